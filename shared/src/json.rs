@@ -1,0 +1,202 @@
+//! Taking a JSON object apart into its members, each value still as the text it was written in.
+//!
+//! Values are not parsed: a column's value is judged by its column's type, later, and most values
+//! of a hot row are replaced before that. What is checked here is what must hold of every document:
+//! it is UTF-8, it is one JSON object, no member is named twice, it is not nested too deeply.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// How deeply a document may be nested; the outer object is level 1.
+pub const DEPTH_MAX: usize = 64;
+
+/// One member of an object: its name, and its value as it was written.
+pub type Member<'a> = (Cow<'a, str>, &'a RawValue);
+
+/// Why a document cannot be taken apart.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// Some bytes are not UTF-8.
+    #[error("the value is not UTF-8")]
+    NotUtf8,
+    /// Not a JSON document, or not an object, or something follows it.
+    #[error("the value is not a JSON object: {0}")]
+    NotAnObject(String),
+    /// A name stands twice in the object.
+    #[error("the member {0:?} is named twice")]
+    NamedTwice(String),
+    /// Nested deeper than [`DEPTH_MAX`].
+    #[error("the value is nested deeper than {DEPTH_MAX} levels")]
+    TooDeep,
+}
+
+/// The members of the object `document`, in the order they stand in.
+///
+/// # Errors
+/// [`JsonError`], when the document is not one well-formed JSON object.
+pub fn members(document: &[u8]) -> Result<Vec<Member<'_>>, JsonError> {
+    let text = std::str::from_utf8(document).map_err(|_| JsonError::NotUtf8)?;
+    if depth_exceeds(document, DEPTH_MAX) {
+        return Err(JsonError::TooDeep);
+    }
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let members = reader.deserialize_map(Members).map_err(not_an_object)?;
+    reader.end().map_err(not_an_object)?;
+    if let Some(name) = named_twice(&members) {
+        return Err(JsonError::NamedTwice(name.to_owned()));
+    }
+    Ok(members)
+}
+
+/// Whether brackets outside of strings nest deeper than `limit`. Works without a stack.
+#[must_use]
+pub fn depth_exceeds(document: &[u8], limit: usize) -> bool {
+    // Nearly every document has fewer brackets than the limit, and counting them is one quick pass.
+    if document.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() <= limit {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in document {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Whether a well-formed `document` spells a NUL character, which no text column can hold.
+#[must_use]
+pub fn spells_nul(document: &str) -> bool {
+    const NUL: &str = r"\u0000";
+    document.match_indices(NUL).any(|(at, _)| {
+        // An even number of backslashes before it: then the escape is not itself escaped.
+        let before = &document.as_bytes()[..at];
+        before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0
+    })
+}
+
+fn not_an_object(error: serde_json::Error) -> JsonError {
+    JsonError::NotAnObject(error.to_string())
+}
+
+fn named_twice<'m>(members: &'m [Member<'_>]) -> Option<&'m str> {
+    // Objects are small; beyond a handful of members a sort beats comparing every pair.
+    if members.len() <= 8 {
+        return members.iter().enumerate().find_map(|(place, (name, _))| {
+            members[..place].iter().any(|(other, _)| other == name).then_some(&**name)
+        });
+    }
+    let mut names: Vec<&str> = members.iter().map(|(name, _)| &**name).collect();
+    names.sort_unstable();
+    names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<Member<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::with_capacity(8);
+        while let Some(Name(name)) = map.next_key()? {
+            members.push((name, map.next_value::<&RawValue>()?));
+        }
+        Ok(members)
+    }
+}
+
+/// A name, borrowed from the document unless it holds escapes.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> de::Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+        impl<'de> Visitor<'de> for NameVisitor {
+            type Value = Name<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, name: &'de str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(document: &str) -> Vec<(String, String)> {
+        let members = members(document.as_bytes()).unwrap();
+        members.iter().map(|(name, raw)| (name.to_string(), raw.get().to_owned())).collect()
+    }
+
+    #[test]
+    fn values_keep_the_text_they_were_written_in() {
+        assert_eq!(
+            texts(r#"{"a": 1.50, "\u0062":{"x":[1, 2]}, "c":null}"#),
+            [("a", "1.50"), ("b", r#"{"x":[1, 2]}"#), ("c", "null")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+        assert_eq!(texts("{}"), []);
+    }
+
+    #[test]
+    fn what_is_not_one_object_is_refused() {
+        for document in ["", "null", "[]", "1", "{", "{}{}", r#"{"a":}"#, r#"{"a":01}"#, "{a:1}"] {
+            let error = members(document.as_bytes()).unwrap_err();
+            assert!(matches!(error, JsonError::NotAnObject(_)), "{document:?} gave {error:?}");
+        }
+        assert_eq!(members(b"{\"a\":\"\xff\"}").unwrap_err(), JsonError::NotUtf8);
+    }
+
+    #[test]
+    fn a_member_named_twice_is_refused_however_it_is_spelled() {
+        let twice = JsonError::NamedTwice("a".to_owned());
+        assert_eq!(members(br#"{"a":1,"\u0061":2}"#).unwrap_err(), twice);
+        let many = r#"{"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"a":1,"i":1,"a":1}"#;
+        assert_eq!(members(many.as_bytes()).unwrap_err(), twice);
+    }
+
+    #[test]
+    fn nesting_is_limited_and_brackets_in_strings_do_not_count() {
+        let nested = |levels: usize| {
+            format!(r#"{{"a":{}{}}}"#, "[".repeat(levels - 1), "]".repeat(levels - 1))
+        };
+        assert!(members(nested(DEPTH_MAX).as_bytes()).is_ok());
+        assert_eq!(members(nested(DEPTH_MAX + 1).as_bytes()).unwrap_err(), JsonError::TooDeep);
+        assert_eq!(members(nested(1_000_000).as_bytes()).unwrap_err(), JsonError::TooDeep);
+        let quoted = format!(r#"{{"a":"\"{}"}}"#, "[".repeat(500));
+        assert!(members(quoted.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_nul_is_found_only_where_it_is_one() {
+        assert!(spells_nul(r#"{"a":"x\u0000"}"#));
+        assert!(spells_nul(r#"{"a":"\\\u0000"}"#));
+        assert!(!spells_nul(r#"{"a":"\\u0000"}"#));
+        assert!(!spells_nul(r#"{"a":"0000"}"#));
+    }
+}

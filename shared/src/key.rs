@@ -1,0 +1,205 @@
+//! The key of a record: which row it speaks of, as one canonical text.
+//!
+//! One key column: its plain text. Several: a JSON object of exactly the key columns in canonical
+//! form (RFC 8785: sorted names, no white space, minimal escapes), with integers written in full.
+//! Two spellings of one row would hash to two partitions and lose their order, so what is not
+//! canonical is refused, by the producer before it is written and by the consumer when it is read.
+
+use std::ops::RangeInclusive;
+
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// The types a key column may have: those whose equality is that of their text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// An integer within the column's range.
+    Integer(RangeInclusive<i64>),
+    /// Text, compared byte by byte.
+    Text,
+    /// A UUID, written in lower case with hyphens.
+    Uuid,
+    /// `true` or `false`.
+    Boolean,
+    /// A date, written `YYYY-MM-DD`.
+    Date,
+}
+
+/// A key column: its name and its type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyColumn {
+    /// The column's name.
+    pub name: String,
+    /// The column's type.
+    pub kind: KeyKind,
+}
+
+/// Why a key cannot be written or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The Rust value has no canonical text: a float, a null, a list, a nested struct.
+    #[error("a key is an integer, a text, a boolean, or a struct of these, not {0}")]
+    NotAKey(String),
+    /// Not UTF-8.
+    #[error("the key is not UTF-8")]
+    NotUtf8,
+    /// No text column can hold a NUL character.
+    #[error("the key holds a NUL character")]
+    Nul,
+    /// Not the canonical text of the column's type.
+    #[error("{text:?} is not the canonical text of {kind} (key column {column:?})")]
+    NotCanonical {
+        /// What stands there.
+        text: String,
+        /// What should.
+        kind: &'static str,
+        /// The key column.
+        column: String,
+    },
+    /// A composite key that is not a canonical object of exactly the key columns.
+    #[error("a composite key must be a canonical JSON object of exactly its columns: {0}")]
+    NotCanonicalObject(String),
+}
+
+/// Writes the canonical text of `key`: a scalar, or a struct or map of scalars.
+///
+/// # Errors
+/// [`KeyError`], before anything was written.
+pub fn encode<K: Serialize + ?Sized>(key: &K) -> Result<Vec<u8>, KeyError> {
+    let value = serde_json::to_value(key).map_err(|error| KeyError::NotAKey(error.to_string()))?;
+    let text = match value {
+        Value::String(text) => text,
+        Value::Bool(_) => value.to_string(),
+        Value::Number(number) if !number.is_f64() => number.to_string(),
+        Value::Object(columns) if !columns.is_empty() => {
+            if let Some((name, value)) = columns.iter().find(|(_, value)| !is_scalar(value)) {
+                return Err(KeyError::NotAKey(format!("{value} (column {name:?})")));
+            }
+            canonical_object(columns.iter().map(|(name, value)| (&**name, value)))
+        }
+        other => return Err(KeyError::NotAKey(other.to_string())),
+    };
+    if text.contains('\0') || text.contains(r"\u0000") && crate::json::spells_nul(&text) {
+        return Err(KeyError::Nul);
+    }
+    Ok(text.into_bytes())
+}
+
+/// Reads a record's key as the texts of `columns`, in their order.
+///
+/// # Errors
+/// [`KeyError`]: the record is bad.
+pub fn decode(key: &[u8], columns: &[KeyColumn]) -> Result<Vec<String>, KeyError> {
+    let text = std::str::from_utf8(key).map_err(|_| KeyError::NotUtf8)?;
+    if let [column] = columns {
+        return Ok(vec![column.check(text.to_owned())?]);
+    }
+    let not_canonical = |why: &str| KeyError::NotCanonicalObject(why.to_owned());
+    let object: serde_json::Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| not_canonical(&error.to_string()))?;
+    if object.len() != columns.len() {
+        return Err(not_canonical(&format!("{} columns, not {}", object.len(), columns.len())));
+    }
+    if let Some((_, value)) = object.iter().find(|(_, value)| !is_scalar(value)) {
+        return Err(not_canonical(&format!("{value} is not a scalar")));
+    }
+    if canonical_object(object.iter().map(|(name, value)| (&**name, value))) != text {
+        return Err(not_canonical("names sorted, no white space, minimal escapes"));
+    }
+    let text_of = |column: &KeyColumn| {
+        let value = object.get(&column.name);
+        let value = value.ok_or_else(|| not_canonical(&format!("no {:?}", column.name)))?;
+        column.check(column.scalar_text(value)?)
+    };
+    columns.iter().map(text_of).collect()
+}
+
+impl KeyColumn {
+    /// The plain text of a scalar in a composite key, where its JSON type must be the column's.
+    fn scalar_text(&self, value: &Value) -> Result<String, KeyError> {
+        match (&self.kind, value) {
+            (KeyKind::Integer(_), Value::Number(number)) => Ok(number.to_string()),
+            (KeyKind::Boolean, Value::Bool(boolean)) => Ok(boolean.to_string()),
+            (KeyKind::Text | KeyKind::Uuid | KeyKind::Date, Value::String(text)) => {
+                Ok(text.clone())
+            }
+            _ => Err(self.not_canonical(value.to_string())),
+        }
+    }
+
+    /// Lets `text` pass if it is the canonical text of this column's type.
+    fn check(&self, text: String) -> Result<String, KeyError> {
+        let canonical = match &self.kind {
+            KeyKind::Integer(range) => text
+                .parse::<i64>()
+                .is_ok_and(|integer| range.contains(&integer) && integer.to_string() == text),
+            KeyKind::Text if text.contains('\0') => return Err(KeyError::Nul),
+            KeyKind::Text => true,
+            KeyKind::Uuid => Uuid::parse_str(&text).is_ok_and(|uuid| uuid.to_string() == text),
+            KeyKind::Boolean => text == "true" || text == "false",
+            KeyKind::Date => is_date(&text),
+        };
+        if canonical { Ok(text) } else { Err(self.not_canonical(text)) }
+    }
+
+    fn not_canonical(&self, text: String) -> KeyError {
+        let kind = match self.kind {
+            KeyKind::Integer(_) => "an integer in the column's range",
+            KeyKind::Text => "a text",
+            KeyKind::Uuid => "a uuid",
+            KeyKind::Boolean => "a boolean",
+            KeyKind::Date => "a date",
+        };
+        KeyError::NotCanonical { text, kind, column: self.name.clone() }
+    }
+}
+
+fn is_scalar(value: &Value) -> bool {
+    match value {
+        Value::String(_) | Value::Bool(_) => true,
+        Value::Number(number) => !number.is_f64(),
+        Value::Null | Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
+/// The object in canonical form. RFC 8785 sorts names by their UTF-16 units, not by their bytes.
+fn canonical_object<'a>(columns: impl Iterator<Item = (&'a str, &'a Value)>) -> String {
+    let mut columns: Vec<_> = columns.collect();
+    columns.sort_unstable_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+    let members = columns
+        .into_iter()
+        .map(|(name, value)| format!("{}:{value}", Value::String(name.to_owned())));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}
+
+/// Whether `text` is a day of the calendar, written `YYYY-MM-DD`.
+fn is_date(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let shape = bytes.len() == 10
+        && bytes.iter().enumerate().all(|(at, byte)| match at {
+            4 | 7 => *byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    if !shape {
+        return false;
+    }
+    let (Ok(year), Ok(month), Ok(day)) =
+        (text[..4].parse::<u32>(), text[5..7].parse::<u32>(), text[8..].parse::<u32>())
+    else {
+        return false;
+    };
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => 0,
+    };
+    year > 0 && (1..=days).contains(&day)
+}
+
+#[cfg(test)]
+#[path = "key_tests.rs"]
+mod tests;

@@ -1,0 +1,109 @@
+//! What both halves' metrics have in common: how they are named, registered and written out.
+//!
+//! A metric's name is `write_behind_<half>_<what>_<unit>`, counters end in `_total`, times are in
+//! seconds and sizes in bytes. Each half keeps a struct of named counters on a registry that the
+//! embedding program owns, so two handles in one process do not meet in a global.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry, TextEncoder,
+};
+
+/// Upper bounds of latency buckets, in seconds: from a write to memory to a stalled database.
+pub const LATENCY_BUCKETS_SECONDS: &[f64] = &[
+    0.000_001, 0.000_005, 0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5,
+    1.0, 5.0, 10.0, 60.0,
+];
+
+/// Registers metrics with one prefix and one set of constant labels.
+#[derive(Debug)]
+pub struct Register<'a> {
+    registry: &'a Registry,
+    prefix: &'static str,
+    labels: Vec<(&'static str, String)>,
+}
+
+impl<'a> Register<'a> {
+    /// Registers on `registry`, under names that begin with `prefix`.
+    pub fn new(registry: &'a Registry, prefix: &'static str) -> Self {
+        Self { registry, prefix, labels: Vec::new() }
+    }
+
+    /// Every metric registered from here on carries this label.
+    #[must_use]
+    pub fn label(mut self, name: &'static str, value: &str) -> Self {
+        self.labels.push((name, value.to_owned()));
+        self
+    }
+
+    /// A counter.
+    pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.register(IntCounter::with_opts(self.opts(name, help))?)
+    }
+
+    /// A gauge.
+    pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.register(IntGauge::with_opts(self.opts(name, help))?)
+    }
+
+    /// A histogram of latencies, in seconds.
+    pub fn latency(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        let opts = HistogramOpts::from(self.opts(name, help));
+        self.register(Histogram::with_opts(opts.buckets(LATENCY_BUCKETS_SECONDS.to_vec()))?)
+    }
+
+    /// Any other collector, built from the options made for its name.
+    pub fn with<C: Collector + Clone + 'static>(
+        &self,
+        name: &str,
+        help: &str,
+        build: impl FnOnce(Opts) -> Result<C, prometheus::Error>,
+    ) -> Result<C, prometheus::Error> {
+        self.register(build(self.opts(name, help))?)
+    }
+
+    fn opts(&self, name: &str, help: &str) -> Opts {
+        let opts = Opts::new(format!("{}_{name}", self.prefix), help);
+        self.labels.iter().fold(opts, |opts, (label, value)| opts.const_label(*label, value))
+    }
+
+    fn register<C: Collector + Clone + 'static>(&self, c: C) -> Result<C, prometheus::Error> {
+        self.registry.register(Box::new(c.clone()))?;
+        Ok(c)
+    }
+}
+
+/// Everything on `registry`, in Prometheus' text format.
+///
+/// # Errors
+/// When two metrics of one name disagree; `Register` refuses to make such.
+pub fn render(registry: &Registry) -> Result<String, prometheus::Error> {
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&registry.gather(), &mut text)?;
+    String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_carries_its_prefix_and_labels() {
+        let registry = Registry::new();
+        let register = Register::new(&registry, "write_behind_test").label("topic", "scores");
+        register.counter("writes_total", "Writes accepted.").unwrap().inc_by(3);
+        assert!(
+            render(&registry)
+                .unwrap()
+                .contains("write_behind_test_writes_total{topic=\"scores\"} 3")
+        );
+    }
+
+    #[test]
+    fn two_metrics_of_one_name_and_one_label_set_are_refused() {
+        let registry = Registry::new();
+        let register = Register::new(&registry, "write_behind_test");
+        assert!(register.gauge("lag_seconds", "Lag.").is_ok());
+        assert!(register.gauge("lag_seconds", "Lag.").is_err());
+    }
+}

@@ -1,0 +1,182 @@
+//! An exact number: the delta of an increment and the sum of many.
+//!
+//! Integers stay machine integers as long as they fit; everything else is an arbitrary-precision
+//! decimal. Addition never rounds and never overflows: whether a sum fits the column is for the
+//! database to judge.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bigdecimal::BigDecimal;
+
+/// An exact decimal number of bounded size.
+#[derive(Clone, Debug)]
+pub enum Number {
+    /// Written without fraction or exponent, and small enough.
+    Integer(i128),
+    /// Anything else.
+    Decimal(BigDecimal),
+}
+
+/// Not a decimal number, or one with more digits than any database column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not a decimal number of at most {DIGITS_MAX} digits before and {SCALE_MAX} after the point"
+)]
+pub struct NotANumber;
+
+/// As many digits before the point as Postgres' `numeric` holds. Without a limit, adding `1` to
+/// `1e999999999` would ask for a gigabyte.
+pub const DIGITS_MAX: i64 = 131_072;
+/// As many digits after the point as Postgres' `numeric` holds.
+pub const SCALE_MAX: i64 = 16_383;
+
+impl Number {
+    /// The sum, exact.
+    #[must_use]
+    pub fn plus(&self, other: &Number) -> Number {
+        if let (Number::Integer(a), Number::Integer(b)) = (self, other)
+            && let Some(sum) = a.checked_add(*b)
+        {
+            return Number::Integer(sum);
+        }
+        Number::Decimal(self.to_decimal() + other.to_decimal())
+    }
+
+    /// The integer, if it was written as one and fits 64 bits.
+    #[must_use]
+    pub fn as_i64(&self) -> Option<i64> {
+        match self {
+            Number::Integer(integer) => i64::try_from(*integer).ok(),
+            Number::Decimal(_) => None,
+        }
+    }
+
+    fn to_decimal(&self) -> BigDecimal {
+        match self {
+            Number::Integer(integer) => BigDecimal::from(*integer),
+            Number::Decimal(decimal) => decimal.clone(),
+        }
+    }
+}
+
+impl FromStr for Number {
+    type Err = NotANumber;
+
+    /// Reads JSON's notation of a number, nothing wider (no `+1`, no `NaN`, no `1_000`).
+    fn from_str(text: &str) -> Result<Self, NotANumber> {
+        if !is_json_number(text) {
+            return Err(NotANumber);
+        }
+        if let Ok(integer) = text.parse::<i128>() {
+            return Ok(Number::Integer(integer));
+        }
+        // The exponent is bounded before the digits are touched: see `DIGITS_MAX`.
+        let decimal: BigDecimal = text.parse().map_err(|_| NotANumber)?;
+        let (_, scale) = decimal.as_bigint_and_exponent();
+        let digits = i64::try_from(decimal.digits()).map_err(|_| NotANumber)?;
+        let before_the_point = digits.checked_sub(scale).ok_or(NotANumber)?;
+        if scale > SCALE_MAX || before_the_point > DIGITS_MAX {
+            return Err(NotANumber);
+        }
+        Ok(Number::Decimal(decimal))
+    }
+}
+
+/// Whether `text` is a number in JSON's grammar.
+fn is_json_number(text: &str) -> bool {
+    let digits = |bytes: &[u8]| bytes.iter().take_while(|b| b.is_ascii_digit()).count();
+    let mut rest = text.strip_prefix('-').unwrap_or(text).as_bytes();
+    let whole = digits(rest);
+    if whole == 0 || (whole > 1 && rest[0] == b'0') {
+        return false;
+    }
+    rest = &rest[whole..];
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let places = digits(fraction);
+        if places == 0 {
+            return false;
+        }
+        rest = &fraction[places..];
+    }
+    if let Some(exponent) = rest.strip_prefix(b"e").or_else(|| rest.strip_prefix(b"E")) {
+        let exponent =
+            exponent.strip_prefix(b"+").or_else(|| exponent.strip_prefix(b"-")).unwrap_or(exponent);
+        return !exponent.is_empty() && digits(exponent) == exponent.len();
+    }
+    rest.is_empty()
+}
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Number::Integer(a), Number::Integer(b)) => a == b,
+            _ => self.to_decimal() == other.to_decimal(),
+        }
+    }
+}
+
+impl Eq for Number {}
+
+impl fmt::Display for Number {
+    /// Plain digits, never an exponent: valid JSON and valid SQL.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Number::Integer(integer) => integer.fmt(f),
+            Number::Decimal(decimal) => f.write_str(&decimal.to_plain_string()),
+        }
+    }
+}
+
+macro_rules! from_integer {
+    ($($integer:ty),*) => {$(
+        impl From<$integer> for Number {
+            fn from(integer: $integer) -> Self {
+                Number::Integer(i128::from(integer))
+            }
+        }
+    )*};
+}
+from_integer!(i8, i16, i32, i64, u8, u16, u32, u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(text: &str) -> Number {
+        text.parse().unwrap_or_else(|_| panic!("{text} is a number"))
+    }
+
+    #[test]
+    fn sums_of_decimals_are_exact_where_floats_are_not() {
+        assert_eq!(number("0.1").plus(&number("0.2")), number("0.3"));
+        assert_eq!(number("1e20").plus(&number("1")).to_string(), "100000000000000000001");
+    }
+
+    #[test]
+    fn sums_of_integers_do_not_overflow() {
+        let most = Number::Integer(i128::MAX);
+        let sum = most.plus(&Number::from(1_i64));
+        assert_eq!(sum.to_string(), "170141183460469231731687303715884105728");
+        assert_eq!(sum.plus(&Number::from(-1_i64)), most);
+    }
+
+    #[test]
+    fn only_what_json_calls_a_number_is_one() {
+        for text in ["", "-", "+1", "01", "1.", ".5", "1e", "1e+", "NaN", "1_0", " 1", "0x1", "١"]
+        {
+            assert_eq!(text.parse::<Number>(), Err(NotANumber), "{text:?} must be refused");
+        }
+        for text in ["0", "-0", "10", "-1.50", "1e2", "1E+2", "12.5e-1"] {
+            assert!(text.parse::<Number>().is_ok(), "{text:?} must be read");
+        }
+    }
+
+    #[test]
+    fn an_exponent_that_would_fill_the_memory_is_refused() {
+        for text in ["1e999999999", "1e-999999999", "1e99999999999999999999", "1e131073"] {
+            assert_eq!(text.parse::<Number>(), Err(NotANumber), "{text}");
+        }
+        assert!("1e131000".parse::<Number>().is_ok());
+    }
+}

@@ -1,0 +1,110 @@
+//! Offsets and partitions as types, so that "this record" and "the next one" cannot be mixed up.
+//!
+//! Kafka's committed offset is that of the *next* record to read; a record's own offset is one
+//! less. Every off-by-one in such a pipeline is a confusion of the two.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A partition's number, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition(pub i32);
+
+/// The place of one record in its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub i64);
+
+/// The first offset not yet dealt with: everything below it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NextOffset(pub i64);
+
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition in it.
+    pub partition: Partition,
+}
+
+impl Offset {
+    /// The offset after this one. The only place where one is added.
+    #[must_use]
+    pub fn next(self) -> NextOffset {
+        NextOffset(self.0 + 1)
+    }
+}
+
+impl NextOffset {
+    /// The start of every log.
+    pub const ZERO: Self = Self(0);
+
+    /// Whether the record at `offset` is below, that is, already dealt with.
+    #[must_use]
+    pub fn is_past(self, offset: Offset) -> bool {
+        offset.0 < self.0
+    }
+
+    /// The record that would be dealt with next.
+    #[must_use]
+    pub fn offset(self) -> Offset {
+        Offset(self.0)
+    }
+
+    /// How many records lie from here up to `end`; 0 when `end` is behind.
+    #[must_use]
+    pub fn distance_to(self, end: NextOffset) -> u64 {
+        u64::try_from(end.0.saturating_sub(self.0)).unwrap_or(0)
+    }
+}
+
+impl TopicPartition {
+    /// The `partition` of `topic`.
+    pub fn new(topic: impl Into<Arc<str>>, partition: Partition) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for NextOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_committed_offset_covers_the_records_below_it_and_not_the_one_at_it() {
+        let committed = Offset(7).next();
+        assert_eq!(committed, NextOffset(8));
+        assert!(committed.is_past(Offset(7)));
+        assert!(!committed.is_past(Offset(8)));
+        assert_eq!(committed.offset(), Offset(8));
+    }
+
+    #[test]
+    fn the_distance_to_an_end_that_lies_behind_is_nothing() {
+        assert_eq!(NextOffset(3).distance_to(NextOffset(10)), 7);
+        assert_eq!(NextOffset(10).distance_to(NextOffset(3)), 0);
+    }
+}

@@ -1,0 +1,216 @@
+//! The record on the wire: any Kafka client can write one, so this is a contract.
+//!
+//! ```text
+//! key      the row, canonical text                              see [`crate::key`]
+//! value    a JSON object of columns; none (a tombstone): delete the row
+//! headers  add       = names of columns in the value that are increments, comma-separated
+//!          write-id  = 16 bytes writer, 8 bytes sequence (big-endian)
+//! ```
+//!
+//! Other headers are ignored. The tests at the end hold golden bytes: if one of them fails, records
+//! in somebody's topic can no longer be read.
+
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::change::{Cell, Change, push_name};
+use crate::json::{self, JsonError};
+use crate::number::Number;
+
+/// The header that names the increments.
+pub const ADD: &str = "add";
+/// The header that identifies a write.
+pub const WRITE_ID: &str = "write-id";
+
+/// Which write a record carries: lets the consumer drop a producer's duplicate and notice a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriteId {
+    /// The writing handle; a new one for every life of a producer.
+    pub writer: Uuid,
+    /// From 0, contiguous per writer and partition.
+    pub sequence: u64,
+}
+
+/// The headers that mean something, still borrowed from the record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Headers<'a> {
+    /// The names in `add`, comma-separated, as they stand there.
+    pub add: Option<&'a str>,
+    /// The write's identity.
+    pub write_id: Option<WriteId>,
+}
+
+/// A change as a record's value and `add` header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// The value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// The `add` header, if there are increments.
+    pub add: Option<String>,
+}
+
+/// The change resets its row and then writes it, or sets a column and then adds to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a change that does two things to one row or column does not fit one record")]
+pub struct NotOneRecord;
+
+/// Why a record is bad: it can never be applied, whatever the database holds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// There is no key, so there is no row.
+    #[error("the record has no key")]
+    NoKey,
+    /// The value cannot be taken apart.
+    #[error(transparent)]
+    Value(#[from] JsonError),
+    /// The `add` header stands twice, has no value or is not UTF-8.
+    #[error("the header `add` must stand once and be text")]
+    AddHeader,
+    /// The `write-id` header does not have 24 bytes, or stands twice.
+    #[error("the header `write-id` must stand once and have 24 bytes")]
+    WriteIdHeader,
+    /// A name in `add` does not stand in the value.
+    #[error("the header `add` names {0:?}, which is not in the value")]
+    AddNotInValue(String),
+    /// A name stands twice in `add`.
+    #[error("the header `add` names {0:?} twice")]
+    AddTwice(String),
+    /// A delta is not a number.
+    #[error("column {0:?} is an increment, but {1} is not a number")]
+    AddNotNumeric(String, String),
+    /// Increments without a value.
+    #[error("a tombstone has no columns to add to")]
+    AddToTombstone,
+}
+
+impl<'a> Headers<'a> {
+    /// Picks the headers that mean something out of all of a record's.
+    pub fn read(
+        headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>,
+    ) -> Result<Self, RecordError> {
+        let mut found = Headers::default();
+        for (name, value) in headers {
+            match name {
+                ADD => {
+                    let names = value.and_then(|bytes| std::str::from_utf8(bytes).ok());
+                    let names = names.ok_or(RecordError::AddHeader)?;
+                    if found.add.replace(names).is_some() {
+                        return Err(RecordError::AddHeader);
+                    }
+                }
+                WRITE_ID => {
+                    let write_id = value.and_then(WriteId::decode);
+                    let write_id = write_id.ok_or(RecordError::WriteIdHeader)?;
+                    if found.write_id.replace(write_id).is_some() {
+                        return Err(RecordError::WriteIdHeader);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl WriteId {
+    /// Its 24 bytes.
+    #[must_use]
+    pub fn encode(self) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        bytes[..16].copy_from_slice(self.writer.as_bytes());
+        bytes[16..].copy_from_slice(&self.sequence.to_be_bytes());
+        bytes
+    }
+
+    /// Reads the 24 bytes; `None` for any other number of them.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (writer, sequence) = bytes.split_first_chunk::<16>()?;
+        let sequence = u64::from_be_bytes(sequence.try_into().ok()?);
+        Some(Self { writer: Uuid::from_bytes(*writer), sequence })
+    }
+}
+
+/// Reads a record's value and increments as a change.
+///
+/// `add` is the header of that name. Column types are not known here: that a delta is a number is
+/// checked, that it fits its column is not.
+///
+/// # Errors
+/// [`RecordError`]: the record is bad and stays bad.
+pub fn decode(value: Option<&[u8]>, add: Option<&str>) -> Result<Change, RecordError> {
+    let Some(value) = value else {
+        return match add {
+            None | Some("") => Ok(Change::delete()),
+            Some(_) => Err(RecordError::AddToTombstone),
+        };
+    };
+    let members = json::members(value)?;
+    let mut deltas: Vec<&str> = add
+        .filter(|names| !names.is_empty())
+        .map_or(Vec::new(), |names| names.split(',').collect());
+    deltas.sort_unstable();
+    if let Some(twice) = deltas.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(RecordError::AddTwice(twice[0].to_owned()));
+    }
+    if let Some(missing) = deltas.iter().find(|name| !members.iter().any(|(n, _)| n == *name)) {
+        return Err(RecordError::AddNotInValue((*missing).to_owned()));
+    }
+    let mut change = Change::new();
+    for (name, value) in members {
+        let is_delta = deltas.binary_search(&&*name).is_ok();
+        let cell = if is_delta { delta(&name, value)? } else { Cell::Set(value.to_owned()) };
+        change.write(&name, cell);
+    }
+    Ok(change)
+}
+
+/// A delta: a JSON number, or one written as a string (exact decimals travel so).
+fn delta(name: &str, value: &RawValue) -> Result<Cell, RecordError> {
+    let text = value.get();
+    let digits = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    let not_numeric = |_| RecordError::AddNotNumeric(name.to_owned(), text.to_owned());
+    digits.parse::<Number>().map(Cell::Add).map_err(not_numeric)
+}
+
+impl Change {
+    /// This change as a record's value and `add` header.
+    ///
+    /// # Errors
+    /// [`NotOneRecord`], when the row is both reset and written, or a column both set and added to.
+    pub fn encode(&self) -> Result<Encoded, NotOneRecord> {
+        if self.resets() {
+            return if self.writes() {
+                Err(NotOneRecord)
+            } else {
+                Ok(Encoded { value: None, add: None })
+            };
+        }
+        let mut value = Vec::with_capacity(64);
+        let mut add = String::new();
+        value.push(b'{');
+        for (place, (name, cell)) in self.cells().enumerate() {
+            if place > 0 {
+                value.push(b',');
+            }
+            push_name(&mut value, name);
+            match cell {
+                Cell::Set(set) => value.extend_from_slice(set.get().as_bytes()),
+                Cell::Add(delta) => {
+                    value.extend_from_slice(delta.to_string().as_bytes());
+                    if !add.is_empty() {
+                        add.push(',');
+                    }
+                    add.push_str(name);
+                }
+                Cell::SetThenAdd(..) => return Err(NotOneRecord),
+            }
+        }
+        value.push(b'}');
+        Ok(Encoded { value: Some(value), add: (!add.is_empty()).then_some(add) })
+    }
+}
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

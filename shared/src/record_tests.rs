@@ -1,0 +1,102 @@
+//! Golden bytes of the wire contract, and that what is written is read back.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn write_id() -> WriteId {
+    let writer = Uuid::parse_str("0011aabb-2233-4455-8677-8899aabbccdd").unwrap();
+    WriteId { writer, sequence: 258 }
+}
+
+#[test]
+fn the_write_id_has_these_24_bytes() {
+    let bytes = [
+        0x00, 0x11, 0xaa, 0xbb, 0x22, 0x33, 0x44, 0x55, 0x86, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc,
+        0xdd, 0, 0, 0, 0, 0, 0, 1, 2,
+    ];
+    assert_eq!(write_id().encode(), bytes);
+    assert_eq!(WriteId::decode(&bytes), Some(write_id()));
+    assert_eq!(WriteId::decode(&bytes[..23]), None);
+    assert_eq!(WriteId::decode(&[&bytes[..], &[0]].concat()), None);
+}
+
+#[test]
+fn a_change_has_these_bytes() {
+    let change = Change::new().set("name", "Ada").unwrap().add("visits", 1).add("miles", -3);
+    let encoded = change.encode().unwrap();
+    assert_eq!(encoded.value.as_deref(), Some(&br#"{"miles":-3,"name":"Ada","visits":1}"#[..]));
+    assert_eq!(encoded.add.as_deref(), Some("miles,visits"));
+    let deleted = Change::delete().encode().unwrap();
+    assert_eq!(deleted, Encoded { value: None, add: None });
+}
+
+#[test]
+fn a_record_of_another_client_is_read() {
+    let change = decode(Some(br#" { "score" : 12.50, "seen": null } "#), None).unwrap();
+    let row = change.to_row().unwrap().unwrap();
+    assert_eq!(row, br#"{"score":12.50,"seen":null}"#);
+    assert!(!change.resets());
+    assert!(decode(None, None).unwrap().resets());
+    assert!(decode(Some(b"{}"), None).unwrap().writes());
+}
+
+#[test]
+fn a_bad_record_is_refused_with_its_reason() {
+    let reason = |value: Option<&[u8]>, add| decode(value, add).unwrap_err().to_string();
+    assert_eq!(
+        reason(Some(br#"{"a":1}"#), Some("b")),
+        "the header `add` names \"b\", which is not in the value"
+    );
+    assert_eq!(reason(Some(br#"{"a":1}"#), Some("a,a")), "the header `add` names \"a\" twice");
+    assert_eq!(
+        reason(Some(br#"{"a":null}"#), Some("a")),
+        "column \"a\" is an increment, but null is not a number"
+    );
+    assert_eq!(reason(None, Some("a")), "a tombstone has no columns to add to");
+    assert!(reason(Some(b""), None).starts_with("the value is not a JSON object"));
+    assert!(reason(Some(b"null"), None).starts_with("the value is not a JSON object"));
+    assert_eq!(
+        reason(Some(br#"{"a":1,"b":1}"#), Some("a, b")),
+        "the header `add` names \" b\", which is not in the value"
+    );
+}
+
+#[test]
+fn headers_are_read_and_unknown_ones_ignored() {
+    let id = write_id().encode();
+    let headers = [("trace", None), (ADD, Some(&b"a,b"[..])), (WRITE_ID, Some(&id[..]))];
+    let read = Headers::read(headers.into_iter()).unwrap();
+    assert_eq!(read, Headers { add: Some("a,b"), write_id: Some(write_id()) });
+}
+
+#[test]
+fn headers_that_lie_are_refused() {
+    let read = |headers: &[(&'static str, Option<&'static [u8]>)]| {
+        Headers::read(headers.iter().copied()).unwrap_err()
+    };
+    assert_eq!(read(&[(ADD, None)]), RecordError::AddHeader);
+    assert_eq!(read(&[(ADD, Some(b"\xff"))]), RecordError::AddHeader);
+    assert_eq!(read(&[(ADD, Some(b"a")), (ADD, Some(b"a"))]), RecordError::AddHeader);
+    assert_eq!(read(&[(WRITE_ID, Some(b"short"))]), RecordError::WriteIdHeader);
+}
+
+proptest! {
+    #[test]
+    fn what_is_encoded_is_decoded(
+        cells in prop::collection::btree_map("[a-z\"\\\\é]{1,6}", (any::<bool>(), any::<i64>()), 0..6)
+    ) {
+        let mut change = Change::new();
+        for (name, (add, number)) in &cells {
+            change = if *add { change.add(name, *number) } else { change.set(name, number).unwrap() };
+        }
+        let encoded = change.encode().unwrap();
+        let decoded = decode(encoded.value.as_deref(), encoded.add.as_deref()).unwrap();
+        prop_assert_eq!(format!("{decoded:?}"), format!("{change:?}"));
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic(value: Vec<u8>, add in prop::option::of(".{0,9}")) {
+        let _ = decode(Some(&value), add.as_deref());
+    }
+}
