@@ -1,1 +1,16 @@
-//! Placeholder.
+//! The sink worker: reads the log, folds it by key, and upserts it into the database, exactly once.
+//!
+//! ```text
+//!  source ──records──▶ pipeline ──Batch──▶ apply ──Transaction──▶ store ──▶ database
+//!  (poll thread,       (pure: buffers,     (types rows, retries,   (one fenced
+//!   rebalances)         fold, when to       isolates refused        transaction)
+//!      ▲                flush, pause)       ones)
+//!      └── commit ◀──────── Written ◀──────────┘
+//! ```
+//!
+//! The modules stand in the order of the flow.
+
+pub mod table;
+pub mod row;
+pub mod batch;
+pub mod store;

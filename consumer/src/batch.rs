@@ -1,0 +1,109 @@
+//! What crosses from the pipeline to the workers and back: a batch, and the proof that it is written.
+//!
+//! A batch holds the folded records of whole offset ranges, one [`Span`] a partition. Because a
+//! span's fold is indivisible, a batch can be written or not, never half; and because only
+//! [`Written`] can be committed, Kafka's offset never passes the database's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use write_behind_shared::{Change, NextOffset, Offset, Partition, WriteId};
+
+/// A range of one partition's offsets: from `start` up to, but without, `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The partition.
+    pub partition: Partition,
+    /// What the database's bookkeeping must say before.
+    pub start: NextOffset,
+    /// What it says afterwards.
+    pub end: NextOffset,
+}
+
+/// The folded records of some spans of one route.
+#[derive(Debug)]
+pub struct Batch {
+    /// The route, by its place in the configuration.
+    pub route: usize,
+    /// The topic of all spans.
+    pub topic: Arc<str>,
+    /// One span a partition, sorted by partition.
+    pub spans: Vec<Span>,
+    /// One row a key; keys of one partition stand in no other.
+    pub rows: Vec<FoldedRow>,
+    /// Records that could not even be decoded.
+    pub dead_letters: Vec<DeadLetter>,
+    /// The last sequence seen of each writer, per partition.
+    pub writers: Vec<WriterSeen>,
+    /// How many records were folded, the dead letters and duplicates included.
+    pub records: u64,
+    /// How long before the batch was closed its oldest record was read.
+    pub age: Duration,
+}
+
+/// The records of one key, folded.
+#[derive(Debug)]
+pub struct FoldedRow {
+    /// The partition they came from.
+    pub partition: Partition,
+    /// The record key.
+    pub key: Box<[u8]>,
+    /// What is to be done to the row.
+    pub change: Change,
+}
+
+/// A record as it stood in the log: kept for the dead letters, or read again to apply it singly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawRecord {
+    /// The partition.
+    pub partition: Partition,
+    /// The offset.
+    pub offset: Offset,
+    /// The key, if there is one.
+    pub key: Option<Box<[u8]>>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Box<[u8]>>,
+    /// The headers, in their order.
+    pub headers: Vec<(String, Option<Box<[u8]>>)>,
+}
+
+/// A record that cannot be applied, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The record.
+    pub record: RawRecord,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// The database's error code, when it was the database that refused.
+    pub sqlstate: Option<String>,
+}
+
+/// The last sequence seen of a writer in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriterSeen {
+    /// The partition.
+    pub partition: Partition,
+    /// The writer and its last sequence.
+    pub last: WriteId,
+}
+
+/// The proof that a batch is in the database. Only a worker makes one, after COMMIT.
+#[derive(Debug)]
+#[must_use = "the offsets of a written batch are to be committed"]
+pub struct Written {
+    spans: Vec<Span>,
+}
+
+impl Written {
+    /// Only [`crate::apply`] calls this, when the database has answered COMMIT, or says on being
+    /// asked that the spans are in it.
+    pub(crate) fn new(spans: Vec<Span>) -> Self {
+        Self { spans }
+    }
+
+    /// The spans that are now in the database.
+    #[must_use]
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+}
