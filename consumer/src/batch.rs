@@ -33,6 +33,9 @@ pub struct Batch {
     pub rows: Vec<FoldedRow>,
     /// Records that could not even be decoded.
     pub dead_letters: Vec<DeadLetter>,
+    /// Records dropped because their writer's sequence had been seen: reading the spans again to
+    /// apply a row's records singly must skip them too.
+    pub duplicates: Vec<(Partition, Offset)>,
     /// The last sequence seen of each writer, per partition.
     pub writers: Vec<WriterSeen>,
     /// How many records were folded, the dead letters and duplicates included.
