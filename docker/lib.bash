@@ -47,13 +47,11 @@ engine_answers() {
 # checkout: two checkouts share one Docker engine and so must share the locks too.
 state_dir() {
     local dir="${TMPDIR:-/tmp}/write-behind-docker-$EUID"
-    mkdir -p -m 700 "$dir"
+    [[ -d $dir ]] || mkdir -m 700 "$dir" 2>/dev/null || true
     # In a shared temporary directory somebody else may have taken the name first.
     [[ -O $dir && ! -L $dir ]] || die "$dir belongs to another user." "Remove it, or set TMPDIR."
     printf '%s\n' "$dir"
 }
-
-lock_fds=()
 
 # lock NAME: waits until no other script here holds NAME, and holds it until this one ends.
 lock() {
@@ -61,18 +59,19 @@ lock() {
     local dir fd
     dir=$(state_dir)
     exec {fd}>"$dir/$1.lock"
-    lock_fds+=("$fd")
     flock --nonblock "$fd" || {
         say "waiting for the lock \"$1\": another run on this machine holds it"
         flock "$fd"
     }
 }
 
-# Runs what may leave a daemon behind: every process inherits our locks, and a daemon that did would
-# hold them for ever.
-without_locks() (
-    for fd in "${lock_fds[@]}"; do
-        exec {fd}>&-
+# Runs what may leave a daemon behind: it would inherit our locks and hold them for ever, and also any
+# pipe whose end our caller waits for.
+without_inherited_files() (
+    for fd in "/proc/$BASHPID/fd/"*; do
+        fd=${fd##*/}
+        # 255 is bash's own and ends with it.
+        ((fd <= 2 || fd == 255)) || exec {fd}>&-
     done
     exec "$@"
 )
@@ -94,12 +93,44 @@ install_packages() {
     }
 }
 
-# In a subshell, which gives the lock back when it ends. The lock is ours since "apt-get update"
-# fails at once when another one runs.
-install_packages_as_root() (
-    lock apt
-    export DEBIAN_FRONTEND=noninteractive
-    twice without_locks apt-get -qq update &&
-        twice without_locks apt-get -qq -y --no-install-recommends \
+install_packages_as_root() {
+    update_package_lists
+    (
+        lock apt
+        export DEBIAN_FRONTEND=noninteractive
+        twice without_inherited_files apt-get -qq -y --no-install-recommends \
             -o DPkg::Lock::Timeout=300 install "$@"
+    )
+}
+
+# In a subshell, which gives the lock back when it ends. The lock is ours since "apt-get update" fails
+# at once when another one runs. A source that cannot be reached is no reason to stop: what is wanted
+# may well be in the others.
+update_package_lists() (
+    lock apt
+    twice without_inherited_files apt-get -qq update || true
 )
+
+# shellcheck disable=SC2034  # base and images use it
+readonly BASE_IMAGE=write-behind-standin-base:latest
+
+# fingerprint PATH...: of what a stand-in is made from. A stand-in carries it as a label, so one made
+# from older files is known.
+fingerprint() (
+    cd "$here" || return
+    find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-16
+)
+
+has_image() {
+    docker image inspect "$1" >/dev/null 2>&1
+}
+
+# label IMAGE NAME: prints the label, nothing when it has none.
+label() {
+    docker image inspect --format "{{with .Config.Labels}}{{index . \"$2\"}}{{end}}" "$1"
+}
+
+# is_current_standin IMAGE PATH...
+is_current_standin() {
+    has_image "$1" && [[ $(label "$1" standin.files) == "$(fingerprint "${@:2}")" ]]
+}
