@@ -109,4 +109,10 @@ impl Written {
     pub fn spans(&self) -> &[Span] {
         &self.spans
     }
+
+    /// Up to where `partition` is now in the database.
+    #[must_use]
+    pub fn end_of(&self, partition: Partition) -> Option<NextOffset> {
+        self.spans.iter().find(|span| span.partition == partition).map(|span| span.end)
+    }
 }

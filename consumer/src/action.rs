@@ -1,0 +1,206 @@
+//! What the pipeline is told and what it answers: the words it shares with the source.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
+
+use crate::batch::{Batch, DeadLetter, Span, Written};
+use crate::buffer::Buffer;
+
+/// A partition of a route's topic, the route by its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The route.
+    pub route: usize,
+    /// The partition.
+    pub partition: Partition,
+}
+
+/// When a batch closes, and how much may be held.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Rows after which a partition's buffer is ripe.
+    pub max_rows: usize,
+    /// Bytes after which it is ripe.
+    pub max_bytes: usize,
+    /// Age of its first record after which it is ripe.
+    pub max_age: Duration,
+    /// How long a transaction should take: batches of several partitions are sized to it.
+    pub target_time: Duration,
+    /// Bytes held at most, over all buffers and batches.
+    pub memory: usize,
+    /// Batches in flight at most.
+    pub workers: usize,
+    /// Rows written per second at most.
+    pub rows_per_second: Option<u32>,
+}
+
+/// The number of one life of a partition here: answers to an earlier life are ignored.
+pub type Epoch = u64;
+/// The number of a batch.
+pub type BatchId = u64;
+
+/// A batch on its way to a worker: its buffers are parsed there, not on the poll thread.
+#[derive(Debug)]
+pub struct Closed {
+    /// Its number.
+    pub id: BatchId,
+    /// The route.
+    pub route: usize,
+    /// One buffer a partition, sorted by partition.
+    pub buffers: Vec<Buffer>,
+    /// How long before it was closed its oldest record was read.
+    pub age: Duration,
+}
+
+/// How a batch ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It is in the database.
+    Written(Written),
+    /// The database stands elsewhere: nothing of it was written.
+    Fenced,
+}
+
+/// Where a partition stands, in the database and in Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The partition.
+    pub place: Place,
+    /// The question this answers.
+    pub epoch: Epoch,
+    /// Where the database stands.
+    pub next: NextOffset,
+    /// What the group has committed.
+    pub committed: Option<NextOffset>,
+    /// The last sequence of each writer.
+    pub writers: Vec<WriteId>,
+}
+
+/// Something to be done.
+#[derive(Debug)]
+pub enum Action {
+    /// Ask the database and Kafka where these stand, and answer with `located`.
+    Locate(Vec<(Place, Epoch)>),
+    /// Read these from here on.
+    Read(Vec<(Place, NextOffset)>),
+    /// Hand a batch to a worker, and answer with `finished`.
+    Write(Closed),
+    /// Stop fetching these.
+    Pause(Vec<Place>),
+    /// Fetch these again.
+    Resume(Vec<Place>),
+    /// Commit to Kafka, and answer with `commit_answered`.
+    Commit(Vec<(Place, NextOffset)>),
+    /// Nothing of these is held any more: the revoke may be acknowledged.
+    Release(Vec<Place>),
+    /// A record cannot be decoded and its route does not want it set aside.
+    StopAtBad(Place, Box<DeadLetter>),
+    /// Everything read is written and committed.
+    Drained,
+    /// Something a person should know.
+    Tell(Notice),
+}
+
+/// Something a person should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A writer's records before this one are missing from the log.
+    RecordsMissing(Place, Offset, WriteId),
+    /// The log has no records from the first up to the second: a transaction's markers, or records
+    /// that a compaction took.
+    OffsetsSkipped(Place, NextOffset, Offset),
+    /// The database stands before what was written to it: it was restored. Read again from there.
+    DatabaseWentBack(Place, NextOffset, NextOffset),
+    /// The database stands beyond: another consumer wrote this partition.
+    DatabaseWentAhead(Place, NextOffset, NextOffset),
+    /// Partitions let go with so many unwritten records, which their next owner will read again.
+    Dropped(u64),
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records folded.
+    pub records: u64,
+    /// Records dropped because their writer's sequence was seen before.
+    pub duplicates: u64,
+    /// Jumps in a writer's sequence.
+    pub gaps: u64,
+    /// Records that cannot be decoded.
+    pub bad: u64,
+    /// Records below what was read already, or of partitions not read.
+    pub strays: u64,
+    /// Jumps in a partition's offsets.
+    pub skips: u64,
+    /// Batches handed to a worker.
+    pub batches: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Batches fenced.
+    pub fenced: u64,
+    /// Commits that failed.
+    pub commit_failures: u64,
+}
+
+/// What is held, and where the partitions stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Rows in open buffers.
+    pub open_rows: usize,
+    /// Bytes in open buffers.
+    pub open_bytes: usize,
+    /// Rows in batches on their way.
+    pub in_flight_rows: usize,
+    /// Bytes in batches on their way.
+    pub in_flight_bytes: usize,
+    /// Each partition held.
+    pub parts: Vec<PartProgress>,
+}
+
+/// Where one partition stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartProgress {
+    /// The partition.
+    pub place: Place,
+    /// Whether it is being read; if not, its position is not known yet, or it is being let go.
+    pub reading: bool,
+    /// Whether fetching is paused.
+    pub paused: bool,
+    /// The next offset to read.
+    pub next: NextOffset,
+    /// Everything below is in the database; `None`: not known yet.
+    pub written: Option<NextOffset>,
+    /// When the oldest record read and not yet written was written to the log, in milliseconds
+    /// since 1970.
+    pub oldest: Option<i64>,
+}
+
+impl Closed {
+    /// The batch, its rows parsed.
+    pub fn into_batch(self, topic: Arc<str>) -> Batch {
+        let mut batch = Batch {
+            route: self.route,
+            topic,
+            spans: Vec::with_capacity(self.buffers.len()),
+            rows: Vec::new(),
+            dead_letters: Vec::new(),
+            duplicates: Vec::new(),
+            writers: Vec::new(),
+            records: 0,
+            age: self.age,
+        };
+        for buffer in self.buffers {
+            let (partition, start, end) = (buffer.partition(), buffer.start(), buffer.next());
+            batch.spans.push(Span { partition, start, end });
+            batch.records += buffer.records();
+            let contents = buffer.into_contents();
+            batch.rows.extend(contents.rows);
+            batch.dead_letters.extend(contents.dead_letters);
+            batch.duplicates.extend(contents.duplicates);
+            batch.writers.extend(contents.writers);
+        }
+        batch
+    }
+}

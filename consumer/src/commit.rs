@@ -1,0 +1,168 @@
+//! What Kafka is yet to be told: takes proofs of what is in the database, gives offsets to commit.
+//!
+//! Kafka's offset is advisory, the database's counts. So a failed commit is never an error: it is
+//! tried again, a little later each time, until what Kafka knows is what the database says. One
+//! commit is under way at a time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use write_behind_shared::NextOffset;
+
+use crate::action::Place;
+use crate::batch::Written;
+
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// A commit that is not answered for so long is taken as failed.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// What the database says and what Kafka knows, of each partition.
+#[derive(Debug, Default)]
+pub struct Commits {
+    parts: BTreeMap<Place, Part>,
+    under_way: Option<UnderWay>,
+    /// How long to wait after the next failure; zero when the last commit succeeded.
+    backoff: Duration,
+    not_before: Duration,
+}
+
+#[derive(Debug)]
+struct Part {
+    wanted: NextOffset,
+    known: Option<NextOffset>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    offsets: Vec<(Place, NextOffset)>,
+    since: Duration,
+}
+
+impl Commits {
+    /// The database says `next`, Kafka `committed`.
+    pub fn located(&mut self, place: Place, committed: Option<NextOffset>, next: NextOffset) {
+        self.parts.insert(place, Part { wanted: next, known: committed });
+    }
+
+    /// The database has taken a batch.
+    pub fn written(&mut self, place: Place, written: &Written) {
+        if let (Some(part), Some(end)) =
+            (self.parts.get_mut(&place), written.end_of(place.partition))
+        {
+            part.wanted = end;
+        }
+    }
+
+    /// The partition is another's now.
+    pub fn forget(&mut self, place: Place) {
+        self.parts.remove(&place);
+    }
+
+    /// What to commit now, if anything.
+    pub fn next(&mut self, now: Duration) -> Option<Vec<(Place, NextOffset)>> {
+        if self.under_way.as_ref().is_some_and(|commit| now >= commit.since + ANSWER_WITHIN) {
+            self.answered(now, false);
+        }
+        if self.under_way.is_some() || now < self.not_before {
+            return None;
+        }
+        let open = |(place, part): (&Place, &Part)| {
+            (part.known != Some(part.wanted)).then_some((*place, part.wanted))
+        };
+        let offsets: Vec<_> = self.parts.iter().filter_map(open).collect();
+        if offsets.is_empty() {
+            return None;
+        }
+        self.under_way = Some(UnderWay { offsets: offsets.clone(), since: now });
+        Some(offsets)
+    }
+
+    /// Kafka answered.
+    pub fn answered(&mut self, now: Duration, succeeded: bool) {
+        let Some(commit) = self.under_way.take() else { return };
+        if succeeded {
+            self.backoff = Duration::ZERO;
+            for (place, next) in commit.offsets {
+                if let Some(part) = self.parts.get_mut(&place) {
+                    part.known = Some(next);
+                }
+            }
+        } else {
+            self.backoff = (self.backoff * 2).clamp(BACKOFF_MIN, BACKOFF_MAX);
+            self.not_before = now + self.backoff;
+        }
+    }
+
+    /// Whether Kafka knows what the database says of a partition, or could not be told last time:
+    /// the next owner will tell it.
+    pub fn is_settled(&self, place: Place) -> bool {
+        let known = self.parts.get(&place).is_none_or(|part| part.known == Some(part.wanted));
+        known || self.under_way.is_none() && self.backoff > Duration::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use write_behind_shared::Partition;
+
+    use super::*;
+    use crate::batch::Span;
+
+    const PLACE: Place = Place { route: 0, partition: Partition(0) };
+
+    fn written(end: i64) -> Written {
+        let (start, end) = (NextOffset(0), NextOffset(end));
+        Written::new(vec![Span { partition: Partition(0), start, end }])
+    }
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn kafka_is_caught_up_with_a_database_that_is_ahead_and_left_alone_when_it_is_not() {
+        let mut commits = Commits::default();
+        commits.located(PLACE, Some(NextOffset(3)), NextOffset(9));
+        assert_eq!(commits.next(at(0)), Some(vec![(PLACE, NextOffset(9))]));
+        commits.answered(at(1), true);
+        assert_eq!(commits.next(at(1)), None);
+    }
+
+    #[test]
+    fn one_commit_is_under_way_at_a_time() {
+        let mut commits = Commits::default();
+        commits.located(PLACE, None, NextOffset(0));
+        assert!(commits.next(at(0)).is_some());
+        commits.written(PLACE, &written(5));
+        assert_eq!(commits.next(at(0)), None);
+        commits.answered(at(0), true);
+        assert_eq!(commits.next(at(0)), Some(vec![(PLACE, NextOffset(5))]));
+    }
+
+    #[test]
+    fn a_failed_commit_is_tried_again_later_and_later() {
+        let mut commits = Commits::default();
+        commits.located(PLACE, None, NextOffset(1));
+        let (mut now, mut waits) = (at(0), Vec::new());
+        for _ in 0..10 {
+            let before = now;
+            while commits.next(now).is_none() {
+                now += at(50);
+            }
+            waits.push(now - before);
+            commits.answered(now, false);
+        }
+        assert!(waits.is_sorted(), "{waits:?}");
+        assert_eq!((waits[1], waits[9]), (BACKOFF_MIN, BACKOFF_MAX));
+    }
+
+    #[test]
+    fn a_commit_never_answered_is_tried_again() {
+        let mut commits = Commits::default();
+        commits.located(PLACE, None, NextOffset(1));
+        assert!(commits.next(at(0)).is_some());
+        assert_eq!(commits.next(ANSWER_WITHIN), None);
+        assert!(commits.next(ANSWER_WITHIN + BACKOFF_MIN).is_some());
+    }
+}

@@ -1,0 +1,521 @@
+//! The heart of the consumer: takes records, the group's decisions, the workers' answers and the
+//! time; says what to write, to commit, to pause and to let go.
+//!
+//! It does no I/O and has no clock: every event carries the time since the start, and what is to be
+//! done is queued as [`Action`]s. It keeps three promises. A partition's batches leave in log order,
+//! one at a time, each starting where the one before ended. Only what a
+//! [`Written`](crate::batch::Written) proves, or the database says on being asked, is committed to
+//! Kafka. What it holds stays within the memory limit and one record.
+//!
+//! What it does not know: tables, connections, topics' names, why a write took long.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use write_behind_shared::NextOffset;
+
+use crate::action::{
+    Action, BatchId, Closed, Counts, Ended, Epoch, Limits, Located, Notice, PartProgress, Place,
+    Progress,
+};
+use crate::buffer::{Buffer, Folded, Incoming, Memory};
+use crate::commit::Commits;
+use crate::throttle::Throttle;
+
+/// All partitions of this consumer.
+#[derive(Debug)]
+pub struct Pipeline {
+    limits: Limits,
+    /// Whether each route sets bad records aside; if not, the consumer stops at them.
+    sets_aside: Vec<bool>,
+    parts: BTreeMap<Place, Part>,
+    in_flight: BTreeMap<BatchId, InFlight>,
+    /// Of all open buffers.
+    open_bytes: usize,
+    /// The memory limit was reached, and everything is paused until there is room again.
+    out_of_memory: bool,
+    /// How many rows a batch should have to take the target time.
+    target_rows: usize,
+    throttle: Throttle,
+    commits: Commits,
+    revoke: Option<Revoke>,
+    draining: bool,
+    drained: bool,
+    last_epoch: Epoch,
+    last_batch: BatchId,
+    counts: Counts,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Debug)]
+struct Part {
+    epoch: Epoch,
+    /// Whether its records are taken: its position is known, and it is not being let go.
+    reading: bool,
+    /// Whether the source was ever told to read it, and so may deliver its records.
+    assigned: bool,
+    /// The next offset to read.
+    next: NextOffset,
+    /// Everything below is known to be in the database.
+    written: Option<NextOffset>,
+    buffer: Option<Buffer>,
+    in_flight: Option<BatchId>,
+    memory: Memory,
+    /// What the source was told last.
+    paused: bool,
+    told_skip: bool,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    bytes: usize,
+    rows: usize,
+    since: Duration,
+    /// Its partitions, with the time of the oldest record of each.
+    places: Vec<(Place, Option<i64>)>,
+}
+
+/// A revoke that waits for its partitions to be written.
+#[derive(Debug)]
+struct Revoke {
+    places: Vec<Place>,
+    deadline: Duration,
+}
+
+impl Pipeline {
+    /// A consumer that holds nothing. `sets_aside` says for each route whether it sets bad records
+    /// aside or stops at them.
+    pub fn new(limits: Limits, sets_aside: Vec<bool>) -> Self {
+        Self {
+            limits,
+            sets_aside,
+            parts: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            open_bytes: 0,
+            out_of_memory: false,
+            target_rows: limits.max_rows,
+            throttle: Throttle::new(limits.rows_per_second),
+            commits: Commits::default(),
+            revoke: None,
+            draining: false,
+            drained: false,
+            last_epoch: 0,
+            last_batch: 0,
+            counts: Counts::default(),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// What is to be done next.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The group gives these partitions.
+    pub fn assign(&mut self, places: &[Place]) {
+        if self.draining {
+            return;
+        }
+        let mut asked = Vec::with_capacity(places.len());
+        for place in places {
+            self.last_epoch += 1;
+            let part = Part::new(self.last_epoch);
+            if let Some(buffer) = self.parts.insert(*place, part).and_then(|part| part.buffer) {
+                self.open_bytes -= buffer.bytes();
+            }
+            asked.push((*place, self.last_epoch));
+        }
+        if !asked.is_empty() {
+            self.actions.push_back(Action::Locate(asked));
+        }
+    }
+
+    /// It is known where these partitions stand.
+    pub fn located(&mut self, now: Duration, found: Vec<Located>) {
+        let mut read = Vec::with_capacity(found.len());
+        for located in found {
+            let Some(part) = self.parts.get_mut(&located.place) else { continue };
+            if part.epoch != located.epoch || part.reading || self.draining {
+                continue;
+            }
+            let (place, next) = (located.place, located.next);
+            if let Some(written) = part.written.filter(|written| *written != next) {
+                let notice = if next < written {
+                    Notice::DatabaseWentBack(place, written, next)
+                } else {
+                    Notice::DatabaseWentAhead(place, written, next)
+                };
+                self.actions.push_back(Action::Tell(notice));
+            }
+            part.reading = true;
+            part.assigned = true;
+            part.paused = false;
+            part.next = next;
+            part.written = Some(next);
+            part.memory = Memory::new(located.writers);
+            self.commits.located(place, located.committed, next);
+            read.push((place, next));
+        }
+        if !read.is_empty() {
+            self.actions.push_back(Action::Read(read));
+        }
+        self.settle(now);
+    }
+
+    /// A record of the topic of `route` was read.
+    pub fn record(&mut self, now: Duration, route: usize, record: &Incoming<'_>) {
+        let place = Place { route, partition: record.partition };
+        let part = match self.parts.get_mut(&place) {
+            Some(part) if part.reading && !part.next.is_past(record.offset) => part,
+            _ => {
+                self.counts.strays += 1;
+                return;
+            }
+        };
+        if record.offset != part.next.offset() {
+            self.counts.skips += 1;
+            if !std::mem::replace(&mut part.told_skip, true) {
+                let notice = Notice::OffsetsSkipped(place, part.next, record.offset);
+                self.actions.push_back(Action::Tell(notice));
+            }
+        }
+        let start = part.next;
+        let buffer = part.buffer.get_or_insert_with(|| Buffer::new(record.partition, start, now));
+        let bytes = buffer.bytes();
+        let folded = buffer.fold(record, &mut part.memory);
+        part.next = buffer.next();
+        self.open_bytes = self.open_bytes - bytes + buffer.bytes();
+        self.counts.records += 1;
+        match folded {
+            Folded::Applied => {}
+            Folded::Duplicate => self.counts.duplicates += 1,
+            Folded::AppliedAfterGap(id) => {
+                self.counts.gaps += 1;
+                let notice = Notice::RecordsMissing(place, record.offset, id);
+                self.actions.push_back(Action::Tell(notice));
+            }
+            Folded::Bad => {
+                self.counts.bad += 1;
+                if let (false, Some(letter)) = (self.sets_aside[route], buffer.last_bad()) {
+                    let stop = Action::StopAtBad(place, Box::new(letter.clone()));
+                    self.actions.push_back(stop);
+                    return;
+                }
+            }
+        }
+        let (rows, bytes) = (buffer.rows(), buffer.bytes());
+        if rows >= self.target_rows || bytes >= self.limits.max_bytes || self.memory_is_short() {
+            self.settle(now);
+        }
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, now: Duration) {
+        self.settle(now);
+    }
+
+    /// A batch ended.
+    pub fn finished(&mut self, now: Duration, id: BatchId, ended: &Ended) {
+        let Some(flight) = self.in_flight.remove(&id) else { return };
+        let mut fenced = Vec::new();
+        for (place, _) in &flight.places {
+            // A partition that was let go meanwhile is not this batch's any more.
+            let Some(part) = self.parts.get_mut(place) else { continue };
+            if part.in_flight != Some(id) {
+                continue;
+            }
+            part.in_flight = None;
+            match ended {
+                Ended::Written(written) => {
+                    part.written = written.end_of(place.partition).or(part.written);
+                    self.commits.written(*place, written);
+                }
+                Ended::Fenced => fenced.push(*place),
+            }
+        }
+        match ended {
+            Ended::Written(_) => self.adapt(flight.rows, now.saturating_sub(flight.since)),
+            Ended::Fenced => {
+                self.counts.fenced += 1;
+                self.locate_again(&fenced);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Kafka answered the commit that was asked for.
+    pub fn commit_answered(&mut self, now: Duration, succeeded: bool) {
+        self.counts.commit_failures += u64::from(!succeeded);
+        self.commits.answered(now, succeeded);
+        self.settle(now);
+    }
+
+    /// The group takes these partitions: what is held of them is written, until the deadline.
+    pub fn revoke(&mut self, now: Duration, places: Vec<Place>, deadline: Duration) {
+        for place in &places {
+            if let Some(part) = self.parts.get_mut(place) {
+                part.let_go();
+            }
+        }
+        self.revoke = Some(Revoke { places, deadline });
+        self.settle(now);
+    }
+
+    /// The group took these partitions already.
+    pub fn lose(&mut self, now: Duration, places: Vec<Place>) {
+        self.release(places);
+        self.settle(now);
+    }
+
+    /// Nothing more is read; what is held is written and committed.
+    pub fn drain(&mut self, now: Duration) {
+        self.draining = true;
+        for part in self.parts.values_mut() {
+            part.let_go();
+        }
+        self.settle(now);
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// What is held, and where the partitions stand.
+    pub fn progress(&self) -> Progress {
+        let part = |(place, part): (&Place, &Part)| {
+            let flight = part.in_flight.and_then(|id| self.in_flight.get(&id));
+            let on_its_way = flight.and_then(|flight| {
+                flight.places.iter().find(|(other, _)| other == place).and_then(|found| found.1)
+            });
+            PartProgress {
+                place: *place,
+                reading: part.reading,
+                paused: part.paused,
+                next: part.next,
+                written: part.written,
+                oldest: on_its_way.or_else(|| part.buffer.as_ref().and_then(Buffer::oldest)),
+            }
+        };
+        Progress {
+            open_rows: self.parts.values().filter_map(|p| Some(p.buffer.as_ref()?.rows())).sum(),
+            open_bytes: self.open_bytes,
+            in_flight_rows: self.in_flight.values().map(|flight| flight.rows).sum(),
+            in_flight_bytes: self.in_flight_bytes(),
+            parts: self.parts.iter().map(part).collect(),
+        }
+    }
+
+    /// Where this partition stands here: the offset to read it from.
+    pub fn next_of(&self, place: Place) -> Option<NextOffset> {
+        self.parts.get(&place).filter(|part| part.reading).map(|part| part.next)
+    }
+}
+
+impl Pipeline {
+    /// Does whatever the last event made possible.
+    fn settle(&mut self, now: Duration) {
+        self.weigh();
+        self.dispatch(now);
+        self.weigh();
+        self.pause_and_resume();
+        if let Some(offsets) = self.commits.next(now) {
+            self.actions.push_back(Action::Commit(offsets));
+        }
+        if self.revoke.as_ref().is_some_and(|revoke| {
+            now >= revoke.deadline || revoke.places.iter().all(|place| self.is_settled(*place))
+        }) && let Some(revoke) = self.revoke.take()
+        {
+            self.release(revoke.places);
+        }
+        let empty = || self.parts.keys().all(|place| self.is_settled(*place));
+        if self.draining && !self.drained && self.in_flight.is_empty() && empty() {
+            self.drained = true;
+            self.actions.push_back(Action::Drained);
+        }
+    }
+
+    fn in_flight_bytes(&self) -> usize {
+        self.in_flight.values().map(|flight| flight.bytes).sum()
+    }
+
+    fn memory_is_short(&self) -> bool {
+        self.open_bytes + self.in_flight_bytes() >= self.limits.memory
+    }
+
+    /// Everything is paused at the limit, and fetched again below three quarters of it.
+    fn weigh(&mut self) {
+        let held = self.open_bytes + self.in_flight_bytes();
+        if held >= self.limits.memory {
+            self.out_of_memory = true;
+        } else if held <= self.limits.memory / 4 * 3 {
+            self.out_of_memory = false;
+        }
+    }
+
+    /// Hands ripe buffers to free workers.
+    fn dispatch(&mut self, now: Duration) {
+        while self.in_flight.len() < self.limits.workers && self.throttle.is_free(now) {
+            let mut ripe: Vec<_> = self
+                .parts
+                .iter()
+                .filter(|(_, part)| part.in_flight.is_none())
+                .filter_map(|(place, part)| Some((part.reading, part.buffer.as_ref()?, *place)))
+                .filter(|(reading, buffer, _)| !reading || self.is_ripe(buffer, now))
+                .collect();
+            // Those being let go have a deadline; of the others the oldest goes first.
+            ripe.sort_by_key(|(reading, buffer, place)| (*reading, buffer.opened(), *place));
+            let Some((_, first, Place { route, .. })) = ripe.first() else { return };
+            let (mut rows, mut bytes) = (first.rows(), first.bytes());
+            let mut places = vec![ripe[0].2];
+            for (_, buffer, place) in ripe.iter().filter(|(_, _, p)| p.route == *route).skip(1) {
+                if rows + buffer.rows() <= self.target_rows
+                    && bytes + buffer.bytes() <= self.limits.max_bytes
+                {
+                    rows += buffer.rows();
+                    bytes += buffer.bytes();
+                    places.push(*place);
+                }
+            }
+            places.sort_unstable();
+            self.close(now, &places);
+        }
+    }
+
+    fn is_ripe(&self, buffer: &Buffer, now: Duration) -> bool {
+        self.out_of_memory
+            || buffer.rows() >= self.target_rows
+            || buffer.bytes() >= self.limits.max_bytes
+            || now.saturating_sub(buffer.opened()) >= self.limits.max_age
+    }
+
+    /// Closes these partitions' buffers and hands them over as one batch.
+    fn close(&mut self, now: Duration, places: &[Place]) {
+        self.last_batch += 1;
+        let id = self.last_batch;
+        let mut buffers = Vec::with_capacity(places.len());
+        let mut flight = InFlight { bytes: 0, rows: 0, since: now, places: Vec::new() };
+        for place in places {
+            let Some(part) = self.parts.get_mut(place) else { continue };
+            let Some(buffer) = part.buffer.take() else { continue };
+            part.in_flight = Some(id);
+            flight.bytes += buffer.bytes();
+            flight.rows += buffer.rows();
+            flight.places.push((*place, buffer.oldest()));
+            buffers.push(buffer);
+        }
+        let opened = buffers.iter().map(Buffer::opened).min().unwrap_or(now);
+        self.open_bytes -= flight.bytes;
+        self.throttle.charge(now, flight.rows);
+        self.counts.batches += 1;
+        self.counts.rows += flight.rows as u64;
+        self.in_flight.insert(id, flight);
+        let (route, age) = (places[0].route, now.saturating_sub(opened));
+        self.actions.push_back(Action::Write(Closed { id, route, buffers, age }));
+    }
+
+    /// Sizes batches to the target time by how long the last one took.
+    fn adapt(&mut self, rows: usize, took: Duration) {
+        const ROWS_MIN: usize = 100;
+        let target = self.limits.target_time;
+        if took > target {
+            let fitting = rows as f64 * target.as_secs_f64() / took.as_secs_f64();
+            self.target_rows = (fitting as usize).max(ROWS_MIN).min(self.limits.max_rows);
+        } else if took * 2 < target && rows * 2 > self.target_rows {
+            self.target_rows = (self.target_rows * 2).min(self.limits.max_rows);
+        }
+    }
+
+    /// The database stands elsewhere: what is held of these is void, and their place is asked for.
+    fn locate_again(&mut self, places: &[Place]) {
+        let mut asked = Vec::with_capacity(places.len());
+        for place in places {
+            let leaving = self.draining || self.is_revoked(*place);
+            let Some(part) = self.parts.get_mut(place) else { continue };
+            if let Some(buffer) = part.buffer.take() {
+                self.open_bytes -= buffer.bytes();
+            }
+            if !leaving {
+                self.last_epoch += 1;
+                part.epoch = self.last_epoch;
+                part.reading = false;
+                asked.push((*place, part.epoch));
+            }
+        }
+        if !asked.is_empty() {
+            self.actions.push_back(Action::Locate(asked));
+        }
+    }
+
+    fn is_revoked(&self, place: Place) -> bool {
+        self.revoke.as_ref().is_some_and(|revoke| revoke.places.contains(&place))
+    }
+
+    /// Whether nothing of a partition is held: it is written, and Kafka knows it, or can't be told.
+    fn is_settled(&self, place: Place) -> bool {
+        self.parts.get(&place).is_none_or(|part| {
+            part.buffer.is_none() && part.in_flight.is_none() && self.commits.is_settled(place)
+        })
+    }
+
+    fn release(&mut self, places: Vec<Place>) {
+        let mut dropped = 0;
+        for place in &places {
+            self.commits.forget(*place);
+            if let Some(buffer) = self.parts.remove(place).and_then(|part| part.buffer) {
+                self.open_bytes -= buffer.bytes();
+                dropped += buffer.records();
+            }
+        }
+        if dropped > 0 {
+            self.actions.push_back(Action::Tell(Notice::Dropped(dropped)));
+        }
+        self.actions.push_back(Action::Release(places));
+    }
+
+    fn pause_and_resume(&mut self) {
+        let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        for (place, part) in &mut self.parts {
+            let is_full = part.buffer.as_ref().is_some_and(|buffer| {
+                buffer.rows() >= self.limits.max_rows || buffer.bytes() >= self.limits.max_bytes
+            });
+            let wanted = part.assigned && (!part.reading || is_full || self.out_of_memory);
+            if std::mem::replace(&mut part.paused, wanted) != wanted {
+                if wanted { pause.push(*place) } else { resume.push(*place) }
+            }
+        }
+        if !pause.is_empty() {
+            self.actions.push_back(Action::Pause(pause));
+        }
+        if !resume.is_empty() {
+            self.actions.push_back(Action::Resume(resume));
+        }
+    }
+}
+
+impl Part {
+    fn new(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            reading: false,
+            assigned: false,
+            next: NextOffset::ZERO,
+            written: None,
+            buffer: None,
+            in_flight: None,
+            memory: Memory::default(),
+            paused: false,
+            told_skip: false,
+        }
+    }
+
+    /// Takes no more records, and no answer to where it stands.
+    fn let_go(&mut self) {
+        self.reading = false;
+        self.epoch = 0;
+    }
+}
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

@@ -1,0 +1,202 @@
+//! The shapes of values: which members a JSON object has, recognised without taking it apart.
+//!
+//! Takes a value's bytes, says whether it is a well-formed object with exactly the members of a
+//! shape seen before. The judgement of what is well formed is that of [`json::members`], by the
+//! same parser; a property test holds the two together.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use write_behind_shared::RecordError;
+use write_behind_shared::json::{self, DEPTH_MAX};
+
+/// Beyond this many, a topic's values have no pattern worth remembering.
+const SHAPES_MAX: usize = 64;
+
+/// A shape, by its place in [`Shapes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape(usize);
+
+/// The shapes seen.
+#[derive(Debug, Default)]
+pub struct Shapes {
+    /// The names of each shape's members, in the order they were seen in.
+    names: Vec<Box<[Box<str>]>>,
+    latest: usize,
+}
+
+impl Shapes {
+    /// Whether `value` is well formed and has exactly the members of `shape`, in its order.
+    pub fn fits(&self, shape: Shape, value: &[u8]) -> bool {
+        let Ok(text) = std::str::from_utf8(value) else { return false };
+        if json::depth_exceeds(value, DEPTH_MAX) {
+            return false;
+        }
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let same = reader.deserialize_map(SameNames(&self.names[shape.0]));
+        same.unwrap_or(false) && reader.end().is_ok()
+    }
+
+    /// The shape of `value`; `None`: it is well formed, but there are too many shapes already.
+    ///
+    /// # Errors
+    /// The value is not a well-formed object.
+    pub fn of(&mut self, value: &[u8]) -> Result<Option<Shape>, RecordError> {
+        if self.latest < self.names.len() && self.fits(Shape(self.latest), value) {
+            return Ok(Some(Shape(self.latest)));
+        }
+        let members = json::members(value)?;
+        let same = |names: &[Box<str>]| {
+            names.len() == members.len()
+                && names.iter().zip(&members).all(|(name, (member, _))| **name == **member)
+        };
+        let place = match self.names.iter().position(|names| same(names)) {
+            Some(place) => place,
+            None if self.names.len() == SHAPES_MAX => return Ok(None),
+            None => {
+                self.names.push(members.iter().map(|(name, _)| (&**name).into()).collect());
+                self.names.len() - 1
+            }
+        };
+        self.latest = place;
+        Ok(Some(Shape(place)))
+    }
+}
+
+/// Whether an object's members are these, in this order. Their values are skipped over.
+struct SameNames<'s>(&'s [Box<str>]);
+
+impl<'de> Visitor<'de> for SameNames<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        for name in self.0 {
+            if map.next_key_seed(Name(name))? != Some(true) {
+                return Ok(false);
+            }
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(map.next_key_seed(Name(""))?.is_none())
+    }
+}
+
+struct Name<'s>(&'s str);
+
+impl<'de> DeserializeSeed<'de> for Name<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<bool, E> {
+        Ok(name == self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Documents that are nearly well formed, over few names, so that they meet.
+    fn a_document() -> impl Strategy<Value = String> {
+        let value = prop::sample::select(vec![
+            "1",
+            "-0.5e3",
+            "01",
+            "null",
+            "\"x\"",
+            "\"\\u0000\"",
+            "\"\\ud800\"",
+            "\"\\x\"",
+            "\"\n\"",
+            "[1,{\"a\":2}]",
+            "[1,]",
+            "{}",
+            "tru",
+            "",
+            "{\"b\":1,\"b\":2}",
+            "1 1",
+        ]);
+        let name = prop::sample::select(vec!["a", "b", "\\u0061", "c\\n", "\\ud800"]);
+        let members = prop::collection::vec((name, value), 0..4);
+        (members, "[ \t]{0,2}", prop::sample::select(vec!["", " ", "x", ",", "}"])).prop_map(
+            |(members, space, rest)| {
+                let members: Vec<String> = members
+                    .iter()
+                    .map(|(n, v)| format!("{space}\"{n}\"{space}:{space}{v}"))
+                    .collect();
+                format!("{space}{{{}}}{rest}", members.join(","))
+            },
+        )
+    }
+
+    fn names(document: &[u8]) -> Option<Vec<String>> {
+        let members = json::members(document).ok()?;
+        Some(members.into_iter().map(|(name, _)| name.into_owned()).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_fits_a_shape_exactly_when_it_is_well_formed_and_has_its_members(
+            documents in prop::collection::vec(a_document(), 1..20),
+        ) {
+            let mut shapes = Shapes::default();
+            let mut seen: Vec<(Shape, Vec<String>)> = Vec::new();
+            for document in &documents {
+                let names = names(document.as_bytes());
+                for (shape, of_shape) in &seen {
+                    let fits = shapes.fits(*shape, document.as_bytes());
+                    prop_assert_eq!(fits, names.as_ref() == Some(of_shape), "{}", document);
+                }
+                match shapes.of(document.as_bytes()) {
+                    Ok(Some(shape)) => seen.push((shape, names.unwrap())),
+                    Ok(None) => prop_assert!(false, "fewer shapes than the limit"),
+                    Err(_) => prop_assert!(names.is_none(), "{} is well formed", document),
+                }
+            }
+        }
+
+        #[test]
+        fn bytes_of_any_kind_fit_only_when_they_are_well_formed(bytes: Vec<u8>) {
+            let mut shapes = Shapes::default();
+            let shape = shapes.of(b"{}").unwrap().unwrap();
+            prop_assert_eq!(shapes.fits(shape, &bytes), names(&bytes) == Some(Vec::new()));
+        }
+    }
+
+    #[test]
+    fn nesting_beyond_the_limit_fits_nothing() {
+        let nested = |levels: usize| {
+            format!(r#"{{"a":{}{}}}"#, "[".repeat(levels - 1), "]".repeat(levels - 1))
+        };
+        let mut shapes = Shapes::default();
+        let shape = shapes.of(nested(DEPTH_MAX).as_bytes()).unwrap().unwrap();
+        assert!(shapes.fits(shape, nested(DEPTH_MAX).as_bytes()));
+        assert!(!shapes.fits(shape, nested(DEPTH_MAX + 1).as_bytes()));
+    }
+
+    #[test]
+    fn beyond_the_limit_no_further_shapes_are_remembered() {
+        let mut shapes = Shapes::default();
+        for n in 0..SHAPES_MAX {
+            assert!(shapes.of(format!(r#"{{"c{n}":1}}"#).as_bytes()).unwrap().is_some());
+        }
+        assert!(shapes.of(br#"{"another":1}"#).unwrap().is_none());
+        assert!(shapes.of(br#"{"c0":2}"#).unwrap().is_some());
+    }
+}
