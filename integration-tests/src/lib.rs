@@ -1,1 +1,24 @@
-//! Placeholder.
+//! The harness of the integration tests: real Kafka, real Postgres, the shipped worker, and proxies
+//! on both wires that stop it at an exact point.
+//!
+//! ```text
+//!  producer ──▶ Kafka ◀── kafka_wire ──▶ worker ──▶ postgres_wire ──▶ Postgres
+//!   (crate)   (container)   (proxy)    (child process)   (proxy)     (container)
+//! ```
+//!
+//! The worker is the unmodified binary: it is killed and frozen by signals, and held at a point of
+//! its transaction by a proxy that understands what it sends. Nothing in it knows of tests.
+
+pub mod wait;
+mod reaper;
+mod containers;
+pub mod kafka;
+pub mod log;
+pub mod postgres;
+pub mod wire;
+pub mod postgres_wire;
+pub mod kafka_wire;
+mod binary;
+pub mod worker;
+pub mod stack;
+pub mod flights;

@@ -88,6 +88,7 @@ pub fn spells_nul(document: &str) -> bool {
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn not_an_object(error: serde_json::Error) -> JsonError {
     JsonError::NotAnObject(error.to_string())
 }

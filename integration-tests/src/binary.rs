@@ -1,0 +1,50 @@
+//! The binary under test: `write-behind` exactly as it is shipped, built by cargo.
+//!
+//! Cargo names a package's binaries only to that package's own tests, so it is asked: a build of
+//! the whole workspace's features, which is what `cargo test --workspace` has just made, so that
+//! nothing is compiled twice. `WRITE_BEHIND_BINARY` names another one to test instead.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+
+#[derive(Deserialize)]
+struct BuildMessage {
+    executable: Option<PathBuf>,
+}
+
+/// The path of the binary; built once in a process.
+pub(crate) async fn path() -> Result<&'static PathBuf> {
+    static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
+    BINARY
+        .get_or_try_init(async || match std::env::var_os("WRITE_BEHIND_BINARY") {
+            Some(path) => Ok(path.into()),
+            None => tokio::task::spawn_blocking(build).await?,
+        })
+        .await
+}
+
+fn build() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .args(["build", "--workspace", "--bin", "write-behind", "--message-format=json"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped());
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let built = command.output().context("cargo")?;
+    let complaint = String::from_utf8_lossy(&built.stderr);
+    ensure!(built.status.success(), "the worker does not build:\n{complaint}");
+    String::from_utf8(built.stdout)?
+        .lines()
+        .filter_map(|line| serde_json::from_str::<BuildMessage>(line).ok())
+        .filter_map(|message| message.executable)
+        .find(|path| path.file_stem().is_some_and(|name| name == "write-behind"))
+        .context("cargo has built no binary `write-behind`")
+}

@@ -1,0 +1,67 @@
+//! What every container here shares: fixed ports, one retry, removal at our end, a runtime.
+//!
+//! Ports are fixed before the start: Docker hands out new ones when a container is stopped and
+//! started, while a broker goes on advertising the old one.
+
+use std::net::TcpListener;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerAsync, ContainerRequest, GenericImage};
+use tokio::runtime::Runtime;
+
+use crate::reaper::remove_at_our_end;
+
+/// A started container of any image.
+pub(crate) type Container = ContainerAsync<GenericImage>;
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("a free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Starts what `request` makes of fresh ports, and tries again with others when a port was taken
+/// in between.
+pub(crate) async fn start<const PORTS: usize>(
+    request: impl Fn([u16; PORTS]) -> ContainerRequest<GenericImage>,
+) -> Result<(Container, [u16; PORTS])> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut ports = [0; PORTS];
+        for port in &mut ports {
+            *port = free_port()?;
+        }
+        match request(ports).start().await {
+            Ok(container) => {
+                remove_at_our_end(container.id());
+                return Ok((container, ports));
+            }
+            Err(error) if tries < 3 && error.to_string().contains("port") => {}
+            Err(error) => return Err(error).context("a container did not start"),
+        }
+    }
+}
+
+/// Starts what is to outlive a test in a runtime that does, too.
+pub(crate) async fn in_background<T, F>(start: impl FnOnce() -> F + Send + 'static) -> Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>>,
+{
+    background().spawn_blocking(|| background().block_on(start())).await?
+}
+
+fn background() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("stack")
+            .enable_all()
+            .build();
+        runtime.unwrap_or_else(|error| panic!("no runtime for the containers: {error}"))
+    })
+}

@@ -1,0 +1,138 @@
+//! A real broker in a container, reached directly by the tests and through a proxy by workers.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use testcontainers::core::{ExecCommand, IntoContainerPort, WaitFor};
+use testcontainers::{ContainerRequest, GenericImage, ImageExt};
+
+use crate::containers::{self, Container};
+use crate::kafka_wire::KafkaWire;
+use crate::wait::{PATIENCE, Seen, until};
+
+/// The broker. Its container is removed when it is dropped.
+#[derive(Debug)]
+pub struct Kafka {
+    container: Container,
+    direct: u16,
+    wire: KafkaWire,
+}
+
+impl Kafka {
+    /// Starts a broker that has no topics yet, and waits until it answers.
+    pub async fn start() -> Result<Self> {
+        // The proxy needs the broker's port and the broker the proxy's: so the broker's is taken
+        // first, by hand.
+        let behind = containers::free_port()?;
+        let wire = KafkaWire::in_front_of(behind).await?;
+        let proxied = wire.port();
+        let (container, [direct]) =
+            containers::start(|[direct]| request(direct, proxied, behind)).await?;
+        let kafka = Self { container, direct, wire };
+        kafka.answers().await?;
+        Ok(kafka)
+    }
+
+    /// Where tests connect.
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.direct)
+    }
+
+    /// Where workers connect when a test wants to stand in their way.
+    pub fn bootstrap_through_wire(&self) -> String {
+        format!("127.0.0.1:{}", self.wire.port())
+    }
+
+    /// The proxy between the workers and the broker.
+    pub fn wire(&self) -> &KafkaWire {
+        &self.wire
+    }
+
+    /// Creates a topic and waits until every partition has a leader.
+    pub async fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", self.bootstrap()).create()?;
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let results = admin.create_topics([&topic], &AdminOptions::new()).await?;
+        for result in results {
+            result.map_err(|(topic, code)| anyhow::anyhow!("topic {topic}: {code}"))?;
+        }
+        let client = admin.inner();
+        until(&format!("leaders of {name}"), PATIENCE, async || {
+            let metadata = client.fetch_metadata(Some(name), Duration::from_secs(5))?;
+            let leaders =
+                metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
+            let led = leaders.filter(|partition| partition.leader() >= 0).count();
+            Ok(Seen::when(led == partitions as usize, || format!("{led} of {partitions}")))
+        })
+        .await
+    }
+
+    /// Runs a shell script inside the broker's container, with `input` as its `$1`, and returns
+    /// what it printed.
+    pub async fn shell(&self, script: &str, input: &str) -> Result<String> {
+        let command = ["bash", "-c", script, "bash", input];
+        let mut run = self.container.exec(ExecCommand::new(command)).await?;
+        let output = run.stdout_to_vec().await?;
+        let complaint = run.stderr_to_vec().await?;
+        let code = run.exit_code().await?;
+        let complaint = String::from_utf8_lossy(&complaint);
+        ensure!(
+            code == Some(0),
+            "{script:?} in Kafka's container ended with {code:?}: {complaint}"
+        );
+        Ok(String::from_utf8(output)?)
+    }
+
+    async fn answers(&self) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", self.bootstrap()).create()?;
+        until("the broker to answer", PATIENCE, async || {
+            let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(2));
+            Ok(match metadata {
+                Ok(metadata) if !metadata.brokers().is_empty() => Seen::Done(()),
+                Ok(_) => Seen::NotYet("no broker in its metadata".to_owned()),
+                Err(error) => Seen::NotYet(error.to_string()),
+            })
+        })
+        .await
+        .context("Kafka")
+    }
+}
+
+fn request(direct: u16, proxied: u16, behind: u16) -> ContainerRequest<GenericImage> {
+    let advertised = format!(
+        "PLAINTEXT://127.0.0.1:{direct},PROXIED://127.0.0.1:{proxied},INSIDE://localhost:9093"
+    );
+    let protocols = "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,INSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT";
+    GenericImage::new("apache/kafka", "4.1.1")
+        .with_wait_for(WaitFor::message_on_stdout("Kafka Server started"))
+        .with_startup_timeout(PATIENCE)
+        .with_mapped_port(direct, 9092.tcp())
+        .with_mapped_port(behind, 9095.tcp())
+        .with_env_var("KAFKA_NODE_ID", "1")
+        .with_env_var("KAFKA_PROCESS_ROLES", "broker,controller")
+        .with_env_var("KAFKA_CONTROLLER_QUORUM_VOTERS", "1@localhost:9094")
+        .with_env_var("KAFKA_CONTROLLER_LISTENER_NAMES", "CONTROLLER")
+        .with_env_var(
+            "KAFKA_LISTENERS",
+            "PLAINTEXT://:9092,INSIDE://:9093,CONTROLLER://:9094,PROXIED://:9095",
+        )
+        .with_env_var("KAFKA_ADVERTISED_LISTENERS", advertised)
+        .with_env_var("KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", protocols)
+        .with_env_var("KAFKA_INTER_BROKER_LISTENER_NAME", "INSIDE")
+        .with_env_var("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "1")
+        .with_env_var("KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS", "5")
+        .with_env_var("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1")
+        .with_env_var("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1")
+        .with_env_var("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
+        // A killed worker is given up after its session, so sessions must be allowed to be short.
+        .with_env_var("KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS", "1000")
+        .with_env_var("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0")
+        .with_env_var("KAFKA_HEAP_OPTS", "-Xmx512m -Xms256m")
+        // On a few cores the compiler of the virtual machine costs more than it gains in a test.
+        .with_env_var("KAFKA_JVM_PERFORMANCE_OPTS", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")
+}

@@ -1,0 +1,111 @@
+//! A proxy in front of the broker that can keep a client's commits from arriving.
+//!
+//! The broker advertises the proxy's port on a listener of its own, so whoever bootstraps there
+//! stays there, while the tests use the direct listener. Clients are told apart by their
+//! `client.id`.
+
+use std::io;
+use std::sync::Arc;
+
+use anyhow::Result;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::watch;
+
+use crate::wire::{Door, Ends, Frames, Hold, Holds, forward, listen};
+
+const OFFSET_COMMIT: i16 = 8;
+
+/// A client whose next `OffsetCommit` request is held back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct CommitOf(String);
+
+/// The proxy. It ends when it is dropped.
+#[derive(Debug)]
+pub struct KafkaWire {
+    port: u16,
+    holds: Arc<Holds<CommitOf>>,
+    door: watch::Sender<Door>,
+}
+
+impl KafkaWire {
+    /// Takes a port, and forwards what comes to it to the broker's port `server`.
+    pub async fn in_front_of(server: u16) -> Result<Self> {
+        let holds = Arc::new(Holds::new());
+        let held = Arc::clone(&holds);
+        let serve = move |ends, door| serve(ends, door, Arc::clone(&held));
+        let (port, door) = listen(server, serve).await?;
+        Ok(Self { port, holds, door })
+    }
+
+    /// Where the proxy listens; what the broker must advertise.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Keeps the next `OffsetCommit` of the client named `client_id` from the broker.
+    pub fn hold_commit_of(&self, client_id: &str) -> Hold {
+        self.holds.arm(CommitOf(client_id.to_owned()))
+    }
+
+    /// Opens or shuts the way to the broker.
+    pub fn set(&self, door: Door) {
+        self.door.send_replace(door);
+    }
+}
+
+async fn serve(
+    ends: Ends,
+    door: watch::Receiver<Door>,
+    holds: Arc<Holds<CommitOf>>,
+) -> io::Result<()> {
+    tokio::select! {
+        ended = requests(ends.from_client, ends.to_server, &holds, door.clone()) => ended,
+        ended = answers(ends.from_server, ends.to_client, door) => ended,
+    }
+}
+
+async fn requests(
+    mut from: Frames,
+    mut to: OwnedWriteHalf,
+    holds: &Holds<CommitOf>,
+    mut door: watch::Receiver<Door>,
+) -> io::Result<()> {
+    while let Some(request) = from.next(length).await? {
+        if api_key(&request) == Some(OFFSET_COMMIT) {
+            let client = client_id(&request).unwrap_or_default();
+            if let Some(hold) = holds.take(|commit| commit.0.as_bytes() == client) {
+                from.while_alive(hold.stop()).await?;
+            }
+        }
+        forward(&mut to, &request, &mut door).await?;
+    }
+    Ok(())
+}
+
+async fn answers(
+    mut from: Frames,
+    mut to: OwnedWriteHalf,
+    mut door: watch::Receiver<Door>,
+) -> io::Result<()> {
+    while let Some(answer) = from.next(length).await? {
+        forward(&mut to, &answer, &mut door).await?;
+    }
+    Ok(())
+}
+
+/// A frame's length field does not count itself.
+fn length(bytes: &[u8]) -> Option<usize> {
+    let length = bytes.get(0..4)?.try_into().ok()?;
+    Some(4 + u32::from_be_bytes(length) as usize)
+}
+
+/// A request begins, after its length, with the api key, the version and the correlation id.
+fn api_key(request: &[u8]) -> Option<i16> {
+    Some(i16::from_be_bytes(request.get(4..6)?.try_into().ok()?))
+}
+
+/// The nullable client id follows: two bytes of length, then the text.
+fn client_id(request: &[u8]) -> Option<&[u8]> {
+    let length = i16::from_be_bytes(request.get(12..14)?.try_into().ok()?);
+    request.get(14..14 + usize::try_from(length).ok()?)
+}

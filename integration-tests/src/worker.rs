@@ -1,0 +1,247 @@
+//! A worker under test: the shipped binary as a child process, with signals, log and exit code.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::binary;
+use crate::containers::free_port;
+use crate::wait::{PATIENCE, Seen, until};
+
+const LOG_LINES_SHOWN: usize = 60;
+
+/// What goes into a worker's configuration file. The defaults suit a test on a busy machine.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The pipeline, which is also the group.
+    pub pipeline: String,
+    /// What is read.
+    pub topic: String,
+    /// What is written.
+    pub table: String,
+    /// The broker.
+    pub bootstrap: String,
+    /// The database.
+    pub database: String,
+    /// How the broker knows this worker.
+    pub client: String,
+    /// Further librdkafka properties.
+    pub kafka: Vec<(&'static str, String)>,
+    /// Transactions in parallel.
+    pub connections: u32,
+    /// Rows a second at most.
+    pub rows_per_second: Option<u32>,
+    /// Rows in a batch at most.
+    pub max_rows: u32,
+    /// When a batch is closed at the latest.
+    pub max_age: &'static str,
+    /// What all buffers may hold.
+    pub buffers: &'static str,
+}
+
+/// A running worker. Dropping it kills it and shows the end of its log, which `cargo test` prints
+/// when the test has failed.
+#[derive(Debug)]
+pub struct Worker {
+    client: String,
+    child: Mutex<Child>,
+    pid: u32,
+    http: u16,
+    folder: TempDir,
+}
+
+impl Settings {
+    /// Sets a librdkafka property.
+    #[must_use]
+    pub fn kafka(mut self, property: &'static str, value: &str) -> Self {
+        self.kafka.push((property, value.to_owned()));
+        self
+    }
+
+    fn to_toml(&self, http: u16) -> String {
+        let Self { pipeline, topic, table, bootstrap, database, client, .. } = self;
+        let Self { connections, max_rows, max_age, buffers, .. } = self;
+        let mut kafka = String::new();
+        for (property, value) in &self.kafka {
+            // Writing to a string cannot fail.
+            let _ = writeln!(kafka, "{property:?} = {value:?}");
+        }
+        let ceiling = self
+            .rows_per_second
+            .map(|rows| format!("rows_per_second = {rows}"))
+            .unwrap_or_default();
+        format!(
+            r#"name = "{pipeline}"
+[kafka]
+"bootstrap.servers" = "{bootstrap}"
+"client.id" = "{client}"
+"reconnect.backoff.max.ms" = "1000"
+{kafka}
+[database]
+url = "{database}"
+connections = {connections}
+{ceiling}
+[batch]
+max_rows = {max_rows}
+max_age = "{max_age}"
+[[route]]
+topic = "{topic}"
+table = "{table}"
+[memory]
+buffers = "{buffers}"
+[http]
+listen = "127.0.0.1:{http}"
+"#
+        )
+    }
+
+    /// Runs `write-behind run` with these settings.
+    pub async fn start(&self) -> Result<Worker> {
+        let folder = tempfile::tempdir()?;
+        let http = free_port()?;
+        let child = self.spawn(&folder, http, &["run"]).await?;
+        let pid = child.id();
+        Ok(Worker { client: self.client.clone(), child: Mutex::new(child), pid, http, folder })
+    }
+
+    async fn spawn(&self, folder: &TempDir, http: u16, arguments: &[&str]) -> Result<Child> {
+        let configuration = folder.path().join("write-behind.toml");
+        std::fs::write(&configuration, self.to_toml(http))?;
+        let log = File::create(folder.path().join("log"))?;
+        Command::new(binary::path().await?)
+            .args(arguments)
+            .arg("--config")
+            .arg(&configuration)
+            .env("RUST_LOG", "info,write_behind_consumer=debug")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("the worker's binary")
+    }
+}
+
+impl Worker {
+    /// How the broker knows it.
+    pub fn client(&self) -> &str {
+        &self.client
+    }
+
+    /// Kills it with SIGKILL, and returns when it is gone.
+    pub fn kill(&self) -> Result<()> {
+        let mut child = self.child();
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Freezes it with SIGSTOP.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets it go on with SIGCONT.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal("CONT")
+    }
+
+    /// Asks it to end with SIGTERM, and returns how it did.
+    pub async fn terminate(&self) -> Result<ExitStatus> {
+        self.signal("TERM")?;
+        self.exit().await
+    }
+
+    /// Waits for its end.
+    pub async fn exit(&self) -> Result<ExitStatus> {
+        until(&format!("worker {} to end", self.client), PATIENCE, async || {
+            let ended = self.child().try_wait()?;
+            Ok(ended.map_or_else(|| Seen::NotYet("it runs".to_owned()), Seen::Done))
+        })
+        .await
+    }
+
+    /// An error that shows the log, when it has ended by itself.
+    pub fn still_runs(&self) -> Result<()> {
+        if let Some(status) = self.child().try_wait()? {
+            bail!("worker {} has ended by itself with {status}:\n{}", self.client, self.log_tail());
+        }
+        Ok(())
+    }
+
+    /// The memory it occupies, in bytes.
+    pub fn resident(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|rest| rest.split_whitespace().next());
+        Ok(kilobytes.context("no VmRSS")?.parse::<u64>()? * 1024)
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// The sum of a metric over its labels; `None` when it is not exported.
+    pub async fn metric(&self, name: &str) -> Result<Option<f64>> {
+        let page = self.get("/metrics").await?;
+        let mut sum = None;
+        for line in page.lines() {
+            let Some(rest) = line.strip_prefix(name) else { continue };
+            if rest.starts_with([' ', '{']) {
+                let value: f64 = rest.rsplit(' ').next().unwrap_or_default().parse()?;
+                sum = Some(sum.unwrap_or(0.0) + value);
+            }
+        }
+        Ok(sum)
+    }
+
+    /// What its HTTP endpoint answers, without the head.
+    pub async fn get(&self, path: &str) -> Result<String> {
+        let asked = async {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.http)).await?;
+            let request =
+                format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+            ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+            Ok(body.to_owned())
+        };
+        tokio::time::timeout(Duration::from_secs(10), asked).await.context("the HTTP endpoint")?
+    }
+
+    /// `kill` as a command may be missing on a small machine; every shell has its own.
+    fn signal(&self, name: &str) -> Result<()> {
+        let script = format!("kill -{name} {}", self.pid);
+        let status = Command::new("sh").args(["-c", &script]).status()?;
+        ensure!(status.success(), "{script}: {status}");
+        Ok(())
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It may have been killed already.
+        let _ = self.kill();
+        eprintln!("--- the end of the log of worker {}\n{}\n---", self.client, self.log_tail());
+    }
+}
