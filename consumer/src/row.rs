@@ -1,2 +1,135 @@
 //! A folded change judged by its table: every value checked against its column's type and turned
 //! into the text the database takes, or refused with a reason.
+//!
+//! Pure. What it cannot know is what the row holds already: constraints are the database's to
+//! judge.
+
+use write_behind_shared::change::NotNumeric;
+use write_behind_shared::key::{self, KeyError, KeyKind};
+use write_behind_shared::{Cell, Change};
+
+use crate::column::{delta_text, text_of};
+use crate::table::{ColumnKind, Table};
+
+/// What is to be done to one row, in the database's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The key columns' texts, in the key's order.
+    pub key: Vec<String>,
+    /// Whether the row is deleted first.
+    pub delete: bool,
+    /// The columns then written, by their place in the table, each once; without key columns.
+    /// `None`: the row is not written.
+    pub write: Option<Vec<(usize, RowCell)>>,
+}
+
+/// What is to be done to one column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowCell {
+    /// It takes this value; `None` is NULL.
+    Set(Option<String>),
+    /// This is added to it; a missing or NULL column starts from nothing.
+    Add(String),
+}
+
+impl RowCell {
+    /// The value or the delta; `None` is NULL.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            RowCell::Set(text) => text.as_deref(),
+            RowCell::Add(text) => Some(text),
+        }
+    }
+}
+
+/// Why a change does not fit its table. It never will, unless the table changes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A column that the table does not have, or that the route leaves out.
+    #[error("there is no column {0:?}")]
+    UnknownColumn(String),
+    /// A key column that is repeated in the value but differs from the key, or is incremented.
+    #[error("the key column {0:?} may be repeated in the value only as it stands in the key")]
+    KeyColumn(String),
+    /// Something was added to a value that is no number.
+    #[error(transparent)]
+    NotNumeric(#[from] NotNumeric),
+    /// A value that does not fit its column's type.
+    #[error("column {column:?}: {why}")]
+    Value {
+        /// The column.
+        column: String,
+        /// Why not.
+        why: String,
+    },
+}
+
+impl Row {
+    /// Judges `change` of the row `key` by `table`.
+    ///
+    /// # Errors
+    /// [`Misfit`]: the change, or one of the records folded into it, is bad.
+    pub fn judge(table: &Table, key: &[u8], change: &Change) -> Result<Self, Misfit> {
+        let key = key::decode(key, &table.key)?;
+        let delete = change.resets();
+        if !change.writes() {
+            return Ok(Self { key, delete, write: None });
+        }
+        let mut write = Vec::with_capacity(change.cells().len());
+        for (name, cell) in change.cells() {
+            if let Some(place) = table.key.iter().position(|column| column.name == name) {
+                if !repeats(&table.key[place].kind, &key[place], cell) {
+                    return Err(Misfit::KeyColumn(name.to_owned()));
+                }
+                continue;
+            }
+            let place = table.column(name);
+            let place = place.ok_or_else(|| Misfit::UnknownColumn(name.to_owned()))?;
+            write.push((place, judge_cell(name, &table.columns[place].kind, cell, delete)?));
+        }
+        Ok(Self { key, delete, write: Some(write) })
+    }
+}
+
+fn judge_cell(
+    name: &str,
+    kind: &ColumnKind,
+    cell: &Cell,
+    from_nothing: bool,
+) -> Result<RowCell, Misfit> {
+    let misfit = |why| Misfit::Value { column: name.to_owned(), why };
+    match cell {
+        Cell::Set(value) => text_of(kind, value.get()).map(RowCell::Set).map_err(misfit),
+        Cell::Add(delta) => {
+            let text = delta_text(kind, delta).map_err(misfit)?;
+            Ok(if from_nothing { RowCell::Set(Some(text)) } else { RowCell::Add(text) })
+        }
+        Cell::SetThenAdd(value, delta) => {
+            // Each must fit alone, or the set may be bad where its sum with the delta is not.
+            text_of(kind, value.get()).map_err(misfit)?;
+            let sum = cell.value(name)?;
+            let sum = sum.parse().map_err(|_| misfit(format!("{sum} is not a number")))?;
+            delta_text(kind, delta).map_err(misfit)?;
+            delta_text(kind, &sum).map(|text| RowCell::Set(Some(text))).map_err(misfit)
+        }
+    }
+}
+
+/// Whether `cell` says of a key column just what the key says.
+fn repeats(kind: &KeyKind, key: &str, cell: &Cell) -> bool {
+    let Cell::Set(value) = cell else { return false };
+    let kind = match kind {
+        KeyKind::Integer(range) => ColumnKind::Integer(range.clone()),
+        KeyKind::Boolean => ColumnKind::Boolean,
+        KeyKind::Text | KeyKind::Uuid | KeyKind::Date => ColumnKind::Text,
+    };
+    matches!(text_of(&kind, value.get()), Ok(Some(text)) if text == key)
+}
+
+#[cfg(test)]
+#[path = "row_tests.rs"]
+mod tests;

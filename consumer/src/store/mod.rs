@@ -10,6 +10,20 @@ use crate::batch::{DeadLetter, RawRecord, Span, WriterSeen};
 use crate::row::Row;
 use crate::table::Table;
 
+pub mod classify;
+pub mod bookkeeping;
+pub(crate) mod grouping;
+pub(crate) mod fenced;
+pub mod postgres;
+mod postgres_sql;
+mod postgres_catalog;
+pub mod sqlite;
+mod sqlite_sql;
+mod sqlite_catalog;
+pub mod database;
+
+pub use database::{AnyStore, Database, Timeouts};
+
 /// Whose bookkeeping: the first three columns of every bookkeeping table's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
@@ -55,6 +69,20 @@ pub struct Transaction<'a> {
     pub dead_letters: &'a [DeadLetter],
     /// The writers' last sequences.
     pub writers: &'a [WriterSeen],
+    /// How the rows are written.
+    pub manner: Manner,
+}
+
+/// How a transaction writes its rows. What it writes is the same in any manner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// How many rows a statement holds at most.
+    pub rows_per_statement: usize,
+    /// Whether bad records may be set aside. If not, the first one rolls everything back.
+    pub set_aside: bool,
+    /// Whether a row that refers to a missing row is refused. If not, the missing row is given time
+    /// to come: [`StoreError::NotYet`].
+    pub refuse_missing_references: bool,
 }
 
 /// How a transaction that reached the database ended.
@@ -67,6 +95,8 @@ pub enum Outcome {
     Fenced(Vec<Option<NextOffset>>),
     /// Rolled back: the database refuses these rows, by their place in `rows`.
     Refused(Vec<usize>),
+    /// Rolled back: these records are bad, and none may be set aside.
+    Bad(Vec<DeadLetter>),
 }
 
 /// An error of the database, as what to do about it.
@@ -79,6 +109,9 @@ pub enum StoreError {
     /// It takes less at a time than was asked: try again with a smaller batch, or later.
     #[error("the database is saturated: {0}")]
     Saturated(String),
+    /// A row refers to one that is missing: try again a few times, then let it be refused.
+    #[error("a row refers to one that is not there: {0}")]
+    NotYet(String),
     /// A person must act: a missing table, a missing right, a wrong password.
     #[error("{0}")]
     Stop(String),
@@ -116,4 +149,27 @@ pub trait Store: Send + Sized + 'static {
         &mut self,
         transaction: &Transaction<'_>,
     ) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
+}
+
+/// What `known` says of each span's partition.
+fn next_offsets_of(spans: &[Span], known: &[Position]) -> Vec<Option<NextOffset>> {
+    let of = |span: &Span| known.iter().find(|position| position.partition == span.partition);
+    spans.iter().map(|span| of(span).map(|position| position.next)).collect()
+}
+
+/// Those of `known` that are asked for, each with its writers.
+fn positions_of(
+    asked: &[Partition],
+    known: Vec<Position>,
+    writers: Vec<(Partition, WriteId)>,
+) -> Vec<Position> {
+    let mut positions: Vec<_> =
+        known.into_iter().filter(|position| asked.contains(&position.partition)).collect();
+    for (partition, last) in writers {
+        let position = positions.iter_mut().find(|position| position.partition == partition);
+        if let Some(position) = position {
+            position.writers.push(last);
+        }
+    }
+    positions
 }

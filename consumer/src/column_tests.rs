@@ -1,0 +1,114 @@
+//! What fits which column, and what does not.
+
+use super::*;
+
+fn fits(kind: &ColumnKind, json: &str) -> String {
+    text_of(kind, json).unwrap_or_else(|why| panic!("{json} must fit: {why}")).unwrap()
+}
+
+fn refused(kind: &ColumnKind, jsons: &[&str]) {
+    for json in jsons {
+        assert!(text_of(kind, json).is_err(), "{json} must not fit {kind:?}");
+    }
+}
+
+#[test]
+fn null_fits_every_column() {
+    for kind in [ColumnKind::Text, ColumnKind::Json, ColumnKind::Boolean, ColumnKind::Instant] {
+        assert_eq!(text_of(&kind, "null"), Ok(None));
+    }
+}
+
+#[test]
+fn an_integer_is_a_json_integer_or_its_text_in_the_columns_range() {
+    let int2 = ColumnKind::Integer(-32768..=32767);
+    assert_eq!(fits(&int2, "42"), "42");
+    assert_eq!(fits(&int2, r#""-32768""#), "-32768");
+    refused(&int2, &["32768", "1.0", "1e2", r#""042""#, r#""""#, "true", "[1]", "\"1\u{a0}\""]);
+    let int8 = ColumnKind::Integer(i64::MIN..=i64::MAX);
+    refused(&int8, &["9223372036854775808", "1e999999999"]);
+}
+
+#[test]
+fn a_numeric_keeps_every_digit() {
+    let numeric = ColumnKind::Numeric(None);
+    assert_eq!(fits(&numeric, "0.10000000000000000000001"), "0.10000000000000000000001");
+    assert_eq!(fits(&numeric, r#""12.50""#), "12.50");
+    assert_eq!(fits(&numeric, "1e3"), "1e3");
+    refused(&numeric, &[r#""NaN""#, "true", r#""1,5""#, "1e999999999"]);
+}
+
+#[test]
+fn a_delta_finer_than_the_column_is_refused() {
+    let cents = ColumnKind::Numeric(Some(2));
+    let delta = |text: &str| delta_text(&cents, &text.parse().unwrap());
+    assert_eq!(delta("-0.25"), Ok("-0.25".to_owned()));
+    assert!(delta("0.250").is_ok());
+    assert!(delta("0.255").is_err());
+    assert!(delta_text(&ColumnKind::Text, &Number::from(1)).is_err());
+}
+
+#[test]
+fn a_float_is_a_number_in_range() {
+    assert_eq!(fits(&ColumnKind::Float, "-1.5e-3"), "-1.5e-3");
+    refused(&ColumnKind::Float, &["1e400", r#""1.5""#, r#""NaN""#]);
+}
+
+#[test]
+fn text_is_a_string_that_a_text_column_can_hold() {
+    assert_eq!(fits(&ColumnKind::Text, r#""a\"\né\ud83d\ude00""#), "a\"\né😀");
+    assert_eq!(fits(&ColumnKind::Text, r#""\\u0000""#), r"\u0000");
+    refused(&ColumnKind::Text, &[r#""a\u0000""#, r#""\ud83d""#, "1", "{}"]);
+    refused(&ColumnKind::Notation, &["20130101", r#""\u0000""#]);
+}
+
+#[test]
+fn an_instant_is_rfc_3339_and_nothing_relative() {
+    for json in
+        [r#""2013-01-01T10:00:00Z""#, r#""2013-12-31t23:59:60.25+05:30""#, r#""2013-01-01 00:00:00z""#]
+    {
+        let _ = fits(&ColumnKind::Instant, json);
+    }
+    let bad = [
+        r#""now""#,
+        r#""2013-01-01""#,
+        r#""2013-01-01T10:00:00""#,
+        r#""2013-13-01T10:00:00Z""#,
+        r#""2013-01-01T10:00:00.Z""#,
+        r#""2013-01-01T10:00:00+0530""#,
+        "1357034400",
+    ];
+    refused(&ColumnKind::Instant, &bad);
+}
+
+#[test]
+fn json_is_kept_as_written_unless_text_cannot_hold_it() {
+    assert_eq!(fits(&ColumnKind::Json, r#"{"a":[1, 2.50]}"#), r#"{"a":[1, 2.50]}"#);
+    assert_eq!(fits(&ColumnKind::Json, r#"["\ud83d\ude00","\\ud83d"]"#), r#"["\ud83d\ude00","\\ud83d"]"#);
+    refused(&ColumnKind::Json, &[r#"{"a":"\u0000"}"#, r#"["\ud83d"]"#, r#"["\ude00\ud83d"]"#]);
+}
+
+#[test]
+fn bytes_are_base64() {
+    assert_eq!(fits(&ColumnKind::Bytes, r#""AP+A""#), r"\x00ff80");
+    assert_eq!(fits(&ColumnKind::Bytes, r#""""#), r"\x");
+    refused(&ColumnKind::Bytes, &[r#""A""#, r#""!!""#, "[0]"]);
+}
+
+#[test]
+fn an_arrays_elements_are_judged_and_quoted() {
+    let texts = ColumnKind::Array(Box::new(ColumnKind::Text));
+    assert_eq!(fits(&texts, r#"["a,b", null, "NULL", "q\"\\"]"#), r#"{"a,b",NULL,"NULL","q\"\\"}"#);
+    assert_eq!(fits(&texts, "[]"), "{}");
+    let integers = ColumnKind::Array(Box::new(ColumnKind::Integer(0..=9)));
+    assert_eq!(fits(&integers, "[[1,2],[3,4]]"), r#"{{"1","2"},{"3","4"}}"#);
+    refused(&integers, &["[10]", r#"["a"]"#, "{}", "1"]);
+    let documents = ColumnKind::Array(Box::new(ColumnKind::Json));
+    assert_eq!(fits(&documents, "[[1],{}]"), r#"{"[1]","{}"}"#);
+}
+
+#[test]
+fn a_reason_shows_no_more_of_a_value_than_is_needed() {
+    let why = text_of(&ColumnKind::Boolean, &format!("\"{}\"", "x".repeat(100_000))).unwrap_err();
+    assert!(why.len() < 200, "{} bytes", why.len());
+}

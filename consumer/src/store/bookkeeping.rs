@@ -1,0 +1,110 @@
+//! The bookkeeping tables: their definition, and the statements on them that every database takes
+//! alike.
+//!
+//! These tables are a contract: other programs read them, and an older consumer's rows must be
+//! understood by a newer one.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::batch::DeadLetter;
+
+/// The tables, for Postgres.
+pub(crate) const CREATE_POSTGRES: &str = "
+CREATE TABLE IF NOT EXISTS write_behind_offsets (
+    pipeline text NOT NULL, cluster text NOT NULL, topic text NOT NULL, partition integer NOT NULL,
+    next_offset bigint NOT NULL, partitions integer NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (pipeline, cluster, topic, partition));
+CREATE TABLE IF NOT EXISTS write_behind_writers (
+    pipeline text NOT NULL, cluster text NOT NULL, topic text NOT NULL, partition integer NOT NULL,
+    writer text NOT NULL, last_sequence bigint NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (pipeline, cluster, topic, partition, writer));
+CREATE TABLE IF NOT EXISTS write_behind_dead_letters (
+    pipeline text NOT NULL, cluster text NOT NULL, topic text NOT NULL, partition integer NOT NULL,
+    record_offset bigint NOT NULL, record_key bytea, record_value bytea,
+    headers jsonb NOT NULL DEFAULT '[]', reason text NOT NULL, sqlstate text,
+    failed_at timestamptz NOT NULL DEFAULT now(),
+    state text NOT NULL DEFAULT 'open'
+        CHECK (state IN ('open', 'replayed', 'discarded', 'superseded')),
+    PRIMARY KEY (pipeline, cluster, topic, partition, record_offset));
+";
+
+/// The tables, for SQLite.
+pub(crate) const CREATE_SQLITE: &str = "
+CREATE TABLE IF NOT EXISTS write_behind_offsets (
+    pipeline TEXT NOT NULL, cluster TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+    next_offset INTEGER NOT NULL, partitions INTEGER NOT NULL,
+    updated_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    PRIMARY KEY (pipeline, cluster, topic, partition));
+CREATE TABLE IF NOT EXISTS write_behind_writers (
+    pipeline TEXT NOT NULL, cluster TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+    writer TEXT NOT NULL, last_sequence INTEGER NOT NULL,
+    updated_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    PRIMARY KEY (pipeline, cluster, topic, partition, writer));
+CREATE TABLE IF NOT EXISTS write_behind_dead_letters (
+    pipeline TEXT NOT NULL, cluster TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+    record_offset INTEGER NOT NULL, record_key BLOB, record_value BLOB,
+    headers TEXT NOT NULL DEFAULT '[]', reason TEXT NOT NULL, sqlstate TEXT,
+    failed_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    state TEXT NOT NULL DEFAULT 'open'
+        CHECK (state IN ('open', 'replayed', 'discarded', 'superseded')),
+    PRIMARY KEY (pipeline, cluster, topic, partition, record_offset));
+";
+
+/// The compare-and-set. Parameters: scope, partition, start, end, partitions.
+pub(crate) const MOVE_OFFSET: &str = "UPDATE write_behind_offsets
+    SET next_offset = $6, partitions = $7, updated_at = CURRENT_TIMESTAMP
+    WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4 AND next_offset = $5";
+
+/// All partitions of a scope. Parameters: scope.
+pub(crate) const POSITIONS: &str = "SELECT partition, next_offset, partitions
+    FROM write_behind_offsets WHERE pipeline = $1 AND cluster = $2 AND topic = $3
+    ORDER BY partition";
+
+/// All writers of a scope. Parameters: scope.
+pub(crate) const WRITERS: &str = "SELECT partition, writer, last_sequence
+    FROM write_behind_writers WHERE pipeline = $1 AND cluster = $2 AND topic = $3";
+
+/// A partition's first row. Parameters: scope, partition, next offset, partitions.
+pub(crate) const BEGIN_AT: &str = "INSERT INTO write_behind_offsets
+    (pipeline, cluster, topic, partition, next_offset, partitions) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (pipeline, cluster, topic, partition) DO NOTHING";
+
+/// A letter's reason is cut to so many characters: it may quote the record.
+const REASON_CHARS: usize = 2_000;
+
+/// A letter's headers as JSON: objects with `name` and `value`, in their order, or `base64` where
+/// the value is not text.
+pub(crate) fn headers(letter: &DeadLetter) -> String {
+    let headers = letter.record.headers.iter().map(|(name, value)| {
+        let name = without_nul(name);
+        let text = value.as_deref().map(std::str::from_utf8);
+        match text {
+            None => json!({"name": name, "value": Value::Null}),
+            Some(Ok(text)) if !text.contains('\0') => json!({"name": name, "value": text}),
+            Some(_) => {
+                let bytes = value.as_deref().unwrap_or_default();
+                json!({"name": name, "base64": STANDARD.encode(bytes)})
+            }
+        }
+    });
+    Value::Array(headers.collect()).to_string()
+}
+
+/// A letter's reason as a text column can hold it.
+pub(crate) fn reason(letter: &DeadLetter) -> String {
+    without_nul(&letter.reason).chars().take(REASON_CHARS).collect()
+}
+
+/// A sequence as a database integer. One beyond its range was never counted up to: it is a lie,
+/// and the largest integer is as good a memory of it.
+pub(crate) fn sequence(sequence: u64) -> i64 {
+    i64::try_from(sequence).unwrap_or(i64::MAX)
+}
+
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}

@@ -1,0 +1,235 @@
+//! What an error of the database means for the batch: the one table that decides it.
+//!
+//! The rule behind the table: only what is certain to be the data's fault is the data's. A code
+//! that is not listed is taken for an outage, because an outage that is taken for bad data empties
+//! a topic into the dead letters.
+
+use crate::store::StoreError;
+
+/// What to do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The row is refused, and will be again.
+    Data,
+    /// The row refers to another that is missing, perhaps not for long.
+    MissingReference,
+    /// Two rows of one statement are one row to the database: write them one by one.
+    Twice,
+    /// It will pass: connect anew and try again.
+    Unavailable,
+    /// It takes less at a time than was asked.
+    Saturated,
+    /// A person must act.
+    Stop,
+}
+
+/// Codes by prefix; the longest that matches decides.
+const POSTGRES: &[(&str, Class)] = &[
+    // Conflicts with other transactions, and locks not had in time.
+    ("40", Class::Unavailable),
+    ("55P03", Class::Unavailable),
+    // A statement that took too long, or one too large for the server's memory or disk.
+    ("57014", Class::Saturated),
+    ("53", Class::Saturated),
+    // Connections: too many, broken, ended by an administrator or a restart.
+    ("53300", Class::Unavailable),
+    ("08", Class::Unavailable),
+    ("57P", Class::Unavailable),
+    ("58", Class::Unavailable),
+    ("25P03", Class::Unavailable),
+    // A standby, after a failover: connecting anew may reach the primary.
+    ("25006", Class::Unavailable),
+    // Values that don't fit, and constraints.
+    ("22", Class::Data),
+    ("23", Class::Data),
+    ("23503", Class::MissingReference),
+    ("44000", Class::Data),
+    // An index row, or a value's nesting, beyond the server's limits.
+    ("54000", Class::Data),
+    ("54001", Class::Data),
+    // A trigger that raises an exception.
+    ("P0001", Class::Data),
+    ("21000", Class::Twice),
+    // The schema, rights, credentials.
+    ("0A000", Class::Stop),
+    ("28", Class::Stop),
+    ("3D000", Class::Stop),
+    ("3F000", Class::Stop),
+    ("42", Class::Stop),
+    ("428C9", Class::Stop),
+    // A prepared statement that a connection pooler in between has lost.
+    ("26000", Class::Unavailable),
+];
+
+/// SQLite's primary result codes.
+const SQLITE: &[(u32, Class)] = &[
+    (18, Class::Data), // SQLITE_TOOBIG
+    (19, Class::Data), // SQLITE_CONSTRAINT
+    (20, Class::Data), // SQLITE_MISMATCH
+    (1, Class::Stop),  // SQLITE_ERROR: no such table or column
+    (3, Class::Stop),  // SQLITE_PERM
+    (8, Class::Stop),  // SQLITE_READONLY
+    (11, Class::Stop), // SQLITE_CORRUPT
+    (14, Class::Stop), // SQLITE_CANTOPEN
+    (23, Class::Stop), // SQLITE_AUTH
+    (26, Class::Stop), // SQLITE_NOTADB
+];
+/// `SQLITE_CONSTRAINT_FOREIGNKEY`.
+const SQLITE_FOREIGN_KEY: u32 = 787;
+/// What SQLite says of `abs` of the smallest integer: see [`super::sqlite_sql`].
+const SQLITE_OVERFLOW: &str = "integer overflow";
+
+/// Why the database refuses a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The database's code.
+    pub sqlstate: Option<String>,
+    /// Its message.
+    pub reason: String,
+}
+
+/// A statement's error, as what to do about it.
+#[derive(Debug)]
+pub enum Failure {
+    /// See [`Class::Data`].
+    Data(Refusal),
+    /// See [`Class::MissingReference`].
+    MissingReference(Refusal),
+    /// See [`Class::Twice`].
+    Twice,
+    /// Anything else: the connection is to be dropped.
+    Store(StoreError),
+}
+
+/// The class of a Postgres error code.
+#[must_use]
+pub fn postgres(sqlstate: &str, message: &str) -> Class {
+    // The table was altered under a prepared statement; a new connection prepares it anew.
+    if sqlstate == "0A000" && message.contains("cached plan") {
+        return Class::Unavailable;
+    }
+    let matching = POSTGRES.iter().filter(|(prefix, _)| sqlstate.starts_with(prefix));
+    let longest = matching.max_by_key(|(prefix, _)| prefix.len());
+    longest.map_or(Class::Unavailable, |(_, class)| *class)
+}
+
+/// The class of an SQLite extended result code.
+#[must_use]
+pub fn sqlite(code: &str, message: &str) -> Class {
+    let Ok(code) = code.parse::<u32>() else { return Class::Unavailable };
+    if code == SQLITE_FOREIGN_KEY {
+        return Class::MissingReference;
+    }
+    if code & 0xff == 1 && message == SQLITE_OVERFLOW {
+        return Class::Data;
+    }
+    let listed = SQLITE.iter().find(|(primary, _)| *primary == code & 0xff);
+    listed.map_or(Class::Unavailable, |(_, class)| *class)
+}
+
+/// An error of sqlx as what to do about it; `class_of` is one of the functions above.
+pub(crate) fn failure(error: &sqlx::Error, class_of: fn(&str, &str) -> Class) -> Failure {
+    // Only the message: a database's DETAIL repeats rows, and errors end in logs.
+    let sqlx::Error::Database(error) = error else {
+        return Failure::Store(StoreError::Unavailable(error.to_string()));
+    };
+    let (code, message) = (error.code(), error.message().to_owned());
+    let class = code.as_deref().map_or(Class::Unavailable, |code| class_of(code, &message));
+    let told = || match &code {
+        Some(code) => format!("{message} ({code})"),
+        None => message.clone(),
+    };
+    match class {
+        Class::Data => {
+            Failure::Data(Refusal { sqlstate: code.map(Into::into), reason: message })
+        }
+        Class::MissingReference => {
+            Failure::MissingReference(Refusal { sqlstate: code.map(Into::into), reason: message })
+        }
+        Class::Twice => Failure::Twice,
+        Class::Unavailable => Failure::Store(StoreError::Unavailable(told())),
+        Class::Saturated => Failure::Store(StoreError::Saturated(told())),
+        Class::Stop => Failure::Store(StoreError::Stop(told())),
+    }
+}
+
+impl Failure {
+    /// This failure where no row of ours is involved, so that none can be refused.
+    pub(crate) fn of_no_row(self) -> StoreError {
+        match self {
+            Failure::Store(error) => error,
+            Failure::Data(refusal) | Failure::MissingReference(refusal) => StoreError::Stop(
+                format!("{} ({})", refusal.reason, refusal.sqlstate.unwrap_or_default()),
+            ),
+            Failure::Twice => StoreError::Stop("a row would be changed twice (21000)".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_postgres_code_has_the_class_the_policy_gives_it() {
+        let policy: &[(Class, &[&str])] = &[
+            (
+                Class::Unavailable,
+                &[
+                    "40001", "40P01", "40003", "55P03", "53300", "57P01", "57P02", "57P03",
+                    "58000", "58030", "08000", "08006", "08007", "25P03", "25006", "26000",
+                ],
+            ),
+            (Class::Saturated, &["57014", "53100", "53200", "53400"]),
+            (
+                Class::Data,
+                &[
+                    "22001", "22003", "22008", "22012", "22021", "22P02", "22P05", "23502",
+                    "23505", "23514", "23P01", "44000", "54000", "54001", "P0001",
+                ],
+            ),
+            (Class::MissingReference, &["23503"]),
+            (Class::Twice, &["21000"]),
+            (
+                Class::Stop,
+                &["42P01", "42703", "42501", "42P10", "428C9", "28P01", "3D000", "3F000", "0A000"],
+            ),
+        ];
+        for (class, codes) in policy {
+            for code in *codes {
+                assert_eq!(postgres(code, ""), *class, "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_code_is_never_the_datas_fault() {
+        for code in ["", "XX000", "25P02", "99999", "2", "F0000"] {
+            assert_eq!(postgres(code, ""), Class::Unavailable, "{code:?}");
+        }
+        assert_eq!(sqlite("", ""), Class::Unavailable);
+        assert_eq!(sqlite("999", ""), Class::Unavailable);
+    }
+
+    #[test]
+    fn a_plan_made_stale_by_ddl_is_made_anew() {
+        let message = "cached plan must not change result type";
+        assert_eq!(postgres("0A000", message), Class::Unavailable);
+    }
+
+    #[test]
+    fn every_sqlite_code_has_the_class_the_policy_gives_it() {
+        let policy: &[(Class, &[&str])] = &[
+            (Class::Unavailable, &["5", "517", "6", "7", "10", "13", "17"]),
+            (Class::Data, &["275", "1299", "1555", "2067", "3091", "18", "20"]),
+            (Class::MissingReference, &["787"]),
+            (Class::Stop, &["1", "3", "8", "11", "14", "26"]),
+        ];
+        for (class, codes) in policy {
+            for code in *codes {
+                assert_eq!(sqlite(code, ""), *class, "{code}");
+            }
+        }
+        assert_eq!(sqlite("1", "integer overflow"), Class::Data);
+    }
+}

@@ -1,0 +1,192 @@
+//! Which database a URL names, and a connected [`Store`] for it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use write_behind_shared::Partition;
+
+use super::postgres::PostgresStore;
+use super::sqlite::SqliteStore;
+use super::{Outcome, Position, Scope, Store, StoreError, Transaction};
+use crate::table::Table;
+
+/// The target database, as its URL names it. Holds the password, and never shows it.
+#[derive(Clone)]
+pub struct Database(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Postgres(Box<PgConnectOptions>),
+    Sqlite(Box<SqliteConnectOptions>),
+}
+
+/// A URL that names no database we can write to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Not one of the databases.
+    #[error("the database URL must begin with postgres:// or sqlite://, not {0:?}")]
+    Scheme(String),
+    /// Malformed. The reason never repeats the URL, which may hold a password.
+    #[error("the database URL can't be read: {0}")]
+    Malformed(String),
+}
+
+/// How long the database may take. Each bounds a wait that would otherwise have no end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To connect, all round trips included.
+    pub connect: Duration,
+    /// For one statement, on the server: then the batch is halved.
+    pub statement: Duration,
+    /// For a row or table that another transaction has locked.
+    pub lock: Duration,
+    /// Between two statements of a transaction: after it the server ends the transaction of a
+    /// consumer that hangs, so that its successor need not wait for its locks.
+    pub idle_in_transaction: Duration,
+    /// For one answer, here: after it the connection is given up. Longer than `statement`, or the
+    /// server's own, clearer answer is never heard.
+    pub answer: Duration,
+}
+
+impl Timeouts {
+    /// What suits most.
+    pub const STANDARD: Self = Self {
+        connect: Duration::from_secs(10),
+        statement: Duration::from_secs(20),
+        lock: Duration::from_secs(10),
+        idle_in_transaction: Duration::from_secs(30),
+        answer: Duration::from_secs(30),
+    };
+}
+
+impl Database {
+    /// Reads a URL: `postgres://user:password@host/name` or `sqlite://file`.
+    ///
+    /// # Errors
+    /// [`UrlError`].
+    pub fn parse(url: &str) -> Result<Self, UrlError> {
+        let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+        let kind = match scheme {
+            "postgres" | "postgresql" => {
+                let options = PgConnectOptions::from_str(url);
+                Kind::Postgres(Box::new(options.map_err(|error| malformed(url, &error))?))
+            }
+            "sqlite" => {
+                let options = SqliteConnectOptions::from_str(url);
+                Kind::Sqlite(Box::new(options.map_err(|error| malformed(url, &error))?))
+            }
+            other => return Err(UrlError::Scheme(other.to_owned())),
+        };
+        Ok(Self(kind))
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`StoreError`], of which only `Stop` will not pass by itself.
+    pub async fn connect(&self, timeouts: &Timeouts) -> Result<AnyStore, StoreError> {
+        match &self.0 {
+            Kind::Postgres(options) => {
+                PostgresStore::connect(options, timeouts).await.map(AnyStore::Postgres)
+            }
+            Kind::Sqlite(options) => {
+                SqliteStore::connect(options, timeouts).await.map(AnyStore::Sqlite)
+            }
+        }
+    }
+}
+
+fn malformed(url: &str, error: &sqlx::Error) -> UrlError {
+    let reason = error.to_string();
+    // No parser is trusted not to quote what it could not read.
+    let quotes_the_url = url
+        .split([':', '/', '@', '?', '&', '='])
+        .any(|part| part.len() > 2 && reason.contains(part));
+    UrlError::Malformed(if quotes_the_url { "it is malformed".to_owned() } else { reason })
+}
+
+impl fmt::Debug for Database {
+    /// Where it is, and nothing that could be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Postgres(options) => {
+                let (host, port) = (options.get_host(), options.get_port());
+                let name = options.get_database().unwrap_or(options.get_username());
+                write!(f, "postgres://{host}:{port}/{name}")
+            }
+            Kind::Sqlite(options) => write!(f, "sqlite://{}", options.get_filename().display()),
+        }
+    }
+}
+
+/// A store of any of the databases.
+#[derive(Debug)]
+pub enum AnyStore {
+    /// Postgres.
+    Postgres(PostgresStore),
+    /// SQLite.
+    Sqlite(SqliteStore),
+}
+
+/// Calls the store inside.
+macro_rules! inside {
+    ($store:expr, $inner:ident => $call:expr) => {
+        match $store {
+            AnyStore::Postgres($inner) => $call.await,
+            AnyStore::Sqlite($inner) => $call.await,
+        }
+    };
+}
+
+impl Store for AnyStore {
+    async fn init(&mut self) -> Result<(), StoreError> {
+        inside!(self, store => store.init())
+    }
+
+    async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
+        inside!(self, store => store.describe(table, key))
+    }
+
+    async fn positions(
+        &mut self,
+        scope: &Scope,
+        partitions: &[Partition],
+    ) -> Result<Vec<Position>, StoreError> {
+        inside!(self, store => store.positions(scope, partitions))
+    }
+
+    async fn begin_at(&mut self, scope: &Scope, at: &[Position]) -> Result<(), StoreError> {
+        inside!(self, store => store.begin_at(scope, at))
+    }
+
+    async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
+        inside!(self, store => store.apply(transaction))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_scheme_is_told_and_a_password_never() {
+        let error = Database::parse("mongodb://u:hush@h/db").unwrap_err();
+        assert_eq!(error, UrlError::Scheme("mongodb".to_owned()));
+        let error = Database::parse("postgres://u:hush@h:port/db").unwrap_err().to_string();
+        assert!(!error.contains("hush"), "{error}");
+        let error = Database::parse("postgres://u@h/db?sslmode=hush").unwrap_err().to_string();
+        assert!(!error.contains("hush"), "{error}");
+        let database = Database::parse("postgres://u:hush@h:5/db?password=hush").unwrap();
+        assert_eq!(format!("{database:?}"), "postgres://h:5/db");
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_down_is_unavailable_and_its_password_stays_secret() {
+        let database = Database::parse("postgres://u:hush@127.0.0.1:1/db").unwrap();
+        let error = database.connect(&Timeouts::STANDARD).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Unavailable(why) if !why.contains("hush")), "{error}");
+    }
+}

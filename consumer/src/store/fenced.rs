@@ -1,0 +1,231 @@
+//! The fenced transaction, for any database: moves the offsets, writes the rows, notes what was set
+//! aside, and commits, or does nothing at all.
+//!
+//! An [`Open`] transaction is a value that every step takes and gives back only when it succeeded.
+//! So one that met an error cannot be committed: there is nothing left to commit it with. (A COMMIT
+//! of a failed transaction answers with success; the rows are gone.)
+
+use write_behind_shared::NextOffset;
+
+use super::classify::{Failure, Refusal};
+use super::{Outcome, Scope, StoreError, Transaction};
+use crate::batch::{DeadLetter, Span, WriterSeen};
+use crate::row::Row;
+use crate::table::Table;
+
+/// What a database must be able to do within a transaction.
+pub(crate) trait Session: Send {
+    /// Runs one of the commands without parameters.
+    fn command(&mut self, command: Command)
+    -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Moves the offset of a span from its start to its end; says how many rows that was.
+    fn move_offset(
+        &mut self,
+        scope: &Scope,
+        partitions: i32,
+        span: &Span,
+    ) -> impl Future<Output = Result<u64, Failure>> + Send;
+
+    /// The next offset of each span's partition.
+    fn next_offsets(
+        &mut self,
+        scope: &Scope,
+        spans: &[Span],
+    ) -> impl Future<Output = Result<Vec<Option<NextOffset>>, Failure>> + Send;
+
+    /// Writes rows that are sorted by key, in statements of at most so many rows.
+    fn write(
+        &mut self,
+        table: &Table,
+        rows: &[&Row],
+        rows_per_statement: usize,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Notes the writers' last sequences; none goes back.
+    fn note_writers(
+        &mut self,
+        scope: &Scope,
+        writers: &[WriterSeen],
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Stores dead letters; one that is there already stays.
+    fn set_aside(
+        &mut self,
+        scope: &Scope,
+        letters: &[&DeadLetter],
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// A command without parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Begins a transaction in which constraints are checked by each statement.
+    Begin,
+    /// Sets the savepoint.
+    Savepoint,
+    /// Forgets the savepoint.
+    Release,
+    /// Goes back to the savepoint and forgets it.
+    RollBackToSavepoint,
+    /// Rolls the transaction back.
+    RollBack,
+    /// Commits the transaction.
+    Commit,
+}
+
+/// Runs one fenced transaction.
+pub(crate) async fn apply<S: Session>(
+    session: &mut S,
+    tx: &Transaction<'_>,
+) -> Result<Outcome, StoreError> {
+    let mut open = Open::begin(session).await?;
+    for span in tx.spans {
+        let moved;
+        (open, moved) = open.move_offset(tx, span).await?;
+        if !moved {
+            let session = open.roll_back().await?;
+            let found = session.next_offsets(tx.scope, tx.spans).await;
+            return found.map(Outcome::Fenced).map_err(Failure::of_no_row);
+        }
+    }
+    let refused;
+    (open, refused) = open.write_rows(tx).await?;
+    if !refused.is_empty() {
+        open.roll_back().await?;
+        return Ok(Outcome::Refused(refused));
+    }
+    let set_aside;
+    (open, set_aside) = open.write_singly(tx).await?;
+    let bad = !(set_aside.is_empty() && tx.dead_letters.is_empty());
+    if bad && !tx.manner.set_aside {
+        open.roll_back().await?;
+        return Ok(Outcome::Bad([tx.dead_letters, &set_aside].concat()));
+    }
+    open.note(tx, &set_aside).await?.commit().await?;
+    Ok(Outcome::Committed(set_aside))
+}
+
+/// An open transaction in which every statement so far succeeded or was taken back.
+struct Open<'s, S>(&'s mut S);
+
+impl<'s, S: Session> Open<'s, S> {
+    async fn begin(session: &'s mut S) -> Result<Self, StoreError> {
+        session.command(Command::Begin).await.map_err(Failure::of_no_row)?;
+        Ok(Self(session))
+    }
+
+    /// Whether the database stood at the span's start, and so now stands at its end.
+    async fn move_offset(
+        self,
+        tx: &Transaction<'_>,
+        span: &Span,
+    ) -> Result<(Self, bool), StoreError> {
+        let moved = self.0.move_offset(tx.scope, tx.partitions, span).await;
+        match moved.map_err(Failure::of_no_row)? {
+            0 => Ok((self, false)),
+            1 => Ok((self, true)),
+            rows => Err(StoreError::Stop(format!(
+                "write_behind_offsets has {rows} rows of one partition: its primary key is missing"
+            ))),
+        }
+    }
+
+    /// Writes the rows, or finds those that are refused, by their place.
+    ///
+    /// Each failing part is halved until the refused rows stand alone, the good ones staying
+    /// written, so it takes about twice the logarithm of the number of rows for each refused one.
+    async fn write_rows(mut self, tx: &Transaction<'_>) -> Result<(Self, Vec<usize>), StoreError> {
+        let rows: Vec<&Row> = tx.rows.iter().collect();
+        let mut refused = Vec::new();
+        // A stack with the later half below the earlier one: rows are tried in their order.
+        let mut parts = vec![0..rows.len()];
+        while let Some(part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            let outcome;
+            (self, outcome) = self.attempt(tx, &rows[part.clone()]).await?;
+            if outcome.is_err() {
+                let middle = part.start + part.len() / 2;
+                if part.len() == 1 {
+                    refused.push(part.start);
+                } else {
+                    parts.extend([middle..part.end, part.start..middle]);
+                }
+            }
+        }
+        Ok((self, refused))
+    }
+
+    /// Writes single records in log order and makes dead letters of those that are refused.
+    async fn write_singly(
+        mut self,
+        tx: &Transaction<'_>,
+    ) -> Result<(Self, Vec<DeadLetter>), StoreError> {
+        let mut set_aside = Vec::new();
+        for (record, row) in tx.singly {
+            let outcome;
+            (self, outcome) = self.attempt(tx, &[row]).await?;
+            if let Err(Refusal { sqlstate, reason }) = outcome {
+                set_aside.push(DeadLetter { record: record.clone(), reason, sqlstate });
+            }
+        }
+        Ok((self, set_aside))
+    }
+
+    /// Writes `rows` all or none.
+    async fn attempt(
+        self,
+        tx: &Transaction<'_>,
+        rows: &[&Row],
+    ) -> Result<(Self, Result<(), Refusal>), StoreError> {
+        self.0.command(Command::Savepoint).await.map_err(Failure::of_no_row)?;
+        let refusal = match self.0.write(tx.table, rows, tx.manner.rows_per_statement).await {
+            Ok(()) => None,
+            Err(Failure::Data(refusal)) => Some(refusal),
+            Err(Failure::MissingReference(refusal)) if tx.manner.refuse_missing_references => {
+                Some(refusal)
+            }
+            Err(Failure::MissingReference(refusal)) => {
+                return Err(StoreError::NotYet(refusal.reason));
+            }
+            // Alone, a row cannot be the same as another one.
+            Err(Failure::Twice) if rows.len() > 1 => {
+                let reason = "two keys are one row to the database".to_owned();
+                Some(Refusal { sqlstate: Some("21000".to_owned()), reason })
+            }
+            Err(failure) => return Err(failure.of_no_row()),
+        };
+        let end = if refusal.is_some() { Command::RollBackToSavepoint } else { Command::Release };
+        self.0.command(end).await.map_err(Failure::of_no_row)?;
+        Ok((self, refusal.map_or(Ok(()), Err)))
+    }
+
+    async fn note(
+        self,
+        tx: &Transaction<'_>,
+        set_aside: &[DeadLetter],
+    ) -> Result<Self, StoreError> {
+        if !tx.writers.is_empty() {
+            let noted = self.0.note_writers(tx.scope, tx.writers).await;
+            noted.map_err(Failure::of_no_row)?;
+        }
+        let letters: Vec<&DeadLetter> = tx.dead_letters.iter().chain(set_aside).collect();
+        if !letters.is_empty() {
+            let stored = self.0.set_aside(tx.scope, &letters).await;
+            stored.map_err(Failure::of_no_row)?;
+        }
+        Ok(self)
+    }
+
+    /// An error leaves open whether it was committed: the next attempt's compare-and-set tells.
+    async fn commit(self) -> Result<(), StoreError> {
+        self.0.command(Command::Commit).await.map_err(Failure::of_no_row)
+    }
+
+    async fn roll_back(self) -> Result<&'s mut S, StoreError> {
+        self.0.command(Command::RollBack).await.map_err(Failure::of_no_row)?;
+        Ok(self.0)
+    }
+}

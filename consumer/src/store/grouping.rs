@@ -1,0 +1,68 @@
+//! Rows grouped into statements: all rows of one statement write the same columns in the same way.
+//!
+//! Takes rows sorted by key and keeps that order within a group, so that two transactions that
+//! meet lock their rows in the same order.
+
+use std::collections::BTreeMap;
+
+use crate::row::{Row, RowCell};
+use crate::table::Table;
+
+/// Which columns a row writes, by their place in the table, and whether each is added to.
+pub(crate) type Shape = Vec<(usize, bool)>;
+
+/// The statements that write some rows.
+#[derive(Debug)]
+pub(crate) struct Groups<'a> {
+    /// The rows to delete first.
+    pub(crate) deletes: Vec<&'a Row>,
+    /// The rows to write then, by shape.
+    pub(crate) writes: BTreeMap<Shape, Vec<&'a Row>>,
+}
+
+impl<'a> Groups<'a> {
+    /// Groups `rows`.
+    pub(crate) fn of(rows: impl Iterator<Item = &'a Row>) -> Self {
+        let mut groups = Self { deletes: Vec::new(), writes: BTreeMap::new() };
+        for row in rows {
+            if row.delete {
+                groups.deletes.push(row);
+            }
+            if let Some(cells) = &row.write {
+                let is_add = |cell: &RowCell| matches!(cell, RowCell::Add(_));
+                let shape: Shape = cells.iter().map(|(at, cell)| (*at, is_add(cell))).collect();
+                groups.writes.entry(shape).or_default().push(row);
+            }
+        }
+        groups
+    }
+}
+
+/// Whether rows of this shape must be updated where they exist before any is inserted.
+///
+/// A database checks NOT NULL and CHECK on the row it would insert before it looks whether that row
+/// is there. So a partial update, or an increment of -1 under `CHECK (stock >= 0)`, would be refused
+/// although the row it is meant for is there and would be fine.
+pub(crate) fn updates_first(table: &Table, shape: &[(usize, bool)]) -> bool {
+    let named = |at: usize| shape.iter().any(|(place, _)| *place == at);
+    let lacks_a_required = table.columns.iter().enumerate().any(|(at, column)| {
+        column.required && !table.is_key(&column.name) && !named(at)
+    });
+    table.guarded || lacks_a_required
+}
+
+/// The texts of the key column at `place` of `rows`.
+pub(crate) fn key_texts<'a>(
+    rows: &'a [&'a Row],
+    place: usize,
+) -> impl Iterator<Item = &'a str> {
+    rows.iter().map(move |row| row.key[place].as_str())
+}
+
+/// The texts of the cell at `place` of `rows`, all of one shape.
+pub(crate) fn cell_texts<'a>(
+    rows: &'a [&'a Row],
+    place: usize,
+) -> impl Iterator<Item = Option<&'a str>> {
+    rows.iter().map(move |row| row.write.as_ref()?.get(place)?.1.text())
+}

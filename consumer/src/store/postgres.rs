@@ -1,0 +1,301 @@
+//! Postgres: one dedicated connection, with a limit on every wait.
+//!
+//! Never a pool: a cancelled `begin` leaves a pooled connection inside a transaction, where the
+//! next user's writes vanish. Here a call that is not answered in time breaks the store, and a
+//! broken store refuses everything.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Postgres, Row as _};
+use uuid::Uuid;
+use write_behind_shared::{NextOffset, Partition, WriteId};
+
+use super::classify::{self, Failure};
+use super::fenced::{self, Command, Session};
+use super::grouping::{Groups, cell_texts, key_texts, updates_first};
+use super::{
+    Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping,
+    postgres_catalog, postgres_sql,
+};
+use crate::batch::{DeadLetter, Span, WriterSeen};
+use crate::row::Row;
+use crate::table::Table;
+
+/// A connection to Postgres.
+#[derive(Debug)]
+pub struct PostgresStore {
+    connection: PgConnection,
+    /// How long to wait for one answer.
+    answer: Duration,
+    /// A call was not answered in time, so nobody knows what the connection will say next.
+    broken: bool,
+}
+
+type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+
+impl PostgresStore {
+    /// Connects to a server that takes writes.
+    pub(super) async fn connect(
+        options: &PgConnectOptions,
+        timeouts: &Timeouts,
+    ) -> Result<Self, StoreError> {
+        let connecting = async {
+            let options = options.clone().application_name("write-behind").disable_statement_logging();
+            let mut connection = options.connect().await?;
+            let settings = format!(
+                "SET statement_timeout = {}; SET lock_timeout = {}; \
+                 SET idle_in_transaction_session_timeout = {}",
+                timeouts.statement.as_millis(),
+                timeouts.lock.as_millis(),
+                timeouts.idle_in_transaction.as_millis(),
+            );
+            sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
+            let standby: bool = sqlx::query_scalar(
+                "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean",
+            )
+            .fetch_one(&mut connection)
+            .await?;
+            Ok((connection, standby))
+        };
+        let (connection, standby) = match tokio::time::timeout(timeouts.connect, connecting).await {
+            Ok(connected) => connected.map_err(failed).map_err(Failure::of_no_row)?,
+            Err(_) => return Err(unanswered(timeouts.connect)),
+        };
+        if standby {
+            return Err(StoreError::Unavailable(
+                "the server is a standby or read-only; waiting for one that takes writes".to_owned(),
+            ));
+        }
+        Ok(Self { connection, answer: timeouts.answer, broken: false })
+    }
+
+    /// Waits for one answer, but not for ever.
+    async fn answered<T>(
+        &mut self,
+        call: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, Failure> {
+        if self.broken {
+            let broken = "an earlier call was not answered; connect anew".to_owned();
+            return Err(Failure::Store(StoreError::Unavailable(broken)));
+        }
+        // Set while waiting: it stays set as well when the caller itself is cancelled.
+        self.broken = true;
+        match tokio::time::timeout(self.answer, call(&mut self.connection)).await {
+            Ok(answer) => {
+                self.broken = false;
+                answer.map_err(failed)
+            }
+            Err(_) => Err(Failure::Store(unanswered(self.answer))),
+        }
+    }
+
+    async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
+        let executing = async |connection: &mut PgConnection| query.execute(connection).await;
+        Ok(self.answered(executing).await?.rows_affected())
+    }
+
+    async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<PgRow>, Failure> {
+        self.answered(async |connection| query.fetch_all(connection).await).await
+    }
+
+    /// Runs one statement for `rows`, all of one shape: their keys, then their cells.
+    async fn bulk(&mut self, sql: String, rows: &[&Row], shape: &[(usize, bool)]) -> Result<(), Failure> {
+        let keys = rows.first().map_or(0, |row| row.key.len());
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for place in 0..keys {
+            query = query.bind(key_texts(rows, place).collect::<Vec<_>>());
+        }
+        for place in 0..shape.len() {
+            query = query.bind(cell_texts(rows, place).collect::<Vec<_>>());
+        }
+        self.execute(query).await.map(|_| ())
+    }
+}
+
+/// The three parameters that every statement on the bookkeeping tables begins with.
+fn scoped<'q>(sql: &'static str, scope: &'q Scope) -> Query<'q> {
+    sqlx::query(sql).bind(&*scope.pipeline).bind(&*scope.cluster).bind(&*scope.topic)
+}
+
+fn failed(error: sqlx::Error) -> Failure {
+    classify::failure(&error, classify::postgres)
+}
+
+fn unanswered(waited: Duration) -> StoreError {
+    StoreError::Unavailable(format!("no answer within {waited:?}"))
+}
+
+impl Session for PostgresStore {
+    async fn command(&mut self, command: Command) -> Result<(), Failure> {
+        let sql = match command {
+            // A constraint that is checked at COMMIT would refuse a batch when it is too late to
+            // find the row.
+            Command::Begin => "BEGIN; SET CONSTRAINTS ALL IMMEDIATE",
+            Command::Savepoint => "SAVEPOINT write_behind",
+            Command::Release => "RELEASE write_behind",
+            Command::RollBackToSavepoint => "ROLLBACK TO write_behind; RELEASE write_behind",
+            Command::RollBack => "ROLLBACK",
+            Command::Commit => "COMMIT",
+        };
+        self.answered(async |connection| sqlx::raw_sql(sql).execute(connection).await).await?;
+        Ok(())
+    }
+
+    async fn move_offset(
+        &mut self,
+        scope: &Scope,
+        partitions: i32,
+        span: &Span,
+    ) -> Result<u64, Failure> {
+        let query = scoped(bookkeeping::MOVE_OFFSET, scope)
+            .bind(span.partition.0)
+            .bind(span.start.0)
+            .bind(span.end.0)
+            .bind(partitions);
+        self.execute(query).await
+    }
+
+    async fn next_offsets(
+        &mut self,
+        scope: &Scope,
+        spans: &[Span],
+    ) -> Result<Vec<Option<NextOffset>>, Failure> {
+        let rows = self.fetch(scoped(bookkeeping::POSITIONS, scope)).await?;
+        let known = rows.iter().map(position).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        Ok(super::next_offsets_of(spans, &known))
+    }
+
+    async fn write(
+        &mut self,
+        table: &Table,
+        rows: &[&Row],
+        rows_per_statement: usize,
+    ) -> Result<(), Failure> {
+        let groups = Groups::of(rows.iter().copied());
+        let size = rows_per_statement.max(1);
+        for chunk in groups.deletes.chunks(size) {
+            self.bulk(postgres_sql::delete(table), chunk, &[]).await?;
+        }
+        for (shape, rows) in &groups.writes {
+            for chunk in rows.chunks(size) {
+                let sql = if updates_first(table, shape) {
+                    postgres_sql::update_then_insert(table, shape)
+                } else {
+                    postgres_sql::upsert(table, shape)
+                };
+                self.bulk(sql, chunk, shape).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn note_writers(
+        &mut self,
+        scope: &Scope,
+        writers: &[WriterSeen],
+    ) -> Result<(), Failure> {
+        let query = scoped(postgres_sql::NOTE_WRITERS, scope)
+            .bind(writers.iter().map(|seen| seen.partition.0).collect::<Vec<_>>())
+            .bind(writers.iter().map(|seen| seen.last.writer.to_string()).collect::<Vec<_>>())
+            .bind(
+                writers
+                    .iter()
+                    .map(|seen| bookkeeping::sequence(seen.last.sequence))
+                    .collect::<Vec<_>>(),
+            );
+        self.execute(query).await.map(|_| ())
+    }
+
+    async fn set_aside(
+        &mut self,
+        scope: &Scope,
+        letters: &[&DeadLetter],
+    ) -> Result<(), Failure> {
+        // As many as fit one message easily, whatever their size.
+        for letters in letters.chunks(500) {
+            let records = || letters.iter().map(|letter| &letter.record);
+            let query = scoped(postgres_sql::SET_ASIDE, scope)
+                .bind(records().map(|record| record.partition.0).collect::<Vec<_>>())
+                .bind(records().map(|record| record.offset.0).collect::<Vec<_>>())
+                .bind(records().map(|record| record.key.as_deref()).collect::<Vec<_>>())
+                .bind(records().map(|record| record.value.as_deref()).collect::<Vec<_>>())
+                .bind(letters.iter().map(|letter| bookkeeping::headers(letter)).collect::<Vec<_>>())
+                .bind(letters.iter().map(|letter| bookkeeping::reason(letter)).collect::<Vec<_>>())
+                .bind(letters.iter().map(|letter| letter.sqlstate.as_deref()).collect::<Vec<_>>());
+            self.execute(query).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Store for PostgresStore {
+    async fn init(&mut self) -> Result<(), StoreError> {
+        // Two that create a table at once would collide; the lock is given back at COMMIT.
+        let sql = format!(
+            "BEGIN; SELECT pg_advisory_xact_lock(7310868735955199332); {} COMMIT",
+            bookkeeping::CREATE_POSTGRES
+        );
+        let creating = async |connection: &mut PgConnection| {
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await
+        };
+        self.answered(creating).await.map(|_| ()).map_err(Failure::of_no_row)
+    }
+
+    async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
+        let describing =
+            async |connection: &mut PgConnection| {
+                postgres_catalog::describe(connection, table, key).await
+            };
+        self.answered(describing).await.map_err(Failure::of_no_row)?
+    }
+
+    async fn positions(
+        &mut self,
+        scope: &Scope,
+        partitions: &[Partition],
+    ) -> Result<Vec<Position>, StoreError> {
+        let known = self.fetch(scoped(bookkeeping::POSITIONS, scope)).await;
+        let known = known.map_err(Failure::of_no_row)?;
+        let writers = self.fetch(scoped(bookkeeping::WRITERS, scope)).await;
+        let writers = writers.map_err(Failure::of_no_row)?;
+        let read = || {
+            let known = known.iter().map(position).collect::<Result<Vec<_>, _>>()?;
+            let writers = writers.iter().map(writer).collect::<Result<Vec<_>, _>>()?;
+            Ok::<_, sqlx::Error>(super::positions_of(partitions, known, writers))
+        };
+        read().map_err(failed).map_err(Failure::of_no_row)
+    }
+
+    async fn begin_at(&mut self, scope: &Scope, positions: &[Position]) -> Result<(), StoreError> {
+        for position in positions {
+            let query = scoped(bookkeeping::BEGIN_AT, scope)
+                .bind(position.partition.0)
+                .bind(position.next.0)
+                .bind(position.partitions);
+            self.execute(query).await.map_err(Failure::of_no_row)?;
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
+        fenced::apply(self, transaction).await
+    }
+}
+
+fn position(row: &PgRow) -> Result<Position, sqlx::Error> {
+    Ok(Position {
+        partition: Partition(row.try_get("partition")?),
+        next: NextOffset(row.try_get("next_offset")?),
+        partitions: row.try_get("partitions")?,
+        writers: Vec::new(),
+    })
+}
+
+fn writer(row: &PgRow) -> Result<(Partition, WriteId), sqlx::Error> {
+    let writer: String = row.try_get("writer")?;
+    let writer = Uuid::parse_str(&writer).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    let last: i64 = row.try_get("last_sequence")?;
+    let sequence = u64::try_from(last).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok((Partition(row.try_get("partition")?), WriteId { writer, sequence }))
+}

@@ -1,0 +1,223 @@
+//! The text of the statements that write rows to Postgres.
+//!
+//! Values are parameters: one `text[]` a column, cast to the column's type inside. So the text
+//! depends on the table and the shape only, and is prepared once.
+
+use write_behind_shared::key::KeyKind;
+
+use crate::table::Table;
+
+/// Stores dead letters. Parameters: scope, then an array a column.
+pub(super) const SET_ASIDE: &str = "INSERT INTO write_behind_dead_letters
+    (pipeline, cluster, topic, partition, record_offset, record_key, record_value, headers,
+     reason, sqlstate)
+    SELECT $1, $2, $3, l.partition, l.record_offset, l.record_key, l.record_value,
+        l.headers::jsonb, l.reason, l.sqlstate
+    FROM unnest($4::integer[], $5::bigint[], $6::bytea[], $7::bytea[], $8::text[], $9::text[],
+        $10::text[])
+        AS l(partition, record_offset, record_key, record_value, headers, reason, sqlstate)
+    ON CONFLICT (pipeline, cluster, topic, partition, record_offset) DO NOTHING";
+
+/// Notes writers. Parameters: scope, then an array a column.
+pub(super) const NOTE_WRITERS: &str = "INSERT INTO write_behind_writers AS w
+    (pipeline, cluster, topic, partition, writer, last_sequence)
+    SELECT $1, $2, $3, s.partition, s.writer, s.last_sequence
+    FROM unnest($4::integer[], $5::text[], $6::bigint[]) AS s(partition, writer, last_sequence)
+    ORDER BY s.partition, s.writer
+    ON CONFLICT (pipeline, cluster, topic, partition, writer) DO UPDATE
+    SET last_sequence = greatest(w.last_sequence, excluded.last_sequence), updated_at = now()";
+
+/// Deletes rows. Parameters: an array a key column.
+pub(super) fn delete(table: &Table) -> String {
+    let given = Given::of(table, &[]);
+    format!(
+        "DELETE FROM {} AS t USING (SELECT {} FROM {}) AS g WHERE {}",
+        table.sql_name,
+        given.casts(),
+        given.unnest(),
+        given.same_key("g"),
+    )
+}
+
+/// Inserts rows, or updates those that are there. Parameters: an array a key column, then an array
+/// a column of the shape.
+pub(super) fn upsert(table: &Table, shape: &[(usize, bool)]) -> String {
+    let given = Given::of(table, shape);
+    format!(
+        "INSERT INTO {} AS t ({}) SELECT {} FROM {} ORDER BY {} {}",
+        table.sql_name,
+        given.names(),
+        given.casts(),
+        given.unnest(),
+        given.order("u"),
+        given.on_conflict(),
+    )
+}
+
+/// Updates the rows that are there, then inserts the others: one statement, the same parameters.
+pub(super) fn update_then_insert(table: &Table, shape: &[(usize, bool)]) -> String {
+    let given = Given::of(table, shape);
+    let (table, same, keys) = (&table.sql_name, given.same_key("g"), given.keys("t"));
+    let there = match shape.is_empty() {
+        true => format!("SELECT {keys} FROM {table} AS t JOIN given AS g ON {same}"),
+        false => {
+            let set = given.set("g");
+            format!("UPDATE {table} AS t SET {set} FROM given AS g WHERE {same} RETURNING {keys}")
+        }
+    };
+    format!(
+        "WITH given AS MATERIALIZED (SELECT {casts} FROM {unnest}), there AS ({there}) \
+         INSERT INTO {table} AS t ({names}) SELECT {columns} FROM given AS g \
+         WHERE NOT EXISTS (SELECT FROM there AS t WHERE {same}) ORDER BY {order} {on_conflict}",
+        casts = given.casts(),
+        unnest = given.unnest(),
+        names = given.names(),
+        columns = given.columns("g"),
+        order = given.order("g"),
+        on_conflict = given.on_conflict(),
+    )
+}
+
+/// `name` as an identifier in SQL.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The columns of the rows given in the parameters: the key's, then the shape's.
+struct Given<'a> {
+    table: &'a Table,
+    shape: &'a [(usize, bool)],
+    /// Each column's name, type, and whether it is added to.
+    columns: Vec<(String, &'a str, bool)>,
+}
+
+impl<'a> Given<'a> {
+    fn of(table: &'a Table, shape: &'a [(usize, bool)]) -> Self {
+        let key = table.key.iter().filter_map(|key| table.column(&key.name));
+        let places = key.map(|at| (at, false)).chain(shape.iter().copied());
+        let columns = places.map(|(at, is_add)| {
+            let column = &table.columns[at];
+            (quoted(&column.name), column.sql_type.as_str(), is_add)
+        });
+        Self { table, shape, columns: columns.collect() }
+    }
+
+    fn list(&self, item: impl Fn(usize, &(String, &str, bool)) -> String) -> String {
+        let items = self.columns.iter().enumerate().map(|(at, column)| item(at, column));
+        items.collect::<Vec<_>>().join(", ")
+    }
+
+    fn names(&self) -> String {
+        self.list(|_, (name, ..)| name.clone())
+    }
+
+    /// In a sub-select the columns go by their real names, so that they can't be mixed up.
+    fn casts(&self) -> String {
+        self.list(|at, (name, sql_type, _)| format!("u.p{at}::{sql_type} AS {name}"))
+    }
+
+    fn columns(&self, alias: &str) -> String {
+        self.list(|_, (name, ..)| format!("{alias}.{name}"))
+    }
+
+    fn unnest(&self) -> String {
+        let arrays = self.list(|at, _| format!("${}::text[]", at + 1));
+        let names = self.list(|at, _| format!("p{at}"));
+        format!("unnest({arrays}) AS u({names})")
+    }
+
+    fn keys(&self, alias: &str) -> String {
+        let keys = self.table.key.iter().map(|key| format!("{alias}.{}", quoted(&key.name)));
+        keys.collect::<Vec<_>>().join(", ")
+    }
+
+    fn same_key(&self, alias: &str) -> String {
+        let same = self.table.key.iter().map(|key| {
+            let name = quoted(&key.name);
+            format!("t.{name} = {alias}.{name}")
+        });
+        same.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// Two transactions must lock rows in one order. Which one does not matter, so texts are
+    /// ordered by their bytes, which is much faster than by a language.
+    fn order(&self, alias: &str) -> String {
+        let keys = self.table.key.iter().enumerate().map(|(at, key)| {
+            let name = if alias == "u" { format!("u.p{at}") } else { format!("{alias}.{}", quoted(&key.name)) };
+            match key.kind {
+                KeyKind::Text => format!("{name} COLLATE \"C\""),
+                _ if alias == "u" => format!("{}", at + 1),
+                _ => name,
+            }
+        });
+        keys.collect::<Vec<_>>().join(", ")
+    }
+
+    fn set(&self, alias: &str) -> String {
+        let written = &self.columns[self.table.key.len()..];
+        let set = written.iter().map(|(name, _, is_add)| match is_add {
+            true => format!("{name} = coalesce(t.{name}, 0) + {alias}.{name}"),
+            false => format!("{name} = {alias}.{name}"),
+        });
+        set.collect::<Vec<_>>().join(", ")
+    }
+
+    fn on_conflict(&self) -> String {
+        let keys = self.table.key.iter().map(|key| quoted(&key.name)).collect::<Vec<_>>();
+        let action = match self.shape.is_empty() {
+            true => "NOTHING".to_owned(),
+            false => format!("UPDATE SET {}", self.set("excluded")),
+        };
+        format!("ON CONFLICT ({}) DO {action}", keys.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use write_behind_shared::key::KeyColumn;
+
+    use super::*;
+    use crate::table::{Column, ColumnKind};
+
+    fn table() -> Table {
+        let column = |name: &str, sql_type: &str| Column {
+            name: name.to_owned(),
+            kind: ColumnKind::Notation,
+            sql_type: sql_type.to_owned(),
+            required: false,
+        };
+        Table {
+            sql_name: "\"public\".\"Seats\"".to_owned(),
+            columns: vec![column("id", "bigint"), column("a\"b", "text"), column("n", "integer")],
+            key: vec![KeyColumn { name: "id".to_owned(), kind: KeyKind::Integer(0..=9) }],
+            guarded: false,
+        }
+    }
+
+    #[test]
+    fn an_upsert_has_this_text() {
+        assert_eq!(
+            upsert(&table(), &[(1, false), (2, true)]),
+            "INSERT INTO \"public\".\"Seats\" AS t (\"id\", \"a\"\"b\", \"n\") \
+             SELECT u.p0::bigint AS \"id\", u.p1::text AS \"a\"\"b\", u.p2::integer AS \"n\" \
+             FROM unnest($1::text[], $2::text[], $3::text[]) AS u(p0, p1, p2) ORDER BY 1 \
+             ON CONFLICT (\"id\") DO UPDATE SET \"a\"\"b\" = excluded.\"a\"\"b\", \
+             \"n\" = coalesce(t.\"n\", 0) + excluded.\"n\""
+        );
+    }
+
+    #[test]
+    fn a_row_that_names_no_column_is_only_inserted() {
+        assert!(upsert(&table(), &[]).ends_with("ON CONFLICT (\"id\") DO NOTHING"));
+    }
+
+    #[test]
+    fn a_delete_has_this_text() {
+        assert_eq!(
+            delete(&table()),
+            "DELETE FROM \"public\".\"Seats\" AS t USING \
+             (SELECT u.p0::bigint AS \"id\" FROM unnest($1::text[]) AS u(p0)) AS g \
+             WHERE t.\"id\" = g.\"id\""
+        );
+    }
+}

@@ -1,0 +1,283 @@
+//! SQLite: one connection to a file, with the write lock taken at BEGIN.
+//!
+//! Write-ahead journal, and every COMMIT reaches the disk: a row and the offset that says it is
+//! there are lost together or not at all, and Kafka's offset is committed after both.
+
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow,
+    SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _, Sqlite};
+use uuid::Uuid;
+use write_behind_shared::{NextOffset, Partition, WriteId};
+
+use super::classify::{self, Failure};
+use super::fenced::{self, Command, Session};
+use super::grouping::{Groups, updates_first};
+use super::{
+    Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping,
+    sqlite_catalog, sqlite_sql,
+};
+use crate::batch::{DeadLetter, Span, WriterSeen};
+use crate::row::Row;
+use crate::table::Table;
+
+/// A connection to an SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    connection: SqliteConnection,
+    /// How long to wait for one answer.
+    answer: Duration,
+    /// A call was not answered in time, so nobody knows what the connection will say next.
+    broken: bool,
+}
+
+type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+
+impl SqliteStore {
+    /// Opens the file.
+    pub(super) async fn connect(
+        options: &SqliteConnectOptions,
+        timeouts: &Timeouts,
+    ) -> Result<Self, StoreError> {
+        let options = options
+            .clone()
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(timeouts.lock)
+            .disable_statement_logging();
+        match tokio::time::timeout(timeouts.connect, options.connect()).await {
+            Ok(Ok(connection)) => Ok(Self { connection, answer: timeouts.answer, broken: false }),
+            Ok(Err(error)) => Err(failed(error).of_no_row()),
+            Err(_) => Err(unanswered(timeouts.connect)),
+        }
+    }
+
+    /// Waits for one answer, but not for ever.
+    async fn answered<T>(
+        &mut self,
+        call: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, Failure> {
+        if self.broken {
+            let broken = "an earlier call was not answered; connect anew".to_owned();
+            return Err(Failure::Store(StoreError::Unavailable(broken)));
+        }
+        // Set while waiting: it stays set as well when the caller itself is cancelled.
+        self.broken = true;
+        match tokio::time::timeout(self.answer, call(&mut self.connection)).await {
+            Ok(answer) => {
+                self.broken = false;
+                answer.map_err(failed)
+            }
+            Err(_) => Err(Failure::Store(unanswered(self.answer))),
+        }
+    }
+
+    async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
+        let executing = async |connection: &mut SqliteConnection| query.execute(connection).await;
+        Ok(self.answered(executing).await?.rows_affected())
+    }
+
+    async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<SqliteRow>, Failure> {
+        self.answered(async |connection| query.fetch_all(connection).await).await
+    }
+
+    /// Runs one statement for `rows`, all of one shape.
+    async fn bulk(&mut self, sql: String, rows: &str) -> Result<(), Failure> {
+        self.execute(sqlx::query(AssertSqlSafe(sql)).bind(rows)).await.map(|_| ())
+    }
+}
+
+/// Rows as a JSON array of arrays: the key's texts, then the cells' unless only the key is needed.
+fn json_of(rows: &[&Row], with_cells: bool) -> Result<String, Failure> {
+    let texts = rows.iter().map(|row| {
+        let cells = row.write.as_deref().filter(|_| with_cells).unwrap_or_default();
+        let cells = cells.iter().map(|(_, cell)| cell.text());
+        row.key.iter().map(|text| Some(text.as_str())).chain(cells).collect::<Vec<_>>()
+    });
+    serde_json::to_string(&texts.collect::<Vec<_>>())
+        .map_err(|error| Failure::Store(StoreError::Stop(error.to_string())))
+}
+
+/// The three parameters that every statement on the bookkeeping tables begins with.
+fn scoped<'q>(sql: &'static str, scope: &'q Scope) -> Query<'q> {
+    sqlx::query(sql).bind(&*scope.pipeline).bind(&*scope.cluster).bind(&*scope.topic)
+}
+
+fn failed(error: sqlx::Error) -> Failure {
+    classify::failure(&error, classify::sqlite)
+}
+
+fn unanswered(waited: Duration) -> StoreError {
+    StoreError::Unavailable(format!("no answer within {waited:?}"))
+}
+
+impl Session for SqliteStore {
+    async fn command(&mut self, command: Command) -> Result<(), Failure> {
+        let sql = match command {
+            // Takes the write lock at once: one taken later could not be waited for.
+            Command::Begin => "BEGIN IMMEDIATE",
+            Command::Savepoint => "SAVEPOINT write_behind",
+            Command::Release => "RELEASE write_behind",
+            Command::RollBackToSavepoint => "ROLLBACK TO write_behind; RELEASE write_behind",
+            Command::RollBack => "ROLLBACK",
+            Command::Commit => "COMMIT",
+        };
+        self.answered(async |connection| sqlx::raw_sql(sql).execute(connection).await).await?;
+        Ok(())
+    }
+
+    async fn move_offset(
+        &mut self,
+        scope: &Scope,
+        partitions: i32,
+        span: &Span,
+    ) -> Result<u64, Failure> {
+        let query = scoped(bookkeeping::MOVE_OFFSET, scope)
+            .bind(span.partition.0)
+            .bind(span.start.0)
+            .bind(span.end.0)
+            .bind(partitions);
+        self.execute(query).await
+    }
+
+    async fn next_offsets(
+        &mut self,
+        scope: &Scope,
+        spans: &[Span],
+    ) -> Result<Vec<Option<NextOffset>>, Failure> {
+        let rows = self.fetch(scoped(bookkeeping::POSITIONS, scope)).await?;
+        let known = rows.iter().map(position).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        Ok(super::next_offsets_of(spans, &known))
+    }
+
+    async fn write(
+        &mut self,
+        table: &Table,
+        rows: &[&Row],
+        rows_per_statement: usize,
+    ) -> Result<(), Failure> {
+        let groups = Groups::of(rows.iter().copied());
+        let size = rows_per_statement.max(1);
+        for chunk in groups.deletes.chunks(size) {
+            self.bulk(sqlite_sql::delete(table), &json_of(chunk, false)?).await?;
+        }
+        for (shape, rows) in &groups.writes {
+            for chunk in rows.chunks(size) {
+                let rows = json_of(chunk, true)?;
+                if updates_first(table, shape) {
+                    // Two statements can't be raced: the transaction has the write lock.
+                    if !shape.is_empty() {
+                        self.bulk(sqlite_sql::update(table, shape), &rows).await?;
+                    }
+                    self.bulk(sqlite_sql::insert(table, shape), &rows).await?;
+                } else {
+                    self.bulk(sqlite_sql::upsert(table, shape), &rows).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn note_writers(
+        &mut self,
+        scope: &Scope,
+        writers: &[WriterSeen],
+    ) -> Result<(), Failure> {
+        for seen in writers {
+            let query = scoped(sqlite_sql::NOTE_WRITER, scope)
+                .bind(seen.partition.0)
+                .bind(seen.last.writer.to_string())
+                .bind(bookkeeping::sequence(seen.last.sequence));
+            self.execute(query).await?;
+        }
+        Ok(())
+    }
+
+    async fn set_aside(
+        &mut self,
+        scope: &Scope,
+        letters: &[&DeadLetter],
+    ) -> Result<(), Failure> {
+        for letter in letters {
+            let record = &letter.record;
+            let query = scoped(sqlite_sql::SET_ASIDE, scope)
+                .bind(record.partition.0)
+                .bind(record.offset.0)
+                .bind(record.key.as_deref())
+                .bind(record.value.as_deref())
+                .bind(bookkeeping::headers(letter))
+                .bind(bookkeeping::reason(letter))
+                .bind(letter.sqlstate.as_deref());
+            self.execute(query).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Store for SqliteStore {
+    async fn init(&mut self) -> Result<(), StoreError> {
+        let creating = async |connection: &mut SqliteConnection| {
+            sqlx::raw_sql(bookkeeping::CREATE_SQLITE).execute(connection).await
+        };
+        self.answered(creating).await.map(|_| ()).map_err(Failure::of_no_row)
+    }
+
+    async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
+        let describing = async |connection: &mut SqliteConnection| {
+            sqlite_catalog::describe(connection, table, key).await
+        };
+        self.answered(describing).await.map_err(Failure::of_no_row)?
+    }
+
+    async fn positions(
+        &mut self,
+        scope: &Scope,
+        partitions: &[Partition],
+    ) -> Result<Vec<Position>, StoreError> {
+        let known = self.fetch(scoped(bookkeeping::POSITIONS, scope)).await;
+        let known = known.map_err(Failure::of_no_row)?;
+        let writers = self.fetch(scoped(bookkeeping::WRITERS, scope)).await;
+        let writers = writers.map_err(Failure::of_no_row)?;
+        let read = || {
+            let known = known.iter().map(position).collect::<Result<Vec<_>, _>>()?;
+            let writers = writers.iter().map(writer).collect::<Result<Vec<_>, _>>()?;
+            Ok::<_, sqlx::Error>(super::positions_of(partitions, known, writers))
+        };
+        read().map_err(failed).map_err(Failure::of_no_row)
+    }
+
+    async fn begin_at(&mut self, scope: &Scope, positions: &[Position]) -> Result<(), StoreError> {
+        for position in positions {
+            let query = scoped(bookkeeping::BEGIN_AT, scope)
+                .bind(position.partition.0)
+                .bind(position.next.0)
+                .bind(position.partitions);
+            self.execute(query).await.map_err(Failure::of_no_row)?;
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
+        fenced::apply(self, transaction).await
+    }
+}
+
+fn position(row: &SqliteRow) -> Result<Position, sqlx::Error> {
+    Ok(Position {
+        partition: Partition(row.try_get("partition")?),
+        next: NextOffset(row.try_get("next_offset")?),
+        partitions: row.try_get("partitions")?,
+        writers: Vec::new(),
+    })
+}
+
+fn writer(row: &SqliteRow) -> Result<(Partition, WriteId), sqlx::Error> {
+    let writer: String = row.try_get("writer")?;
+    let writer = Uuid::parse_str(&writer).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    let last: i64 = row.try_get("last_sequence")?;
+    let sequence = u64::try_from(last).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok((Partition(row.try_get("partition")?), WriteId { writer, sequence }))
+}

@@ -1,0 +1,139 @@
+//! The text of the statements that write rows to SQLite.
+//!
+//! The rows are one parameter: a JSON array of arrays of texts, the key columns' first.
+//!
+//! SQLite adds integers as floats when the sum does not fit. A counter must not lose its last
+//! digits without a word, so such a sum is made an error: `abs` of the smallest integer is one.
+
+use super::postgres_sql::quoted;
+use crate::table::{ColumnKind, Table};
+
+/// A dead letter. Parameters: scope, partition, offset, key, value, headers, reason, code.
+pub(super) const SET_ASIDE: &str = "INSERT INTO write_behind_dead_letters
+    (pipeline, cluster, topic, partition, record_offset, record_key, record_value, headers,
+     reason, sqlstate)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    ON CONFLICT (pipeline, cluster, topic, partition, record_offset) DO NOTHING";
+
+/// A writer. Parameters: scope, partition, writer, sequence.
+pub(super) const NOTE_WRITER: &str = "INSERT INTO write_behind_writers AS w
+    (pipeline, cluster, topic, partition, writer, last_sequence) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (pipeline, cluster, topic, partition, writer) DO UPDATE
+    SET last_sequence = max(w.last_sequence, excluded.last_sequence),
+        updated_at = CURRENT_TIMESTAMP";
+
+/// Deletes rows.
+pub(super) fn delete(table: &Table) -> String {
+    let keys = key_list(table);
+    let given = Given::of(table, &[]).select();
+    format!("DELETE FROM {} WHERE ({keys}) IN ({given})", table.sql_name)
+}
+
+/// Inserts rows, or updates those that are there.
+pub(super) fn upsert(table: &Table, shape: &[(usize, bool)]) -> String {
+    let given = Given::of(table, shape);
+    let action = match shape.is_empty() {
+        true => "NOTHING".to_owned(),
+        false => format!("UPDATE SET {}", given.set("excluded")),
+    };
+    format!(
+        "INSERT INTO {} AS t ({}) {} WHERE true ON CONFLICT ({}) DO {action}",
+        table.sql_name,
+        given.names(),
+        given.select(),
+        key_list(table),
+    )
+}
+
+/// Updates the rows that are there, and only those.
+pub(super) fn update(table: &Table, shape: &[(usize, bool)]) -> String {
+    let given = Given::of(table, shape);
+    format!(
+        "UPDATE {} AS t SET {} FROM ({}) AS g WHERE {}",
+        table.sql_name,
+        given.set("g"),
+        given.select(),
+        same_key(table),
+    )
+}
+
+/// Inserts the rows that are not there, and only those.
+pub(super) fn insert(table: &Table, shape: &[(usize, bool)]) -> String {
+    let given = Given::of(table, shape);
+    format!(
+        "INSERT INTO {table} ({names}) SELECT {names} FROM ({select}) AS g \
+         WHERE NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {same})",
+        table = table.sql_name,
+        names = given.names(),
+        select = given.select(),
+        same = same_key(table),
+    )
+}
+
+fn key_list(table: &Table) -> String {
+    table.key.iter().map(|key| quoted(&key.name)).collect::<Vec<_>>().join(", ")
+}
+
+fn same_key(table: &Table) -> String {
+    let same = table.key.iter().map(|key| {
+        let name = quoted(&key.name);
+        format!("t.{name} = g.{name}")
+    });
+    same.collect::<Vec<_>>().join(" AND ")
+}
+
+/// The columns of the rows given in the parameter: the key's, then the shape's.
+struct Given<'a> {
+    key_columns: usize,
+    /// Each column's name, kind, and whether it is added to.
+    columns: Vec<(String, &'a ColumnKind, bool)>,
+}
+
+impl<'a> Given<'a> {
+    fn of(table: &'a Table, shape: &[(usize, bool)]) -> Self {
+        let key = table.key.iter().filter_map(|key| table.column(&key.name));
+        let places = key.map(|at| (at, false)).chain(shape.iter().copied());
+        let columns = places.map(|(at, is_add)| {
+            let column = &table.columns[at];
+            (quoted(&column.name), &column.kind, is_add)
+        });
+        Self { key_columns: table.key.len(), columns: columns.collect() }
+    }
+
+    fn names(&self) -> String {
+        self.columns.iter().map(|(name, ..)| name.clone()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn select(&self) -> String {
+        let values = self.columns.iter().enumerate().map(|(at, (name, kind, is_add))| {
+            let text = format!("json_extract(j.value, '$[{at}]')");
+            let value = match kind {
+                ColumnKind::Integer(_) => format!("CAST({text} AS INTEGER)"),
+                ColumnKind::Float => format!("CAST({text} AS REAL)"),
+                ColumnKind::Numeric(_) if *is_add => format!("CAST({text} AS NUMERIC)"),
+                ColumnKind::Boolean => format!("({text} = 'true')"),
+                // The text is `\x` and the bytes in hexadecimal.
+                ColumnKind::Bytes => format!("unhex(substr({text}, 3))"),
+                _ => text,
+            };
+            format!("{value} AS {name}")
+        });
+        format!("SELECT {} FROM json_each($1) AS j", values.collect::<Vec<_>>().join(", "))
+    }
+
+    fn set(&self, alias: &str) -> String {
+        let set = self.columns[self.key_columns..].iter().map(|(name, kind, is_add)| {
+            let given = format!("{alias}.{name}");
+            let sum = format!("coalesce(t.{name}, 0) + {given}");
+            match (is_add, kind) {
+                (false, _) => format!("{name} = {given}"),
+                (true, ColumnKind::Integer(_)) => format!(
+                    "{name} = CASE typeof({sum}) WHEN 'integer' THEN {sum} \
+                     ELSE abs(-9223372036854775807 - (typeof({given}) IS NOT NULL)) END"
+                ),
+                (true, _) => format!("{name} = {sum}"),
+            }
+        });
+        set.collect::<Vec<_>>().join(", ")
+    }
+}
