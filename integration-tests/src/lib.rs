@@ -21,4 +21,5 @@ pub mod kafka_wire;
 mod binary;
 pub mod worker;
 pub mod stack;
+pub mod counters;
 pub mod flights;

@@ -34,8 +34,10 @@ pub async fn postgres() -> Result<Arc<Postgres>> {
 /// A topic, a table and a pipeline that no other test knows.
 #[derive(Debug)]
 pub struct Pipeline {
-    /// Names the pipeline, its group, its topic and its table.
+    /// Names the topic and the table.
     pub name: String,
+    /// Names the pipeline and its group: the same, unless a test joins several to one worker.
+    pub group: String,
     /// How many partitions the topic has.
     pub partitions: i32,
     /// The broker.
@@ -82,15 +84,14 @@ impl Pipeline {
         let table = format!("create table {name} ({columns})");
         sqlx::raw_sql(AssertSqlSafe(table)).execute(&sql).await.context("the test's table")?;
         let log = Log::new(&kafka.bootstrap())?;
-        Ok(Self { name, partitions, kafka, postgres, log, sql })
+        Ok(Self { group: name.clone(), name, partitions, kafka, postgres, log, sql })
     }
 
     /// What a worker of this pipeline is told, straight to the broker and the database.
     pub fn settings(&self, client: &str) -> Settings {
         Settings {
-            pipeline: self.name.clone(),
-            topic: self.name.clone(),
-            table: format!("public.{}", self.name),
+            pipeline: self.group.clone(),
+            routes: vec![(self.name.clone(), format!("public.{}", self.name))],
             bootstrap: self.kafka.bootstrap(),
             database: Postgres::url_by_way_of(self.postgres.port()),
             client: format!("{client}-{}", self.name),
@@ -99,7 +100,9 @@ impl Pipeline {
             rows_per_second: None,
             max_rows: 10_000,
             max_age: "50ms",
+            max_bytes: "8MiB",
             buffers: "256MiB",
+            drain_time: "2s",
         }
     }
 
@@ -111,7 +114,7 @@ impl Pipeline {
     /// Where the database's bookkeeping stands in each partition.
     pub async fn applied(&self) -> Result<BTreeMap<i32, i64>> {
         let text = r#"select "partition", next_offset from write_behind_offsets
-            where pipeline = $1 and topic = $1"#;
+            where pipeline = $1 and topic = $2"#;
         let exists: bool =
             sqlx::query_scalar("select to_regclass('write_behind_offsets') is not null")
                 .fetch_one(&self.sql)
@@ -119,7 +122,8 @@ impl Pipeline {
         if !exists {
             return Ok(BTreeMap::new());
         }
-        let rows = sqlx::query(text).bind(&self.name).fetch_all(&self.sql).await?;
+        let rows =
+            sqlx::query(text).bind(&self.group).bind(&self.name).fetch_all(&self.sql).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
@@ -139,7 +143,7 @@ impl Pipeline {
         let ends = self.log.ends(&self.name, self.partitions).await?;
         until(&format!("Kafka's offsets of {} to catch up", self.name), PATIENCE, async || {
             workers.iter().try_for_each(|worker| worker.still_runs())?;
-            let committed = self.log.committed(&self.name, &self.name, self.partitions).await?;
+            let committed = self.log.committed(&self.group, &self.name, self.partitions).await?;
             Ok(Seen::when(reaches(&committed, &ends), || format!("{committed:?} of {ends:?}")))
         })
         .await
@@ -149,9 +153,9 @@ impl Pipeline {
     pub async fn settled(&self, workers: &[&Worker]) -> Result<Group> {
         let mut clients: Vec<&str> = workers.iter().map(|worker| worker.client()).collect();
         clients.sort_unstable();
-        until(&format!("the group {} to be {clients:?}", self.name), PATIENCE, async || {
+        until(&format!("the group {} to be {clients:?}", self.group), PATIENCE, async || {
             workers.iter().try_for_each(|worker| worker.still_runs())?;
-            let group = self.log.group(&self.name).await?;
+            let group = self.log.group(&self.group).await?;
             let there: Vec<&str> = group.members.iter().map(|member| &*member.client).collect();
             let assigned = group.members.iter().filter(|member| member.assigned).count();
             let all = assigned == clients.len().min(self.partitions as usize);
@@ -164,9 +168,10 @@ impl Pipeline {
     /// What was set aside, in the order of the log.
     pub async fn dead_letters(&self) -> Result<Vec<SetAside>> {
         let text = r#"select "partition", record_offset, reason, sqlstate
-            from write_behind_dead_letters where pipeline = $1 and topic = $1
+            from write_behind_dead_letters where pipeline = $1 and topic = $2
             order by "partition", record_offset"#;
-        let rows = sqlx::query(text).bind(&self.name).fetch_all(&self.sql).await?;
+        let rows =
+            sqlx::query(text).bind(&self.group).bind(&self.name).fetch_all(&self.sql).await?;
         let set_aside = |row: &sqlx::postgres::PgRow| {
             Ok(SetAside {
                 partition: row.try_get(0)?,

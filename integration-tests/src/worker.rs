@@ -1,6 +1,5 @@
 //! A worker under test: the shipped binary as a child process, with signals, log and exit code.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,10 +21,8 @@ const LOG_LINES_SHOWN: usize = 60;
 pub struct Settings {
     /// The pipeline, which is also the group.
     pub pipeline: String,
-    /// What is read.
-    pub topic: String,
-    /// What is written.
-    pub table: String,
+    /// Which topic goes to which table.
+    pub routes: Vec<(String, String)>,
     /// The broker.
     pub bootstrap: String,
     /// The database.
@@ -42,8 +39,12 @@ pub struct Settings {
     pub max_rows: u32,
     /// When a batch is closed at the latest.
     pub max_age: &'static str,
+    /// Bytes of a partition's batch at most.
+    pub max_bytes: &'static str,
     /// What all buffers may hold.
     pub buffers: &'static str,
+    /// How long what is held may take when a partition is let go; less than Kafka's session.
+    pub drain_time: &'static str,
 }
 
 /// A running worker. Dropping it kills it and shows the end of its log, which `cargo test` prints
@@ -65,18 +66,28 @@ impl Settings {
         self
     }
 
+    /// A worker that falls silent is given up after three seconds, as short as a busy machine bears.
+    #[must_use]
+    pub fn soon_given_up(mut self) -> Self {
+        self.drain_time = "1s";
+        self.kafka("session.timeout.ms", "3000")
+            .kafka("heartbeat.interval.ms", "500")
+            .kafka("max.poll.interval.ms", "4000")
+    }
+
     fn to_toml(&self, http: u16) -> String {
-        let Self { pipeline, topic, table, bootstrap, database, client, .. } = self;
-        let Self { connections, max_rows, max_age, buffers, .. } = self;
-        let mut kafka = String::new();
-        for (property, value) in &self.kafka {
-            // Writing to a string cannot fail.
-            let _ = writeln!(kafka, "{property:?} = {value:?}");
-        }
-        let ceiling = self
-            .rows_per_second
-            .map(|rows| format!("rows_per_second = {rows}"))
-            .unwrap_or_default();
+        let Self { pipeline, bootstrap, database, client, connections, .. } = self;
+        let Self { max_rows, max_bytes, max_age, buffers, drain_time, .. } = self;
+        let properties = self.kafka.iter();
+        let kafka: Vec<String> =
+            properties.map(|(property, value)| format!("{property:?} = {value:?}")).collect();
+        let kafka = kafka.join("\n");
+        let route = |(topic, table): &(String, String)| {
+            format!("[[route]]\ntopic = {topic:?}\ntable = {table:?}\n")
+        };
+        let routes: String = self.routes.iter().map(route).collect();
+        let ceiling = self.rows_per_second.map(|rows| format!("rows_per_second = {rows}"));
+        let ceiling = ceiling.unwrap_or_default();
         format!(
             r#"name = "{pipeline}"
 [kafka]
@@ -90,10 +101,10 @@ connections = {connections}
 {ceiling}
 [batch]
 max_rows = {max_rows}
+max_bytes = "{max_bytes}"
 max_age = "{max_age}"
-[[route]]
-topic = "{topic}"
-table = "{table}"
+drain_time = "{drain_time}"
+{routes}
 [memory]
 buffers = "{buffers}"
 [http]
