@@ -1,0 +1,345 @@
+//! Writes batches: judges their rows, runs the fenced transaction, tries again for as long as the
+//! database is away, isolates what it refuses. Gives the proof that a batch is written.
+//!
+//! One worker owns one connection, and makes a new one after any error that is not the data's. It
+//! does not know where batches come from, nor what becomes of Kafka's offsets.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use write_behind_shared::NextOffset;
+
+use crate::batch::{Batch, DeadLetter, Written};
+use crate::isolate::{self, Judged, Places, Singly};
+use crate::reread::{Log, RereadError, gone};
+use crate::retry::{Retry, RetryLimits, Trouble};
+use crate::store::{AnyStore, Database, Outcome, Scope, Store, StoreError, Timeouts, Transaction};
+use crate::table::Table;
+
+/// A topic and the table it is written to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Whose bookkeeping.
+    pub scope: Scope,
+    /// How many partitions the topic has.
+    pub partitions: i32,
+    /// The table's name, as it is configured.
+    pub table: String,
+    /// The key's columns; empty: the primary key.
+    pub key: Vec<String>,
+    /// The columns a record may name beside the key; `None`: all.
+    pub columns: Option<Vec<String>>,
+    /// Whether bad records are set aside; if not, they stop the topic.
+    pub set_aside: bool,
+}
+
+/// Makes connections.
+pub trait Connect: Send + Sync + 'static {
+    /// What it connects to.
+    type Store: Store;
+
+    /// Makes one connection.
+    fn connect(&self) -> impl Future<Output = Result<Self::Store, StoreError>> + Send;
+}
+
+/// How a batch ended.
+#[derive(Debug)]
+pub enum Applied {
+    /// It is in the database.
+    Written(Written, Stats),
+    /// The database stands elsewhere: what it says of each span, in their order. Nothing was
+    /// written.
+    Fenced(Vec<Option<NextOffset>>),
+    /// These records are bad and may not be set aside. Nothing was written.
+    Bad(Vec<DeadLetter>),
+    /// Told to shut down before it was written. An attempt whose answer was lost may have written
+    /// it: the bookkeeping knows.
+    Interrupted,
+}
+
+/// How a batch was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Rows written or deleted as they were folded.
+    pub rows: usize,
+    /// Records applied alone.
+    pub singly: usize,
+    /// Records set aside, those that could not be decoded included.
+    pub dead_letters: usize,
+    /// Attempts that failed before.
+    pub retries: u32,
+    /// How long the last transaction took.
+    pub took: Duration,
+}
+
+/// What a worker tells while it works.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// An attempt failed; there will be another one.
+    Failed(&'a Trouble),
+    /// Rows were refused, and their records are taken one by one.
+    Isolated(usize),
+}
+
+/// One connection's worth of writing.
+pub struct Worker<C: Connect, L> {
+    connect: C,
+    log: Arc<L>,
+    targets: Arc<[Target]>,
+    retry: Retry,
+    observe: Arc<dyn Fn(Event<'_>) + Send + Sync>,
+    store: Option<C::Store>,
+    /// The targets' tables, as far as they were needed yet.
+    tables: Vec<Option<Arc<Table>>>,
+}
+
+/// A batch on its way into the database.
+struct Plan {
+    table: Arc<Table>,
+    /// Whether the catalogue was read for this batch. Nothing counts as bad by an older reading.
+    fresh: bool,
+    isolated: Places,
+    judged: Judged,
+    singly: Singly,
+    /// Whether `singly` is that of `isolated`.
+    read_again: bool,
+}
+
+impl Target {
+    /// Reads the table from the catalogue, with the columns that a record may name.
+    ///
+    /// # Errors
+    /// [`StoreError::Stop`], if the table or its key or a column is not as configured.
+    pub async fn describe<S: Store>(&self, store: &mut S) -> Result<Table, StoreError> {
+        let table = store.describe(&self.table, &self.key).await?;
+        let Some(columns) = &self.columns else { return Ok(table) };
+        table.only(columns).map_err(|unknown| {
+            let table = &self.table;
+            StoreError::Stop(format!("`columns` names {unknown:?}, which {table} does not have"))
+        })
+    }
+}
+
+impl Connect for (Database, Timeouts) {
+    type Store = AnyStore;
+
+    async fn connect(&self) -> Result<AnyStore, StoreError> {
+        let (database, timeouts) = self;
+        database.connect(timeouts).await
+    }
+}
+
+impl<C: Connect, L: Log> Worker<C, L> {
+    /// A worker that will connect when there is something to write.
+    pub fn new(
+        connect: C,
+        log: Arc<L>,
+        targets: Arc<[Target]>,
+        retry: (RetryLimits, u64),
+        observe: Arc<dyn Fn(Event<'_>) + Send + Sync>,
+    ) -> Self {
+        let (limits, seed) = retry;
+        let tables = vec![None; targets.len()];
+        let retry = Retry::new(limits, seed);
+        Self { connect, log, targets, retry, observe, store: None, tables }
+    }
+
+    /// Writes `batch`, however long it takes. When `shutdown` becomes true, the attempt under way
+    /// is finished, and no other one is begun.
+    pub async fn apply(&mut self, batch: &Batch, shutdown: &mut watch::Receiver<bool>) -> Applied {
+        let mut plan = None;
+        let mut retries = 0;
+        loop {
+            let trouble = match self.attempt(batch, &mut plan).await {
+                Ok(Some(applied)) => {
+                    if let Some(failures) = self.retry.succeeded() {
+                        tracing::info!(topic = %batch.topic, failures, "writing again");
+                    }
+                    return with_retries(applied, retries);
+                }
+                Ok(None) => continue,
+                Err(trouble) => trouble,
+            };
+            if matches!(trouble, Trouble::Store(_)) {
+                self.store = None;
+            }
+            if matches!(trouble, Trouble::Store(StoreError::Stop(_))) {
+                // The table may have changed; it is read again when it is mended.
+                self.tables.fill(None);
+                plan = None;
+            }
+            (self.observe)(Event::Failed(&trouble));
+            retries += 1;
+            let next = self.retry.failed(&trouble);
+            if let Some(say) = next.say {
+                tracing::warn!(topic = %batch.topic, error = %say, "can't write; trying again");
+            }
+            tokio::select! {
+                biased;
+                () = told(shutdown) => return Applied::Interrupted,
+                () = tokio::time::sleep(next.wait) => {}
+            }
+        }
+    }
+
+    /// One attempt; `None`: more is known than before, so try again at once.
+    async fn attempt(
+        &mut self,
+        batch: &Batch,
+        kept: &mut Option<Plan>,
+    ) -> Result<Option<Applied>, Trouble> {
+        let mut plan = match kept.take() {
+            Some(plan) => plan,
+            None => self.plan(batch).await?,
+        };
+        if !plan.read_again {
+            if let Err(trouble) = self.read_again(batch, &mut plan).await {
+                *kept = Some(plan);
+                return Err(trouble);
+            }
+        }
+        let started = Instant::now();
+        let outcome = self.write(batch, &plan).await;
+        let plan = kept.insert(plan);
+        match outcome? {
+            Outcome::Committed(set_aside) => {
+                let stats = plan.stats(batch, set_aside.len(), started.elapsed());
+                Ok(Some(Applied::Written(Written::new(batch.spans.clone()), stats)))
+            }
+            Outcome::Fenced(found) => {
+                let ends = batch.spans.iter().map(|span| Some(span.end));
+                if !found.iter().copied().eq(ends) {
+                    return Ok(Some(Applied::Fenced(found)));
+                }
+                // An earlier attempt was committed, and its answer was lost.
+                let stats = plan.stats(batch, 0, started.elapsed());
+                Ok(Some(Applied::Written(Written::new(batch.spans.clone()), stats)))
+            }
+            Outcome::Bad(letters) => Ok(Some(Applied::Bad(letters))),
+            Outcome::Refused(rows) => {
+                if plan.fresh {
+                    (self.observe)(Event::Isolated(rows.len()));
+                    plan.isolate(batch, rows);
+                } else {
+                    // Before a record counts as bad: perhaps it is the table that has changed.
+                    self.tables.fill(None);
+                    *kept = None;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    async fn plan(&mut self, batch: &Batch) -> Result<Plan, Trouble> {
+        let known = self.tables.get(batch.route).cloned().flatten();
+        let (mut table, mut fresh) = match known {
+            Some(table) => (table, false),
+            None => (self.describe(batch.route).await?, true),
+        };
+        let mut judged = isolate::judge(&table, batch, &Places::new());
+        if !judged.misfits.is_empty() && !fresh {
+            (table, fresh) = (self.describe(batch.route).await?, true);
+            judged = isolate::judge(&table, batch, &Places::new());
+        }
+        let isolated = std::mem::take(&mut judged.misfits);
+        if !isolated.is_empty() {
+            (self.observe)(Event::Isolated(isolated.len()));
+        }
+        let read_again = isolated.is_empty();
+        Ok(Plan { table, fresh, isolated, judged, singly: Singly::default(), read_again })
+    }
+
+    async fn describe(&mut self, route: usize) -> Result<Arc<Table>, Trouble> {
+        let target = self.target(route)?;
+        let store = self.connected().await?;
+        let table = Arc::new(target.describe(store).await?);
+        self.tables[route] = Some(Arc::clone(&table));
+        Ok(table)
+    }
+
+    async fn read_again(&mut self, batch: &Batch, plan: &mut Plan) -> Result<(), Trouble> {
+        let (wanted, spans) = isolate::wanted(batch, &plan.isolated);
+        let (log, topic) = (Arc::clone(&self.log), Arc::clone(&batch.topic));
+        let reading = tokio::task::spawn_blocking(move || {
+            log.records(&topic, &spans, &wanted).map(|records| (wanted, records))
+        });
+        let (wanted, records) = reading
+            .await
+            .map_err(|error| RereadError::Unavailable(error.to_string()))??;
+        let singly = isolate::singly(&plan.table, batch, &wanted, records);
+        plan.singly = singly.ok_or_else(|| gone(&batch.topic))?;
+        plan.read_again = true;
+        Ok(())
+    }
+
+    async fn write(&mut self, batch: &Batch, plan: &Plan) -> Result<Outcome, Trouble> {
+        let target = self.target(batch.route)?;
+        let manner = self.retry.manner(target.set_aside);
+        let dead_letters = [&batch.dead_letters[..], &plan.singly.dead_letters].concat();
+        let store = self.connected().await?;
+        let transaction = Transaction {
+            scope: &target.scope,
+            partitions: target.partitions,
+            spans: &batch.spans,
+            table: &plan.table,
+            rows: &plan.judged.rows,
+            singly: &plan.singly.records,
+            dead_letters: &dead_letters,
+            writers: &batch.writers,
+            manner,
+        };
+        Ok(store.apply(&transaction).await?)
+    }
+
+    fn target(&self, route: usize) -> Result<Target, StoreError> {
+        let target = self.targets.get(route).cloned();
+        target.ok_or_else(|| StoreError::Stop(format!("there is no route {route}")))
+    }
+
+    async fn connected(&mut self) -> Result<&mut C::Store, StoreError> {
+        let store = match self.store.take() {
+            Some(store) => store,
+            None => self.connect.connect().await?,
+        };
+        Ok(self.store.insert(store))
+    }
+}
+
+impl Plan {
+    /// The database refused these of the judged rows.
+    fn isolate(&mut self, batch: &Batch, rows: Vec<usize>) {
+        let places = rows.into_iter().filter_map(|row| self.judged.places.get(row).copied());
+        self.isolated.extend(places);
+        self.judged = isolate::judge(&self.table, batch, &self.isolated);
+        self.read_again = false;
+    }
+
+    fn stats(&self, batch: &Batch, set_aside: usize, took: Duration) -> Stats {
+        Stats {
+            rows: self.judged.rows.len(),
+            singly: self.singly.records.len().saturating_sub(set_aside),
+            dead_letters: batch.dead_letters.len() + self.singly.dead_letters.len() + set_aside,
+            retries: 0,
+            took,
+        }
+    }
+}
+
+fn with_retries(applied: Applied, retries: u32) -> Applied {
+    match applied {
+        Applied::Written(written, stats) => Applied::Written(written, Stats { retries, ..stats }),
+        other => other,
+    }
+}
+
+/// Ends when told to shut down; a teller that is gone has told it.
+async fn told(shutdown: &mut watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|shut_down| *shut_down).await;
+}
+
+impl<C: Connect, L> std::fmt::Debug for Worker<C, L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("connected", &self.store.is_some()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,110 @@
+//! Which rows of a batch can be written as they are folded, and what becomes of the records of the
+//! others.
+//!
+//! Pure. A row is *isolated* when it does not fit its table or the database refused it: then its
+//! records are taken one by one, so that exactly the bad ones are set aside.
+
+use std::collections::{BTreeSet, HashSet};
+
+use write_behind_shared::{Headers, Offset, Partition, record};
+
+use crate::batch::{Batch, DeadLetter, RawRecord, Span};
+use crate::reread::Wanted;
+use crate::row::Row;
+use crate::table::Table;
+
+/// Places in [`Batch::rows`].
+pub(crate) type Places = BTreeSet<usize>;
+
+/// The rows of a batch that are written as they are folded.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    /// Sorted by key.
+    pub(crate) rows: Vec<Row>,
+    /// Where each stands in the batch.
+    pub(crate) places: Vec<usize>,
+    /// Rows that don't fit.
+    pub(crate) misfits: Places,
+}
+
+/// Records taken one by one.
+#[derive(Debug, Default)]
+pub(crate) struct Singly {
+    /// To be tried, in log order.
+    pub(crate) records: Vec<(RawRecord, Row)>,
+    /// Known to be bad.
+    pub(crate) dead_letters: Vec<DeadLetter>,
+}
+
+/// Judges all rows of `batch` but the isolated ones.
+pub(crate) fn judge(table: &Table, batch: &Batch, isolated: &Places) -> Judged {
+    let mut misfits = Places::new();
+    let mut judged = Vec::with_capacity(batch.rows.len());
+    for (place, folded) in batch.rows.iter().enumerate() {
+        if isolated.contains(&place) {
+            continue;
+        }
+        match Row::judge(table, &folded.key, &folded.change) {
+            Ok(row) => judged.push((row, place)),
+            Err(_) => {
+                misfits.insert(place);
+            }
+        }
+    }
+    judged.sort_unstable_by(|(a, _), (b, _)| a.key.cmp(&b.key));
+    let (rows, places) = judged.into_iter().unzip();
+    Judged { rows, places, misfits }
+}
+
+/// The keys of the isolated rows, and the spans they are in.
+pub(crate) fn wanted(batch: &Batch, isolated: &Places) -> (Wanted, Vec<Span>) {
+    let rows = isolated.iter().filter_map(|place| batch.rows.get(*place));
+    let wanted: Wanted = rows.map(|row| (row.partition, row.key.clone())).collect();
+    let partitions: HashSet<Partition> = wanted.iter().map(|(partition, _)| *partition).collect();
+    let holds = |span: &Span| partitions.contains(&span.partition);
+    (wanted, batch.spans.iter().copied().filter(holds).collect())
+}
+
+/// Judges records read again, each alone. `None`: those of some wanted key are not among them.
+pub(crate) fn singly(
+    table: &Table,
+    batch: &Batch,
+    wanted: &Wanted,
+    records: Vec<RawRecord>,
+) -> Option<Singly> {
+    let found: HashSet<(Partition, &[u8])> = records
+        .iter()
+        .filter_map(|record| Some((record.partition, record.key.as_deref()?)))
+        .collect();
+    if wanted.iter().any(|(partition, key)| !found.contains(&(*partition, &**key))) {
+        return None;
+    }
+    // What was dropped or set aside while folding is not to be met again.
+    let set_aside = batch.dead_letters.iter().map(|letter| &letter.record);
+    let dealt_with: HashSet<(Partition, Offset)> = set_aside
+        .map(|record| (record.partition, record.offset))
+        .chain(batch.duplicates.iter().copied())
+        .collect();
+    let mut singly = Singly::default();
+    for record in records {
+        if dealt_with.contains(&(record.partition, record.offset)) {
+            continue;
+        }
+        match judge_record(table, &record) {
+            Ok(row) => singly.records.push((record, row)),
+            Err(reason) => {
+                singly.dead_letters.push(DeadLetter { record, reason, sqlstate: None });
+            }
+        }
+    }
+    Some(singly)
+}
+
+fn judge_record(table: &Table, record: &RawRecord) -> Result<Row, String> {
+    let headers = record.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
+    let headers = Headers::read(headers).map_err(|error| error.to_string())?;
+    let change = record::decode(record.value.as_deref(), headers.add);
+    let change = change.map_err(|error| error.to_string())?;
+    let key = record.key.as_deref().unwrap_or_default();
+    Row::judge(table, key, &change).map_err(|misfit| misfit.to_string())
+}

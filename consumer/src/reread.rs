@@ -1,0 +1,203 @@
+//! Reads some rows' records again from the log: those of rows that the database refused as a whole,
+//! so that each can be applied or set aside alone.
+//!
+//! A consumer of its own, which joins no group and commits nothing. It is a rare event, and must
+//! not disturb the one that polls.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+use write_behind_shared::kafka::KafkaSettings;
+use write_behind_shared::{Offset, Partition};
+
+use crate::batch::{RawRecord, Span};
+
+/// The keys whose records are wanted.
+pub type Wanted = HashSet<(Partition, Box<[u8]>)>;
+
+/// Why records could not be read again.
+#[derive(Debug, thiserror::Error)]
+pub enum RereadError {
+    /// It will pass.
+    #[error("the log can't be read again: {0}")]
+    Unavailable(String),
+    /// A person must act.
+    #[error("{0}")]
+    Stop(String),
+}
+
+/// A log that can be read again.
+pub trait Log: Send + Sync + 'static {
+    /// The records of `wanted` keys in `spans`, in log order within a partition. Blocks.
+    fn records(
+        &self,
+        topic: &str,
+        spans: &[Span],
+        wanted: &Wanted,
+    ) -> Result<Vec<RawRecord>, RereadError>;
+}
+
+/// The limits of reading again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RereadLimits {
+    /// Bytes of records held at most.
+    pub bytes: usize,
+    /// How long to wait for the next record before the log counts as unavailable.
+    pub silence: Duration,
+}
+
+impl RereadLimits {
+    /// What suits most.
+    pub const STANDARD: Self = Self { bytes: 256 << 20, silence: Duration::from_secs(30) };
+}
+
+/// The log in Kafka.
+#[derive(Debug)]
+pub struct KafkaLog {
+    config: ClientConfig,
+    limits: RereadLimits,
+}
+
+impl KafkaLog {
+    /// Reads with the settings of the consumer of `group`.
+    pub fn new(settings: &KafkaSettings, group: &str, limits: RereadLimits) -> Self {
+        let mut config = ClientConfig::new();
+        for (name, value) in settings.iter() {
+            config.set(name, value);
+        }
+        // librdkafka wants a group even of a consumer that joins none.
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", "read_committed")
+            .set("check.crcs", "true")
+            .set("allow.auto.create.topics", "false")
+            .set("enable.partition.eof", "true");
+        Self { config, limits }
+    }
+}
+
+impl Log for KafkaLog {
+    fn records(
+        &self,
+        topic: &str,
+        spans: &[Span],
+        wanted: &Wanted,
+    ) -> Result<Vec<RawRecord>, RereadError> {
+        let consumer: BaseConsumer = self.config.create().map_err(|error| unavailable(&error))?;
+        let mut start = TopicPartitionList::new();
+        for span in spans {
+            let at = KafkaOffset::Offset(span.start.0);
+            let added = start.add_partition_offset(topic, span.partition.0, at);
+            added.map_err(|error| unavailable(&error))?;
+        }
+        consumer.assign(&start).map_err(|error| unavailable(&error))?;
+        let mut reading = Reading::new(spans, self.limits.bytes);
+        let mut last_heard = Instant::now();
+        while !reading.unfinished.is_empty() {
+            let finished = match consumer.poll(Duration::from_millis(100)) {
+                None if last_heard.elapsed() > self.limits.silence => {
+                    let silence = self.limits.silence;
+                    return Err(RereadError::Unavailable(format!("no answer within {silence:?}")));
+                }
+                None => continue,
+                Some(Ok(message)) => reading.take(&message, wanted)?,
+                Some(Err(KafkaError::PartitionEOF(partition))) => Some(Partition(partition)),
+                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))) => {
+                    return Err(gone(topic));
+                }
+                // librdkafka reconnects by itself; what matters is whether records still come.
+                Some(Err(error)) => {
+                    tracing::debug!(%error, topic, "the log can't be read again yet");
+                    continue;
+                }
+            };
+            last_heard = Instant::now();
+            if let Some(partition) = finished {
+                reading.unfinished.retain(|span| span.partition != partition);
+                let mut list = TopicPartitionList::new();
+                list.add_partition(topic, partition.0);
+                consumer.pause(&list).map_err(|error| unavailable(&error))?;
+            }
+        }
+        reading.records.sort_by_key(|record| (record.partition, record.offset));
+        Ok(reading.records)
+    }
+}
+
+/// What was read so far.
+struct Reading {
+    unfinished: Vec<Span>,
+    records: Vec<RawRecord>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Reading {
+    fn new(spans: &[Span], bytes_max: usize) -> Self {
+        let unfinished: Vec<_> =
+            spans.iter().copied().filter(|span| span.start < span.end).collect();
+        Self { unfinished, records: Vec::new(), bytes: 0, bytes_max }
+    }
+
+    /// Keeps a wanted record. Says which partition is finished with it.
+    fn take(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        wanted: &Wanted,
+    ) -> Result<Option<Partition>, RereadError> {
+        let (partition, offset) = (Partition(message.partition()), Offset(message.offset()));
+        let Some(span) = self.unfinished.iter().find(|span| span.partition == partition) else {
+            return Ok(None);
+        };
+        let end = span.end;
+        if end.is_past(offset) {
+            let key: Option<Box<[u8]>> = message.key().map(Into::into);
+            if key.as_ref().is_some_and(|key| wanted.contains(&(partition, key.clone()))) {
+                self.bytes += message.payload_len() + message.key_len();
+                if self.bytes > self.bytes_max {
+                    return Err(RereadError::Stop(format!(
+                        "the records of a row that the database refuses take more than {} bytes \
+                         of memory; close batches earlier (`max_age`, `max_bytes`)",
+                        self.bytes_max
+                    )));
+                }
+                self.records.push(raw(message, key));
+            }
+        }
+        Ok((offset.next() >= end).then_some(partition))
+    }
+}
+
+fn raw(message: &BorrowedMessage<'_>, key: Option<Box<[u8]>>) -> RawRecord {
+    let headers = message.headers().map_or(Vec::new(), |headers| {
+        let owned = |value: Option<&[u8]>| value.map(Into::into);
+        headers.iter().map(|header| (header.key.to_owned(), owned(header.value))).collect()
+    });
+    RawRecord {
+        partition: Partition(message.partition()),
+        offset: Offset(message.offset()),
+        key,
+        value: message.payload().map(Into::into),
+        headers,
+    }
+}
+
+fn unavailable(error: &KafkaError) -> RereadError {
+    RereadError::Unavailable(error.to_string())
+}
+
+pub(crate) fn gone(topic: &str) -> RereadError {
+    RereadError::Stop(format!(
+        "records of {topic} that the database refuses are no longer in the log, so they can't be \
+         told from the good ones around them; keep records longer than the database may be down \
+         (`retention.ms`)"
+    ))
+}

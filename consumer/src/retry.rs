@@ -1,0 +1,207 @@
+//! When to try again: takes what went wrong, says how long to wait, how large a statement may be and
+//! what is worth saying.
+//!
+//! Pure: no clock, and its chance comes from a seed. An outage is waited out however long it takes,
+//! because giving up would mean to skip records or to stop reading them; only the wait is limited.
+
+use std::time::Duration;
+
+use crate::reread::RereadError;
+use crate::store::{Manner, StoreError};
+
+/// What stands in a batch's way.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log, where records must be read again.
+    #[error(transparent)]
+    Log(#[from] RereadError),
+}
+
+/// The limits of trying again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryLimits {
+    /// The first wait; each next one is twice as long.
+    pub first_wait: Duration,
+    /// The longest wait.
+    pub longest_wait: Duration,
+    /// How often a row that refers to a missing one is tried before it counts as refused.
+    pub missing_reference_attempts: u32,
+    /// How many rows a statement holds at most, while all is well.
+    pub rows_per_statement: usize,
+}
+
+impl RetryLimits {
+    /// What suits most.
+    pub const STANDARD: Self = Self {
+        first_wait: Duration::from_millis(100),
+        longest_wait: Duration::from_secs(10),
+        missing_reference_attempts: 4,
+        rows_per_statement: 10_000,
+    };
+}
+
+/// What to do before the next attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// How long to wait.
+    pub wait: Duration,
+    /// What to say; `None`: it was said already.
+    pub say: Option<String>,
+}
+
+/// How it went so far.
+#[derive(Debug)]
+pub struct Retry {
+    limits: RetryLimits,
+    /// Failures in a row.
+    failures: u32,
+    missing_references: u32,
+    rows_per_statement: usize,
+    chance: u64,
+    said: Option<String>,
+}
+
+impl Retry {
+    /// Nothing has failed yet. Workers with different seeds don't come back all at once.
+    pub fn new(limits: RetryLimits, seed: u64) -> Self {
+        Self {
+            limits,
+            failures: 0,
+            missing_references: 0,
+            rows_per_statement: limits.rows_per_statement,
+            chance: seed,
+            said: None,
+        }
+    }
+
+    /// How the next transaction writes its rows.
+    pub fn manner(&self, set_aside: bool) -> Manner {
+        Manner {
+            rows_per_statement: self.rows_per_statement,
+            set_aside,
+            refuse_missing_references: self.missing_references
+                >= self.limits.missing_reference_attempts,
+        }
+    }
+
+    /// An attempt failed.
+    pub fn failed(&mut self, trouble: &Trouble) -> Next {
+        match trouble {
+            Trouble::Store(StoreError::Saturated(_)) => {
+                self.rows_per_statement = (self.rows_per_statement / 2).max(1);
+            }
+            Trouble::Store(StoreError::NotYet(_)) => self.missing_references += 1,
+            _ => {}
+        }
+        // What a person must mend will not be mended within a second.
+        let needs_a_person = matches!(
+            trouble,
+            Trouble::Store(StoreError::Stop(_)) | Trouble::Log(RereadError::Stop(_))
+        );
+        let doublings = if needs_a_person { 31 } else { self.failures.min(31) };
+        let longest = self.limits.longest_wait;
+        let full = self.limits.first_wait.saturating_mul(1 << doublings).min(longest);
+        self.failures = self.failures.saturating_add(1);
+        let message = trouble.to_string();
+        let say = (self.said.as_ref() != Some(&message)).then(|| message.clone());
+        self.said = Some(message);
+        Next { wait: full.mul_f64(self.between_a_half_and_one()), say }
+    }
+
+    /// A batch was written. Says after how many failures, if there were any.
+    pub fn succeeded(&mut self) -> Option<u32> {
+        let failures = std::mem::take(&mut self.failures);
+        self.missing_references = 0;
+        self.said = None;
+        self.rows_per_statement =
+            (self.rows_per_statement * 2).min(self.limits.rows_per_statement);
+        (failures > 0).then_some(failures)
+    }
+
+    /// One step of splitmix64.
+    fn between_a_half_and_one(&mut self) -> f64 {
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.chance;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        0.5 + (z >> 11) as f64 / (1_u64 << 54) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retry() -> Retry {
+        Retry::new(RetryLimits::STANDARD, 7)
+    }
+
+    fn down() -> Trouble {
+        StoreError::Unavailable("refused".to_owned()).into()
+    }
+
+    #[test]
+    fn waits_grow_to_the_longest_and_no_further_however_long_it_takes() {
+        let mut retry = retry();
+        let first = retry.failed(&down()).wait;
+        assert!((Duration::from_millis(50)..=Duration::from_millis(100)).contains(&first));
+        let waits: Vec<_> = (0..1000).map(|_| retry.failed(&down()).wait).collect();
+        assert!(waits.iter().all(|wait| *wait <= RetryLimits::STANDARD.longest_wait));
+        assert!(waits[999] >= RetryLimits::STANDARD.longest_wait / 2);
+    }
+
+    #[test]
+    fn workers_with_different_seeds_wait_differently() {
+        let wait = |seed| Retry::new(RetryLimits::STANDARD, seed).failed(&down()).wait;
+        assert_ne!(wait(1), wait(2));
+    }
+
+    #[test]
+    fn one_message_is_said_once() {
+        let mut retry = retry();
+        assert!(retry.failed(&down()).say.is_some());
+        assert_eq!(retry.failed(&down()).say, None);
+        let other = StoreError::Stop("no table".to_owned()).into();
+        assert_eq!(retry.failed(&other).say.as_deref(), Some("no table"));
+        assert_eq!(retry.succeeded(), Some(3));
+        assert_eq!(retry.succeeded(), None);
+        assert!(retry.failed(&down()).say.is_some(), "a new outage is told again");
+    }
+
+    #[test]
+    fn a_saturated_database_is_asked_for_less_and_then_slowly_for_more() {
+        let mut retry = retry();
+        let saturated = Trouble::from(StoreError::Saturated("too slow".to_owned()));
+        retry.failed(&saturated);
+        retry.failed(&saturated);
+        assert_eq!(retry.manner(true).rows_per_statement, 2_500);
+        retry.succeeded();
+        assert_eq!(retry.manner(true).rows_per_statement, 5_000);
+        for _ in 0..100 {
+            retry.failed(&saturated);
+        }
+        assert_eq!(retry.manner(true).rows_per_statement, 1);
+    }
+
+    #[test]
+    fn a_missing_reference_is_given_time_and_then_refused() {
+        let mut retry = retry();
+        for _ in 0..RetryLimits::STANDARD.missing_reference_attempts {
+            assert!(!retry.manner(true).refuse_missing_references);
+            retry.failed(&StoreError::NotYet("no parent".to_owned()).into());
+        }
+        assert!(retry.manner(true).refuse_missing_references);
+        retry.succeeded();
+        assert!(!retry.manner(true).refuse_missing_references);
+    }
+
+    #[test]
+    fn what_a_person_must_mend_is_not_tried_ten_times_a_second() {
+        let wait = retry().failed(&StoreError::Stop("no table".to_owned()).into()).wait;
+        assert!(wait >= RetryLimits::STANDARD.longest_wait / 2);
+    }
+}
