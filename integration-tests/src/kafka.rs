@@ -24,13 +24,11 @@ pub struct Kafka {
 impl Kafka {
     /// Starts a broker that has no topics yet, and waits until it answers.
     pub async fn start() -> Result<Self> {
-        // The proxy needs the broker's port and the broker the proxy's: so the broker's is taken
-        // first, by hand.
-        let behind = containers::free_port()?;
-        let wire = KafkaWire::in_front_of(behind).await?;
+        let wire = KafkaWire::listening().await?;
         let proxied = wire.port();
-        let (container, [direct]) =
-            containers::start(|[direct]| request(direct, proxied, behind)).await?;
+        let (container, [direct, behind]) =
+            containers::start(|[direct, behind]| request(direct, proxied, behind)).await?;
+        wire.forward_to(behind);
         let kafka = Self { container, direct, wire };
         kafka.answers().await?;
         Ok(kafka)

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::Result;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -23,18 +24,25 @@ struct CommitOf(String);
 #[derive(Debug)]
 pub struct KafkaWire {
     port: u16,
+    server: Arc<AtomicU16>,
     holds: Arc<Holds<CommitOf>>,
     door: watch::Sender<Door>,
 }
 
 impl KafkaWire {
-    /// Takes a port, and forwards what comes to it to the broker's port `server`.
-    pub async fn in_front_of(server: u16) -> Result<Self> {
+    /// Takes a port. The broker must advertise it, so the proxy is there before the broker.
+    pub(crate) async fn listening() -> Result<Self> {
+        let server = Arc::new(AtomicU16::new(0));
         let holds = Arc::new(Holds::new());
         let held = Arc::clone(&holds);
         let serve = move |ends, door| serve(ends, door, Arc::clone(&held));
-        let (port, door) = listen(server, serve).await?;
-        Ok(Self { port, holds, door })
+        let (port, door) = listen(Arc::clone(&server), serve).await?;
+        Ok(Self { port, server, holds, door })
+    }
+
+    /// From now on what comes is forwarded to this port of the broker.
+    pub(crate) fn forward_to(&self, server: u16) {
+        self.server.store(server, Ordering::Relaxed);
     }
 
     /// Where the proxy listens; what the broker must advertise.

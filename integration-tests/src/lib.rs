@@ -23,3 +23,4 @@ pub mod worker;
 pub mod stack;
 pub mod counters;
 pub mod flights;
+pub mod figures;

@@ -40,7 +40,7 @@ impl PostgresWire {
         let holds = Arc::new(Holds::new());
         let held = Arc::clone(&holds);
         let serve = move |ends, door| serve(ends, door, Arc::clone(&held));
-        let (port, door) = listen(server, serve).await?;
+        let (port, door) = listen(Arc::new(server.into()), serve).await?;
         Ok(Self { port, holds, door })
     }
 

@@ -5,6 +5,7 @@
 //! and its connection to the server is closed as the kernel would have closed it.
 
 use std::io;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -137,9 +138,12 @@ impl Frames {
     }
 }
 
-/// Takes a port and serves every connection to it with one to the port `server`, until the sender
-/// of the returned door is dropped.
-pub(crate) async fn listen<S, F>(server: u16, serve: S) -> Result<(u16, watch::Sender<Door>)>
+/// Takes a port and serves every connection to it with one to the port that `server` says then,
+/// until the sender of the returned door is dropped.
+pub(crate) async fn listen<S, F>(
+    server: Arc<AtomicU16>,
+    serve: S,
+) -> Result<(u16, watch::Sender<Door>)>
 where
     S: Fn(Ends, watch::Receiver<Door>) -> F + Send + Sync + 'static,
     F: Future<Output = io::Result<()>> + Send + 'static,
@@ -159,6 +163,7 @@ where
                 },
             };
             let (serve, door) = (Arc::clone(&serve), at_door.clone());
+            let server = server.load(Ordering::Relaxed);
             tokio::spawn(async move {
                 let served = async {
                     let ends = Ends::connect(client, server).await?;
