@@ -1,2 +1,159 @@
-//! Placeholder.
-fn main() {}
+//! The `write-behind` binary: the command line, the signals, the exit code.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use prometheus::Registry;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use write_behind_consumer::check::{self, Grade, Report};
+use write_behind_consumer::config::{Config, ConfigError};
+use write_behind_consumer::run::{Options, RunError, run};
+
+/// Exit codes.
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const REFUSED: u8 = 3;
+
+/// Folds a Kafka topic by key and upserts it into the database, exactly once.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused by a safety check.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    /// The configuration; without it all settings come from the environment.
+    #[arg(long, env = "WRITE_BEHIND_CONFIG", global = true)]
+    config: Option<PathBuf>,
+    /// What to log, as `error`, `warn`, `info`, `debug` or a filter such as `info,librdkafka=debug`.
+    #[arg(long, env = "WRITE_BEHIND_LOG", default_value = "info", global = true)]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Reads, folds and writes until SIGTERM or SIGINT; a second one ends it at once.
+    Run {
+        /// Takes a database that does not know a partition to hold what the group has committed.
+        #[arg(long, env = "WRITE_BEHIND_ADOPT_OFFSETS")]
+        adopt_offsets: bool,
+        /// Leaves the bookkeeping tables alone; `init` has created them.
+        #[arg(long, env = "WRITE_BEHIND_NO_INIT")]
+        no_init: bool,
+    },
+    /// Creates the bookkeeping tables where they are missing.
+    Init,
+    /// Looks at everything `run` depends on, and changes nothing.
+    Check {
+        /// As for `run`.
+        #[arg(long, env = "WRITE_BEHIND_ADOPT_OFFSETS")]
+        adopt_offsets: bool,
+        /// One JSON object instead of lines.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_new(&cli.log);
+    let Ok(filter) = filter else {
+        eprintln!("error: --log {:?} is no filter; write it like `info`", cli.log);
+        return ExitCode::from(USAGE);
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match start(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(code_of(&error))
+        }
+    }
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<ConfigError>() {
+        return USAGE;
+    }
+    match error.downcast_ref() {
+        Some(RunError::Refused(_)) => REFUSED,
+        _ => FAILED,
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<ExitCode> {
+    let text = match &cli.config {
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Unreadable(format!("{}: {error}", path.display())))?,
+        None => String::new(),
+    };
+    let config = Config::read(&text, &std::env::vars().collect())?;
+    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    let done = runtime.block_on(perform(cli.command, config));
+    // A thread that still waits for Kafka or the database must not hold up the exit.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+async fn perform(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run { adopt_offsets, no_init } => {
+            let options = Options { registry: Registry::new(), adopt_offsets, init: !no_init };
+            let shutdown = stopped_by_a_signal()?;
+            tracing::info!(?config, "starting");
+            let drained = run(config, options, shutdown).await?;
+            tracing::info!(clean = drained.clean, "stopped");
+        }
+        Command::Init => check::init(&config).await.context("creating the bookkeeping tables")?,
+        Command::Check { adopt_offsets, json } => {
+            let report = check::check(&config, adopt_offsets).await;
+            print(&report, json)?;
+            return Ok(ExitCode::from(match report.grade() {
+                Grade::Ok | Grade::Warning => 0,
+                Grade::Failed => FAILED,
+                Grade::Refused => REFUSED,
+            }));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(report: &Report, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(report)?);
+        return Ok(());
+    }
+    for finding in &report.findings {
+        let grade = match finding.grade {
+            Grade::Ok => "ok     ",
+            Grade::Warning => "warning",
+            Grade::Failed => "FAILED ",
+            Grade::Refused => "REFUSED",
+        };
+        println!("{grade} {}: {}", finding.what, finding.found);
+    }
+    Ok(())
+}
+
+/// Is ready at the first signal. The second ends the process at once: nothing is lost by that.
+fn stopped_by_a_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            std::process::exit(i32::from(FAILED));
+        });
+    })
+}

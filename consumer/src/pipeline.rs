@@ -111,6 +111,16 @@ impl Pipeline {
         self.actions.pop_front()
     }
 
+    /// Whether anything is to be done.
+    pub fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
+    /// Whether nothing is held, so that no time limit runs.
+    pub fn is_idle(&self) -> bool {
+        self.open_bytes == 0 && self.in_flight.is_empty()
+    }
+
     /// The group gives these partitions.
     pub fn assign(&mut self, places: &[Place]) {
         if self.draining {

@@ -1,0 +1,165 @@
+//! The judgement on a partition that the group gives us: takes where the database, the group and
+//! the log stand, says where to read from or why not to.
+//!
+//! This is where a wrong, empty or restored database, a recreated or truncated topic and a changed
+//! partition count are found. Each refusal says what to do, because only a person can know which of
+//! the two is right.
+
+use write_behind_shared::NextOffset;
+
+/// Where everything stands, of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The database's next offset; `None`: it does not know the partition.
+    pub database: Option<NextOffset>,
+    /// How many partitions the topic had when the database was last written.
+    pub partitions_then: i32,
+    /// How many it has.
+    pub partitions_now: i32,
+    /// What the group has committed.
+    pub committed: Option<NextOffset>,
+    /// The first offset the log still has.
+    pub low: NextOffset,
+    /// The end of the log.
+    pub high: NextOffset,
+}
+
+/// What to do with the partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The database does not know it yet: begin here.
+    Begin(NextOffset),
+    /// Go on here.
+    Continue(NextOffset),
+    /// Leave it alone.
+    Refuse(Refusal),
+}
+
+/// Why a partition is refused, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The group has read it, but the database knows nothing of that.
+    #[error(
+        "the consumer group has committed offset {0}, but the database knows nothing of this \
+         partition: it is probably not the database that the group has written to. Point \
+         `database.url` at the right one; or, if the database does hold everything below {0}, run \
+         with --adopt-offsets; or, to fill an empty database from the log's beginning, choose \
+         another `name`"
+    )]
+    UnknownToDatabase(NextOffset),
+    /// The log ends before what the database holds.
+    #[error(
+        "the database holds everything below offset {next}, but the log ends at {high}: the topic \
+         was recreated or has lost records. If it was recreated, choose another `name` to begin at \
+         its beginning; if the cluster is not the right one, correct `bootstrap.servers`"
+    )]
+    BeyondTheLog {
+        /// The database's next offset.
+        next: NextOffset,
+        /// The end of the log.
+        high: NextOffset,
+    },
+    /// The log begins after what the database holds.
+    #[error(
+        "the database holds everything below offset {next}, but the log begins at {low}: records \
+         were removed (by the topic's retention) before they were written. They are lost to the \
+         database unless the producers or another copy of the log still have them; to accept that \
+         and go on, set `next_offset` to {low} in the row of write_behind_offsets"
+    )]
+    BeforeTheLog {
+        /// The database's next offset.
+        next: NextOffset,
+        /// The first offset of the log.
+        low: NextOffset,
+    },
+    /// Keys lie in other partitions than before.
+    #[error(
+        "the topic had {then} partitions and has {now}: records of one key now lie in two \
+         partitions, which have no order between them. Let the producers write to a new topic of \
+         the wanted size, and read it under another `name` once this one is drained"
+    )]
+    PartitionsChanged {
+        /// How many there were.
+        then: i32,
+        /// How many there are.
+        now: i32,
+    },
+}
+
+/// Says where to read a partition from. `adopt`: a database that does not know a partition is taken
+/// to hold what the group has committed.
+pub fn judge(standing: &Standing, adopt: bool) -> Verdict {
+    let Standing { database, partitions_then, partitions_now, committed, low, high } = *standing;
+    let within = |next: NextOffset| {
+        if next > high {
+            Err(Refusal::BeyondTheLog { next, high })
+        } else if next < low {
+            Err(Refusal::BeforeTheLog { next, low })
+        } else {
+            Ok(next)
+        }
+    };
+    let verdict = match (database, committed) {
+        (Some(_), _) if partitions_then != partitions_now => {
+            Err(Refusal::PartitionsChanged { then: partitions_then, now: partitions_now })
+        }
+        (Some(next), _) => within(next).map(Verdict::Continue),
+        (None, Some(committed)) if adopt => within(committed).map(Verdict::Begin),
+        (None, Some(committed)) => Err(Refusal::UnknownToDatabase(committed)),
+        (None, None) => Ok(Verdict::Begin(low)),
+    };
+    verdict.unwrap_or_else(Verdict::Refuse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The usual case: 4 partitions, a log from 10 up to 90.
+    fn standing(database: Option<i64>, committed: Option<i64>) -> Standing {
+        Standing {
+            database: database.map(NextOffset),
+            partitions_then: 4,
+            partitions_now: 4,
+            committed: committed.map(NextOffset),
+            low: NextOffset(10),
+            high: NextOffset(90),
+        }
+    }
+
+    #[test]
+    fn a_partition_is_begun_continued_or_refused() {
+        let begin = |next| Verdict::Begin(NextOffset(next));
+        let go_on = |next| Verdict::Continue(NextOffset(next));
+        let beyond = |next| Refusal::BeyondTheLog { next: NextOffset(next), high: NextOffset(90) };
+        let before = |next| Refusal::BeforeTheLog { next: NextOffset(next), low: NextOffset(10) };
+        let unknown = |next| Verdict::Refuse(Refusal::UnknownToDatabase(NextOffset(next)));
+        let table = [
+            // database, committed, adopt, verdict
+            (None, None, false, begin(10)),
+            (None, None, true, begin(10)),
+            (None, Some(50), false, unknown(50)),
+            (None, Some(0), false, unknown(0)),
+            (None, Some(50), true, begin(50)),
+            (None, Some(91), true, Verdict::Refuse(beyond(91))),
+            (None, Some(9), true, Verdict::Refuse(before(9))),
+            (Some(10), None, false, go_on(10)),
+            (Some(90), Some(20), false, go_on(90)),
+            (Some(50), Some(80), false, go_on(50)),
+            (Some(91), Some(91), false, Verdict::Refuse(beyond(91))),
+            (Some(91), Some(91), true, Verdict::Refuse(beyond(91))),
+            (Some(9), None, false, Verdict::Refuse(before(9))),
+        ];
+        for (database, committed, adopt, verdict) in table {
+            let case = (database, committed, adopt);
+            assert_eq!(judge(&standing(database, committed), adopt), verdict, "{case:?}");
+        }
+    }
+
+    #[test]
+    fn a_changed_number_of_partitions_is_refused_whatever_else_holds() {
+        let changed = Standing { partitions_now: 6, ..standing(Some(50), Some(50)) };
+        let refusal = Refusal::PartitionsChanged { then: 4, now: 6 };
+        assert_eq!(judge(&changed, true), Verdict::Refuse(refusal));
+    }
+}

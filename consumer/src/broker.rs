@@ -1,0 +1,146 @@
+//! Questions to Kafka that are no part of reading: the cluster's id, a topic's partitions, where a
+//! log begins and ends, what the group has committed.
+//!
+//! Every call blocks until it is answered or its time is over, so it belongs on a blocking thread.
+//! The client behind it never joins the group.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use write_behind_shared::kafka::KafkaSettings;
+use write_behind_shared::{NextOffset, Partition};
+
+/// How long one question may take.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A client for questions.
+pub struct Broker {
+    consumer: BaseConsumer<Quiet>,
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// No broker answered; it may later.
+    #[error("Kafka does not answer: {0}")]
+    Unreachable(String),
+    /// There is no such topic.
+    #[error("the topic {0:?} does not exist; create it, with the number of partitions it is to keep")]
+    NoTopic(String),
+}
+
+/// The same properties that the reading client has, without those about reading.
+pub(crate) fn client_config(settings: &KafkaSettings, group: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (property, value) in settings.iter() {
+        config.set(property, value);
+    }
+    config.set("group.id", group);
+    config.set("enable.auto.commit", "false");
+    config.set("enable.auto.offset.store", "false");
+    config.set("allow.auto.create.topics", "false");
+    config
+}
+
+impl Broker {
+    /// A client of the cluster and group. Does not wait for a connection.
+    pub fn new(settings: &KafkaSettings, group: &str) -> Result<Self, KafkaError> {
+        let consumer = client_config(settings, group).create_with_context(Quiet)?;
+        Ok(Self { consumer })
+    }
+
+    /// The cluster's id.
+    pub fn cluster_id(&self) -> Result<String, BrokerError> {
+        self.forget_events();
+        let id = self.consumer.client().fetch_cluster_id(ANSWER_WITHIN);
+        id.ok_or_else(|| BrokerError::Unreachable("no cluster id".to_owned()))
+    }
+
+    /// How many partitions `topic` has.
+    pub fn partitions(&self, topic: &str) -> Result<i32, BrokerError> {
+        self.forget_events();
+        let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER_WITHIN);
+        let metadata = metadata.map_err(|error| unreachable(&error))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let partitions = found.map_or(0, |found| found.partitions().len());
+        match found.and_then(|found| found.error()).map(RDKafkaErrorCode::from) {
+            None | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
+                if partitions == 0 =>
+            {
+                Err(BrokerError::NoTopic(topic.to_owned()))
+            }
+            Some(error) if partitions == 0 => Err(BrokerError::Unreachable(error.to_string())),
+            _ => Ok(partitions as i32),
+        }
+    }
+
+    /// The first offset the log has, and its end.
+    pub fn watermarks(
+        &self,
+        topic: &str,
+        partition: Partition,
+    ) -> Result<(NextOffset, NextOffset), BrokerError> {
+        let answer = self.consumer.fetch_watermarks(topic, partition.0, ANSWER_WITHIN);
+        let (low, high) = answer.map_err(|error| unreachable(&error))?;
+        Ok((NextOffset(low), NextOffset(high)))
+    }
+
+    /// What the group has committed, where it has.
+    pub fn committed(
+        &self,
+        topic: &str,
+        partitions: &[Partition],
+    ) -> Result<BTreeMap<Partition, NextOffset>, BrokerError> {
+        self.forget_events();
+        let mut asked = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            asked.add_partition(topic, partition.0);
+        }
+        let answer = self.consumer.committed_offsets(asked, ANSWER_WITHIN);
+        let answer = answer.map_err(|error| unreachable(&error))?;
+        let mut committed = BTreeMap::new();
+        for element in answer.elements() {
+            element.error().map_err(|error| unreachable(&error))?;
+            if let Offset::Offset(next) = element.offset() {
+                committed.insert(Partition(element.partition()), NextOffset(next));
+            }
+        }
+        Ok(committed)
+    }
+
+    /// Errors are queued for a poll that never comes; throw away what has gathered.
+    fn forget_events(&self) {
+        while self.consumer.poll(Duration::ZERO).is_some() {}
+    }
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").finish_non_exhaustive()
+    }
+}
+
+fn unreachable(error: &KafkaError) -> BrokerError {
+    BrokerError::Unreachable(error.to_string())
+}
+
+/// What librdkafka logs by itself is detail: what matters comes back as an error.
+#[derive(Debug)]
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}

@@ -1,0 +1,149 @@
+//! What a configuration may say, and how it is refused.
+
+use super::*;
+
+const WHOLE: &str = r#"
+name = "scores"
+[kafka]
+"bootstrap.servers" = "localhost:9092"
+"session.timeout.ms" = 30000
+[database]
+url = "postgres://app:${PASSWORD}@db/app"
+connections = 3
+rows_per_second = 1000
+[batch]
+max_rows = 500
+max_bytes = "1MiB"
+max_age = "50ms"
+target_time = "2s"
+drain_time = "10s"
+[[route]]
+topic = "scores"
+table = "public.scores"
+key = ["player_id"]
+columns = ["score", "name"]
+priority = "normal"
+on_bad_record = "stop"
+[[route]]
+topic = "players"
+[memory]
+buffers = "64MiB"
+[http]
+listen = "off"
+"#;
+
+const LEAST: &str = r#"
+name = "scores"
+kafka = { "bootstrap.servers" = "localhost:9092" }
+database = { url = "sqlite://scores.db" }
+[[route]]
+topic = "scores"
+"#;
+
+fn variables(pairs: &[(&str, &str)]) -> Variables {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn refusal(text: &str, pairs: &[(&str, &str)]) -> String {
+    Config::read(text, &variables(pairs)).unwrap_err().to_string()
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = Config::read(WHOLE, &variables(&[("PASSWORD", "hush")])).unwrap();
+    assert_eq!(format!("{:?}", config.database.target), "postgres://db:5432/app");
+    assert_eq!((config.database.connections, config.database.rows_per_second), (3, Some(1000)));
+    assert_eq!((config.batch.max_rows, config.batch.max_bytes), (500, 1 << 20));
+    assert_eq!(config.batch.max_age, Duration::from_millis(50));
+    assert_eq!(config.batch.target_time, Duration::from_secs(2));
+    assert_eq!(config.batch.drain_time, Duration::from_secs(10));
+    assert_eq!(config.session_timeout(), Duration::from_secs(30));
+    assert_eq!((config.memory_buffers, config.http), (64 << 20, None));
+    let [scores, players] = &config.routes[..] else { panic!("two routes") };
+    assert_eq!((&*scores.table, scores.on_bad_record), ("public.scores", OnBadRecord::Stop));
+    assert_eq!(scores.key, ["player_id"]);
+    assert_eq!(scores.columns.as_deref().unwrap(), ["score", "name"]);
+    assert_eq!((&*players.table, &players.columns), ("players", &None));
+}
+
+#[test]
+fn what_is_not_said_has_a_default() {
+    let config = Config::read(LEAST, &Variables::new()).unwrap();
+    assert_eq!(config.http, Some("127.0.0.1:9464".parse().unwrap()));
+    assert_eq!(config.database.connections, 1);
+    assert_eq!(config.routes[0].on_bad_record, OnBadRecord::DeadLetter);
+}
+
+#[test]
+fn a_variable_wins_over_the_file_and_can_be_all_there_is() {
+    let config = Config::read(
+        "",
+        &variables(&[
+            ("WRITE_BEHIND_NAME", "42"),
+            ("WRITE_BEHIND_KAFKA_BOOTSTRAP_SERVERS", "b:1"),
+            ("WRITE_BEHIND_KAFKA_SESSION_TIMEOUT_MS", "40000"),
+            ("WRITE_BEHIND_DATABASE_URL", "sqlite://x.db"),
+            ("WRITE_BEHIND_BATCH_MAX_ROWS", "7"),
+            ("WRITE_BEHIND_BATCH_MAX_AGE", "3s"),
+            ("WRITE_BEHIND_MEMORY_BUFFERS", "9MiB"),
+            ("WRITE_BEHIND_HTTP_LISTEN", "off"),
+            ("WRITE_BEHIND_ROUTE_0_TOPIC", "scores"),
+            ("WRITE_BEHIND_ROUTE_0_KEY", "tenant, id"),
+            ("WRITE_BEHIND_SERVICE_HOST", "10.0.0.1"),
+        ]),
+    )
+    .unwrap();
+    assert_eq!((&*config.name, config.kafka.get("bootstrap.servers")), ("42", Some("b:1")));
+    assert_eq!((config.batch.max_rows, config.memory_buffers), (7, 9 << 20));
+    assert_eq!(config.session_timeout(), Duration::from_secs(40));
+    assert_eq!(config.routes[0].key, ["tenant", "id"]);
+    let config = Config::read(LEAST, &variables(&[("WRITE_BEHIND_NAME", "other")])).unwrap();
+    assert_eq!(config.name, "other");
+}
+
+#[test]
+fn an_unknown_key_is_refused_by_its_name_wherever_it_stands() {
+    assert!(refusal(&LEAST.replace("name =", "nam = 1\nname ="), &[]).contains("nam"));
+    assert!(refusal(&format!("{LEAST}tabel = \"x\""), &[]).contains("tabel"));
+    assert!(refusal(LEAST, &[("WRITE_BEHIND_BATCH_ROWS", "1")]).contains("rows"));
+    assert!(refusal(LEAST, &[("WRITE_BEHIND_ROUTE_0_TABEL", "x")]).contains("tabel"));
+}
+
+#[test]
+fn a_missing_variable_is_named_with_its_setting() {
+    assert_eq!(
+        refusal(WHOLE, &[]),
+        "`database.url` names the environment variable `PASSWORD`, which is not set"
+    );
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_refused_with_the_mend() {
+    let with = |name, value| refusal(LEAST, &[(name, value)]);
+    assert!(with("WRITE_BEHIND_BATCH_DRAIN_TIME", "45s").starts_with("`batch.drain_time`: must be"));
+    assert!(with("WRITE_BEHIND_MEMORY_BUFFERS", "1MiB").starts_with("`memory.buffers`: is less"));
+    assert!(with("WRITE_BEHIND_BATCH_MAX_ROWS", "0").starts_with("`batch.max_rows`: is 0"));
+    assert!(with("WRITE_BEHIND_BATCH_MAX_ROWS", "many").contains("is not a number"));
+    assert!(with("WRITE_BEHIND_BATCH_MAX_BYTES", "0").starts_with("`batch.max_bytes`: is 0"));
+    assert!(with("WRITE_BEHIND_BATCH_TARGET_TIME", "0s").starts_with("`batch.target_time`"));
+    assert!(with("WRITE_BEHIND_DATABASE_CONNECTIONS", "0").contains("`database.connections`"));
+    assert!(with("WRITE_BEHIND_DATABASE_ROWS_PER_SECOND", "0").contains("rows_per_second"));
+    assert!(with("WRITE_BEHIND_DATABASE_URL", "mysql://x").contains("postgres:// or sqlite://"));
+    assert!(with("WRITE_BEHIND_DATABASE_URL", "oracle://x").contains("postgres:// or sqlite://"));
+    assert!(with("WRITE_BEHIND_HTTP_LISTEN", "9464").starts_with("`http.listen`: must be"));
+    assert!(with("WRITE_BEHIND_NAME", " ").starts_with("`name`: is empty"));
+    assert!(with("WRITE_BEHIND_KAFKA_GROUP_ID", "g").contains("`group.id` can't be set"));
+    assert!(with("WRITE_BEHIND_ROUTE_0_VERSION", "v").contains("not supported yet"));
+    assert!(with("WRITE_BEHIND_ROUTE_0_PRIORITY", "high").contains("not supported yet"));
+    assert!(with("WRITE_BEHIND_ROUTE_1_TOPIC", "scores").contains("`route[1].topic`: names a"));
+    assert!(with("WRITE_BEHIND_ROUTE_2_TOPIC", "x").contains("skips a route"));
+    assert!(with("WRITE_BEHIND_ROUTE_X", "x").contains("WRITE_BEHIND_ROUTE_0_TOPIC"));
+    assert!(refusal(&LEAST.replace("[[route]]\ntopic = \"scores\"\n", ""), &[]).contains("route"));
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let config = Config::read(WHOLE, &variables(&[("PASSWORD", "hush")])).unwrap();
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("hush"), "{shown}");
+}

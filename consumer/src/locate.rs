@@ -1,0 +1,253 @@
+//! Where partitions stand: takes those that the pipeline asks for, asks the database and Kafka, and
+//! answers with positions that were judged safe to go on from.
+//!
+//! While the database or Kafka is away it asks again and again. What is asked for last counts: a
+//! partition asked for anew meanwhile is answered once, for the last time it was asked.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use write_behind_shared::{NextOffset, Partition};
+
+use crate::apply::Target;
+use crate::action::{Epoch, Located, Place};
+use crate::assign::{Standing, Verdict, judge};
+use crate::broker::{Broker, BrokerError};
+use crate::source::{Exit, Input};
+use crate::status::Status;
+use crate::store::{AnyStore, Database, Position, Scope, Store, StoreError, Timeouts};
+
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Partitions whose positions are asked for; one entry a partition, so it is bounded.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    places: Mutex<BTreeMap<Place, Epoch>>,
+    asked: Notify,
+}
+
+impl Wanted {
+    /// Asks for these. Never waits.
+    pub(crate) fn ask(&self, places: Vec<(Place, Epoch)>) {
+        self.lock().extend(places);
+        self.asked.notify_one();
+    }
+
+    async fn next(&self) -> BTreeMap<Place, Epoch> {
+        loop {
+            let wanted = self.lock().clone();
+            if !wanted.is_empty() {
+                return wanted;
+            }
+            self.asked.notified().await;
+        }
+    }
+
+    /// Forgets what was answered, unless it was asked for again.
+    fn answered(&self, answers: &[Located]) {
+        let mut wanted = self.lock();
+        for answer in answers {
+            if wanted.get(&answer.place) == Some(&answer.epoch) {
+                wanted.remove(&answer.place);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Epoch>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why there is no answer.
+enum NoAnswer {
+    /// It will pass.
+    Later(String),
+    End(Exit),
+}
+
+/// Finds out where partitions stand.
+pub(crate) struct Locator {
+    pub(crate) targets: Arc<[Target]>,
+    pub(crate) database: Database,
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) adopt_offsets: bool,
+    pub(crate) wanted: Arc<Wanted>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) answers: mpsc::Sender<Input>,
+}
+
+impl Locator {
+    /// Answers until nobody listens.
+    pub(crate) async fn run(self) {
+        let mut store = None;
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let wanted = self.wanted.next().await;
+            let input = match self.locate(&mut store, &wanted).await {
+                Ok(found) => {
+                    backoff = BACKOFF_MIN;
+                    self.wanted.answered(&found);
+                    Input::Located(found)
+                }
+                Err(NoAnswer::End(exit)) => Input::End(exit),
+                Err(NoAnswer::Later(error)) => {
+                    if backoff == BACKOFF_MIN {
+                        tracing::warn!(%error, "partitions can't be located yet");
+                    }
+                    // After an error the connection is in an unknown state.
+                    store = None;
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                    continue;
+                }
+            };
+            let ends = matches!(input, Input::End(_));
+            if self.answers.send(input).await.is_err() || ends {
+                return;
+            }
+        }
+    }
+
+    async fn locate(
+        &self,
+        store: &mut Option<AnyStore>,
+        wanted: &BTreeMap<Place, Epoch>,
+    ) -> Result<Vec<Located>, NoAnswer> {
+        let mut found = Vec::with_capacity(wanted.len());
+        for (route, target) in self.targets.iter().enumerate() {
+            let asked: Vec<(Place, Epoch)> = wanted
+                .iter()
+                .filter(|(place, _)| place.route == route)
+                .map(|(place, epoch)| (*place, *epoch))
+                .collect();
+            if !asked.is_empty() {
+                self.locate_in(store, &target.scope, &asked, &mut found).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn locate_in(
+        &self,
+        store: &mut Option<AnyStore>,
+        scope: &Scope,
+        asked: &[(Place, Epoch)],
+        found: &mut Vec<Located>,
+    ) -> Result<(), NoAnswer> {
+        let partitions: Vec<Partition> = asked.iter().map(|(place, _)| place.partition).collect();
+        let connected = match store.take() {
+            Some(store) => store,
+            None => self.database.connect(&Timeouts::STANDARD).await.map_err(|e| self.away(e))?,
+        };
+        let store = store.insert(connected);
+        let standings = stand(&self.broker, store, scope, partitions).await;
+        let standings = standings.map_err(|error| match error {
+            Unknown::Store(error) => self.away(error),
+            Unknown::Broker(error) => NoAnswer::Later(error.to_string()),
+        })?;
+        self.status.database_answered();
+        let mut begun = Vec::new();
+        for ((place, epoch), (standing, writers)) in asked.iter().zip(standings) {
+            let next = match judge(&standing, self.adopt_offsets) {
+                Verdict::Continue(next) => next,
+                Verdict::Begin(next) => {
+                    tell_beginning(scope, *place, next, &standing);
+                    let (partition, partitions) = (place.partition, standing.partitions_now);
+                    begun.push(Position { partition, next, partitions, writers: Vec::new() });
+                    next
+                }
+                Verdict::Refuse(refusal) => {
+                    return Err(NoAnswer::End(Exit::Refused(format!(
+                        "topic {}, partition {}: {refusal}",
+                        scope.topic, place.partition
+                    ))));
+                }
+            };
+            let committed = standing.committed;
+            found.push(Located { place: *place, epoch: *epoch, next, committed, writers });
+        }
+        if begun.is_empty() {
+            return Ok(());
+        }
+        store.begin_at(scope, &begun).await.map_err(|error| self.away(error))
+    }
+
+    fn away(&self, error: StoreError) -> NoAnswer {
+        match error {
+            StoreError::Stop(why) => NoAnswer::End(Exit::Failed(why)),
+            passing => {
+                self.status.database_failed(&passing);
+                NoAnswer::Later(passing.to_string())
+            }
+        }
+    }
+}
+
+fn tell_beginning(scope: &Scope, place: Place, next: NextOffset, standing: &Standing) {
+    let (topic, partition) = (&scope.topic, place.partition);
+    if standing.committed.is_some() {
+        tracing::warn!(%topic, %partition, %next, "the group's committed offset is adopted");
+    } else if next > NextOffset::ZERO {
+        tracing::warn!(
+            %topic, %partition, %next,
+            "the log's beginning is gone already: the table will lack what was written before"
+        );
+    }
+}
+
+/// Who did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unknown {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+/// Where each of `partitions` stands, with its writers.
+///
+/// The order of the questions matters. Whoever owned a partition before may still be writing: asked
+/// the other way round, what it wrote in between looks like offsets without a database, or like a
+/// database beyond the end of the log.
+pub(crate) async fn stand(
+    broker: &Arc<Broker>,
+    store: &mut AnyStore,
+    scope: &Scope,
+    partitions: Vec<Partition>,
+) -> Result<Vec<(Standing, Vec<write_behind_shared::WriteId>)>, Unknown> {
+    let (topic, asked) = (scope.topic.clone(), partitions.clone());
+    let committed = ask(broker, move |broker| broker.committed(&topic, &asked)).await?;
+    let known = store.positions(scope, &partitions).await?;
+    let (topic, asked) = (scope.topic.clone(), partitions.clone());
+    let (partitions_now, watermarks) = ask(broker, move |broker| {
+        let watermarks = asked.iter().map(|partition| broker.watermarks(&topic, *partition));
+        Ok((broker.partitions(&topic)?, watermarks.collect::<Result<Vec<_>, _>>()?))
+    })
+    .await?;
+    let standing = |(partition, (low, high)): (&Partition, (NextOffset, NextOffset))| {
+        let position = known.iter().find(|position| position.partition == *partition);
+        let standing = Standing {
+            database: position.map(|position| position.next),
+            partitions_then: position.map_or(partitions_now, |position| position.partitions),
+            partitions_now,
+            committed: committed.get(partition).copied(),
+            low,
+            high,
+        };
+        (standing, position.map_or(Vec::new(), |position| position.writers.clone()))
+    };
+    Ok(partitions.iter().zip(watermarks).map(standing).collect())
+}
+
+/// Asks Kafka on a thread that may block.
+pub(crate) async fn ask<T: Send + 'static>(
+    broker: &Arc<Broker>,
+    question: impl FnOnce(&Broker) -> Result<T, BrokerError> + Send + 'static,
+) -> Result<T, BrokerError> {
+    let broker = Arc::clone(broker);
+    let answer = tokio::task::spawn_blocking(move || question(&broker)).await;
+    answer.unwrap_or_else(|error| Err(BrokerError::Unreachable(error.to_string())))
+}

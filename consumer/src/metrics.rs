@@ -1,0 +1,160 @@
+//! What the consumer counts, on a registry that the embedding program owns.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry};
+use write_behind_shared::metrics::Register;
+
+use crate::action::{Counts, PartProgress, Progress};
+use crate::apply::Stats;
+
+/// The consumer's metrics. Their names begin with `write_behind_consumer_`.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    records: IntCounter,
+    duplicates: IntCounter,
+    gaps: IntCounter,
+    undecodable: IntCounter,
+    strays: IntCounter,
+    skips: IntCounter,
+    batches: IntCounter,
+    rows: IntCounter,
+    fenced: IntCounter,
+    commit_failures: IntCounter,
+    dead_letters: IntCounter,
+    retries: IntCounter,
+    broker_errors: IntCounter,
+    written_rows: IntCounter,
+    transaction: Histogram,
+    batch: Histogram,
+    batch_age: Histogram,
+    buffered_rows: IntGauge,
+    buffered_bytes: IntGauge,
+    in_flight_rows: IntGauge,
+    in_flight_bytes: IntGauge,
+    partitions: IntGauge,
+    paused: IntGauge,
+    lag_records: IntGaugeVec,
+    lag_seconds: prometheus::GaugeVec,
+}
+
+impl Metrics {
+    /// Registers the metrics of the pipeline `name`.
+    pub fn new(registry: &Registry, name: &str) -> Result<Self, prometheus::Error> {
+        let on = Register::new(registry, "write_behind_consumer").label("pipeline", name);
+        let of_partition = ["topic", "partition"];
+        Ok(Self {
+            records: on.counter("records_total", "Records read and folded.")?,
+            duplicates: on.counter(
+                "duplicates_total",
+                "Records dropped because their writer's sequence was seen before.",
+            )?,
+            gaps: on.counter(
+                "sequence_gaps_total",
+                "Jumps in a writer's sequence: records are missing from the log.",
+            )?,
+            undecodable: on.counter("undecodable_total", "Records that can't be decoded.")?,
+            strays: on.counter(
+                "stray_records_total",
+                "Records dropped because they were read before, or of a partition let go.",
+            )?,
+            skips: on.counter("offset_skips_total", "Jumps in a partition's offsets.")?,
+            batches: on.counter("batches_total", "Batches handed to a worker.")?,
+            rows: on.counter("rows_total", "Rows in them: records_total over it is the fold.")?,
+            fenced: on.counter(
+                "fenced_total",
+                "Batches rolled back because the database stood elsewhere.",
+            )?,
+            commit_failures: on
+                .counter("commit_failures_total", "Commits to Kafka that failed.")?,
+            dead_letters: on.counter("dead_letters_total", "Records set aside.")?,
+            retries: on.counter("retries_total", "Attempts to write that failed and were made again.")?,
+            broker_errors: on.counter("broker_errors_total", "Errors of Kafka while reading.")?,
+            written_rows: on.counter("written_rows_total", "Rows committed to the database.")?,
+            transaction: on.latency("transaction_seconds", "How long a transaction took.")?,
+            batch: on.latency(
+                "batch_seconds",
+                "From handing a batch to a worker to its commit, retries included.",
+            )?,
+            batch_age: on
+                .latency("batch_age_seconds", "Age of a batch's oldest record when it closes.")?,
+            buffered_rows: on.gauge("buffered_rows", "Rows in open buffers.")?,
+            buffered_bytes: on.gauge("buffered_bytes", "Bytes in open buffers.")?,
+            in_flight_rows: on.gauge("in_flight_rows", "Rows being written.")?,
+            in_flight_bytes: on.gauge("in_flight_bytes", "Bytes being written.")?,
+            partitions: on.gauge("partitions", "Partitions being read.")?,
+            paused: on.gauge("paused_partitions", "Partitions whose fetching is paused.")?,
+            lag_records: on.with(
+                "lag_records",
+                "Records in the log that are not in the database.",
+                |opts| IntGaugeVec::new(opts, &of_partition),
+            )?,
+            lag_seconds: on.with(
+                "lag_seconds",
+                "Age of the oldest record that is read and not in the database.",
+                |opts| prometheus::GaugeVec::new(opts, &of_partition),
+            )?,
+        })
+    }
+
+    /// Adds what was counted since `before`.
+    pub(crate) fn counted(&self, before: &Counts, now: &Counts) {
+        self.records.inc_by(now.records - before.records);
+        self.duplicates.inc_by(now.duplicates - before.duplicates);
+        self.gaps.inc_by(now.gaps - before.gaps);
+        self.undecodable.inc_by(now.bad - before.bad);
+        self.strays.inc_by(now.strays - before.strays);
+        self.skips.inc_by(now.skips - before.skips);
+        self.batches.inc_by(now.batches - before.batches);
+        self.rows.inc_by(now.rows - before.rows);
+        self.fenced.inc_by(now.fenced - before.fenced);
+        self.commit_failures.inc_by(now.commit_failures - before.commit_failures);
+    }
+
+    /// What is held.
+    pub(crate) fn held(&self, progress: &Progress) {
+        self.buffered_rows.set(progress.open_rows as i64);
+        self.buffered_bytes.set(progress.open_bytes as i64);
+        self.in_flight_rows.set(progress.in_flight_rows as i64);
+        self.in_flight_bytes.set(progress.in_flight_bytes as i64);
+        let count = |is: fn(&PartProgress) -> bool| {
+            progress.parts.iter().filter(|part| is(part)).count() as i64
+        };
+        self.partitions.set(count(|part| part.reading));
+        self.paused.set(count(|part| part.paused));
+    }
+
+    /// How far behind each partition is; partitions not named any more are forgotten.
+    pub(crate) fn lag<'a>(&self, lags: impl Iterator<Item = (&'a str, String, u64, f64)>) {
+        self.lag_records.reset();
+        self.lag_seconds.reset();
+        for (topic, partition, records, seconds) in lags {
+            let labels = [topic, &partition];
+            self.lag_records.with_label_values(&labels).set(records as i64);
+            self.lag_seconds.with_label_values(&labels).set(seconds);
+        }
+    }
+
+    /// A batch's age when a worker takes it.
+    pub(crate) fn batch_taken(&self, age: Duration) {
+        self.batch_age.observe(age.as_secs_f64());
+    }
+
+    /// A batch is in the database, so long after it was taken.
+    pub(crate) fn batch_written(&self, stats: &Stats, took: Duration) {
+        self.written_rows.inc_by((stats.rows + stats.singly) as u64);
+        self.dead_letters.inc_by(stats.dead_letters as u64);
+        self.batch.observe(took.as_secs_f64());
+        self.transaction.observe(stats.took.as_secs_f64());
+    }
+
+    /// A transaction failed and is tried again.
+    pub(crate) fn retried(&self) {
+        self.retries.inc();
+    }
+
+    /// Kafka reported an error while reading.
+    pub(crate) fn broker_error(&self) {
+        self.broker_errors.inc();
+    }
+}

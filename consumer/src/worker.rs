@@ -1,0 +1,106 @@
+//! The workers' tasks: each takes a closed batch, has it applied, and tells the poll thread.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::action::{Closed, Ended};
+use crate::apply::{Applied, Event, Target, Worker};
+use crate::reread::KafkaLog;
+use crate::retry::RetryLimits;
+use crate::source::{Exit, Input};
+use crate::status::Status;
+use crate::store::{Database, Timeouts};
+
+/// What every worker needs.
+#[derive(Clone)]
+pub(crate) struct Workers {
+    pub(crate) database: Database,
+    pub(crate) log: Arc<KafkaLog>,
+    pub(crate) targets: Arc<[Target]>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) answers: mpsc::Sender<Input>,
+    /// Becomes true when no further attempt is to be made.
+    pub(crate) shutdown: watch::Receiver<bool>,
+}
+
+impl Workers {
+    /// Starts `count` workers; each takes its batches from a queue of its own.
+    pub(crate) fn start(
+        &self,
+        count: usize,
+        tasks: &mut JoinSet<String>,
+    ) -> Vec<mpsc::Sender<Closed>> {
+        let mut queues = Vec::with_capacity(count);
+        for number in 0..count {
+            let (queue, batches) = mpsc::channel(1);
+            queues.push(queue);
+            let workers = self.clone();
+            tasks.spawn(async move {
+                workers.work(number as u64, batches).await;
+                "a worker has ended".to_owned()
+            });
+        }
+        queues
+    }
+
+    async fn work(mut self, number: u64, mut batches: mpsc::Receiver<Closed>) {
+        let status = Arc::clone(&self.status);
+        let observe = move |event: Event<'_>| match event {
+            Event::Failed(trouble) => status.failed(trouble),
+            Event::Isolated(rows) => tracing::debug!(rows, "rows are taken record by record"),
+        };
+        let connect = (self.database.clone(), Timeouts::STANDARD);
+        let (log, targets) = (Arc::clone(&self.log), Arc::clone(&self.targets));
+        let retry = (RetryLimits::STANDARD, u64::from(std::process::id()) << 32 | number);
+        let mut worker = Worker::new(connect, log, targets, retry, Arc::new(observe));
+        while let Some(closed) = batches.recv().await {
+            let Some(input) = self.write(&mut worker, closed).await else { return };
+            if self.answers.send(input).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Writes one batch; `None`: told to end before it was written.
+    async fn write(
+        &mut self,
+        worker: &mut Worker<(Database, Timeouts), KafkaLog>,
+        closed: Closed,
+    ) -> Option<Input> {
+        let id = closed.id;
+        let Some(target) = self.targets.get(closed.route) else {
+            return Some(Input::End(Exit::Failed(format!("there is no route {}", closed.route))));
+        };
+        let metrics = self.status.metrics();
+        metrics.batch_taken(closed.age);
+        let taken = Instant::now();
+        let batch = closed.into_batch(Arc::from(&*target.scope.topic));
+        match worker.apply(&batch, &mut self.shutdown).await {
+            Applied::Written(written, stats) => {
+                metrics.batch_written(&stats, taken.elapsed());
+                self.status.database_answered();
+                Some(Input::Finished(id, Ended::Written(written)))
+            }
+            Applied::Fenced(_) => Some(Input::Finished(id, Ended::Fenced)),
+            Applied::Bad(letters) => {
+                let told = letters.first().map_or(String::new(), |letter| {
+                    let (partition, offset) = (letter.record.partition, letter.record.offset);
+                    format!("partition {partition}, offset {offset}: {}", letter.reason)
+                });
+                Some(Input::End(Exit::Failed(bad_record(&target.scope.topic, &told))))
+            }
+            Applied::Interrupted => None,
+        }
+    }
+}
+
+/// What to say when a record is bad and its route stops at such.
+pub(crate) fn bad_record(topic: &str, told: &str) -> String {
+    format!(
+        "topic {topic}, {told}; the route says on_bad_record = \"stop\": correct what writes such \
+         records, or set it to \"dead-letter\""
+    )
+}
