@@ -1,0 +1,221 @@
+//! What every store must do, whatever its database: one suite, run for each.
+//!
+//! A database takes part with a [`Lab`] and one line, `contract!(ItsLab);`. Every test gets an empty
+//! database of its own.
+
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "compiled into each store's own test")]
+
+pub mod offsets;
+pub mod rows;
+pub mod refusals;
+pub mod catalogue;
+pub mod model;
+
+use std::time::Duration;
+
+use write_behind_consumer::batch::{DeadLetter, RawRecord, Span, WriterSeen};
+use write_behind_consumer::row::Row;
+use write_behind_consumer::store::{
+    AnyStore, Database, Manner, Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction,
+};
+use write_behind_consumer::table::Table;
+use write_behind_shared::{Change, NextOffset, Offset, Partition};
+
+/// An empty database.
+pub trait Lab: Sized + Send + Sync {
+    /// Makes one.
+    fn new() -> impl Future<Output = Self> + Send;
+    /// Its type for a string of bytes.
+    const BYTES: &'static str;
+    /// How to connect to it.
+    fn database(&self) -> Database;
+    /// Runs statements, past the store.
+    fn sql(&self, sql: &str) -> impl Future<Output = ()> + Send;
+    /// What a query of text columns finds, past the store.
+    fn rows(&self, sql: &str) -> impl Future<Output = Vec<Vec<Option<String>>>> + Send;
+    /// Begins a transaction past the store that runs `sql`, and holds its locks until dropped.
+    fn hold(&self, sql: &str) -> impl Future<Output = Box<dyn std::any::Any + Send>> + Send;
+}
+
+/// A table to write to, and a store that does.
+pub struct Bench<L> {
+    pub lab: L,
+    pub store: AnyStore,
+    pub table: Table,
+    /// Where partition 0 stands.
+    pub next: i64,
+}
+
+pub const MANNER: Manner =
+    Manner { rows_per_statement: 10_000, set_aside: true, refuse_missing_references: true };
+
+pub fn scope() -> Scope {
+    let owned = |text: &str| text.to_owned();
+    Scope { pipeline: owned("p"), cluster: owned("c"), topic: owned("t") }
+}
+
+pub fn span(partition: i32, start: i64, end: i64) -> Span {
+    let partition = Partition(partition);
+    Span { partition, start: NextOffset(start), end: NextOffset(end) }
+}
+
+pub fn at(partition: i32, next: i64) -> Position {
+    let partition = Partition(partition);
+    Position { partition, next: NextOffset(next), partitions: 2, writers: Vec::new() }
+}
+
+/// A transaction that moves `spans` and does nothing else.
+pub fn moving<'a>(scope: &'a Scope, spans: &'a [Span], table: &'a Table) -> Transaction<'a> {
+    Transaction {
+        scope,
+        partitions: 2,
+        spans,
+        table,
+        rows: &[],
+        singly: &[],
+        dead_letters: &[],
+        writers: &[],
+        manner: MANNER,
+    }
+}
+
+pub fn record(offset: i64, key: &str, value: &str) -> RawRecord {
+    RawRecord {
+        partition: Partition(0),
+        offset: Offset(offset),
+        key: Some(key.as_bytes().into()),
+        value: Some(value.as_bytes().into()),
+        headers: vec![
+            ("add".to_owned(), Some(b"n".as_slice().into())),
+            ("raw".to_owned(), Some([0, 0xff].as_slice().into())),
+            ("empty".to_owned(), None),
+        ],
+    }
+}
+
+pub fn letter(offset: i64) -> DeadLetter {
+    DeadLetter {
+        record: record(offset, "k", "{}"),
+        reason: "a NUL \0 in it".to_owned(),
+        sqlstate: None,
+    }
+}
+
+impl<L: Lab> Bench<L> {
+    /// Creates a table `t` with these columns and everything that writing to it needs.
+    pub async fn with(lab: L, columns: &str) -> Self {
+        lab.sql(&format!("CREATE TABLE t ({columns})")).await;
+        let mut store = lab.database().connect(&Timeouts::STANDARD).await.unwrap();
+        store.init().await.unwrap();
+        store.begin_at(&scope(), &[at(0, 0), at(1, 0)]).await.unwrap();
+        let table = store.describe("t", &[]).await.unwrap();
+        Self { lab, store, table, next: 0 }
+    }
+
+    pub async fn another_store(&self) -> AnyStore {
+        self.lab.database().connect(&Timeouts::STANDARD).await.unwrap()
+    }
+
+    pub fn row(&self, key: &str, change: &Change) -> Row {
+        Row::judge(&self.table, key.as_bytes(), change).unwrap()
+    }
+
+    /// Runs a transaction over partition 0; if it commits, it moves the offset by one.
+    pub async fn run(
+        &mut self,
+        rows: &[(&str, Change)],
+        more: impl FnOnce(&mut Transaction<'_>),
+    ) -> Result<Outcome, StoreError> {
+        let mut rows: Vec<Row> = rows.iter().map(|(key, change)| self.row(key, change)).collect();
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
+        let (scope, spans) = (scope(), [span(0, self.next, self.next + 1)]);
+        let mut transaction = Transaction { rows: &rows, ..moving(&scope, &spans, &self.table) };
+        more(&mut transaction);
+        let outcome = self.store.apply(&transaction).await;
+        self.next += i64::from(matches!(outcome, Ok(Outcome::Committed(_))));
+        outcome
+    }
+
+    /// Writes rows that must be taken.
+    pub async fn write(&mut self, rows: &[(&str, Change)]) {
+        let outcome = self.run(rows, |_| {}).await;
+        assert!(matches!(&outcome, Ok(Outcome::Committed(bad)) if bad.is_empty()), "{outcome:?}");
+    }
+
+    /// Rows that must be refused, by their place in the order of their keys.
+    pub async fn refused(&mut self, rows: &[(&str, Change)]) -> Vec<usize> {
+        match self.run(rows, |_| {}).await {
+            Ok(Outcome::Refused(places)) => places,
+            other => panic!("rows must be refused, not {other:?}"),
+        }
+    }
+
+    /// The table `t`, its columns as text, sorted by the first.
+    pub async fn table(&self, columns: &[&str]) -> Vec<String> {
+        let casts: Vec<_> = columns.iter().map(|name| format!("CAST({name} AS text)")).collect();
+        let rows = self.lab.rows(&format!("SELECT {} FROM t ORDER BY 1", casts.join(", "))).await;
+        let shown = |value: Option<String>| value.unwrap_or_else(|| "NULL".to_owned());
+        rows.into_iter()
+            .map(|row| row.into_iter().map(shown).collect::<Vec<_>>().join(" "))
+            .collect()
+    }
+
+    /// Where the bookkeeping says that partition 0 stands.
+    pub async fn stands_at(&mut self) -> i64 {
+        self.store.positions(&scope(), &[Partition(0)]).await.unwrap()[0].next.0
+    }
+}
+
+/// Waits for what must happen soon.
+pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), what).await.expect("it takes too long")
+}
+
+/// Runs the whole contract for one lab.
+#[macro_export]
+macro_rules! contract {
+    ($lab:ty) => {
+        $crate::contract!($lab:
+            offsets::the_bookkeeping_tables_can_be_created_twice,
+            offsets::a_partition_is_unknown_until_it_begins_and_then_begins_once,
+            offsets::a_transaction_moves_all_its_offsets_or_none,
+            offsets::a_transaction_that_was_committed_already_is_fenced,
+            offsets::a_zombie_and_the_new_owner_write_a_span_once,
+            offsets::writers_never_go_back,
+            offsets::dead_letters_are_stored_with_the_offsets_and_stay_as_they_are,
+            offsets::an_answer_that_does_not_come_breaks_the_connection,
+            offsets::transactions_that_meet_in_many_rows_all_finish,
+            rows::values_take_their_columns_types,
+            rows::a_partial_update_leaves_the_other_columns_alone,
+            rows::an_increment_starts_from_nothing_where_there_is_nothing,
+            rows::a_delete_and_what_comes_after_it_start_from_an_empty_row,
+            rows::an_existing_row_may_be_updated_without_its_required_columns,
+            rows::an_increment_is_checked_as_the_sum_it_makes,
+            rows::a_table_of_keys_only_takes_rows_once,
+            rows::a_composite_key_is_one_key,
+            rows::odd_names_are_only_names,
+            rows::a_hundred_shapes_fit_one_transaction,
+            rows::rows_beyond_a_statements_size_are_written_too,
+            refusals::the_refused_rows_are_found_wherever_they_stand,
+            refusals::a_missing_required_column_is_refused_only_where_the_row_is_missing,
+            refusals::a_sum_out_of_range_is_refused_and_not_rounded,
+            refusals::single_records_are_tried_in_their_order_and_only_the_bad_are_set_aside,
+            refusals::nothing_is_set_aside_where_that_is_not_wanted,
+            refusals::a_missing_reference_is_given_time_and_then_refused,
+            refusals::a_missing_table_is_for_a_person_to_mend,
+            catalogue::a_table_is_described_with_its_key,
+            catalogue::a_unique_key_may_be_named,
+            catalogue::what_has_no_usable_key_is_refused_with_advice,
+            model::any_batches_end_as_the_same_changes_one_by_one,
+        );
+    };
+    ($lab:ty: $($module:ident :: $test:ident),* $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                let lab = <$lab as contract::Lab>::new().await;
+                contract::soon(contract::$module::$test(lab)).await;
+            }
+        )*
+    };
+}

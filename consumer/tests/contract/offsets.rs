@@ -1,0 +1,162 @@
+//! The offsets and what moves with them.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+use write_behind_shared::WriteId;
+
+use super::*;
+
+const COUNTER: &str = "id integer PRIMARY KEY, n bigint";
+
+pub async fn the_bookkeeping_tables_can_be_created_twice(lab: impl Lab) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    bench.store.init().await.unwrap();
+    assert_eq!(bench.stands_at().await, 0);
+}
+
+pub async fn a_partition_is_unknown_until_it_begins_and_then_begins_once(lab: impl Lab) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    let asked = [Partition(0), Partition(7)];
+    let known = bench.store.positions(&scope(), &asked).await.unwrap();
+    assert_eq!(known, [at(0, 0)]);
+    bench.store.begin_at(&scope(), &[at(0, 99), at(7, 42)]).await.unwrap();
+    let known = bench.store.positions(&scope(), &asked).await.unwrap();
+    assert_eq!(known, [at(0, 0), at(7, 42)], "what is known stays");
+    let elsewhere = Scope { topic: "other".to_owned(), ..scope() };
+    assert_eq!(bench.store.positions(&elsewhere, &asked).await.unwrap(), []);
+}
+
+pub async fn a_transaction_moves_all_its_offsets_or_none(lab: impl Lab) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    let rows = [bench.row("1", &Change::new().add("n", 1))];
+    let scope = scope();
+    let spans = [span(0, 0, 5), span(1, 3, 9), span(7, 0, 1)];
+    let transaction = Transaction { rows: &rows, ..moving(&scope, &spans, &bench.table) };
+    let outcome = bench.store.apply(&transaction).await;
+    let found = [Some(NextOffset(0)), Some(NextOffset(0)), None];
+    assert!(matches!(&outcome, Ok(Outcome::Fenced(f)) if *f == found), "{outcome:?}");
+    assert_eq!(bench.table(&["id"]).await, [""; 0], "a fenced transaction writes nothing");
+
+    let spans = [span(0, 0, 5), span(1, 0, 9)];
+    let transaction = Transaction { rows: &rows, ..moving(&scope, &spans, &bench.table) };
+    let outcome = bench.store.apply(&transaction).await;
+    assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+    let known = bench.store.positions(&scope, &[Partition(0), Partition(1)]).await.unwrap();
+    assert_eq!(known, [at(0, 5), at(1, 9)]);
+}
+
+pub async fn a_transaction_that_was_committed_already_is_fenced(lab: impl Lab) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    let rows = [bench.row("1", &Change::new().add("n", 1))];
+    let (scope, spans) = (scope(), [span(0, 0, 5)]);
+    let transaction = Transaction { rows: &rows, ..moving(&scope, &spans, &bench.table) };
+    let first = bench.store.apply(&transaction).await;
+    assert!(matches!(first, Ok(Outcome::Committed(_))), "{first:?}");
+    let second = bench.store.apply(&transaction).await;
+    let found = [Some(NextOffset(5))];
+    assert!(matches!(&second, Ok(Outcome::Fenced(f)) if *f == found), "{second:?}");
+    assert_eq!(bench.table(&["id", "n"]).await, ["1 1"], "it counts once");
+}
+
+pub async fn a_zombie_and_the_new_owner_write_a_span_once(lab: impl Lab) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    let mut zombie = bench.another_store().await;
+    let rows = [bench.row("1", &Change::new().add("n", 1))];
+    let scope = scope();
+    for round in 0..20 {
+        let spans = [span(0, round, round + 1)];
+        let transaction = Transaction { rows: &rows, ..moving(&scope, &spans, &bench.table) };
+        let both = tokio::join!(bench.store.apply(&transaction), zombie.apply(&transaction));
+        let (one, other) = (both.0.unwrap(), both.1.unwrap());
+        let committed = [&one, &other].map(|o| matches!(o, Outcome::Committed(_)));
+        let fenced = [&one, &other].map(|o| matches!(o, Outcome::Fenced(_)));
+        assert!(committed[0] ^ committed[1], "{one:?}, {other:?}");
+        assert!(fenced[0] ^ fenced[1], "{one:?}, {other:?}");
+    }
+    assert_eq!(bench.table(&["n"]).await, ["20"]);
+}
+
+pub async fn writers_never_go_back(lab: impl Lab) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    let writer = Uuid::from_u128(7);
+    for sequence in [5, 3, 6, u64::MAX, 1] {
+        let writers =
+            [WriterSeen { partition: Partition(0), last: WriteId { writer, sequence } }];
+        // Nothing of the transaction outlives the closure, so it is built by hand.
+        let (scope, spans) = (scope(), [span(0, bench.next, bench.next + 1)]);
+        let transaction =
+            Transaction { writers: &writers, ..moving(&scope, &spans, &bench.table) };
+        let outcome = bench.store.apply(&transaction).await;
+        assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+        bench.next += 1;
+        if sequence == 3 {
+            let known = bench.store.positions(&scope, &[Partition(0)]).await.unwrap();
+            assert_eq!(known[0].writers, [WriteId { writer, sequence: 5 }]);
+        }
+    }
+    let known = bench.store.positions(&scope(), &[Partition(0)]).await.unwrap();
+    let most = u64::try_from(i64::MAX).unwrap();
+    assert_eq!(known[0].writers, [WriteId { writer, sequence: most }]);
+}
+
+pub async fn dead_letters_are_stored_with_the_offsets_and_stay_as_they_are(lab: impl Lab) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    let letters = [letter(3), letter(4)];
+    for _ in 0..2 {
+        let (scope, spans) = (scope(), [span(0, bench.next, bench.next + 1)]);
+        let transaction =
+            Transaction { dead_letters: &letters, ..moving(&scope, &spans, &bench.table) };
+        let outcome = bench.store.apply(&transaction).await;
+        assert!(matches!(&outcome, Ok(Outcome::Committed(bad)) if bad.is_empty()), "{outcome:?}");
+        bench.next += 1;
+        bench.lab.sql("UPDATE write_behind_dead_letters SET state = 'discarded'").await;
+    }
+    let query = "SELECT CAST(record_offset AS text), state, reason, CAST(headers AS text) \
+                 FROM write_behind_dead_letters ORDER BY 1";
+    let rows = bench.lab.rows(query).await;
+    assert_eq!(rows.len(), 2);
+    let text = |at: usize| rows[0][at].as_deref().unwrap();
+    assert_eq!((text(0), text(1), text(2)), ("3", "discarded", "a NUL \u{fffd} in it"));
+    let headers: serde_json::Value = serde_json::from_str(text(3)).unwrap();
+    let expected = serde_json::json!([
+        {"name": "add", "value": "n"}, {"name": "raw", "base64": "AP8="},
+        {"name": "empty", "value": null}
+    ]);
+    assert_eq!(headers, expected);
+}
+
+pub async fn an_answer_that_does_not_come_breaks_the_connection(lab: impl Lab) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    let impatient = Timeouts { answer: Duration::from_millis(200), ..Timeouts::STANDARD };
+    bench.store = bench.lab.database().connect(&impatient).await.unwrap();
+    let held = bench.lab.hold("UPDATE write_behind_offsets SET partitions = 3").await;
+    let add = [("1", Change::new().add("n", 1))];
+    let outcome = bench.run(&add, |_| {}).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+    drop(held);
+    let outcome = bench.run(&add, |_| {}).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "it is in an unknown state");
+    bench.store = bench.another_store().await;
+    bench.write(&add).await;
+    assert_eq!(bench.table(&["n"]).await, ["1"]);
+}
+
+pub async fn transactions_that_meet_in_many_rows_all_finish(lab: impl Lab) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    let mut other = bench.another_store().await;
+    let mut rows: Vec<_> = (0..200)
+        .map(|id: i32| bench.row(&id.to_string(), &Change::new().add("n", 1)))
+        .collect();
+    rows.sort_by(|a, b| a.key.cmp(&b.key));
+    let scope = scope();
+    for round in 0..20 {
+        let (zero, one) = ([span(0, round, round + 1)], [span(1, round, round + 1)]);
+        let with = |spans| Transaction { rows: &rows, ..moving(&scope, spans, &bench.table) };
+        let (of_zero, of_one) = (with(&zero), with(&one));
+        let both = tokio::join!(bench.store.apply(&of_zero), other.apply(&of_one));
+        assert!(matches!(both, (Ok(Outcome::Committed(_)), Ok(Outcome::Committed(_)))), "{both:?}");
+    }
+    let counted = bench.table(&["n"]).await;
+    assert!(counted.len() == 200 && counted.iter().all(|n| n == "40"), "{counted:?}");
+}
