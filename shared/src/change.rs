@@ -11,8 +11,8 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::json;
 use crate::number::Number;
+use crate::{finite, json};
 
 /// What is to be done to one row.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +52,9 @@ pub enum ChangeError {
     /// It is not a struct or a map.
     #[error("a row must be a struct or a map of columns: {0}")]
     NotAnObject(#[from] json::JsonError),
+    /// A float is NaN or infinite, which JSON would turn into null.
+    #[error("a number is not finite")]
+    NotFinite,
 }
 
 impl Change {
@@ -70,6 +73,9 @@ impl Change {
     /// Sets every column that `row` (a struct or a map) has.
     pub fn of<T: Serialize + ?Sized>(row: &T) -> Result<Self, ChangeError> {
         let document = serde_json::to_vec(row)?;
+        if finite::lost_in(row, &document) {
+            return Err(ChangeError::NotFinite);
+        }
         let mut change = Self::new();
         for (name, value) in json::members(&document)? {
             change.write(&name, Cell::Set(value.to_owned()));
@@ -83,7 +89,11 @@ impl Change {
         column: &str,
         value: &T,
     ) -> Result<Self, ChangeError> {
-        self.write(column, Cell::Set(serde_json::value::to_raw_value(value)?));
+        let text = serde_json::value::to_raw_value(value)?;
+        if finite::lost_in(value, text.get().as_bytes()) {
+            return Err(ChangeError::NotFinite);
+        }
+        self.write(column, Cell::Set(text));
         Ok(self)
     }
 

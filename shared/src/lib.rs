@@ -25,6 +25,7 @@ pub mod key;
 pub mod partition;
 pub mod number;
 pub mod json;
+pub mod finite;
 pub mod change;
 pub mod record;
 pub mod kafka;

@@ -1,0 +1,212 @@
+//! How a handle is made: settings and limits in, a handle whose topic is known to exist out.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ahash::RandomState;
+use prometheus::Registry;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use write_behind_shared::kafka::{KafkaSettings, RESERVED_BY_PRODUCER};
+
+use crate::accept::Owner;
+use crate::admission::{Gate, WhenFull};
+use crate::encode::Limits;
+use crate::error::BuildError;
+use crate::lanes::{Clean, Lanes};
+use crate::load::{AnyLoader, Loader};
+use crate::metrics::Metrics;
+use crate::persisted::Watcher;
+use crate::publish::{Publisher, record_bytes_max};
+use crate::read::Reader;
+use crate::write_behind::WriteBehind;
+
+/// Settings of a [`WriteBehind`] in the making; see [`WriteBehind::builder`].
+#[must_use = "nothing happens before `build`"]
+pub struct Builder<K, V> {
+    topic: String,
+    kafka: Vec<(String, String)>,
+    capacity: u64,
+    time_to_live: Option<Duration>,
+    loader: Option<Arc<dyn AnyLoader<K>>>,
+    sink_group: Option<String>,
+    pending_bytes: usize,
+    pending_rows: Option<usize>,
+    when_full: WhenFull,
+    registry: Option<Registry>,
+    poll_interval: Duration,
+    start_timeout: Duration,
+    row: PhantomData<fn(V) -> V>,
+}
+
+/// What a semaphore can count at once.
+const LIMIT_MAX: usize = u32::MAX as usize;
+
+impl<K, V> Builder<K, V>
+where
+    K: Serialize + Clone + Send + Sync + 'static,
+    V: Serialize + DeserializeOwned,
+{
+    pub(crate) fn new(topic: String, kafka: Vec<(String, String)>) -> Self {
+        Self {
+            topic,
+            kafka,
+            capacity: 100_000,
+            time_to_live: None,
+            loader: None,
+            sink_group: None,
+            pending_bytes: 256 << 20,
+            pending_rows: None,
+            when_full: WhenFull::Wait,
+            registry: None,
+            poll_interval: Duration::from_millis(100),
+            start_timeout: Duration::from_secs(30),
+            row: PhantomData,
+        }
+    }
+
+    /// How many clean copies are kept, 100,000 unless set. Pending rows do not count and are never
+    /// evicted.
+    pub fn capacity(mut self, rows: u64) -> Self {
+        self.capacity = rows;
+        self
+    }
+
+    /// How long a clean copy may be served, without limit unless set. Set it where others write
+    /// the same rows.
+    pub fn time_to_live(mut self, time: Duration) -> Self {
+        self.time_to_live = Some(time);
+        self
+    }
+
+    /// Where rows are found that are neither pending nor cached.
+    pub fn loader(mut self, loader: impl Loader<K>) -> Self {
+        self.loader = Some(Arc::new(loader));
+        self
+    }
+
+    /// The consumer's group, that is, its pipeline's `name`: what it has committed is in the
+    /// database. Required.
+    pub fn sink_group(mut self, group: impl Into<String>) -> Self {
+        self.sink_group = Some(group.into());
+        self
+    }
+
+    /// How much memory may be taken by what is not in the database, and what a write does when
+    /// that is reached: 256 MiB and [`WhenFull::Wait`] unless set.
+    ///
+    /// It is an estimate: the rows, 384 bytes for each row and write, and a row that was loaded
+    /// beneath an increment counts too. The records in librdkafka's own queue, bounded by
+    /// `queue.buffering.max.kbytes`, come on top.
+    pub fn max_pending(mut self, bytes: usize, when_full: WhenFull) -> Self {
+        self.pending_bytes = bytes;
+        self.when_full = when_full;
+        self
+    }
+
+    /// How many rows may have something that is not in the database; without limit unless set.
+    pub fn max_pending_rows(mut self, rows: usize) -> Self {
+        self.pending_rows = Some(rows);
+        self
+    }
+
+    /// Where the metrics are registered, under the label `topic`.
+    pub fn metrics(mut self, registry: &Registry) -> Self {
+        self.registry = Some(registry.clone());
+        self
+    }
+
+    /// How often the group's committed offsets are asked for while something is pending: every
+    /// 100 ms unless set. It bounds how much later than the database `persisted()` knows.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval;
+        self
+    }
+
+    /// How long `build` waits for Kafka: 30 s unless set.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
+        self
+    }
+
+    /// Asks Kafka for the topic and starts the handle.
+    ///
+    /// # Errors
+    /// [`BuildError`]: a setting is wrong, Kafka does not answer, or the topic does not exist.
+    pub async fn build(self) -> Result<WriteBehind<K, V>, BuildError> {
+        let settings = KafkaSettings::new(self.kafka.iter().cloned(), RESERVED_BY_PRODUCER)?;
+        let group = self.sink_group.as_deref().ok_or(BuildError::NoSinkGroup)?;
+        self.check_limits()?;
+        let watcher = Watcher::new(&settings, group, &self.topic)?;
+        let (watcher, partitions) = partitions(watcher, self.start_timeout).await?;
+
+        let metrics = Metrics::new(&self.registry.clone().unwrap_or_default(), &self.topic)?;
+        let metrics = Arc::new(metrics);
+        let limits = Limits {
+            partitions,
+            record_bytes: record_bytes_max(&settings),
+            pending_bytes: self.pending_bytes,
+        };
+        let admission =
+            (Gate::new(self.pending_bytes), self.pending_rows.map(Gate::new), self.when_full);
+        let exact = self.loader.is_some();
+        let lanes = Lanes::new(partitions as usize, exact, self.clean_copies(), admission);
+        let lanes = Arc::new(lanes);
+
+        let publisher =
+            Publisher::new(&settings, &self.topic, Arc::clone(&lanes), Arc::clone(&metrics))?;
+        let publisher = Arc::new(publisher);
+        let watching = watcher.watch_on_a_thread(
+            self.poll_interval,
+            Arc::clone(&lanes),
+            Arc::clone(&metrics),
+        )?;
+        let polling = publisher.poll_on_a_thread()?;
+        let reader = Reader { lanes: Arc::clone(&lanes), loader: self.loader, metrics };
+        let owner = Owner::new(self.topic, lanes, limits, publisher, reader, (polling, watching));
+        Ok(WriteBehind::new(owner))
+    }
+
+    fn check_limits(&self) -> Result<(), BuildError> {
+        let wrong = if self.pending_bytes == 0 || self.pending_bytes > LIMIT_MAX {
+            "`max_pending` must be between 1 byte and 4 GiB"
+        } else if self.pending_rows == Some(0) {
+            "`max_pending_rows` must be positive"
+        } else if self.poll_interval.is_zero() {
+            "`poll_interval` must be positive"
+        } else {
+            return Ok(());
+        };
+        Err(BuildError::Limit(wrong))
+    }
+
+    fn clean_copies(&self) -> Clean {
+        let builder = moka::sync::Cache::builder().max_capacity(self.capacity);
+        let builder = match self.time_to_live {
+            Some(time) => builder.time_to_live(time),
+            None => builder,
+        };
+        Clean(builder.build_with_hasher(RandomState::new()))
+    }
+}
+
+/// Asks for the partition count without blocking the runtime.
+async fn partitions(watcher: Watcher, timeout: Duration) -> Result<(Watcher, i32), BuildError> {
+    let asked = tokio::task::spawn_blocking(move || {
+        let partitions = watcher.partitions(timeout);
+        (watcher, partitions)
+    });
+    let (watcher, partitions) = asked.await.map_err(|e| BuildError::NoAnswer(e.to_string()))?;
+    Ok((watcher, partitions?))
+}
+
+impl<K, V> std::fmt::Debug for Builder<K, V> {
+    /// Names of Kafka properties only: values may be passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("topic", &self.topic)
+            .field("sink_group", &self.sink_group)
+            .finish_non_exhaustive()
+    }
+}

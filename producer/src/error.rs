@@ -1,0 +1,195 @@
+//! What can go wrong, as decisions: refused before anything changed, no room, or lost afterwards.
+
+use std::sync::Arc;
+
+use write_behind_shared::change::ChangeError;
+use write_behind_shared::json::DEPTH_MAX;
+use write_behind_shared::kafka::SettingsError;
+use write_behind_shared::key::KeyError;
+
+/// Why a write was not accepted. Nothing changed: reads see what they saw before.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// This write can never be accepted, now or later.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There is no room for it now; the limits are `max_pending` and librdkafka's queue.
+    #[error("there is no room for another write: {0}")]
+    Overloaded(Full),
+    /// The handle was closed.
+    #[error("the handle is closed")]
+    Closed,
+    /// Nothing can be written any more; a new handle is needed.
+    #[error("writes are halted: {0}")]
+    Halted(Halt),
+}
+
+/// Which limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// `max_pending`: what is not in the database takes this much memory already.
+    #[error("`max_pending` bytes are pending")]
+    PendingBytes,
+    /// `max_pending_rows`: as many rows have something that is not in the database.
+    #[error("`max_pending_rows` rows are pending")]
+    PendingRows,
+    /// librdkafka's queue (`queue.buffering.max.messages`, `queue.buffering.max.kbytes`).
+    #[error("the queue of records to Kafka is full")]
+    Queue,
+}
+
+/// Why a handle takes no more writes, for good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// The Kafka client gave up, as it must when it can no longer promise order and exactly-once.
+    #[error("the Kafka client failed for good: {0}")]
+    Fatal(Arc<str>),
+    /// Rows would move to other partitions and lose the order of their writes.
+    #[error(
+        "the topic had {was} partitions and now has {now}; let the consumer drain the topic, \
+         then restart every writer"
+    )]
+    Repartitioned {
+        /// Partitions when the handle was built.
+        was: i32,
+        /// Partitions now.
+        now: i32,
+    },
+}
+
+/// Why a write can never be accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The key has no canonical text.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The row cannot be written as JSON.
+    #[error("the row cannot be written as JSON: {0}")]
+    NotJson(String),
+    /// The row is not a struct or a map of columns.
+    #[error("a row must be a struct or a map of columns")]
+    NotAnObject,
+    /// A float is NaN or infinite, which JSON would turn into null.
+    #[error("a number is not finite")]
+    NotFinite,
+    /// A text holds a NUL character, which no database text can.
+    #[error("a text holds a NUL character")]
+    Nul,
+    /// Nested too deeply.
+    #[error("the row is nested deeper than {DEPTH_MAX} levels")]
+    TooDeep,
+    /// Larger than a record or than `max_pending` may be.
+    #[error("the write takes {bytes} bytes, at most {limit} are allowed")]
+    TooLarge {
+        /// What it takes.
+        bytes: usize,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// The change sets and increments one column, or deletes and writes one row.
+    #[error("a change that does two things to one row or column needs two writes")]
+    NotOneRecord,
+    /// A column's name cannot stand in the `add` header.
+    #[error("a column whose name holds a comma cannot be incremented: {0:?}")]
+    ColumnName(String),
+    /// Kafka's client refused it.
+    #[error("the Kafka client refused the record: {0}")]
+    Record(String),
+}
+
+/// How a write ended that is not known to be where it was waited for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeliveryError {
+    /// It is not in the log and never will be. Reads see again what they saw without it.
+    #[error("the write failed: {0}")]
+    Failed(Arc<str>),
+    /// Whether it is in the log cannot be told.
+    #[error("whether the write is in the log is unknown: {0}")]
+    Unknown(Arc<str>),
+    /// The handle was closed first. If the write was replicated, it will be in the database.
+    #[error("the handle was closed before the write got there")]
+    Closed,
+}
+
+/// Why a row cannot be read.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The key has no canonical text.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The row does not fit the type it is read as.
+    #[error("the row does not fit the type it is read as: {0}")]
+    Type(Arc<serde_json::Error>),
+    /// Columns were set or added to, the rest of the row is not known, and there is no loader.
+    #[error("the row beneath pending changes is not known, and there is no loader")]
+    NoLoader,
+    /// The loader failed.
+    #[error("the row could not be loaded: {0}")]
+    Load(#[from] LoadError),
+}
+
+/// Why a row could not be loaded.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LoadError(Arc<dyn std::error::Error + Send + Sync>);
+
+impl LoadError {
+    /// A loader's own error.
+    pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(Arc::from(error.into()))
+    }
+}
+
+/// Why a handle cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A Kafka property is reserved, or no broker is named.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Without it nothing would ever count as persisted.
+    #[error("`sink_group` is missing: name the consumer's group, which is its pipeline's name")]
+    NoSinkGroup,
+    /// A limit makes no sense.
+    #[error("{0}")]
+    Limit(&'static str),
+    /// The Kafka client refused its configuration.
+    #[error("the Kafka client cannot be made: {0}")]
+    Client(String),
+    /// No broker answered in time.
+    #[error("Kafka did not answer: {0}")]
+    NoAnswer(String),
+    /// The topic does not exist, and is not created.
+    #[error("the topic {0:?} does not exist; create it first, with its final partition count")]
+    NoTopic(String),
+    /// A metric is registered twice.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// A thread could not be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// The handle was closed, and these rows have writes that Kafka had not answered by the deadline.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{writes} writes of {} rows were not delivered to Kafka", keys.len())]
+pub struct Undelivered {
+    /// How many writes.
+    pub writes: usize,
+    /// The canonical keys of their rows, sorted.
+    pub keys: Vec<String>,
+}
+
+impl From<ChangeError> for Refusal {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::NotAnObject(_) => Self::NotAnObject,
+            ChangeError::NotFinite => Self::NotFinite,
+            ChangeError::NotJson(error) => Self::NotJson(error.to_string()),
+        }
+    }
+}

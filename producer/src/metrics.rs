@@ -1,0 +1,167 @@
+//! What the producer counts. Every metric carries the label `topic`.
+//!
+//! | `write_behind_producer_…` | kind | what |
+//! |---|---|---|
+//! | `writes_total` | counter | writes accepted |
+//! | `refused_total` | counter | writes refused for what they are |
+//! | `overloaded_total` | counter | writes that found no room and were told so |
+//! | `lost_total` | counter | accepted writes that failed or whose outcome is unknown |
+//! | `reads_total` | counter | reads |
+//! | `hits_pending_total` | counter | reads answered by pending writes |
+//! | `hits_clean_total` | counter | reads answered by a clean copy |
+//! | `misses_total` | counter | reads that needed the loader, or found nothing |
+//! | `loads_total` | counter | loads begun; several reads may share one |
+//! | `pending_rows` | gauge | rows with a write that is not in the database |
+//! | `pending_bytes` | gauge | memory that these take, estimated |
+//! | `in_flight` | gauge | writes that Kafka has not answered |
+//! | `replicated_lag_seconds` | gauge | age of the oldest write that Kafka has not answered |
+//! | `persisted_lag_seconds` | gauge | age of the oldest write that is not in the database |
+//! | `write_seconds` | histogram | time until a write is accepted, of every 64th write |
+//! | `client_errors_total` | counter | errors of the Kafka client: brokers away, and so on |
+//! | `watch_errors_total` | counter | looks at the sink group's offsets that failed |
+//!
+//! Accepting a write costs about a microsecond, and reading the clock twice is a good part of that,
+//! so only every 64th write of a thread is timed; and what can be read off the lanes is, ten times a
+//! second, by the polling thread.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use prometheus::core::{AtomicF64, GenericGauge};
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
+use write_behind_shared::metrics::Register;
+
+use crate::error::WriteError;
+use crate::lanes::Glance;
+
+/// The counters of one handle.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) reads: IntCounter,
+    pub(crate) hits_pending: IntCounter,
+    pub(crate) hits_clean: IntCounter,
+    pub(crate) misses: IntCounter,
+    pub(crate) loads: IntCounter,
+    writes: IntCounter,
+    refused: IntCounter,
+    overloaded: IntCounter,
+    lost: IntCounter,
+    pending_rows: IntGauge,
+    pending_bytes: IntGauge,
+    in_flight: IntGauge,
+    replicated_lag: GenericGauge<AtomicF64>,
+    persisted_lag: GenericGauge<AtomicF64>,
+    write_seconds: Histogram,
+    client_errors: IntCounter,
+    watch_errors: IntCounter,
+}
+
+/// One in so many writes of a thread is timed.
+const SAMPLE: u32 = 64;
+
+impl Metrics {
+    /// Registers all on `registry`.
+    pub(crate) fn new(registry: &Registry, topic: &str) -> Result<Self, prometheus::Error> {
+        let register = Register::new(registry, "write_behind_producer").label("topic", topic);
+        let counter = |name, help| register.counter(name, help);
+        let gauge = |name, help| register.gauge(name, help);
+        let seconds = |name, help| register.with(name, help, Gauge::with_opts);
+        Ok(Self {
+            writes: counter("writes_total", "Writes accepted.")?,
+            refused: counter("refused_total", "Writes refused for what they are.")?,
+            overloaded: counter("overloaded_total", "Writes that found no room.")?,
+            lost: counter("lost_total", "Accepted writes that failed or are unknown.")?,
+            reads: counter("reads_total", "Reads.")?,
+            hits_pending: counter("hits_pending_total", "Reads answered by pending writes.")?,
+            hits_clean: counter("hits_clean_total", "Reads answered by a clean copy.")?,
+            misses: counter("misses_total", "Reads that needed the loader or found nothing.")?,
+            loads: counter("loads_total", "Loads begun.")?,
+            pending_rows: gauge("pending_rows", "Rows not yet in the database.")?,
+            pending_bytes: gauge("pending_bytes", "Memory taken by pending writes.")?,
+            in_flight: gauge("in_flight", "Writes that Kafka has not answered.")?,
+            replicated_lag: seconds(
+                "replicated_lag_seconds",
+                "Age of the oldest write that Kafka has not answered.",
+            )?,
+            persisted_lag: seconds(
+                "persisted_lag_seconds",
+                "Age of the oldest write that is not in the database.",
+            )?,
+            write_seconds: register
+                .latency("write_seconds", "Time until a write is accepted, every 64th.")?,
+            client_errors: counter("client_errors_total", "Errors of the Kafka client.")?,
+            watch_errors: counter("watch_errors_total", "Failed looks at the sink group.")?,
+        })
+    }
+
+    /// The moment, for every 64th write of this thread.
+    pub(crate) fn sampled_start() -> Option<Instant> {
+        thread_local!(static WRITES: Cell<u32> = const { Cell::new(0) });
+        let count = WRITES.get().wrapping_add(1);
+        WRITES.set(count);
+        count.is_multiple_of(SAMPLE).then(Instant::now)
+    }
+
+    /// How a write was answered that began at `start`.
+    pub(crate) fn written<T>(&self, start: Option<Instant>, result: &Result<T, WriteError>) {
+        match result {
+            Ok(_) => {
+                if let Some(start) = start {
+                    self.write_seconds.observe(start.elapsed().as_secs_f64());
+                }
+            }
+            Err(WriteError::Refused(_)) => self.refused.inc(),
+            Err(WriteError::Overloaded(_)) => self.overloaded.inc(),
+            Err(WriteError::Closed | WriteError::Halted(_)) => {}
+        }
+    }
+
+    pub(crate) fn lost(&self) {
+        self.lost.inc();
+    }
+
+    pub(crate) fn client_error(&self) {
+        self.client_errors.inc();
+    }
+
+    pub(crate) fn watch_error(&self) {
+        self.watch_errors.inc();
+    }
+
+    /// What a look at all lanes found.
+    pub(crate) fn measured(&self, glance: &Glance) {
+        self.writes.inc_by(glance.accepted.saturating_sub(self.writes.get()));
+        self.pending_rows.set(glance.rows as i64);
+        self.pending_bytes.set(glance.bytes as i64);
+        self.in_flight.set(glance.in_flight as i64);
+        self.replicated_lag.set(glance.replicated_lag.as_secs_f64());
+        self.persisted_lag.set(glance.persisted_lag.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use write_behind_shared::metrics::render;
+
+    #[test]
+    fn every_metric_stands_in_the_table_above_and_the_other_way_round() {
+        let registry = Registry::new();
+        let _metrics = Metrics::new(&registry, "scores").unwrap();
+        let text = render(&registry).unwrap();
+        let mut registered: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# HELP write_behind_producer_"))
+            .filter_map(|rest| rest.split(' ').next())
+            .collect();
+        let mut listed: Vec<&str> = include_str!("metrics.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("//! | `"))
+            .filter_map(|rest| rest.split('`').next())
+            .filter(|name| !name.starts_with("write_behind"))
+            .collect();
+        registered.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(registered, listed);
+    }
+}

@@ -1,0 +1,160 @@
+//! A read: pending, then the clean copies, then the loader; one load per row at a time.
+//!
+//! A load never overwrites a newer write: the row is registered in its lane before the loader is
+//! asked, and what the loader found is folded under what was written in the meantime. A load runs
+//! as a task of its own, so that a reader that goes away takes nothing from the others.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use write_behind_shared::partition;
+
+use crate::entry::{Found, Loaded, Row, Visible};
+use crate::error::{DeliveryError, LoadError, ReadError};
+use crate::lanes::{Lanes, SharedLane, Stage};
+use crate::ledger::Key;
+use crate::load::{self, AnyLoader, LoadResult};
+use crate::metrics::Metrics;
+
+/// Reads rows.
+pub(crate) struct Reader<K> {
+    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) loader: Option<Arc<dyn AnyLoader<K>>>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl<K: Clone + Send + Sync + 'static> Reader<K> {
+    /// The row that this process sees.
+    pub(crate) async fn read(&self, id: &K, key: Key) -> Result<Option<Row>, ReadError> {
+        let partition = partition::partition_of(&key, self.lanes.count());
+        let Some(lane) = self.lanes.of(partition) else { return Ok(None) };
+        self.metrics.reads.inc();
+        let needs_base = match lane.lock().core.read(&key) {
+            Some(Visible::Row(row)) => {
+                self.metrics.hits_pending.inc();
+                return Ok(Some(row));
+            }
+            Some(Visible::Missing) => {
+                self.metrics.hits_pending.inc();
+                return Ok(None);
+            }
+            Some(Visible::NeedsBase) => true,
+            None => false,
+        };
+        // A row is put among the clean copies before it stops being pending, so one that was not
+        // pending a moment ago is there by now, if anywhere.
+        if !needs_base && let Some(row) = self.lanes.clean.0.get(&key) {
+            self.metrics.hits_clean.inc();
+            return Ok(Some(row));
+        }
+        self.metrics.misses.inc();
+        let Some(loader) = &self.loader else {
+            return if needs_base { Err(ReadError::NoLoader) } else { Ok(None) };
+        };
+        let mut waiting = self.join_load(lane, loader, id, &key);
+        match waiting.wait_for(Option::is_some).await {
+            Ok(result) => result.clone().unwrap_or(Ok(None)).map_err(ReadError::Load),
+            Err(_) => Err(ReadError::Load(LoadError::new("the loader panicked"))),
+        }
+    }
+
+    /// Joins the load of the row that is under way, or begins one.
+    fn join_load(
+        &self,
+        lane: &Arc<SharedLane>,
+        loader: &Arc<dyn AnyLoader<K>>,
+        id: &K,
+        key: &Key,
+    ) -> watch::Receiver<Option<LoadResult>> {
+        let mut state = lane.lock();
+        if let Some(load) = state.loads.get(&**key) {
+            return load.clone();
+        }
+        let (result, waiting) = watch::channel(None);
+        state.loads.insert(Key::clone(key), waiting.clone());
+        self.lanes.change(state, (0, 0), |state, _| state.core.load_begins(key));
+        self.metrics.loads.inc();
+        let load = Load {
+            lanes: Arc::clone(&self.lanes),
+            lane: Arc::clone(lane),
+            key: Key::clone(key),
+            result,
+        };
+        let (loader, id) = (Arc::clone(loader), id.clone());
+        tokio::spawn(async move {
+            let found = loader.load_boxed(&id).await;
+            load.finish(found).await;
+        });
+        waiting
+    }
+}
+
+/// A load under way. Dropped unfinished, because the loader failed or panicked or the runtime
+/// ended, it leaves the row as if it had not begun.
+struct Load {
+    lanes: Arc<Lanes>,
+    lane: Arc<SharedLane>,
+    key: Key,
+    result: watch::Sender<Option<LoadResult>>,
+}
+
+impl Load {
+    async fn finish(self, found: LoadedOrError) {
+        let result = match found {
+            Ok(load::Loaded(found)) => self.fold(&found).await,
+            Err(error) => Err(error),
+        };
+        // It ends before its result is told: who reads from here on begins another.
+        let waiting = self.result.clone();
+        drop(self);
+        waiting.send_replace(Some(result));
+    }
+
+    /// Folds what was written since the row was read over it.
+    async fn fold(&self, found: &Found) -> LoadResult {
+        // What is accepted from here on cannot be in the row.
+        let horizon = self.lane.lock().core.ledger().next();
+        loop {
+            let step = self.lanes.change(self.lane.lock(), (0, 0), |state, clean| {
+                let step = state.core.loaded(&self.key, found, horizon, clean);
+                if matches!(step, Loaded::Row(_)) {
+                    // In the same step: a read of a write that comes after must not join this load.
+                    state.loads.remove(&self.key);
+                }
+                step
+            });
+            match step {
+                Loaded::Row(row) => return Ok(row),
+                // However that write ends, the answer is then known.
+                Loaded::WaitFor(ticket) => {
+                    let writes = ticket..ticket + 1;
+                    if let Err(DeliveryError::Closed) =
+                        self.lane.pass(Stage::Replicated, writes).await
+                    {
+                        return Err(LoadError::new("the handle was closed"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.lanes.change(self.lane.lock(), (0, 0), |state, clean| {
+            let same = |load: &watch::Receiver<_>| load.same_channel(&self.result.subscribe());
+            if state.loads.get(&self.key).is_some_and(same) {
+                state.loads.remove(&self.key);
+                state.core.load_ends(&self.key, clean);
+            }
+        });
+    }
+}
+
+type LoadedOrError = Result<load::Loaded, LoadError>;
+
+impl<K> std::fmt::Debug for Reader<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("loads", &self.loader.is_some()).finish_non_exhaustive()
+    }
+}

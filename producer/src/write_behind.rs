@@ -1,0 +1,210 @@
+//! The handle: what a service calls.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use write_behind_shared::{Change, Number};
+
+use crate::accept::Owner;
+use crate::builder::Builder;
+use crate::encode;
+use crate::error::{DeliveryError, Halt, ReadError, Refusal, Undelivered, WriteError};
+use crate::lanes::Stage;
+use crate::metrics::Metrics;
+use crate::write::Write;
+
+/// A handle on the rows of one topic; clones share everything.
+///
+/// `K` is the key: an integer, a text, a uuid, a boolean, or a struct of these for a composite key.
+/// `V` is the row: a struct whose fields are the table's columns.
+pub struct WriteBehind<K, V> {
+    owner: Arc<Owner<K>>,
+    row: PhantomData<fn(V) -> V>,
+}
+
+impl<K, V> WriteBehind<K, V>
+where
+    K: Serialize + Clone + Send + Sync + 'static,
+    V: Serialize + DeserializeOwned,
+{
+    /// A handle on the rows of `topic`, with librdkafka properties for the connection.
+    pub fn builder(
+        topic: impl Into<String>,
+        kafka: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>,
+    ) -> Builder<K, V> {
+        let kafka = kafka.into_iter().map(|(name, value)| (name.into(), value.into()));
+        Builder::new(topic.into(), kafka.collect())
+    }
+
+    pub(crate) fn new(owner: Owner<K>) -> Self {
+        Self { owner: Arc::new(owner), row: PhantomData }
+    }
+
+    /// Writes every column of the row. It is visible to reads when this returns; it waits only for
+    /// room, if there is none and [`WhenFull::Wait`] was asked for.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing has changed then.
+    pub async fn put(&self, key: &K, row: &V) -> Result<Write, WriteError> {
+        let start = Metrics::sampled_start();
+        let prepared = self.owner.limits.put(key, row);
+        self.owner.write(start, prepared).await
+    }
+
+    /// Like [`put`](Self::put), but never waits.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing has changed then.
+    pub fn try_put(&self, key: &K, row: &V) -> Result<Write, WriteError> {
+        let start = Metrics::sampled_start();
+        self.owner.try_write(start, self.owner.limits.put(key, row))
+    }
+
+    /// Writes the columns that `fields` (a struct or a map) has, and leaves the others. The row is
+    /// inserted if it is missing.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing has changed then.
+    pub async fn update<F>(&self, key: &K, fields: &F) -> Result<Write, WriteError>
+    where
+        F: Serialize + ?Sized,
+    {
+        let change = Change::of(fields).map_err(Refusal::from)?;
+        self.change(key, change).await
+    }
+
+    /// Like [`update`](Self::update), but never waits.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing has changed then.
+    pub fn try_update<F>(&self, key: &K, fields: &F) -> Result<Write, WriteError>
+    where
+        F: Serialize + ?Sized,
+    {
+        self.try_change(key, Change::of(fields).map_err(Refusal::from)?)
+    }
+
+    /// Adds `delta` to one column, exactly once. A missing row is inserted with the delta.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing has changed then.
+    pub async fn add(
+        &self,
+        key: &K,
+        column: &str,
+        delta: impl Into<Number>,
+    ) -> Result<Write, WriteError> {
+        self.change(key, Change::new().add(column, delta)).await
+    }
+
+    /// Like [`add`](Self::add), but never waits.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing has changed then.
+    pub fn try_add(
+        &self,
+        key: &K,
+        column: &str,
+        delta: impl Into<Number>,
+    ) -> Result<Write, WriteError> {
+        self.try_change(key, Change::new().add(column, delta))
+    }
+
+    /// Sets some columns and adds to others, in one write.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing has changed then.
+    pub async fn change(&self, key: &K, change: Change) -> Result<Write, WriteError> {
+        let start = Metrics::sampled_start();
+        let prepared = self.owner.limits.change(key, change);
+        self.owner.write(start, prepared).await
+    }
+
+    /// Like [`change`](Self::change), but never waits.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing has changed then.
+    pub fn try_change(&self, key: &K, change: Change) -> Result<Write, WriteError> {
+        let start = Metrics::sampled_start();
+        self.owner.try_write(start, self.owner.limits.change(key, change))
+    }
+
+    /// Deletes the row.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing has changed then.
+    pub async fn delete(&self, key: &K) -> Result<Write, WriteError> {
+        let start = Metrics::sampled_start();
+        let prepared = self.owner.limits.delete(key);
+        self.owner.write(start, prepared).await
+    }
+
+    /// Like [`delete`](Self::delete), but never waits.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing has changed then.
+    pub fn try_delete(&self, key: &K) -> Result<Write, WriteError> {
+        let start = Metrics::sampled_start();
+        self.owner.try_write(start, self.owner.limits.delete(key))
+    }
+
+    /// The row as of this process's last accepted write: from what is pending, else from the clean
+    /// copies, else from the loader. `None` if there is none, or none is known and there is no
+    /// loader.
+    ///
+    /// # Errors
+    /// [`ReadError`]: the loader failed, or the row does not fit `V`.
+    pub async fn get(&self, key: &K) -> Result<Option<V>, ReadError> {
+        let Some(row) = self.owner.reader.read(key, encode::key(key)?).await? else {
+            return Ok(None);
+        };
+        let row = serde_json::from_slice(&row);
+        row.map(Some).map_err(|error| ReadError::Type(Arc::new(error)))
+    }
+
+    /// Waits until every write accepted before this call is in the database.
+    ///
+    /// # Errors
+    /// [`DeliveryError`], when one of them was lost or the handle was closed.
+    pub async fn flush(&self) -> Result<(), DeliveryError> {
+        self.owner.pass(Stage::Persisted).await
+    }
+
+    /// Waits until every write accepted before this call is replicated.
+    ///
+    /// # Errors
+    /// [`DeliveryError`], when one of them was lost or the handle was closed.
+    pub async fn replicated_all(&self) -> Result<(), DeliveryError> {
+        self.owner.pass(Stage::Replicated).await
+    }
+
+    /// Why no more writes are taken, if so; a new handle is needed then.
+    pub fn halted(&self) -> Option<Halt> {
+        self.owner.lanes.halt.get().cloned()
+    }
+
+    /// Takes no more writes, waits until all are replicated, but no longer than `deadline`, and
+    /// ends the handle's threads. What is replicated will be in the database; to wait for that too,
+    /// [`flush`](Self::flush) first.
+    ///
+    /// # Errors
+    /// [`Undelivered`]: the rows whose writes Kafka had not answered by then.
+    pub async fn close(&self, deadline: Duration) -> Result<(), Undelivered> {
+        self.owner.close(deadline).await
+    }
+}
+
+impl<K, V> Clone for WriteBehind<K, V> {
+    fn clone(&self) -> Self {
+        Self { owner: Arc::clone(&self.owner), row: PhantomData }
+    }
+}
+
+impl<K, V> std::fmt::Debug for WriteBehind<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteBehind").field("topic", &self.owner.topic).finish_non_exhaustive()
+    }
+}
