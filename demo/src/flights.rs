@@ -73,26 +73,36 @@ pub fn read(path: &Path) -> Result<Vec<Flight>> {
         .with_context(|| format!("{} is not the flights' CSV", path.display()))
 }
 
-/// Folds the flights in one plain loop that shares nothing with the pipeline.
-pub fn expected(flights: &[Flight]) -> Result<(BTreeMap<String, Aircraft>, LeftOut)> {
-    let mut rows: BTreeMap<String, Aircraft> = BTreeMap::new();
+/// Folds the flights over the rows that are there already, in one plain loop that shares nothing
+/// with the pipeline.
+pub fn fold(
+    mut rows: BTreeMap<String, Aircraft>,
+    flights: &[Flight],
+) -> Result<(BTreeMap<String, Aircraft>, LeftOut)> {
     let mut left_out = LeftOut::default();
     for flight in flights {
         let Some(tailnum) = flight.aircraft() else {
             left_out.no_tail_number += 1;
             continue;
         };
-        let row = rows.entry(tailnum.to_owned()).or_default();
-        row.flights += 1;
-        row.miles += flight.distance;
-        match flight.minutes()? {
-            Some(minutes) => row.minutes = Some(row.minutes.unwrap_or(0) + minutes),
-            None => left_out.no_air_time += 1,
-        }
-        row.last_airport.clone_from(&flight.dest);
-        row.last_departure.clone_from(&flight.time_hour);
+        left_out.no_air_time += u64::from(flight.minutes()?.is_none());
+        rows.entry(tailnum.to_owned()).or_default().fly(flight)?;
     }
     Ok((rows, left_out))
+}
+
+impl Aircraft {
+    /// Counts one more flight.
+    pub fn fly(&mut self, flight: &Flight) -> Result<()> {
+        self.flights += 1;
+        self.miles += flight.distance;
+        if let Some(minutes) = flight.minutes()? {
+            self.minutes = Some(self.minutes.unwrap_or(0) + minutes);
+        }
+        self.last_airport.clone_from(&flight.dest);
+        self.last_departure.clone_from(&flight.time_hour);
+        Ok(())
+    }
 }
 
 fn known(field: &str) -> Option<&str> {
@@ -112,7 +122,7 @@ mod tests {
     fn the_shipped_file_is_the_year_we_say_it_is() {
         let flights = shipped();
         assert_eq!(flights.len(), 336_776);
-        let (rows, left_out) = expected(&flights).unwrap();
+        let (rows, left_out) = fold(BTreeMap::new(), &flights).unwrap();
         assert_eq!(rows.len(), 4_043);
         assert_eq!(left_out.no_tail_number, 2_512);
         let counted: i64 = rows.values().map(|row| row.flights).sum();
@@ -129,7 +139,7 @@ mod tests {
             distance: 10,
         };
         let flights = [flight("NA", "5"), flight("N1", "NA"), flight("N2", "7")];
-        let (rows, left_out) = expected(&flights).unwrap();
+        let (rows, left_out) = fold(BTreeMap::new(), &flights).unwrap();
         assert_eq!(left_out, LeftOut { no_tail_number: 1, no_air_time: 1 });
         assert_eq!(rows["N1"].minutes, None);
         assert_eq!(rows["N2"].minutes, Some(7));
