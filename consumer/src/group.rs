@@ -6,14 +6,20 @@
 //! it waits; so the answer may come later, when the database has said where the partitions stand or
 //! has taken what was held of them. Once the consumer closes nobody empties the queue, and a
 //! callback answers by itself.
+//!
+//! A commit blocks until Kafka answers (the asynchronous one is answered to nobody by this client),
+//! so commits have a thread of their own, whose answers come through the same queue.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
@@ -52,21 +58,6 @@ impl Group {
     }
 }
 
-/// Leaves the group and ends the client. Blocks, for longer than anyone should wait if no broker
-/// answers.
-pub(crate) fn close(consumer: BaseConsumer<Group>) {
-    let context = consumer.context();
-    context.closing.store(true, Ordering::SeqCst);
-    // What was written down and not answered yet, nobody else will answer.
-    while let Some(event) = context.next() {
-        if matches!(event, GroupEvent::Assigned(_)) {
-            tell("assigning", assign(&consumer, &TopicPartitionList::new()));
-        }
-    }
-    tell("unassigning", unassign(&consumer, &TopicPartitionList::new()));
-    drop(consumer);
-}
-
 /// What fails while closing matters to nobody.
 fn tell(what: &str, result: KafkaResult<()>) {
     if let Err(error) = result {
@@ -82,6 +73,68 @@ pub(crate) fn assign(
     match consumer.rebalance_protocol() {
         RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
         RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(partitions),
+    }
+}
+
+/// A consumer in its group, and the thread that commits for it.
+pub(crate) struct Member {
+    consumer: Arc<BaseConsumer<Group>>,
+    commits: SyncSender<TopicPartitionList>,
+    committer: JoinHandle<()>,
+}
+
+impl Member {
+    /// Makes a consumer and its committing thread.
+    pub(crate) fn new(config: &ClientConfig) -> Result<Self, String> {
+        let consumer = config.create_with_context(Group::default());
+        let consumer: Arc<BaseConsumer<Group>> =
+            Arc::new(consumer.map_err(|error: KafkaError| error.to_string())?);
+        let (commits, offsets) = sync_channel::<TopicPartitionList>(1);
+        let committing = Arc::clone(&consumer);
+        let commit = move || {
+            for offsets in offsets {
+                let result = committing.commit(&offsets, CommitMode::Sync);
+                let result = result.map_err(|error| error.to_string());
+                committing.context().lock().push_back(GroupEvent::Committed(result));
+            }
+        };
+        let thread = std::thread::Builder::new().name("write-behind-commit".to_owned());
+        let committer = thread.spawn(commit).map_err(|error| error.to_string())?;
+        Ok(Self { consumer, commits, committer })
+    }
+
+    /// Commits `offsets`, and says how that went by an event. `false`: the last commit is not
+    /// answered yet, so this one is not made.
+    pub(crate) fn commit(&self, offsets: TopicPartitionList) -> bool {
+        self.commits.try_send(offsets).is_ok()
+    }
+
+    /// Leaves the group and ends the client. Blocks, for longer than anyone should wait if no broker
+    /// answers.
+    pub(crate) fn close(self) {
+        let Self { consumer, commits, committer } = self;
+        let context = consumer.context();
+        context.closing.store(true, Ordering::SeqCst);
+        // What was written down and not answered yet, nobody else will answer.
+        while let Some(event) = context.next() {
+            if matches!(event, GroupEvent::Assigned(_)) {
+                tell("assigning", assign(&consumer, &TopicPartitionList::new()));
+            }
+        }
+        tell("unassigning", unassign(&consumer, &TopicPartitionList::new()));
+        drop(commits);
+        if committer.join().is_err() {
+            tracing::debug!("the committing thread has panicked");
+        }
+        drop(consumer);
+    }
+}
+
+impl Deref for Member {
+    type Target = BaseConsumer<Group>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.consumer
     }
 }
 
@@ -130,11 +183,5 @@ impl ConsumerContext for Group {
             _ => GroupEvent::Revoked(named),
         };
         self.lock().push_back(event);
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let each = || offsets.elements().iter().try_for_each(|one| one.error());
-        let result = result.and_then(|()| each()).map_err(|error| error.to_string());
-        self.lock().push_back(GroupEvent::Committed(result));
     }
 }

@@ -14,7 +14,6 @@ use tokio::task::JoinSet;
 use crate::apply::Target;
 use crate::broker::{Broker, BrokerError};
 use crate::config::{Config, OnBadRecord, Route};
-use crate::group;
 use crate::http;
 use crate::locate::{self, Locator, Wanted};
 use crate::metrics::Metrics;
@@ -271,7 +270,7 @@ fn start_polling(
         let (exit, consumer) = source.run();
         // Whoever ran this may be gone, which is why the thread ends.
         let _ = tell_exit.send(exit);
-        group::close(consumer);
+        consumer.close();
         let _ = tell_closed.send(());
     };
     std::thread::Builder::new().name("write-behind-poll".to_owned()).spawn(poll).map_err(failed)?;

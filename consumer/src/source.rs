@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, RebalanceProtocol};
+use rdkafka::consumer::{Consumer, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
@@ -27,7 +27,7 @@ use crate::action::{Action, BatchId, Closed, Ended, Limits, Located, Notice, Pla
 use crate::broker;
 use crate::buffer::Incoming;
 use crate::config::{Config, OnBadRecord, Route};
-use crate::group::{self, Group, GroupEvent, Partitions};
+use crate::group::{self, GroupEvent, Member, Partitions};
 use crate::locate::Wanted;
 use crate::pipeline::Pipeline;
 use crate::status::Status;
@@ -80,7 +80,7 @@ pub(crate) struct Ends {
 
 /// The poll thread's state.
 pub(crate) struct Source {
-    consumer: BaseConsumer<Group>,
+    consumer: Member,
     pipeline: Pipeline,
     /// The topic of each route.
     topics: Vec<Arc<str>>,
@@ -107,12 +107,12 @@ pub(crate) struct Source {
 
 impl Source {
     /// Joins the group. Nothing is read before the first turn.
-    pub(crate) fn subscribe(config: &Config, ends: Ends) -> KafkaResult<Self> {
-        let consumer: BaseConsumer<Group> =
-            reading_config(config).create_with_context(Group::default())?;
+    pub(crate) fn subscribe(config: &Config, ends: Ends) -> Result<Self, String> {
+        let consumer = Member::new(&reading_config(config))?;
         let topics: Vec<Arc<str>> =
             config.routes.iter().map(|route| Arc::from(&*route.topic)).collect();
-        consumer.subscribe(&topics.iter().map(|topic| &**topic).collect::<Vec<_>>())?;
+        let named: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
+        consumer.subscribe(&named).map_err(|error| error.to_string())?;
         let limits = Limits {
             max_rows: config.batch.max_rows,
             max_bytes: config.batch.max_bytes,
@@ -142,7 +142,7 @@ impl Source {
     }
 
     /// Reads until told to stop, and gives back the consumer, still in its group.
-    pub(crate) fn run(mut self) -> (Exit, BaseConsumer<Group>) {
+    pub(crate) fn run(mut self) -> (Exit, Member) {
         loop {
             if let ControlFlow::Break(exit) = self.turn() {
                 self.publish();
@@ -204,14 +204,13 @@ impl Source {
     fn broker_error(&mut self, error: &KafkaError) -> ControlFlow<Exit> {
         let code = error.rdkafka_error_code();
         match (error, code) {
-            (
-                _,
-                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange),
-            ) => ControlFlow::Break(Exit::Refused(format!(
-                "the log does not have the offset that the database continues at ({error}): it was \
+            (_, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) => {
+                ControlFlow::Break(Exit::Refused(format!(
+                    "the log does not have the offset that the database continues at ({error}): it was \
                  truncated or recreated, or its retention has passed the offset. Run `check` to see \
                  which partition, and what to do"
-            ))),
+                )))
+            }
             (KafkaError::MessageConsumptionFatal(_), _) => {
                 ControlFlow::Break(Exit::Failed(format!("Kafka's client can't go on: {error}")))
             }
@@ -242,7 +241,10 @@ impl Source {
             }
             GroupEvent::Lost(partitions) => {
                 let places = self.places(&partitions);
-                tracing::warn!(partitions = places.len(), "partitions lost: the group gave them away");
+                tracing::warn!(
+                    partitions = places.len(),
+                    "partitions lost: the group gave them away"
+                );
                 self.pipeline.lose(self.now, places);
             }
             GroupEvent::Committed(result) => {
@@ -316,8 +318,7 @@ impl Source {
     }
 
     fn commit(&mut self, offsets: &[(Place, NextOffset)]) {
-        if let Err(error) = self.consumer.commit(&self.positions(offsets), CommitMode::Async) {
-            tracing::warn!(%error, "the commit to kafka failed and is tried again");
+        if !self.consumer.commit(self.positions(offsets)) {
             self.pipeline.commit_answered(self.now, false);
         }
     }
@@ -349,7 +350,8 @@ impl Source {
 
     /// Acknowledges that nothing of these is held any more.
     fn release(&mut self, places: &[Place]) -> ControlFlow<Exit> {
-        let ours: Vec<Place> = places.iter().copied().filter(|one| self.assigned.remove(one)).collect();
+        let ours: Vec<Place> =
+            places.iter().copied().filter(|one| self.assigned.remove(one)).collect();
         self.paused.retain(|place| !places.contains(place));
         done("unassign", group::unassign(&self.consumer, &self.list(&ours)))
     }

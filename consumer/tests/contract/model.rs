@@ -15,14 +15,12 @@ fn a_log() -> impl Strategy<Value = Vec<(String, Change)>> {
     let column = prop::sample::select(vec!["a", "n", "name"]);
     let cell = (column, any::<bool>(), -5_i64..5, prop::bool::weighted(0.2));
     let written = prop::collection::vec(cell, 0..4).prop_map(|cells| {
-        cells.into_iter().fold(Change::new(), |change, (column, add, number, null)| {
-            match column {
-                "name" if null => change.set(column, "").unwrap(),
-                "name" => change.set(column, &number.to_string()).unwrap(),
-                _ if add => change.add(column, number),
-                _ if null && column == "a" => change.set(column, &()).unwrap(),
-                _ => change.set(column, &number).unwrap(),
-            }
+        cells.into_iter().fold(Change::new(), |change, (column, add, number, null)| match column {
+            "name" if null => change.set(column, "").unwrap(),
+            "name" => change.set(column, &number.to_string()).unwrap(),
+            _ if add => change.add(column, number),
+            _ if null && column == "a" => change.set(column, &()).unwrap(),
+            _ => change.set(column, &number).unwrap(),
         })
     });
     let change = prop_oneof![5 => written, 1 => Just(Change::delete())];

@@ -81,12 +81,10 @@ pub async fn writers_never_go_back(lab: impl Lab) {
     let mut bench = Bench::with(lab, COUNTER).await;
     let writer = Uuid::from_u128(7);
     for sequence in [5, 3, 6, u64::MAX, 1] {
-        let writers =
-            [WriterSeen { partition: Partition(0), last: WriteId { writer, sequence } }];
+        let writers = [WriterSeen { partition: Partition(0), last: WriteId { writer, sequence } }];
         // Nothing of the transaction outlives the closure, so it is built by hand.
         let (scope, spans) = (scope(), [span(0, bench.next, bench.next + 1)]);
-        let transaction =
-            Transaction { writers: &writers, ..moving(&scope, &spans, &bench.table) };
+        let transaction = Transaction { writers: &writers, ..moving(&scope, &spans, &bench.table) };
         let outcome = bench.store.apply(&transaction).await;
         assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
         bench.next += 1;
@@ -145,9 +143,8 @@ pub async fn an_answer_that_does_not_come_breaks_the_connection(lab: impl Lab) {
 pub async fn transactions_that_meet_in_many_rows_all_finish(lab: impl Lab) {
     let mut bench = Bench::with(lab, COUNTER).await;
     let mut other = bench.another_store().await;
-    let mut rows: Vec<_> = (0..200)
-        .map(|id: i32| bench.row(&id.to_string(), &Change::new().add("n", 1)))
-        .collect();
+    let mut rows: Vec<_> =
+        (0..200).map(|id: i32| bench.row(&id.to_string(), &Change::new().add("n", 1))).collect();
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     let scope = scope();
     for round in 0..20 {

@@ -50,15 +50,10 @@ pub async fn a_sum_out_of_range_is_refused_and_not_rounded(lab: impl Lab) {
     let one = Change::new().add("n", 1);
     assert_eq!(bench.refused(&[("1", one.clone()), ("3", one)]).await, [0]);
     bench.write(&[("1", Change::new().add("n", -1))]).await;
-    assert_eq!(
-        bench.table(&["id", "n"]).await,
-        ["1 9223372036854775806", "2 9223372036854775807"]
-    );
+    assert_eq!(bench.table(&["id", "n"]).await, ["1 9223372036854775806", "2 9223372036854775807"]);
 }
 
-pub async fn single_records_are_tried_in_their_order_and_only_the_bad_are_set_aside(
-    lab: impl Lab,
-) {
+pub async fn single_records_are_tried_in_their_order_and_only_the_bad_are_set_aside(lab: impl Lab) {
     let mut bench = Bench::with(lab, SHORT).await;
     let texts = ["a", "long", "b", "longer"];
     let mut singly: Vec<_> = (0..)

@@ -1,0 +1,515 @@
+//! The worker: what it isolates, what it waits out, what it tells. Its database is an SQLite file,
+//! its log a list, and its connection one that can be told to fail.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use write_behind_consumer::apply::{Applied, Connect, Event, Stats, Target, Worker};
+use write_behind_consumer::batch::{Batch, DeadLetter, FoldedRow, RawRecord, Span};
+use write_behind_consumer::reread::{Log, RereadError, Wanted};
+use write_behind_consumer::retry::RetryLimits;
+use write_behind_consumer::store::{
+    AnyStore, Database, Manner, Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction,
+};
+use write_behind_consumer::table::Table;
+use write_behind_shared::{Change, NextOffset, Offset, Partition, record};
+
+/// What a call of `apply` does instead of what it should.
+enum Fault {
+    /// Fails before anything happened.
+    Fails(StoreError),
+    /// Commits, and loses the answer.
+    CommitsUnheard,
+}
+
+/// The faults to come, and what was asked so far.
+#[derive(Default)]
+struct Script {
+    faults: Mutex<VecDeque<Fault>>,
+    manners: Mutex<Vec<Manner>>,
+    connections: Mutex<usize>,
+}
+
+struct Scripted {
+    store: AnyStore,
+    script: Arc<Script>,
+}
+
+impl Store for Scripted {
+    async fn init(&mut self) -> Result<(), StoreError> {
+        self.store.init().await
+    }
+
+    async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
+        self.store.describe(table, key).await
+    }
+
+    async fn positions(
+        &mut self,
+        scope: &Scope,
+        partitions: &[Partition],
+    ) -> Result<Vec<Position>, StoreError> {
+        self.store.positions(scope, partitions).await
+    }
+
+    async fn begin_at(&mut self, scope: &Scope, at: &[Position]) -> Result<(), StoreError> {
+        self.store.begin_at(scope, at).await
+    }
+
+    async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
+        self.script.manners.lock().unwrap().push(transaction.manner);
+        let fault = self.script.faults.lock().unwrap().pop_front();
+        match fault {
+            None => self.store.apply(transaction).await,
+            Some(Fault::Fails(error)) => Err(error),
+            Some(Fault::CommitsUnheard) => {
+                let outcome = self.store.apply(transaction).await;
+                assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+                Err(StoreError::Unavailable("the answer was lost".to_owned()))
+            }
+        }
+    }
+}
+
+/// A database file that lives as long as its tests.
+#[derive(Clone)]
+struct File(Arc<TempDir>);
+
+impl File {
+    async fn connection(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.0.path().join("test.db"));
+        options.create_if_missing(true).connect().await.unwrap()
+    }
+
+    async fn sql(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        sqlx::raw_sql(sql).execute(&mut self.connection().await).await.unwrap();
+    }
+
+    async fn list(&self, sql: &'static str) -> Vec<String> {
+        let rows = sqlx::query(sql).fetch_all(&mut self.connection().await).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    async fn store(&self) -> AnyStore {
+        let url = format!("sqlite://{}", self.0.path().join("test.db").display());
+        Database::parse(&url).unwrap().connect(&Timeouts::STANDARD).await.unwrap()
+    }
+}
+
+struct Connections {
+    file: File,
+    script: Arc<Script>,
+}
+
+impl Connect for Connections {
+    type Store = Scripted;
+
+    async fn connect(&self) -> Result<Scripted, StoreError> {
+        *self.script.connections.lock().unwrap() += 1;
+        Ok(Scripted { store: self.file.store().await, script: Arc::clone(&self.script) })
+    }
+}
+
+/// The records, as the log holds them.
+#[derive(Default)]
+struct Records {
+    all: Mutex<Vec<RawRecord>>,
+    reads: Mutex<usize>,
+}
+
+impl Log for Records {
+    fn records(
+        &self,
+        _topic: &str,
+        spans: &[Span],
+        wanted: &Wanted,
+    ) -> Result<Vec<RawRecord>, RereadError> {
+        *self.reads.lock().unwrap() += 1;
+        let in_spans = |record: &RawRecord| {
+            spans.iter().any(|span| {
+                span.partition == record.partition
+                    && !span.start.is_past(record.offset)
+                    && span.end.is_past(record.offset)
+            })
+        };
+        let is_wanted = |record: &RawRecord| {
+            record.key.as_ref().is_some_and(|key| wanted.contains(&(record.partition, key.clone())))
+        };
+        let all = self.all.lock().unwrap();
+        Ok(all.iter().filter(|record| in_spans(record) && is_wanted(record)).cloned().collect())
+    }
+}
+
+/// A worker over an empty table, and everything around it.
+struct Bench {
+    file: File,
+    script: Arc<Script>,
+    log: Arc<Records>,
+    worker: Worker<Connections, Records>,
+    shutdown: watch::Sender<bool>,
+    next: i64,
+}
+
+const TABLE: &str = "CREATE TABLE t (id integer PRIMARY KEY, n bigint DEFAULT 0, \
+                     short text CHECK (length(short) <= 3))";
+const DUMP: &str = "SELECT concat_ws(' ', id, n, short) FROM t ORDER BY id";
+const LETTERS: &str = "SELECT record_offset || ' ' || reason FROM write_behind_dead_letters \
+                       ORDER BY record_offset";
+
+impl Bench {
+    async fn new() -> Self {
+        Self::with(true).await
+    }
+
+    async fn with(set_aside: bool) -> Self {
+        let file = File(Arc::new(tempfile::tempdir().unwrap()));
+        file.sql(TABLE).await;
+        let owned = |text: &str| text.to_owned();
+        let scope = Scope { pipeline: owned("p"), cluster: owned("c"), topic: owned("t") };
+        let mut store = file.store().await;
+        store.init().await.unwrap();
+        let start = Position {
+            partition: Partition(0),
+            next: NextOffset(0),
+            partitions: 1,
+            writers: vec![],
+        };
+        store.begin_at(&scope, &[start]).await.unwrap();
+        let target = Target {
+            scope,
+            partitions: 1,
+            table: owned("t"),
+            key: Vec::new(),
+            columns: None,
+            set_aside,
+        };
+        let (script, log) = (Arc::new(Script::default()), Arc::new(Records::default()));
+        let limits = RetryLimits {
+            first_wait: Duration::from_millis(1),
+            longest_wait: Duration::from_millis(5),
+            ..RetryLimits::STANDARD
+        };
+        let worker = Worker::new(
+            Connections { file: file.clone(), script: Arc::clone(&script) },
+            Arc::clone(&log),
+            Arc::from([target]),
+            (limits, 1),
+            Arc::new(|_: Event<'_>| {}),
+        );
+        Self { file, script, log, worker, shutdown: watch::channel(false).0, next: 0 }
+    }
+
+    fn faults(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.script.faults.lock().unwrap().extend(faults);
+    }
+
+    /// Appends records to the log and folds them into a batch, as the pipeline would.
+    fn batch(&mut self, records: &[(&str, &str, &str)]) -> Batch {
+        let start = self.next;
+        let mut batch = Batch {
+            route: 0,
+            topic: "t".into(),
+            spans: Vec::new(),
+            rows: Vec::new(),
+            dead_letters: Vec::new(),
+            duplicates: Vec::new(),
+            writers: Vec::new(),
+            records: records.len() as u64,
+            age: Duration::ZERO,
+        };
+        let mut folded: BTreeMap<&str, Change> = BTreeMap::new();
+        for (key, value, add) in records {
+            let record = raw(self.next, key, value, add);
+            self.log.all.lock().unwrap().push(record.clone());
+            self.next += 1;
+            match record::decode(record.value.as_deref(), Some(add)) {
+                Ok(change) => folded.entry(key).or_default().fold(change),
+                Err(error) => batch.dead_letters.push(DeadLetter {
+                    record,
+                    reason: error.to_string(),
+                    sqlstate: None,
+                }),
+            }
+        }
+        batch.rows = folded
+            .into_iter()
+            .map(|(key, change)| FoldedRow {
+                partition: Partition(0),
+                key: key.as_bytes().into(),
+                change,
+            })
+            .collect();
+        let (start, end) = (NextOffset(start), NextOffset(self.next));
+        batch.spans = vec![Span { partition: Partition(0), start, end }];
+        batch
+    }
+
+    async fn apply(&mut self, batch: &Batch) -> Applied {
+        let mut shutdown = self.shutdown.subscribe();
+        let applied = self.worker.apply(batch, &mut shutdown);
+        tokio::time::timeout(Duration::from_secs(60), applied).await.expect("it takes too long")
+    }
+
+    /// Applies records as one batch that must be written.
+    async fn write(&mut self, records: &[(&str, &str, &str)]) -> Stats {
+        let batch = self.batch(records);
+        match self.apply(&batch).await {
+            Applied::Written(written, stats) => {
+                assert_eq!(written.spans(), batch.spans);
+                stats
+            }
+            other => panic!("it must be written, not {other:?}"),
+        }
+    }
+
+    async fn dump(&self) -> Vec<String> {
+        self.file.list(DUMP).await
+    }
+
+    async fn letters(&self) -> Vec<String> {
+        self.file.list(LETTERS).await
+    }
+}
+
+fn raw(offset: i64, key: &str, value: &str, add: &str) -> RawRecord {
+    let add = (!add.is_empty()).then(|| ("add".to_owned(), Some(add.as_bytes().into())));
+    RawRecord {
+        partition: Partition(0),
+        offset: Offset(offset),
+        key: Some(key.as_bytes().into()),
+        value: Some(value.as_bytes().into()),
+        headers: add.into_iter().collect(),
+    }
+}
+
+const ONE: (&str, &str, &str) = ("1", r#"{"n":1}"#, "n");
+
+#[tokio::test]
+async fn a_good_batch_is_written_without_reading_the_log_again() {
+    let mut bench = Bench::new().await;
+    let stats = bench.write(&[ONE, ONE, ("2", r#"{"short":"x"}"#, "")]).await;
+    assert_eq!((stats.rows, stats.singly, stats.dead_letters, stats.retries), (2, 0, 0, 0));
+    assert_eq!(bench.dump().await, ["1 2", "2 0 x"]);
+    assert_eq!(*bench.log.reads.lock().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn only_the_bad_records_of_a_row_are_set_aside() {
+    let refused = ("1", r#"{"short":"long"}"#, "");
+    let unfit = ("1", r#"{"n":"x"}"#, "");
+    let unknown = ("1", r#"{"nmae":"x"}"#, "");
+    for bad in [refused, unfit, unknown] {
+        for place in 0..4 {
+            let mut bench = Bench::new().await;
+            let mut records = vec![ONE, ("2", r#"{"n":5}"#, ""), ONE];
+            records.insert(place, bad);
+            let stats = bench.write(&records).await;
+            assert_eq!(bench.dump().await, ["1 2", "2 5"], "{bad:?} at {place}");
+            let letters = bench.letters().await;
+            assert_eq!(letters.len(), 1, "{letters:?}");
+            assert!(letters[0].starts_with(&format!("{place} ")), "{letters:?}");
+            assert_eq!((stats.rows, stats.singly, stats.dead_letters), (1, 2, 1));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_bad_records_only_is_set_aside_whole() {
+    let mut bench = Bench::new().await;
+    let keys = ["1", "2", "07", "9"];
+    let records = keys.map(|key| (key, r#"{"short":"long"}"#, ""));
+    let stats = bench.write(&records).await;
+    assert_eq!((stats.rows, stats.singly, stats.dead_letters), (0, 0, 4));
+    let letters = bench.letters().await;
+    assert!(letters[2].contains("not the canonical text"), "{letters:?}");
+    assert_eq!(bench.dump().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_was_dropped_while_folding_stays_dropped() {
+    let mut bench = Bench::new().await;
+    let mut batch = bench.batch(&[ONE, ("1", "not json", ""), ("1", r#"{"short":"long"}"#, "")]);
+    let again = raw(3, "1", r#"{"n":1}"#, "n");
+    bench.log.all.lock().unwrap().push(again);
+    batch.spans[0].end = NextOffset(4);
+    batch.duplicates.push((Partition(0), Offset(3)));
+    let applied = bench.apply(&batch).await;
+    assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
+    assert_eq!(bench.dump().await, ["1 1"], "a duplicate counts once");
+    let letters = bench.letters().await;
+    assert_eq!(letters.len(), 2, "each bad record is set aside once: {letters:?}");
+    assert!(letters[0].starts_with("1 the value is not a JSON object"), "{letters:?}");
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_counts_once() {
+    let mut bench = Bench::new().await;
+    bench.faults([Fault::CommitsUnheard]);
+    let stats = bench.write(&[ONE]).await;
+    assert_eq!(stats.retries, 1);
+    bench.write(&[ONE]).await;
+    assert_eq!(bench.dump().await, ["1 2"]);
+}
+
+#[tokio::test]
+async fn a_batch_that_another_has_moved_past_is_fenced() {
+    let mut bench = Bench::new().await;
+    let batch = bench.batch(&[ONE]);
+    bench.file.sql("UPDATE write_behind_offsets SET next_offset = 7").await;
+    let applied = bench.apply(&batch).await;
+    let found = [Some(NextOffset(7))];
+    assert!(matches!(&applied, Applied::Fenced(f) if *f == found), "{applied:?}");
+    assert_eq!(bench.dump().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_outage_is_waited_out_on_new_connections_and_sets_nothing_aside() {
+    let mut bench = Bench::new().await;
+    let down = || Fault::Fails(StoreError::Unavailable("down".to_owned()));
+    bench.faults((0..50).map(|_| down()));
+    let stats = bench.write(&[ONE]).await;
+    assert_eq!(stats.retries, 50);
+    assert_eq!(*bench.script.connections.lock().unwrap(), 51);
+    assert_eq!((bench.dump().await, bench.letters().await), (vec!["1 1".to_owned()], vec![]));
+}
+
+#[tokio::test]
+async fn a_saturated_database_gets_smaller_statements() {
+    let mut bench = Bench::new().await;
+    let saturated = || Fault::Fails(StoreError::Saturated("slow".to_owned()));
+    bench.faults([saturated(), saturated()]);
+    bench.write(&[ONE]).await;
+    let manners = bench.script.manners.lock().unwrap().clone();
+    let sizes: Vec<_> = manners.iter().map(|manner| manner.rows_per_statement).collect();
+    assert_eq!(sizes, [10_000, 5_000, 2_500]);
+}
+
+#[tokio::test]
+async fn a_table_that_a_person_mends_meanwhile_is_written_to() {
+    let mut bench = Bench::new().await;
+    bench.write(&[ONE]).await;
+    bench.file.sql("ALTER TABLE t RENAME TO elsewhere").await;
+    let batch = bench.batch(&[ONE]);
+    let (file, script) = (bench.file.clone(), Arc::clone(&bench.script));
+    let mend = async {
+        while *script.connections.lock().unwrap() < 4 {
+            tokio::task::yield_now().await;
+        }
+        file.sql("ALTER TABLE elsewhere RENAME TO t").await;
+    };
+    let (applied, ()) = tokio::join!(bench.apply(&batch), mend);
+    assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
+    assert_eq!(bench.dump().await, ["1 2"]);
+}
+
+#[tokio::test]
+async fn a_column_added_meanwhile_is_known_before_a_record_counts_as_bad() {
+    let mut bench = Bench::new().await;
+    bench.write(&[ONE]).await;
+    bench.file.sql("ALTER TABLE t ADD COLUMN extra text").await;
+    bench.write(&[("1", r#"{"extra":"new"}"#, "")]).await;
+    assert_eq!(bench.letters().await, [""; 0]);
+    assert_eq!(bench.file.list("SELECT extra FROM t").await, ["new"]);
+}
+
+#[tokio::test]
+async fn bad_records_stop_a_topic_that_may_not_set_them_aside() {
+    let mut bench = Bench::with(false).await;
+    let batch = bench.batch(&[ONE, ("2", r#"{"short":"long"}"#, ""), ("3", "x", "")]);
+    let applied = bench.apply(&batch).await;
+    let Applied::Bad(bad) = applied else { panic!("{applied:?}") };
+    let mut offsets: Vec<_> = bad.iter().map(|letter| letter.record.offset.0).collect();
+    offsets.sort_unstable();
+    assert_eq!(offsets, [1, 2]);
+    assert_eq!((bench.dump().await, bench.letters().await), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_the_waiting() {
+    let mut bench = Bench::new().await;
+    bench.faults((0..10_000).map(|_| Fault::Fails(StoreError::Unavailable("down".to_owned()))));
+    let batch = bench.batch(&[ONE]);
+    bench.shutdown.send_replace(true);
+    let applied = bench.apply(&batch).await;
+    assert!(matches!(applied, Applied::Interrupted), "{applied:?}");
+    assert_eq!(bench.script.manners.lock().unwrap().len(), 1, "the first attempt is made");
+}
+
+#[tokio::test]
+async fn records_that_are_gone_from_the_log_are_not_skipped() {
+    let mut bench = Bench::new().await;
+    let batch = bench.batch(&[ONE, ("2", r#"{"short":"long"}"#, "")]);
+    let kept = bench.log.all.lock().unwrap().pop();
+    let log = Arc::clone(&bench.log);
+    let come_back = async {
+        while *log.reads.lock().unwrap() < 3 {
+            tokio::task::yield_now().await;
+        }
+        log.all.lock().unwrap().extend(kept);
+    };
+    let (applied, ()) = tokio::join!(bench.apply(&batch), come_back);
+    assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
+    assert_eq!(bench.letters().await.len(), 1);
+}
+
+/// Records of few keys, some of them bad in each way there is.
+fn a_log() -> impl Strategy<Value = Vec<(String, String, String)>> {
+    let value = prop_oneof![
+        6 => (-5_i64..5).prop_map(|n| (format!(r#"{{"n":{n}}}"#), "n".to_owned())),
+        3 => (-5_i64..5).prop_map(|n| (format!(r#"{{"n":{n}}}"#), String::new())),
+        2 => Just((r#"{"short":"ok"}"#.to_owned(), String::new())),
+        2 => Just((r#"{"short":"long"}"#.to_owned(), String::new())),
+        1 => Just((r#"{"n":true}"#.to_owned(), String::new())),
+        1 => Just((r#"{"m":1}"#.to_owned(), String::new())),
+        1 => Just(("{".to_owned(), String::new())),
+        1 => Just((r#"{"n":"9223372036854775807"}"#.to_owned(), String::new())),
+    ];
+    let key = prop::sample::select(vec!["1", "2", "3", "01"]).prop_map(str::to_owned);
+    let record = (key, value).prop_map(|(key, (value, add))| (key, value, add));
+    prop::collection::vec(record, 1..25)
+}
+
+/// What a record is once its row is replaced by a later one may go unnoticed, and a sum is judged
+/// at the end of its batch. So the law is about records that nothing hides: the table is that of the
+/// records one by one, without those that were set aside.
+#[tokio::test]
+async fn a_batch_is_the_fold_of_its_records_without_those_set_aside() {
+    let mut runner = TestRunner::default();
+    for _ in 0..40 {
+        let log = a_log().new_tree(&mut runner).unwrap().current();
+        let records: Vec<_> = log.iter().map(|(k, v, a)| (&**k, &**v, &**a)).collect();
+        let mut bench = Bench::new().await;
+        let stats = bench.write(&records).await;
+        let letters = bench
+            .file
+            .list("SELECT CAST(record_offset AS text) FROM write_behind_dead_letters")
+            .await;
+        assert_eq!(stats.dead_letters, letters.len());
+
+        let mut alone = Bench::new().await;
+        for (offset, record) in records.iter().enumerate() {
+            if letters.contains(&offset.to_string()) {
+                continue;
+            }
+            alone.write(&[*record]).await;
+        }
+        let unnoticed = alone.letters().await;
+        if unnoticed.is_empty() {
+            assert_eq!(bench.dump().await, alone.dump().await, "{log:?} with {letters:?} aside");
+        }
+        for (offset, (key, value, _)) in log.iter().enumerate() {
+            let never_good = key == "01" || ["{", r#"{"m":1}"#].contains(&&**value);
+            let aside = letters.contains(&offset.to_string());
+            assert!(!never_good || aside, "{key} {value} of {log:?} was not set aside");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The whole consumer in one process: from a plain Kafka client's records to rows, through crashes,
+//! rebalances and outages.
+
+mod world;
+
+use std::time::{Duration, Instant};
+
+use world::{PARTITIONS, Running, TOPIC, World, wait_for, wait_until};
+use write_behind_consumer::run::{Options, RunError};
+
+/// `count` increments of `visits` over 50 rows, and a value each.
+fn send_visits(world: &World, count: i64) {
+    for n in 0..count {
+        let value = format!(r#"{{"name":"n{n}","visits":1}}"#);
+        world.send(&(n % 50).to_string(), Some(&value), Some("visits"));
+    }
+    world.flush();
+}
+
+fn visits(world: &World) -> i64 {
+    world.number("SELECT coalesce(sum(visits), 0) FROM scores")
+}
+
+#[test]
+fn records_of_a_plain_client_become_rows_and_kafka_is_told() {
+    let world = World::new();
+    world.send("1", Some(r#"{"name":"Ada","points":3}"#), None);
+    world.send("1", Some(r#"{"points":4}"#), None);
+    world.send("2", Some(r#"{"name":"Bob","visits":2}"#), Some("visits"));
+    world.send("2", Some(r#"{"visits":5}"#), Some("visits"));
+    world.send("3", Some(r#"{"name":"gone"}"#), None);
+    world.send("3", None, None);
+    world.flush();
+    let consumer = world.start();
+    let rows = || world.query("SELECT id, name, visits, points FROM scores ORDER BY id");
+    let wanted = [["1", "Ada", "NULL", "4"], ["2", "Bob", "7", "NULL"]];
+    wait_for("the rows are there", rows, |rows| rows == &wanted);
+    assert_eq!(consumer.drain(), Ok(write_behind_consumer::run::Drained { clean: true }));
+    assert_eq!(rows(), wanted);
+    assert_eq!(world.committed(), world.positions());
+    assert_eq!(world.positions().into_iter().flatten().sum::<i64>(), 6);
+}
+
+#[test]
+fn a_bad_record_stands_aside_and_the_others_are_applied() {
+    let world = World::new();
+    world.send_to(0, Some("7"), Some(r#"{"points":1"#), None);
+    world.send_to(0, None, Some("{}"), None);
+    world.send_to(0, Some("7"), Some(r#"{"points":2}"#), None);
+    world.send_to(0, Some("7"), Some(r#"{"points":"many"}"#), None);
+    world.send_to(0, Some("7"), Some(r#"{"visits":2}"#), None);
+    world.flush();
+    let consumer = world.start();
+    let rows = || world.query("SELECT points, visits FROM scores");
+    wait_for("the good ones are there", rows, |rows| rows == &[["2", "2"]]);
+    consumer.drain().unwrap();
+    let letters = "SELECT record_offset FROM write_behind_dead_letters ORDER BY record_offset";
+    assert_eq!(world.query(letters), [["0"], ["1"], ["3"]]);
+}
+
+#[test]
+fn increments_are_exact_through_kills_at_any_moment() {
+    let world = World::new();
+    let mut sent = 0;
+    for _ in 0..6 {
+        send_visits(&world, 10_000);
+        sent += 10_000;
+        let before = if world.is_initialised() { visits(&world) } else { 0 };
+        // Batches close at once, so that there are many moments to be killed in.
+        let consumer = Running::start(world.config("", "max_rows = 10"), Options::default());
+        wait_for(
+            "something is written",
+            || if world.is_initialised() { visits(&world) } else { 0 },
+            |visits| *visits > before,
+        );
+        consumer.kill();
+    }
+    let consumer = world.start();
+    wait_for("everything is written", || visits(&world), |visits| *visits >= sent);
+    consumer.drain().unwrap();
+    assert_eq!(visits(&world), sent);
+    assert_eq!(world.committed(), world.positions());
+}
+
+/// Two consumers share the partitions, one is killed, one is added, under load.
+fn partitions_move(protocol: &str) {
+    let world = World::new();
+    let start = || {
+        let config = world.config(protocol, "");
+        Running::start(config, Options::default())
+    };
+    let held = |consumer: &Running| {
+        consumer.status.snapshot().progress.parts.iter().filter(|part| part.reading).count()
+    };
+    let first = start();
+    wait_for("the first has all", || held(&first), |held| *held == PARTITIONS as usize);
+    send_visits(&world, 10_000);
+    let second = start();
+    let mut sent = 10_000;
+    wait_for(
+        "they share",
+        || {
+            send_visits(&world, 100);
+            sent += 100;
+            (held(&first), held(&second))
+        },
+        |held| *held == (2, 2),
+    );
+    first.kill();
+    wait_for(
+        "the second has all",
+        || {
+            send_visits(&world, 100);
+            sent += 100;
+            held(&second)
+        },
+        |held| *held == PARTITIONS as usize,
+    );
+    wait_for("everything is written", || visits(&world), |visits| *visits >= sent);
+    second.drain().unwrap();
+    assert_eq!(visits(&world), sent);
+    assert_eq!(world.committed(), world.positions());
+}
+
+#[test]
+fn partitions_move_between_two_consumers_eagerly_and_nothing_counts_twice() {
+    partitions_move(r#""partition.assignment.strategy" = "range""#);
+}
+
+#[test]
+fn partitions_move_between_two_consumers_cooperatively_and_nothing_counts_twice() {
+    partitions_move(r#""partition.assignment.strategy" = "cooperative-sticky""#);
+}
+
+#[test]
+fn a_group_that_has_committed_and_a_database_that_knows_nothing_are_refused() {
+    let world = World::new();
+    send_visits(&world, 100);
+    let consumer = world.start();
+    wait_for("it is written", || world.is_initialised() && visits(&world) == 100, |done| *done);
+    consumer.drain().unwrap();
+    world.execute("DELETE FROM write_behind_offsets");
+    let refused = world.start().ended();
+    let Err(RunError::Refused(why)) = refused else { panic!("not refused: {refused:?}") };
+    assert!(why.contains("--adopt-offsets"), "{why}");
+    assert_eq!(visits(&world), 100, "nothing was applied twice");
+    let options = Options { adopt_offsets: true, ..Options::default() };
+    let consumer = Running::start(world.config("", ""), options);
+    send_visits(&world, 50);
+    wait_for("it goes on", || visits(&world), |visits| *visits >= 150);
+    consumer.drain().unwrap();
+    assert_eq!(visits(&world), 150);
+}
+
+#[test]
+fn a_database_beyond_the_end_of_the_log_is_refused() {
+    let world = World::new();
+    send_visits(&world, 100);
+    let consumer = world.start();
+    wait_for("it is written", || world.is_initialised() && visits(&world) == 100, |done| *done);
+    consumer.drain().unwrap();
+    world.execute("UPDATE write_behind_offsets SET next_offset = next_offset + 1000");
+    let refused = world.start().ended();
+    let Err(RunError::Refused(why)) = refused else { panic!("not refused: {refused:?}") };
+    assert!(why.contains("the log ends at"), "{why}");
+}
+
+#[test]
+fn a_changed_number_of_partitions_is_refused() {
+    let world = World::new();
+    let consumer = world.start();
+    wait_until("it is ready", || consumer.status.unreadiness().is_none());
+    consumer.drain().unwrap();
+    world.execute("UPDATE write_behind_offsets SET partitions = 3");
+    let refused = world.start().ended();
+    let Err(RunError::Refused(why)) = refused else { panic!("not refused: {refused:?}") };
+    assert!(why.contains("3 partitions and has 4"), "{why}");
+}
+
+#[test]
+fn a_database_restored_to_an_earlier_state_is_rewound_to() {
+    let world = World::new();
+    send_visits(&world, 100);
+    let consumer = world.start();
+    wait_for("it is written", || world.is_initialised() && visits(&world) == 100, |done| *done);
+    // The state of the beginning, under a running consumer.
+    world.execute("BEGIN IMMEDIATE; DELETE FROM scores; UPDATE write_behind_offsets SET next_offset = 0; COMMIT");
+    send_visits(&world, 100);
+    wait_for("all is applied again", || visits(&world), |visits| *visits >= 200);
+    consumer.drain().unwrap();
+    assert_eq!(visits(&world), 200);
+}
+
+#[test]
+fn a_missing_topic_is_told_at_the_start() {
+    let world = World::new();
+    let text_of_topic = |topic: &str| {
+        let mut config = world.config("", "");
+        config.routes[0].topic = topic.to_owned();
+        config
+    };
+    let failed = Running::start(text_of_topic("missing"), Options::default()).ended();
+    let Err(RunError::Failed(why)) = failed else { panic!("not failed: {failed:?}") };
+    assert!(why.contains("\"missing\" does not exist"), "{why}");
+    assert_ne!(TOPIC, "missing");
+}
+
+#[test]
+fn a_locked_database_keeps_the_consumer_in_its_group_and_memory_bounded() {
+    let world = World::new();
+    let config = world.config(
+        r#""max.poll.interval.ms" = 6000"#,
+        "max_bytes = \"64KiB\"\n[memory]\nbuffers = \"256KiB\"",
+    );
+    let consumer = Running::start(config, Options::default());
+    wait_until("it is ready", || consumer.status.unreadiness().is_none());
+    let mut lock = world.block_on(world.connect());
+    world.block_on(async { sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap() });
+    send_visits(&world, 50_000);
+    let locked = Instant::now();
+    let mut most = 0;
+    wait_until("longer than the poll interval and the session", || {
+        let progress = consumer.status.snapshot().progress;
+        most = most.max(progress.open_bytes + progress.in_flight_bytes);
+        assert_eq!(progress.parts.len(), PARTITIONS as usize, "it is still in its group");
+        locked.elapsed() > Duration::from_secs(9)
+    });
+    assert!(most <= (256 << 10) + 4096, "{most} bytes were held");
+    assert!(consumer.status.sickness().is_none());
+    world.block_on(async { sqlx::raw_sql("ROLLBACK").execute(&mut lock).await.unwrap() });
+    wait_for("everything is written", || visits(&world), |visits| *visits >= 50_000);
+    consumer.drain().unwrap();
+    assert_eq!(visits(&world), 50_000);
+    assert_eq!(world.number("SELECT count(*) FROM write_behind_dead_letters"), 0);
+}

@@ -1,0 +1,125 @@
+//! Reading again from a real client's point of view: librdkafka against its mock cluster.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+use write_behind_consumer::batch::{RawRecord, Span};
+use write_behind_consumer::reread::{KafkaLog, Log as _, RereadError, RereadLimits, Wanted};
+use write_behind_shared::kafka::KafkaSettings;
+use write_behind_shared::{NextOffset, Offset, Partition};
+
+const LIMITS: RereadLimits =
+    RereadLimits { silence: Duration::from_secs(20), ..RereadLimits::STANDARD };
+
+struct Kafka {
+    _cluster: MockCluster<'static, DefaultProducerContext>,
+    servers: String,
+}
+
+impl Kafka {
+    /// A topic of two partitions of 100 records each: keys `0` to `9` in turn, values the offset.
+    fn new() -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 2, 1).unwrap();
+        let servers = cluster.bootstrap_servers();
+        let producer: BaseProducer =
+            ClientConfig::new().set("bootstrap.servers", &servers).create().unwrap();
+        for number in 0..200 {
+            let (partition, offset) = (number % 2, number / 2);
+            let (key, value) = ((offset % 10).to_string(), offset.to_string());
+            let headers = OwnedHeaders::new()
+                .insert(Header { key: "add", value: Some("n") })
+                .insert(Header { key: "empty", value: None::<&[u8]> });
+            let record = BaseRecord::to("t").partition(partition).key(&key).headers(headers);
+            let sent = match offset {
+                55 => producer.send(record),
+                _ => producer.send(record.payload(&value)),
+            };
+            sent.map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(Duration::from_secs(20)).unwrap();
+        Self { _cluster: cluster, servers }
+    }
+
+    fn log(&self, limits: RereadLimits) -> KafkaLog {
+        let settings = KafkaSettings::new([("bootstrap.servers", &*self.servers)], &[]).unwrap();
+        KafkaLog::new(&settings, "p", limits)
+    }
+}
+
+fn span(partition: i32, start: i64, end: i64) -> Span {
+    let partition = Partition(partition);
+    Span { partition, start: NextOffset(start), end: NextOffset(end) }
+}
+
+fn wanted(keys: &[(i32, &str)]) -> Wanted {
+    keys.iter().map(|(partition, key)| (Partition(*partition), key.as_bytes().into())).collect()
+}
+
+fn offsets(records: &[RawRecord]) -> BTreeMap<i32, Vec<i64>> {
+    let mut offsets: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for record in records {
+        offsets.entry(record.partition.0).or_default().push(record.offset.0);
+    }
+    offsets
+}
+
+#[test]
+fn the_wanted_records_of_the_spans_are_read_in_log_order_and_whole() {
+    let kafka = Kafka::new();
+    let spans = [span(0, 5, 60), span(1, 15, 16)];
+    let wanted = wanted(&[(0, "5"), (1, "5"), (1, "6")]);
+    let records = kafka.log(LIMITS).records("t", &spans, &wanted).unwrap();
+    let expected = BTreeMap::from([(0, vec![5, 15, 25, 35, 45, 55]), (1, vec![15])]);
+    assert_eq!(offsets(&records), expected);
+    let headers =
+        vec![("add".to_owned(), Some(b"n".as_slice().into())), ("empty".to_owned(), None)];
+    assert_eq!(
+        records[1],
+        RawRecord {
+            partition: Partition(0),
+            offset: Offset(15),
+            key: Some(b"5".as_slice().into()),
+            value: Some(b"15".as_slice().into()),
+            headers,
+        }
+    );
+    assert_eq!(records[5].value, None, "a tombstone");
+}
+
+#[test]
+fn a_span_that_ends_where_the_log_does_is_read_to_its_end() {
+    let kafka = Kafka::new();
+    // As if the last offsets were those of markers, which are never delivered.
+    let spans = [span(0, 95, 100), span(1, 95, 102), span(0, 3, 3)];
+    let records = kafka.log(LIMITS).records("t", &spans, &wanted(&[(0, "9"), (1, "9")])).unwrap();
+    assert_eq!(offsets(&records), BTreeMap::from([(0, vec![99]), (1, vec![99])]));
+}
+
+#[test]
+fn records_that_are_no_longer_in_the_log_are_told_and_not_skipped() {
+    let kafka = Kafka::new();
+    let read = kafka.log(LIMITS).records("t", &[span(0, 500, 600)], &wanted(&[(0, "1")]));
+    assert!(matches!(&read, Err(RereadError::Stop(why)) if why.contains("retention")), "{read:?}");
+}
+
+#[test]
+fn more_records_than_the_memory_allows_are_not_held() {
+    let kafka = Kafka::new();
+    let limits = RereadLimits { bytes: 10, ..LIMITS };
+    let read = kafka.log(limits).records("t", &[span(0, 0, 100)], &wanted(&[(0, "1")]));
+    assert!(matches!(&read, Err(RereadError::Stop(why)) if why.contains("10 bytes")), "{read:?}");
+}
+
+#[test]
+fn a_broker_that_is_silent_is_unavailable() {
+    let settings = KafkaSettings::new([("bootstrap.servers", "127.0.0.1:1")], &[]).unwrap();
+    let limits = RereadLimits { silence: Duration::from_millis(300), ..LIMITS };
+    let log = KafkaLog::new(&settings, "p", limits);
+    let read = log.records("t", &[span(0, 0, 1)], &wanted(&[(0, "1")]));
+    assert!(matches!(read, Err(RereadError::Unavailable(_))), "{read:?}");
+}
