@@ -2,7 +2,7 @@
 //!
 //! Cargo names a package's binaries only to that package's own tests, so it is asked: a build of
 //! the whole workspace's features, which is what `cargo test --workspace` has just made, so that
-//! nothing is compiled twice. `WRITE_BEHIND_BINARY` names another one to test instead.
+//! nothing is compiled twice. `WORKER_BINARY` names another one to test instead.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -20,7 +20,7 @@ struct BuildMessage {
 pub(crate) async fn path() -> Result<&'static PathBuf> {
     static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
     BINARY
-        .get_or_try_init(async || match std::env::var_os("WRITE_BEHIND_BINARY") {
+        .get_or_try_init(async || match std::env::var_os("WORKER_BINARY") {
             Some(path) => Ok(path.into()),
             None => tokio::task::spawn_blocking(build).await?,
         })

@@ -36,7 +36,11 @@ pub async fn until<T>(
     let start = Instant::now();
     loop {
         let last = match look().await? {
-            Seen::Done(value) => return Ok(value),
+            Seen::Done(value) => {
+                // Shown when the test fails: where its time went.
+                eprintln!("waited {:.1?} for {what}", start.elapsed());
+                return Ok(value);
+            }
             Seen::NotYet(last) => last,
         };
         if start.elapsed() > patience {

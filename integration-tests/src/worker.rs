@@ -130,7 +130,7 @@ listen = "127.0.0.1:{http}"
             .args(arguments)
             .arg("--config")
             .arg(&configuration)
-            .env("RUST_LOG", "info,write_behind_consumer=debug")
+            .env("WRITE_BEHIND_LOG", "info,write_behind_consumer=debug")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
