@@ -30,7 +30,9 @@ pub enum BrokerError {
     #[error("Kafka does not answer: {0}")]
     Unreachable(String),
     /// There is no such topic.
-    #[error("the topic {0:?} does not exist; create it, with the number of partitions it is to keep")]
+    #[error(
+        "the topic {0:?} does not exist; create it, with the number of partitions it is to keep"
+    )]
     NoTopic(String),
 }
 
@@ -69,7 +71,8 @@ impl Broker {
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let partitions = found.map_or(0, |found| found.partitions().len());
         match found.and_then(|found| found.error()).map(RDKafkaErrorCode::from) {
-            None | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
+            None
+            | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
                 if partitions == 0 =>
             {
                 Err(BrokerError::NoTopic(topic.to_owned()))

@@ -94,11 +94,14 @@ impl Commits {
         }
     }
 
-    /// Whether Kafka knows what the database says of a partition, or could not be told last time:
-    /// the next owner will tell it.
-    pub fn is_settled(&self, place: Place) -> bool {
-        let known = self.parts.get(&place).is_none_or(|part| part.known == Some(part.wanted));
-        known || self.under_way.is_none() && self.backoff > Duration::ZERO
+    /// Whether Kafka knows what the database says of a partition.
+    pub fn is_known(&self, place: Place) -> bool {
+        self.parts.get(&place).is_none_or(|part| part.known == Some(part.wanted))
+    }
+
+    /// Whether the last commit failed, and the next one is not made yet.
+    pub fn is_failing(&self) -> bool {
+        self.under_way.is_none() && self.backoff > Duration::ZERO
     }
 }
 

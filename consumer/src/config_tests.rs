@@ -120,7 +120,9 @@ fn a_missing_variable_is_named_with_its_setting() {
 #[test]
 fn settings_that_do_not_go_together_are_refused_with_the_mend() {
     let with = |name, value| refusal(LEAST, &[(name, value)]);
-    assert!(with("WRITE_BEHIND_BATCH_DRAIN_TIME", "45s").starts_with("`batch.drain_time`: must be"));
+    assert!(
+        with("WRITE_BEHIND_BATCH_DRAIN_TIME", "45s").starts_with("`batch.drain_time`: must be")
+    );
     assert!(with("WRITE_BEHIND_MEMORY_BUFFERS", "1MiB").starts_with("`memory.buffers`: is less"));
     assert!(with("WRITE_BEHIND_BATCH_MAX_ROWS", "0").starts_with("`batch.max_rows`: is 0"));
     assert!(with("WRITE_BEHIND_BATCH_MAX_ROWS", "many").contains("is not a number"));

@@ -10,7 +10,32 @@
 //!
 //! The modules stand in the order of the flow.
 
+pub mod units;
+pub mod environment;
+pub mod config;
+pub mod assign;
+pub mod broker;
 pub mod table;
+pub mod column;
 pub mod row;
 pub mod batch;
+pub mod shape;
+pub mod buffer;
+pub mod action;
+pub mod throttle;
+pub mod commit;
+pub mod pipeline;
 pub mod store;
+pub mod reread;
+pub mod retry;
+mod isolate;
+pub mod apply;
+mod group;
+mod locate;
+pub mod source;
+mod worker;
+pub mod metrics;
+pub mod status;
+mod http;
+pub mod run;
+pub mod check;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use write_behind_shared::{NextOffset, Partition};
 
-use crate::apply::Target;
 use crate::action::{Epoch, Located, Place};
+use crate::apply::Target;
 use crate::assign::{Standing, Verdict, judge};
 use crate::broker::{Broker, BrokerError};
 use crate::source::{Exit, Input};

@@ -68,7 +68,8 @@ impl Metrics {
             commit_failures: on
                 .counter("commit_failures_total", "Commits to Kafka that failed.")?,
             dead_letters: on.counter("dead_letters_total", "Records set aside.")?,
-            retries: on.counter("retries_total", "Attempts to write that failed and were made again.")?,
+            retries: on
+                .counter("retries_total", "Attempts to write that failed and were made again.")?,
             broker_errors: on.counter("broker_errors_total", "Errors of Kafka while reading.")?,
             written_rows: on.counter("written_rows_total", "Rows committed to the database.")?,
             transaction: on.latency("transaction_seconds", "How long a transaction took.")?,

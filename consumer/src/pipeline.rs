@@ -332,13 +332,20 @@ impl Pipeline {
         if let Some(offsets) = self.commits.next(now) {
             self.actions.push_back(Action::Commit(offsets));
         }
+        // A commit that fails while the group rebalances does not hold up the group: the next owner
+        // makes it. At the end there may be no next owner, so it is tried until the deadline.
         if self.revoke.as_ref().is_some_and(|revoke| {
-            now >= revoke.deadline || revoke.places.iter().all(|place| self.is_settled(*place))
+            let is_done = |place: &Place| {
+                self.is_written(*place)
+                    && (self.commits.is_known(*place) || self.commits.is_failing())
+            };
+            now >= revoke.deadline || revoke.places.iter().all(is_done)
         }) && let Some(revoke) = self.revoke.take()
         {
             self.release(revoke.places);
         }
-        let empty = || self.parts.keys().all(|place| self.is_settled(*place));
+        let is_done = |place: &Place| self.is_written(*place) && self.commits.is_known(*place);
+        let empty = || self.parts.keys().all(is_done);
         if self.draining && !self.drained && self.in_flight.is_empty() && empty() {
             self.drained = true;
             self.actions.push_back(Action::Drained);
@@ -461,11 +468,10 @@ impl Pipeline {
         self.revoke.as_ref().is_some_and(|revoke| revoke.places.contains(&place))
     }
 
-    /// Whether nothing of a partition is held: it is written, and Kafka knows it, or can't be told.
-    fn is_settled(&self, place: Place) -> bool {
-        self.parts.get(&place).is_none_or(|part| {
-            part.buffer.is_none() && part.in_flight.is_none() && self.commits.is_settled(place)
-        })
+    /// Whether nothing of a partition is held.
+    fn is_written(&self, place: Place) -> bool {
+        let part = self.parts.get(&place);
+        part.is_none_or(|part| part.buffer.is_none() && part.in_flight.is_none())
     }
 
     fn release(&mut self, places: Vec<Place>) {

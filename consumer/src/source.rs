@@ -38,6 +38,8 @@ const BURST: usize = 1_000;
 /// How long a poll waits while something is held, and while nothing is.
 const WAIT_BUSY: Duration = Duration::from_millis(5);
 const WAIT_IDLE: Duration = Duration::from_millis(50);
+/// Failed commits in a row of which a person is told.
+const COMMIT_FAILURES_TOLD: u32 = 10;
 
 /// How the reading ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +103,8 @@ pub(crate) struct Source {
     started: Instant,
     /// The time of this turn.
     now: Duration,
+    /// Commits that failed in a row.
+    commit_failures: u32,
     /// The last error of the broker that was told, so that it is told once.
     told: Option<RDKafkaErrorCode>,
 }
@@ -137,6 +141,7 @@ impl Source {
             deadline: None,
             started: Instant::now(),
             now: Duration::ZERO,
+            commit_failures: 0,
             told: None,
         })
     }
@@ -172,8 +177,9 @@ impl Source {
         self.act()?;
         self.publish();
         if self.deadline.is_some_and(|deadline| self.now >= deadline) {
-            tracing::warn!("the drain's time is over; what is not written will be read again");
-            return ControlFlow::Break(Exit::Drained { clean: false });
+            let clean = self.pipeline.is_idle();
+            tracing::warn!(clean, "the drain's time is over; what is not written will be read again");
+            return ControlFlow::Break(Exit::Drained { clean });
         }
         ControlFlow::Continue(())
     }
@@ -248,8 +254,9 @@ impl Source {
                 self.pipeline.lose(self.now, places);
             }
             GroupEvent::Committed(result) => {
-                if let Err(error) = &result {
-                    tracing::warn!(%error, "the commit to kafka failed and is tried again");
+                match &result {
+                    Ok(()) => self.commit_failures = 0,
+                    Err(error) => self.commit_failed(error),
                 }
                 self.pipeline.commit_answered(self.now, result.is_ok());
             }
@@ -320,6 +327,16 @@ impl Source {
     fn commit(&mut self, offsets: &[(Place, NextOffset)]) {
         if !self.consumer.commit(self.positions(offsets)) {
             self.pipeline.commit_answered(self.now, false);
+        }
+    }
+
+    /// A few failures belong to every rebalance.
+    fn commit_failed(&mut self, error: &str) {
+        self.commit_failures += 1;
+        if self.commit_failures == COMMIT_FAILURES_TOLD {
+            tracing::warn!(%error, "commits to kafka keep failing; the database is not affected");
+        } else {
+            tracing::debug!(%error, "the commit to kafka failed and is tried again");
         }
     }
 
