@@ -224,9 +224,12 @@ impl Entry {
     /// is under way that may have read the row before them.
     pub(crate) fn prune(&mut self, committed: NextOffset) {
         if !self.loading && matches!(self.base, Base::Unknown) {
-            let before = self.settled.len();
-            self.settled.retain(|(_, offset)| offset.is_none_or(|at| !committed.is_past(at)));
-            if self.settled.len() != before {
+            let past = |(_, offset): &(Change, Option<Offset>)| {
+                offset.is_some_and(|at| committed.is_past(at))
+            };
+            let first = self.settled.iter().rposition(past).map_or(0, |last| last + 1);
+            self.settled.drain(..first);
+            if first > 0 {
                 self.forget_visible();
                 self.settled_bytes = self.settled.iter().map(|(change, _)| change.bytes()).sum();
             }
@@ -271,7 +274,11 @@ impl Entry {
             return Loaded::WaitFor(ticket);
         }
         if let Some(next) = found.next {
-            self.settled.retain(|(_, offset)| offset.is_none_or(|at| !next.is_past(at)));
+            // The log is in order: what comes before a change that the row has is in it too.
+            let has =
+                |(_, offset): &(Change, Option<Offset>)| offset.is_some_and(|at| next.is_past(at));
+            let first = self.settled.iter().rposition(has).map_or(0, |last| last + 1);
+            self.settled.drain(..first);
         }
         self.as_of = found.next;
         self.base = Base::Known(found.row.clone());
@@ -291,7 +298,12 @@ impl Entry {
     fn take(&mut self, ticket: Ticket) -> Option<Delta> {
         let place = self.in_flight.iter().position(|change| change.ticket == ticket)?;
         let taken = self.in_flight.remove(place)?;
-        self.folded -= usize::from(place < self.folded);
+        if place < self.folded {
+            self.folded -= 1;
+        } else {
+            // Not in the visible row yet, and no longer among what would be folded over it.
+            self.forget_visible();
+        }
         self.in_flight_bytes -= taken.delta.bytes();
         if self.in_flight.is_empty() {
             // A settled row may stay for hours; its queue need not.

@@ -255,7 +255,7 @@ impl SharedLane {
             core: Lane::new(exact),
             loads: HashMap::default(),
             closed: false,
-            marks: VecDeque::new(),
+            marks: VecDeque::from([(0, Instant::now())]),
         };
         Self {
             state: Mutex::new(state),
@@ -339,7 +339,7 @@ impl State {
             let mut place = 0_usize;
             self.marks.retain(|_| {
                 place += 1;
-                place.is_multiple_of(2)
+                !place.is_multiple_of(2)
             });
         }
     }

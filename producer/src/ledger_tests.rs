@@ -1,1 +1,88 @@
-//! Tests of ledger.rs.
+//! Tests of the watermarks.
+
+use super::*;
+
+fn ledger(answers: &[(Ticket, Needs)]) -> Ledger {
+    let mut ledger = Ledger::default();
+    for _ in answers {
+        ledger.issue(Key::from(*b"k"));
+    }
+    for (ticket, needs) in answers {
+        ledger.settle(*ticket, *needs);
+    }
+    ledger
+}
+
+fn at(offset: i64) -> Needs {
+    Needs::Commit(Offset(offset).next())
+}
+
+#[test]
+fn a_commit_in_the_middle_of_a_run_covers_exactly_the_writes_below_it() {
+    let answers: Vec<_> = (0..10).map(|ticket| (ticket, at(100 + ticket as i64))).collect();
+    let mut ledger = ledger(&answers);
+    for next in 100..=110 {
+        ledger.commit(NextOffset(next));
+        assert_eq!(ledger.persisted(), next as u64 - 100, "committed {next}");
+    }
+}
+
+#[test]
+fn records_of_other_writers_in_between_do_not_blur_the_watermark() {
+    let mut ledger = ledger(&[(0, at(3)), (1, at(4)), (2, at(9)), (3, at(10))]);
+    for (next, persisted) in [(3, 0), (4, 1), (5, 2), (9, 2), (10, 3), (11, 4)] {
+        ledger.commit(NextOffset(next));
+        assert_eq!(ledger.persisted(), persisted, "committed {next}");
+    }
+}
+
+#[test]
+fn an_answer_out_of_order_waits_for_those_before_it() {
+    let mut ledger = ledger(&[]);
+    (0..3).for_each(|_| drop(ledger.issue(Key::from(*b"k"))));
+    ledger.settle(2, at(2));
+    assert_eq!(ledger.replicated(), 0);
+    ledger.settle(0, at(0));
+    assert_eq!(ledger.replicated(), 1);
+    ledger.settle(1, at(1));
+    assert_eq!(ledger.replicated(), 3);
+}
+
+#[test]
+fn a_failed_write_holds_nobody_up_and_is_remembered() {
+    let mut ledger = ledger(&[(0, at(0)), (1, Needs::Nothing), (2, at(1))]);
+    ledger.lose(1, Loss::Failed("no".into()));
+    ledger.commit(NextOffset(2));
+    assert_eq!(ledger.persisted(), 3);
+    assert_eq!(ledger.loss_in(&(1..2)), Some(Loss::Failed("no".into())));
+    assert_eq!(ledger.loss_in(&(0..1)), None);
+    assert_eq!(ledger.loss_in(&(2..3)), None);
+    assert!(ledger.loss_in(&(0..3)).is_some());
+}
+
+#[test]
+fn many_writers_cost_precision_and_never_memory_or_truth() {
+    let mut ledger = Ledger::default();
+    let writes = 3 * RUNS_MAX as u64;
+    for ticket in 0..writes {
+        ledger.issue(Key::from(*b"k"));
+        ledger.settle(ticket, at(2 * ticket as i64));
+    }
+    assert!(ledger.runs.len() <= RUNS_MAX);
+    for next in [0, 1, 1_000, 2 * RUNS_MAX as i64 + 5, 2 * writes as i64 - 2] {
+        ledger.commit(NextOffset(next));
+        assert!(ledger.persisted() <= (next as u64).div_ceil(2), "too early at {next}");
+    }
+    ledger.commit(NextOffset(2 * writes as i64 - 1));
+    assert_eq!(ledger.persisted(), writes);
+}
+
+#[test]
+fn losses_that_were_forgotten_are_unknown() {
+    let mut ledger = Ledger::default();
+    for ticket in 0..=LOSSES_MAX as u64 {
+        ledger.lose(2 * ticket, Loss::Failed("no".into()));
+    }
+    assert!(matches!(ledger.loss_in(&(0..1)), Some(Loss::Unknown(_))));
+    assert_eq!(ledger.loss_in(&(2..3)), Some(Loss::Failed("no".into())));
+}

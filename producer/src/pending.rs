@@ -283,3 +283,7 @@ impl Eq for Due {}
 #[cfg(test)]
 #[path = "pending_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "race_tests.rs"]
+mod races;

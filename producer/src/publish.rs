@@ -150,6 +150,7 @@ impl Publisher {
             let waiting = lanes.line.length.load(Ordering::Acquire) > 0;
             self.producer.poll(if waiting { BUSY_TURN } else { TURN });
             lanes.turn_ends();
+            self.notice_fatal_error();
             if measured.elapsed() >= METRICS_INTERVAL {
                 measured = Instant::now();
                 metrics.measured(&lanes.glance(measured));
@@ -171,6 +172,20 @@ impl Publisher {
         }
         lanes.close();
         metrics.measured(&lanes.glance(Instant::now()));
+    }
+
+    /// The error event of a fatal error does not say that it is fatal, so the client is asked.
+    fn notice_fatal_error(&self) {
+        if self.lanes().halt.get().is_none()
+            && let Some((code, reason)) = self.producer.client().fatal_error()
+        {
+            error!(topic = self.topic, %code, reason, "the kafka client failed for good");
+            self.lanes().halt(Halt::Fatal(reason.into()));
+        }
+    }
+
+    fn lanes(&self) -> &Lanes {
+        &self.producer.context().lanes
     }
 }
 
@@ -236,13 +251,8 @@ impl ClientContext for Answers {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            error!(reason, "the kafka client failed for good; writes are halted");
-            self.lanes.halt(Halt::Fatal(reason.into()));
-        } else {
-            self.metrics.client_error();
-            warn!(%error, reason, "kafka client");
-        }
+        self.metrics.client_error();
+        warn!(%error, reason, "kafka client");
     }
 }
 

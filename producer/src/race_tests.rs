@@ -1,0 +1,254 @@
+//! The known races of a write-behind cache, each in the one order in which it goes wrong.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use write_behind_shared::{Change, NextOffset};
+
+use super::*;
+
+#[derive(Default)]
+struct Copies(RefCell<HashMap<Key, Row>>);
+
+impl Copies {
+    fn get(&self) -> Option<Row> {
+        self.0.borrow().get(&id()).cloned()
+    }
+}
+
+impl CleanCopies for Copies {
+    fn keep(&self, key: Key, row: Row) {
+        self.0.borrow_mut().insert(key, row);
+    }
+
+    fn forget(&self, key: &Key) {
+        self.0.borrow_mut().remove(key);
+    }
+}
+
+fn id() -> Key {
+    Arc::from(*b"7")
+}
+
+fn row(n: i64) -> Row {
+    format!(r#"{{"n":{n}}}"#).into_bytes().into()
+}
+
+fn add(delta: i64) -> Delta {
+    Delta::Change(Box::new(Change::new().add("n", delta)))
+}
+
+fn found(n: i64, next: Option<i64>) -> Found {
+    Found { row: Some(row(n)), next: next.map(NextOffset) }
+}
+
+struct Scene {
+    lane: Lane,
+    copies: Copies,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self { lane: Lane::new(true), copies: Copies::default() }
+    }
+
+    fn accept(&mut self, delta: Delta) -> usize {
+        self.lane.accept(id(), delta, self.copies.get()) as usize
+    }
+
+    fn ack(&mut self, ticket: usize, offset: i64) {
+        self.lane.acked(ticket, offset, &self.copies);
+    }
+
+    fn commit(&mut self, next: i64) {
+        self.lane.committed(NextOffset(next), &self.copies);
+    }
+
+    fn loaded(&mut self, found: &Found) -> Loaded {
+        let horizon = self.lane.ledger().next();
+        self.lane.loaded(&id(), found, horizon, &self.copies)
+    }
+}
+
+/// H20.
+#[test]
+fn a_load_that_began_before_a_put_does_not_overwrite_it() {
+    let mut scene = Scene::new();
+    scene.lane.load_begins(&id());
+    scene.accept(Delta::Put(row(2)));
+    assert_eq!(scene.loaded(&found(1, None)), Loaded::Row(Some(row(2))));
+    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(2))));
+    assert_eq!(scene.copies.get(), None, "what was loaded is not kept either");
+}
+
+/// H20, H21: all of the write's life fits between the loader's read and its answer.
+#[test]
+fn a_load_does_not_overwrite_a_write_that_came_and_was_persisted_meanwhile() {
+    for (delta, after) in [(Delta::Put(row(2)), Some(row(2))), (Delta::Delete, None)] {
+        let mut scene = Scene::new();
+        scene.lane.load_begins(&id());
+        let ticket = scene.accept(delta);
+        scene.ack(ticket, 0);
+        scene.commit(1);
+        assert_eq!(scene.loaded(&found(1, Some(0))), Loaded::Row(after.clone()));
+        assert_eq!(scene.copies.get(), after, "the clean copy is the newer row");
+        assert_eq!(scene.lane.bytes(), 0);
+    }
+}
+
+/// H24.
+#[test]
+fn the_commit_of_an_older_write_does_not_make_a_newer_one_clean() {
+    let mut scene = Scene::new();
+    let first = scene.accept(Delta::Put(row(1)));
+    scene.ack(first, 0);
+    let second = scene.accept(Delta::Put(row(2)));
+    scene.commit(1);
+    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(2))), "in flight, so pending");
+    scene.ack(second, 1);
+    scene.commit(1);
+    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(2))), "not committed, so pending");
+    scene.commit(2);
+    assert_eq!(scene.lane.read(&id()), None);
+    assert_eq!(scene.copies.get(), Some(row(2)));
+}
+
+/// H25.
+#[test]
+fn a_write_is_clean_when_the_committed_offset_is_past_it_and_not_before() {
+    let mut scene = Scene::new();
+    let ticket = scene.accept(Delta::Put(row(1)));
+    scene.ack(ticket, 7);
+    scene.commit(7);
+    assert!(scene.lane.has(&id()), "7 is the next offset, so record 7 is not yet applied");
+    assert_eq!(scene.lane.ledger().persisted(), 0);
+    scene.commit(8);
+    assert!(!scene.lane.has(&id()));
+    assert_eq!(scene.lane.ledger().persisted(), 1);
+}
+
+/// H26.
+#[test]
+fn without_a_committed_offset_nothing_is_clean() {
+    let mut scene = Scene::new();
+    let ticket = scene.accept(Delta::Put(row(1)));
+    scene.ack(ticket, 0);
+    assert!(scene.lane.has(&id()));
+    assert_eq!(scene.lane.ledger().persisted(), 0);
+}
+
+/// H27.
+#[test]
+fn a_committed_offset_that_goes_down_makes_later_writes_wait_again() {
+    let mut scene = Scene::new();
+    scene.commit(10);
+    scene.commit(5);
+    let ticket = scene.accept(Delta::Put(row(1)));
+    scene.ack(ticket, 7);
+    assert!(scene.lane.has(&id()), "10 was committed once, but no longer is");
+    scene.commit(8);
+    assert!(!scene.lane.has(&id()));
+}
+
+/// H6.
+#[test]
+fn an_offset_that_does_not_advance_is_not_believed() {
+    for offset in [-1, 0, 4] {
+        let mut scene = Scene::new();
+        let first = scene.accept(Delta::Put(row(1)));
+        scene.ack(first, 4);
+        let second = scene.accept(Delta::Put(row(2)));
+        scene.ack(second, offset);
+        scene.commit(5);
+        assert!(scene.lane.has(&id()), "offset {offset} says nothing of where the record is");
+        let mark = scene.lane.ledger().wants_sample().expect("the end of the log is asked for");
+        scene.lane.sampled(mark, NextOffset(6), &scene.copies);
+        assert!(scene.lane.has(&id()));
+        scene.commit(6);
+        assert!(!scene.lane.has(&id()));
+        assert_eq!(scene.lane.ledger().persisted(), 2);
+    }
+}
+
+/// H34.
+#[test]
+fn an_increment_that_the_loaded_row_holds_is_not_added_again() {
+    let mut scene = Scene::new();
+    let first = scene.accept(add(1));
+    let second = scene.accept(add(10));
+    scene.ack(first, 0);
+    scene.ack(second, 1);
+    assert_eq!(scene.lane.read(&id()), Some(Visible::NeedsBase));
+    scene.lane.load_begins(&id());
+    assert_eq!(scene.loaded(&found(101, Some(1))), Loaded::Row(Some(row(111))));
+    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(111))));
+}
+
+/// H34: the database may be ahead of Kafka's answer to us.
+#[test]
+fn a_load_waits_where_the_row_may_hold_an_increment_that_is_in_flight() {
+    let mut scene = Scene::new();
+    let ticket = scene.accept(add(1));
+    scene.lane.load_begins(&id());
+    let horizon = scene.lane.ledger().next();
+    let found = found(101, Some(1));
+    let step = scene.lane.loaded(&id(), &found, horizon, &scene.copies);
+    assert_eq!(step, Loaded::WaitFor(0));
+    scene.ack(ticket, 0);
+    let step = scene.lane.loaded(&id(), &found, horizon, &scene.copies);
+    assert_eq!(step, Loaded::Row(Some(row(101))));
+}
+
+#[test]
+fn what_a_loader_without_offsets_finds_beneath_increments_is_not_kept() {
+    let mut scene = Scene::new();
+    let ticket = scene.accept(add(1));
+    scene.lane.load_begins(&id());
+    assert_eq!(scene.loaded(&found(100, None)), Loaded::Row(Some(row(101))));
+    scene.ack(ticket, 0);
+    scene.commit(1);
+    assert_eq!(scene.copies.get(), None);
+}
+
+/// H37.
+#[test]
+fn a_failed_write_brings_back_what_reads_saw_before() {
+    let mut scene = Scene::new();
+    let first = scene.accept(Delta::Put(row(1)));
+    let second = scene.accept(Delta::Put(row(2)));
+    let third = scene.accept(add(5));
+    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(7))));
+    scene.ack(first, 0);
+    scene.lane.lost(second, Loss::Failed("refused".into()), &scene.copies);
+    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(6))), "the increment still counts");
+    scene.lane.lost(third, Loss::Failed("refused".into()), &scene.copies);
+    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(1))));
+}
+
+#[test]
+fn a_write_that_may_be_in_the_log_is_seen_but_never_cached() {
+    let mut scene = Scene::new();
+    let ticket = scene.accept(Delta::Put(row(1)));
+    scene.lane.lost(ticket, Loss::Unknown("purged".into()), &scene.copies);
+    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(1))));
+    scene.lane.sampled(1, NextOffset(3), &scene.copies);
+    scene.commit(3);
+    assert_eq!(scene.lane.read(&id()), None);
+    assert_eq!(scene.copies.get(), None);
+    assert_eq!(scene.lane.ledger().loss_in(&(0..1)), Some(Loss::Unknown("purged".into())));
+}
+
+#[test]
+fn a_hot_row_takes_no_more_memory_than_its_last_write() {
+    let mut scene = Scene::new();
+    let first = scene.accept(Delta::Put(row(0)));
+    scene.ack(first, 0);
+    let once = scene.lane.bytes();
+    for n in 1..10 {
+        let ticket = scene.accept(Delta::Put(row(n)));
+        scene.ack(ticket, n);
+    }
+    assert_eq!(scene.lane.bytes(), once);
+    assert_eq!(scene.lane.rows(), 1);
+}
