@@ -12,8 +12,8 @@ use tokio::sync::SemaphorePermit;
 use tracing::{info, warn};
 
 use crate::admission::WhenFull;
+use crate::delta::Delta;
 use crate::encode::{Limits, Prepared};
-use crate::entry::Delta;
 use crate::error::{DeliveryError, Full, Refusal, Undelivered, WriteError};
 use crate::lanes::{Lanes, Stage};
 use crate::persisted::Watching;
@@ -134,8 +134,7 @@ impl<K> Owner<K> {
 
     /// Waits in line for whatever room is missing. Dropped while it waits, it leaves nothing.
     async fn accept_when_there_is_room(&self, write: &Prepared) -> Result<Write, WriteError> {
-        let mut room = Room::default();
-        room.bytes = self.lanes.bytes.take(write.cost).await;
+        let mut room = Room { bytes: self.lanes.bytes.take(write.cost).await, row: None };
         loop {
             match self.accept(write, &mut room, false) {
                 Err(WriteError::Overloaded(Full::PendingRows)) => match &self.lanes.rows {

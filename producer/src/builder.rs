@@ -112,6 +112,26 @@ where
     }
 
     /// Where the metrics are registered, under the label `topic`.
+    ///
+    /// | `write_behind_producer_…` | kind | what |
+    /// |---|---|---|
+    /// | `writes_total` | counter | writes accepted |
+    /// | `refused_total` | counter | writes refused for what they are |
+    /// | `overloaded_total` | counter | writes that found no room and were told so |
+    /// | `lost_total` | counter | accepted writes that failed or whose outcome is unknown |
+    /// | `reads_total` | counter | reads |
+    /// | `hits_pending_total` | counter | reads answered by pending writes |
+    /// | `hits_clean_total` | counter | reads answered by a clean copy |
+    /// | `misses_total` | counter | reads that needed the loader, or found nothing |
+    /// | `loads_total` | counter | loads begun; several reads may share one |
+    /// | `pending_rows` | gauge | rows with a write that is not in the database |
+    /// | `pending_bytes` | gauge | memory that these take, estimated |
+    /// | `in_flight` | gauge | writes that Kafka has not answered |
+    /// | `replicated_lag_seconds` | gauge | age of the oldest write that Kafka has not answered |
+    /// | `persisted_lag_seconds` | gauge | age of the oldest write that is not in the database |
+    /// | `write_seconds` | histogram | time until a write is accepted, of every 64th write |
+    /// | `client_errors_total` | counter | errors of the Kafka client: brokers away, and so on |
+    /// | `watch_errors_total` | counter | looks at the sink group's offsets that failed |
     pub fn metrics(mut self, registry: &Registry) -> Self {
         self.registry = Some(registry.clone());
         self

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use serde::Serialize;
 use write_behind_shared::{Change, Partition, finite, json, key, partition};
 
-use crate::entry::{Delta, Row};
+use crate::delta::{Delta, Row};
 use crate::error::Refusal;
 use crate::ledger::Key;
 use crate::pending;

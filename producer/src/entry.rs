@@ -10,29 +10,14 @@
 //! Pure: no clock, no task, no Kafka.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use write_behind_shared::record;
 use write_behind_shared::{Change, NextOffset, Offset};
 
+use crate::delta::{Delta, Row, fold_all};
 use crate::ledger::{Needs, Ticket};
-
-/// A row as a JSON object.
-pub(crate) type Row = Arc<[u8]>;
 
 /// What a write or a settled row costs in memory beyond its key and value: map, queues, tickets.
 pub(crate) const OVERHEAD_BYTES: usize = 384;
-
-/// One write of a row.
-#[derive(Clone, Debug)]
-pub(crate) enum Delta {
-    /// Every column takes a new value.
-    Put(Row),
-    /// The row is deleted.
-    Delete,
-    /// Some columns are set or added to.
-    Change(Box<Change>),
-}
 
 /// What a read finds here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,16 +55,20 @@ struct InFlight {
     delta: Delta,
 }
 
+/// A row as far as it is known here.
 #[derive(Clone, Debug)]
-enum Base {
+pub(crate) enum RowState {
+    /// The database has to be asked.
     Unknown,
+    /// This row, or that there is none.
     Known(Option<Row>),
 }
 
 /// A row with writes that are not in the database, or that is being loaded.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each with its sentence")]
 pub(crate) struct Entry {
-    base: Base,
+    base: RowState,
     /// The base came from the database as of this offset: earlier changes are in it.
     as_of: Option<NextOffset>,
     settled: Vec<(Change, Option<Offset>)>,
@@ -89,7 +78,7 @@ pub(crate) struct Entry {
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
     /// The row after the base, the settled and the first `folded` changes in flight.
-    visible: Option<Option<Row>>,
+    visible: RowState,
     folded: usize,
     /// Something was settled since this entry was made, so an older clean copy is no longer right.
     pub(crate) outdates_clean_copy: bool,
@@ -100,37 +89,18 @@ pub(crate) struct Entry {
     pub(crate) queued: bool,
 }
 
-impl Delta {
-    fn adds(&self) -> bool {
-        matches!(self, Delta::Change(change) if change.needs_earlier_value())
-    }
-
-    fn is_absolute(&self) -> bool {
-        !matches!(self, Delta::Change(_))
-    }
-
-    /// An estimate of the memory it takes, in bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        match self {
-            Delta::Put(row) => row.len(),
-            Delta::Delete => 0,
-            Delta::Change(change) => change.bytes(),
-        }
-    }
-}
-
 impl Entry {
     /// Nothing pending yet, over the clean copy, if there is one.
     pub(crate) fn over(clean: Option<Row>) -> Self {
         Self {
-            base: clean.map_or(Base::Unknown, |row| Base::Known(Some(row))),
+            base: clean.map_or(RowState::Unknown, |row| RowState::Known(Some(row))),
             as_of: None,
             settled: Vec::new(),
             settled_bytes: 0,
             needs: Needs::Nothing,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
-            visible: None,
+            visible: RowState::Unknown,
             folded: 0,
             outdates_clean_copy: false,
             doubtful: false,
@@ -157,8 +127,8 @@ impl Entry {
     /// An estimate of the memory it takes under a key of `key_bytes`.
     pub(crate) fn bytes(&self, key_bytes: usize) -> usize {
         let base = match &self.base {
-            Base::Known(Some(row)) => row.len(),
-            Base::Known(None) | Base::Unknown => 0,
+            RowState::Known(Some(row)) => row.len(),
+            RowState::Known(None) | RowState::Unknown => 0,
         };
         let settled = if self.needs == Needs::Nothing { 0 } else { OVERHEAD_BYTES + key_bytes };
         let in_flight = self.in_flight.len() * (OVERHEAD_BYTES + key_bytes) + self.in_flight_bytes;
@@ -174,8 +144,8 @@ impl Entry {
         };
         self.in_flight_bytes += delta.bytes();
         self.in_flight.push_back(InFlight { ticket, delta });
-        if whole.is_some() {
-            self.visible = whole;
+        if let Some(row) = whole {
+            self.visible = RowState::Known(row);
             self.folded = self.in_flight.len();
         }
     }
@@ -223,7 +193,7 @@ impl Entry {
     /// Changes over an unknown base that the database has by now need not be kept, unless a load
     /// is under way that may have read the row before them.
     pub(crate) fn prune(&mut self, committed: NextOffset) {
-        if !self.loading && matches!(self.base, Base::Unknown) {
+        if !self.loading && matches!(self.base, RowState::Unknown) {
             let past = |(_, offset): &(Change, Option<Offset>)| {
                 offset.is_some_and(|at| committed.is_past(at))
             };
@@ -281,7 +251,7 @@ impl Entry {
             self.settled.drain(..first);
         }
         self.as_of = found.next;
-        self.base = Base::Known(found.row.clone());
+        self.base = RowState::Known(found.row.clone());
         self.settled_bytes = 0;
         for (change, offset) in std::mem::take(&mut self.settled) {
             self.settle(change, offset, false);
@@ -290,9 +260,12 @@ impl Entry {
         Loaded::Row(self.fold_visible().cloned().flatten())
     }
 
-    /// The row to keep as a clean copy once nothing is pending; `None`: it is not known for sure.
-    pub(crate) fn into_clean(mut self) -> Option<Option<Row>> {
-        if self.doubtful { None } else { self.fold_visible().cloned() }
+    /// The row to keep as a clean copy once nothing is pending.
+    pub(crate) fn into_clean(mut self) -> RowState {
+        if !self.doubtful {
+            self.fold_visible();
+        }
+        if self.doubtful { RowState::Unknown } else { self.visible }
     }
 
     fn take(&mut self, ticket: Ticket) -> Option<Delta> {
@@ -314,7 +287,7 @@ impl Entry {
 
     /// The row was written whole: what came before it no longer matters.
     fn rebase(&mut self, row: Option<Row>) {
-        self.base = Base::Known(row);
+        self.base = RowState::Known(row);
         self.as_of = None;
         self.settled = Vec::new();
         self.settled_bytes = 0;
@@ -322,7 +295,7 @@ impl Entry {
     }
 
     fn settle(&mut self, change: Change, offset: Option<Offset>, exact: bool) {
-        let apart = exact && matches!(self.base, Base::Unknown);
+        let apart = exact && matches!(self.base, RowState::Unknown);
         match self.settled.last_mut() {
             Some((earlier, at)) if !apart => {
                 self.settled_bytes -= earlier.bytes();
@@ -338,29 +311,37 @@ impl Entry {
     }
 
     fn forget_visible(&mut self) {
-        self.visible = None;
+        self.visible = RowState::Unknown;
         self.folded = 0;
     }
 
     fn fold_visible(&mut self) -> Option<&Option<Row>> {
-        if self.visible.is_some() && self.folded == self.in_flight.len() {
-            return self.visible.as_ref();
+        let up_to_date = self.folded == self.in_flight.len();
+        if !(up_to_date && matches!(self.visible, RowState::Known(_))) {
+            self.visible = RowState::Known(self.fold_from_what_is_known()?);
+            self.folded = self.in_flight.len();
         }
+        match &self.visible {
+            RowState::Known(row) => Some(row),
+            RowState::Unknown => None,
+        }
+    }
+
+    #[expect(clippy::option_option, reason = "not known, and known to be missing")]
+    fn fold_from_what_is_known(&self) -> Option<Option<Row>> {
         let (mut row, from) = match (&self.visible, self.last_whole(), &self.base) {
-            (Some(visible), ..) => (visible.clone(), self.folded),
-            (None, Some((place, row)), _) => (row, place + 1),
-            (None, None, Base::Known(base)) => {
+            (RowState::Known(visible), ..) => (visible.clone(), self.folded),
+            (_, Some((place, row)), _) => (row, place + 1),
+            (_, None, RowState::Known(base)) => {
                 let settled = self.settled.iter().map(|(change, _)| change);
                 (fold_all(base.clone(), settled), 0)
             }
-            (None, None, Base::Unknown) => return None,
+            (_, None, RowState::Unknown) => return None,
         };
         for change in self.in_flight.iter().skip(from) {
-            row = fold_delta(row, &change.delta);
+            row = change.delta.over(row);
         }
-        self.folded = self.in_flight.len();
-        self.visible = Some(row);
-        self.visible.as_ref()
+        Some(row)
     }
 
     fn last_whole(&self) -> Option<(usize, Option<Row>)> {
@@ -373,31 +354,6 @@ impl Entry {
 
     fn fold_over(&self, row: Option<Row>) -> Option<Row> {
         let row = fold_all(row, self.settled.iter().map(|(change, _)| change));
-        self.in_flight.iter().fold(row, |row, change| fold_delta(row, &change.delta))
+        self.in_flight.iter().fold(row, |row, change| change.delta.over(row))
     }
-}
-
-fn fold_delta(row: Option<Row>, delta: &Delta) -> Option<Row> {
-    match delta {
-        Delta::Put(row) => Some(Row::clone(row)),
-        Delta::Delete => None,
-        Delta::Change(change) => fold_all(row, std::iter::once(&**change)),
-    }
-}
-
-/// The row after `changes`. A change that does not fit (something added to what is no number) is
-/// left out, as the consumer will leave it out: it becomes a dead letter.
-fn fold_all<'c>(row: Option<Row>, changes: impl Iterator<Item = &'c Change>) -> Option<Row> {
-    changes.fold(row, |row, change| {
-        let earlier = match &row {
-            Some(row) => record::decode(Some(row), None),
-            None => Ok(Change::delete()),
-        };
-        let Ok(mut folded) = earlier else { return row };
-        folded.fold(change.clone());
-        match folded.to_row() {
-            Ok(after) => after.map(Row::from),
-            Err(_) => row,
-        }
-    })
 }

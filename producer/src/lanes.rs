@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::admission::{Gate, WhenFull};
-use crate::entry::Row;
+use crate::delta::Row;
 use crate::error::{DeliveryError, Halt};
 use crate::ledger::{Key, Loss, Ticket};
 use crate::load::LoadResult;
@@ -24,7 +24,7 @@ use crate::pending::{CleanCopies, Lane};
 /// All that a handle, its threads and its loads share.
 #[derive(Debug)]
 pub(crate) struct Lanes {
-    lanes: Box<[Arc<SharedLane>]>,
+    by_partition: Box<[Arc<SharedLane>]>,
     pub(crate) clean: Clean,
     pub(crate) bytes: Gate,
     pub(crate) rows: Option<Gate>,
@@ -104,7 +104,7 @@ impl Lanes {
         (bytes, rows, when_full): (Gate, Option<Gate>, WhenFull),
     ) -> Self {
         Self {
-            lanes: (0..partitions).map(|_| Arc::new(SharedLane::new(exact))).collect(),
+            by_partition: (0..partitions).map(|_| Arc::new(SharedLane::new(exact))).collect(),
             clean,
             bytes,
             rows,
@@ -116,17 +116,17 @@ impl Lanes {
 
     /// How many there are.
     pub(crate) fn count(&self) -> i32 {
-        self.lanes.len() as i32
+        self.by_partition.len() as i32
     }
 
     /// All, with their partitions.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Partition, &Arc<SharedLane>)> {
-        (0..).map(Partition).zip(&self.lanes)
+        (0..).map(Partition).zip(&self.by_partition)
     }
 
     /// The lane of a partition of this topic.
     pub(crate) fn of(&self, partition: Partition) -> Option<&Arc<SharedLane>> {
-        self.lanes.get(usize::try_from(partition.0).ok()?)
+        self.by_partition.get(usize::try_from(partition.0).ok()?)
     }
 
     /// Changes a lane, and settles what its writes then take with what was `granted` for it on top
@@ -184,7 +184,9 @@ impl Lanes {
 
     /// A turn of the polling thread is over: whoever waits is told how far things are.
     pub(crate) fn turn_ends(&self) {
-        for lane in self.lanes.iter().filter(|lane| lane.answered.swap(false, Ordering::AcqRel)) {
+        for lane in
+            self.by_partition.iter().filter(|lane| lane.answered.swap(false, Ordering::AcqRel))
+        {
             lane.publish();
         }
         if self.line.length.load(Ordering::Acquire) > 0 {
@@ -194,7 +196,7 @@ impl Lanes {
 
     /// No write is accepted from here on.
     pub(crate) fn stop_intake(&self) {
-        for lane in &self.lanes {
+        for lane in &self.by_partition {
             lane.lock().closed = true;
         }
         self.turn_waiters_away();
@@ -218,7 +220,7 @@ impl Lanes {
     /// Nothing will move any more: whoever still waits is told so.
     pub(crate) fn close(&self) {
         self.stop_intake();
-        for lane in &self.lanes {
+        for lane in &self.by_partition {
             lane.publish();
             lane.replicated.send_modify(|mark| mark.closed = true);
             lane.persisted.send_modify(|mark| mark.closed = true);
@@ -230,12 +232,12 @@ impl Lanes {
         let keys = |lane: &Arc<SharedLane>| {
             lane.lock().core.ledger().keys_in_flight().cloned().collect::<Vec<_>>()
         };
-        self.lanes.iter().flat_map(keys).collect()
+        self.by_partition.iter().flat_map(keys).collect()
     }
 
     /// How all lanes stand.
     pub(crate) fn glance(&self, now: Instant) -> Glance {
-        self.lanes.iter().fold(Glance::default(), |sum, lane| {
+        self.by_partition.iter().fold(Glance::default(), |sum, lane| {
             let one = lane.glance(now);
             Glance {
                 accepted: sum.accepted + one.accepted,

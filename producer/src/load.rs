@@ -5,7 +5,8 @@ use std::pin::Pin;
 use serde::Serialize;
 use write_behind_shared::{NextOffset, json};
 
-use crate::entry::{Found, Row};
+use crate::delta::Row;
+use crate::entry::Found;
 use crate::error::LoadError;
 
 /// Finds rows in the database.

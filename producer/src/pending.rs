@@ -16,7 +16,8 @@ use std::collections::hash_map::Entry::{Occupied, Vacant};
 use ahash::HashMap;
 use write_behind_shared::NextOffset;
 
-use crate::entry::{Delta, Entry, Found, Loaded, OVERHEAD_BYTES, Row, Visible};
+use crate::delta::{Delta, Row};
+use crate::entry::{Entry, Found, Loaded, OVERHEAD_BYTES, RowState, Visible};
 use crate::ledger::{Key, Ledger, Loss, Needs, Ticket};
 
 /// Where rows go that stopped being pending.
@@ -233,10 +234,10 @@ impl Lane {
         self.account(before, (false, 0));
         let outdates_clean_copy = entry.outdates_clean_copy;
         match entry.into_clean() {
-            Some(Some(row)) => clean.keep(key, row),
-            Some(None) => clean.forget(&key),
-            None if outdates_clean_copy => clean.forget(&key),
-            None => {}
+            RowState::Known(Some(row)) => clean.keep(key, row),
+            RowState::Known(None) => clean.forget(&key),
+            RowState::Unknown if outdates_clean_copy => clean.forget(&key),
+            RowState::Unknown => {}
         }
     }
 

@@ -34,7 +34,7 @@ fn value(row: Option<&[u8]>) -> Option<Value> {
     row.map(|row| serde_json::from_slice(row).unwrap())
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Op {
     Put(u8, i64),
     Update(u8, i64),
@@ -172,7 +172,9 @@ impl World {
             }
             Op::Delete(name) => self.write(name, Delta::Delete, Change::delete()),
             Op::Append(others) => {
-                (0..others).for_each(|_| drop(self.append(None)));
+                for _ in 0..others {
+                    self.append(None);
+                }
                 if let Some(sent) = self.on_their_way.pop_front() {
                     let offset = self.append(Some(sent.clone()));
                     self.unanswered.push_back((sent, offset));
@@ -260,10 +262,8 @@ impl World {
                     }
                 }
             }
-            Op::LoadFails(name) => {
-                if self.loads.remove(&name).is_some() {
-                    self.lane.load_ends(&key(name), &self.copies);
-                }
+            Op::LoadFails(name) if self.loads.remove(&name).is_some() => {
+                self.lane.load_ends(&key(name), &self.copies);
             }
             _ => {}
         }
@@ -343,14 +343,18 @@ proptest! {
     #[test]
     fn reads_see_the_newest_accepted_writes_and_counters_are_exact(ops in ops(true)) {
         let mut world = World::new(true);
-        ops.into_iter().for_each(|op| world.step(op));
+        for op in ops {
+            world.step(op);
+        }
         world.settle_everything();
     }
 
     #[test]
     fn a_loader_without_offsets_is_right_where_nothing_is_added(ops in ops(false)) {
         let mut world = World::new(false);
-        ops.into_iter().for_each(|op| world.step(op));
+        for op in ops {
+            world.step(op);
+        }
         world.settle_everything();
     }
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use write_behind_shared::partition;
 
-use crate::entry::{Found, Loaded, Row, Visible};
+use crate::delta::Row;
+use crate::entry::{Found, Loaded, Visible};
 use crate::error::{DeliveryError, LoadError, ReadError};
 use crate::lanes::{Lanes, SharedLane, Stage};
 use crate::ledger::Key;

@@ -11,7 +11,6 @@ use crate::ledger::Ticket;
 /// It may be dropped: the write goes on. Waiting may be cancelled (`select!`, a timeout) without
 /// unsending anything, and may be done later, twice, or never.
 #[derive(Clone, Debug)]
-#[must_use = "drop it with `let _ =` if the write need not be waited for"]
 pub struct Write {
     pub(crate) lane: Arc<SharedLane>,
     pub(crate) ticket: Ticket,

@@ -44,7 +44,7 @@ where
     }
 
     /// Writes every column of the row. It is visible to reads when this returns; it waits only for
-    /// room, if there is none and [`WhenFull::Wait`] was asked for.
+    /// room, if there is none and [`WhenFull::Wait`](crate::WhenFull::Wait) was asked for.
     ///
     /// # Errors
     /// [`WriteError`]; nothing has changed then.

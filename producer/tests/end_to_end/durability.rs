@@ -55,13 +55,13 @@ async fn every_kind_of_write_is_read_back_and_folds_to_the_same_in_the_log() {
     let kafka = Kafka::start(3);
     let scores: Handle = kafka.builder(&[]).build().await.unwrap();
     for id in 0..20 {
-        let _ = scores.put(&id, &score("x", id)).await.unwrap();
-        let _ = scores.add(&id, "score", 5).await.unwrap();
-        let _ = scores.update(&id, &json!({"name": format!("n{id}")})).await.unwrap();
+        scores.put(&id, &score("x", id)).await.unwrap();
+        scores.add(&id, "score", 5).await.unwrap();
+        scores.update(&id, &json!({"name": format!("n{id}")})).await.unwrap();
         let change = Change::new().set("name", &"both").unwrap().add("score", -1);
-        let _ = scores.change(&id, change).await.unwrap();
+        scores.change(&id, change).await.unwrap();
         if id % 2 == 0 {
-            let _ = scores.delete(&id).await.unwrap();
+            scores.delete(&id).await.unwrap();
         }
     }
     scores.replicated_all().await.unwrap();
@@ -80,7 +80,7 @@ async fn write_ids_count_from_zero_without_gaps_in_every_partition() {
     let kafka = Kafka::start(3);
     let scores: Handle = kafka.builder(&[]).build().await.unwrap();
     for id in 0..300 {
-        let _ = scores.try_put(&id, &score("x", id)).unwrap();
+        scores.try_put(&id, &score("x", id)).unwrap();
     }
     scores.replicated_all().await.unwrap();
     let mut next: HashMap<i32, u64> = HashMap::new();
@@ -127,7 +127,7 @@ async fn a_closed_handle_has_delivered_all_and_takes_no_more() {
     let kafka = Kafka::start(2);
     let scores: Handle = kafka.builder(&[("linger.ms", "100")]).build().await.unwrap();
     for id in 0..50 {
-        let _ = scores.put(&id, &score("x", id)).await.unwrap();
+        scores.put(&id, &score("x", id)).await.unwrap();
     }
     let last = scores.put(&50, &score("x", 50)).await.unwrap();
     scores.close(DEADLINE).await.unwrap();

@@ -20,7 +20,7 @@ async fn a_refused_record_fails_its_write_and_reads_see_what_they_saw_before() {
     let error = soon("the failure", bad.replicated()).await.unwrap_err();
     assert!(matches!(error, DeliveryError::Failed(_)), "{error:?}");
     assert_eq!(scores.get(&1).await.unwrap(), Some(score("good", 1)));
-    let _ = scores.put(&1, &score("next", 3)).await.unwrap().replicated().await.unwrap();
+    scores.put(&1, &score("next", 3)).await.unwrap().replicated().await.unwrap();
     kafka.commit_all();
     soon("the rest to be persisted", scores.flush()).await.unwrap();
     assert!(matches!(bad.persisted().await, Err(DeliveryError::Failed(_))), "still known");
@@ -34,8 +34,8 @@ async fn close_names_the_rows_that_could_not_be_delivered() {
     scores.put(&1, &score("there", 1)).await.unwrap().replicated().await.unwrap();
     kafka.cluster.broker_down(-1).unwrap();
     let lost = scores.put(&2, &score("lost", 1)).await.unwrap();
-    let _ = scores.put(&3, &score("lost", 1)).await.unwrap();
-    let _ = scores.put(&3, &score("lost", 2)).await.unwrap();
+    scores.put(&3, &score("lost", 1)).await.unwrap();
+    scores.put(&3, &score("lost", 2)).await.unwrap();
     let undelivered = scores.close(Duration::from_millis(300)).await.unwrap_err();
     assert_eq!(undelivered.keys, ["2", "3"]);
     assert_eq!(undelivered.writes, 3);
@@ -49,10 +49,10 @@ async fn an_outage_of_kafka_delays_writes_and_loses_none() {
     let kafka = Kafka::start(2);
     let quick = [("reconnect.backoff.ms", "10"), ("reconnect.backoff.max.ms", "50")];
     let scores: Handle = kafka.builder(&quick).build().await.unwrap();
-    let _ = scores.put(&1, &score("before", 1)).await.unwrap().replicated().await.unwrap();
+    scores.put(&1, &score("before", 1)).await.unwrap().replicated().await.unwrap();
     kafka.cluster.broker_down(-1).unwrap();
     for id in 0..100 {
-        let _ = scores.put(&id, &score("during", id)).await.unwrap();
+        scores.put(&id, &score("during", id)).await.unwrap();
     }
     assert_eq!(scores.get(&42).await.unwrap(), Some(score("during", 42)));
     kafka.cluster.broker_up(-1).unwrap();

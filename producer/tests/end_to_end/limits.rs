@@ -21,7 +21,7 @@ async fn with_a_tiny_queue_every_row_ends_as_its_reads_say_and_in_the_order_of_i
             let scores = scores.clone();
             tokio::spawn(async move {
                 for n in 0..40 {
-                    let _ = scores.put(&(n % 3), &score(&format!("w{writer}"), n)).await.unwrap();
+                    scores.put(&(n % 3), &score(&format!("w{writer}"), n)).await.unwrap();
                 }
             })
         })
@@ -50,12 +50,12 @@ async fn a_full_queue_is_told_to_who_will_not_wait() {
     let kafka = Kafka::start(1);
     let queue = [("queue.buffering.max.messages", "2"), ("linger.ms", "500")];
     let scores: Handle = kafka.builder(&queue).build().await.unwrap();
-    let _ = scores.try_put(&1, &score("a", 1)).unwrap();
-    let _ = scores.try_put(&2, &score("a", 2)).unwrap();
+    scores.try_put(&1, &score("a", 1)).unwrap();
+    scores.try_put(&2, &score("a", 2)).unwrap();
     let full = scores.try_put(&1, &score("b", 3)).unwrap_err();
     assert_eq!(full, WriteError::Overloaded(Full::Queue));
     assert_eq!(scores.get(&1).await.unwrap(), Some(score("a", 1)), "nothing changed");
-    let _ = soon("room", scores.put(&1, &score("b", 3))).await.unwrap();
+    soon("room", scores.put(&1, &score("b", 3))).await.unwrap();
     assert_eq!(scores.get(&1).await.unwrap(), Some(score("b", 3)));
 }
 
@@ -81,7 +81,7 @@ async fn reject_says_so_when_full_and_takes_writes_again_once_some_are_persisted
     assert!(scores.try_put(&accepted, &score("x", 0)).is_err(), "replicated is not persisted");
     kafka.commit_all();
     soon("all to be persisted", scores.flush()).await.unwrap();
-    let _ = scores.try_put(&accepted, &score("x", 0)).unwrap();
+    scores.try_put(&accepted, &score("x", 0)).unwrap();
 }
 
 #[tokio::test]
@@ -89,8 +89,8 @@ async fn wait_waits_in_line_and_a_waiter_that_goes_away_leaves_no_trace() {
     let kafka = Kafka::start(1);
     let scores: Handle =
         kafka.builder(&[]).max_pending(1_000, WhenFull::Wait).build().await.unwrap();
-    let _ = scores.put(&1, &score("x", 1)).await.unwrap();
-    let _ = scores.put(&2, &score("x", 2)).await.unwrap();
+    scores.put(&1, &score("x", 1)).await.unwrap();
+    scores.put(&2, &score("x", 2)).await.unwrap();
     let row = score("ghost", 3);
     let ghost = scores.put(&3, &row);
     assert!(tokio::time::timeout(Duration::from_millis(50), ghost).await.is_err());
@@ -112,16 +112,16 @@ async fn rows_are_limited_but_a_row_that_is_pending_may_be_written_again() {
     let kafka = Kafka::start(1);
     let builder = kafka.builder(&[]).max_pending_rows(2);
     let scores: Handle = builder.max_pending(1 << 20, WhenFull::Reject).build().await.unwrap();
-    let _ = scores.put(&1, &score("x", 1)).await.unwrap();
-    let _ = scores.put(&2, &score("x", 2)).await.unwrap();
+    scores.put(&1, &score("x", 1)).await.unwrap();
+    scores.put(&2, &score("x", 2)).await.unwrap();
     let full = scores.put(&3, &score("x", 3)).await.unwrap_err();
     assert_eq!(full, WriteError::Overloaded(Full::PendingRows));
-    let _ = scores.put(&2, &score("y", 2)).await.unwrap();
+    scores.put(&2, &score("y", 2)).await.unwrap();
     scores.replicated_all().await.unwrap();
     kafka.commit_all();
     soon("all to be persisted", scores.flush()).await.unwrap();
-    let _ = scores.put(&3, &score("x", 3)).await.unwrap();
-    let _ = scores.put(&4, &score("x", 4)).await.unwrap();
+    scores.put(&3, &score("x", 3)).await.unwrap();
+    scores.put(&4, &score("x", 4)).await.unwrap();
     assert!(scores.put(&5, &score("x", 5)).await.is_err());
 }
 
@@ -129,7 +129,7 @@ async fn rows_are_limited_but_a_row_that_is_pending_may_be_written_again() {
 async fn a_row_that_is_too_large_is_refused_and_reads_see_what_they_saw() {
     let kafka = Kafka::start(1);
     let scores: Handle = kafka.builder(&[]).build().await.unwrap();
-    let _ = scores.put(&1, &score("small", 1)).await.unwrap();
+    scores.put(&1, &score("small", 1)).await.unwrap();
     let refused = scores.put(&1, &score(&"x".repeat(1_100_000), 2)).await.unwrap_err();
     assert!(matches!(refused, WriteError::Refused(Refusal::TooLarge { limit: 1_000_000, .. })));
     assert_eq!(scores.get(&1).await.unwrap(), Some(score("small", 1)));
@@ -143,9 +143,9 @@ async fn the_metrics_tell_what_is_pending_and_for_how_long() {
     let registry = Registry::new();
     let scores: Handle = kafka.builder(&[]).metrics(&registry).build().await.unwrap();
     for id in 0..10 {
-        let _ = scores.put(&id, &score("x", id)).await.unwrap();
+        scores.put(&id, &score("x", id)).await.unwrap();
     }
-    let _ = scores.get(&3).await.unwrap();
+    scores.get(&3).await.unwrap();
     scores.replicated_all().await.unwrap();
     let metric = |name: &str| {
         let text = render(&registry).unwrap();

@@ -105,8 +105,8 @@ async fn an_increment_over_a_row_that_is_only_stored_is_added_once() {
     // The database holds the first increment, and says so.
     let slow = Slow::new(Some(score("stored", 101)), 1);
     let scores: Handle = kafka.builder(&[]).loader(slow.clone()).build().await.unwrap();
-    let _ = scores.add(&1, "score", 1).await.unwrap();
-    let _ = scores.add(&1, "score", 10).await.unwrap();
+    scores.add(&1, "score", 1).await.unwrap();
+    scores.add(&1, "score", 10).await.unwrap();
     slow.permits.add_permits(1);
     let seen = soon("the load", scores.get(&1)).await.unwrap();
     assert_eq!(seen, Some(score("stored", 111)));
@@ -124,7 +124,7 @@ async fn a_closure_is_a_loader() {
     let error = scores.get(&-1).await.unwrap_err();
     assert!(matches!(&error, ReadError::Load(_)), "{error:?}");
     assert_eq!(error.to_string(), "the row could not be loaded: no such shard");
-    let _ = scores.update(&1, &serde_json::json!({"name": "new"})).await.unwrap();
+    scores.update(&1, &serde_json::json!({"name": "new"})).await.unwrap();
     assert_eq!(scores.get(&1).await.unwrap(), Some(score("new", 1)));
 }
 
@@ -150,9 +150,9 @@ async fn without_a_loader_an_unknown_row_beneath_a_change_is_an_error_not_a_gues
     let kafka = Kafka::start(1);
     let scores: Handle = kafka.builder(&[]).build().await.unwrap();
     assert_eq!(scores.get(&1).await.unwrap(), None);
-    let _ = scores.add(&1, "score", 1).await.unwrap();
+    scores.add(&1, "score", 1).await.unwrap();
     assert!(matches!(scores.get(&1).await, Err(ReadError::NoLoader)));
-    let _ = scores.put(&1, &score("x", 1)).await.unwrap();
+    scores.put(&1, &score("x", 1)).await.unwrap();
     assert_eq!(scores.get(&1).await.unwrap(), Some(score("x", 1)));
 }
 
@@ -160,7 +160,7 @@ async fn without_a_loader_an_unknown_row_beneath_a_change_is_an_error_not_a_gues
 async fn a_row_that_does_not_fit_the_type_is_an_error() {
     let kafka = Kafka::start(1);
     let scores: Handle = kafka.builder(&[]).build().await.unwrap();
-    let _ = scores.put(&1, &score("x", 1)).await.unwrap();
-    let _ = scores.update(&1, &serde_json::json!({"score": "many"})).await.unwrap();
+    scores.put(&1, &score("x", 1)).await.unwrap();
+    scores.update(&1, &serde_json::json!({"score": "many"})).await.unwrap();
     assert!(matches!(scores.get(&1).await, Err(ReadError::Type(_))));
 }
