@@ -13,58 +13,58 @@ use serde::{Deserialize, Serialize};
 
 /// One line of the file.
 #[derive(Debug, Deserialize)]
-pub struct Flight {
+pub(crate) struct Flight {
     /// The scheduled hour of departure, RFC 3339.
-    pub time_hour: String,
+    pub(crate) time_hour: String,
     /// The aircraft; `NA` when not known.
-    pub tailnum: String,
+    pub(crate) tailnum: String,
     /// Where it flew to.
-    pub dest: String,
+    pub(crate) dest: String,
     /// Minutes in the air; `NA` when not known.
-    pub air_time: String,
+    pub(crate) air_time: String,
     /// Miles flown.
-    pub distance: i64,
+    pub(crate) distance: i64,
 }
 
 /// The row of one aircraft.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Aircraft {
+pub(crate) struct Aircraft {
     /// How many flights it had.
-    pub flights: i64,
+    pub(crate) flights: i64,
     /// How many miles they were.
-    pub miles: i64,
+    pub(crate) miles: i64,
     /// Minutes in the air, as far as known; `None` when for no flight.
-    pub minutes: Option<i64>,
+    pub(crate) minutes: Option<i64>,
     /// Where it was last seen.
-    pub last_airport: String,
+    pub(crate) last_airport: String,
     /// When it last left.
-    pub last_departure: String,
+    pub(crate) last_departure: String,
 }
 
 /// What was handled on purpose rather than replayed as it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LeftOut {
+pub(crate) struct LeftOut {
     /// Flights without a tail number: not replayed.
-    pub no_tail_number: u64,
+    pub(crate) no_tail_number: u64,
     /// Flights without air time: replayed without minutes.
-    pub no_air_time: u64,
+    pub(crate) no_air_time: u64,
 }
 
 impl Flight {
     /// The aircraft, if the file knows it.
-    pub fn aircraft(&self) -> Option<&str> {
+    pub(crate) fn aircraft(&self) -> Option<&str> {
         known(&self.tailnum)
     }
 
     /// The minutes in the air, if the file knows them.
-    pub fn minutes(&self) -> Result<Option<i64>> {
+    pub(crate) fn minutes(&self) -> Result<Option<i64>> {
         let minutes = known(&self.air_time).map(str::parse);
         minutes.transpose().with_context(|| format!("air_time {:?} is no number", self.air_time))
     }
 }
 
 /// Reads every flight, in the file's order.
-pub fn read(path: &Path) -> Result<Vec<Flight>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<Flight>> {
     let file = File::open(path).with_context(|| format!("can't open {}", path.display()))?;
     let reader = std::io::BufReader::new(flate2::read::GzDecoder::new(file));
     csv::Reader::from_reader(reader)
@@ -75,7 +75,7 @@ pub fn read(path: &Path) -> Result<Vec<Flight>> {
 
 /// Folds the flights over the rows that are there already, in one plain loop that shares nothing
 /// with the pipeline.
-pub fn fold(
+pub(crate) fn fold(
     mut rows: BTreeMap<String, Aircraft>,
     flights: &[Flight],
 ) -> Result<(BTreeMap<String, Aircraft>, LeftOut)> {
@@ -93,7 +93,7 @@ pub fn fold(
 
 impl Aircraft {
     /// Counts one more flight.
-    pub fn fly(&mut self, flight: &Flight) -> Result<()> {
+    pub(crate) fn fly(&mut self, flight: &Flight) -> Result<()> {
         self.flights += 1;
         self.miles += flight.distance;
         if let Some(minutes) = flight.minutes()? {

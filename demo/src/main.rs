@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use write_behind_consumer::status::Status;
-use write_behind_producer::WriteBehind;
+use write_behind_consumer::status::{Snapshot, Status};
+use write_behind_producer::{NextOffset, WriteBehind};
 
 use flights::Aircraft;
 use progress::{Progress, Stages};
@@ -129,11 +129,16 @@ async fn demo(arguments: Arguments) -> Result<()> {
 
 /// Shows how far the consumer is, until it is aborted.
 async fn follow(progress: Arc<Progress>, status: Arc<Status>) {
+    let written = |snapshot: &Snapshot| -> u64 {
+        let parts = snapshot.progress.parts.iter();
+        parts.filter_map(|part| Some(NextOffset::ZERO.distance_to(part.written?))).sum()
+    };
+    let earlier = written(&status.snapshot());
     loop {
         let snapshot = status.snapshot();
-        let waiting = snapshot.lag.unwrap_or(0);
+        let applied = written(&snapshot).saturating_sub(earlier);
         let (folded, rows) = (snapshot.counts.records, snapshot.counts.rows);
-        progress.consumed(Stages { folded, applied: folded.saturating_sub(waiting), rows });
+        progress.consumed(Stages { folded, applied, rows });
         tokio::time::sleep(SHOW_EVERY).await;
     }
 }

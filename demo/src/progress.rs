@@ -10,17 +10,17 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// How far each stage is.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Stages {
+pub(crate) struct Stages {
     /// Records the consumer has folded.
-    pub folded: u64,
+    pub(crate) folded: u64,
     /// Records whose rows are in the database.
-    pub applied: u64,
+    pub(crate) applied: u64,
     /// Rows written.
-    pub rows: u64,
+    pub(crate) rows: u64,
 }
 
 /// The display of one replay.
-pub struct Progress {
+pub(crate) struct Progress {
     total: u64,
     bars: MultiProgress,
     accepted: ProgressBar,
@@ -33,7 +33,7 @@ const PLAIN_EVERY: Duration = Duration::from_secs(2);
 
 impl Progress {
     /// A display for `total` writes.
-    pub fn new(total: u64) -> Self {
+    pub(crate) fn new(total: u64) -> Self {
         let bars = MultiProgress::new();
         let bar = |name: &'static str| {
             let style = ProgressStyle::with_template(
@@ -50,12 +50,12 @@ impl Progress {
     }
 
     /// So many writes were accepted.
-    pub fn accepted(&self, writes: u64) {
+    pub(crate) fn accepted(&self, writes: u64) {
         self.accepted.set_position(writes);
     }
 
     /// The consumer is this far.
-    pub fn consumed(&self, stages: Stages) {
+    pub(crate) fn consumed(&self, stages: Stages) {
         self.folded.set_position(stages.folded);
         self.applied.set_position(stages.applied);
         self.applied.set_message(format!("{} rows", stages.rows));
@@ -74,7 +74,7 @@ impl Progress {
     }
 
     /// Takes the display off the screen.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         let _ = self.bars.clear(); // a display that can't be cleared is only ugly
     }
 }

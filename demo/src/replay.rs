@@ -16,16 +16,16 @@ use crate::flights::{Aircraft, Flight};
 use crate::progress::Progress;
 
 /// What the replay saw.
-pub struct Replayed {
+pub(crate) struct Replayed {
     /// How many writes were accepted.
-    pub writes: u64,
+    pub(crate) writes: u64,
     /// From the first write to the last.
-    pub took: Duration,
+    pub(crate) took: Duration,
     /// The latency of each write, in nanoseconds.
-    pub latency: Histogram<u64>,
+    pub(crate) latency: Histogram<u64>,
     /// How many rows read back at once, every counter included, were not as they should be: 0, or
     /// the promise is broken.
-    pub stale_reads: u64,
+    pub(crate) stale_reads: u64,
 }
 
 /// The pace is kept over steps of this length, so that the loop does not ask the timer per write.
@@ -34,7 +34,7 @@ const STEP: Duration = Duration::from_millis(2);
 const READ_BACK_EVERY: u64 = 1_000;
 
 /// Writes every flight that has an aircraft, `per_second` at most, over a table that holds `rows`.
-pub async fn replay(
+pub(crate) async fn replay(
     cache: &WriteBehind<String, Aircraft>,
     flights: &[Flight],
     mut rows: BTreeMap<String, Aircraft>,

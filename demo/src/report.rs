@@ -8,17 +8,17 @@ use crate::flights::{Aircraft, LeftOut};
 use crate::replay::Replayed;
 
 /// How many rows differ, and what the first of them look like.
-pub struct Difference {
+pub(crate) struct Difference {
     /// Rows that are missing, extra or different.
-    pub rows: usize,
+    pub(crate) rows: usize,
     /// A few of them, a line each.
-    pub examples: Vec<String>,
+    pub(crate) examples: Vec<String>,
 }
 
 const EXAMPLES_MAX: usize = 5;
 
 /// Compares every row of the table with the independent fold, both ways.
-pub fn compare(
+pub(crate) fn compare(
     expected: &BTreeMap<String, Aircraft>,
     found: &BTreeMap<String, Aircraft>,
 ) -> Difference {
@@ -41,19 +41,19 @@ pub fn compare(
 }
 
 /// What happened behind the caller's back.
-pub struct Consumed {
+pub(crate) struct Consumed {
     /// Rows written to the database.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Transactions they took.
-    pub batches: u64,
+    pub(crate) batches: u64,
     /// Records set aside.
-    pub dead_letters: u64,
+    pub(crate) dead_letters: u64,
     /// From the first write until the last row was in the database.
-    pub until_drained: Duration,
+    pub(crate) until_drained: Duration,
 }
 
 /// The table at the end.
-pub fn table(
+pub(crate) fn table(
     replayed: &Replayed,
     consumed: &Consumed,
     left_out: LeftOut,

@@ -12,19 +12,19 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::types::RDKafkaErrorCode;
 
 /// Kafka and the database.
-pub struct Stack {
+pub(crate) struct Stack {
     /// Where Kafka is.
-    pub bootstrap: String,
+    pub(crate) bootstrap: String,
     /// The database's URL.
-    pub database: String,
+    pub(crate) database: String,
     /// The Kafka cluster's id.
-    pub cluster: String,
+    pub(crate) cluster: String,
     /// How many partitions the topic has.
-    pub partitions: i32,
+    pub(crate) partitions: i32,
     /// What to call the two in a sentence.
-    pub described: String,
+    pub(crate) described: String,
     /// What to call the database alone.
-    pub described_database: String,
+    pub(crate) described_database: String,
     /// Kept alive: the embedded broker ends with it.
     _embedded: Option<MockCluster<'static, rdkafka::producer::DefaultProducerContext>>,
 }
@@ -35,7 +35,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Stack {
     /// Takes what `kafka` and `database` point at, and embedded parts for what they leave open.
-    pub async fn open(
+    pub(crate) async fn open(
         kafka: Option<String>,
         database: Option<String>,
         file: &Path,

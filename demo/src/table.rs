@@ -32,28 +32,28 @@ const ONE: &str = "SELECT a.flights, a.miles, a.minutes, a.last_airport, a.last_
 
 /// The table of aircraft.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub(crate) struct Table {
     pool: AnyPool,
 }
 
 /// Reads aircraft for the cache.
 #[derive(Clone, Debug)]
-pub struct AircraftLoader {
+pub(crate) struct AircraftLoader {
     /// The table.
-    pub table: Table,
+    pub(crate) table: Table,
     /// The pipeline, whose bookkeeping says how far the database is.
-    pub pipeline: String,
+    pub(crate) pipeline: String,
     /// The Kafka cluster's id.
-    pub cluster: String,
+    pub(crate) cluster: String,
     /// The topic.
-    pub topic: String,
+    pub(crate) topic: String,
     /// How many partitions it has.
-    pub partitions: i32,
+    pub(crate) partitions: i32,
 }
 
 impl Table {
     /// Connects, and creates the table if it is missing.
-    pub async fn open(url: &str) -> Result<Self> {
+    pub(crate) async fn open(url: &str) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let pool = AnyPoolOptions::new().max_connections(2).connect(url).await;
         let pool = pool.context("can't connect to the database")?;
@@ -62,7 +62,7 @@ impl Table {
     }
 
     /// Every row, by tail number.
-    pub async fn all(&self) -> Result<BTreeMap<String, Aircraft>> {
+    pub(crate) async fn all(&self) -> Result<BTreeMap<String, Aircraft>> {
         let rows = sqlx::query(ALL).fetch_all(&self.pool).await.context("can't read `aircraft`")?;
         rows.iter().map(|row| Ok((row.try_get(5)?, aircraft(row)?))).collect()
     }

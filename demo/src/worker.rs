@@ -15,7 +15,7 @@ use crate::report::Consumed;
 use crate::stack::Stack;
 
 /// A running consumer.
-pub struct Worker {
+pub(crate) struct Worker {
     task: JoinHandle<Result<Drained, RunError>>,
     stop: oneshot::Sender<()>,
     status: Arc<Status>,
@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Worker {
     /// Starts it.
-    pub fn start(stack: &Stack, name: &str, rows_per_second: u32) -> Result<Self> {
+    pub(crate) fn start(stack: &Stack, name: &str, rows_per_second: u32) -> Result<Self> {
         let config = format!(
             "name = {name:?}\n\
              [kafka]\n\"bootstrap.servers\" = {:?}\n\
@@ -50,12 +50,12 @@ impl Worker {
     }
 
     /// Its numbers.
-    pub fn status(&self) -> Arc<Status> {
+    pub(crate) fn status(&self) -> Arc<Status> {
         Arc::clone(&self.status)
     }
 
     /// Waits until it has what an earlier run left in the log.
-    pub async fn caught_up(&mut self) -> Result<()> {
+    pub(crate) async fn caught_up(&mut self) -> Result<()> {
         while self.status.snapshot().lag != Some(0) || self.status.unreadiness().is_some() {
             let look_again = async {
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -67,7 +67,10 @@ impl Worker {
     }
 
     /// Waits for `work`, unless the consumer ends before: then there is nothing to wait for.
-    pub async fn meanwhile<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(crate) async fn meanwhile<T>(
+        &mut self,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         tokio::select! {
             done = work => done,
             ended = &mut self.task => match ended? {
@@ -78,7 +81,7 @@ impl Worker {
     }
 
     /// Lets it write what it holds, and ends it. `until_drained`: how long the whole replay took.
-    pub async fn drain(mut self, until_drained: Duration) -> Result<Consumed> {
+    pub(crate) async fn drain(mut self, until_drained: Duration) -> Result<Consumed> {
         // It can only have ended already, which awaiting it will tell.
         let _ = self.stop.send(());
         let drained = (&mut self.task).await?.context("the consumer stopped")?;
