@@ -1,0 +1,58 @@
+//! The pipeline's hot loops beside raw loops that do the least possible, in one run.
+//!
+//! `cargo run --release -p bench -- put | fold | apply | all`. `put` needs nothing; `fold` starts a
+//! broker and `apply` a database in a container, unless told where one is.
+
+mod rounds;
+mod put;
+mod fold;
+mod apply;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+
+/// Measures a hot loop beside a raw one, in turns.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Arguments {
+    /// Which loop.
+    #[arg(value_enum)]
+    what: What,
+    /// How many rounds.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// A real Kafka, as host:port; `put` takes an embedded broker otherwise, `fold` a container.
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka: Option<String>,
+    /// A real Postgres, as postgres://…; a container otherwise.
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// The producer's `put` beside `serde_json` and `BaseProducer::send`.
+    Put,
+    /// The consumer's fold beside a `BaseConsumer` that throws everything away.
+    Fold,
+    /// The consumer's apply beside a hand-written UNNEST upsert.
+    Apply,
+    /// All three.
+    All,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let Arguments { what, rounds, kafka, database } = Arguments::parse();
+    let wants = |one: What| what == one || what == What::All;
+    if wants(What::Put) {
+        put::run(rounds, kafka.clone()).await?;
+    }
+    if wants(What::Fold) {
+        fold::run(rounds, kafka).await?;
+    }
+    if wants(What::Apply) {
+        apply::run(rounds, database).await?;
+    }
+    Ok(())
+}
