@@ -252,3 +252,13 @@ fn a_hot_row_takes_no_more_memory_than_its_last_write() {
     assert_eq!(scene.lane.bytes(), once);
     assert_eq!(scene.lane.rows(), 1);
 }
+
+#[test]
+fn an_increment_of_a_clean_row_is_read_without_asking_the_database() {
+    let mut scene = Scene::new();
+    let ticket = scene.accept(Delta::Put(row(1)));
+    scene.ack(ticket, 0);
+    scene.commit(1);
+    scene.accept(add(5));
+    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(6))));
+}
