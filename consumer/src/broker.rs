@@ -11,6 +11,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
@@ -70,7 +71,7 @@ impl Broker {
         let metadata = metadata.map_err(|error| unreachable(&error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let partitions = found.map_or(0, |found| found.partitions().len());
-        match found.and_then(|found| found.error()).map(RDKafkaErrorCode::from) {
+        match found.and_then(MetadataTopic::error).map(RDKafkaErrorCode::from) {
             None
             | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
                 if partitions == 0 =>

@@ -61,15 +61,12 @@ proptest! {
         let mut bad = Vec::new();
         for (at, record) in records.iter().enumerate() {
             let folded = fold(&mut buffer, &mut memory, at as i64, record);
-            match write_behind_shared::record::decode(record.1.map(str::as_bytes), record.2) {
-                Ok(change) => {
-                    prop_assert_eq!(folded, Folded::Applied);
-                    model.entry(record.0).or_default().fold(change);
-                }
-                Err(_) => {
-                    prop_assert_eq!(folded, Folded::Bad);
-                    bad.push(Offset(at as i64));
-                }
+            if let Ok(change) = record::decode(record.1.map(str::as_bytes), record.2) {
+                prop_assert_eq!(folded, Folded::Applied);
+                model.entry(record.0).or_default().fold(change);
+            } else {
+                prop_assert_eq!(folded, Folded::Bad);
+                bad.push(Offset(at as i64));
             }
         }
         prop_assert_eq!(buffer.records(), records.len() as u64);
@@ -102,8 +99,8 @@ proptest! {
     }
 }
 
-fn id(sequence: u64) -> Option<WriteId> {
-    Some(WriteId { writer: Uuid::from_u128(7), sequence })
+fn id(sequence: u64) -> WriteId {
+    WriteId { writer: Uuid::from_u128(7), sequence }
 }
 
 #[test]
@@ -120,23 +117,23 @@ fn a_repeated_row_with_the_same_columns_stays_bytes() {
 #[test]
 fn a_sequence_seen_before_is_dropped_and_remembered() {
     let (mut buffer, _) = empty();
-    let mut memory = Memory::new(id(4));
-    let one = |sequence| (1, Some(r#"{"n":1}"#), Some("n"), id(sequence));
+    let mut memory = Memory::new([id(4)]);
+    let one = |sequence| (1, Some(r#"{"n":1}"#), Some("n"), Some(id(sequence)));
     assert_eq!(fold(&mut buffer, &mut memory, 0, &one(4)), Folded::Duplicate);
     assert_eq!(fold(&mut buffer, &mut memory, 1, &one(5)), Folded::Applied);
     assert_eq!(fold(&mut buffer, &mut memory, 2, &one(5)), Folded::Duplicate);
     let contents = buffer.into_contents();
     assert_eq!(contents.duplicates, [(Partition(0), Offset(0)), (Partition(0), Offset(2))]);
     assert_eq!(contents.rows[0].change.to_row().unwrap().unwrap(), br#"{"n":1}"#);
-    assert_eq!(contents.writers, [WriterSeen { partition: Partition(0), last: id(5).unwrap() }]);
+    assert_eq!(contents.writers, [WriterSeen { partition: Partition(0), last: id(5) }]);
 }
 
 #[test]
 fn a_jump_in_the_sequence_is_applied_and_told() {
     let (mut buffer, mut memory) = empty();
-    let one = |sequence| (1, Some(r#"{"n":1}"#), Some("n"), id(sequence));
+    let one = |sequence| (1, Some(r#"{"n":1}"#), Some("n"), Some(id(sequence)));
     assert_eq!(fold(&mut buffer, &mut memory, 0, &one(0)), Folded::Applied);
-    let gap = Folded::AppliedAfterGap(id(2).unwrap());
+    let gap = Folded::AppliedAfterGap(id(2));
     assert_eq!(fold(&mut buffer, &mut memory, 1, &one(2)), gap);
     assert_eq!(fold(&mut buffer, &mut memory, 2, &one(3)), Folded::Applied);
     let contents = buffer.into_contents();
@@ -146,8 +143,8 @@ fn a_jump_in_the_sequence_is_applied_and_told() {
 #[test]
 fn a_writers_first_record_must_be_its_sequence_zero() {
     let (mut buffer, mut memory) = empty();
-    let late = (1, Some(r#"{"n":1}"#), None, id(1));
-    let gap = Folded::AppliedAfterGap(id(1).unwrap());
+    let late = (1, Some(r#"{"n":1}"#), None, Some(id(1)));
+    let gap = Folded::AppliedAfterGap(id(1));
     assert_eq!(fold(&mut buffer, &mut memory, 0, &late), gap);
 }
 

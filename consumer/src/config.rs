@@ -9,7 +9,6 @@
 //!
 //! Secrets live in [`store::Database`] and [`KafkaSettings`], which never show them.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -144,7 +143,7 @@ impl Config {
 #[serde(deny_unknown_fields)]
 struct File {
     name: String,
-    kafka: BTreeMap<String, Property>,
+    kafka: toml::Table,
     database: DatabaseFile,
     #[serde(default)]
     batch: BatchFile,
@@ -154,15 +153,6 @@ struct File {
     memory: MemoryFile,
     #[serde(default)]
     http: HttpFile,
-}
-
-/// A librdkafka property; numbers and booleans may stand without quotes.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Property {
-    Text(String),
-    Integer(i64),
-    Boolean(bool),
 }
 
 #[derive(Deserialize)]
@@ -242,12 +232,8 @@ impl File {
         if self.name.trim().is_empty() {
             return Err(refuse("name", "is empty; it names the pipeline and its consumer group"));
         }
-        let text = |property| match property {
-            Property::Text(text) => text,
-            Property::Integer(number) => number.to_string(),
-            Property::Boolean(boolean) => boolean.to_string(),
-        };
-        let properties = self.kafka.into_iter().map(|(name, property)| (name, text(property)));
+        let mut properties = Vec::new();
+        flatten("", self.kafka, &mut properties)?;
         let kafka = KafkaSettings::new(properties, RESERVED_BY_CONSUMER)?;
         let database = self.database.check()?;
         let batch = self.batch.check()?;
@@ -267,6 +253,33 @@ impl File {
         }
         Ok(config)
     }
+}
+
+/// librdkafka's properties by their dotted names, whether TOML read the dots as part of the name or,
+/// where it is not quoted, as tables. Numbers and booleans may stand without quotes.
+fn flatten(
+    prefix: &str,
+    table: toml::Table,
+    properties: &mut Vec<(String, String)>,
+) -> Result<(), ConfigError> {
+    for (name, value) in table {
+        let name = format!("{prefix}{name}");
+        let text = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(boolean) => boolean.to_string(),
+            toml::Value::Table(inner) => {
+                flatten(&format!("{name}."), inner, properties)?;
+                continue;
+            }
+            other => {
+                let why = format!("is {other}, but a property is a text, a number or a boolean");
+                return Err(refuse(format!("kafka.{name}"), why));
+            }
+        };
+        properties.push((name, text));
+    }
+    Ok(())
 }
 
 impl DatabaseFile {

@@ -110,6 +110,15 @@ fn an_unknown_key_is_refused_by_its_name_wherever_it_stands() {
 }
 
 #[test]
+fn a_property_of_kafka_may_stand_without_quotes() {
+    let text = LEAST.replace("\"bootstrap.servers\"", "bootstrap.servers");
+    let config = Config::read(&text, &Variables::new()).unwrap();
+    assert_eq!(config.kafka.get("bootstrap.servers"), Some("localhost:9092"));
+    let text = LEAST.replace("\"localhost:9092\"", "[1]");
+    assert!(refusal(&text, &[]).starts_with("`kafka.bootstrap.servers`: is [1]"));
+}
+
+#[test]
 fn a_missing_variable_is_named_with_its_setting() {
     assert_eq!(
         refusal(WHOLE, &[]),

@@ -91,7 +91,10 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
             .map_err(|error| ConfigError::Unreadable(format!("{}: {error}", path.display())))?,
         None => String::new(),
     };
-    let config = Config::read(&text, &std::env::vars().collect())?;
+    // A variable that is no text cannot be one of ours.
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let config = Config::read(&text, &variables.collect())?;
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let done = runtime.block_on(perform(cli.command, config));
     // A thread that still waits for Kafka or the database must not hold up the exit.

@@ -1,0 +1,33 @@
+//! What a person should know, as log lines.
+
+use std::sync::Arc;
+
+use crate::action::{Notice, Place};
+
+/// Logs `notice`.
+pub(crate) fn tell(topics: &[Arc<str>], notice: &Notice) {
+    let topic = |place: &Place| Arc::clone(&topics[place.route]);
+    match notice {
+        Notice::RecordsMissing(place, offset, id) => tracing::error!(
+            topic = %topic(place), partition = %place.partition, %offset,
+            writer = %id.writer, sequence = id.sequence,
+            "records of this writer before this one are missing from the log"
+        ),
+        Notice::OffsetsSkipped(place, from, to) => tracing::info!(
+            topic = %topic(place), partition = %place.partition, %from, %to,
+            "the log has no records at some offsets (a transaction's markers, or compaction)"
+        ),
+        Notice::DatabaseWentBack(place, from, to) => tracing::error!(
+            topic = %topic(place), partition = %place.partition, %from, %to,
+            "the database went back, as if restored; its records are applied again from there"
+        ),
+        Notice::DatabaseWentAhead(place, from, to) => tracing::warn!(
+            topic = %topic(place), partition = %place.partition, %from, %to,
+            "another consumer wrote this partition; going on from where the database stands"
+        ),
+        Notice::Dropped(records) => tracing::warn!(
+            records,
+            "partitions were let go with unwritten records; their next owner reads them again"
+        ),
+    }
+}

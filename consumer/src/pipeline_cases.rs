@@ -1,0 +1,284 @@
+//! Single promises of the pipeline, each by the shortest story that shows it.
+
+use super::*;
+use crate::action::Closed;
+use crate::batch::Written;
+
+const NOW: Duration = Duration::ZERO;
+
+fn at(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn some_limits() -> Limits {
+    Limits {
+        max_rows: 3,
+        max_bytes: 1 << 20,
+        max_age: at(100),
+        target_time: at(1_000),
+        memory: 1 << 30,
+        workers: 1,
+        rows_per_second: None,
+    }
+}
+
+/// A pipeline that reads `partitions` partitions from offset 0, and Kafka knows it.
+fn reading(limits: Limits, partitions: usize) -> Pipeline {
+    let mut pipeline = Pipeline::new(limits, vec![true]);
+    let places: Vec<Place> = (0..partitions).map(place).collect();
+    pipeline.assign(&places);
+    let located = |(place, epoch)| Located {
+        place,
+        epoch,
+        next: NextOffset(0),
+        committed: Some(NextOffset(0)),
+        writers: Vec::new(),
+    };
+    let [Action::Locate(asked)] = &actions(&mut pipeline)[..] else { panic!("asks") };
+    pipeline.located(NOW, asked.iter().copied().map(located).collect());
+    assert!(
+        matches!(&actions(&mut pipeline)[..], [Action::Read(read)] if read.len() == partitions)
+    );
+    pipeline
+}
+
+fn actions(pipeline: &mut Pipeline) -> Vec<Action> {
+    std::iter::from_fn(|| pipeline.next_action()).collect()
+}
+
+fn record(pipeline: &mut Pipeline, now: Duration, partition: i32, offset: i64) {
+    let key = offset.to_string();
+    let incoming = Incoming {
+        partition: Partition(partition),
+        offset: Offset(offset),
+        timestamp: None,
+        key: Some(key.as_bytes()),
+        value: Some(b"{}"),
+        headers: &[],
+    };
+    pipeline.record(now, 0, &incoming);
+}
+
+fn written(pipeline: &mut Pipeline, now: Duration, closed: Closed) {
+    let id = closed.id;
+    let batch = closed.into_batch(Arc::from("topic"));
+    pipeline.finished(now, id, &Ended::Written(Written::new(batch.spans)));
+}
+
+#[test]
+fn a_batch_closes_at_its_rows() {
+    let mut pipeline = reading(some_limits(), 1);
+    record(&mut pipeline, NOW, 0, 0);
+    record(&mut pipeline, NOW, 0, 1);
+    assert!(actions(&mut pipeline).is_empty());
+    record(&mut pipeline, NOW, 0, 2);
+    let [Action::Write(closed)] = &actions(&mut pipeline)[..] else { panic!("closes") };
+    assert_eq!(
+        (closed.buffers[0].start(), closed.buffers[0].next()),
+        (NextOffset(0), NextOffset(3))
+    );
+}
+
+#[test]
+fn a_batch_closes_at_its_age() {
+    let mut pipeline = reading(some_limits(), 1);
+    record(&mut pipeline, at(50), 0, 0);
+    pipeline.tick(at(149));
+    assert!(actions(&mut pipeline).is_empty());
+    pipeline.tick(at(150));
+    assert!(
+        matches!(&actions(&mut pipeline)[..], [Action::Write(closed)] if closed.age == at(100))
+    );
+}
+
+#[test]
+fn a_batch_closes_at_its_bytes() {
+    let mut pipeline = reading(Limits { max_bytes: 150, ..some_limits() }, 1);
+    record(&mut pipeline, NOW, 0, 0);
+    assert!(actions(&mut pipeline).is_empty());
+    record(&mut pipeline, NOW, 0, 1);
+    assert!(matches!(&actions(&mut pipeline)[..], [Action::Write(_)]));
+}
+
+#[test]
+fn ripe_partitions_share_a_batch_up_to_its_rows() {
+    let mut pipeline = reading(some_limits(), 3);
+    for partition in 0..3 {
+        record(&mut pipeline, at(partition as u64), partition, 0);
+        record(&mut pipeline, at(partition as u64), partition, 1);
+    }
+    record(&mut pipeline, at(3), 2, 2);
+    let first = actions(&mut pipeline);
+    let [Action::Write(closed)] = &first[..] else { panic!("the full one goes first") };
+    assert_eq!(closed.buffers.len(), 1);
+    pipeline.finished(at(200), closed.id, &Ended::Fenced);
+    let second = actions(&mut pipeline);
+    let closed = second.iter().find_map(|action| match action {
+        Action::Write(closed) => Some(closed),
+        _ => None,
+    });
+    let partitions: Vec<_> = closed.unwrap().buffers.iter().map(Buffer::partition).collect();
+    assert_eq!(partitions, [Partition(0)], "two more rows would be more than max_rows");
+}
+
+#[test]
+fn while_a_batch_is_on_its_way_the_next_records_fold_into_one_that_starts_where_it_ends() {
+    let mut pipeline = reading(some_limits(), 1);
+    for offset in 0..4 {
+        record(&mut pipeline, NOW, 0, offset);
+    }
+    let Some(Action::Write(first)) = actions(&mut pipeline).pop() else { panic!("the first") };
+    assert!(actions(&mut pipeline).is_empty());
+    written(&mut pipeline, at(500), first);
+    let next = actions(&mut pipeline);
+    assert!(next.iter().any(|action| matches!(action,
+        Action::Write(closed) if closed.buffers[0].start() == NextOffset(3))));
+    assert!(next.iter().any(|action| matches!(action,
+        Action::Commit(offsets) if offsets == &[(place(0), NextOffset(3))])));
+}
+
+#[test]
+fn a_full_buffer_that_no_worker_takes_pauses_its_partition_alone() {
+    let mut pipeline = reading(some_limits(), 2);
+    for offset in 0..6 {
+        record(&mut pipeline, NOW, 0, offset);
+    }
+    let done = actions(&mut pipeline);
+    let [Action::Write(_), Action::Pause(paused)] = &done[..] else { panic!("{done:?}") };
+    assert_eq!(paused, &[place(0)]);
+    let Some(Action::Write(first)) = done.into_iter().next() else { panic!("the first") };
+    written(&mut pipeline, NOW, first);
+    let done = actions(&mut pipeline);
+    assert!(done.iter().any(|action| matches!(action, Action::Resume(r) if r == &[place(0)])));
+}
+
+#[test]
+fn a_ceiling_of_rows_makes_the_next_batch_wait_until_the_last_is_paid_for() {
+    let limits = Limits { rows_per_second: Some(10), ..some_limits() };
+    let mut pipeline = reading(limits, 1);
+    for offset in 0..3 {
+        record(&mut pipeline, NOW, 0, offset);
+    }
+    let Some(Action::Write(first)) = actions(&mut pipeline).pop() else { panic!("the first") };
+    written(&mut pipeline, NOW, first);
+    record(&mut pipeline, NOW, 0, 3);
+    pipeline.tick(at(299));
+    assert!(!actions(&mut pipeline).iter().any(|action| matches!(action, Action::Write(_))));
+    pipeline.tick(at(300));
+    assert!(actions(&mut pipeline).iter().any(|action| matches!(action, Action::Write(_))));
+}
+
+#[test]
+fn a_slow_database_is_given_smaller_batches_and_a_quick_one_larger_again() {
+    let limits = Limits { max_rows: 1_000, target_time: at(100), ..some_limits() };
+    let mut pipeline = reading(limits, 1);
+    pipeline.adapt(1_000, at(500));
+    assert_eq!(pipeline.target_rows, 200);
+    pipeline.adapt(200, at(100_000));
+    assert_eq!(pipeline.target_rows, 100, "no smaller than is worth a transaction");
+    pipeline.adapt(10, at(1));
+    assert_eq!(pipeline.target_rows, 100, "a small batch tells nothing of a large one");
+    for _ in 0..9 {
+        pipeline.adapt(pipeline.target_rows, at(10));
+    }
+    assert_eq!(pipeline.target_rows, 1_000);
+}
+
+#[test]
+fn a_revoke_is_answered_when_its_partitions_are_written_and_committed() {
+    let mut pipeline = reading(some_limits(), 2);
+    record(&mut pipeline, NOW, 0, 0);
+    pipeline.revoke(NOW, vec![place(0)], at(1_000));
+    record(&mut pipeline, NOW, 0, 1);
+    let mut done = actions(&mut pipeline);
+    let Some(Action::Write(closed)) =
+        done.drain(..).find(|action| matches!(action, Action::Write(_)))
+    else {
+        panic!("written before its age")
+    };
+    assert_eq!(closed.buffers[0].next(), NextOffset(1), "nothing is read any more");
+    written(&mut pipeline, NOW, closed);
+    assert!(matches!(&actions(&mut pipeline)[..], [Action::Commit(_)]));
+    pipeline.commit_answered(NOW, true);
+    let done = actions(&mut pipeline);
+    assert!(matches!(&done[..], [Action::Release(places)] if places == &[place(0)]), "{done:?}");
+}
+
+#[test]
+fn a_revoke_is_answered_at_its_deadline_whatever_is_left() {
+    let mut pipeline = reading(some_limits(), 1);
+    record(&mut pipeline, NOW, 0, 0);
+    pipeline.revoke(NOW, vec![place(0)], at(1_000));
+    actions(&mut pipeline);
+    pipeline.tick(at(999));
+    assert!(actions(&mut pipeline).is_empty());
+    pipeline.tick(at(1_000));
+    assert!(matches!(&actions(&mut pipeline)[..], [Action::Release(_)]));
+}
+
+#[test]
+fn a_drain_ends_when_everything_is_written_and_kafka_knows_it() {
+    let mut pipeline = reading(some_limits(), 1);
+    record(&mut pipeline, NOW, 0, 0);
+    pipeline.drain(NOW);
+    let Some(Action::Write(closed)) =
+        actions(&mut pipeline).into_iter().find(|action| matches!(action, Action::Write(_)))
+    else {
+        panic!("written before its age")
+    };
+    written(&mut pipeline, NOW, closed);
+    assert!(matches!(&actions(&mut pipeline)[..], [Action::Commit(_)]));
+    pipeline.commit_answered(NOW, false);
+    assert!(actions(&mut pipeline).is_empty(), "a failed commit is tried again");
+    pipeline.tick(at(1_000));
+    assert!(matches!(&actions(&mut pipeline)[..], [Action::Commit(_)]));
+    pipeline.commit_answered(at(1_000), true);
+    assert!(matches!(&actions(&mut pipeline)[..], [Action::Drained]));
+}
+
+#[test]
+fn an_answer_to_an_earlier_question_is_not_taken_for_the_present_one() {
+    let mut pipeline = Pipeline::new(some_limits(), vec![true]);
+    pipeline.assign(&[place(0)]);
+    let Some(Action::Locate(old)) = pipeline.next_action() else { panic!("asks") };
+    pipeline.lose(NOW, vec![place(0)]);
+    pipeline.assign(&[place(0)]);
+    let (place, epoch) = old[0];
+    let (next, committed) = (NextOffset(7), None);
+    pipeline.located(NOW, vec![Located { place, epoch, next, committed, writers: Vec::new() }]);
+    assert!(!actions(&mut pipeline).iter().any(|action| matches!(action, Action::Read(_))));
+}
+
+#[test]
+fn a_route_that_stops_at_bad_records_writes_nothing_of_the_buffer_before() {
+    let mut pipeline = Pipeline::new(some_limits(), vec![false]);
+    pipeline.assign(&[place(0)]);
+    let Some(Action::Locate(asked)) = pipeline.next_action() else { panic!("asks") };
+    let (place, epoch) = asked[0];
+    let (next, committed) = (NextOffset(0), Some(NextOffset(0)));
+    pipeline.located(NOW, vec![Located { place, epoch, next, committed, writers: Vec::new() }]);
+    actions(&mut pipeline);
+    record(&mut pipeline, NOW, 0, 0);
+    let bad = Incoming {
+        partition: Partition(0),
+        offset: Offset(1),
+        timestamp: None,
+        key: None,
+        value: None,
+        headers: &[],
+    };
+    pipeline.record(NOW, 0, &bad);
+    let done = actions(&mut pipeline);
+    assert!(matches!(&done[..], [Action::StopAtBad(at, _)] if *at == place), "{done:?}");
+}
+
+#[test]
+fn offsets_that_the_log_lacks_are_told_once() {
+    let mut pipeline = reading(Limits { max_rows: 100, ..some_limits() }, 1);
+    for offset in [0, 2, 4] {
+        record(&mut pipeline, NOW, 0, offset);
+    }
+    let notice = Notice::OffsetsSkipped(place(0), NextOffset(1), Offset(2));
+    assert!(matches!(&actions(&mut pipeline)[..], [Action::Tell(told)] if *told == notice));
+    assert_eq!(pipeline.counts().skips, 2);
+}

@@ -1,0 +1,74 @@
+//! What may happen in the simulated world, and how likely it is.
+
+use proptest::prelude::*;
+
+use super::PARTITIONS;
+use super::model::Kind;
+
+/// What happens next. Numbers choose among what there is.
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    /// A producer writes to a partition: a value, an increment, a tombstone, its last record again,
+    /// or something that is no record at all.
+    Append(usize, Kind),
+    Deliver(usize, usize),
+    /// An old record once more, as a fetch that overlaps a pause may bring.
+    DeliverAgain(usize),
+    Tick(u64),
+    Locate,
+    /// A worker's transaction is committed and answered.
+    Finish(usize),
+    /// It is committed, but its answer is lost, and it will be tried again.
+    LoseAnswer(usize),
+    /// Kafka takes a commit and answers; or takes it and the answer is lost; or refuses it.
+    Commit(Answer),
+    Assign(usize),
+    Revoke(usize, u64),
+    Lose(usize),
+    /// Another consumer, which took us for dead, writes a partition.
+    OtherWrites(usize, usize),
+    /// The database is restored to its beginning.
+    Restore(usize),
+    /// The consumer dies; a transaction of its may still be under way.
+    Crash,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Answer {
+    Taken,
+    TakenSilently,
+    Refused,
+}
+
+pub(super) fn an_op() -> impl Strategy<Value = Op> {
+    let partition = || 0..PARTITIONS;
+    let kind = prop_oneof![
+        4 => (0_u8..6, -9_i64..9).prop_map(|(key, n)| Kind::Set(key, n)),
+        6 => (0_u8..6, -9_i64..9).prop_map(|(key, n)| Kind::Add(key, n)),
+        1 => (0_u8..6).prop_map(Kind::Delete),
+        1 => Just(Kind::Repeat),
+        1 => Just(Kind::Garbage),
+        1 => Just(Kind::Marker),
+    ];
+    let answer = prop_oneof![
+        4 => Just(Answer::Taken),
+        1 => Just(Answer::TakenSilently),
+        1 => Just(Answer::Refused),
+    ];
+    prop_oneof![
+        20 => (partition(), kind).prop_map(|(partition, kind)| Op::Append(partition, kind)),
+        20 => (partition(), 1_usize..12).prop_map(|(partition, n)| Op::Deliver(partition, n)),
+        2 => partition().prop_map(Op::DeliverAgain),
+        8 => (0_u64..200).prop_map(Op::Tick),
+        8 => Just(Op::Locate),
+        8 => (0_usize..8).prop_map(Op::Finish),
+        2 => (0_usize..8).prop_map(Op::LoseAnswer),
+        6 => answer.prop_map(Op::Commit),
+        8 => partition().prop_map(Op::Assign),
+        2 => (partition(), 0_u64..300).prop_map(|(partition, n)| Op::Revoke(partition, n)),
+        1 => partition().prop_map(Op::Lose),
+        1 => (partition(), 1_usize..9).prop_map(|(partition, n)| Op::OtherWrites(partition, n)),
+        1 => partition().prop_map(Op::Restore),
+        1 => Just(Op::Crash),
+    ]
+}

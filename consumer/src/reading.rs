@@ -1,0 +1,147 @@
+//! What librdkafka reads: which partitions it was given, from where, and which of them are paused.
+//!
+//! A partition is handed over only with the offset that the database says, in the `assign` itself;
+//! there is no seek. Reading on from elsewhere is to be assigned anew.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{Consumer, RebalanceProtocol};
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use write_behind_shared::{NextOffset, Partition};
+
+use crate::action::Place;
+use crate::broker;
+use crate::config::Config;
+use crate::group::{self, Member, Partitions};
+
+/// A member of the group, and what it reads.
+pub(crate) struct Reading {
+    pub(crate) member: Member,
+    /// The topic of each route.
+    pub(crate) topics: Vec<Arc<str>>,
+    /// Partitions that librdkafka was given.
+    assigned: BTreeSet<Place>,
+    /// Those of them that it was told to pause.
+    paused: BTreeSet<Place>,
+}
+
+impl Reading {
+    /// Joins the group. Nothing is read yet.
+    pub(crate) fn subscribe(config: &Config) -> Result<Self, String> {
+        let member = Member::new(&client_config(config))?;
+        let topics: Vec<Arc<str>> =
+            config.routes.iter().map(|route| Arc::from(&*route.topic)).collect();
+        let named: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
+        member.subscribe(&named).map_err(|error| error.to_string())?;
+        Ok(Self { member, topics, assigned: BTreeSet::new(), paused: BTreeSet::new() })
+    }
+
+    /// Acknowledges an assignment without reading anything of it yet, so that whatever is waited
+    /// for does not hold up the group.
+    pub(crate) fn acknowledge(&self) -> KafkaResult<()> {
+        group::assign(&self.member, &TopicPartitionList::new())
+    }
+
+    /// Reads these from these offsets on. `next_of` says where the others stand.
+    pub(crate) fn start(
+        &mut self,
+        places: &[(Place, NextOffset)],
+        next_of: impl Fn(Place) -> Option<NextOffset>,
+    ) -> KafkaResult<()> {
+        let started: Vec<Place> = places.iter().map(|(place, _)| *place).collect();
+        let again: Vec<Place> =
+            started.iter().copied().filter(|place| self.assigned.contains(place)).collect();
+        self.assigned.extend(&started);
+        self.paused.retain(|place| !started.contains(place));
+        if let RebalanceProtocol::Cooperative = self.member.rebalance_protocol() {
+            if !again.is_empty() {
+                self.member.incremental_unassign(&self.list(&again))?;
+            }
+            self.member.incremental_assign(&self.positions(places))?;
+        } else {
+            // The whole assignment is replaced, so the others are named too.
+            let position = |place: &Place| Some((*place, next_of(*place)?));
+            let all: Vec<_> = self.assigned.iter().filter_map(position).collect();
+            self.member.assign(&self.positions(&all))?;
+        }
+        // Being assigned anew does not undo a pause, nor keep it for sure.
+        let paused: Vec<Place> = self.paused.iter().copied().collect();
+        self.member.resume(&self.list(&started))?;
+        self.member.pause(&self.list(&paused))
+    }
+
+    /// Fetches these no more, for now.
+    pub(crate) fn pause(&mut self, places: &[Place]) -> KafkaResult<()> {
+        self.paused.extend(places);
+        self.member.pause(&self.list(places))
+    }
+
+    /// Fetches these again.
+    pub(crate) fn resume(&mut self, places: &[Place]) -> KafkaResult<()> {
+        self.paused.retain(|place| !places.contains(place));
+        self.member.resume(&self.list(places))
+    }
+
+    /// Gives these back to the group.
+    pub(crate) fn release(&mut self, places: &[Place]) -> KafkaResult<()> {
+        // librdkafka refuses to take back what it was not given.
+        let given: Vec<Place> =
+            places.iter().copied().filter(|place| self.assigned.remove(place)).collect();
+        self.paused.retain(|place| !places.contains(place));
+        group::unassign(&self.member, &self.list(&given))
+    }
+
+    /// Commits; `false`: not now.
+    pub(crate) fn commit(&self, offsets: &[(Place, NextOffset)]) -> bool {
+        self.member.commit(self.positions(offsets))
+    }
+
+    /// Which places the group speaks of.
+    pub(crate) fn places(&self, partitions: &Partitions) -> Vec<Place> {
+        let place = |(topic, partition): &(String, i32)| {
+            let route = self.topics.iter().position(|one| **one == **topic)?;
+            Some(Place { route, partition: Partition(*partition) })
+        };
+        partitions.iter().filter_map(place).collect()
+    }
+
+    fn list(&self, places: &[Place]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(places.len());
+        for place in places {
+            list.add_partition(&self.topics[place.route], place.partition.0);
+        }
+        list
+    }
+
+    fn positions(&self, positions: &[(Place, NextOffset)]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        for (place, next) in positions {
+            let mut element = list.add_partition(&self.topics[place.route], place.partition.0);
+            #[expect(clippy::expect_used, reason = "only a negative offset is refused")]
+            element.set_offset(Offset::Offset(next.0)).expect("an offset is not negative");
+        }
+        list
+    }
+}
+
+/// The client that reads: the reserved properties, and modest defaults for memory.
+fn client_config(config: &Config) -> ClientConfig {
+    let mut client = broker::client_config(&config.kafka, &config.name);
+    client.set("auto.offset.reset", "error");
+    client.set("isolation.level", "read_committed");
+    client.set("check.crcs", "true");
+    client.set("enable.partition.eof", "false");
+    for (property, value) in [
+        ("queued.max.messages.kbytes", "16384"),
+        ("fetch.message.max.bytes", "1048576"),
+        ("fetch.wait.max.ms", "100"),
+    ] {
+        if config.kafka.get(property).is_none() {
+            client.set(property, value);
+        }
+    }
+    client
+}
