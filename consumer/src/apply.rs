@@ -193,11 +193,11 @@ impl<C: Connect, L: Log> Worker<C, L> {
             Some(plan) => plan,
             None => self.plan(batch).await?,
         };
-        if !plan.read_again {
-            if let Err(trouble) = self.read_again(batch, &mut plan).await {
-                *kept = Some(plan);
-                return Err(trouble);
-            }
+        if !plan.read_again
+            && let Err(trouble) = self.read_again(batch, &mut plan).await
+        {
+            *kept = Some(plan);
+            return Err(trouble);
         }
         let started = Instant::now();
         let outcome = self.write(batch, &plan).await;
@@ -264,9 +264,8 @@ impl<C: Connect, L: Log> Worker<C, L> {
         let reading = tokio::task::spawn_blocking(move || {
             log.records(&topic, &spans, &wanted).map(|records| (wanted, records))
         });
-        let (wanted, records) = reading
-            .await
-            .map_err(|error| RereadError::Unavailable(error.to_string()))??;
+        let (wanted, records) =
+            reading.await.map_err(|error| RereadError::Unavailable(error.to_string()))??;
         let singly = isolate::singly(&plan.table, batch, &wanted, records);
         plan.singly = singly.ok_or_else(|| gone(&batch.topic))?;
         plan.read_again = true;

@@ -64,9 +64,11 @@ fn text_is_a_string_that_a_text_column_can_hold() {
 
 #[test]
 fn an_instant_is_rfc_3339_and_nothing_relative() {
-    for json in
-        [r#""2013-01-01T10:00:00Z""#, r#""2013-12-31t23:59:60.25+05:30""#, r#""2013-01-01 00:00:00z""#]
-    {
+    for json in [
+        r#""2013-01-01T10:00:00Z""#,
+        r#""2013-12-31t23:59:60.25+05:30""#,
+        r#""2013-01-01 00:00:00z""#,
+    ] {
         let _ = fits(&ColumnKind::Instant, json);
     }
     let bad = [
@@ -84,7 +86,10 @@ fn an_instant_is_rfc_3339_and_nothing_relative() {
 #[test]
 fn json_is_kept_as_written_unless_text_cannot_hold_it() {
     assert_eq!(fits(&ColumnKind::Json, r#"{"a":[1, 2.50]}"#), r#"{"a":[1, 2.50]}"#);
-    assert_eq!(fits(&ColumnKind::Json, r#"["\ud83d\ude00","\\ud83d"]"#), r#"["\ud83d\ude00","\\ud83d"]"#);
+    assert_eq!(
+        fits(&ColumnKind::Json, r#"["\ud83d\ude00","\\ud83d"]"#),
+        r#"["\ud83d\ude00","\\ud83d"]"#
+    );
     refused(&ColumnKind::Json, &[r#"{"a":"\u0000"}"#, r#"["\ud83d"]"#, r#"["\ude00\ud83d"]"#]);
 }
 

@@ -2,9 +2,12 @@
 //! so that each can be applied or set aside alone.
 //!
 //! A consumer of its own, which joins no group and commits nothing. It is a rare event, and must
-//! not disturb the one that polls.
+//! not disturb the one that polls. The consumer is made when it is first needed and then kept:
+//! closing one can take minutes while no broker answers.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
@@ -57,10 +60,10 @@ impl RereadLimits {
 }
 
 /// The log in Kafka.
-#[derive(Debug)]
 pub struct KafkaLog {
     config: ClientConfig,
     limits: RereadLimits,
+    consumer: Mutex<Option<BaseConsumer>>,
 }
 
 impl KafkaLog {
@@ -80,7 +83,7 @@ impl KafkaLog {
             .set("check.crcs", "true")
             .set("allow.auto.create.topics", "false")
             .set("enable.partition.eof", "true");
-        Self { config, limits }
+        Self { config, limits, consumer: Mutex::new(None) }
     }
 }
 
@@ -91,7 +94,27 @@ impl Log for KafkaLog {
         spans: &[Span],
         wanted: &Wanted,
     ) -> Result<Vec<RawRecord>, RereadError> {
-        let consumer: BaseConsumer = self.config.create().map_err(|error| unavailable(&error))?;
+        // Whoever panicked left a consumer that the next assignment makes as good as new.
+        let mut kept = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
+        let consumer = match kept.take() {
+            Some(consumer) => consumer,
+            None => self.config.create().map_err(|error| unavailable(&error))?,
+        };
+        let consumer = kept.insert(consumer);
+        let records = self.read(consumer, topic, spans, wanted);
+        consumer.unassign().map_err(|error| unavailable(&error))?;
+        records
+    }
+}
+
+impl KafkaLog {
+    fn read(
+        &self,
+        consumer: &BaseConsumer,
+        topic: &str,
+        spans: &[Span],
+        wanted: &Wanted,
+    ) -> Result<Vec<RawRecord>, RereadError> {
         let mut start = TopicPartitionList::new();
         for span in spans {
             let at = KafkaOffset::Offset(span.start.0);
@@ -102,11 +125,11 @@ impl Log for KafkaLog {
         let mut reading = Reading::new(spans, self.limits.bytes);
         let mut last_heard = Instant::now();
         while !reading.unfinished.is_empty() {
+            if last_heard.elapsed() > self.limits.silence {
+                let silence = self.limits.silence;
+                return Err(RereadError::Unavailable(format!("no answer within {silence:?}")));
+            }
             let finished = match consumer.poll(Duration::from_millis(100)) {
-                None if last_heard.elapsed() > self.limits.silence => {
-                    let silence = self.limits.silence;
-                    return Err(RereadError::Unavailable(format!("no answer within {silence:?}")));
-                }
                 None => continue,
                 Some(Ok(message)) => reading.take(&message, wanted)?,
                 Some(Err(KafkaError::PartitionEOF(partition))) => Some(Partition(partition)),
@@ -121,14 +144,27 @@ impl Log for KafkaLog {
             };
             last_heard = Instant::now();
             if let Some(partition) = finished {
+                // It is not paused: the next assignment of this consumer would find it so.
                 reading.unfinished.retain(|span| span.partition != partition);
-                let mut list = TopicPartitionList::new();
-                list.add_partition(topic, partition.0);
-                consumer.pause(&list).map_err(|error| unavailable(&error))?;
             }
         }
         reading.records.sort_by_key(|record| (record.partition, record.offset));
         Ok(reading.records)
+    }
+}
+
+impl Drop for KafkaLog {
+    /// Lets the consumer close itself, without waiting for it.
+    fn drop(&mut self) {
+        let kept = self.consumer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        std::thread::spawn(move || drop(kept));
+    }
+}
+
+impl fmt::Debug for KafkaLog {
+    /// Without the configuration, which may hold passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaLog").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 

@@ -116,8 +116,7 @@ impl Retry {
         let failures = std::mem::take(&mut self.failures);
         self.missing_references = 0;
         self.said = None;
-        self.rows_per_statement =
-            (self.rows_per_statement * 2).min(self.limits.rows_per_statement);
+        self.rows_per_statement = (self.rows_per_statement * 2).min(self.limits.rows_per_statement);
         (failures > 0).then_some(failures)
     }
 

@@ -1,6 +1,8 @@
 //! The worker: what it isolates, what it waits out, what it tells. Its database is an SQLite file,
 //! its log a list, and its connection one that can be told to fail.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

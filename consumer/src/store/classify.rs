@@ -128,7 +128,7 @@ pub fn sqlite(code: &str, message: &str) -> Class {
 }
 
 /// An error of sqlx as what to do about it; `class_of` is one of the functions above.
-pub(crate) fn failure(error: &sqlx::Error, class_of: fn(&str, &str) -> Class) -> Failure {
+pub(crate) fn failure(error: sqlx::Error, class_of: fn(&str, &str) -> Class) -> Failure {
     // Only the message: a database's DETAIL repeats rows, and errors end in logs.
     let sqlx::Error::Database(error) = error else {
         return Failure::Store(StoreError::Unavailable(error.to_string()));
@@ -140,9 +140,7 @@ pub(crate) fn failure(error: &sqlx::Error, class_of: fn(&str, &str) -> Class) ->
         None => message.clone(),
     };
     match class {
-        Class::Data => {
-            Failure::Data(Refusal { sqlstate: code.map(Into::into), reason: message })
-        }
+        Class::Data => Failure::Data(Refusal { sqlstate: code.map(Into::into), reason: message }),
         Class::MissingReference => {
             Failure::MissingReference(Refusal { sqlstate: code.map(Into::into), reason: message })
         }

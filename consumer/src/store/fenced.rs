@@ -16,8 +16,7 @@ use crate::table::Table;
 /// What a database must be able to do within a transaction.
 pub(crate) trait Session: Send {
     /// Runs one of the commands without parameters.
-    fn command(&mut self, command: Command)
-    -> impl Future<Output = Result<(), Failure>> + Send;
+    fn command(&mut self, command: Command) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Moves the offset of a span from its start to its end; says how many rows that was.
     fn move_offset(
@@ -139,20 +138,18 @@ impl<'s, S: Session> Open<'s, S> {
         let rows: Vec<&Row> = tx.rows.iter().collect();
         let mut refused = Vec::new();
         // A stack with the later half below the earlier one: rows are tried in their order.
-        let mut parts = vec![0..rows.len()];
-        while let Some(part) = parts.pop() {
-            if part.is_empty() {
+        let mut parts = vec![(0, rows.len())];
+        while let Some((start, end)) = parts.pop() {
+            if start == end {
                 continue;
             }
             let outcome;
-            (self, outcome) = self.attempt(tx, &rows[part.clone()]).await?;
-            if outcome.is_err() {
-                let middle = part.start + part.len() / 2;
-                if part.len() == 1 {
-                    refused.push(part.start);
-                } else {
-                    parts.extend([middle..part.end, part.start..middle]);
-                }
+            (self, outcome) = self.attempt(tx, &rows[start..end]).await?;
+            let middle = start.midpoint(end);
+            match outcome {
+                Ok(()) => {}
+                Err(_) if end - start == 1 => refused.push(start),
+                Err(_) => parts.extend([(middle, end), (start, middle)]),
             }
         }
         Ok((self, refused))

@@ -45,17 +45,16 @@ impl<'a> Groups<'a> {
 /// although the row it is meant for is there and would be fine.
 pub(crate) fn updates_first(table: &Table, shape: &[(usize, bool)]) -> bool {
     let named = |at: usize| shape.iter().any(|(place, _)| *place == at);
-    let lacks_a_required = table.columns.iter().enumerate().any(|(at, column)| {
-        column.required && !table.is_key(&column.name) && !named(at)
-    });
+    let lacks_a_required = table
+        .columns
+        .iter()
+        .enumerate()
+        .any(|(at, column)| column.required && !table.is_key(&column.name) && !named(at));
     table.guarded || lacks_a_required
 }
 
 /// The texts of the key column at `place` of `rows`.
-pub(crate) fn key_texts<'a>(
-    rows: &'a [&'a Row],
-    place: usize,
-) -> impl Iterator<Item = &'a str> {
+pub(crate) fn key_texts<'a>(rows: &'a [&'a Row], place: usize) -> impl Iterator<Item = &'a str> {
     rows.iter().map(move |row| row.key[place].as_str())
 }
 

@@ -41,7 +41,8 @@ impl PostgresStore {
         timeouts: &Timeouts,
     ) -> Result<Self, StoreError> {
         let connecting = async {
-            let options = options.clone().application_name("write-behind").disable_statement_logging();
+            let options =
+                options.clone().application_name("write-behind").disable_statement_logging();
             let mut connection = options.connect().await?;
             let settings = format!(
                 "SET statement_timeout = {}; SET lock_timeout = {}; \
@@ -64,7 +65,8 @@ impl PostgresStore {
         };
         if standby {
             return Err(StoreError::Unavailable(
-                "the server is a standby or read-only; waiting for one that takes writes".to_owned(),
+                "the server is a standby or read-only; waiting for one that takes writes"
+                    .to_owned(),
             ));
         }
         Ok(Self { connection, answer: timeouts.answer, broken: false })
@@ -100,7 +102,12 @@ impl PostgresStore {
     }
 
     /// Runs one statement for `rows`, all of one shape: their keys, then their cells.
-    async fn bulk(&mut self, sql: String, rows: &[&Row], shape: &[(usize, bool)]) -> Result<(), Failure> {
+    async fn bulk(
+        &mut self,
+        sql: String,
+        rows: &[&Row],
+        shape: &[(usize, bool)],
+    ) -> Result<(), Failure> {
         let keys = rows.first().map_or(0, |row| row.key.len());
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for place in 0..keys {
@@ -119,7 +126,7 @@ fn scoped<'q>(sql: &'static str, scope: &'q Scope) -> Query<'q> {
 }
 
 fn failed(error: sqlx::Error) -> Failure {
-    classify::failure(&error, classify::postgres)
+    classify::failure(error, classify::postgres)
 }
 
 fn unanswered(waited: Duration) -> StoreError {
@@ -190,11 +197,7 @@ impl Session for PostgresStore {
         Ok(())
     }
 
-    async fn note_writers(
-        &mut self,
-        scope: &Scope,
-        writers: &[WriterSeen],
-    ) -> Result<(), Failure> {
+    async fn note_writers(&mut self, scope: &Scope, writers: &[WriterSeen]) -> Result<(), Failure> {
         let query = scoped(postgres_sql::NOTE_WRITERS, scope)
             .bind(writers.iter().map(|seen| seen.partition.0).collect::<Vec<_>>())
             .bind(writers.iter().map(|seen| seen.last.writer.to_string()).collect::<Vec<_>>())
@@ -207,11 +210,7 @@ impl Session for PostgresStore {
         self.execute(query).await.map(|_| ())
     }
 
-    async fn set_aside(
-        &mut self,
-        scope: &Scope,
-        letters: &[&DeadLetter],
-    ) -> Result<(), Failure> {
+    async fn set_aside(&mut self, scope: &Scope, letters: &[&DeadLetter]) -> Result<(), Failure> {
         // As many as fit one message easily, whatever their size.
         for letters in letters.chunks(500) {
             let records = || letters.iter().map(|letter| &letter.record);
@@ -243,10 +242,9 @@ impl Store for PostgresStore {
     }
 
     async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
-        let describing =
-            async |connection: &mut PgConnection| {
-                postgres_catalog::describe(connection, table, key).await
-            };
+        let describing = async |connection: &mut PgConnection| {
+            postgres_catalog::describe(connection, table, key).await
+        };
         self.answered(describing).await.map_err(Failure::of_no_row)?
     }
 

@@ -89,8 +89,7 @@ pub(super) async fn describe(
     for row in sqlx::query(KEYS).bind(oid).fetch_all(&mut *connection).await? {
         keys.push((row.try_get("is_primary")?, row.try_get("columns")?));
     }
-    let (schema, table_name): (String, String) =
-        (table.try_get("schema")?, table.try_get("name")?);
+    let (schema, table_name): (String, String) = (table.try_get("schema")?, table.try_get("name")?);
     let guarded = table.try_get("guarded")?;
     let key = match key_columns(name, key, &keys, &columns) {
         Ok(key) => key,
@@ -156,7 +155,9 @@ fn key_columns(
     let names = if wanted.is_empty() {
         let primary = keys.iter().find(|(is_primary, _)| *is_primary).map(|(_, names)| names);
         primary.ok_or_else(|| {
-            format!("{table} has no primary key: add one, or name a unique key in the route's `key`")
+            format!(
+                "{table} has no primary key: add one, or name a unique key in the route's `key`"
+            )
         })?
     } else if keys.iter().any(|(_, have)| same(have)) {
         wanted

@@ -58,12 +58,11 @@ pub(super) fn upsert(table: &Table, shape: &[(usize, bool)]) -> String {
 pub(super) fn update_then_insert(table: &Table, shape: &[(usize, bool)]) -> String {
     let given = Given::of(table, shape);
     let (table, same, keys) = (&table.sql_name, given.same_key("g"), given.keys("t"));
-    let there = match shape.is_empty() {
-        true => format!("SELECT {keys} FROM {table} AS t JOIN given AS g ON {same}"),
-        false => {
-            let set = given.set("g");
-            format!("UPDATE {table} AS t SET {set} FROM given AS g WHERE {same} RETURNING {keys}")
-        }
+    let there = if shape.is_empty() {
+        format!("SELECT {keys} FROM {table} AS t JOIN given AS g ON {same}")
+    } else {
+        let set = given.set("g");
+        format!("UPDATE {table} AS t SET {set} FROM given AS g WHERE {same} RETURNING {keys}")
     };
     format!(
         "WITH given AS MATERIALIZED (SELECT {casts} FROM {unnest}), there AS ({there}) \
@@ -143,7 +142,11 @@ impl<'a> Given<'a> {
     /// ordered by their bytes, which is much faster than by a language.
     fn order(&self, alias: &str) -> String {
         let keys = self.table.key.iter().enumerate().map(|(at, key)| {
-            let name = if alias == "u" { format!("u.p{at}") } else { format!("{alias}.{}", quoted(&key.name)) };
+            let name = if alias == "u" {
+                format!("u.p{at}")
+            } else {
+                format!("{alias}.{}", quoted(&key.name))
+            };
             match key.kind {
                 KeyKind::Text => format!("{name} COLLATE \"C\""),
                 _ if alias == "u" => format!("{}", at + 1),
@@ -164,9 +167,10 @@ impl<'a> Given<'a> {
 
     fn on_conflict(&self) -> String {
         let keys = self.table.key.iter().map(|key| quoted(&key.name)).collect::<Vec<_>>();
-        let action = match self.shape.is_empty() {
-            true => "NOTHING".to_owned(),
-            false => format!("UPDATE SET {}", self.set("excluded")),
+        let action = if self.shape.is_empty() {
+            "NOTHING".to_owned()
+        } else {
+            format!("UPDATE SET {}", self.set("excluded"))
         };
         format!("ON CONFLICT ({}) DO {action}", keys.join(", "))
     }

@@ -107,7 +107,7 @@ fn scoped<'q>(sql: &'static str, scope: &'q Scope) -> Query<'q> {
 }
 
 fn failed(error: sqlx::Error) -> Failure {
-    classify::failure(&error, classify::sqlite)
+    classify::failure(error, classify::sqlite)
 }
 
 fn unanswered(waited: Duration) -> StoreError {
@@ -181,11 +181,7 @@ impl Session for SqliteStore {
         Ok(())
     }
 
-    async fn note_writers(
-        &mut self,
-        scope: &Scope,
-        writers: &[WriterSeen],
-    ) -> Result<(), Failure> {
+    async fn note_writers(&mut self, scope: &Scope, writers: &[WriterSeen]) -> Result<(), Failure> {
         for seen in writers {
             let query = scoped(sqlite_sql::NOTE_WRITER, scope)
                 .bind(seen.partition.0)
@@ -196,11 +192,7 @@ impl Session for SqliteStore {
         Ok(())
     }
 
-    async fn set_aside(
-        &mut self,
-        scope: &Scope,
-        letters: &[&DeadLetter],
-    ) -> Result<(), Failure> {
+    async fn set_aside(&mut self, scope: &Scope, letters: &[&DeadLetter]) -> Result<(), Failure> {
         for letter in letters {
             let record = &letter.record;
             let query = scoped(sqlite_sql::SET_ASIDE, scope)

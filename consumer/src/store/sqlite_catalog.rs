@@ -17,7 +17,8 @@ const TABLE: &str = "SELECT l.name AS name, l.type AS type, s.sql LIKE '%check%'
     WHERE l.schema = 'main' AND l.type IN ('table', 'view', 'virtual')";
 
 /// Hidden columns of kind 2 and 3 are generated.
-const COLUMNS: &str = "SELECT name, type, \"notnull\" AS not_null, dflt_value IS NOT NULL AS has_default,
+const COLUMNS: &str =
+    "SELECT name, type, \"notnull\" AS not_null, dflt_value IS NOT NULL AS has_default,
     pk, hidden FROM pragma_table_xinfo($1) WHERE hidden IN (0, 2, 3) ORDER BY cid";
 
 /// Unique indexes without a condition, each key column with its collation. An expression has no

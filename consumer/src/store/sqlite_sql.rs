@@ -32,9 +32,10 @@ pub(super) fn delete(table: &Table) -> String {
 /// Inserts rows, or updates those that are there.
 pub(super) fn upsert(table: &Table, shape: &[(usize, bool)]) -> String {
     let given = Given::of(table, shape);
-    let action = match shape.is_empty() {
-        true => "NOTHING".to_owned(),
-        false => format!("UPDATE SET {}", given.set("excluded")),
+    let action = if shape.is_empty() {
+        "NOTHING".to_owned()
+    } else {
+        format!("UPDATE SET {}", given.set("excluded"))
     };
     format!(
         "INSERT INTO {} AS t ({}) {} WHERE true ON CONFLICT ({}) DO {action}",

@@ -106,6 +106,21 @@ pub async fn nothing_is_set_aside_where_that_is_not_wanted(lab: impl Lab) {
     assert_eq!(bench.stands_at().await, 0);
 }
 
+pub async fn a_transaction_that_met_an_error_commits_nothing(lab: impl Lab) {
+    let mut bench = Bench::with(lab, SHORT).await;
+    bench.lab.sql("ALTER TABLE write_behind_dead_letters RENAME TO elsewhere").await;
+    let letters = [letter(0)];
+    let (scope, spans) = (scope(), [span(0, 0, 1)]);
+    let rows = [bench.row("1", &short("ok"))];
+    let transaction =
+        Transaction { rows: &rows, dead_letters: &letters, ..moving(&scope, &spans, &bench.table) };
+    let outcome = bench.store.apply(&transaction).await;
+    assert!(matches!(outcome, Err(StoreError::Stop(_))), "{outcome:?}");
+    bench.store = bench.another_store().await;
+    assert_eq!(bench.stands_at().await, 0);
+    assert_eq!(bench.table(&["id"]).await, [""; 0]);
+}
+
 pub async fn a_missing_reference_is_given_time_and_then_refused(lab: impl Lab) {
     lab.sql("CREATE TABLE parents (id integer PRIMARY KEY)").await;
     let columns = "id integer PRIMARY KEY, parent integer REFERENCES parents (id)";

@@ -1,0 +1,289 @@
+//! The store's contract, for a real Postgres, and what only Postgres can do.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
+#[path = "../../consumer/tests/contract/mod.rs"]
+mod contract;
+
+use std::any::Any;
+use std::time::Duration;
+
+use contract::{Bench, Lab, MANNER, moving, scope, span};
+use integration_tests::postgres::Postgres as Server;
+use integration_tests::stack;
+use serde_json::json;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use uuid::Uuid;
+use write_behind_consumer::store::{
+    Database, Manner, Outcome, Store as _, StoreError, Timeouts, Transaction,
+};
+use write_behind_shared::Change;
+
+/// A database of its own on the shared server.
+struct Postgres {
+    url: String,
+    name: String,
+}
+
+impl Postgres {
+    async fn connection(&self) -> PgConnection {
+        PgConnection::connect(&self.url).await.unwrap()
+    }
+}
+
+impl Lab for Postgres {
+    const BYTES: &'static str = "bytea";
+
+    async fn new() -> Self {
+        let server = Server::url_by_way_of(stack::postgres().await.unwrap().port());
+        let name = format!("contract_{}", Uuid::new_v4().simple());
+        let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        let mut connection = PgConnection::connect(&server).await.unwrap();
+        sqlx::raw_sql(create).execute(&mut connection).await.unwrap();
+        let (server, _) = server.rsplit_once('/').unwrap();
+        Self { url: format!("{server}/{name}"), name }
+    }
+
+    fn database(&self) -> Database {
+        Database::parse(&self.url).unwrap()
+    }
+
+    async fn sql(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        sqlx::raw_sql(sql).execute(&mut self.connection().await).await.unwrap();
+    }
+
+    async fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+        let sql = sqlx::query(AssertSqlSafe(sql.to_owned()));
+        let rows = sql.fetch_all(&mut self.connection().await).await.unwrap();
+        rows.iter().map(|row| (0..row.len()).map(|at| row.get(at)).collect()).collect()
+    }
+
+    async fn hold(&self, sql: &str) -> Box<dyn Any + Send> {
+        let mut connection = self.connection().await;
+        let sql = AssertSqlSafe(format!("BEGIN; {sql}"));
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        Box::new(connection)
+    }
+}
+
+contract!(Postgres);
+
+async fn bench(columns: &str) -> Bench<Postgres> {
+    Bench::with(Postgres::new().await, columns).await
+}
+
+fn set(value: &serde_json::Value) -> Change {
+    Change::of(value).unwrap()
+}
+
+#[tokio::test]
+async fn values_reach_postgres_own_types() {
+    let lab = Postgres::new().await;
+    lab.sql("CREATE TYPE mood AS ENUM ('ok', 'sad'); CREATE DOMAIN even AS integer CHECK (value % 2 = 0)")
+        .await;
+    let columns = "id integer PRIMARY KEY, at timestamptz, m mood, e even, texts text[], \
+                   grid integer[], v varchar(5), span interval, cents numeric(6, 2), c char(3)";
+    let mut bench = Bench::with(lab, columns).await;
+    let full = json!({
+        "at": "2013-01-01T10:00:00+05:30", "m": "sad", "e": 4, "texts": ["a,b", null, "\"{"],
+        "grid": [[1, 2], [3, 4]], "v": "12345", "span": "1 day", "cents": "1.005", "c": "x"
+    });
+    bench.write(&[("1", set(&full))]).await;
+    // The delta alone is odd, or negative: only the sum is checked.
+    let deltas = Change::new().add("e", 1).add("cents", -1);
+    bench.write(&[("1", deltas.clone().add("e", 1))]).await;
+    let shown = ["at AT TIME ZONE 'UTC'", "m", "e", "texts", "grid", "v", "span", "cents", "c"];
+    assert_eq!(
+        bench.table(&shown).await,
+        ["2013-01-01 04:30:00 sad 6 {\"a,b\",NULL,\"\\\"{\"} {{1,2},{3,4}} 12345 1 day 0.01 x"]
+    );
+    for bad in [
+        json!({"v": "123456"}),
+        json!({"m": "glad"}),
+        json!({"grid": [[1], [2, 3]]}),
+        json!({"at": "2013-02-30T10:00:00Z"}),
+        json!({"cents": 12345}),
+        json!({"c": "long"}),
+    ] {
+        assert_eq!(bench.refused(&[("1", set(&bad)), ("2", Change::new())]).await, [0], "{bad}");
+    }
+    assert_eq!(bench.refused(&[("1", deltas), ("2", Change::new())]).await, [0], "7 is odd");
+}
+
+#[tokio::test]
+async fn a_key_whose_equality_is_not_that_of_its_text_is_refused() {
+    let mut bench = bench("id integer PRIMARY KEY").await;
+    bench
+        .lab
+        .sql(
+            "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', \
+             deterministic = false)",
+        )
+        .await;
+    for (table, columns, why) in [
+        ("a", "id char(3) PRIMARY KEY", "bpchar"),
+        ("b", "id text COLLATE loose PRIMARY KEY", "collation"),
+        ("c", "id timestamptz PRIMARY KEY", "timestamptz"),
+        ("d", "id jsonb PRIMARY KEY", "jsonb"),
+        ("e", "id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "generates"),
+        ("f", "id bigint UNIQUE DEFERRABLE", "no primary key"),
+        ("g", "id real PRIMARY KEY", "float4"),
+    ] {
+        bench.lab.sql(&format!("CREATE TABLE {table} ({columns})")).await;
+        let described = bench.store.describe(table, &[]).await;
+        assert!(
+            matches!(&described, Err(StoreError::Stop(said)) if said.contains(why)),
+            "{columns}: {described:?}"
+        );
+    }
+    bench.lab.sql("CREATE UNIQUE INDEX ON f (id) WHERE id > 0").await;
+    let described = bench.store.describe("f", &["id".to_owned()]).await;
+    assert!(matches!(described, Err(StoreError::Stop(_))), "{described:?}");
+}
+
+#[tokio::test]
+async fn a_table_is_found_by_schema_or_by_search_path() {
+    let lab = Postgres::new().await;
+    lab.sql("CREATE SCHEMA \"Odd\"; CREATE TABLE \"Odd\".t (k text PRIMARY KEY)").await;
+    let mut bench = Bench::with(lab, "id integer PRIMARY KEY").await;
+    let name = |table: write_behind_consumer::table::Table| table.sql_name;
+    assert_eq!(bench.store.describe("t", &[]).await.map(name).unwrap(), "\"public\".\"t\"");
+    assert_eq!(bench.store.describe("Odd.t", &[]).await.map(name).unwrap(), "\"Odd\".\"t\"");
+    bench.lab.sql(&format!("ALTER DATABASE {} SET search_path = \"Odd\"", bench.lab.name)).await;
+    let mut store = bench.another_store().await;
+    assert_eq!(store.describe("t", &[]).await.map(name).unwrap(), "\"Odd\".\"t\"");
+}
+
+#[tokio::test]
+async fn a_partitioned_table_takes_rows() {
+    let lab = Postgres::new().await;
+    lab.sql(
+        "CREATE TABLE parts (id bigint, region text, n bigint, PRIMARY KEY (id, region)) \
+         PARTITION BY LIST (region); CREATE TABLE eu PARTITION OF parts FOR VALUES IN ('eu')",
+    )
+    .await;
+    let mut bench = Bench::with(lab, "id integer PRIMARY KEY").await;
+    bench.table = bench.store.describe("parts", &[]).await.unwrap();
+    let (there, nowhere) = (r#"{"id":1,"region":"eu"}"#, r#"{"id":1,"region":"xx"}"#);
+    for _ in 0..2 {
+        bench.write(&[(there, Change::new().add("n", 2))]).await;
+    }
+    let refused = bench.refused(&[(there, Change::new()), (nowhere, Change::new())]).await;
+    assert_eq!(refused, [1]);
+    let n = bench.lab.rows("SELECT n::text FROM parts").await;
+    assert_eq!(n, [[Some("4".to_owned())]]);
+}
+
+#[tokio::test]
+async fn a_deferred_constraint_refuses_its_row_and_not_the_commit() {
+    let columns = "id integer PRIMARY KEY, u integer UNIQUE DEFERRABLE INITIALLY DEFERRED";
+    let mut bench = bench(columns).await;
+    bench.write(&[("1", set(&json!({"u": 1})))]).await;
+    let rows = [("2", set(&json!({"u": 1}))), ("3", set(&json!({"u": 3})))];
+    assert_eq!(bench.refused(&rows).await, [0]);
+}
+
+#[tokio::test]
+async fn two_keys_that_are_one_row_to_the_database_are_written_one_by_one() {
+    let mut bench = bench("id varchar(3) PRIMARY KEY, n integer").await;
+    let rows = [("abc", set(&json!({"n": 1}))), ("abc  ", set(&json!({"n": 2})))];
+    bench.write(&rows).await;
+    assert_eq!(bench.table(&["id", "n"]).await, ["abc 2"]);
+}
+
+#[tokio::test]
+async fn a_backend_that_was_ended_is_an_outage() {
+    let mut bench = bench("id integer PRIMARY KEY, n bigint").await;
+    let one = [("1", Change::new().add("n", 1))];
+    bench.write(&one).await;
+    let end = "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity \
+               WHERE application_name = 'write-behind' AND datname = current_database()";
+    assert_eq!(bench.lab.rows(end).await.len(), 1);
+    let outcome = bench.run(&one, |_| {}).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+    bench.store = bench.another_store().await;
+    bench.write(&one).await;
+    assert_eq!(bench.table(&["n"]).await, ["2"]);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_is_waited_for() {
+    let lab = Postgres::new().await;
+    lab.sql(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", lab.name)).await;
+    let connected = lab.database().connect(&Timeouts::STANDARD).await;
+    assert!(
+        matches!(&connected, Err(StoreError::Unavailable(why)) if why.contains("read-only")),
+        "{connected:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_slow_statement_and_a_long_lock_end_on_the_server() {
+    let mut bench = bench("id integer PRIMARY KEY, n bigint").await;
+    bench
+        .lab
+        .sql(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN PERFORM pg_sleep(60); RETURN new; END $$; \
+             CREATE TRIGGER slow BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION slow()",
+        )
+        .await;
+    let (short, one) = (Duration::from_millis(200), [("1", Change::new().add("n", 1))]);
+    let hasty = Timeouts { statement: short, ..Timeouts::STANDARD };
+    bench.store = bench.lab.database().connect(&hasty).await.unwrap();
+    let outcome = bench.run(&one, |_| {}).await;
+    assert!(matches!(outcome, Err(StoreError::Saturated(_))), "{outcome:?}");
+
+    let held = bench.lab.hold("UPDATE write_behind_offsets SET partitions = 3").await;
+    let impatient = Timeouts { lock: short, ..Timeouts::STANDARD };
+    bench.store = bench.lab.database().connect(&impatient).await.unwrap();
+    let outcome = bench.run(&one, |_| {}).await;
+    let said = "lock timeout";
+    assert!(
+        matches!(&outcome, Err(StoreError::Unavailable(why)) if why.contains(said)),
+        "{outcome:?}"
+    );
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_table_altered_under_a_prepared_statement_is_written_to() {
+    let mut bench = bench("id integer PRIMARY KEY, n integer, name text NOT NULL").await;
+    let full = [("1", set(&json!({"n": 1, "name": "x"})))];
+    let part = [("1", Change::new().add("n", 1))];
+    bench.write(&full).await;
+    bench.write(&part).await;
+    for change in ["n TYPE bigint", "id TYPE bigint", "name TYPE varchar(9)"] {
+        bench.lab.sql(&format!("ALTER TABLE t ALTER COLUMN {change}")).await;
+        match bench.run(&part, |_| {}).await {
+            Ok(Outcome::Committed(_)) => {}
+            Err(StoreError::Unavailable(_)) => {
+                bench.store = bench.another_store().await;
+                bench.write(&part).await;
+            }
+            other => panic!("after {change}: {other:?}"),
+        }
+    }
+    assert_eq!(bench.table(&["n"]).await, ["5"]);
+}
+
+#[tokio::test]
+async fn the_refused_are_found_among_thousands() {
+    let mut bench = bench("id integer PRIMARY KEY, n smallint CHECK (n >= 0)").await;
+    let keys: Vec<_> = (10_000..15_000).map(|key: i32| key.to_string()).collect();
+    let bad = [0, 1, 2_500, 4_999];
+    let rows: Vec<_> = keys
+        .iter()
+        .enumerate()
+        .map(|(at, key)| {
+            bench.row(key, &set(&json!({"n": if bad.contains(&at) { -1 } else { 1 }})))
+        })
+        .collect();
+    let (scope, spans) = (scope(), [span(0, 0, 1)]);
+    let manner = Manner { rows_per_statement: 1_000, ..MANNER };
+    let transaction = Transaction { rows: &rows, manner, ..moving(&scope, &spans, &bench.table) };
+    let outcome = bench.store.apply(&transaction).await;
+    assert!(matches!(&outcome, Ok(Outcome::Refused(places)) if *places == bad), "{outcome:?}");
+}
