@@ -3,10 +3,14 @@
 
 mod world;
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use world::{PARTITIONS, Running, TOPIC, World, wait_for, wait_until};
-use write_behind_consumer::run::{Options, RunError};
+use world::{PARTITIONS, Running, World, wait_for, wait_until};
+use write_behind_consumer::check::{self, Grade, Report};
+use write_behind_consumer::config::OnBadRecord;
+use write_behind_consumer::run::{Drained, Options, RunError};
 
 /// `count` increments of `visits` over 50 rows, and a value each.
 fn send_visits(world: &World, count: i64) {
@@ -35,7 +39,7 @@ fn records_of_a_plain_client_become_rows_and_kafka_is_told() {
     let rows = || world.query("SELECT id, name, visits, points FROM scores ORDER BY id");
     let wanted = [["1", "Ada", "NULL", "4"], ["2", "Bob", "7", "NULL"]];
     wait_for("the rows are there", rows, |rows| rows == &wanted);
-    assert_eq!(consumer.drain(), Ok(write_behind_consumer::run::Drained { clean: true }));
+    assert_eq!(consumer.drain(), Ok(Drained { clean: true }));
     assert_eq!(rows(), wanted);
     assert_eq!(world.committed(), world.positions());
     assert_eq!(world.positions().into_iter().flatten().sum::<i64>(), 6);
@@ -194,15 +198,11 @@ fn a_database_restored_to_an_earlier_state_is_rewound_to() {
 #[test]
 fn a_missing_topic_is_told_at_the_start() {
     let world = World::new();
-    let text_of_topic = |topic: &str| {
-        let mut config = world.config("", "");
-        config.routes[0].topic = topic.to_owned();
-        config
-    };
-    let failed = Running::start(text_of_topic("missing"), Options::default()).ended();
+    let mut config = world.config("", "");
+    config.routes[0].topic = "missing".to_owned();
+    let failed = Running::start(config, Options::default()).ended();
     let Err(RunError::Failed(why)) = failed else { panic!("not failed: {failed:?}") };
     assert!(why.contains("\"missing\" does not exist"), "{why}");
-    assert_ne!(TOPIC, "missing");
 }
 
 #[test]
@@ -232,4 +232,123 @@ fn a_locked_database_keeps_the_consumer_in_its_group_and_memory_bounded() {
     consumer.drain().unwrap();
     assert_eq!(visits(&world), 50_000);
     assert_eq!(world.number("SELECT count(*) FROM write_behind_dead_letters"), 0);
+}
+
+#[test]
+fn a_database_away_at_the_assignment_holds_up_neither_the_group_nor_the_session() {
+    let world = World::new();
+    world.block_on(check::init(&world.config("", ""))).unwrap();
+    let mut lock = world.block_on(world.connect());
+    world.block_on(async { sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap() });
+    send_visits(&world, 1_000);
+    let start = || {
+        let options = Options { init: false, ..Options::default() };
+        Running::start(world.config("", ""), options)
+    };
+    let (first, second) = (start(), start());
+    let held = |consumer: &Running| consumer.status.snapshot().progress.parts.len();
+    wait_for("they share", || (held(&first), held(&second)), |held| *held == (2, 2));
+    let shared = Instant::now();
+    wait_until("longer than the session", || {
+        assert_eq!((held(&first), held(&second)), (2, 2), "both are still in the group");
+        shared.elapsed() > Duration::from_secs(7)
+    });
+    let why = first.status.unreadiness().unwrap();
+    assert!(why.contains("database") || why.contains("located"), "{why}");
+    world.block_on(async { sqlx::raw_sql("ROLLBACK").execute(&mut lock).await.unwrap() });
+    wait_for("everything is written", || visits(&world), |visits| *visits >= 1_000);
+    first.drain().unwrap();
+    second.drain().unwrap();
+    assert_eq!(visits(&world), 1_000);
+    assert_eq!(world.committed(), world.positions());
+}
+
+/// What the consumer answers at `path`, with its status line.
+fn get(port: u16, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    Some(answer)
+}
+
+#[test]
+fn metrics_and_health_are_served_and_say_what_happened() {
+    let world = World::new();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut config = world.config("", "");
+    config.http = Some(([127, 0, 0, 1], port).into());
+    send_visits(&world, 1_000);
+    world.send("1", Some("no object"), None);
+    world.flush();
+    let consumer = Running::start(config, Options::default());
+    wait_until("it listens", || get(port, "/healthz").is_some());
+    wait_for("it is ready", || get(port, "/readyz").unwrap(), |a| a.starts_with("HTTP/1.1 200"));
+    wait_for(
+        "everything is counted",
+        || get(port, "/metrics").unwrap(),
+        |metrics| {
+            let has = |name: &str, value: &str| {
+                let line = format!("write_behind_consumer_{name}{{pipeline=\"scores\"}} {value}\n");
+                metrics.contains(&line)
+            };
+            has("records_total", "1001")
+                && has("dead_letters_total", "1")
+                && has("partitions", "4")
+                && has("buffered_rows", "0")
+                && metrics.contains("write_behind_consumer_lag_records{partition=\"0\"")
+        },
+    );
+    consumer.drain().unwrap();
+}
+
+#[test]
+fn the_check_finds_what_run_would_refuse_and_changes_nothing() {
+    let world = World::new();
+    let config = world.config("", "");
+    let found = || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(check::check(&config, false))
+    };
+    let report = found();
+    assert_eq!(report.grade(), Grade::Warning, "{report:?}");
+    assert!(!world.is_initialised(), "it changed the database");
+    send_visits(&world, 100);
+    let consumer = world.start();
+    wait_for("it is written", || world.is_initialised() && visits(&world) == 100, |done| *done);
+    consumer.drain().unwrap();
+    let lines = |report: &Report| {
+        let line = |finding: &check::Finding| format!("{} {}", finding.what, finding.found);
+        report.findings.iter().map(line).collect::<Vec<_>>().join("\n")
+    };
+    let report = found();
+    assert!(lines(&report).contains("partition 0 would go on at"), "{report:?}");
+    world.execute("UPDATE write_behind_offsets SET next_offset = next_offset + 1000");
+    let report = found();
+    assert_eq!(report.grade(), Grade::Refused, "{report:?}");
+    world.execute("DROP TABLE scores");
+    assert!(lines(&found()).contains("table scores"), "{:?}", found());
+    assert!(found().findings.iter().any(|finding| finding.grade == Grade::Failed));
+}
+
+#[test]
+fn a_route_may_stop_at_bad_records_instead() {
+    let world = World::new();
+    for bad in ["no object", r#"{"points":"many"}"#] {
+        world.send_to(0, Some("7"), Some(r#"{"visits":1}"#), Some("visits"));
+        world.send_to(0, Some("7"), Some(bad), None);
+        world.flush();
+        let mut config = world.config("", "");
+        config.routes[0].on_bad_record = OnBadRecord::Stop;
+        let failed = Running::start(config, Options::default()).ended();
+        let Err(RunError::Failed(why)) = failed else { panic!("not failed: {failed:?}") };
+        assert!(why.contains("partition 0, offset") && why.contains("dead-letter"), "{why}");
+        assert_eq!(world.number("SELECT count(*) FROM write_behind_dead_letters"), 0);
+        world.start_and_drain_when("the bad one stands aside", || {
+            world.number("SELECT count(*) FROM write_behind_dead_letters") == 1
+        });
+        world.execute("DELETE FROM write_behind_dead_letters");
+    }
+    assert_eq!(visits(&world), 2);
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use prometheus::Registry;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -38,7 +37,6 @@ pub(crate) struct World {
 /// A consumer that runs in this process, on a runtime of its own.
 pub(crate) struct Running {
     pub(crate) status: Arc<Status>,
-    pub(crate) registry: Registry,
     stop: Option<oneshot::Sender<Stop>>,
     thread: Option<JoinHandle<Option<Result<Drained, RunError>>>>,
 }
@@ -104,6 +102,13 @@ impl World {
 
     pub(crate) fn start(&self) -> Running {
         Running::start(self.config("", ""), Options::default())
+    }
+
+    /// Runs a consumer until `holds`.
+    pub(crate) fn start_and_drain_when(&self, what: &str, holds: impl FnMut() -> bool) {
+        let consumer = self.start();
+        wait_until(what, holds);
+        consumer.drain().unwrap();
     }
 
     /// Writes a record as any client could.
@@ -173,11 +178,12 @@ impl World {
         self.query(sql)[0][0].parse().unwrap()
     }
 
-    /// A connection of the test's own.
+    /// Waits for `future`.
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
+    /// A connection of the test's own.
     pub(crate) async fn connect(&self) -> SqliteConnection {
         SqliteConnectOptions::new()
             .filename(self.file())
@@ -228,7 +234,6 @@ impl World {
 
 impl Running {
     pub(crate) fn start(config: Config, options: Options) -> Self {
-        let registry = options.registry.clone();
         let consumer = Consumer::new(config, options).unwrap();
         let status = consumer.status();
         let (stop, stopped) = oneshot::channel();
@@ -256,7 +261,7 @@ impl Running {
             runtime.shutdown_background();
             result
         });
-        Self { status, registry, stop: Some(stop), thread: Some(thread) }
+        Self { status, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Ends as by SIGTERM.
@@ -287,8 +292,8 @@ impl Drop for Running {
     }
 }
 
-pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    wait_for(what, || holds(), |holds| *holds);
+pub(crate) fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    wait_for(what, holds, |holds| *holds);
 }
 
 /// Looks again and again until `holds`, and shows what was last seen when it never does.
