@@ -14,16 +14,8 @@ use serde::ser::{
 
 /// Whether `document`, the JSON text of `value`, lost a float that is not finite.
 pub fn lost_in<T: Serialize + ?Sized>(value: &T, document: &[u8]) -> bool {
-    const NULL: &[u8] = b"null";
-    let mut rest = document;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'n') {
-        rest = &rest[at..];
-        if rest.starts_with(NULL) {
-            return matches!(value.serialize(Walk), Err(Stop::NotFinite));
-        }
-        rest = &rest[1..];
-    }
-    false
+    let has_null = std::str::from_utf8(document).is_ok_and(|text| text.contains("null"));
+    has_null && matches!(value.serialize(Walk), Err(Stop::NotFinite))
 }
 
 /// Visits every part of a value and stops at a float that is not finite.
