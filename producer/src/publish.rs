@@ -5,8 +5,8 @@
 //! is full, is never used. One thread of our own polls for answers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{Builder, JoinHandle};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{Builder, JoinHandle, park_timeout};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -37,6 +37,8 @@ pub(crate) struct Publisher {
 struct Answers {
     lanes: Arc<Lanes>,
     metrics: Arc<Metrics>,
+    /// How many answers came.
+    count: AtomicU64,
 }
 
 /// The thread that polls for answers.
@@ -46,11 +48,12 @@ pub(crate) struct Polling {
     thread: JoinHandle<()>,
 }
 
-/// How long a poll lasts at most. Answers are handled as they come; this bounds how late waiters
-/// learn of them while more are on their way, and how late the thread notices that it is to stop.
-const TURN: Duration = Duration::from_millis(10);
-/// The same while writes wait for room in librdkafka's queue.
-const BUSY_TURN: Duration = Duration::from_millis(1);
+/// How long the thread blocks in a poll when no answers have come lately. A poll spins for the last
+/// part of a millisecond of its time, because librdkafka counts in whole ones, so it is not short.
+const IDLE_POLL: Duration = Duration::from_millis(50);
+/// How long answers are left to gather while they keep coming. It bounds how late waiters learn of
+/// their watermark under load.
+const GATHER: Duration = Duration::from_millis(1);
 /// How often the metrics are brought up to date.
 const METRICS_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the reports of purged records may take.
@@ -93,7 +96,8 @@ impl Publisher {
         for (name, value) in own.chain(settings.iter()).chain(FIXED.iter().copied()) {
             config.set(name, value);
         }
-        let producer = config.create_with_context(Answers { lanes, metrics });
+        let producer =
+            config.create_with_context(Answers { lanes, metrics, count: AtomicU64::new(0) });
         let producer = producer.map_err(|error| BuildError::Client(error.to_string()))?;
         Ok(Self { producer, topic: topic.to_owned(), writer: Uuid::new_v4() })
     }
@@ -144,11 +148,10 @@ impl Publisher {
     }
 
     fn poll_until(&self, stopped: &AtomicBool) {
-        let Answers { lanes, metrics } = &**self.producer.context();
-        let mut measured = Instant::now();
+        let Answers { lanes, metrics, .. } = &**self.producer.context();
+        let (mut measured, mut idle) = (Instant::now(), true);
         while !stopped.load(Ordering::Acquire) {
-            let waiting = lanes.line.length.load(Ordering::Acquire) > 0;
-            self.producer.poll(if waiting { BUSY_TURN } else { TURN });
+            self.poll_once(&mut idle);
             lanes.turn_ends();
             self.notice_fatal_error();
             if measured.elapsed() >= METRICS_INTERVAL {
@@ -172,6 +175,26 @@ impl Publisher {
         }
         lanes.close();
         metrics.measured(&lanes.glance(Instant::now()));
+    }
+
+    /// One turn: blocks when idle; otherwise takes what there is and lets more gather.
+    fn poll_once(&self, idle: &mut bool) {
+        let answers = || self.producer.context().count.load(Ordering::Relaxed);
+        let before = answers();
+        if *idle {
+            self.producer.poll(IDLE_POLL);
+        } else {
+            loop {
+                let before = answers();
+                self.producer.poll(Duration::ZERO);
+                if answers() == before {
+                    break;
+                }
+            }
+            park_timeout(GATHER);
+        }
+        let waited_for = self.lanes().line.length.load(Ordering::Acquire) > 0;
+        *idle = answers() == before && !waited_for;
     }
 
     /// The error event of a fatal error does not say that it is fatal, so the client is asked.
@@ -209,6 +232,7 @@ impl ProducerContext for Answers {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, low_bits: usize) {
+        self.count.fetch_add(1, Ordering::Relaxed);
         let (partition, at) = match result {
             Ok(message) => (message.partition(), Ok(message.offset())),
             Err((error, message)) => {
