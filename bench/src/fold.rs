@@ -112,6 +112,9 @@ fn read_all(
         .set("group.id", "bench")
         .set("enable.auto.commit", "false")
         .set("check.crcs", "true")
+        // As the consumer sets them.
+        .set("queued.max.messages.kbytes", "16384")
+        .set("fetch.queue.backoff.ms", "20")
         .create()?;
     let mut assignment = TopicPartitionList::new();
     for partition in 0..PARTITIONS {

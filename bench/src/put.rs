@@ -63,7 +63,7 @@ fn broker(kafka: Option<&str>) -> Result<(Option<Broker>, String)> {
 }
 
 fn score(n: u64) -> Player {
-    Score {
+    Player {
         name: format!("player {}", n % KEYS),
         score: n,
         level: 7,
