@@ -245,8 +245,11 @@ fn a_database_away_at_the_assignment_holds_up_neither_the_group_nor_the_session(
         let options = Options { init: false, ..Options::default() };
         Running::start(world.config("", ""), options)
     };
-    let (first, second) = (start(), start());
     let held = |consumer: &Running| consumer.status.snapshot().progress.parts.len();
+    let first = start();
+    wait_for("the first has all", || held(&first), |held| *held == PARTITIONS as usize);
+    // The first one must let go of half, though it still waits for the database.
+    let second = start();
     wait_for("they share", || (held(&first), held(&second)), |held| *held == (2, 2));
     let shared = Instant::now();
     wait_until("longer than the session", || {
