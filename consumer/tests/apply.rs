@@ -424,6 +424,32 @@ async fn a_column_added_meanwhile_is_known_before_a_record_counts_as_bad() {
 }
 
 #[tokio::test]
+async fn a_table_that_changed_is_read_again_before_a_refused_row_counts_as_bad() {
+    let mut bench = Bench::new().await;
+    bench.file.sql("DROP TABLE t; CREATE TABLE t (id integer PRIMARY KEY, n bigint)").await;
+    bench.write(&[ONE]).await;
+    bench
+        .file
+        .sql(
+            "DROP TABLE t; CREATE TABLE t (id integer PRIMARY KEY, n bigint, name text NOT NULL); \
+             INSERT INTO t VALUES (1, 1, 'x')",
+        )
+        .await;
+    bench.write(&[ONE]).await;
+    assert_eq!(bench.letters().await, [""; 0]);
+    assert_eq!(bench.file.list("SELECT CAST(n AS text) FROM t").await, ["2"]);
+}
+
+#[tokio::test]
+async fn a_table_that_stopped_the_worker_is_read_again() {
+    let mut bench = Bench::new().await;
+    bench.write(&[ONE]).await;
+    bench.file.sql("DROP TABLE t; CREATE TABLE t (key integer PRIMARY KEY, n bigint)").await;
+    bench.write(&[ONE]).await;
+    assert_eq!(bench.file.list("SELECT CAST(key AS text) FROM t").await, ["1"]);
+}
+
+#[tokio::test]
 async fn bad_records_stop_a_topic_that_may_not_set_them_aside() {
     let mut bench = Bench::with(false).await;
     let batch = bench.batch(&[ONE, ("2", r#"{"short":"long"}"#, ""), ("3", "x", "")]);
