@@ -1,5 +1,7 @@
 //! Reading again from a real client's point of view: librdkafka against its mock cluster.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

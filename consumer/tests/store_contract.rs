@@ -1,5 +1,7 @@
 //! The store's contract, for SQLite.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 mod contract;
 
 use std::any::Any;
