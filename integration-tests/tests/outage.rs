@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use integration_tests::figures::report;
 use integration_tests::log::{Group, Raw};
 use integration_tests::postgres::Postgres;
 use integration_tests::postgres_wire::{Point, PostgresWire};
@@ -92,7 +93,8 @@ impl Scene {
         let stale = "count(*) filter (where body not like split_part(id, '-', 2) || ' 1 %')";
         assert_eq!(self.pipeline.number(stale).await?, 0, "rows without their last body");
         let grown = self.worker.resident()?.saturating_sub(self.resident) >> 20;
-        println!("the worker has grown by {grown} MiB over {} MiB", self.resident >> 20);
+        let before = self.resident >> 20;
+        report(&format!("the outage over, the worker has grown by {grown} MiB from {before} MiB"));
         Ok(())
     }
 }

@@ -51,12 +51,13 @@ impl Scene {
     }
 
     /// The zombie wakes, finds its way back into the group, and nothing was counted twice.
-    async fn wake(mut self, owner: Worker) -> Result<()> {
+    async fn wake(mut self, owner: Worker) -> Result<Worker> {
         self.zombie.thaw()?;
         let both = [&owner, &self.zombie];
         self.pipeline.settled(&both).await?;
         self.counters.append(&self.pipeline, 500).await?;
-        self.counters.are_exact(&self.pipeline, &both).await
+        self.counters.are_exact(&self.pipeline, &both).await?;
+        Ok(self.zombie)
     }
 }
 
@@ -65,7 +66,7 @@ async fn a_zombie_that_was_idle_changes_nothing() -> Result<()> {
     let mut scene = Scene::set().await?;
     scene.zombie.freeze()?;
     let owner = scene.take_over().await?;
-    scene.wake(owner).await
+    scene.wake(owner).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +76,10 @@ async fn a_zombie_that_was_about_to_begin_writes_nothing() -> Result<()> {
     let owner = scene.take_over().await?;
     // Now its BEGIN goes through, on a connection that is as good as ever.
     hold.release();
-    scene.wake(owner).await
+    let zombie = scene.wake(owner).await?;
+    let fenced = zombie.metric("write_behind_consumer_fenced_total").await?;
+    assert!(fenced >= Some(1.0), "the zombie never tried, so nothing was shown: {fenced:?}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +89,7 @@ async fn a_zombie_inside_its_transaction_neither_blocks_the_owner_nor_writes() -
     // The insert arrives, so the database holds the zombie's locks and waits for its next word.
     hold.release();
     let owner = scene.take_over().await?;
-    scene.wake(owner).await
+    scene.wake(owner).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,5 +98,5 @@ async fn a_zombie_that_has_committed_unknowingly_does_not_write_again() -> Resul
     let hold = scene.freeze_at(Point::CommitAnswer(scene.pipeline.name.clone())).await?;
     let owner = scene.take_over().await?;
     hold.release();
-    scene.wake(owner).await
+    scene.wake(owner).await.map(drop)
 }
