@@ -3,6 +3,8 @@
 //! Permits are taken before a write touches anything and come back when it is persisted, lost, or
 //! replaced by a later write of its row. Waiters are served in the order they came, and one that
 //! goes away leaves no trace.
+//!
+//! INV-5: what is not in the database is bounded, and at the bound there is waiting or an error.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

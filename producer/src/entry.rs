@@ -9,12 +9,11 @@
 //!
 //! Pure: no clock, no task, no Kafka.
 
-use std::collections::VecDeque;
-
 use write_behind_shared::{Change, NextOffset, Offset};
 
 use crate::delta::{Delta, Row, fold_all};
 use crate::ledger::{Needs, Ticket};
+use crate::queue::Queue;
 
 /// What a write or a settled row costs in memory beyond its key and value: map, queues, tickets.
 pub(crate) const OVERHEAD_BYTES: usize = 384;
@@ -75,7 +74,7 @@ pub(crate) struct Entry {
     settled_bytes: usize,
     /// What the latest settled change needs.
     needs: Needs,
-    in_flight: VecDeque<InFlight>,
+    in_flight: Queue<InFlight>,
     in_flight_bytes: usize,
     /// The row after the base, the settled and the first `folded` changes in flight.
     visible: RowState,
@@ -98,7 +97,7 @@ impl Entry {
             settled: Vec::new(),
             settled_bytes: 0,
             needs: Needs::Nothing,
-            in_flight: VecDeque::new(),
+            in_flight: Queue::new(),
             in_flight_bytes: 0,
             visible: RowState::Unknown,
             folded: 0,
@@ -143,7 +142,7 @@ impl Entry {
             Delta::Change(_) => None,
         };
         self.in_flight_bytes += delta.bytes();
-        self.in_flight.push_back(InFlight { ticket, delta });
+        self.in_flight.push(InFlight { ticket, delta });
         if let Some(row) = whole {
             self.visible = RowState::Known(row);
             self.folded = self.in_flight.len();
@@ -269,7 +268,7 @@ impl Entry {
     }
 
     fn take(&mut self, ticket: Ticket) -> Option<Delta> {
-        let place = self.in_flight.iter().position(|change| change.ticket == ticket)?;
+        let (place, _) = self.in_flight.find(|change| change.ticket == ticket)?;
         let taken = self.in_flight.remove(place)?;
         if place < self.folded {
             self.folded -= 1;
@@ -278,10 +277,6 @@ impl Entry {
             self.forget_visible();
         }
         self.in_flight_bytes -= taken.delta.bytes();
-        if self.in_flight.is_empty() {
-            // A settled row may stay for hours; its queue need not.
-            self.in_flight = VecDeque::new();
-        }
         Some(taken.delta)
     }
 
@@ -345,11 +340,11 @@ impl Entry {
     }
 
     fn last_whole(&self) -> Option<(usize, Option<Row>)> {
-        let place = self.in_flight.iter().rposition(|change| change.delta.is_absolute())?;
-        match &self.in_flight[place].delta {
-            Delta::Put(row) => Some((place, Some(Row::clone(row)))),
-            Delta::Delete | Delta::Change(_) => Some((place, None)),
-        }
+        let mut last = self.in_flight.len();
+        self.in_flight.iter().rev().find_map(|change| {
+            last -= 1;
+            change.delta.is_absolute().then(|| (last, change.delta.over(None)))
+        })
     }
 
     fn fold_over(&self, row: Option<Row>) -> Option<Row> {

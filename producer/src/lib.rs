@@ -99,6 +99,7 @@ mod accept;
 mod admission;
 mod ledger;
 mod delta;
+mod queue;
 mod entry;
 mod pending;
 mod lanes;

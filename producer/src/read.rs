@@ -3,6 +3,8 @@
 //! A load never overwrites a newer write: the row is registered in its lane before the loader is
 //! asked, and what the loader found is folded under what was written in the meantime. A load runs
 //! as a task of its own, so that a reader that goes away takes nothing from the others.
+//!
+//! INV-4: a load never overwrites a newer write or delete.
 
 use std::sync::Arc;
 
