@@ -3,6 +3,8 @@
 //! A batch holds the folded records of whole offset ranges, one [`Span`] a partition. Because a
 //! span's fold is indivisible, a batch can be written or not, never half; and because only
 //! [`Written`] can be committed, Kafka's offset never passes the database's.
+//!
+//! INV-7: only [`Written`] can be committed to Kafka.
 
 use std::sync::Arc;
 use std::time::Duration;

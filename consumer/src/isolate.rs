@@ -3,6 +3,8 @@
 //!
 //! Pure. A row is *isolated* when it does not fit its table or the database refused it: then its
 //! records are taken one by one, so that exactly the bad ones are set aside.
+//!
+//! INV-10: a record is set aside only for what it says itself; an outage sets nothing aside.
 
 use std::collections::{BTreeSet, HashSet};
 

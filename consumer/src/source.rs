@@ -6,6 +6,9 @@
 //!
 //! An assignment is acknowledged at once, as an empty one, so that a database that is away does not
 //! hold up the whole group; the partitions are read when their positions are known.
+//!
+//! INV-9: polling never waits for the database. INV-11: a partition is read only from the offset that
+//! the database names.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -4,6 +4,9 @@
 //! An [`Open`] transaction is a value that every step takes and gives back only when it succeeded.
 //! So one that met an error cannot be committed: there is nothing left to commit it with. (A COMMIT
 //! of a failed transaction answers with success; the rows are gone.)
+//!
+//! INV-6: the offset moves first, from its start to its end, by exactly one row or not at all.
+//! INV-12: a transaction in which a statement failed cannot be committed.
 
 use write_behind_shared::NextOffset;
 

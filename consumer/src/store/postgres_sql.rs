@@ -2,6 +2,8 @@
 //!
 //! Values are parameters: one `text[]` a column, cast to the column's type inside. So the text
 //! depends on the table and the shape only, and is prepared once.
+//!
+//! INV-13: identifiers come from the catalogue, values are bound.
 
 use write_behind_shared::key::KeyKind;
 

@@ -4,6 +4,8 @@
 //!
 //! SQLite adds integers as floats when the sum does not fit. A counter must not lose its last
 //! digits without a word, so such a sum is made an error: `abs` of the smallest integer is one.
+//!
+//! INV-13: identifiers come from the catalogue, values are bound.
 
 use super::postgres_sql::quoted;
 use crate::table::{ColumnKind, Table};
