@@ -107,7 +107,7 @@ async fn ours(kafka: Option<&str>) -> Result<(Lap, Lap)> {
     let rows: Vec<(u64, Player)> = (0..WRITES).map(|n| (n % KEYS, score(n))).collect();
     let began = Instant::now();
     for (key, row) in &rows {
-        let _ = cache.put(key, row).await.context("a put was not accepted")?;
+        cache.put(key, row).await.context("a put was not accepted")?;
     }
     let calls = Lap { items: WRITES, took: began.elapsed() };
     cache.replicated_all().await?;

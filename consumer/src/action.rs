@@ -36,6 +36,16 @@ pub struct Limits {
     pub rows_per_second: Option<u32>,
 }
 
+impl Limits {
+    /// How many rows a batch of several partitions has at most: under a ceiling of rows per second
+    /// no more than a target time's worth, so that the database is asked evenly.
+    #[must_use]
+    pub fn rows_of_a_batch(&self) -> usize {
+        let worth = |rate: u32| (f64::from(rate) * self.target_time.as_secs_f64()).ceil() as usize;
+        self.rows_per_second.map_or(self.max_rows, |rate| worth(rate).clamp(1, self.max_rows))
+    }
+}
+
 /// The number of one life of a partition here: answers to an earlier life are ignored.
 pub type Epoch = u64;
 /// The number of a batch.

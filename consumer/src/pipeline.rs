@@ -101,7 +101,7 @@ impl Pipeline {
             in_flight: BTreeMap::new(),
             open_bytes: 0,
             out_of_memory: false,
-            target_rows: limits.max_rows,
+            target_rows: limits.rows_of_a_batch(),
             throttle: Throttle::new(limits.rows_per_second),
             commits: Commits::default(),
             revoke: None,

@@ -282,3 +282,12 @@ fn offsets_that_the_log_lacks_are_told_once() {
     assert!(matches!(&actions(&mut pipeline)[..], [Action::Tell(told)] if *told == notice));
     assert_eq!(pipeline.counts().skips, 2);
 }
+
+#[test]
+fn under_a_ceiling_of_rows_a_batch_of_several_partitions_is_no_more_than_a_target_times_worth() {
+    let ceiling = Limits { max_rows: 10_000, rows_per_second: Some(1_000), ..some_limits() };
+    assert_eq!(ceiling.rows_of_a_batch(), 1_000);
+    let slow = Limits { rows_per_second: Some(2), target_time: at(100), ..ceiling };
+    assert_eq!(slow.rows_of_a_batch(), 1, "one row at least, or nothing would ever be written");
+    assert_eq!(Limits { rows_per_second: None, ..ceiling }.rows_of_a_batch(), 10_000);
+}

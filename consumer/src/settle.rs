@@ -124,9 +124,9 @@ impl Pipeline {
         let target = self.limits.target_time;
         if took > target {
             let fitting = rows as f64 * target.as_secs_f64() / took.as_secs_f64();
-            self.target_rows = (fitting as usize).max(ROWS_MIN).min(self.limits.max_rows);
+            self.target_rows = (fitting as usize).max(ROWS_MIN).min(self.limits.rows_of_a_batch());
         } else if took * 2 < target && rows * 2 > self.target_rows {
-            self.target_rows = (self.target_rows * 2).min(self.limits.max_rows);
+            self.target_rows = (self.target_rows * 2).min(self.limits.rows_of_a_batch());
         }
     }
 

@@ -49,7 +49,7 @@ pub(crate) async fn replay(
         let tailnum = tailnum.to_owned();
         let change = change_of(flight)?;
         let before = Instant::now();
-        let _ = cache.change(&tailnum, change).await.context("a write was not accepted")?;
+        cache.change(&tailnum, change).await.context("a write was not accepted")?;
         latency.saturating_record(u64::try_from(before.elapsed().as_nanos())?);
         writes += 1;
         rows.entry(tailnum.clone()).or_default().fly(flight)?;
