@@ -4,6 +4,8 @@
 //! one's bytes, without an allocation and without building a tree; whatever else happens to a row
 //! becomes a [`Change`]. Every record is taken apart far enough to know that it is well formed, for
 //! a bad one must not push out the good one before it. Types are not known here.
+//!
+//! INV-8: a buffer leaves whole, so a batch's offsets never pass a record that stays behind.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -244,39 +246,34 @@ impl Buffer {
         add: Option<&str>,
         shapes: &mut Shapes,
     ) -> Result<(), RecordError> {
-        let row = self.rows.get_mut(key);
-        if let (Some(value), None) = (value, add) {
-            match row {
-                // The hot path: same row, same columns.
-                Some(Row::Values(shape, bytes)) if shapes.fits(*shape, value) => {
-                    self.bytes = self.bytes - bytes.len() + value.len();
-                    bytes.clear();
-                    bytes.extend_from_slice(value);
-                    return Ok(());
-                }
-                None => {
-                    if let Some(shape) = shapes.of(value)? {
-                        self.bytes += ROW_OVERHEAD + key.len() + value.len();
-                        self.rows.insert(key.into(), Row::Values(shape, value.to_vec()));
-                        return Ok(());
-                    }
-                }
-                Some(_) => {}
-            }
-        }
-        let later = record::decode(value, add)?;
-        if let Some(row) = self.rows.get_mut(key) {
-            self.bytes -= row.bytes();
-            let mut change = std::mem::replace(row, Row::Change(Change::default())).into_change();
-            change.fold(later);
-            *row = Row::Change(change);
-            self.bytes += row.bytes();
-        } else {
-            let row = Row::Change(later);
+        let Some(row) = self.rows.get_mut(key) else {
+            let shape = match (value, add) {
+                (Some(value), None) => shapes.of(value)?.map(|shape| (shape, value)),
+                _ => None,
+            };
+            let row = match shape {
+                Some((shape, value)) => Row::Values(shape, value.to_vec()),
+                None => Row::Change(record::decode(value, add)?),
+            };
             self.bytes += ROW_OVERHEAD + key.len() + row.bytes();
             self.rows.insert(key.into(), row);
+            return Ok(());
+        };
+        // The hot path: same row, same columns.
+        if let (Row::Values(shape, bytes), Some(value), None) = (&mut *row, value, add)
+            && shapes.fits(*shape, value)
+        {
+            self.bytes = self.bytes - bytes.len() + value.len();
+            bytes.clear();
+            bytes.extend_from_slice(value);
+            return Ok(());
         }
-        Ok(())
+        self.bytes -= row.bytes();
+        let mut change = std::mem::replace(row, Row::Change(Change::default())).into_change();
+        let folded = record::fold(&mut change, value, add);
+        *row = Row::Change(change);
+        self.bytes += row.bytes();
+        folded
     }
 
     fn set_aside(&mut self, record: &Incoming<'_>, why: &RecordError) -> Folded {

@@ -68,6 +68,10 @@ impl FromStr for Number {
         if !is_json_number(text) {
             return Err(NotANumber);
         }
+        // Nearly every delta is short, and so is its arithmetic.
+        if let Ok(integer) = text.parse::<i64>() {
+            return Ok(Number::Integer(integer.into()));
+        }
         if let Ok(integer) = text.parse::<i128>() {
             return Ok(Number::Integer(integer));
         }

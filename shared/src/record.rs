@@ -10,6 +10,8 @@
 //! Other headers are ignored. The tests at the end hold golden bytes: if one of them fails, records
 //! in somebody's topic can no longer be read.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -139,16 +141,30 @@ impl WriteId {
 /// # Errors
 /// [`RecordError`]: the record is bad and stays bad.
 pub fn decode(value: Option<&[u8]>, add: Option<&str>) -> Result<Change, RecordError> {
+    let mut change = Change::default();
+    fold(&mut change, value, add)?;
+    Ok(change)
+}
+
+/// Does what a record says after `change`, without making a change of it first.
+///
+/// # Errors
+/// [`RecordError`]: the record is bad, and `change` is as it was.
+pub fn fold(
+    change: &mut Change,
+    value: Option<&[u8]>,
+    add: Option<&str>,
+) -> Result<(), RecordError> {
+    let add = add.filter(|names| !names.is_empty());
     let Some(value) = value else {
-        return match add {
-            None | Some("") => Ok(Change::delete()),
-            Some(_) => Err(RecordError::AddToTombstone),
-        };
+        if add.is_some() {
+            return Err(RecordError::AddToTombstone);
+        }
+        *change = Change::delete();
+        return Ok(());
     };
     let members = json::members(value)?;
-    let mut deltas: Vec<&str> = add
-        .filter(|names| !names.is_empty())
-        .map_or(Vec::new(), |names| names.split(',').collect());
+    let mut deltas: Vec<&str> = add.map_or(Vec::new(), |names| names.split(',').collect());
     deltas.sort_unstable();
     if let Some(twice) = deltas.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(RecordError::AddTwice(twice[0].to_owned()));
@@ -156,13 +172,17 @@ pub fn decode(value: Option<&[u8]>, add: Option<&str>) -> Result<Change, RecordE
     if let Some(missing) = deltas.iter().find(|name| !members.iter().any(|(n, _)| n == *name)) {
         return Err(RecordError::AddNotInValue((*missing).to_owned()));
     }
-    let mut change = Change::new();
-    for (name, value) in members {
-        let is_delta = deltas.binary_search(&&*name).is_ok();
-        let cell = if is_delta { delta(&name, value)? } else { Cell::Set(value.to_owned()) };
-        change.write(&name, cell);
+    let cell = |(name, value): &(Cow<'_, str>, &RawValue)| {
+        let is_delta = deltas.binary_search(&&**name).is_ok();
+        if is_delta { delta(name, value) } else { Ok(Cell::Set((*value).to_owned())) }
+    };
+    // All of them before the first is written: a bad record changes nothing.
+    let cells = members.iter().map(cell).collect::<Result<Vec<Cell>, RecordError>>()?;
+    change.fold(Change::new());
+    for ((name, _), cell) in members.iter().zip(cells) {
+        change.write(name, cell);
     }
-    Ok(change)
+    Ok(())
 }
 
 /// A delta: a JSON number, or one written as a string (exact decimals travel so).

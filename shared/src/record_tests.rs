@@ -96,6 +96,28 @@ proptest! {
     }
 
     #[test]
+    fn folding_a_record_in_place_is_folding_its_change_and_a_bad_one_changes_nothing(
+        records in prop::collection::vec((0_usize..6, 0_usize..3), 0..8),
+    ) {
+        let values =
+            [None, Some("{}"), Some(r#"{"a":1,"b":2}"#), Some(r#"{"b":3}"#), Some("{"),
+             Some(r#"{"b":"x","a":1}"#)];
+        let adds = [None, Some("b"), Some("b,a")];
+        let (mut in_place, mut model) = (Change::default(), Change::default());
+        for (value, add) in records {
+            let (value, add) = (values[value].map(str::as_bytes), adds[add]);
+            match decode(value, add) {
+                Ok(change) => {
+                    model.fold(change);
+                    prop_assert_eq!(fold(&mut in_place, value, add), Ok(()));
+                }
+                Err(error) => prop_assert_eq!(fold(&mut in_place, value, add), Err(error)),
+            }
+            prop_assert_eq!(format!("{in_place:?}"), format!("{model:?}"));
+        }
+    }
+
+    #[test]
     fn no_bytes_make_the_decoder_panic(value: Vec<u8>, add in prop::option::of(".{0,9}")) {
         let _ = decode(Some(&value), add.as_deref());
     }
