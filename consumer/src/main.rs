@@ -1,5 +1,6 @@
 //! The `write-behind` binary: the command line, the signals, the exit code.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -65,7 +66,9 @@ fn main() -> ExitCode {
         eprintln!("error: --log {:?} is no filter; write it like `info`", cli.log);
         return ExitCode::from(USAGE);
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let ansi = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi);
+    lines.with_writer(std::io::stderr).init();
     match start(cli) {
         Ok(code) => code,
         Err(error) => {

@@ -1,6 +1,8 @@
 //! The whole consumer in one process: from a plain Kafka client's records to rows, through crashes,
 //! rebalances and outages.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
 mod world;
 
 use std::io::{Read as _, Write as _};

@@ -24,7 +24,7 @@ use write_behind_shared::partition::partition_of;
 
 pub(crate) const TOPIC: &str = "scores";
 pub(crate) const PARTITIONS: i32 = 4;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A cluster, a database with one table, and a producer that knows nothing of write-behind.
 pub(crate) struct World {
