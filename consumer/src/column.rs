@@ -5,6 +5,7 @@
 //! enum's labels, a length) is left to it.
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,9 +24,13 @@ pub fn text_of(kind: &ColumnKind, json: &str) -> Result<Option<String>, String> 
         return Ok(None);
     }
     let text = match kind {
-        ColumnKind::Integer(_) => {
-            let number = numeral(json).parse().map_err(|_| is_not(json, "an integer"))?;
-            delta_text(kind, &number)?
+        ColumnKind::Integer(range) => {
+            let digits = numeral(json);
+            match integer(digits) {
+                Some(integer) if range.contains(&integer) => digits.to_owned(),
+                Some(_) => return Err(not_between(digits, range)),
+                None => return Err(is_not(json, "an integer in the column's range")),
+            }
         }
         ColumnKind::Numeric(_) => {
             let digits = numeral(json);
@@ -71,7 +76,7 @@ pub fn delta_text(kind: &ColumnKind, delta: &Number) -> Result<String, String> {
     match kind {
         ColumnKind::Integer(range) => match delta.as_i64() {
             Some(integer) if range.contains(&integer) => Ok(text),
-            Some(_) => Err(format!("{text} is not between {} and {}", range.start(), range.end())),
+            Some(_) => Err(not_between(&text, range)),
             None => Err(is_not(&text, "an integer in the column's range")),
         },
         // Rounding each delta and rounding their sum are two results, and which one it is would
@@ -88,6 +93,18 @@ pub fn delta_text(kind: &ColumnKind, delta: &Number) -> Result<String, String> {
 /// A number, or the text in a string that spells one.
 fn numeral(json: &str) -> &str {
     json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(json)
+}
+
+/// The integer that `digits` spell as JSON does, if it fits 64 bits.
+fn integer(digits: &str) -> Option<i64> {
+    let natural = digits.strip_prefix('-').unwrap_or(digits).as_bytes();
+    let canonical = natural.first() != Some(&b'0') || natural.len() == 1;
+    let spelled = canonical && natural.iter().all(u8::is_ascii_digit);
+    if spelled { digits.parse().ok() } else { None }
+}
+
+fn not_between(digits: &str, range: &RangeInclusive<i64>) -> String {
+    format!("{digits} is not between {} and {}", range.start(), range.end())
 }
 
 fn digits_after_the_point(plain: &str) -> usize {
@@ -187,7 +204,7 @@ fn is_instant(text: &str) -> bool {
         all_digits.then(|| part.iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0')))
     };
     let at = |at: usize, any_of: &[u8]| text.as_bytes().get(at).is_some_and(|b| any_of.contains(b));
-    let in_range = |number: Option<u32>, range: std::ops::RangeInclusive<u32>| {
+    let in_range = |number: Option<u32>, range: RangeInclusive<u32>| {
         number.is_some_and(|number| range.contains(&number))
     };
     let clock = in_range(number(0, 4), 0..=9999)

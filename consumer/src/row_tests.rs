@@ -70,7 +70,10 @@ fn a_tombstone_only_deletes_and_an_empty_object_only_inserts() {
 fn what_does_not_fit_is_told_with_its_column() {
     let why = |value, add| judge(Some(value), add).unwrap_err().to_string();
     assert_eq!(why(r#"{"nmae":1}"#, None), "there is no column \"nmae\"");
-    assert_eq!(why(r#"{"n":"x"}"#, None), "column \"n\": \"x\" is not an integer");
+    assert_eq!(
+        why(r#"{"n":"x"}"#, None),
+        "column \"n\": \"x\" is not an integer in the column's range"
+    );
     assert_eq!(why(r#"{"n":101}"#, Some("n")), "column \"n\": 101 is not between -100 and 100");
     let key = "the key column \"id\" may be repeated in the value only as it stands in the key";
     assert_eq!(why(r#"{"id":8}"#, None), key);

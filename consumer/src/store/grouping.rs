@@ -53,15 +53,22 @@ pub(crate) fn updates_first(table: &Table, shape: &[(usize, bool)]) -> bool {
     table.guarded || lacks_a_required
 }
 
-/// The texts of the key column at `place` of `rows`.
-pub(crate) fn key_texts<'a>(rows: &'a [&'a Row], place: usize) -> impl Iterator<Item = &'a str> {
-    rows.iter().map(move |row| row.key[place].as_str())
+/// The places in the table of a statement's columns: the key's, then the shape's.
+pub(crate) fn places(
+    table: &Table,
+    shape: &[(usize, bool)],
+) -> impl Iterator<Item = (usize, bool)> {
+    let key = table.key.iter().filter_map(|key| table.column(&key.name));
+    key.map(|at| (at, false)).chain(shape.iter().copied())
 }
 
-/// The texts of the cell at `place` of `rows`, all of one shape.
-pub(crate) fn cell_texts<'a>(
+/// The texts of one of a statement's columns, in `rows` that are all of its shape.
+pub(crate) fn texts<'a>(
     rows: &'a [&'a Row],
-    place: usize,
+    column: usize,
 ) -> impl Iterator<Item = Option<&'a str>> {
-    rows.iter().map(move |row| row.write.as_ref()?.get(place)?.1.text())
+    rows.iter().map(move |row| match row.key.get(column) {
+        Some(key) => Some(key.as_str()),
+        None => row.write.as_ref()?.get(column - row.key.len())?.1.text(),
+    })
 }

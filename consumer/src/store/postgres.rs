@@ -13,14 +13,14 @@ use write_behind_shared::{NextOffset, Partition, WriteId};
 
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
-use super::grouping::{Groups, cell_texts, key_texts, updates_first};
+use super::grouping::{Groups, places, texts, updates_first};
 use super::{
     Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping,
     postgres_catalog, postgres_sql,
 };
 use crate::batch::{DeadLetter, Span, WriterSeen};
 use crate::row::Row;
-use crate::table::Table;
+use crate::table::{ColumnKind, Table};
 
 /// A connection to Postgres.
 #[derive(Debug)]
@@ -101,20 +101,21 @@ impl PostgresStore {
         self.answered(async |connection| query.fetch_all(connection).await).await
     }
 
-    /// Runs one statement for `rows`, all of one shape: their keys, then their cells.
+    /// Runs one statement for `rows`, all of one shape: an array a column.
     async fn bulk(
         &mut self,
         sql: String,
-        rows: &[&Row],
+        table: &Table,
         shape: &[(usize, bool)],
+        rows: &[&Row],
     ) -> Result<(), Failure> {
-        let keys = rows.first().map_or(0, |row| row.key.len());
         let mut query = sqlx::query(AssertSqlSafe(sql));
-        for place in 0..keys {
-            query = query.bind(key_texts(rows, place).collect::<Vec<_>>());
-        }
-        for place in 0..shape.len() {
-            query = query.bind(cell_texts(rows, place).collect::<Vec<_>>());
+        for (column, (place, _)) in places(table, shape).enumerate() {
+            let texts = texts(rows, column);
+            query = match table.columns[place].kind {
+                ColumnKind::Integer(_) => query.bind(integers(texts)?),
+                _ => query.bind(texts.collect::<Vec<_>>()),
+            };
         }
         self.execute(query).await.map(|_| ())
     }
@@ -123,6 +124,15 @@ impl PostgresStore {
 /// The three parameters that every statement on the bookkeeping tables begins with.
 fn scoped<'q>(sql: &'static str, scope: &'q Scope) -> Query<'q> {
     sqlx::query(sql).bind(&*scope.pipeline).bind(&*scope.cluster).bind(&*scope.topic)
+}
+
+/// Texts that were judged to be integers, as integers. A NULL in place of one that is not would be
+/// a lost value.
+fn integers<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> Result<Vec<Option<i64>>, Failure> {
+    let parsed = texts.map(|text| text.map(str::parse).transpose());
+    parsed.collect::<Result<_, _>>().map_err(|error| {
+        Failure::Store(StoreError::Stop(format!("an integer column's text: {error}")))
+    })
 }
 
 fn failed(error: sqlx::Error) -> Failure {
@@ -182,7 +192,7 @@ impl Session for PostgresStore {
         let groups = Groups::of(rows.iter().copied());
         let size = rows_per_statement.max(1);
         for chunk in groups.deletes.chunks(size) {
-            self.bulk(postgres_sql::delete(table), chunk, &[]).await?;
+            self.bulk(postgres_sql::delete(table), table, &[], chunk).await?;
         }
         for (shape, rows) in &groups.writes {
             for chunk in rows.chunks(size) {
@@ -191,7 +201,7 @@ impl Session for PostgresStore {
                 } else {
                     postgres_sql::upsert(table, shape)
                 };
-                self.bulk(sql, chunk, shape).await?;
+                self.bulk(sql, table, shape, chunk).await?;
             }
         }
         Ok(())

@@ -1,13 +1,15 @@
 //! The text of the statements that write rows to Postgres.
 //!
-//! Values are parameters: one `text[]` a column, cast to the column's type inside. So the text
-//! depends on the table and the shape only, and is prepared once.
+//! Values are parameters: one array a column, cast to the column's type inside. So the text depends
+//! on the table and the shape only, and is prepared once. The arrays are of integers for integer
+//! columns, which spares the server most of the reading, and of texts for all others.
 //!
 //! INV-13: identifiers come from the catalogue, values are bound.
 
 use write_behind_shared::key::KeyKind;
 
-use crate::table::Table;
+use super::grouping::places;
+use crate::table::{Column, ColumnKind, Table};
 
 /// Stores dead letters. Parameters: scope, then an array a column.
 pub(super) const SET_ASIDE: &str = "INSERT INTO write_behind_dead_letters
@@ -88,22 +90,20 @@ pub(super) fn quoted(name: &str) -> String {
 struct Given<'a> {
     table: &'a Table,
     shape: &'a [(usize, bool)],
-    /// Each column's name, type, and whether it is added to.
-    columns: Vec<(String, &'a str, bool)>,
+    /// Each column's quoted name, the column, and whether it is added to.
+    columns: Vec<(String, &'a Column, bool)>,
 }
 
 impl<'a> Given<'a> {
     fn of(table: &'a Table, shape: &'a [(usize, bool)]) -> Self {
-        let key = table.key.iter().filter_map(|key| table.column(&key.name));
-        let places = key.map(|at| (at, false)).chain(shape.iter().copied());
-        let columns = places.map(|(at, is_add)| {
+        let columns = places(table, shape).map(|(at, is_add)| {
             let column = &table.columns[at];
-            (quoted(&column.name), column.sql_type.as_str(), is_add)
+            (quoted(&column.name), column, is_add)
         });
         Self { table, shape, columns: columns.collect() }
     }
 
-    fn list(&self, item: impl Fn(usize, &(String, &str, bool)) -> String) -> String {
+    fn list(&self, item: impl Fn(usize, &(String, &Column, bool)) -> String) -> String {
         let items = self.columns.iter().enumerate().map(|(at, column)| item(at, column));
         items.collect::<Vec<_>>().join(", ")
     }
@@ -114,7 +114,7 @@ impl<'a> Given<'a> {
 
     /// In a sub-select the columns go by their real names, so that they can't be mixed up.
     fn casts(&self) -> String {
-        self.list(|at, (name, sql_type, _)| format!("u.p{at}::{sql_type} AS {name}"))
+        self.list(|at, (name, column, _)| format!("u.p{at}::{} AS {name}", column.sql_type))
     }
 
     fn columns(&self, alias: &str) -> String {
@@ -122,7 +122,10 @@ impl<'a> Given<'a> {
     }
 
     fn unnest(&self) -> String {
-        let arrays = self.list(|at, _| format!("${}::text[]", at + 1));
+        let arrays = self.list(|at, (_, column, _)| match column.kind {
+            ColumnKind::Integer(_) => format!("${}::bigint[]", at + 1),
+            _ => format!("${}::text[]", at + 1),
+        });
         let names = self.list(|at, _| format!("p{at}"));
         format!("unnest({arrays}) AS u({names})")
     }
@@ -183,12 +186,13 @@ mod tests {
     use write_behind_shared::key::KeyColumn;
 
     use super::*;
-    use crate::table::{Column, ColumnKind};
-
     fn table() -> Table {
         let column = |name: &str, sql_type: &str| Column {
             name: name.to_owned(),
-            kind: ColumnKind::Notation,
+            kind: match sql_type {
+                "text" => ColumnKind::Text,
+                _ => ColumnKind::Integer(0..=9),
+            },
             sql_type: sql_type.to_owned(),
             required: false,
         };
@@ -206,7 +210,7 @@ mod tests {
             upsert(&table(), &[(1, false), (2, true)]),
             "INSERT INTO \"public\".\"Seats\" AS t (\"id\", \"a\"\"b\", \"n\") \
              SELECT u.p0::bigint AS \"id\", u.p1::text AS \"a\"\"b\", u.p2::integer AS \"n\" \
-             FROM unnest($1::text[], $2::text[], $3::text[]) AS u(p0, p1, p2) ORDER BY 1 \
+             FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS u(p0, p1, p2) ORDER BY 1 \
              ON CONFLICT (\"id\") DO UPDATE SET \"a\"\"b\" = excluded.\"a\"\"b\", \
              \"n\" = coalesce(t.\"n\", 0) + excluded.\"n\""
         );
@@ -222,7 +226,7 @@ mod tests {
         assert_eq!(
             delete(&table()),
             "DELETE FROM \"public\".\"Seats\" AS t USING \
-             (SELECT u.p0::bigint AS \"id\" FROM unnest($1::text[]) AS u(p0)) AS g \
+             (SELECT u.p0::bigint AS \"id\" FROM unnest($1::bigint[]) AS u(p0)) AS g \
              WHERE t.\"id\" = g.\"id\""
         );
     }

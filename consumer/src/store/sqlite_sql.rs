@@ -7,6 +7,7 @@
 //!
 //! INV-13: identifiers come from the catalogue, values are bound.
 
+use super::grouping::places;
 use super::postgres_sql::quoted;
 use crate::table::{ColumnKind, Table};
 
@@ -94,9 +95,7 @@ struct Given<'a> {
 
 impl<'a> Given<'a> {
     fn of(table: &'a Table, shape: &[(usize, bool)]) -> Self {
-        let key = table.key.iter().filter_map(|key| table.column(&key.name));
-        let places = key.map(|at| (at, false)).chain(shape.iter().copied());
-        let columns = places.map(|(at, is_add)| {
+        let columns = places(table, shape).map(|(at, is_add)| {
             let column = &table.columns[at];
             (quoted(&column.name), &column.kind, is_add)
         });
