@@ -11,10 +11,10 @@ use anyhow::{Context, Result, bail};
 use integration_tests::postgres::Postgres;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::watch;
+use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::{Applied, Target, Worker};
 use write_behind_consumer::batch::{Batch, FoldedRow, RawRecord, Span};
-use write_behind_consumer::reread::{Log, RereadError, Wanted};
-use write_behind_consumer::retry::RetryLimits;
+use write_behind_consumer::kafka::reread::{Log, RereadError, Wanted};
 use write_behind_consumer::store::{Database, Position, Scope, Store, Timeouts};
 use write_behind_shared::{NextOffset, Partition, record};
 

@@ -9,10 +9,10 @@ use serde::Serialize;
 use write_behind_shared::Partition;
 
 use crate::apply::Target;
-use crate::assign::{Verdict, judge};
-use crate::broker::{self, Broker};
 use crate::config::{Config, Route};
-use crate::locate::{self, Unknown};
+use crate::kafka::assign::{Verdict, judge};
+use crate::kafka::broker::{self, Broker};
+use crate::kafka::locate::{self, Unknown};
 use crate::store::{AnyStore, Store, StoreError, Timeouts};
 
 /// How something was found to be.

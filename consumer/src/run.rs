@@ -12,16 +12,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::apply::Target;
-use crate::broker::{Broker, BrokerError};
+use crate::apply::worker::Workers;
 use crate::config::{Config, OnBadRecord, Route};
-use crate::http;
-use crate::locate::{self, Locator, Wanted};
-use crate::metrics::Metrics;
-use crate::reread::{KafkaLog, RereadLimits};
-use crate::source::{Ends, Exit, Input, Source};
+use crate::kafka::broker::{Broker, BrokerError};
+use crate::kafka::locate::{self, Locator, Wanted};
+use crate::kafka::orders::{Exit, Input};
+use crate::kafka::reread::{KafkaLog, RereadLimits};
+use crate::kafka::source::{Ends, Source};
 use crate::status::Status;
+use crate::status::http;
+use crate::status::metrics::Metrics;
 use crate::store::{Scope, Store, StoreError, Timeouts};
-use crate::worker::Workers;
 
 /// How long closing the Kafka client may take; it says goodbye to the group, and nothing depends
 /// on that.
@@ -290,7 +291,7 @@ async fn watch_lag(broker: &Arc<Broker>, targets: &[Target], status: &Status) ->
         let topics: Vec<String> =
             places.iter().map(|place| targets[place.route].scope.topic.clone()).collect();
         let ends = locate::ask(broker, move |broker| {
-            let end = |(place, topic): (&crate::action::Place, &String)| {
+            let end = |(place, topic): (&crate::pipeline::action::Place, &String)| {
                 Ok((*place, broker.watermarks(topic, place.partition)?.1))
             };
             places.iter().zip(&topics).map(end).collect()

@@ -113,7 +113,7 @@ impl Service {
 
     async fn put(&mut self, id: i64) -> Result<()> {
         let number = self.random.next();
-        let name = (number % 5 > 0).then(|| format!("n{}", number % 1_000));
+        let name = (!number.is_multiple_of(5)).then(|| format!("n{}", number % 1_000));
         let row = Row { name, score: Some(number as i64 >> 20), visits: (number % 100) as i64 };
         self.cache.put(&id, &row).await?;
         self.rows.insert(id, row);

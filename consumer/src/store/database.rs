@@ -11,7 +11,7 @@ use write_behind_shared::Partition;
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use super::{Outcome, Position, Scope, Store, StoreError, Transaction};
-use crate::table::Table;
+use crate::apply::table::Table;
 
 /// The target database, as its URL names it. Holds the password, and never shows it.
 #[derive(Clone)]

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::row::{Row, RowCell};
-use crate::table::Table;
+use crate::apply::row::{Row, RowCell};
+use crate::apply::table::Table;
 
 /// Which columns a row writes, by their place in the table, and whether each is added to.
 pub(crate) type Shape = Vec<(usize, bool)>;

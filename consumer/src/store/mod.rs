@@ -6,9 +6,9 @@
 
 use write_behind_shared::{NextOffset, Partition, WriteId};
 
+use crate::apply::row::Row;
+use crate::apply::table::Table;
 use crate::batch::{DeadLetter, RawRecord, Span, WriterSeen};
-use crate::row::Row;
-use crate::table::Table;
 
 pub mod classify;
 pub mod bookkeeping;

@@ -18,9 +18,9 @@ use super::{
     Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping,
     postgres_catalog, postgres_sql,
 };
+use crate::apply::row::Row;
+use crate::apply::table::{ColumnKind, Table};
 use crate::batch::{DeadLetter, Span, WriterSeen};
-use crate::row::Row;
-use crate::table::{ColumnKind, Table};
 
 /// A connection to Postgres.
 #[derive(Debug)]

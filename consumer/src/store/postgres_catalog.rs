@@ -7,7 +7,7 @@ use write_behind_shared::key::{KeyColumn, KeyKind};
 
 use super::StoreError;
 use super::postgres_sql::quoted;
-use crate::table::{Column, ColumnKind, Name, Table};
+use crate::apply::table::{Column, ColumnKind, Name, Table};
 
 const TABLE: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name,
         c.relkind::text AS kind,

@@ -9,7 +9,7 @@
 use write_behind_shared::key::KeyKind;
 
 use super::grouping::places;
-use crate::table::{Column, ColumnKind, Table};
+use crate::apply::table::{Column, ColumnKind, Table};
 
 /// Stores dead letters. Parameters: scope, then an array a column.
 pub(super) const SET_ASIDE: &str = "INSERT INTO write_behind_dead_letters

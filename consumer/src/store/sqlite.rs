@@ -20,9 +20,9 @@ use super::{
     Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping,
     sqlite_catalog, sqlite_sql,
 };
+use crate::apply::row::Row;
+use crate::apply::table::Table;
 use crate::batch::{DeadLetter, Span, WriterSeen};
-use crate::row::Row;
-use crate::table::Table;
 
 /// A connection to an SQLite file.
 #[derive(Debug)]

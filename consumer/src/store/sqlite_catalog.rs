@@ -10,7 +10,7 @@ use write_behind_shared::key::{KeyColumn, KeyKind};
 
 use super::StoreError;
 use super::postgres_sql::quoted;
-use crate::table::{Column, ColumnKind, Name, Table};
+use crate::apply::table::{Column, ColumnKind, Name, Table};
 
 const TABLE: &str = "SELECT l.name AS name, l.type AS type, s.sql LIKE '%check%' AS guarded
     FROM pragma_table_list($1) AS l LEFT JOIN sqlite_schema AS s ON s.name = l.name

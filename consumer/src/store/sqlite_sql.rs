@@ -9,7 +9,7 @@
 
 use super::grouping::places;
 use super::postgres_sql::quoted;
-use crate::table::{ColumnKind, Table};
+use crate::apply::table::{ColumnKind, Table};
 
 /// A dead letter. Parameters: scope, partition, offset, key, value, headers, reason, code.
 pub(super) const SET_ASIDE: &str = "INSERT INTO write_behind_dead_letters

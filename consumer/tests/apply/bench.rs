@@ -8,14 +8,14 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tempfile::TempDir;
 use tokio::sync::watch;
+use write_behind_consumer::apply::retry::RetryLimits;
+use write_behind_consumer::apply::table::Table;
 use write_behind_consumer::apply::{Applied, Connect, Event, Stats, Target, Worker};
 use write_behind_consumer::batch::{Batch, DeadLetter, FoldedRow, RawRecord, Span};
-use write_behind_consumer::reread::{Log, RereadError, Wanted};
-use write_behind_consumer::retry::RetryLimits;
+use write_behind_consumer::kafka::reread::{Log, RereadError, Wanted};
 use write_behind_consumer::store::{
     AnyStore, Database, Manner, Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction,
 };
-use write_behind_consumer::table::Table;
 use write_behind_shared::{Change, NextOffset, Offset, Partition, record};
 
 /// What a call of `apply` does instead of what it should.

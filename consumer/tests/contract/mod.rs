@@ -14,12 +14,12 @@ pub mod model;
 
 use std::time::Duration;
 
+use write_behind_consumer::apply::row::Row;
+use write_behind_consumer::apply::table::Table;
 use write_behind_consumer::batch::{DeadLetter, RawRecord, Span, WriterSeen};
-use write_behind_consumer::row::Row;
 use write_behind_consumer::store::{
     AnyStore, Database, Manner, Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction,
 };
-use write_behind_consumer::table::Table;
 use write_behind_shared::{Change, NextOffset, Offset, Partition};
 
 /// An empty database.

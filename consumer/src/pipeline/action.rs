@@ -6,7 +6,7 @@ use std::time::Duration;
 use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
 
 use crate::batch::{Batch, DeadLetter, Span, Written};
-use crate::buffer::Buffer;
+use crate::pipeline::buffer::Buffer;
 
 /// A partition of a route's topic, the route by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

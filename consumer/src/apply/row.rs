@@ -8,8 +8,8 @@ use write_behind_shared::change::NotNumeric;
 use write_behind_shared::key::{self, KeyError, KeyKind};
 use write_behind_shared::{Cell, Change};
 
-use crate::column::{delta_text, text_of};
-use crate::table::{ColumnKind, Table};
+use crate::apply::column::{delta_text, text_of};
+use crate::apply::table::{ColumnKind, Table};
 
 /// What is to be done to one row, in the database's words.
 #[derive(Clone, Debug, PartialEq, Eq)]

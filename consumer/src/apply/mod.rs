@@ -4,18 +4,25 @@
 //! One worker owns one connection, and makes a new one after any error that is not the data's. It
 //! does not know where batches come from, nor what becomes of Kafka's offsets.
 
+pub mod table;
+pub mod column;
+pub mod row;
+pub mod retry;
+mod isolate;
+pub(crate) mod worker;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use write_behind_shared::NextOffset;
 
+use crate::apply::isolate::{Judged, Places, Singly};
+use crate::apply::retry::{Retry, RetryLimits, Trouble};
+use crate::apply::table::Table;
 use crate::batch::{Batch, DeadLetter, Written};
-use crate::isolate::{self, Judged, Places, Singly};
-use crate::reread::{Log, RereadError, gone};
-use crate::retry::{Retry, RetryLimits, Trouble};
+use crate::kafka::reread::{Log, RereadError, gone};
 use crate::store::{AnyStore, Database, Outcome, Scope, Store, StoreError, Timeouts, Transaction};
-use crate::table::Table;
 
 /// A topic and the table it is written to.
 #[derive(Clone, Debug)]

@@ -14,14 +14,18 @@ use std::time::Duration;
 
 use write_behind_shared::NextOffset;
 
-use crate::action::{
+use crate::pipeline::action::{
     Action, BatchId, Counts, Ended, Epoch, Limits, Located, Notice, PartProgress, Place, Progress,
 };
-use crate::buffer::{Buffer, Folded, Incoming, Memory};
-use crate::commit::Commits;
-use crate::throttle::Throttle;
+use crate::pipeline::buffer::{Buffer, Folded, Incoming, Memory};
+use crate::pipeline::commit::Commits;
+use crate::pipeline::throttle::Throttle;
 
-#[path = "settle.rs"]
+pub mod shape;
+pub mod buffer;
+pub mod action;
+pub mod throttle;
+pub mod commit;
 mod settle;
 
 /// All partitions of this consumer.
@@ -352,5 +356,4 @@ impl Part {
 }
 
 #[cfg(test)]
-#[path = "pipeline_tests.rs"]
 mod tests;

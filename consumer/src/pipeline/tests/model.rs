@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use write_behind_shared::{Cell, Change, NextOffset, Partition, record};
 
-use crate::action::Ended;
 use crate::batch::{Batch, Written};
+use crate::pipeline::action::Ended;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {

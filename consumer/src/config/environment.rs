@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
 
 /// The process's environment variables.
 pub type Variables = BTreeMap<String, String>;

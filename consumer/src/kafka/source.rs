@@ -21,16 +21,17 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
-use crate::action::{Action, BatchId, Closed, Ended, Limits, Located, Place};
-use crate::buffer::Incoming;
+use crate::apply::worker::bad_record;
 use crate::config::{Config, OnBadRecord, Route};
-use crate::group::{GroupEvent, Member};
-use crate::locate::Wanted;
-use crate::notice::tell;
+use crate::kafka::group::{GroupEvent, Member};
+use crate::kafka::locate::Wanted;
+use crate::kafka::notice::tell;
+use crate::kafka::orders::{Exit, Input};
+use crate::kafka::reading::Reading;
 use crate::pipeline::Pipeline;
-use crate::reading::Reading;
+use crate::pipeline::action::{Action, BatchId, Closed, Limits, Place};
+use crate::pipeline::buffer::Incoming;
 use crate::status::Status;
-use crate::worker::bad_record;
 
 /// Records taken before the other queues are looked at.
 const BURST: usize = 1_000;
@@ -39,33 +40,6 @@ const WAIT_BUSY: Duration = Duration::from_millis(5);
 const WAIT_IDLE: Duration = Duration::from_millis(50);
 /// Failed commits in a row of which a person is told.
 const COMMIT_FAILURES_TOLD: u32 = 10;
-
-/// How the reading ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// As asked; what was held is written, or will be read again when the time was over.
-    Drained {
-        /// Whether all of it was written.
-        clean: bool,
-    },
-    /// A safety check refuses to go on.
-    Refused(String),
-    /// It can't go on.
-    Failed(String),
-}
-
-/// An answer or an order to the poll thread.
-#[derive(Debug)]
-pub(crate) enum Input {
-    /// Where partitions stand.
-    Located(Vec<Located>),
-    /// A worker finished a batch.
-    Finished(BatchId, Ended),
-    /// Stop reading, write what is held, and end.
-    Drain,
-    /// End now.
-    End(Exit),
-}
 
 /// What the poll thread is connected to.
 pub(crate) struct Ends {

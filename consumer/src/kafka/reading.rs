@@ -12,10 +12,10 @@ use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use write_behind_shared::{NextOffset, Partition};
 
-use crate::action::Place;
-use crate::broker;
 use crate::config::Config;
-use crate::group::{self, Member, Partitions};
+use crate::kafka::broker;
+use crate::kafka::group::{self, Member, Partitions};
+use crate::pipeline::action::Place;
 
 /// A member of the group, and what it reads.
 pub(crate) struct Reading {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use write_behind_shared::NextOffset;
 
-use crate::action::Place;
 use crate::batch::Written;
+use crate::pipeline::action::Place;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);

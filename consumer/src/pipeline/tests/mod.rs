@@ -11,11 +11,8 @@ use write_behind_shared::{Offset, Partition, WriteId, record};
 use super::*;
 use crate::batch::Batch;
 
-#[path = "pipeline_model.rs"]
 mod model;
-#[path = "pipeline_ops.rs"]
 mod ops;
-#[path = "pipeline_cases.rs"]
 mod cases;
 
 use model::{Entry, Kind, Table, prefix, transact};

@@ -5,8 +5,8 @@ use std::time::Duration;
 use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry};
 use write_behind_shared::metrics::Register;
 
-use crate::action::{Counts, PartProgress, Progress};
 use crate::apply::Stats;
+use crate::pipeline::action::{Counts, PartProgress, Progress};
 
 /// The consumer's metrics. Their names begin with `write_behind_consumer_`.
 #[derive(Clone, Debug)]

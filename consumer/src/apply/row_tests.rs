@@ -5,7 +5,7 @@ use write_behind_shared::key::KeyColumn;
 use write_behind_shared::{Number, record};
 
 use super::*;
-use crate::table::Column;
+use crate::apply::table::Column;
 
 fn table() -> Table {
     let column = |name: &str, kind| Column {

@@ -1,14 +1,17 @@
 //! What the world may know of a running consumer: numbers, and whether it is well.
 
+pub mod metrics;
+pub(crate) mod http;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use write_behind_shared::NextOffset;
 
-use crate::action::{Counts, PartProgress, Place, Progress};
-use crate::metrics::Metrics;
-use crate::retry::Trouble;
+use crate::apply::retry::Trouble;
+use crate::pipeline::action::{Counts, PartProgress, Place, Progress};
+use crate::status::metrics::Metrics;
 
 /// How often the poll thread writes its numbers down.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);

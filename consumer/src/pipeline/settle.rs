@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::{Fetching, InFlight, Pipeline};
-use crate::action::{Action, Closed, Notice, Place};
-use crate::buffer::Buffer;
+use crate::pipeline::action::{Action, Closed, Notice, Place};
+use crate::pipeline::buffer::Buffer;
 
 impl Pipeline {
     /// Does whatever the last event made possible.

@@ -6,11 +6,11 @@ use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::action::{Closed, Ended};
+use crate::apply::retry::RetryLimits;
 use crate::apply::{Applied, Event, Target, Worker};
-use crate::reread::KafkaLog;
-use crate::retry::RetryLimits;
-use crate::source::{Exit, Input};
+use crate::kafka::orders::{Exit, Input};
+use crate::kafka::reread::KafkaLog;
+use crate::pipeline::action::{Closed, Ended};
 use crate::status::Status;
 use crate::store::{Database, Timeouts};
 

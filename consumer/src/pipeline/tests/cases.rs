@@ -1,8 +1,8 @@
 //! Single promises of the pipeline, each by the shortest story that shows it.
 
 use super::*;
-use crate::action::Closed;
 use crate::batch::Written;
+use crate::pipeline::action::Closed;
 
 const NOW: Duration = Duration::ZERO;
 

@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use write_behind_shared::{NextOffset, Partition};
 
-use crate::action::{Epoch, Located, Place};
 use crate::apply::Target;
-use crate::assign::{Standing, Verdict, judge};
-use crate::broker::{Broker, BrokerError};
-use crate::source::{Exit, Input};
+use crate::kafka::assign::{Standing, Verdict, judge};
+use crate::kafka::broker::{Broker, BrokerError};
+use crate::kafka::orders::{Exit, Input};
+use crate::pipeline::action::{Epoch, Located, Place};
 use crate::status::Status;
 use crate::store::{AnyStore, Database, Position, Scope, Store, StoreError, Timeouts};
 

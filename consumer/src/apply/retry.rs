@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::reread::RereadError;
+use crate::kafka::reread::RereadError;
 use crate::store::{Manner, StoreError};
 
 /// What stands in a batch's way.

@@ -9,15 +9,22 @@
 //!
 //! Secrets live in [`store::Database`] and [`KafkaSettings`], which never show them.
 
+pub mod error;
+pub mod environment;
+pub mod units;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
-use write_behind_shared::kafka::{KafkaSettings, RESERVED_BY_CONSUMER, SettingsError};
+use write_behind_shared::kafka::{KafkaSettings, RESERVED_BY_CONSUMER};
 
-use crate::environment::{self, Variables};
+use crate::config::environment::Variables;
+use crate::config::error::refuse;
+
+pub use crate::config::error::ConfigError;
+use crate::config::units::{Size, Span};
 use crate::store;
-use crate::units::{Size, Span};
 
 /// librdkafka's own default of `session.timeout.ms`.
 const SESSION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(45);
@@ -92,33 +99,6 @@ pub enum OnBadRecord {
     DeadLetter,
     /// The consumer stops before it.
     Stop,
-}
-
-/// Why a configuration is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// Not TOML, or a key that does not exist, or a value of the wrong type.
-    #[error("the configuration can't be read: {0}")]
-    Unreadable(String),
-    /// A variable that `${…}` names is not set.
-    #[error("`{setting}` names the environment variable `{variable}`, which is not set")]
-    NoVariable {
-        /// Where it is named.
-        setting: String,
-        /// The variable.
-        variable: String,
-    },
-    /// A setting that is wrong, and how to mend it.
-    #[error("`{setting}`: {why}")]
-    Setting {
-        /// The setting.
-        setting: String,
-        /// What is wrong, and the mend.
-        why: String,
-    },
-    /// A Kafka property that is wrong.
-    #[error(transparent)]
-    Kafka(#[from] SettingsError),
 }
 
 impl Config {
@@ -221,10 +201,6 @@ impl Default for HttpFile {
     fn default() -> Self {
         Self { listen: "127.0.0.1:9464".to_owned() }
     }
-}
-
-fn refuse(setting: impl Into<String>, why: impl Into<String>) -> ConfigError {
-    ConfigError::Setting { setting: setting.into(), why: why.into() }
 }
 
 impl File {

@@ -17,7 +17,7 @@ use write_behind_shared::{
 };
 
 use crate::batch::{DeadLetter, FoldedRow, RawRecord, WriterSeen};
-use crate::shape::{Shape, Shapes};
+use crate::pipeline::shape::{Shape, Shapes};
 
 /// What a row takes in memory beside its key and its columns: the table's slot and two allocations.
 const ROW_OVERHEAD: usize = 96;

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use write_behind_shared::Number;
 use write_behind_shared::json::spells_nul;
 
-use crate::table::ColumnKind;
+use crate::apply::table::ColumnKind;
 
 /// The text of `json`, a well-formed JSON document, for a column of this kind; `None` is NULL.
 ///

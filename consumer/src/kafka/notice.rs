@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::action::{Notice, Place};
+use crate::pipeline::action::{Notice, Place};
 
 /// Logs `notice`.
 pub(crate) fn tell(topics: &[Arc<str>], notice: &Notice) {

@@ -10,10 +10,10 @@ use std::collections::{BTreeSet, HashSet};
 
 use write_behind_shared::{Headers, Offset, Partition, record};
 
+use crate::apply::row::Row;
+use crate::apply::table::Table;
 use crate::batch::{Batch, DeadLetter, RawRecord, Span};
-use crate::reread::Wanted;
-use crate::row::Row;
-use crate::table::Table;
+use crate::kafka::reread::Wanted;
 
 /// Places in [`Batch::rows`].
 pub(crate) type Places = BTreeSet<usize>;
