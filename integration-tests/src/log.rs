@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers as _, Message, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -168,7 +169,16 @@ impl Log {
     pub async fn group(&self, name: &str) -> Result<Group> {
         let name = name.to_owned();
         self.blocking(move |log| {
-            let list = log.reader.client().fetch_group_list(Some(&name), SOON)?;
+            let list = match log.reader.client().fetch_group_list(Some(&name), SOON) {
+                Ok(list) => list,
+                // A young broker that is still to become the group's coordinator.
+                Err(KafkaError::GroupListFetch(
+                    code @ (RDKafkaErrorCode::CoordinatorLoadInProgress
+                    | RDKafkaErrorCode::CoordinatorNotAvailable
+                    | RDKafkaErrorCode::NotCoordinator),
+                )) => return Ok(Group { state: code.to_string(), members: Vec::new() }),
+                Err(error) => return Err(error.into()),
+            };
             let Some(group) = list.groups().first() else { return Ok(Group::default()) };
             let mut members: Vec<Member> = group
                 .members()
