@@ -191,7 +191,7 @@ impl<'s, S: Session> Open<'s, S> {
                 return Err(StoreError::NotYet(refusal.reason));
             }
             // Alone, a row cannot be the same as another one.
-            Err(Failure::Twice) if false => {
+            Err(Failure::Twice) if rows.len() > 1 => {
                 let reason = "two keys are one row to the database".to_owned();
                 Some(Refusal { sqlstate: Some("21000".to_owned()), reason })
             }
