@@ -46,7 +46,7 @@ impl Progress {
         let (accepted, folded, applied) =
             (bar("writes accepted"), bar("records folded"), bar("in the database"));
         let plain = (!std::io::stderr().is_terminal()).then(|| Mutex::new(Instant::now()));
-        Self { total, accepted, folded, applied, bars, plain }
+        Self { total, bars, accepted, folded, applied, plain }
     }
 
     /// So many writes were accepted.

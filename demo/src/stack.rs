@@ -41,22 +41,20 @@ impl Stack {
         file: &Path,
         topic: &str,
     ) -> Result<Self> {
-        let (embedded, bootstrap) = match kafka {
-            Some(bootstrap) => (None, bootstrap),
-            None => {
-                let cluster = MockCluster::new(1).context("the embedded broker did not start")?;
-                cluster.create_topic(topic, PARTITIONS, 1)?;
-                let bootstrap = cluster.bootstrap_servers();
-                (Some(cluster), bootstrap)
-            }
+        let (embedded, bootstrap) = if let Some(bootstrap) = kafka {
+            (None, bootstrap)
+        } else {
+            let cluster = MockCluster::new(1).context("the embedded broker did not start")?;
+            cluster.create_topic(topic, PARTITIONS, 1)?;
+            let bootstrap = cluster.bootstrap_servers();
+            (Some(cluster), bootstrap)
         };
         let described_kafka = if embedded.is_some() { "an embedded broker" } else { "Kafka" };
-        let (database, described_database) = match database {
-            Some(url) => (url, "the database given".to_owned()),
-            None => {
-                let url = format!("sqlite://{}?mode=rwc", file.display());
-                (url, format!("SQLite in {}", file.display()))
-            }
+        let (database, described_database) = if let Some(url) = database {
+            (url, "the database given".to_owned())
+        } else {
+            let url = format!("sqlite://{}?mode=rwc", file.display());
+            (url, format!("SQLite in {}", file.display()))
         };
         let admin: AdminClient<DefaultClientContext> =
             ClientConfig::new().set("bootstrap.servers", &bootstrap).create()?;
