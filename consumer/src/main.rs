@@ -61,7 +61,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_new(&cli.log);
+    // The database says on every start that tables are there already.
+    let filter = EnvFilter::try_new(format!("sqlx::postgres::notice=warn,{}", cli.log));
     let Ok(filter) = filter else {
         eprintln!("error: --log {:?} is no filter; write it like `info`", cli.log);
         return ExitCode::from(USAGE);

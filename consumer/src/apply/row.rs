@@ -55,6 +55,9 @@ pub enum Misfit {
     /// A key column that is repeated in the value but differs from the key, or is incremented.
     #[error("the key column {0:?} may be repeated in the value only as it stands in the key")]
     KeyColumn(String),
+    /// Something was added to a column that starts from something in a new row.
+    #[error("column {0:?} can't be incremented, for its default is neither 0 nor NULL: drop it")]
+    Default(String),
     /// Something was added to a value that is no number.
     #[error(transparent)]
     NotNumeric(#[from] NotNumeric),
@@ -89,7 +92,11 @@ impl Row {
             }
             let place = table.column(name);
             let place = place.ok_or_else(|| Misfit::UnknownColumn(name.to_owned()))?;
-            write.push((place, judge_cell(name, &table.columns[place].kind, cell, delete)?));
+            let column = &table.columns[place];
+            if matches!(cell, Cell::Add(_)) && !column.counts_from_nothing {
+                return Err(Misfit::Default(name.to_owned()));
+            }
+            write.push((place, judge_cell(name, &column.kind, cell, delete)?));
         }
         Ok(Self { key, delete, write: Some(write) })
     }

@@ -13,6 +13,7 @@ fn table() -> Table {
         kind,
         sql_type: "unused".to_owned(),
         required: false,
+        counts_from_nothing: true,
     };
     Table {
         sql_name: "\"scores\"".to_owned(),
@@ -46,6 +47,17 @@ fn a_change_becomes_the_texts_of_its_columns() {
         write,
         [(3, set("1.5")), (1, RowCell::Add("5".to_owned())), (2, RowCell::Set(None))]
     );
+}
+
+#[test]
+fn a_column_whose_default_is_something_is_not_incremented() {
+    let mut table = table();
+    table.columns[1].counts_from_nothing = false;
+    let judged = |change: &Change| Row::judge(&table, b"7", change);
+    let refused = Err(Misfit::Default("n".to_owned()));
+    assert_eq!(judged(&Change::new().add("n", 5)), refused);
+    // A set before it in the batch says what it starts from.
+    assert!(judged(&Change::new().set("n", &1).unwrap().add("n", 5)).is_ok());
 }
 
 #[test]

@@ -29,6 +29,9 @@ pub struct Column {
     pub sql_type: String,
     /// A row can't be inserted without naming it: NOT NULL and without a default.
     pub required: bool,
+    /// What it holds in a row inserted without naming it is NULL or 0. Otherwise an increment is
+    /// refused: its sum would depend on whether the row was inserted in the same batch.
+    pub counts_from_nothing: bool,
 }
 
 /// What JSON fits a column, and in which text form the database takes it.

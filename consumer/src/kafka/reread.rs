@@ -121,6 +121,9 @@ impl KafkaLog {
             let added = start.add_partition_offset(topic, span.partition.0, at);
             added.map_err(|error| unavailable(&error))?;
         }
+        // A client that does not know the topic's leaders yet would look for them a second later.
+        let found = consumer.fetch_metadata(Some(topic), self.limits.silence);
+        found.map_err(|error| unavailable(&error))?;
         consumer.assign(&start).map_err(|error| unavailable(&error))?;
         let mut reading = Reading::new(spans, self.limits.bytes);
         let mut last_heard = Instant::now();

@@ -33,11 +33,14 @@ const COLUMNS: &str = "WITH RECURSIVE base AS (
         CASE WHEN t.typname IN ('numeric', '_numeric') AND b.modifier >= 4
             THEN greatest((((b.modifier - 4) & 2047) # 1024) - 1024, 0) END AS scale,
         b.not_null AND NOT b.has_default AS required,
+        NOT b.has_default OR coalesce(pg_get_expr(d.adbin, d.adrelid)
+            ~ '^(NULL|[(]?''?[0.]+''?[)]?)(::.*)?$', false) AS counts_from_nothing,
         a.attgenerated <> '' OR a.attidentity = 'a' AS generated,
         coalesce(l.collisdeterministic, true) AS deterministic
     FROM base b JOIN pg_attribute a ON a.attrelid = $1 AND a.attnum = b.attnum
     JOIN pg_type t ON t.oid = b.type AND t.typtype <> 'd'
     LEFT JOIN pg_type e ON e.oid = t.typelem
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     LEFT JOIN pg_collation l ON l.oid = a.attcollation
     ORDER BY a.attnum";
 
@@ -118,6 +121,7 @@ fn described(row: &PgRow) -> Result<Described, sqlx::Error> {
             kind,
             sql_type: row.try_get("sql_type")?,
             required: row.try_get("required")?,
+            counts_from_nothing: row.try_get("counts_from_nothing")?,
         },
         type_name,
         generated: row.try_get("generated")?,

@@ -195,6 +195,7 @@ mod tests {
             },
             sql_type: sql_type.to_owned(),
             required: false,
+            counts_from_nothing: true,
         };
         Table {
             sql_name: "\"public\".\"Seats\"".to_owned(),

@@ -19,7 +19,7 @@ const TABLE: &str = "SELECT l.name AS name, l.type AS type, s.sql LIKE '%check%'
 /// Hidden columns of kind 2 and 3 are generated.
 const COLUMNS: &str =
     "SELECT name, type, \"notnull\" AS not_null, dflt_value IS NOT NULL AS has_default,
-    pk, hidden FROM pragma_table_xinfo($1) WHERE hidden IN (0, 2, 3) ORDER BY cid";
+    coalesce(upper(dflt_value) = 'NULL' OR trim(dflt_value, '()''0.') = '', 1) AS from_nothing, pk, hidden FROM pragma_table_xinfo($1) WHERE hidden IN (0, 2, 3) ORDER BY cid";
 
 /// Unique indexes without a condition, each key column with its collation. An expression has no
 /// name.
@@ -90,6 +90,7 @@ fn described(row: &SqliteRow) -> Result<Described, sqlx::Error> {
             kind: kind_of(&declared),
             sql_type: declared.clone(),
             required: not_null && !has_default,
+            counts_from_nothing: row.try_get("from_nothing")?,
         },
         declared,
         primary: row.try_get("pk")?,

@@ -24,6 +24,16 @@ pub async fn a_table_is_described_with_its_key(lab: impl Lab) {
     assert!(!table.guarded);
 }
 
+pub async fn a_column_counts_from_nothing_unless_its_default_is_something(lab: impl Lab) {
+    let columns = "id integer PRIMARY KEY, a bigint, b bigint NOT NULL DEFAULT 0, \
+                   c numeric(9, 2) DEFAULT 0.00, d bigint DEFAULT NULL, e bigint DEFAULT '0', \
+                   f bigint DEFAULT 7, g bigint DEFAULT -1, h bigint DEFAULT (1 + 1)";
+    let bench = Bench::with(lab, columns).await;
+    let from_something = bench.table.columns.iter().filter(|column| !column.counts_from_nothing);
+    let names: Vec<_> = from_something.map(|column| &*column.name).collect();
+    assert_eq!(names, ["f", "g", "h"]);
+}
+
 pub async fn a_unique_key_may_be_named(lab: impl Lab) {
     let columns = "id integer PRIMARY KEY, a text, b date, n bigint, UNIQUE (a, b)";
     let mut bench = Bench::with(lab, columns).await;

@@ -206,6 +206,7 @@ macro_rules! contract {
             refusals::a_missing_reference_is_given_time_and_then_refused,
             refusals::a_missing_table_is_for_a_person_to_mend,
             catalogue::a_table_is_described_with_its_key,
+            catalogue::a_column_counts_from_nothing_unless_its_default_is_something,
             catalogue::a_unique_key_may_be_named,
             catalogue::what_has_no_usable_key_is_refused_with_advice,
             model::any_batches_end_as_the_same_changes_one_by_one,
