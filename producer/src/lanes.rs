@@ -148,18 +148,25 @@ impl Lanes {
         result
     }
 
-    /// Kafka answered for a write: its offset, or how it was lost.
-    pub(crate) fn answered(&self, partition: Partition, low_bits: usize, at: Result<i64, Loss>) {
+    /// Kafka answered for writes of one partition, in the order given: each one's offset, or how it
+    /// was lost. They are taken under one lock.
+    pub(crate) fn answered(
+        &self,
+        partition: Partition,
+        answers: impl Iterator<Item = (usize, Result<i64, Loss>)>,
+    ) {
         let Some(lane) = self.of(partition) else { return };
-        let was_last = self.change(lane.lock(), (0, 0), |state, clean| {
-            match at {
-                Ok(offset) => state.core.acked(low_bits, offset, clean),
-                Err(loss) => state.core.lost(low_bits, loss, clean),
+        let were_last = self.change(lane.lock(), (0, 0), |state, clean| {
+            for (low_bits, at) in answers {
+                match at {
+                    Ok(offset) => state.core.acked(low_bits, offset, clean),
+                    Err(loss) => state.core.lost(low_bits, loss, clean),
+                }
             }
             state.core.ledger().in_flight() == 0
         });
         // Nobody need wait for the end of the poll turn when this is all there was.
-        if was_last {
+        if were_last {
             lane.publish();
         } else {
             lane.answered.store(true, Ordering::Release);

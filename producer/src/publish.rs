@@ -4,8 +4,8 @@
 //! decides the order of the log; `FutureProducer::send`, which retries out of order when the queue
 //! is full, is never used. One thread of our own polls for answers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle, park_timeout};
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,15 @@ struct Answers {
     metrics: Arc<Metrics>,
     /// How many answers came.
     count: AtomicU64,
+    /// Answers that the lanes have not been told yet. Only the polling thread takes this lock.
+    gathered: Mutex<Gathered>,
+}
+
+/// Answers for one partition, so that its lane is locked once for many.
+#[derive(Default)]
+struct Gathered {
+    partition: i32,
+    answers: Vec<(usize, Result<i64, Loss>)>,
 }
 
 /// The thread that polls for answers.
@@ -56,6 +65,10 @@ const IDLE_POLL: Duration = Duration::from_millis(50);
 const GATHER: Duration = Duration::from_millis(1);
 /// How often the metrics are brought up to date.
 const METRICS_INTERVAL: Duration = Duration::from_millis(100);
+/// Polls of one turn at most, so that whoever waits is told however many answers keep coming.
+const POLLS_OF_A_TURN: usize = 64;
+/// Answers gathered at most, so that no lane is locked for long.
+const GATHERED_MAX: usize = 256;
 /// How long the reports of purged records may take.
 const PURGE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -96,8 +109,12 @@ impl Publisher {
         for (name, value) in own.chain(settings.iter()).chain(FIXED.iter().copied()) {
             config.set(name, value);
         }
-        let producer =
-            config.create_with_context(Answers { lanes, metrics, count: AtomicU64::new(0) });
+        let producer = config.create_with_context(Answers {
+            lanes,
+            metrics,
+            count: AtomicU64::new(0),
+            gathered: Mutex::default(),
+        });
         let producer = producer.map_err(|error| BuildError::Client(error.to_string()))?;
         Ok(Self { producer, topic: topic.to_owned(), writer: Uuid::new_v4() })
     }
@@ -152,6 +169,7 @@ impl Publisher {
         let (mut measured, mut idle) = (Instant::now(), true);
         while !stopped.load(Ordering::Acquire) {
             self.poll_once(&mut idle);
+            self.producer.context().tell_lanes();
             lanes.turn_ends();
             self.notice_fatal_error();
             if measured.elapsed() >= METRICS_INTERVAL {
@@ -173,6 +191,7 @@ impl Publisher {
         if let Err(error) = self.producer.flush(PURGE_TIMEOUT) {
             debug!(%error, "purged records were not all reported");
         }
+        self.producer.context().tell_lanes();
         lanes.close();
         metrics.measured(&lanes.glance(Instant::now()));
     }
@@ -184,7 +203,7 @@ impl Publisher {
         if *idle {
             self.producer.poll(IDLE_POLL);
         } else {
-            loop {
+            for _ in 0..POLLS_OF_A_TURN {
                 let before = answers();
                 self.producer.poll(Duration::ZERO);
                 if answers() == before {
@@ -240,7 +259,28 @@ impl ProducerContext for Answers {
                 (message.partition(), Err(loss(error)))
             }
         };
-        self.lanes.answered(Partition(partition), low_bits, at);
+        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        if gathered.partition != partition || gathered.answers.len() >= GATHERED_MAX {
+            gathered.tell(&self.lanes);
+            gathered.partition = partition;
+        }
+        gathered.answers.push((low_bits, at));
+    }
+}
+
+impl Answers {
+    /// Tells the lanes what came; nothing is gathered afterwards.
+    fn tell_lanes(&self) {
+        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        gathered.tell(&self.lanes);
+    }
+}
+
+impl Gathered {
+    fn tell(&mut self, lanes: &Lanes) {
+        if !self.answers.is_empty() {
+            lanes.answered(Partition(self.partition), self.answers.drain(..));
+        }
     }
 }
 
