@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use write_behind_consumer::check::{self, Grade, Report};
 use write_behind_consumer::config::{Config, ConfigError};
 use write_behind_consumer::run::{Options, RunError, run};
+use write_behind_consumer::store::QUIET_LOG;
 
 /// Exit codes.
 const FAILED: u8 = 1;
@@ -61,8 +62,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // The database says on every start that tables are there already.
-    let filter = EnvFilter::try_new(format!("sqlx::postgres::notice=warn,{}", cli.log));
+    let filter = EnvFilter::try_new(format!("{QUIET_LOG},{}", cli.log));
     let Ok(filter) = filter else {
         eprintln!("error: --log {:?} is no filter; write it like `info`", cli.log);
         return ExitCode::from(USAGE);

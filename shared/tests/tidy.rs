@@ -220,6 +220,36 @@ fn the_pure_parts_have_no_clock_no_task_and_no_input_or_output() {
 }
 
 #[test]
+fn the_readme_lists_every_metric_and_no_other() {
+    let mut registered = BTreeSet::new();
+    for (path, prefix) in [
+        ("producer/src/metrics.rs", "write_behind_producer_"),
+        ("consumer/src/status/metrics.rs", "write_behind_consumer_"),
+    ] {
+        let source = fs::read_to_string(root().join(path));
+        let source = source.unwrap_or_else(|error| panic!("{path}: {error}"));
+        let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+        for kind in ["counter(", "gauge(", "latency(", "seconds(", "with("] {
+            // A registration names its metric first thing: `kind("name", …`.
+            let calls = source.split(kind).skip(1).map(str::trim_start);
+            let names = calls.filter_map(|rest| rest.strip_prefix('"')?.split('"').next());
+            registered.extend(names.map(|name| format!("{prefix}{name}")));
+        }
+    }
+    let readme = fs::read_to_string(root().join("README.md"));
+    let readme = readme.unwrap_or_else(|error| panic!("README.md: {error}"));
+    let listed: BTreeSet<String> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `write_behind_")?.split('`').next())
+        .map(|name| format!("write_behind_{name}"))
+        .collect();
+    assert!(!registered.is_empty(), "metrics are registered where this test looks");
+    let missing = registered.difference(&listed).map(|name| format!("not in the README: {name}"));
+    let gone = listed.difference(&registered).map(|name| format!("not registered: {name}"));
+    assert_none(&missing.chain(gone).collect::<Vec<_>>(), "the README's metrics differ");
+}
+
+#[test]
 fn no_document_or_source_names_a_machine() {
     let words = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("arti", "factory")];
     let mut texts: Vec<(String, String)> =

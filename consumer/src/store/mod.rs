@@ -24,6 +24,10 @@ pub mod database;
 
 pub use database::{AnyStore, Database, Timeouts};
 
+/// What a log filter should say of the database client: it reports on every start that the
+/// bookkeeping tables are there already.
+pub const QUIET_LOG: &str = "sqlx::postgres::notice=warn";
+
 /// Whose bookkeeping: the first three columns of every bookkeeping table's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
