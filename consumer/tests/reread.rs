@@ -53,6 +53,14 @@ impl Kafka {
     }
 }
 
+#[test]
+fn a_log_that_ends_before_the_span_is_unavailable_and_not_read_short() {
+    let kafka = Kafka::new();
+    let wanted = Wanted::from([(Partition(0), Box::from(*b"3"))]);
+    let read = kafka.log(LIMITS).records("t", &[span(0, 50, 101)], &wanted);
+    assert!(matches!(read, Err(RereadError::Unavailable(_))), "{read:?}");
+}
+
 fn span(partition: i32, start: i64, end: i64) -> Span {
     let partition = Partition(partition);
     Span { partition, start: NextOffset(start), end: NextOffset(end) }
@@ -96,8 +104,7 @@ fn the_wanted_records_of_the_spans_are_read_in_log_order_and_whole() {
 #[test]
 fn a_span_that_ends_where_the_log_does_is_read_to_its_end() {
     let kafka = Kafka::new();
-    // As if the last offsets were those of markers, which are never delivered.
-    let spans = [span(0, 95, 100), span(1, 95, 102)];
+    let spans = [span(0, 95, 100), span(1, 95, 100)];
     let (log, wanted) = (kafka.log(LIMITS), wanted(&[(0, "9"), (1, "9")]));
     for _ in 0..2 {
         let records = log.records("t", &spans, &wanted).unwrap();

@@ -1,4 +1,5 @@
-//! The binary under test: `write-behind` exactly as it is shipped, built by cargo.
+//! The binary under test: `write-behind`, unmodified, built by cargo in the tests' own
+//! profile.
 //!
 //! Cargo names a package's binaries only to that package's own tests, so it is asked: a build of
 //! the whole workspace's features, which is what `cargo test --workspace` has just made, so that

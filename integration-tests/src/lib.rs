@@ -1,4 +1,4 @@
-//! The harness of the integration tests: real Kafka, real Postgres, the shipped worker, and proxies
+//! The harness of the integration tests: real Kafka, real Postgres, the worker, and proxies
 //! on both wires that stop it at an exact point.
 //!
 //! ```text

@@ -1,7 +1,7 @@
 //! A proxy in front of Postgres that stops a worker at an exact point of its transaction.
 //!
 //! It reads the frontend's messages, remembers the text of every prepared statement, and so knows
-//! what a connection is about to do. The worker is the shipped binary and knows nothing of it.
+//! what a connection is about to do. The worker is the unmodified binary and knows nothing of it.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! A worker under test: the shipped binary as a child process, with signals, log and exit code.
+//! A worker under test: the unmodified binary as a child process, with signals, log and exit code.
 
 use std::fs::File;
 use std::process::{Child, Command, ExitStatus, Stdio};

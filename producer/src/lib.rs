@@ -42,7 +42,7 @@
 //! scores.change(&7, Change::new().set("name", &"Ada")?.add("visits", 1)).await?;
 //! assert_eq!(scores.get(&7).await?.map(|score| score.points), Some(11));
 //!
-//! write.replicated().await?;                         // no crash loses it now
+//! write.replicated().await?;                         // on all in-sync replicas
 //! scores.flush().await?;                             // all of it is in the database
 //! scores.close(Duration::from_secs(10)).await?;
 //! # Ok(())
@@ -55,7 +55,7 @@
 //! | wait for | survives | takes | use it for |
 //! |---|---|---|---|
 //! | nothing: `put(..).await?` | nothing yet; sent within milliseconds | microseconds | counters, presence, what the next write replaces |
-//! | [`Write::replicated`] | a crash of this process, of any broker, of the consumer, of the database | milliseconds | before telling a user "saved" |
+//! | [`Write::replicated`] | a crash of this process, of the consumer, of the database, and of brokers while an in-sync replica lives | milliseconds | before telling a user "saved" |
 //! | [`Write::persisted`] | the same, and others find it in the database | as far as the database lags | before a query that must see it |
 //!
 //! Waiting costs no memory per write, can be cancelled without unsending, and ends in a typed
@@ -71,7 +71,8 @@
 //!   before; its [`Write`] says so.
 //! - An increment counts once, in the database and in what is read here, if the loader gives the
 //!   partition's offset ([`Loaded::at`]).
-//! - Memory is bounded by [`Builder::max_pending`], and what is pending is never evicted. A row that
+//! - What is pending is bounded by [`Builder::max_pending`] and never evicted; clean copies are
+//!   bounded in number by [`Builder::capacity`], librdkafka's queue by its own settings. A row that
 //!   is written again and again takes the room of one.
 //!
 //! # Limits

@@ -250,6 +250,23 @@ fn the_readme_lists_every_metric_and_no_other() {
 }
 
 #[test]
+fn every_path_that_a_document_names_is_there() {
+    let mut offences = Vec::new();
+    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(root().join(document));
+        let text = text.unwrap_or_else(|error| panic!("{document}: {error}"));
+        for line in text.lines() {
+            // What stands between single backquotes, and looks like a path of this repository.
+            let quoted = line.split('`').skip(1).step_by(2);
+            let is_path = |word: &&str| MEMBERS.iter().any(|m| word.starts_with(&format!("{m}/")));
+            let missing = quoted.filter(is_path).filter(|word| !root().join(word).exists());
+            offences.extend(missing.map(|word| format!("{document}: {word}")));
+        }
+    }
+    assert_none(&offences, "paths that are not in the tree");
+}
+
+#[test]
 fn no_document_or_source_names_a_machine() {
     let words = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("arti", "factory")];
     let mut texts: Vec<(String, String)> =

@@ -84,7 +84,10 @@ impl Workers {
                 self.status.database_answered();
                 Some(Input::Finished(id, Ended::Written(written)))
             }
-            Applied::Fenced(_) => Some(Input::Finished(id, Ended::Fenced)),
+            Applied::Fenced(_) => {
+                self.status.database_answered();
+                Some(Input::Finished(id, Ended::Fenced))
+            }
             Applied::Bad(letters) => {
                 let told = letters.first().map_or(String::new(), |letter| {
                     let (partition, offset) = (letter.record.partition, letter.record.offset);

@@ -100,7 +100,9 @@ pub fn judge(standing: &Standing, adopt: bool) -> Verdict {
         }
     };
     let verdict = match (database, committed) {
-        (Some(_), _) if partitions_then != partitions_now => {
+        // Also of a partition that the database does not know: it may have been added, and some of
+        // its keys' earlier records lie in another.
+        _ if partitions_then != partitions_now => {
             Err(Refusal::PartitionsChanged { then: partitions_then, now: partitions_now })
         }
         (Some(next), _) => within(next).map(Verdict::Continue),
@@ -160,6 +162,8 @@ mod tests {
     fn a_changed_number_of_partitions_is_refused_whatever_else_holds() {
         let changed = Standing { partitions_now: 6, ..standing(Some(50), Some(50)) };
         let refusal = Refusal::PartitionsChanged { then: 4, now: 6 };
-        assert_eq!(judge(&changed, true), Verdict::Refuse(refusal));
+        assert_eq!(judge(&changed, true), Verdict::Refuse(refusal.clone()));
+        let added = Standing { database: None, committed: None, ..changed };
+        assert_eq!(judge(&added, true), Verdict::Refuse(refusal));
     }
 }

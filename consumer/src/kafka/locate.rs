@@ -220,7 +220,10 @@ pub(crate) async fn stand(
 ) -> Result<Vec<(Standing, Vec<write_behind_shared::WriteId>)>, Unknown> {
     let (topic, asked) = (scope.topic.clone(), partitions.clone());
     let committed = ask(broker, move |broker| broker.committed(&topic, &asked)).await?;
-    let known = store.positions(scope, &partitions).await?;
+    // With those below them: what the database says of any partition tells how many there were.
+    let highest = partitions.iter().map(|partition| partition.0).max().unwrap_or(-1);
+    let with_siblings: Vec<Partition> = (0..=highest).map(Partition).collect();
+    let known = store.positions(scope, &with_siblings).await?;
     let (topic, asked) = (scope.topic.clone(), partitions.clone());
     let (partitions_now, watermarks) = ask(broker, move |broker| {
         let watermarks = asked.iter().map(|partition| broker.watermarks(&topic, *partition));
@@ -231,7 +234,9 @@ pub(crate) async fn stand(
         let position = known.iter().find(|position| position.partition == *partition);
         let standing = Standing {
             database: position.map(|position| position.next),
-            partitions_then: position.map_or(partitions_now, |position| position.partitions),
+            partitions_then: position
+                .or(known.first())
+                .map_or(partitions_now, |position| position.partitions),
             partitions_now,
             committed: committed.get(partition).copied(),
             low,

@@ -16,7 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use write_behind_shared::kafka::KafkaSettings;
-use write_behind_shared::{Offset, Partition};
+use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::batch::{RawRecord, Span};
 
@@ -124,6 +124,9 @@ impl KafkaLog {
         // A client that does not know the topic's leaders yet would look for them a second later.
         let found = consumer.fetch_metadata(Some(topic), self.limits.silence);
         found.map_err(|error| unavailable(&error))?;
+        for span in spans {
+            self.reaches_its_end(consumer, topic, span)?;
+        }
         consumer.assign(&start).map_err(|error| unavailable(&error))?;
         let mut reading = Reading::new(spans, self.limits.bytes);
         let mut last_heard = Instant::now();
@@ -135,7 +138,14 @@ impl KafkaLog {
             let finished = match consumer.poll(Duration::from_millis(100)) {
                 None => continue,
                 Some(Ok(message)) => reading.take(&message, wanted)?,
-                Some(Err(KafkaError::PartitionEOF(partition))) => Some(Partition(partition)),
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    let partition = Partition(partition);
+                    let early = reading.unfinished.iter().find(|span| span.partition == partition);
+                    if let Some(span) = early {
+                        self.reaches_its_end(consumer, topic, span)?;
+                    }
+                    Some(partition)
+                }
                 Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))) => {
                     return Err(gone(topic));
                 }
@@ -153,6 +163,28 @@ impl KafkaLog {
         }
         reading.records.sort_by_key(|record| (record.partition, record.offset));
         Ok(reading.records)
+    }
+
+    /// Whether the log shows all of the span. A leader that was just elected may show less for a
+    /// moment, and its end of the log is then not the end of the span: records would be missed.
+    /// (The last offsets of a span may be a transaction's markers, so records alone can't tell.)
+    fn reaches_its_end(
+        &self,
+        consumer: &BaseConsumer,
+        topic: &str,
+        span: &Span,
+    ) -> Result<(), RereadError> {
+        let found = consumer.fetch_watermarks(topic, span.partition.0, self.limits.silence);
+        let (low, high) = found.map_err(|error| unavailable(&error))?;
+        if !(low..=high).contains(&span.start.0) {
+            return Err(gone(topic));
+        }
+        if NextOffset(high) >= span.end {
+            return Ok(());
+        }
+        let (partition, end) = (span.partition, span.end);
+        let why = format!("partition {partition} of {topic} ends at {high}, before {end}");
+        Err(RereadError::Unavailable(why))
     }
 }
 

@@ -266,6 +266,10 @@ impl Buffer {
             self.bytes = self.bytes - bytes.len() + value.len();
             bytes.clear();
             bytes.extend_from_slice(value);
+            // One large value must not keep its room, which is not counted any more.
+            if bytes.capacity() / 4 > value.len().max(ROW_OVERHEAD) {
+                bytes.shrink_to_fit();
+            }
             return Ok(());
         }
         self.bytes -= row.bytes();

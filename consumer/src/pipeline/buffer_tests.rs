@@ -115,6 +115,16 @@ fn a_repeated_row_with_the_same_columns_stays_bytes() {
 }
 
 #[test]
+fn a_large_value_does_not_keep_its_room_when_a_small_one_replaces_it() {
+    let (mut buffer, mut memory) = empty();
+    let large: &'static str = format!(r#"{{"a":"{}"}}"#, "x".repeat(900_000)).leak();
+    fold(&mut buffer, &mut memory, 0, &(1, Some(large), None, None));
+    fold(&mut buffer, &mut memory, 1, &(1, Some(r#"{"a":""}"#), None, None));
+    let Some(Row::Values(_, bytes)) = buffer.rows.values().next() else { panic!("it is bytes") };
+    assert!(bytes.capacity() <= buffer.bytes(), "{} bytes are kept", bytes.capacity());
+}
+
+#[test]
 fn a_sequence_seen_before_is_dropped_and_remembered() {
     let (mut buffer, _) = empty();
     let mut memory = Memory::new([id(4)]);

@@ -31,7 +31,8 @@ struct State {
     counts: Counts,
     progress: Progress,
     published: Option<Duration>,
-    beat: Instant,
+    /// When the poll thread last turned; `None`: it has not started yet.
+    beat: Option<Instant>,
     joined: bool,
     database: Option<String>,
     stopped: bool,
@@ -57,7 +58,7 @@ impl Status {
             counts: Counts::default(),
             progress: Progress::default(),
             published: None,
-            beat: Instant::now(),
+            beat: None,
             joined: false,
             database: None,
             stopped: false,
@@ -83,7 +84,8 @@ impl Status {
     /// Why the process should be replaced, if it should.
     pub fn sickness(&self) -> Option<&'static str> {
         let state = self.lock();
-        if !state.stopped && state.beat.elapsed() > STUCK_AFTER {
+        let is_stuck = state.beat.is_some_and(|beat| beat.elapsed() > STUCK_AFTER);
+        if !state.stopped && is_stuck {
             return Some("the poll thread is stuck");
         }
         state.stopped.then_some("the consumer has stopped")
@@ -117,7 +119,7 @@ impl Status {
         progress: impl FnOnce() -> Progress,
     ) {
         let mut state = self.lock();
-        state.beat = Instant::now();
+        state.beat = Some(Instant::now());
         if state.published.is_some_and(|published| now < published + PUBLISH_EVERY) {
             return;
         }
@@ -175,5 +177,24 @@ impl Status {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Registry;
+
+    use super::*;
+
+    #[test]
+    fn a_consumer_that_waits_to_start_is_well_and_not_ready() {
+        let metrics = Metrics::new(&Registry::new(), "scores").unwrap();
+        let status = Status::new(metrics, vec![Arc::from("scores")]);
+        let long_ago = Instant::now().checked_sub(STUCK_AFTER * 2);
+        assert_eq!(status.sickness(), None);
+        assert!(status.unreadiness().is_some_and(|why| why.contains("not joined")));
+        // Once the poll thread has turned, its silence counts.
+        status.lock().beat = long_ago;
+        assert_eq!(status.sickness(), long_ago.map(|_| "the poll thread is stuck"));
     }
 }
