@@ -32,6 +32,9 @@ use worker::Worker;
 /// The name of the pipeline, its group, its topic and its table.
 const NAME: &str = "aircraft";
 
+/// What is logged unless `RUST_LOG` says otherwise. librdkafka reports that the embedded broker is gone
+/// when the demo is over.
+const QUIET: &str = "warn,librdkafka=off";
 /// How long the cache may take to close once all is written.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// How often the display is brought up to date.
@@ -64,7 +67,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(QUIET));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let outcome = tokio::select! {
         outcome = demo(Arguments::parse()) => outcome,

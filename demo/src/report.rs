@@ -62,7 +62,7 @@ pub(crate) fn table(
 ) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "  {name:<34} {value}"); // writing to a string cannot fail
+        let _ = writeln!(text, "  {name:<36} {value}"); // writing to a string cannot fail
     };
     let per_second = |count: u64, took: Duration| count as f64 / took.as_secs_f64().max(0.001);
     let microseconds =

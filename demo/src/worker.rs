@@ -20,6 +20,7 @@ pub(crate) struct Worker {
     stop: oneshot::Sender<()>,
     status: Arc<Status>,
     registry: prometheus::Registry,
+    partitions: usize,
 }
 
 /// How often an outcome is looked for.
@@ -46,7 +47,8 @@ impl Worker {
             // Also when the sender is dropped: then nobody is left to run for.
             let _ = stopped.await;
         }));
-        Ok(Self { task, stop, status, registry })
+        let partitions = usize::try_from(stack.partitions)?;
+        Ok(Self { task, stop, status, registry, partitions })
     }
 
     /// Its numbers.
@@ -56,7 +58,7 @@ impl Worker {
 
     /// Waits until it has what an earlier run left in the log.
     pub(crate) async fn caught_up(&mut self) -> Result<()> {
-        while self.status.snapshot().lag != Some(0) || self.status.unreadiness().is_some() {
+        while !self.has_caught_up() {
             let look_again = async {
                 tokio::time::sleep(LOOK_EVERY).await;
                 Ok(())
@@ -64,6 +66,13 @@ impl Worker {
             self.meanwhile(look_again).await?;
         }
         Ok(())
+    }
+
+    /// Whether it reads every partition, and the database has all that is in them.
+    fn has_caught_up(&self) -> bool {
+        let snapshot = self.status.snapshot();
+        let reading = snapshot.progress.parts.iter().filter(|part| part.reading).count();
+        reading == self.partitions && snapshot.lag == Some(0) && self.status.unreadiness().is_none()
     }
 
     /// Waits for `work`, unless the consumer ends before: then there is nothing to wait for.
