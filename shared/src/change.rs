@@ -216,15 +216,13 @@ impl Cell {
 }
 
 /// The number that `value` is: `None` when no number, `Some(None)` when it is `null`.
-/// A number may be written as a string, which is how exact decimals pass through many clients.
 #[expect(clippy::option_option, reason = "a null and a text that is no number are two answers")]
 fn numeric_value(value: &RawValue) -> Option<Option<Number>> {
     let text = value.get();
     if text == "null" {
         return Some(None);
     }
-    let digits = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
-    digits.parse().ok().map(Some)
+    json::unquoted(text).parse().ok().map(Some)
 }
 
 pub(crate) fn push_name(document: &mut Vec<u8>, name: &str) {

@@ -96,6 +96,13 @@ pub fn spells_nul(document: &str) -> bool {
     })
 }
 
+/// The text of a number that may be written as a string, which is how exact decimals pass through
+/// many clients: without the quotes, if it has them.
+#[must_use]
+pub fn unquoted(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn not_an_object(error: serde_json::Error) -> JsonError {
     JsonError::NotAnObject(error.to_string())

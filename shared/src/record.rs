@@ -188,9 +188,8 @@ pub fn fold(
 /// A delta: a JSON number, or one written as a string (exact decimals travel so).
 fn delta(name: &str, value: &RawValue) -> Result<Cell, RecordError> {
     let text = value.get();
-    let digits = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
     let not_numeric = |_| RecordError::AddNotNumeric(name.to_owned(), text.to_owned());
-    digits.parse::<Number>().map(Cell::Add).map_err(not_numeric)
+    json::unquoted(text).parse::<Number>().map(Cell::Add).map_err(not_numeric)
 }
 
 impl Change {

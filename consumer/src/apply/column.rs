@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 use write_behind_shared::Number;
-use write_behind_shared::json::spells_nul;
+use write_behind_shared::json::{spells_nul, unquoted};
 
 use crate::apply::table::ColumnKind;
 
@@ -25,7 +25,7 @@ pub fn text_of(kind: &ColumnKind, json: &str) -> Result<Option<String>, String> 
     }
     let text = match kind {
         ColumnKind::Integer(range) => {
-            let digits = numeral(json);
+            let digits = unquoted(json);
             match integer(digits) {
                 Some(integer) if range.contains(&integer) => digits.to_owned(),
                 Some(_) => return Err(not_between(digits, range)),
@@ -33,7 +33,7 @@ pub fn text_of(kind: &ColumnKind, json: &str) -> Result<Option<String>, String> 
             }
         }
         ColumnKind::Numeric(_) => {
-            let digits = numeral(json);
+            let digits = unquoted(json);
             let number: Result<Number, _> = digits.parse();
             number.map_err(|_| is_not(json, "a decimal number"))?;
             digits.to_owned()
@@ -88,11 +88,6 @@ pub fn delta_text(kind: &ColumnKind, delta: &Number) -> Result<String, String> {
         ColumnKind::Float => finite(&text),
         _ => Err(format!("{} is added to a column that is not numeric", excerpt(&text))),
     }
-}
-
-/// A number, or the text in a string that spells one.
-fn numeral(json: &str) -> &str {
-    json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(json)
 }
 
 /// The integer that `digits` spell as JSON does, if it fits 64 bits.

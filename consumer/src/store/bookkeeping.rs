@@ -7,6 +7,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use uuid::Uuid;
+use write_behind_shared::WriteId;
 
 use crate::batch::DeadLetter;
 
@@ -103,6 +105,14 @@ pub(crate) fn reason(letter: &DeadLetter) -> String {
 /// and the largest integer is as good a memory of it.
 pub(crate) fn sequence(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
+}
+
+/// A writer's last sequence as its row has it.
+pub(crate) fn write_id(writer: &str, last_sequence: i64) -> Result<WriteId, sqlx::Error> {
+    let writer = Uuid::parse_str(writer).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    let sequence = u64::try_from(last_sequence);
+    let sequence = sequence.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok(WriteId { writer, sequence })
 }
 
 fn without_nul(text: &str) -> String {

@@ -10,7 +10,6 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _, Sqlite};
-use uuid::Uuid;
 use write_behind_shared::{NextOffset, Partition, WriteId};
 
 use super::classify::{self, Failure};
@@ -268,8 +267,6 @@ fn position(row: &SqliteRow) -> Result<Position, sqlx::Error> {
 
 fn writer(row: &SqliteRow) -> Result<(Partition, WriteId), sqlx::Error> {
     let writer: String = row.try_get("writer")?;
-    let writer = Uuid::parse_str(&writer).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-    let last: i64 = row.try_get("last_sequence")?;
-    let sequence = u64::try_from(last).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-    Ok((Partition(row.try_get("partition")?), WriteId { writer, sequence }))
+    let last = bookkeeping::write_id(&writer, row.try_get("last_sequence")?)?;
+    Ok((Partition(row.try_get("partition")?), last))
 }
