@@ -10,25 +10,26 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::SemaphorePermit;
 use tracing::{info, warn};
+use write_behind_shared::WriteId;
 
-use crate::admission::WhenFull;
-use crate::delta::Delta;
+use crate::admission::{Held, WhenFull};
+use crate::client::{Kafka, Member};
 use crate::encode::{Limits, Prepared};
 use crate::error::{DeliveryError, Full, Refusal, Undelivered, WriteError};
-use crate::lanes::{Lanes, Stage};
+use crate::lane::{Stage, State};
+use crate::lanes::{Lanes, text};
 use crate::persisted::Watching;
-use crate::publish::{Polling, Publisher};
+use crate::publish::{Content, NotTaken};
 use crate::read::Reader;
 use crate::write::Write;
 
 /// What all clones of a handle share; when the last one goes, the threads end.
 pub(crate) struct Owner<K> {
-    pub(crate) topic: String,
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) limits: Limits,
-    publisher: Arc<Publisher>,
     pub(crate) reader: Reader<K>,
-    threads: Mutex<Option<(Polling, Watching)>>,
+    member: Arc<Member>,
+    threads: Mutex<Option<(Kafka, Watching)>>,
 }
 
 /// The room that a write was given.
@@ -36,18 +37,22 @@ pub(crate) struct Owner<K> {
 struct Room<'g> {
     bytes: Option<SemaphorePermit<'g>>,
     row: Option<SemaphorePermit<'g>>,
+    in_flight: Option<SemaphorePermit<'g>>,
 }
 
 impl<K> Owner<K> {
     pub(crate) fn new(
-        topic: String,
         lanes: Arc<Lanes>,
         limits: Limits,
-        publisher: Arc<Publisher>,
         reader: Reader<K>,
-        threads: (Polling, Watching),
+        member: Arc<Member>,
+        threads: (Kafka, Watching),
     ) -> Self {
-        Self { topic, lanes, limits, publisher, reader, threads: Mutex::new(Some(threads)) }
+        Self { lanes, limits, reader, member, threads: Mutex::new(Some(threads)) }
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.member.address.topic
     }
 
     pub(crate) fn try_write(
@@ -57,7 +62,7 @@ impl<K> Owner<K> {
     ) -> Result<Write, WriteError> {
         let result = prepared
             .map_err(WriteError::from)
-            .and_then(|write| self.accept(&write, &mut Room::default(), false));
+            .and_then(|write| self.accept_if_there_is_room(&write, &mut Room::default()));
         self.reader.metrics.written(start, &result);
         result
     }
@@ -69,8 +74,8 @@ impl<K> Owner<K> {
     ) -> Result<Write, WriteError> {
         let result = match prepared {
             Err(refusal) => Err(WriteError::from(refusal)),
-            Ok(write) => match self.accept(&write, &mut Room::default(), false) {
-                Err(WriteError::Overloaded(_)) if self.lanes.when_full == WhenFull::Wait => {
+            Ok(write) => match self.accept_if_there_is_room(&write, &mut Room::default()) {
+                Err(WriteError::Overloaded(_)) if self.lanes.when_full != WhenFull::Reject => {
                     self.accept_when_there_is_room(&write).await
                 }
                 result => result,
@@ -80,100 +85,103 @@ impl<K> Owner<K> {
         result
     }
 
-    /// Takes the room it needs, the lane's lock, a ticket, a place in librdkafka's queue and a
-    /// pending entry: all of them or none.
-    fn accept<'g>(
+    /// Makes room, where something may be forgotten for it, before it says that there is none.
+    fn accept_if_there_is_room<'g>(
         &'g self,
         write: &Prepared,
         room: &mut Room<'g>,
-        in_line: bool,
     ) -> Result<Write, WriteError> {
+        loop {
+            match self.accept(write, room) {
+                Err(WriteError::Overloaded(Full::PendingBytes | Full::PendingRows))
+                    if self.lanes.make_room(write.partition, write.cost) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Takes the room it needs, the lane's lock, a ticket and a pending entry: all of them or none.
+    fn accept<'g>(&'g self, write: &Prepared, room: &mut Room<'g>) -> Result<Write, WriteError> {
         if let Some(halt) = self.lanes.halt.get() {
             return Err(WriteError::Halted(halt.clone()));
         }
-        if self.lanes.bytes.is_closed() {
+        let gates = &self.lanes.gates;
+        if gates.bytes.is_closed() {
             return Err(WriteError::Closed);
         }
-        if !in_line && self.lanes.line.length.load(Ordering::Acquire) > 0 {
-            return Err(WriteError::Overloaded(Full::Queue));
-        }
         if room.bytes.is_none() {
-            let permit = self.lanes.bytes.try_take(write.cost);
+            let permit = gates.bytes.try_take(write.cost);
             room.bytes = Some(permit.ok_or(WriteError::Overloaded(Full::PendingBytes))?);
+        }
+        if let Some(in_flight) = &gates.in_flight
+            && room.in_flight.is_none()
+        {
+            let permit = in_flight.try_take(1);
+            room.in_flight = Some(permit.ok_or(WriteError::Overloaded(Full::InFlight))?);
         }
         let Some(lane) = self.lanes.of(write.partition) else { return Err(WriteError::Closed) };
         let state = lane.lock();
         if state.closed {
             return Err(WriteError::Closed);
         }
-        let idle = !state.core.has(&write.key);
-        if let Some(rows) = &self.lanes.rows
-            && idle
+        if let Some(rows) = &gates.rows
             && room.row.is_none()
+            && !state.core.has(&write.key)
         {
             let permit = rows.try_take(1);
             room.row = Some(permit.ok_or(WriteError::Overloaded(Full::PendingRows))?);
         }
-        self.publisher.enqueue(write, state.core.ledger().next())?;
-        let granted = (write.cost, usize::from(room.row.is_some()));
-        if let Some(permit) = room.bytes.take() {
-            permit.forget();
-        }
-        if let Some(permit) = room.row.take() {
-            permit.forget();
-        }
-        let ticket = self.lanes.change(state, granted, |state, clean| {
-            let over = match write.delta {
-                Delta::Change(_) if idle => clean.0.get(&write.key),
-                _ => None,
-            };
-            state.core.accept(Arc::clone(&write.key), write.delta.clone(), over)
+        let handed = self.enqueue(write, &state)?;
+        let ticket = self.lanes.change(state, room.used(write.cost), |state, clean| {
+            let gathers = state.handing.gathers();
+            if gathers && let Some(ticket) = state.core.join(&write.key, &write.delta, write.room) {
+                state.handing.joined += 1;
+                return ticket;
+            }
+            let key = Arc::clone(&write.key);
+            let ticket = state.core.accept(key, write.delta.clone(), clean);
+            if handed {
+                state.core.hand(ticket);
+            } else {
+                state.handing.waits(ticket, Instant::now);
+                lane.set_waiting(true);
+            }
+            ticket
         });
         Ok(Write { lane: Arc::clone(lane), ticket })
     }
 
-    /// Waits in line for whatever room is missing. Dropped while it waits, it leaves nothing.
-    async fn accept_when_there_is_room(&self, write: &Prepared) -> Result<Write, WriteError> {
-        let mut room = Room { bytes: self.lanes.bytes.take(write.cost).await, row: None };
-        loop {
-            match self.accept(write, &mut room, false) {
-                Err(WriteError::Overloaded(Full::PendingRows)) => match &self.lanes.rows {
-                    Some(rows) => room.row = rows.take(1).await,
-                    None => return Err(WriteError::Overloaded(Full::PendingRows)),
-                },
-                Err(WriteError::Overloaded(Full::PendingBytes)) => {
-                    room.bytes = self.lanes.bytes.take(write.cost).await;
-                }
-                Err(WriteError::Overloaded(Full::Queue)) => break,
-                result => return result,
-            }
+    /// Gives the write to the Kafka client, unless it has to wait for its turn. Says whether it did.
+    fn enqueue(&self, write: &Prepared, state: &State) -> Result<bool, WriteError> {
+        let Some(link) = &state.handing.link else { return Ok(false) };
+        let ledger = state.core.ledger();
+        if state.handing.gathers() || !ledger.all_are_handed() {
+            return Ok(false);
         }
-        self.accept_in_line(write, &mut room).await
+        let write_id = WriteId { writer: self.lanes.writer, sequence: ledger.next() };
+        let content =
+            Content { key: &write.key, value: write.value.as_deref(), add: write.add.as_deref() };
+        match link.enqueue(&self.member.address, write.partition, write_id, content) {
+            Ok(()) => Ok(true),
+            Err(NotTaken::Yet) => Ok(false),
+            Err(NotTaken::Refused(refusal)) => Err(refusal.into()),
+        }
     }
 
-    /// Waits for librdkafka's queue. Only the first in line tries, so that waiters get in in the
-    /// order they came.
-    async fn accept_in_line<'g>(
-        &'g self,
-        write: &Prepared,
-        room: &mut Room<'g>,
-    ) -> Result<Write, WriteError> {
-        let line = &self.lanes.line;
-        let _place = InLine::new(&line.length);
-        let _turn = line.turn.lock().await;
+    /// Waits in line for whatever room is missing. Dropped while it waits, it leaves nothing.
+    async fn accept_when_there_is_room(&self, write: &Prepared) -> Result<Write, WriteError> {
+        let gates = &self.lanes.gates;
+        let _waiting = Waiting::new(&gates.waiting);
+        let mut room = Room { bytes: gates.bytes.take(write.cost).await, ..Room::default() };
         loop {
-            let moved = line.moved.notified();
-            tokio::pin!(moved);
-            // Registered before the try, so that room made right after it is not missed.
-            moved.as_mut().enable();
-            match self.accept(write, room, true) {
-                Err(WriteError::Overloaded(Full::Queue)) => moved.await,
-                Err(WriteError::Overloaded(Full::PendingRows)) => {
-                    if let Some(rows) = &self.lanes.rows {
-                        room.row = rows.take(1).await;
-                    }
-                }
+            let full = match self.accept_if_there_is_room(write, &mut room) {
+                Err(WriteError::Overloaded(full)) => full,
                 result => return result,
+            };
+            match (full, &gates.rows, &gates.in_flight) {
+                (Full::PendingRows, Some(rows), _) => room.row = rows.take(1).await,
+                (Full::InFlight, _, Some(in_flight)) => room.in_flight = in_flight.take(1).await,
+                _ => room.bytes = gates.bytes.take(write.cost).await,
             }
         }
     }
@@ -205,25 +213,25 @@ impl<K> Owner<K> {
         // Lost writes were told to whoever waits for them; here only the unanswered count.
         let _ = tokio::time::timeout(deadline, self.pass(Stage::Replicated)).await;
         let undelivered = self.lanes.keys_in_flight();
-        if let Some((polling, _watching)) = self.take_threads() {
-            let joined = tokio::task::spawn_blocking(move || polling.join()).await;
-            if let Err(error) = joined {
+        if let Some((kafka, _watching)) = self.take_threads() {
+            let member = Arc::clone(&self.member);
+            let left = tokio::task::spawn_blocking(move || kafka.leave(&member)).await;
+            if let Err(error) = left {
                 warn!(%error, "the polling thread was not waited for");
             }
         }
-        info!(topic = self.topic, undelivered = undelivered.len(), "closed");
+        info!(topic = self.topic(), undelivered = undelivered.len(), "closed");
         if undelivered.is_empty() {
             return Ok(());
         }
         let writes = undelivered.len();
-        let mut keys: Vec<String> =
-            undelivered.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
+        let mut keys: Vec<String> = undelivered.iter().map(|key| text(key)).collect();
         keys.sort_unstable();
         keys.dedup();
         Err(Undelivered { writes, keys })
     }
 
-    fn take_threads(&self) -> Option<(Polling, Watching)> {
+    fn take_threads(&self) -> Option<(Kafka, Watching)> {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         threads.take()
     }
@@ -231,30 +239,40 @@ impl<K> Owner<K> {
 
 impl<K> Drop for Owner<K> {
     fn drop(&mut self) {
-        if let Some((polling, _watching)) = self.take_threads() {
-            polling.stop();
+        if let Some((kafka, _watching)) = self.take_threads() {
             let undelivered = self.lanes.keys_in_flight().len();
             if undelivered > 0 {
                 warn!(
-                    topic = self.topic,
+                    topic = self.topic(),
                     undelivered, "dropped without close; call `close` to wait for these writes"
                 );
             }
+            kafka.abandon(&self.member);
         }
     }
 }
 
-/// A place in the line for librdkafka's queue.
-struct InLine<'l>(&'l AtomicUsize);
-
-impl<'l> InLine<'l> {
-    fn new(length: &'l AtomicUsize) -> Self {
-        length.fetch_add(1, Ordering::AcqRel);
-        Self(length)
+impl<'g> Room<'g> {
+    /// The permits are used: what they stood for is given back as the lane's writes go.
+    fn used(&mut self, cost: usize) -> Held {
+        let permits = [self.bytes.take(), self.row.take(), self.in_flight.take()];
+        let [bytes, rows, in_flight] = permits.map(|permit| permit.map(SemaphorePermit::forget));
+        let one = |permit: Option<()>| usize::from(permit.is_some());
+        Held { bytes: bytes.map_or(0, |()| cost), rows: one(rows), in_flight: one(in_flight) }
     }
 }
 
-impl Drop for InLine<'_> {
+/// A write that waits for room.
+struct Waiting<'w>(&'w AtomicUsize);
+
+impl<'w> Waiting<'w> {
+    fn new(count: &'w AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }

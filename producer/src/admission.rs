@@ -18,11 +18,72 @@ pub enum WhenFull {
     Wait,
     /// It returns [`Overloaded`](crate::WriteError::Overloaded).
     Reject,
+    /// It is taken, and rows that Kafka has but the database does not are dropped from memory to
+    /// make room, the oldest first. Nothing is lost, but until the database has such a row it cannot
+    /// be read here as it was written:
+    /// [`get`](crate::WriteBehind::get) returns [`ReadError::MayBeBehind`](crate::ReadError) and
+    /// [`read`](crate::WriteBehind::read) says so beside the row. What Kafka has not answered is
+    /// never dropped; if there is no room for more of that, it waits.
+    Forget,
+}
+
+/// All limits of a handle.
+#[derive(Debug)]
+pub(crate) struct Gates {
+    /// Memory of what is not in the database.
+    pub(crate) bytes: Gate,
+    /// Rows with something that is not in the database.
+    pub(crate) rows: Option<Gate>,
+    /// Writes that Kafka has not answered.
+    pub(crate) in_flight: Option<Gate>,
+    /// How many writes wait for room.
+    pub(crate) waiting: AtomicUsize,
+}
+
+/// What is held of each limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) bytes: usize,
+    pub(crate) rows: usize,
+    pub(crate) in_flight: usize,
+}
+
+impl Gates {
+    /// What was held under `granted` permits is now `held`.
+    pub(crate) fn settle(&self, granted: Held, held: Held) {
+        self.bytes.settle(granted.bytes, held.bytes);
+        if let Some(rows) = &self.rows {
+            rows.settle(granted.rows, held.rows);
+        }
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.settle(granted.in_flight, held.in_flight);
+        }
+    }
+
+    /// Nobody gets room any more, and whoever waits is turned away.
+    pub(crate) fn close(&self) {
+        self.bytes.close();
+        for gate in self.rows.iter().chain(&self.in_flight) {
+            gate.close();
+        }
+    }
+}
+
+impl Held {
+    /// Both together.
+    pub(crate) fn and(self, more: Held) -> Held {
+        Held {
+            bytes: self.bytes + more.bytes,
+            rows: self.rows + more.rows,
+            in_flight: self.in_flight + more.in_flight,
+        }
+    }
 }
 
 /// A limit on one thing.
 #[derive(Debug)]
 pub(crate) struct Gate {
+    limit: usize,
     free: Semaphore,
     /// What is held beyond the limit: rows that were loaded beneath pending changes are as large as
     /// they are. It is paid back before anyone gets a permit.
@@ -33,7 +94,7 @@ impl Gate {
     /// Room for `limit`.
     pub(crate) fn new(limit: usize) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
-        Self { free: Semaphore::new(limit), debt: AtomicUsize::new(0) }
+        Self { limit, free: Semaphore::new(limit), debt: AtomicUsize::new(0) }
     }
 
     /// Room for `n`, if there is any now.
@@ -73,6 +134,16 @@ impl Gate {
                 self.free.add_permits(free);
             }
         }
+    }
+
+    /// The limit.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// What is held beyond the limit.
+    pub(crate) fn debt(&self) -> usize {
+        self.debt.load(Ordering::Acquire)
     }
 
     /// What is free now.

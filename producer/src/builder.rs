@@ -2,23 +2,26 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use ahash::RandomState;
 use prometheus::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use write_behind_shared::kafka::{KafkaSettings, RESERVED_BY_PRODUCER};
+use write_behind_shared::{NextOffset, Partition};
 
 use crate::accept::Owner;
-use crate::admission::{Gate, WhenFull};
+use crate::admission::{Gate, Gates, WhenFull};
+use crate::client::Kafka;
+use crate::dead_letters::Letters;
 use crate::encode::Limits;
 use crate::error::BuildError;
-use crate::lanes::{Clean, Lanes};
+use crate::lanes::{Clean, Lanes, Setup};
 use crate::load::{AnyLoader, Loader};
 use crate::metrics::Metrics;
 use crate::persisted::Watcher;
-use crate::publish::{Publisher, record_bytes_max};
+use crate::publish::record_bytes_max;
 use crate::read::Reader;
 use crate::write_behind::WriteBehind;
 
@@ -26,14 +29,17 @@ use crate::write_behind::WriteBehind;
 #[must_use = "nothing happens before `build`"]
 pub struct Builder<K, V> {
     topic: String,
-    kafka: Vec<(String, String)>,
+    kafka: Result<Kafka, BuildError>,
     capacity: u64,
     time_to_live: Option<Duration>,
     loader: Option<Arc<dyn AnyLoader<K>>>,
     sink_group: Option<String>,
     pending_bytes: usize,
     pending_rows: Option<usize>,
+    in_flight: Option<usize>,
     when_full: WhenFull,
+    coalesce: Option<Duration>,
+    lagging_after: Duration,
     registry: Option<Registry>,
     poll_interval: Duration,
     start_timeout: Duration,
@@ -48,7 +54,7 @@ where
     K: Serialize + Clone + Send + Sync + 'static,
     V: Serialize + DeserializeOwned,
 {
-    pub(crate) fn new(topic: String, kafka: Vec<(String, String)>) -> Self {
+    pub(crate) fn new(topic: String, kafka: Result<Kafka, BuildError>) -> Self {
         Self {
             topic,
             kafka,
@@ -58,7 +64,10 @@ where
             sink_group: None,
             pending_bytes: 256 << 20,
             pending_rows: None,
+            in_flight: None,
             when_full: WhenFull::Wait,
+            coalesce: None,
+            lagging_after: Duration::from_secs(60),
             registry: None,
             poll_interval: Duration::from_millis(100),
             start_timeout: Duration::from_secs(30),
@@ -111,6 +120,35 @@ where
         self
     }
 
+    /// How many writes may wait for Kafka's answer; without limit of their own unless set. They take
+    /// memory of [`max_pending`](Self::max_pending) too. librdkafka's queue has limits of its own
+    /// (`queue.buffering.max.messages`, `queue.buffering.max.kbytes`); beyond those, writes wait
+    /// here for their turn.
+    pub fn max_in_flight(mut self, writes: usize) -> Self {
+        self.in_flight = Some(writes);
+        self
+    }
+
+    /// Gathers the writes of one row for `window` and sends one record that says as much: 10,000
+    /// increments of one counter become a handful of records. Off unless set.
+    ///
+    /// Every write is visible at once and has its own [`Write`](crate::Write), and a write that
+    /// cannot go with the one before it (whatever follows a delete) is a record of its own. The
+    /// order of one row's writes stays; a write may reach the log earlier than one of another row
+    /// that was accepted before it, by as much as the window. Replication takes longer by the window,
+    /// and a crash of this process loses as much more.
+    pub fn coalesce(mut self, window: Duration) -> Self {
+        self.coalesce = (!window.is_zero()).then_some(window);
+        self
+    }
+
+    /// The age of the oldest write that is not in the database from which on
+    /// [`Event::Lagging`](crate::Event::Lagging) is told: 60 s unless set.
+    pub fn lagging_after(mut self, age: Duration) -> Self {
+        self.lagging_after = age;
+        self
+    }
+
     /// Where the metrics are registered, under the label `topic`.
     ///
     /// | `write_behind_producer_…` | kind | what |
@@ -118,6 +156,10 @@ where
     /// | `writes_total` | counter | writes accepted |
     /// | `refused_total` | counter | writes refused for what they are |
     /// | `overloaded_total` | counter | writes that found no room and were told so |
+    /// | `coalesced_total` | counter | accepted writes that went with an earlier one of their row |
+    /// | `forgotten_total` | counter | rows that were dropped from memory to make room |
+    /// | `followed_total` | counter | records of others that were read from the log |
+    /// | `dead_letters_total` | counter | writes that the database refused |
     /// | `lost_total` | counter | accepted writes that failed or whose outcome is unknown |
     /// | `reads_total` | counter | reads |
     /// | `hits_pending_total` | counter | reads answered by pending writes |
@@ -131,6 +173,7 @@ where
     /// | `persisted_lag_seconds` | gauge | age of the oldest write that is not in the database |
     /// | `write_seconds` | histogram | time until a write is accepted, of every 64th write |
     /// | `client_errors_total` | counter | errors of the Kafka client: brokers away, and so on |
+    /// | `client_failures_total` | counter | Kafka clients that failed for good and were replaced |
     /// | `watch_errors_total` | counter | looks at the sink group's offsets that failed |
     pub fn metrics(mut self, registry: &Registry) -> Self {
         self.registry = Some(registry.clone());
@@ -155,37 +198,50 @@ where
     /// # Errors
     /// [`BuildError`]: a setting is wrong, Kafka does not answer, or the topic does not exist.
     pub async fn build(self) -> Result<WriteBehind<K, V>, BuildError> {
-        let settings = KafkaSettings::new(self.kafka.iter().cloned(), RESERVED_BY_PRODUCER)?;
-        let group = self.sink_group.as_deref().ok_or(BuildError::NoSinkGroup)?;
         self.check_limits()?;
-        let watcher = Watcher::new(&settings, group, &self.topic)?;
-        let (watcher, partitions) = partitions(watcher, self.start_timeout).await?;
+        let clean = self.clean_copies();
+        let kafka = self.kafka?;
+        let settings = kafka.settings();
+        let group = self.sink_group.as_deref().ok_or(BuildError::NoSinkGroup)?;
+        let watcher = Watcher::new(settings, group, &self.topic)?;
+        let (watcher, partitions, committed) = ask(watcher, self.start_timeout).await?;
 
-        let metrics = Metrics::new(&self.registry.clone().unwrap_or_default(), &self.topic)?;
+        let metrics = Metrics::new(&self.registry.unwrap_or_default(), &self.topic)?;
         let metrics = Arc::new(metrics);
         let limits = Limits {
             partitions,
-            record_bytes: record_bytes_max(&settings),
+            record_bytes: record_bytes_max(settings),
             pending_bytes: self.pending_bytes,
         };
-        let admission =
-            (Gate::new(self.pending_bytes), self.pending_rows.map(Gate::new), self.when_full);
-        let exact = self.loader.is_some();
-        let lanes = Lanes::new(partitions as usize, exact, self.clean_copies(), admission);
+        let lanes = Lanes::new(Setup {
+            partitions: partitions as usize,
+            loads: self.loader.is_some(),
+            follows: false,
+            clean,
+            gates: Gates {
+                bytes: Gate::new(self.pending_bytes),
+                rows: self.pending_rows.map(Gate::new),
+                in_flight: self.in_flight.map(Gate::new),
+                waiting: AtomicUsize::new(0),
+            },
+            when_full: self.when_full,
+            coalesce: self.coalesce,
+        });
         let lanes = Arc::new(lanes);
-
-        let publisher =
-            Publisher::new(&settings, &self.topic, Arc::clone(&lanes), Arc::clone(&metrics))?;
-        let publisher = Arc::new(publisher);
+        let mut letters = self.loader.as_ref().and_then(Letters::of);
+        if let Some(letters) = &mut letters {
+            letters.start_at(committed);
+        }
         let watching = watcher.watch_on_a_thread(
             self.poll_interval,
             Arc::clone(&lanes),
             Arc::clone(&metrics),
+            letters,
         )?;
-        let polling = publisher.poll_on_a_thread()?;
+        let times = (self.coalesce, self.lagging_after);
+        let member = kafka.join(&self.topic, &lanes, &metrics, times)?;
         let reader = Reader { lanes: Arc::clone(&lanes), loader: self.loader, metrics };
-        let owner = Owner::new(self.topic, lanes, limits, publisher, reader, (polling, watching));
-        Ok(WriteBehind::new(owner))
+        Ok(WriteBehind::new(Owner::new(lanes, limits, reader, member, (kafka, watching))))
     }
 
     fn check_limits(&self) -> Result<(), BuildError> {
@@ -193,6 +249,8 @@ where
             "`max_pending` must be between 1 byte and 4 GiB"
         } else if self.pending_rows == Some(0) {
             "`max_pending_rows` must be positive"
+        } else if self.in_flight == Some(0) {
+            "`max_in_flight` must be positive"
         } else if self.poll_interval.is_zero() {
             "`poll_interval` must be positive"
         } else {
@@ -211,14 +269,19 @@ where
     }
 }
 
-/// Asks for the partition count without blocking the runtime.
-async fn partitions(watcher: Watcher, timeout: Duration) -> Result<(Watcher, i32), BuildError> {
+/// Asks for the partition count, and for what the group has committed, without blocking the runtime.
+async fn ask(
+    watcher: Watcher,
+    timeout: Duration,
+) -> Result<(Watcher, i32, Vec<(Partition, NextOffset)>), BuildError> {
     let asked = tokio::task::spawn_blocking(move || {
-        let partitions = watcher.partitions(timeout);
-        (watcher, partitions)
+        let partitions = watcher.partitions(timeout)?;
+        let all: Vec<Partition> = (0..partitions).map(Partition).collect();
+        let committed = watcher.committed(&all, timeout);
+        let committed = committed.map_err(|error| BuildError::NoAnswer(error.to_string()))?;
+        Ok((watcher, partitions, committed))
     });
-    let (watcher, partitions) = asked.await.map_err(|e| BuildError::NoAnswer(e.to_string()))?;
-    Ok((watcher, partitions?))
+    asked.await.map_err(|error| BuildError::NoAnswer(error.to_string()))?
 }
 
 impl<K, V> std::fmt::Debug for Builder<K, V> {

@@ -23,6 +23,8 @@ pub(crate) struct Prepared {
     /// The record's `add` header.
     pub(crate) add: Option<String>,
     pub(crate) cost: usize,
+    /// What the row or change may take if it is written together with others.
+    pub(crate) room: usize,
 }
 
 /// What a record may be at most.
@@ -116,7 +118,8 @@ impl Limits {
             return Err(Refusal::TooLarge { bytes: cost, limit: self.pending_bytes });
         }
         let partition = partition::partition_of(&key, self.partitions);
-        Ok(Prepared { key, partition, delta, value, add, cost })
+        let room = self.record_bytes.saturating_sub(FRAME_BYTES + key.len());
+        Ok(Prepared { key, partition, delta, value, add, cost, room })
     }
 }
 

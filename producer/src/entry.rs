@@ -9,11 +9,13 @@
 //!
 //! Pure: no clock, no task, no Kafka.
 
-use write_behind_shared::{Change, NextOffset, Offset};
+use write_behind_shared::{NextOffset, Offset};
 
-use crate::delta::{Delta, Row, fold_all};
+use crate::delta::{Delta, Row};
+use crate::found::{Around, Found, Loaded};
 use crate::ledger::{Needs, Ticket};
 use crate::queue::Queue;
+use crate::settled::{Rules, Settled};
 
 /// What a write or a settled row costs in memory beyond its key and value: map, queues, tickets.
 pub(crate) const OVERHEAD_BYTES: usize = 384;
@@ -27,25 +29,6 @@ pub(crate) enum Visible {
     Missing,
     /// The row beneath the changes has to be loaded first.
     NeedsBase,
-}
-
-/// What a loader found in the database.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    /// The row, if there is one.
-    pub(crate) row: Option<Row>,
-    /// The partition's next offset in the same snapshot, if the loader knows it.
-    pub(crate) next: Option<NextOffset>,
-}
-
-/// What became of a load.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Loaded {
-    /// The row that reads see, `None` if there is none.
-    Row(Option<Row>),
-    /// Whether the database already holds an increment in flight can only be told once Kafka has
-    /// answered the write of this ticket: offer the same row again then.
-    WaitFor(Ticket),
 }
 
 #[derive(Debug)]
@@ -70,10 +53,11 @@ pub(crate) struct Entry {
     base: RowState,
     /// The base came from the database as of this offset: earlier changes are in it.
     as_of: Option<NextOffset>,
-    settled: Vec<(Change, Option<Offset>)>,
-    settled_bytes: usize,
+    settled: Settled,
     /// What the latest settled change needs.
     needs: Needs,
+    /// The end of the settled changes whose offset is known.
+    reach: NextOffset,
     in_flight: Queue<InFlight>,
     in_flight_bytes: usize,
     /// The row after the base, the settled and the first `folded` changes in flight.
@@ -81,8 +65,11 @@ pub(crate) struct Entry {
     folded: usize,
     /// Something was settled since this entry was made, so an older clean copy is no longer right.
     pub(crate) outdates_clean_copy: bool,
-    /// A write may or may not be in the log: reads go on seeing it, but it is never cached.
-    doubtful: bool,
+    /// A write may or may not be in the log, or not in the database: reads go on seeing it, but it
+    /// is never cached.
+    pub(crate) doubtful: bool,
+    /// A write of this handle is or was here; otherwise all were read from the log.
+    pub(crate) own: bool,
     pub(crate) loading: bool,
     /// Whether this entry stands in its lane's queue of what to look at when commits advance.
     pub(crate) queued: bool,
@@ -94,15 +81,16 @@ impl Entry {
         Self {
             base: clean.map_or(RowState::Unknown, |row| RowState::Known(Some(row))),
             as_of: None,
-            settled: Vec::new(),
-            settled_bytes: 0,
+            settled: Settled::default(),
             needs: Needs::Nothing,
+            reach: NextOffset::ZERO,
             in_flight: Queue::new(),
             in_flight_bytes: 0,
             visible: RowState::Unknown,
             folded: 0,
             outdates_clean_copy: false,
             doubtful: false,
+            own: false,
             loading: false,
             queued: false,
         }
@@ -118,6 +106,12 @@ impl Entry {
         !self.in_flight.is_empty() || self.needs != Needs::Nothing
     }
 
+    /// Whether all there is can be read again from the database, sooner or later.
+    pub(crate) fn can_be_forgotten(&self, own_too: bool) -> bool {
+        let settled = matches!(self.needs, Needs::Commit(_)) && self.in_flight.is_empty();
+        settled && !self.loading && (own_too || !self.own)
+    }
+
     /// Whether nothing keeps the entry, as of `committed`.
     pub(crate) fn may_leave(&self, committed: Option<NextOffset>) -> bool {
         self.in_flight.is_empty() && self.needs.are_met_by(committed) && !self.loading
@@ -131,11 +125,12 @@ impl Entry {
         };
         let settled = if self.needs == Needs::Nothing { 0 } else { OVERHEAD_BYTES + key_bytes };
         let in_flight = self.in_flight.len() * (OVERHEAD_BYTES + key_bytes) + self.in_flight_bytes;
-        base + settled + self.settled_bytes + in_flight
+        base + settled + self.settled.bytes() + in_flight
     }
 
-    /// A write was handed to Kafka.
+    /// A write was accepted.
     pub(crate) fn accept(&mut self, ticket: Ticket, delta: Delta) {
+        self.own = true;
         let whole = match &delta {
             Delta::Put(row) => Some(Some(Row::clone(row))),
             Delta::Delete => Some(None),
@@ -149,29 +144,78 @@ impl Entry {
         }
     }
 
-    /// Kafka has the write, at `offset` if that is known. `exact`: a load may need the offsets of
-    /// the changes over an unknown base, so they are kept apart.
-    pub(crate) fn acked(&mut self, ticket: Ticket, offset: Option<Offset>, exact: bool) {
+    /// A write was accepted that can go with the latest one, which Kafka's client does not have yet.
+    /// Gives the ticket of both.
+    pub(crate) fn join(
+        &mut self,
+        handed: Ticket,
+        delta: &Delta,
+        bytes_max: usize,
+    ) -> Option<Ticket> {
+        let is_visible = self.folded == self.in_flight.len();
+        let last = self.in_flight.last_mut().filter(|last| last.ticket >= handed)?;
+        let joined = last.delta.joined_with(delta, bytes_max)?;
+        self.in_flight_bytes = self.in_flight_bytes - last.delta.bytes() + joined.bytes();
+        last.delta = joined;
+        if let (true, RowState::Known(row)) = (is_visible, &mut self.visible) {
+            *row = delta.over(row.take());
+        }
+        Some(last.ticket)
+    }
+
+    /// A write that Kafka has not answered.
+    pub(crate) fn in_flight(&self, ticket: Ticket) -> Option<&Delta> {
+        let (_, change) = self.in_flight.find(|change| change.ticket == ticket)?;
+        Some(&change.delta)
+    }
+
+    /// Kafka has the write, at `offset` if that is known.
+    pub(crate) fn acked(&mut self, ticket: Ticket, offset: Option<Offset>, rules: Rules) {
         let Some(delta) = self.take(ticket) else { return };
-        self.needs = offset.map_or(Needs::Sample, |offset| Needs::Commit(offset.next()));
+        self.needs = match offset {
+            Some(offset) => Needs::Commit(self.reach.max(offset.next())),
+            None => Needs::Sample,
+        };
+        self.land(delta, offset, rules);
+    }
+
+    /// A record of another writer was read in the log.
+    pub(crate) fn tailed(&mut self, offset: Offset, delta: Delta, rules: Rules) {
+        if self.needs != Needs::Sample {
+            self.needs = Needs::Commit(self.reach.max(offset.next()));
+        }
+        self.land(delta, Some(offset), rules);
+        self.forget_what_rests_on_the_log();
+    }
+
+    /// Puts a change that is in the log where it belongs.
+    fn land(&mut self, delta: Delta, offset: Option<Offset>, rules: Rules) {
         self.outdates_clean_copy = true;
+        if let Some(offset) = offset {
+            let comes_late = self.reach > offset.next();
+            self.reach = self.reach.max(offset.next());
+            if comes_late {
+                self.forget_what_rests_on_the_log();
+            }
+            if self.as_of.is_some_and(|as_of| as_of.is_past(offset)) {
+                // It is in the base already.
+                self.forget_what_rests_on_the_log();
+                return;
+            }
+        }
         match delta {
-            Delta::Put(row) => self.rebase(Some(row)),
-            Delta::Delete => self.rebase(None),
+            Delta::Put(row) => self.rebase(Some(row), offset),
+            Delta::Delete => self.rebase(None, offset),
             Delta::Change(change) => {
-                let in_base = |offset| self.as_of.is_some_and(|as_of| as_of.is_past(offset));
-                if offset.is_some_and(in_base) {
-                    self.forget_visible();
-                } else {
-                    self.settle(*change, offset, exact);
-                }
+                let apart = rules.exact && matches!(self.base, RowState::Unknown);
+                self.settled.insert(*change, offset, apart, rules.tail);
             }
         }
     }
 
     /// Whether the write is in the log cannot be told. It stays visible, and is not cached.
-    pub(crate) fn unknown(&mut self, ticket: Ticket, exact: bool) {
-        self.acked(ticket, None, exact);
+    pub(crate) fn unknown(&mut self, ticket: Ticket, rules: Rules) {
+        self.acked(ticket, None, rules);
         self.doubtful = true;
     }
 
@@ -185,23 +229,30 @@ impl Entry {
     /// An unsampled offset was found to lie below `end`.
     pub(crate) fn sampled(&mut self, end: NextOffset) {
         if self.needs == Needs::Sample {
-            self.needs = Needs::Commit(end);
+            self.needs = Needs::Commit(end.max(self.reach));
+        }
+    }
+
+    /// One of the settled changes became a dead letter, and `committed` is past it.
+    pub(crate) fn dead_letter(&mut self, committed: NextOffset) {
+        self.doubtful = true;
+        if self.needs.are_met_by(Some(committed)) {
+            // The database has the rest, so it is asked instead.
+            self.base = RowState::Unknown;
+            self.as_of = None;
+            self.settled.clear();
+            self.forget_visible();
         }
     }
 
     /// Changes over an unknown base that the database has by now need not be kept, unless a load
     /// is under way that may have read the row before them.
     pub(crate) fn prune(&mut self, committed: NextOffset) {
-        if !self.loading && matches!(self.base, RowState::Unknown) {
-            let past = |(_, offset): &(Change, Option<Offset>)| {
-                offset.is_some_and(|at| committed.is_past(at))
-            };
-            let first = self.settled.iter().rposition(past).map_or(0, |last| last + 1);
-            self.settled.drain(..first);
-            if first > 0 {
-                self.forget_visible();
-                self.settled_bytes = self.settled.iter().map(|(change, _)| change.bytes()).sum();
-            }
+        if !self.loading
+            && matches!(self.base, RowState::Unknown)
+            && self.settled.forget_below(Some(committed))
+        {
+            self.forget_visible();
         }
     }
 
@@ -214,47 +265,38 @@ impl Entry {
         }
     }
 
-    /// A loader found `found`. It was asked after this entry was made, and every write of a ticket
-    /// at or past `horizon` was accepted after it had answered. No write that Kafka has not
-    /// answered has an offset below `first_unanswered`.
-    pub(crate) fn loaded(
-        &mut self,
-        found: &Found,
-        horizon: Ticket,
-        first_unanswered: NextOffset,
-    ) -> Loaded {
+    /// A loader found `found`. It was asked after this entry was made.
+    pub(crate) fn loaded(&mut self, found: &Found, around: Around) -> Loaded {
         // Written whole in the meantime: what the loader read may be older than that.
         if let Some(visible) = self.fold_visible() {
             return Loaded::Row(visible.clone());
         }
-        let asked = |change: &&InFlight| change.ticket < horizon && change.delta.adds();
+        let asked = |change: &&InFlight| change.ticket < around.horizon && change.delta.adds();
         let in_doubt = self.in_flight.iter().filter(asked).map(|change| change.ticket).next_back();
-        let unplaced = |(change, offset): &(Change, Option<Offset>)| {
-            change.needs_earlier_value() && (offset.is_none() || found.next.is_none())
+        let older = |bound: Option<NextOffset>| bound.is_some_and(|bound| found.next < Some(bound));
+        let best = |row| match older(around.forgotten) {
+            true => Loaded::MayBeBehind(row),
+            false => Loaded::Row(row),
         };
-        if self.settled.iter().any(unplaced) || found.next.is_none() && in_doubt.is_some() {
+        if self.settled.has_unplaced(found.next) || found.next.is_none() && in_doubt.is_some() {
             // Some increments may be in the row already. This is the best answer there is; it is
             // not kept, so that the next read does better.
-            return Loaded::Row(self.fold_over(found.row.clone()));
+            return best(self.fold_over(found));
         }
         if let (Some(ticket), Some(next)) = (in_doubt, found.next)
-            && next > first_unanswered
+            && next > around.first_unanswered
         {
             return Loaded::WaitFor(ticket);
         }
-        if let Some(next) = found.next {
-            // The log is in order: what comes before a change that the row has is in it too.
-            let has =
-                |(_, offset): &(Change, Option<Offset>)| offset.is_some_and(|at| next.is_past(at));
-            let first = self.settled.iter().rposition(has).map_or(0, |last| last + 1);
-            self.settled.drain(..first);
+        // The row may hold records that the tail will still bring.
+        let untailed = around.tail.is_some_and(|tail| found.next.is_none_or(|next| next > tail));
+        if untailed || older(around.forgotten) {
+            return best(self.fold_over(found));
         }
+        self.settled.forget_below(found.next);
         self.as_of = found.next;
         self.base = RowState::Known(found.row.clone());
-        self.settled_bytes = 0;
-        for (change, offset) in std::mem::take(&mut self.settled) {
-            self.settle(change, offset, false);
-        }
+        self.settled.compact(around.tail);
         self.forget_visible();
         Loaded::Row(self.fold_visible().cloned().flatten())
     }
@@ -280,28 +322,19 @@ impl Entry {
         Some(taken.delta)
     }
 
-    /// The row was written whole: what came before it no longer matters.
-    fn rebase(&mut self, row: Option<Row>) {
+    /// The row was written whole: what came before it no longer matters. What came after it stays:
+    /// the log may have been read further than Kafka has answered.
+    fn rebase(&mut self, row: Option<Row>, offset: Option<Offset>) {
         self.base = RowState::Known(row);
-        self.as_of = None;
-        self.settled = Vec::new();
-        self.settled_bytes = 0;
+        self.as_of = offset.map(Offset::next);
+        self.settled.keep_past(offset);
         self.doubtful = false;
     }
 
-    fn settle(&mut self, change: Change, offset: Option<Offset>, exact: bool) {
-        let apart = exact && matches!(self.base, RowState::Unknown);
-        match self.settled.last_mut() {
-            Some((earlier, at)) if !apart => {
-                self.settled_bytes -= earlier.bytes();
-                earlier.fold(change);
-                self.settled_bytes += earlier.bytes();
-                *at = offset;
-            }
-            _ => {
-                self.settled_bytes += change.bytes();
-                self.settled.push((change, offset));
-            }
+    /// The visible row is to be folded anew, unless a write in flight replaces it whole anyway.
+    fn forget_what_rests_on_the_log(&mut self) {
+        if self.last_whole().is_none() {
+            self.forget_visible();
         }
     }
 
@@ -327,10 +360,7 @@ impl Entry {
         let (mut row, from) = match (&self.visible, self.last_whole(), &self.base) {
             (RowState::Known(visible), ..) => (visible.clone(), self.folded),
             (_, Some((place, row)), _) => (row, place + 1),
-            (_, None, RowState::Known(base)) => {
-                let settled = self.settled.iter().map(|(change, _)| change);
-                (fold_all(base.clone(), settled), 0)
-            }
+            (_, None, RowState::Known(base)) => (self.settled.over(base.clone(), None), 0),
             (_, None, RowState::Unknown) => return None,
         };
         for change in self.in_flight.iter().skip(from) {
@@ -347,8 +377,8 @@ impl Entry {
         })
     }
 
-    fn fold_over(&self, row: Option<Row>) -> Option<Row> {
-        let row = fold_all(row, self.settled.iter().map(|(change, _)| change));
+    fn fold_over(&self, found: &Found) -> Option<Row> {
+        let row = self.settled.over(found.row.clone(), found.next);
         self.in_flight.iter().fold(row, |row, change| change.delta.over(row))
     }
 }

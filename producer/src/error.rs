@@ -7,6 +7,8 @@ use write_behind_shared::json::DEPTH_MAX;
 use write_behind_shared::kafka::SettingsError;
 use write_behind_shared::key::KeyError;
 
+use crate::ledger::Loss;
+
 /// Why a write was not accepted. Nothing changed: reads see what they saw before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -14,9 +16,13 @@ pub enum WriteError {
     /// This write can never be accepted, now or later.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// There is no room for it now; the limits are `max_pending` and librdkafka's queue.
+    /// There is no room for it now; the limits are `max_pending`, `max_pending_rows` and
+    /// `max_in_flight`.
     #[error("there is no room for another write: {0}")]
     Overloaded(Full),
+    /// It waited for room as long as it was given: nothing changed.
+    #[error("there was no room for another write in the time given")]
+    NoRoomInTime,
     /// The handle was closed.
     #[error("the handle is closed")]
     Closed,
@@ -34,17 +40,15 @@ pub enum Full {
     /// `max_pending_rows`: as many rows have something that is not in the database.
     #[error("`max_pending_rows` rows are pending")]
     PendingRows,
-    /// librdkafka's queue (`queue.buffering.max.messages`, `queue.buffering.max.kbytes`).
-    #[error("the queue of records to Kafka is full")]
-    Queue,
+    /// `max_in_flight`: as many writes wait for Kafka's answer.
+    #[error("`max_in_flight` writes wait for Kafka's answer")]
+    InFlight,
 }
 
 /// Why a handle takes no more writes, for good.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Halt {
-    /// The Kafka client gave up, as it must when it can no longer promise order and exactly-once.
-    #[error("the Kafka client failed for good: {0}")]
-    Fatal(Arc<str>),
     /// Rows would move to other partitions and lose the order of their writes.
     #[error(
         "the topic had {was} partitions and now has {now}; let the consumer drain the topic, \
@@ -109,9 +113,27 @@ pub enum DeliveryError {
     /// Whether it is in the log cannot be told.
     #[error("whether the write is in the log is unknown: {0}")]
     Unknown(Arc<str>),
+    /// It is in the log, but the database refused it: it is a dead letter. Told only if the loader
+    /// knows of dead letters, as the table loaders do.
+    #[error("the database refused the write: {0}")]
+    DeadLetter(Arc<str>),
+    /// It did not get there in the time given. It is still under way and may get there yet.
+    #[error("the write did not get there in time, and is still under way")]
+    TimedOut,
     /// The handle was closed first. If the write was replicated, it will be in the database.
     #[error("the handle was closed before the write got there")]
     Closed,
+}
+
+/// How a write-through ended otherwise than in the database.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PutThroughError {
+    /// It was not accepted: nothing changed.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// It was accepted, and is not known to be in the database.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
 }
 
 /// Why a row cannot be read.
@@ -130,6 +152,11 @@ pub enum ReadError {
     /// The loader failed.
     #[error("the row could not be loaded: {0}")]
     Load(#[from] LoadError),
+    /// A newer write of the row was forgotten here
+    /// ([`WhenFull::Forget`](crate::WhenFull::Forget), or more followed than there is room for), and
+    /// the database may not have it yet. [`read`](crate::WriteBehind::read) gives what is known.
+    #[error("a newer write of the row was forgotten here, and the database may not have it yet")]
+    MayBeBehind,
 }
 
 /// Why a row could not be loaded.
@@ -182,6 +209,16 @@ pub struct Undelivered {
     pub writes: usize,
     /// The canonical keys of their rows, sorted.
     pub keys: Vec<String>,
+}
+
+impl From<Loss> for DeliveryError {
+    fn from(loss: Loss) -> Self {
+        match loss {
+            Loss::Failed(reason) => Self::Failed(reason),
+            Loss::Unknown(reason) => Self::Unknown(reason),
+            Loss::DeadLetter(reason) => Self::DeadLetter(reason),
+        }
+    }
 }
 
 impl From<ChangeError> for Refusal {

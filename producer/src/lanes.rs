@@ -1,88 +1,75 @@
-//! The pending core at work: one lock per partition around it, and watermarks to wait on.
-//!
-//! The lock covers the ticket, the enqueueing and the pending entry of a write, so that the order
-//! of reads, of `write-id`s and of the log are one (INV-3). Rows that become clean are put into the
-//! cache of clean copies under the same lock, so that no read falls between the two.
+//! All lanes of a handle: takes Kafka's answers, committed offsets and records read from the log,
+//! gives each to its lane, and settles what that frees.
 
-use std::collections::VecDeque;
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use ahash::{HashMap, RandomState};
-use tokio::sync::{Notify, watch};
+use ahash::RandomState;
+use uuid::Uuid;
 use write_behind_shared::{NextOffset, Partition};
 
-use crate::admission::{Gate, WhenFull};
+use crate::admission::{Gates, Held, WhenFull};
 use crate::delta::Row;
-use crate::error::{DeliveryError, Halt};
+use crate::error::Halt;
+use crate::event::{Event, Events};
+use crate::lane::{SharedLane, State};
 use crate::ledger::{Key, Loss, Ticket};
-use crate::load::LoadResult;
-use crate::pending::{CleanCopies, Lane};
+use crate::load::DeadLetter;
+use crate::pending::CleanCopies;
+use crate::publish::Link;
+use crate::settled::Rules;
+use crate::tailed::Tailed;
 
 /// All that a handle, its threads and its loads share.
 #[derive(Debug)]
 pub(crate) struct Lanes {
     by_partition: Box<[Arc<SharedLane>]>,
     pub(crate) clean: Clean,
-    pub(crate) bytes: Gate,
-    pub(crate) rows: Option<Gate>,
+    pub(crate) gates: Gates,
     pub(crate) when_full: WhenFull,
     pub(crate) halt: OnceLock<Halt>,
-    pub(crate) line: Line,
+    pub(crate) events: Events,
+    /// Who writes here: what every `write-id` begins with.
+    pub(crate) writer: Uuid,
+    follows: bool,
+    counts: Counts,
 }
 
-/// The writes that wait for librdkafka's queue, in the order they came.
+/// What happened so far, for the metrics.
 #[derive(Debug, Default)]
-pub(crate) struct Line {
-    pub(crate) length: AtomicUsize,
-    pub(crate) turn: tokio::sync::Mutex<()>,
-    pub(crate) moved: Notify,
+struct Counts {
+    forgotten: AtomicU64,
+    followed: AtomicU64,
+    dead_letters: AtomicU64,
+}
+
+/// What lanes are made with.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) partitions: usize,
+    /// Whether there is a loader.
+    pub(crate) loads: bool,
+    pub(crate) follows: bool,
+    pub(crate) clean: Clean,
+    pub(crate) gates: Gates,
+    pub(crate) when_full: WhenFull,
+    /// How long writes of one row are gathered into one record.
+    pub(crate) coalesce: Option<Duration>,
 }
 
 /// The cache of clean copies.
 #[derive(Debug)]
 pub(crate) struct Clean(pub(crate) moka::sync::Cache<Key, Row, RandomState>);
 
-/// One partition's writes.
-#[derive(Debug)]
-pub(crate) struct SharedLane {
-    state: Mutex<State>,
-    /// Kafka answered since the watermarks were last published.
-    answered: AtomicBool,
-    replicated: watch::Sender<Watermark>,
-    persisted: watch::Sender<Watermark>,
-}
-
-/// What the lock covers.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) core: Lane,
-    pub(crate) loads: HashMap<Key, watch::Receiver<Option<LoadResult>>>,
-    pub(crate) closed: bool,
-    /// Points in time: every write from the ticket on was accepted after the instant.
-    marks: VecDeque<(Ticket, Instant)>,
-}
-
-/// How far a stage has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Watermark {
-    below: Ticket,
-    closed: bool,
-}
-
-/// A stage that a write can be waited for at.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Stage {
-    Replicated,
-    Persisted,
-}
-
 /// What one look at a lane finds, for the metrics.
 #[derive(Debug, Default)]
 pub(crate) struct Glance {
     pub(crate) accepted: u64,
+    pub(crate) coalesced: u64,
+    pub(crate) forgotten: u64,
+    pub(crate) followed: u64,
+    pub(crate) dead_letters: u64,
     pub(crate) rows: usize,
     pub(crate) bytes: usize,
     pub(crate) in_flight: usize,
@@ -90,27 +77,21 @@ pub(crate) struct Glance {
     pub(crate) persisted_lag: Duration,
 }
 
-/// The oldest unpersisted write's age is known to within this.
-const MARK_INTERVAL: Duration = Duration::from_millis(50);
-/// Marks that are kept; beyond, every other one is dropped.
-const MARKS_MAX: usize = 4_096;
-
 impl Lanes {
-    /// As many as there are partitions; `exact`: there is a loader.
-    pub(crate) fn new(
-        partitions: usize,
-        exact: bool,
-        clean: Clean,
-        (bytes, rows, when_full): (Gate, Option<Gate>, WhenFull),
-    ) -> Self {
+    /// As many as there are partitions.
+    pub(crate) fn new(setup: Setup) -> Self {
+        let rules = Rules { exact: setup.loads, tail: setup.follows.then_some(NextOffset::ZERO) };
+        let lane = |_| Arc::new(SharedLane::new(rules, setup.coalesce));
         Self {
-            by_partition: (0..partitions).map(|_| Arc::new(SharedLane::new(exact))).collect(),
-            clean,
-            bytes,
-            rows,
-            when_full,
+            by_partition: (0..setup.partitions).map(lane).collect(),
+            clean: setup.clean,
+            gates: setup.gates,
+            when_full: setup.when_full,
             halt: OnceLock::new(),
-            line: Line::default(),
+            events: Events::default(),
+            writer: Uuid::new_v4(),
+            follows: setup.follows,
+            counts: Counts::default(),
         }
     }
 
@@ -134,17 +115,14 @@ impl Lanes {
     pub(crate) fn change<R>(
         &self,
         mut state: MutexGuard<'_, State>,
-        granted: (usize, usize),
+        granted: Held,
         change: impl FnOnce(&mut State, &Clean) -> R,
     ) -> R {
-        let before = (state.core.bytes() + granted.0, state.core.rows() + granted.1);
+        let granted = state.held().and(granted);
         let result = change(&mut state, &self.clean);
-        let after = (state.core.bytes(), state.core.rows());
+        let held = state.held();
         drop(state);
-        self.bytes.settle(before.0, after.0);
-        if let Some(rows) = &self.rows {
-            rows.settle(before.1, after.1);
-        }
+        self.gates.settle(granted, held);
         result
     }
 
@@ -156,11 +134,15 @@ impl Lanes {
         answers: impl Iterator<Item = (usize, Result<i64, Loss>)>,
     ) {
         let Some(lane) = self.of(partition) else { return };
-        let were_last = self.change(lane.lock(), (0, 0), |state, clean| {
+        let mut lost = Vec::new();
+        let were_last = self.change(lane.lock(), Held::default(), |state, clean| {
             for (low_bits, at) in answers {
                 match at {
                     Ok(offset) => state.core.acked(low_bits, offset, clean),
-                    Err(loss) => state.core.lost(low_bits, loss, clean),
+                    Err(loss) => {
+                        let key = state.core.lost(low_bits, loss.clone(), clean);
+                        lost.extend(key.map(|key| (key, loss)));
+                    }
                 }
             }
             state.core.ledger().in_flight() == 0
@@ -171,22 +153,117 @@ impl Lanes {
         } else {
             lane.answered.store(true, Ordering::Release);
         }
+        for (key, loss) in lost {
+            self.events.tell(|| Event::WriteLost { key: text(&key), error: loss.into() });
+        }
+    }
+
+    /// Records of one partition's log, in its order; afterwards every record below `next` was read.
+    pub(crate) fn tailed(&self, partition: Partition, records: Vec<Tailed>, next: NextOffset) {
+        let Some(lane) = self.of(partition) else { return };
+        let followed = self.change(lane.lock(), Held::default(), |state, clean| {
+            state.core.tailed(self.writer, records, next, clean)
+        });
+        self.counts.followed.fetch_add(followed, Ordering::Relaxed);
+        lane.publish();
+        // What others wrote is not to take the room of this handle's writes.
+        let debt = self.gates.bytes.debt();
+        if debt > 0 {
+            self.make_room(partition, debt);
+        }
+    }
+
+    /// The records of a partition's log below `next` are gone, unread.
+    pub(crate) fn tail_lost(&self, partition: Partition, next: NextOffset) {
+        let Some(lane) = self.of(partition) else { return };
+        self.change(lane.lock(), Held::default(), |state, clean| {
+            state.core.tail_lost(next, clean);
+        });
+        // Clean copies do not know their partition.
+        self.clean.0.invalidate_all();
+        self.events.tell(|| Event::LogLost { partition: partition.0, below: next.0 });
+    }
+
+    /// Drops rows that can be read again from the database, sooner or later, until there is room for
+    /// `bytes`; beginning with those of `partition`. Says whether there were any.
+    pub(crate) fn make_room(&self, partition: Partition, bytes: usize) -> bool {
+        let own_too = self.when_full == WhenFull::Forget;
+        if !own_too && !self.follows {
+            return false;
+        }
+        let first = usize::try_from(partition.0).unwrap_or(0);
+        let lanes = self.by_partition.iter().cycle().skip(first).take(self.by_partition.len());
+        // Not every write is to pay for it.
+        let mut wanted = bytes.max(self.gates.bytes.limit() / 64);
+        let mut forgotten = 0;
+        for lane in lanes {
+            let (rows, freed) = self.change(lane.lock(), Held::default(), |state, clean| {
+                let before = state.core.bytes();
+                let rows = state.core.forget_some(wanted, own_too, clean);
+                (rows, before - state.core.bytes())
+            });
+            forgotten += rows;
+            wanted = wanted.saturating_sub(freed);
+            if wanted == 0 {
+                break;
+            }
+        }
+        self.counts.forgotten.fetch_add(forgotten, Ordering::Relaxed);
+        forgotten > 0
     }
 
     /// The group committed `next` of `partition`.
     pub(crate) fn committed(&self, partition: Partition, next: NextOffset) {
         let Some(lane) = self.of(partition) else { return };
-        self.change(lane.lock(), (0, 0), |state, clean| state.core.committed(next, clean));
+        self.change(lane.lock(), Held::default(), |state, clean| state.core.committed(next, clean));
         lane.publish();
     }
 
     /// The log of `partition` ended at `end` after all writes below `mark` were answered.
     pub(crate) fn sampled(&self, partition: Partition, mark: Ticket, end: NextOffset) {
         let Some(lane) = self.of(partition) else { return };
-        self.change(lane.lock(), (0, 0), |state, clean| {
+        self.change(lane.lock(), Held::default(), |state, clean| {
             state.core.sampled(mark, end, clean);
         });
         lane.publish();
+    }
+
+    /// Dead letters of a partition that the group is about to commit past, and this handle's writes
+    /// that they were.
+    pub(crate) fn dead_letters(&self, letters: &[DeadLetter], committed: NextOffset) {
+        for letter in letters {
+            let Some(lane) = self.of(letter.partition) else { continue };
+            let own = letter.write_id.filter(|id| id.writer == self.writer).map(|id| id.sequence);
+            let key = Key::from(&*letter.key);
+            self.change(lane.lock(), Held::default(), |state, clean| {
+                state.core.dead_letter(&key, own, &letter.reason, (committed, clean));
+            });
+            if own.is_some() {
+                self.counts.dead_letters.fetch_add(1, Ordering::Relaxed);
+                self.events.tell(|| Event::DeadLetter {
+                    key: text(&letter.key),
+                    partition: letter.partition.0,
+                    offset: letter.offset.0,
+                    reason: letter.reason.clone(),
+                });
+            }
+        }
+    }
+
+    /// The client that writes are given to; with none, they wait.
+    pub(crate) fn set_link(&self, link: Option<&Arc<Link>>) {
+        for lane in &self.by_partition {
+            lane.lock().handing.link = link.cloned();
+        }
+    }
+
+    /// The client is gone: what it has not answered is to be given to another.
+    pub(crate) fn take_back(&self) {
+        for lane in &self.by_partition {
+            let mut state = lane.lock();
+            state.core.take_back();
+            lane.set_waiting(!state.core.ledger().all_are_handed());
+        }
     }
 
     /// A turn of the polling thread is over: whoever waits is told how far things are.
@@ -196,8 +273,8 @@ impl Lanes {
         {
             lane.publish();
         }
-        if self.line.length.load(Ordering::Acquire) > 0 {
-            self.line.moved.notify_waiters();
+        if self.gates.waiting.load(Ordering::Acquire) > 0 {
+            self.make_room(Partition(0), 0);
         }
     }
 
@@ -206,31 +283,21 @@ impl Lanes {
         for lane in &self.by_partition {
             lane.lock().closed = true;
         }
-        self.turn_waiters_away();
+        self.gates.close();
     }
 
     /// No write is accepted from here on, for this reason. False, if there was a reason before.
     pub(crate) fn halt(&self, reason: Halt) -> bool {
         let first = self.halt.set(reason).is_ok();
-        self.turn_waiters_away();
+        self.gates.close();
         first
-    }
-
-    fn turn_waiters_away(&self) {
-        self.bytes.close();
-        if let Some(rows) = &self.rows {
-            rows.close();
-        }
-        self.line.moved.notify_waiters();
     }
 
     /// Nothing will move any more: whoever still waits is told so.
     pub(crate) fn close(&self) {
         self.stop_intake();
         for lane in &self.by_partition {
-            lane.publish();
-            lane.replicated.send_modify(|mark| mark.closed = true);
-            lane.persisted.send_modify(|mark| mark.closed = true);
+            lane.close();
         }
     }
 
@@ -244,127 +311,39 @@ impl Lanes {
 
     /// How all lanes stand.
     pub(crate) fn glance(&self, now: Instant) -> Glance {
-        self.by_partition.iter().fold(Glance::default(), |sum, lane| {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let start = Glance {
+            forgotten: count(&self.counts.forgotten),
+            followed: count(&self.counts.followed),
+            dead_letters: count(&self.counts.dead_letters),
+            ..Glance::default()
+        };
+        self.by_partition.iter().fold(start, |sum, lane| {
             let one = lane.glance(now);
             Glance {
                 accepted: sum.accepted + one.accepted,
+                coalesced: sum.coalesced + one.coalesced,
                 rows: sum.rows + one.rows,
                 bytes: sum.bytes + one.bytes,
                 in_flight: sum.in_flight + one.in_flight,
                 replicated_lag: sum.replicated_lag.max(one.replicated_lag),
                 persisted_lag: sum.persisted_lag.max(one.persisted_lag),
+                ..sum
             }
         })
     }
 }
 
-impl SharedLane {
-    fn new(exact: bool) -> Self {
-        let state = State {
-            core: Lane::new(exact),
-            loads: HashMap::default(),
-            closed: false,
-            marks: VecDeque::from([(0, Instant::now())]),
-        };
-        Self {
-            state: Mutex::new(state),
-            answered: AtomicBool::new(false),
-            replicated: watch::Sender::default(),
-            persisted: watch::Sender::default(),
-        }
-    }
-
-    /// Locks it. No code of a user runs under the lock.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        #[expect(clippy::expect_used, reason = "after a panic in the core its state is not known")]
-        self.state.lock().expect("the pending core does not panic")
-    }
-
-    /// Waits until all of `writes` have passed `stage`.
-    pub(crate) async fn pass(
-        &self,
-        stage: Stage,
-        writes: Range<Ticket>,
-    ) -> Result<(), DeliveryError> {
-        let mut receiver = match stage {
-            Stage::Replicated => self.replicated.subscribe(),
-            Stage::Persisted => self.persisted.subscribe(),
-        };
-        let passed = |mark: &Watermark| mark.below >= writes.end || mark.closed;
-        let mark = receiver.wait_for(passed).await.map(|mark| *mark).unwrap_or_default();
-        match self.lock().core.ledger().loss_in(&writes) {
-            Some(Loss::Failed(reason)) => Err(DeliveryError::Failed(reason)),
-            Some(Loss::Unknown(reason)) => Err(DeliveryError::Unknown(reason)),
-            None if mark.below >= writes.end => Ok(()),
-            None => Err(DeliveryError::Closed),
-        }
-    }
-
-    fn publish(&self) {
-        let (replicated, persisted) = {
-            let state = self.lock();
-            (state.core.ledger().replicated(), state.core.ledger().persisted())
-        };
-        for (sender, below) in [(&self.replicated, replicated), (&self.persisted, persisted)] {
-            sender.send_if_modified(|mark| {
-                let advances = below > mark.below;
-                mark.below = mark.below.max(below);
-                advances
-            });
-        }
-    }
-
-    fn glance(&self, now: Instant) -> Glance {
-        let mut state = self.lock();
-        let ledger = state.core.ledger();
-        let (next, replicated, persisted) =
-            (ledger.next(), ledger.replicated(), ledger.persisted());
-        let in_flight = ledger.in_flight();
-        state.mark(next, persisted, now);
-        Glance {
-            accepted: next,
-            rows: state.core.rows(),
-            bytes: state.core.bytes(),
-            in_flight,
-            replicated_lag: state.age(replicated, next, now),
-            persisted_lag: state.age(persisted, next, now),
-        }
-    }
-}
-
-impl State {
-    /// Remembers when `next` had not been accepted yet, and forgets what is persisted.
-    fn mark(&mut self, next: Ticket, persisted: Ticket, now: Instant) {
-        while self.marks.get(1).is_some_and(|(ticket, _)| *ticket <= persisted) {
-            self.marks.pop_front();
-        }
-        match self.marks.back_mut() {
-            // Nothing was accepted since: the later instant is the better bound.
-            Some((ticket, at)) if *ticket == next => *at = now,
-            Some((_, at)) if now.duration_since(*at) < MARK_INTERVAL => {}
-            _ => self.marks.push_back((next, now)),
-        }
-        if self.marks.len() > MARKS_MAX {
-            let mut place = 0_usize;
-            self.marks.retain(|_| {
-                place += 1;
-                !place.is_multiple_of(2)
-            });
-        }
-    }
-
-    /// The age of the oldest write that has not passed a stage which has come to `passed`.
-    fn age(&self, passed: Ticket, next: Ticket, now: Instant) -> Duration {
-        let marks_before = self.marks.partition_point(|(ticket, _)| *ticket <= passed);
-        let since = marks_before.checked_sub(1).and_then(|place| self.marks.get(place));
-        match since {
-            Some((_, at)) if passed < next => now.duration_since(*at),
-            _ => Duration::ZERO,
-        }
-    }
+/// A key as events name it.
+pub(crate) fn text(key: &[u8]) -> String {
+    String::from_utf8_lossy(key).into_owned()
 }
 
 impl CleanCopies for Clean {
+    fn get(&self, key: &Key) -> Option<Row> {
+        self.0.get(key)
+    }
+
     fn keep(&self, key: Key, row: Row) {
         self.0.insert(key, row);
     }

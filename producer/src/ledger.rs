@@ -6,6 +6,11 @@
 //! each says which writes are replicated and which are persisted, and nothing is kept per write
 //! once Kafka has answered: the table from tickets to offsets is kept as runs.
 //!
+//! ```text
+//! 0 ── persisted ── replicated ── handed ── next
+//!                                  └ given to the Kafka client; the rest waits for its turn
+//! ```
+//!
 //! Pure: no clock, no task, no Kafka.
 
 use std::collections::VecDeque;
@@ -48,12 +53,21 @@ pub(crate) enum Loss {
     Failed(Arc<str>),
     /// Whether it is in the log cannot be told.
     Unknown(Arc<str>),
+    /// It is in the log, but the database refused it: it is a dead letter.
+    DeadLetter(Arc<str>),
 }
 
 /// The tickets of one partition.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     next: Ticket,
+    /// Every write below was given to the Kafka client.
+    handed: Ticket,
+    /// Writes below were given to more than one client, so that one may be in the log twice and an
+    /// acknowledgement does not say where it was first.
+    resent_below: Ticket,
+    /// What `first_unanswered` was when they were sent again.
+    resent_from: NextOffset,
     /// The writes Kafka has not answered, in order; the first one's ticket is `replicated()`.
     waiting: VecDeque<Waiting>,
     /// The answered writes that are not persisted, in order.
@@ -81,6 +95,11 @@ struct Run {
     end: Ticket,
     needs: Needs,
 }
+
+/// How much of a ticket an answer carries; the rest of a pointer's bits says whose ticket it is.
+pub(crate) const LOW_BITS: usize = usize::MAX >> HANDLE_BITS;
+/// How many bits say whose ticket it is.
+pub(crate) const HANDLE_BITS: u32 = usize::BITS / 4;
 
 /// Beyond this many runs (many writers' records interleaved) neighbours are merged: the watermark
 /// then moves in larger steps, never too early.
@@ -111,7 +130,43 @@ impl Ledger {
 
     /// No unanswered write has an offset below this.
     pub(crate) fn first_unanswered(&self) -> NextOffset {
+        if self.replicated() < self.resent_below {
+            return self.resent_from;
+        }
         self.last_acked.map_or(NextOffset::ZERO, Offset::next)
+    }
+
+    /// Every write below was given to the Kafka client.
+    pub(crate) fn handed(&self) -> Ticket {
+        self.handed
+    }
+
+    /// Whether every write was given to the Kafka client.
+    pub(crate) fn all_are_handed(&self) -> bool {
+        self.handed == self.next
+    }
+
+    /// The write that is to be given to the Kafka client next.
+    pub(crate) fn next_to_hand(&self) -> Option<(Ticket, &Key)> {
+        let first = self.replicated();
+        let from = usize::try_from(self.handed.saturating_sub(first)).ok()?;
+        let later = self.waiting.iter().enumerate().skip(from);
+        let (place, waiting) = later.into_iter().find(|(_, w)| w.settled.is_none())?;
+        Some((first + place as u64, &waiting.key))
+    }
+
+    /// `ticket` and all before it were given to the Kafka client.
+    pub(crate) fn hand(&mut self, ticket: Ticket) {
+        self.handed = self.handed.max(ticket + 1);
+    }
+
+    /// The Kafka client is gone: what it has not answered is to be given to another.
+    pub(crate) fn take_back(&mut self) {
+        if self.replicated() < self.handed {
+            self.resent_from = self.first_unanswered();
+            self.resent_below = self.resent_below.max(self.handed);
+        }
+        self.handed = self.replicated();
     }
 
     /// The writes Kafka has not answered.
@@ -129,7 +184,7 @@ impl Ledger {
         self.persisted < self.next
     }
 
-    /// A new write of `key`.
+    /// A new write of `key`, which the Kafka client does not have yet.
     pub(crate) fn issue(&mut self, key: Key) -> Ticket {
         let ticket = self.next;
         self.next += 1;
@@ -140,17 +195,33 @@ impl Ledger {
     /// The key of an unanswered write, by the low bits of its ticket (a pointer's worth).
     pub(crate) fn find(&self, low_bits: usize) -> Option<(Ticket, Key)> {
         let first = self.replicated();
-        let place = low_bits.wrapping_sub(first as usize);
+        let place = low_bits.wrapping_sub(first as usize) & LOW_BITS;
         let waiting = self.waiting.get(place)?;
         waiting.settled.is_none().then(|| (first + place as u64, Key::clone(&waiting.key)))
+    }
+
+    /// The key of an unanswered write.
+    pub(crate) fn unanswered(&self, ticket: Ticket) -> Option<Key> {
+        let place = usize::try_from(ticket.checked_sub(self.replicated())?).ok()?;
+        let waiting = self.waiting.get(place)?;
+        waiting.settled.is_none().then(|| Key::clone(&waiting.key))
     }
 
     /// The offset in an acknowledgement, if it can be believed. librdkafka reports a duplicate
     /// sequence as success with an offset that counts up from -1, so an offset that does not
     /// advance says nothing about where the record is.
-    pub(crate) fn believe(&mut self, offset: i64) -> Option<Offset> {
+    pub(crate) fn believe(&mut self, ticket: Ticket, offset: i64) -> Option<Offset> {
         let advances = self.last_acked.is_none_or(|last| offset > last.0);
-        (offset >= 0 && advances).then(|| *self.last_acked.insert(Offset(offset)))
+        if offset < 0 || !advances {
+            return None;
+        }
+        self.last_acked = Some(Offset(offset));
+        (ticket >= self.resent_below).then_some(Offset(offset))
+    }
+
+    /// The write was read in the log at `offset`.
+    pub(crate) fn saw(&mut self, offset: Offset) {
+        self.last_acked = self.last_acked.max(Some(offset));
     }
 
     /// Kafka's answer for `ticket`.
@@ -163,6 +234,8 @@ impl Ledger {
             self.waiting.pop_front();
             self.push_run(ticket, needs);
         }
+        // Who has an answer had the write, also when it is read in the log before it is sent again.
+        self.handed = self.handed.max(self.replicated());
         self.advance();
     }
 
@@ -175,7 +248,7 @@ impl Ledger {
         if self.losses.len() > LOSSES_MAX
             && let Some((forgotten, _)) = self.losses.pop_front()
         {
-            self.losses_known_from = forgotten.end;
+            self.losses_known_from = self.losses_known_from.max(forgotten.end);
         }
     }
 

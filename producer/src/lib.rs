@@ -101,23 +101,35 @@ mod admission;
 mod ledger;
 mod delta;
 mod queue;
+mod settled;
+mod found;
 mod entry;
 mod pending;
+mod forgotten;
+mod tailed;
+mod handing;
+mod lane;
 mod lanes;
 mod publish;
+mod client;
 mod persisted;
+mod dead_letters;
 mod read;
 mod load;
 mod write;
+mod event;
 mod metrics;
 mod error;
 
 pub use admission::WhenFull;
 pub use builder::Builder;
+pub use client::Kafka;
 pub use error::{
-    BuildError, DeliveryError, Full, Halt, LoadError, ReadError, Refusal, Undelivered, WriteError,
+    BuildError, DeliveryError, Full, Halt, LoadError, PutThroughError, ReadError, Refusal,
+    Undelivered, WriteError,
 };
-pub use load::{Loaded, Loader};
+pub use event::{Event, EventStream};
+pub use load::{DeadLetter, Loaded, Loader, LogRange};
 pub use write::Write;
-pub use write_behind::WriteBehind;
-pub use write_behind_shared::{Change, NextOffset, Number};
+pub use write_behind::{Read, WriteBehind};
+pub use write_behind_shared::{Change, NextOffset, Number, Offset, Partition, WriteId};

@@ -3,11 +3,11 @@
 use std::pin::Pin;
 
 use serde::Serialize;
-use write_behind_shared::{NextOffset, json};
+use write_behind_shared::{NextOffset, Offset, Partition, WriteId, json};
 
 use crate::delta::Row;
-use crate::entry::Found;
 use crate::error::LoadError;
+use crate::found::Found;
 
 /// Finds rows in the database.
 ///
@@ -21,6 +21,46 @@ use crate::error::LoadError;
 pub trait Loader<K>: Send + Sync + 'static {
     /// Finds the row of `key`.
     fn load(&self, key: &K) -> impl Future<Output = Result<Loaded, LoadError>> + Send;
+
+    /// Whether it can tell which records became dead letters.
+    fn knows_dead_letters(&self) -> bool {
+        false
+    }
+
+    /// The dead letters in `ranges` of the log.
+    fn dead_letters(
+        &self,
+        ranges: &[LogRange],
+    ) -> impl Future<Output = Result<Vec<DeadLetter>, LoadError>> + Send {
+        let _ = ranges;
+        async { Ok(Vec::new()) }
+    }
+}
+
+/// A part of one partition's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRange {
+    /// The partition.
+    pub partition: Partition,
+    /// The first offset.
+    pub from: Offset,
+    /// The offset after the last.
+    pub to: NextOffset,
+}
+
+/// A record that the database refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its partition.
+    pub partition: Partition,
+    /// Its offset.
+    pub offset: Offset,
+    /// Its key, as it stands in the log.
+    pub key: Vec<u8>,
+    /// Which write it carries.
+    pub write_id: Option<WriteId>,
+    /// Why it was refused.
+    pub reason: String,
 }
 
 /// What a loader found.
@@ -81,16 +121,40 @@ pub(crate) trait AnyLoader<K>: Send + Sync {
         &'l self,
         key: &'l K,
     ) -> Pin<Box<dyn Future<Output = Result<Loaded, LoadError>> + Send + 'l>>;
+    fn knows_dead_letters(&self) -> bool;
+    fn dead_letters_boxed<'l>(
+        &'l self,
+        ranges: &'l [LogRange],
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<DeadLetter>, LoadError>> + Send + 'l>>;
 }
 
-impl<K: Sync, L: Loader<K>> AnyLoader<K> for L {
+impl<K: Sync + 'static, L: Loader<K>> AnyLoader<K> for L {
     fn load_boxed<'l>(
         &'l self,
         key: &'l K,
     ) -> Pin<Box<dyn Future<Output = Result<Loaded, LoadError>> + Send + 'l>> {
         Box::pin(self.load(key))
     }
+
+    fn knows_dead_letters(&self) -> bool {
+        Loader::knows_dead_letters(self)
+    }
+
+    fn dead_letters_boxed<'l>(
+        &'l self,
+        ranges: &'l [LogRange],
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<DeadLetter>, LoadError>> + Send + 'l>> {
+        Box::pin(self.dead_letters(ranges))
+    }
 }
 
 /// What the reads of one row that wait for the same load get.
-pub(crate) type LoadResult = Result<Option<Row>, LoadError>;
+pub(crate) type LoadResult = Result<Reading, LoadError>;
+
+/// What a read found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) row: Option<Row>,
+    /// A newer write of the row was forgotten, and the database may not have it.
+    pub(crate) may_be_behind: bool,
+}

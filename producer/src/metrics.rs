@@ -25,6 +25,10 @@ pub(crate) struct Metrics {
     writes: IntCounter,
     refused: IntCounter,
     overloaded: IntCounter,
+    coalesced: IntCounter,
+    forgotten: IntCounter,
+    followed: IntCounter,
+    dead_letters: IntCounter,
     lost: IntCounter,
     pending_rows: IntGauge,
     pending_bytes: IntGauge,
@@ -33,6 +37,7 @@ pub(crate) struct Metrics {
     persisted_lag: GenericGauge<AtomicF64>,
     write_seconds: Histogram,
     client_errors: IntCounter,
+    client_failures: IntCounter,
     watch_errors: IntCounter,
 }
 
@@ -50,6 +55,10 @@ impl Metrics {
             writes: counter("writes_total", "Writes accepted.")?,
             refused: counter("refused_total", "Writes refused for what they are.")?,
             overloaded: counter("overloaded_total", "Writes that found no room.")?,
+            coalesced: counter("coalesced_total", "Writes that went with an earlier one.")?,
+            forgotten: counter("forgotten_total", "Rows dropped from memory to make room.")?,
+            followed: counter("followed_total", "Records of others read from the log.")?,
+            dead_letters: counter("dead_letters_total", "Writes that the database refused.")?,
             lost: counter("lost_total", "Accepted writes that failed or are unknown.")?,
             reads: counter("reads_total", "Reads.")?,
             hits_pending: counter("hits_pending_total", "Reads answered by pending writes.")?,
@@ -70,6 +79,10 @@ impl Metrics {
             write_seconds: register
                 .latency("write_seconds", "Time until a write is accepted, every 64th.")?,
             client_errors: counter("client_errors_total", "Errors of the Kafka client.")?,
+            client_failures: counter(
+                "client_failures_total",
+                "Kafka clients that failed for good and were replaced.",
+            )?,
             watch_errors: counter("watch_errors_total", "Failed looks at the sink group.")?,
         })
     }
@@ -92,7 +105,7 @@ impl Metrics {
             }
             Err(WriteError::Refused(_)) => self.refused.inc(),
             Err(WriteError::Overloaded(_)) => self.overloaded.inc(),
-            Err(WriteError::Closed | WriteError::Halted(_)) => {}
+            Err(WriteError::NoRoomInTime | WriteError::Closed | WriteError::Halted(_)) => {}
         }
     }
 
@@ -104,13 +117,25 @@ impl Metrics {
         self.client_errors.inc();
     }
 
+    pub(crate) fn client_failed(&self) {
+        self.client_failures.inc();
+    }
+
     pub(crate) fn watch_error(&self) {
         self.watch_errors.inc();
     }
 
     /// What a look at all lanes found.
     pub(crate) fn measured(&self, glance: &Glance) {
-        self.writes.inc_by(glance.accepted.saturating_sub(self.writes.get()));
+        for (counter, now) in [
+            (&self.writes, glance.accepted + glance.coalesced),
+            (&self.coalesced, glance.coalesced),
+            (&self.forgotten, glance.forgotten),
+            (&self.followed, glance.followed),
+            (&self.dead_letters, glance.dead_letters),
+        ] {
+            counter.inc_by(now.saturating_sub(counter.get()));
+        }
         self.pending_rows.set(glance.rows as i64);
         self.pending_bytes.set(glance.bytes as i64);
         self.in_flight.set(glance.in_flight as i64);

@@ -10,18 +10,23 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
-
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 
 use ahash::HashMap;
-use write_behind_shared::NextOffset;
+use write_behind_shared::{NextOffset, Offset};
 
 use crate::delta::{Delta, Row};
-use crate::entry::{Entry, Found, Loaded, OVERHEAD_BYTES, RowState, Visible};
+use crate::entry::{Entry, OVERHEAD_BYTES, RowState, Visible};
+use crate::forgotten::Forgotten;
+use crate::found::{Around, Found, Loaded};
 use crate::ledger::{Key, Ledger, Loss, Needs, Ticket};
+use crate::settled::Rules;
+use crate::tailed::Others;
 
-/// Where rows go that stopped being pending.
+/// Where rows go that stopped being pending, and where they are until they are pending again.
 pub(crate) trait CleanCopies {
+    /// The row, if there is a clean copy.
+    fn get(&self, key: &Key) -> Option<Row>;
     /// The row is in the database just so.
     fn keep(&self, key: Key, row: Row);
     /// The row is deleted, or what the database holds is not known here.
@@ -31,23 +36,25 @@ pub(crate) trait CleanCopies {
 /// The writes of one partition that are not in the database.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    entries: HashMap<Key, Entry>,
-    ledger: Ledger,
+    pub(crate) entries: HashMap<Key, Entry>,
+    pub(crate) ledger: Ledger,
     /// Settled rows by what they wait for.
-    due: BinaryHeap<Due>,
+    pub(crate) due: BinaryHeap<Due>,
     /// Rows that wait for the end of the log to be sampled, by their ticket.
     unsampled: Vec<(Ticket, Key)>,
-    /// Whether a loader may need the offsets of changes over an unknown row.
-    exact: bool,
+    pub(crate) rules: Rules,
+    /// With `follow`: what is known of the writers of other records.
+    pub(crate) others: Others,
+    pub(crate) forgotten: Forgotten,
     rows: usize,
     bytes: usize,
 }
 
 /// An entry of the queue `due`: the lowest offset comes first out of the heap.
 #[derive(Debug)]
-struct Due {
+pub(crate) struct Due {
     next: NextOffset,
-    key: Key,
+    pub(crate) key: Key,
 }
 
 /// The memory that a write takes until it is persisted, at least.
@@ -56,14 +63,16 @@ pub(crate) fn cost(key: &[u8], delta: &Delta) -> usize {
 }
 
 impl Lane {
-    /// Nothing pending. `exact`: there is a loader.
-    pub(crate) fn new(exact: bool) -> Self {
+    /// Nothing pending.
+    pub(crate) fn new(rules: Rules) -> Self {
         Self {
             entries: HashMap::default(),
             ledger: Ledger::default(),
             due: BinaryHeap::new(),
             unsampled: Vec::new(),
-            exact,
+            rules,
+            others: Others::default(),
+            forgotten: Forgotten::new(),
             rows: 0,
             bytes: 0,
         }
@@ -89,9 +98,8 @@ impl Lane {
         self.entries.get(key).is_some_and(Entry::has_writes)
     }
 
-    /// A write that was just handed to Kafka under this ticket. `clean` is the clean copy of the
-    /// row, over which a change (not a put or a delete) of an idle row is folded.
-    pub(crate) fn accept(&mut self, key: Key, delta: Delta, clean: Option<Row>) -> Ticket {
+    /// A new write. A change of a row that is not pending is folded over its clean copy.
+    pub(crate) fn accept(&mut self, key: Key, delta: Delta, clean: &impl CleanCopies) -> Ticket {
         let key_bytes = key.len();
         let ticket = self.ledger.issue(Key::clone(&key));
         let mut before = (false, 0);
@@ -100,7 +108,10 @@ impl Lane {
                 before = measure(entry.key(), entry.get());
                 entry.into_mut()
             }
-            Vacant(entry) => entry.insert(Entry::over(clean)),
+            Vacant(entry) => {
+                let copy = if delta.is_absolute() { None } else { clean.get(entry.key()) };
+                entry.insert(Entry::over(copy))
+            }
         };
         entry.accept(ticket, delta);
         let after = (true, entry.bytes(key_bytes));
@@ -108,18 +119,59 @@ impl Lane {
         ticket
     }
 
+    /// A new write, if it can go with an earlier one of its row that the Kafka client does not have
+    /// yet: gives the ticket of both.
+    pub(crate) fn join(&mut self, key: &Key, delta: &Delta, bytes_max: usize) -> Option<Ticket> {
+        let handed = self.ledger.handed();
+        let mut ticket = None;
+        self.change(key, |entry| ticket = entry.join(handed, delta, bytes_max));
+        ticket
+    }
+
+    /// The write that the Kafka client is to be given next.
+    pub(crate) fn next_to_hand(&self) -> Option<(Ticket, &Key, &Delta)> {
+        let (ticket, key) = self.ledger.next_to_hand()?;
+        Some((ticket, key, self.entries.get(key)?.in_flight(ticket)?))
+    }
+
+    /// `ticket` and all before it were given to the Kafka client.
+    pub(crate) fn hand(&mut self, ticket: Ticket) {
+        self.ledger.hand(ticket);
+    }
+
+    /// The Kafka client is gone: what it has not answered is to be given to another.
+    pub(crate) fn take_back(&mut self) {
+        self.ledger.take_back();
+    }
+
     /// Kafka has the write that was handed over with these low bits of its ticket.
     pub(crate) fn acked(&mut self, low_bits: usize, offset: i64, clean: &impl CleanCopies) {
         let Some((ticket, key)) = self.ledger.find(low_bits) else { return };
-        let offset = self.ledger.believe(offset);
-        let exact = self.exact;
-        self.settle(ticket, &key, clean, |entry| entry.acked(ticket, offset, exact));
+        let offset = self.ledger.believe(ticket, offset);
+        self.acked_at(ticket, &key, offset, clean);
+    }
+
+    /// Kafka has the write, at `offset` if that is known.
+    pub(crate) fn acked_at(
+        &mut self,
+        ticket: Ticket,
+        key: &Key,
+        offset: Option<Offset>,
+        clean: &impl CleanCopies,
+    ) {
+        let rules = self.rules;
+        self.settle(ticket, key, offset, clean, |entry| entry.acked(ticket, offset, rules));
     }
 
     /// Kafka has the write or not.
-    pub(crate) fn lost(&mut self, low_bits: usize, loss: Loss, clean: &impl CleanCopies) {
-        let Some((ticket, key)) = self.ledger.find(low_bits) else { return };
-        let exact = self.exact;
+    pub(crate) fn lost(
+        &mut self,
+        low_bits: usize,
+        loss: Loss,
+        clean: &impl CleanCopies,
+    ) -> Option<Key> {
+        let (ticket, key) = self.ledger.find(low_bits)?;
+        let rules = self.rules;
         let failed = matches!(loss, Loss::Failed(_));
         self.ledger.lose(ticket, loss);
         if failed {
@@ -127,18 +179,51 @@ impl Lane {
             self.ledger.settle(ticket, Needs::Nothing);
             self.let_leave(&key, clean);
         } else {
-            self.settle(ticket, &key, clean, |entry| entry.unknown(ticket, exact));
+            self.settle(ticket, &key, None, clean, |entry| entry.unknown(ticket, rules));
+        }
+        Some(key)
+    }
+
+    /// The record at `offset`, which the group has committed past, is a dead letter; `own`: the
+    /// write of this handle that it carries.
+    pub(crate) fn dead_letter(
+        &mut self,
+        key: &Key,
+        own: Option<Ticket>,
+        reason: &str,
+        (committed, clean): (NextOffset, &impl CleanCopies),
+    ) {
+        if let Some(ticket) = own {
+            self.ledger.lose(ticket, Loss::DeadLetter(reason.into()));
+        }
+        if self.entries.contains_key(key) {
+            self.change(key, |entry| entry.dead_letter(committed));
+        } else {
+            clean.forget(key);
         }
     }
 
     /// The group has committed `next`.
     pub(crate) fn committed(&mut self, next: NextOffset, clean: &impl CleanCopies) {
         self.ledger.commit(next);
-        while self.due.peek().is_some_and(|due| due.next <= next) {
+        self.let_due_leave(clean);
+    }
+
+    /// How far the log is in the database, and was read here if it is followed. A row leaves only
+    /// then: what the tail has not brought yet would else be folded over a copy that holds it.
+    pub(crate) fn passed(&self) -> Option<NextOffset> {
+        let committed = self.ledger.committed()?;
+        Some(self.rules.tail.map_or(committed, |tail| tail.min(committed)))
+    }
+
+    /// Looks again at the rows whose last settled write has been passed.
+    pub(crate) fn let_due_leave(&mut self, clean: &impl CleanCopies) {
+        let Some(passed) = self.passed() else { return };
+        while self.due.peek().is_some_and(|due| due.next <= passed) {
             let Some(Due { key, .. }) = self.due.pop() else { break };
             self.change(&key, |entry| {
                 entry.queued = false;
-                entry.prune(next);
+                entry.prune(passed);
             });
             self.queue(&key);
             self.let_leave(&key, clean);
@@ -162,6 +247,16 @@ impl Lane {
         self.entries.get_mut(key).filter(|entry| entry.has_writes()).map(Entry::read)
     }
 
+    /// Below which offset a write of the row was forgotten that the group has not committed past.
+    pub(crate) fn forgotten(&self, key: &[u8]) -> Option<NextOffset> {
+        self.forgotten.reach(key, self.ledger.committed())
+    }
+
+    /// Whether committed offsets are of interest.
+    pub(crate) fn wants_commits(&self) -> bool {
+        self.ledger.is_behind() || !self.entries.is_empty()
+    }
+
     /// A load of the row begins.
     pub(crate) fn load_begins(&mut self, key: &Key) {
         self.entries.entry(Key::clone(key)).or_insert_with(|| Entry::over(None)).loading = true;
@@ -175,10 +270,15 @@ impl Lane {
         horizon: Ticket,
         clean: &impl CleanCopies,
     ) -> Loaded {
-        let first_unanswered = self.ledger.first_unanswered();
+        let around = Around {
+            horizon,
+            first_unanswered: self.ledger.first_unanswered(),
+            tail: self.rules.tail,
+            forgotten: self.forgotten(key),
+        };
         let mut outcome = Loaded::Row(found.row.clone());
-        self.change(key, |entry| outcome = entry.loaded(found, horizon, first_unanswered));
-        if matches!(outcome, Loaded::Row(_)) {
+        self.change(key, |entry| outcome = entry.loaded(found, around));
+        if !matches!(outcome, Loaded::WaitFor(_)) {
             self.load_ends(key, clean);
         }
         outcome
@@ -194,14 +294,12 @@ impl Lane {
         &mut self,
         ticket: Ticket,
         key: &Key,
+        offset: Option<Offset>,
         clean: &impl CleanCopies,
         settle: impl FnOnce(&mut Entry),
     ) {
-        let mut needs = Needs::Nothing;
-        self.change(key, |entry| {
-            settle(entry);
-            needs = entry.needs();
-        });
+        self.change(key, settle);
+        let needs = offset.map_or(Needs::Sample, |offset| Needs::Commit(offset.next()));
         self.ledger.settle(ticket, needs);
         if needs == Needs::Sample {
             self.unsampled.push((ticket, Key::clone(key)));
@@ -210,12 +308,13 @@ impl Lane {
         self.let_leave(key, clean);
     }
 
-    /// Looks at the row again when commits have reached its last settled write.
-    fn queue(&mut self, key: &Key) {
+    /// Looks at the row again when its last settled write has been passed.
+    pub(crate) fn queue(&mut self, key: &Key) {
+        let passed = self.passed();
         let Some(entry) = self.entries.get_mut(key) else { return };
         if let Needs::Commit(next) = entry.needs()
             && !entry.queued
-            && !entry.needs().are_met_by(self.ledger.committed())
+            && !entry.needs().are_met_by(passed)
         {
             entry.queued = true;
             self.due.push(Due { next, key: Key::clone(key) });
@@ -224,14 +323,12 @@ impl Lane {
 
     /// The row becomes a clean copy in the same step in which it stops being pending, so that no
     /// read falls between the two.
-    fn let_leave(&mut self, key: &Key, clean: &impl CleanCopies) {
-        let committed = self.ledger.committed();
-        if !self.entries.get(key).is_some_and(|entry| entry.may_leave(committed)) {
+    pub(crate) fn let_leave(&mut self, key: &Key, clean: &impl CleanCopies) {
+        let passed = self.passed();
+        if !self.entries.get(key).is_some_and(|entry| entry.may_leave(passed)) {
             return;
         }
-        let Some((key, entry)) = self.entries.remove_entry(key) else { return };
-        let before = measure(&key, &entry);
-        self.account(before, (false, 0));
+        let Some((key, entry)) = self.remove(key) else { return };
         let outdates_clean_copy = entry.outdates_clean_copy;
         match entry.into_clean() {
             RowState::Known(Some(row)) => clean.keep(key, row),
@@ -241,7 +338,18 @@ impl Lane {
         }
     }
 
-    fn change(&mut self, key: &Key, change: impl FnOnce(&mut Entry)) {
+    pub(crate) fn insert(&mut self, key: Key, entry: Entry) {
+        self.account((false, 0), measure(&key, &entry));
+        self.entries.insert(key, entry);
+    }
+
+    pub(crate) fn remove(&mut self, key: &Key) -> Option<(Key, Entry)> {
+        let (key, entry) = self.entries.remove_entry(key)?;
+        self.account(measure(&key, &entry), (false, 0));
+        Some((key, entry))
+    }
+
+    pub(crate) fn change(&mut self, key: &Key, change: impl FnOnce(&mut Entry)) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let before = measure(key, entry);
         change(entry);

@@ -13,6 +13,10 @@ use super::*;
 struct Copies(RefCell<HashMap<Key, Row>>);
 
 impl CleanCopies for Copies {
+    fn get(&self, key: &Key) -> Option<Row> {
+        self.0.borrow().get(key).cloned()
+    }
+
     fn keep(&self, key: Key, row: Row) {
         self.0.borrow_mut().insert(key, row);
     }
@@ -94,7 +98,7 @@ impl World {
     fn new(exact: bool) -> Self {
         let stored = |b| Change::new().set("a", &1).unwrap().set("b", &b).unwrap();
         Self {
-            lane: Lane::new(true),
+            lane: Lane::new(Rules { exact: true, tail: None }),
             copies: Copies::default(),
             exact,
             accepted: BTreeMap::new(),
@@ -124,12 +128,8 @@ impl World {
     }
 
     fn write(&mut self, name: u8, delta: Delta, change: Change) {
-        let idle = !self.lane.has(&key(name));
-        let clean = match delta {
-            Delta::Change(_) if idle => self.copies.0.borrow().get(&key(name)).cloned(),
-            _ => None,
-        };
-        let ticket = self.lane.accept(key(name), delta, clean);
+        let ticket = self.lane.accept(key(name), delta, &self.copies);
+        self.lane.hand(ticket);
         self.accepted.entry(name).or_default().push((ticket, change.clone()));
         self.on_their_way.push_back(Sent { name, ticket, change });
     }
@@ -257,6 +257,7 @@ impl World {
                             assert_eq!(value(row.as_deref()), self.truth(name), "a loaded row");
                         }
                     }
+                    Loaded::MayBeBehind(_) => panic!("nothing was forgotten"),
                     Loaded::WaitFor(ticket) => {
                         assert!(ticket >= self.lane.ledger().replicated(), "nothing to wait for");
                     }

@@ -21,6 +21,7 @@ use tracing::{debug, error, info, warn};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
+use crate::dead_letters::Letters;
 use crate::error::{BuildError, Halt};
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
@@ -45,6 +46,7 @@ struct Watch {
     ends: HashMap<Partition, NextOffset>,
     /// The partitions whose committed offset is past the end of their log.
     past_the_end: HashSet<Partition>,
+    letters: Option<Letters>,
     healthy: bool,
     partitions_checked: Instant,
 }
@@ -101,12 +103,16 @@ impl Watcher {
     }
 
     /// What the group has committed, of these partitions; those without an answer are left out.
-    fn committed(&self, partitions: &[Partition]) -> KafkaResult<Vec<(Partition, NextOffset)>> {
+    pub(crate) fn committed(
+        &self,
+        partitions: &[Partition],
+        timeout: Duration,
+    ) -> KafkaResult<Vec<(Partition, NextOffset)>> {
         let mut asked = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             asked.add_partition(&self.topic, partition.0);
         }
-        let answered = self.consumer.committed_offsets(asked, ANSWER_TIMEOUT)?;
+        let answered = self.consumer.committed_offsets(asked, timeout)?;
         let committed = answered.elements().into_iter().filter_map(|element| {
             match (element.error(), element.offset()) {
                 // No commit yet is an offset of its own kind, not a number.
@@ -130,6 +136,7 @@ impl Watcher {
         interval: Duration,
         lanes: Arc<Lanes>,
         metrics: Arc<Metrics>,
+        letters: Option<Letters>,
     ) -> Result<Watching, BuildError> {
         let (signal, stopped) = channel();
         let mut watch = Watch {
@@ -138,6 +145,7 @@ impl Watcher {
             metrics,
             ends: HashMap::new(),
             past_the_end: HashSet::new(),
+            letters,
             healthy: true,
             partitions_checked: Instant::now(),
         };
@@ -188,17 +196,28 @@ impl Watch {
         let behind: Vec<Partition> = self
             .lanes
             .iter()
-            .filter(|(_, lane)| lane.lock().core.ledger().is_behind())
+            .filter(|(_, lane)| lane.lock().core.wants_commits())
             .map(|(partition, _)| partition)
             .collect();
         if behind.is_empty() {
             return Ok(());
         }
         self.place_unknown_offsets(&behind)?;
-        for (partition, committed) in self.watcher.committed(&behind)? {
+        let mut advanced = Vec::new();
+        for (partition, committed) in self.watcher.committed(&behind, ANSWER_TIMEOUT)? {
             if self.is_within_the_log(partition, committed)? {
-                self.lanes.committed(partition, committed);
+                advanced.push((partition, committed));
             }
+        }
+        // Before they count as persisted, so that nobody is told so of a dead letter.
+        if let Some(letters) = &mut self.letters
+            && !letters.tell(&advanced, &self.lanes)
+        {
+            self.metrics.watch_error();
+            return Ok(());
+        }
+        for (partition, committed) in advanced {
+            self.lanes.committed(partition, committed);
         }
         Ok(())
     }

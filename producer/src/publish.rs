@@ -2,11 +2,10 @@
 //!
 //! Enqueueing is synchronous and names the partition, so that whoever calls it under a lane's lock
 //! decides the order of the log; `FutureProducer::send`, which retries out of order when the queue
-//! is full, is never used. One thread of our own polls for answers.
+//! is full, is never used.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle, park_timeout};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -15,30 +14,53 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
 use tracing::{debug, error, info, warn};
-use uuid::Uuid;
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::record::{ADD, WRITE_ID};
 use write_behind_shared::{Partition, WriteId};
 
-use crate::encode::Prepared;
-use crate::error::{BuildError, Full, Halt, Refusal, WriteError};
-use crate::lanes::Lanes;
-use crate::ledger::{Loss, Ticket};
-use crate::metrics::Metrics;
+use crate::client::{Member, Members};
+use crate::error::{BuildError, Refusal};
+use crate::lane::State;
+use crate::ledger::{HANDLE_BITS, LOW_BITS, Loss, Ticket};
 
-/// The Kafka client of one handle.
-pub(crate) struct Publisher {
+/// One life of a Kafka client: until it fails for good or is closed.
+pub(crate) struct Link {
     producer: BaseProducer<Answers>,
-    topic: String,
-    writer: Uuid,
+}
+
+/// Where a handle's records go, and whose they are.
+#[derive(Debug)]
+pub(crate) struct Address {
+    pub(crate) topic: String,
+    /// The handle's place among those that share the client.
+    pub(crate) place: usize,
+}
+
+/// A record's content.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Content<'r> {
+    pub(crate) key: &'r [u8],
+    /// `None`: a tombstone.
+    pub(crate) value: Option<&'r [u8]>,
+    pub(crate) add: Option<&'r str>,
+}
+
+/// Why the client did not take a record.
+#[derive(Debug)]
+pub(crate) enum NotTaken {
+    /// Not now: its queue is full, or it failed for good and is to be replaced.
+    Yet,
+    /// Never.
+    Refused(Refusal),
 }
 
 /// What librdkafka calls back with.
 struct Answers {
-    lanes: Arc<Lanes>,
-    metrics: Arc<Metrics>,
+    members: Arc<Members>,
     /// How many answers came.
     count: AtomicU64,
+    /// Its errors say nothing any more: what it had not delivered is sent again by another.
+    replaced: AtomicBool,
     /// Answers that the lanes have not been told yet. Only the polling thread takes this lock.
     gathered: Mutex<Gathered>,
 }
@@ -46,29 +68,17 @@ struct Answers {
 /// Answers for one partition, so that its lane is locked once for many.
 #[derive(Default)]
 struct Gathered {
+    place: usize,
     partition: i32,
     answers: Vec<(usize, Result<i64, Loss>)>,
+    /// Writes whose outcome is unknown: whether that is so is decided at the end of the turn.
+    unknown: Vec<(usize, i32, usize, Loss)>,
 }
 
-/// The thread that polls for answers.
-#[derive(Debug)]
-pub(crate) struct Polling {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-/// How long the thread blocks in a poll when no answers have come lately. A poll spins for the last
-/// part of a millisecond of its time, because librdkafka counts in whole ones, so it is not short.
-const IDLE_POLL: Duration = Duration::from_millis(50);
-/// How long answers are left to gather while they keep coming. It bounds how late waiters learn of
-/// their watermark under load.
-const GATHER: Duration = Duration::from_millis(1);
-/// How often the metrics are brought up to date.
-const METRICS_INTERVAL: Duration = Duration::from_millis(100);
-/// Polls of one turn at most, so that whoever waits is told however many answers keep coming.
-const POLLS_OF_A_TURN: usize = 64;
 /// Answers gathered at most, so that no lane is locked for long.
 const GATHERED_MAX: usize = 256;
+/// Records handed over under one lock at most.
+const HANDED_AT_ONCE: usize = 256;
 /// How long the reports of purged records may take.
 const PURGE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -96,190 +106,195 @@ pub(crate) fn record_bytes_max(settings: &KafkaSettings) -> usize {
     set.unwrap_or(RECORD_BYTES_MAX)
 }
 
-impl Publisher {
-    /// Makes a client whose answers go to `lanes`.
-    pub(crate) fn new(
-        settings: &KafkaSettings,
-        topic: &str,
-        lanes: Arc<Lanes>,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, BuildError> {
+impl Link {
+    /// A new client.
+    pub(crate) fn new(settings: &KafkaSettings, members: Arc<Members>) -> Result<Self, BuildError> {
         let mut config = ClientConfig::new();
         let own = DEFAULTS.iter().copied();
         for (name, value) in own.chain(settings.iter()).chain(FIXED.iter().copied()) {
             config.set(name, value);
         }
         let producer = config.create_with_context(Answers {
-            lanes,
-            metrics,
+            members,
             count: AtomicU64::new(0),
+            replaced: AtomicBool::new(false),
             gathered: Mutex::default(),
         });
         let producer = producer.map_err(|error| BuildError::Client(error.to_string()))?;
-        Ok(Self { producer, topic: topic.to_owned(), writer: Uuid::new_v4() })
+        Ok(Self { producer })
     }
 
-    /// Hands a write to librdkafka, to be sent as the record of this ticket. Never blocks.
-    pub(crate) fn enqueue(&self, write: &Prepared, ticket: Ticket) -> Result<(), WriteError> {
-        let write_id = WriteId { writer: self.writer, sequence: ticket }.encode();
+    /// Hands a record to librdkafka, to be sent under this `write-id`. Never blocks.
+    pub(crate) fn enqueue(
+        &self,
+        to: &Address,
+        partition: Partition,
+        write_id: WriteId,
+        content: Content<'_>,
+    ) -> Result<(), NotTaken> {
+        let ticket = write_id.sequence as usize & LOW_BITS;
+        let write_id = write_id.encode();
         let mut headers = OwnedHeaders::new_with_capacity(2)
             .insert(Header { key: WRITE_ID, value: Some(&write_id) });
-        if let Some(add) = &write.add {
+        if let Some(add) = content.add {
             headers = headers.insert(Header { key: ADD, value: Some(add) });
         }
         let record = BaseRecord {
-            topic: &self.topic,
-            partition: Some(write.partition.0),
-            payload: write.value.as_deref(),
-            key: Some(&*write.key),
+            topic: &to.topic,
+            partition: Some(partition.0),
+            payload: content.value,
+            key: Some(content.key),
             timestamp: None,
             headers: Some(headers),
-            delivery_opaque: ticket as usize,
+            delivery_opaque: to.place << (usize::BITS - HANDLE_BITS) | ticket,
         };
-        self.producer.send(record).map_err(|(error, _)| self.refusal(&error, write))
+        self.producer.send(record).map_err(|(error, _)| not_taken(&error, content))
     }
 
-    fn refusal(&self, error: &KafkaError, write: &Prepared) -> WriteError {
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::QueueFull) => WriteError::Overloaded(Full::Queue),
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
-                let bytes = write.key.len() + write.value.as_ref().map_or(0, |value| value.len());
-                WriteError::Refused(Refusal::TooLarge { bytes, limit: bytes - 1 })
-            }
-            Some(RDKafkaErrorCode::Fatal) => {
-                let reason = self.producer.client().fatal_error();
-                let reason = reason.map_or_else(|| error.to_string(), |(_, reason)| reason);
-                WriteError::Halted(Halt::Fatal(reason.into()))
-            }
-            _ => WriteError::Refused(Refusal::Record(error.to_string())),
-        }
+    /// Takes what answers there are, or waits for one for up to `wait`. Says whether there were any.
+    pub(crate) fn poll(&self, wait: Duration) -> bool {
+        let answers = || self.producer.context().count.load(Ordering::Relaxed);
+        let before = answers();
+        self.producer.poll(wait);
+        answers() != before
     }
 
-    /// Polls for answers on a thread of its own, until it is stopped or `self` has no other owner.
-    pub(crate) fn poll_on_a_thread(self: &Arc<Self>) -> Result<Polling, BuildError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (publisher, stopped) = (Arc::clone(self), Arc::clone(&stop));
-        let builder = Builder::new().name("write-behind-publish".to_owned());
-        let thread = builder.spawn(move || publisher.poll_until(&stopped))?;
-        Ok(Polling { stop, thread })
-    }
-
-    fn poll_until(&self, stopped: &AtomicBool) {
-        let Answers { lanes, metrics, .. } = &**self.producer.context();
-        let (mut measured, mut idle) = (Instant::now(), true);
-        while !stopped.load(Ordering::Acquire) {
-            self.poll_once(&mut idle);
-            self.producer.context().tell_lanes();
-            lanes.turn_ends();
-            self.notice_fatal_error();
-            if measured.elapsed() >= METRICS_INTERVAL {
-                measured = Instant::now();
-                metrics.measured(&lanes.glance(measured));
+    /// Tells the lanes what came. Once the client has failed for good, what it could not deliver is
+    /// to be sent again, so it is not lost.
+    pub(crate) fn tell_lanes(&self) {
+        let context = self.producer.context();
+        let mut gathered = context.lock();
+        gathered.tell(&context.members);
+        if !gathered.unknown.is_empty() {
+            let resent = context.replaced.load(Ordering::Acquire) || self.fatal_error().is_some();
+            for (place, partition, low_bits, loss) in std::mem::take(&mut gathered.unknown) {
+                if !resent && let Some(member) = context.members.at(place) {
+                    member.metrics.lost();
+                    let answer = std::iter::once((low_bits, Err(loss)));
+                    member.lanes.answered(Partition(partition), answer);
+                }
             }
         }
-        // What is still here can't be waited for any longer. The reports of what is purged tell
-        // each of those writes so.
-        lanes.stop_intake();
+    }
+
+    /// Why the client failed for good. The error event of a fatal error does not say that it is
+    /// fatal, so the client is asked.
+    pub(crate) fn fatal_error(&self) -> Option<Arc<str>> {
+        self.producer.client().fatal_error().map(|(_, reason)| reason.into())
+    }
+
+    /// Ends the client, and takes the answers it still has. `replaced`: what it has not delivered
+    /// will be sent by another; otherwise each such write is told that it is not known.
+    pub(crate) fn end(&self, replaced: bool) {
+        self.producer.context().replaced.store(replaced, Ordering::Release);
         self.producer.purge(PurgeConfig::default().queue().inflight());
-        let undelivered = lanes.glance(Instant::now()).in_flight;
-        if undelivered > 0 {
-            warn!(
-                topic = self.topic,
-                undelivered, "closed with writes that kafka has not answered"
-            );
-        }
         if let Err(error) = self.producer.flush(PURGE_TIMEOUT) {
             debug!(%error, "purged records were not all reported");
         }
-        self.producer.context().tell_lanes();
-        lanes.close();
-        metrics.measured(&lanes.glance(Instant::now()));
-    }
-
-    /// One turn: blocks when idle; otherwise takes what there is and lets more gather.
-    fn poll_once(&self, idle: &mut bool) {
-        let answers = || self.producer.context().count.load(Ordering::Relaxed);
-        let before = answers();
-        if *idle {
-            self.producer.poll(IDLE_POLL);
-        } else {
-            for _ in 0..POLLS_OF_A_TURN {
-                let before = answers();
-                self.producer.poll(Duration::ZERO);
-                if answers() == before {
-                    break;
-                }
-            }
-            park_timeout(GATHER);
-        }
-        let waited_for = self.lanes().line.length.load(Ordering::Acquire) > 0;
-        *idle = answers() == before && !waited_for;
-    }
-
-    /// The error event of a fatal error does not say that it is fatal, so the client is asked.
-    fn notice_fatal_error(&self) {
-        if self.lanes().halt.get().is_none()
-            && let Some((code, reason)) = self.producer.client().fatal_error()
-        {
-            error!(topic = self.topic, %code, reason, "the kafka client failed for good");
-            self.lanes().halt(Halt::Fatal(reason.into()));
-        }
-    }
-
-    fn lanes(&self) -> &Lanes {
-        &self.producer.context().lanes
+        self.tell_lanes();
     }
 }
 
-impl Polling {
-    /// Ends the thread soon; writes that Kafka has not answered are given up.
-    pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
+impl Member {
+    /// Hands over what waits in the lane, in order, as far as it is due and the client takes it.
+    /// Says whether more is due that was only left for the next time.
+    pub(crate) fn hand_over(&self, partition: Partition, state: &mut State, now: Instant) -> bool {
+        let Some(link) = state.handing.link.clone() else { return false };
+        let due_below = state.handing.due_below(state.core.ledger().next(), now, state.closed);
+        for _ in 0..HANDED_AT_ONCE {
+            let Some((ticket, key, delta)) = state.core.next_to_hand() else { return false };
+            if ticket >= due_below {
+                return false;
+            }
+            let write_id = WriteId { writer: self.lanes.writer, sequence: ticket };
+            let taken = match delta.to_record() {
+                Some((value, add)) => {
+                    let content = Content { key, value: value.as_deref(), add: add.as_deref() };
+                    link.enqueue(&self.address, partition, write_id, content)
+                }
+                None => Err(NotTaken::Refused(Refusal::NotOneRecord)),
+            };
+            match taken {
+                Ok(()) => {}
+                Err(NotTaken::Yet) => return false,
+                Err(NotTaken::Refused(refusal)) => {
+                    warn!(topic = self.address.topic, %refusal, "a write cannot be sent");
+                    self.refuse(state, ticket, &refusal);
+                }
+            }
+            state.core.hand(ticket);
+        }
+        true
     }
 
-    /// Waits for the thread. Blocks.
-    pub(crate) fn join(self) {
-        self.stop();
-        if self.thread.join().is_err() {
-            error!("the polling thread panicked");
+    fn refuse(&self, state: &mut State, ticket: Ticket, refusal: &Refusal) {
+        self.metrics.lost();
+        let loss = Loss::Failed(refusal.to_string().into());
+        state.core.lost(ticket as usize & LOW_BITS, loss, &self.lanes.clean);
+    }
+}
+
+fn not_taken(error: &KafkaError, content: Content<'_>) -> NotTaken {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::Fatal) => NotTaken::Yet,
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+            let bytes = content.key.len() + content.value.map_or(0, <[u8]>::len);
+            NotTaken::Refused(Refusal::TooLarge { bytes, limit: bytes - 1 })
         }
+        _ => NotTaken::Refused(Refusal::Record(error.to_string())),
     }
 }
 
 impl ProducerContext for Answers {
-    /// The ticket, or on a 32-bit machine its low half: enough to tell writes in flight apart.
+    /// The handle's place and the ticket, as far as it fits: enough to tell writes in flight apart.
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, low_bits: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
         self.count.fetch_add(1, Ordering::Relaxed);
+        let (place, low_bits) = (opaque >> (usize::BITS - HANDLE_BITS), opaque & LOW_BITS);
         let (partition, at) = match result {
             Ok(message) => (message.partition(), Ok(message.offset())),
-            Err((error, message)) => {
-                self.metrics.lost();
-                (message.partition(), Err(loss(error)))
-            }
+            Err((error, message)) => (message.partition(), Err(loss(error))),
         };
-        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
-        if gathered.partition != partition || gathered.answers.len() >= GATHERED_MAX {
-            gathered.tell(&self.lanes);
-            gathered.partition = partition;
+        let mut gathered = self.lock();
+        let same = (gathered.place, gathered.partition) == (place, partition);
+        if !same || gathered.answers.len() >= GATHERED_MAX {
+            gathered.tell(&self.members);
+            (gathered.place, gathered.partition) = (place, partition);
         }
-        gathered.answers.push((low_bits, at));
+        match at {
+            Err(loss @ Loss::Unknown(_)) => {
+                gathered.unknown.push((place, partition, low_bits, loss));
+            }
+            at => {
+                if at.is_err()
+                    && let Some(member) = self.members.at(place)
+                {
+                    member.metrics.lost();
+                }
+                gathered.answers.push((low_bits, at));
+            }
+        }
     }
 }
 
 impl Answers {
-    /// Tells the lanes what came; nothing is gathered afterwards.
-    fn tell_lanes(&self) {
-        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
-        gathered.tell(&self.lanes);
+    fn lock(&self) -> std::sync::MutexGuard<'_, Gathered> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Gathered {
-    fn tell(&mut self, lanes: &Lanes) {
+    /// Tells the lanes what came; nothing is gathered afterwards.
+    fn tell(&mut self, members: &Members) {
         if !self.answers.is_empty() {
-            lanes.answered(Partition(self.partition), self.answers.drain(..));
+            match members.at(self.place) {
+                Some(member) => {
+                    member.lanes.answered(Partition(self.partition), self.answers.drain(..));
+                }
+                // Its handle was closed without waiting for them.
+                None => self.answers.clear(),
+            }
         }
     }
 }
@@ -315,7 +330,7 @@ impl ClientContext for Answers {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.metrics.client_error();
+        self.members.each(|member| member.metrics.client_error());
         warn!(%error, reason, "kafka client");
     }
 }
@@ -335,8 +350,8 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-impl std::fmt::Debug for Publisher {
+impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Publisher").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("Link").field("failed", &self.fatal_error()).finish_non_exhaustive()
     }
 }

@@ -35,6 +35,11 @@ impl<T> Queue<T> {
         }
     }
 
+    /// The one that was pushed last.
+    pub(crate) fn last_mut(&mut self) -> Option<&mut T> {
+        self.rest.back_mut().or(self.first.as_mut())
+    }
+
     /// Takes out what stands at `place`.
     pub(crate) fn remove(&mut self, place: usize) -> Option<T> {
         let taken = match place.checked_sub(1) {

@@ -12,12 +12,16 @@ use super::*;
 struct Copies(RefCell<HashMap<Key, Row>>);
 
 impl Copies {
-    fn get(&self) -> Option<Row> {
+    fn row(&self) -> Option<Row> {
         self.0.borrow().get(&id()).cloned()
     }
 }
 
 impl CleanCopies for Copies {
+    fn get(&self, key: &Key) -> Option<Row> {
+        self.0.borrow().get(key).cloned()
+    }
+
     fn keep(&self, key: Key, row: Row) {
         self.0.borrow_mut().insert(key, row);
     }
@@ -50,11 +54,13 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        Self { lane: Lane::new(true), copies: Copies::default() }
+        Self { lane: Lane::new(Rules { exact: true, tail: None }), copies: Copies::default() }
     }
 
     fn accept(&mut self, delta: Delta) -> usize {
-        self.lane.accept(id(), delta, self.copies.get()) as usize
+        let ticket = self.lane.accept(id(), delta, &self.copies);
+        self.lane.hand(ticket);
+        ticket as usize
     }
 
     fn ack(&mut self, ticket: usize, offset: i64) {
@@ -79,7 +85,7 @@ fn a_load_that_began_before_a_put_does_not_overwrite_it() {
     scene.accept(Delta::Put(row(2)));
     assert_eq!(scene.loaded(&found(1, None)), Loaded::Row(Some(row(2))));
     assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(2))));
-    assert_eq!(scene.copies.get(), None, "what was loaded is not kept either");
+    assert_eq!(scene.copies.row(), None, "what was loaded is not kept either");
 }
 
 /// H20, H21: all of the write's life fits between the loader's read and its answer.
@@ -92,7 +98,7 @@ fn a_load_does_not_overwrite_a_write_that_came_and_was_persisted_meanwhile() {
         scene.ack(ticket, 0);
         scene.commit(1);
         assert_eq!(scene.loaded(&found(1, Some(0))), Loaded::Row(after.clone()));
-        assert_eq!(scene.copies.get(), after, "the clean copy is the newer row");
+        assert_eq!(scene.copies.row(), after, "the clean copy is the newer row");
         assert_eq!(scene.lane.bytes(), 0);
     }
 }
@@ -111,7 +117,7 @@ fn the_commit_of_an_older_write_does_not_make_a_newer_one_clean() {
     assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(2))), "not committed, so pending");
     scene.commit(2);
     assert_eq!(scene.lane.read(&id()), None);
-    assert_eq!(scene.copies.get(), Some(row(2)));
+    assert_eq!(scene.copies.row(), Some(row(2)));
 }
 
 /// H25.
@@ -208,7 +214,7 @@ fn what_a_loader_without_offsets_finds_beneath_increments_is_not_kept() {
     assert_eq!(scene.loaded(&found(100, None)), Loaded::Row(Some(row(101))));
     scene.ack(ticket, 0);
     scene.commit(1);
-    assert_eq!(scene.copies.get(), None);
+    assert_eq!(scene.copies.row(), None);
 }
 
 /// H37.
@@ -235,7 +241,7 @@ fn a_write_that_may_be_in_the_log_is_seen_but_never_cached() {
     scene.lane.sampled(1, NextOffset(3), &scene.copies);
     scene.commit(3);
     assert_eq!(scene.lane.read(&id()), None);
-    assert_eq!(scene.copies.get(), None);
+    assert_eq!(scene.copies.row(), None);
     assert_eq!(scene.lane.ledger().loss_in(&(0..1)), Some(Loss::Unknown("purged".into())));
 }
 

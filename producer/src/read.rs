@@ -11,12 +11,15 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use write_behind_shared::partition;
 
+use crate::admission::Held;
 use crate::delta::Row;
-use crate::entry::{Found, Loaded, Visible};
+use crate::entry::Visible;
 use crate::error::{DeliveryError, LoadError, ReadError};
-use crate::lanes::{Lanes, SharedLane, Stage};
+use crate::found::{Found, Loaded};
+use crate::lane::{SharedLane, Stage};
+use crate::lanes::Lanes;
 use crate::ledger::Key;
-use crate::load::{self, AnyLoader, LoadResult};
+use crate::load::{self, AnyLoader, LoadResult, Reading};
 use crate::metrics::Metrics;
 
 /// Reads rows.
@@ -28,18 +31,18 @@ pub(crate) struct Reader<K> {
 
 impl<K: Clone + Send + Sync + 'static> Reader<K> {
     /// The row that this process sees.
-    pub(crate) async fn read(&self, id: &K, key: Key) -> Result<Option<Row>, ReadError> {
+    pub(crate) async fn read(&self, id: &K, key: Key) -> Result<Reading, ReadError> {
         let partition = partition::partition_of(&key, self.lanes.count());
-        let Some(lane) = self.lanes.of(partition) else { return Ok(None) };
+        let Some(lane) = self.lanes.of(partition) else { return Ok(Reading::default()) };
         self.metrics.reads.inc();
         let needs_base = match lane.lock().core.read(&key) {
             Some(Visible::Row(row)) => {
                 self.metrics.hits_pending.inc();
-                return Ok(Some(row));
+                return Ok(Reading::of(Some(row)));
             }
             Some(Visible::Missing) => {
                 self.metrics.hits_pending.inc();
-                return Ok(None);
+                return Ok(Reading::default());
             }
             Some(Visible::NeedsBase) => true,
             None => false,
@@ -48,15 +51,19 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         // pending a moment ago is there by now, if anywhere.
         if !needs_base && let Some(row) = self.lanes.clean.0.get(&key) {
             self.metrics.hits_clean.inc();
-            return Ok(Some(row));
+            return Ok(Reading::of(Some(row)));
         }
         self.metrics.misses.inc();
         let Some(loader) = &self.loader else {
-            return if needs_base { Err(ReadError::NoLoader) } else { Ok(None) };
+            if needs_base {
+                return Err(ReadError::NoLoader);
+            }
+            let may_be_behind = lane.lock().core.forgotten(&key).is_some();
+            return Ok(Reading { row: None, may_be_behind });
         };
         let mut waiting = self.join_load(lane, loader, id, &key);
         match waiting.wait_for(Option::is_some).await {
-            Ok(result) => result.clone().unwrap_or(Ok(None)).map_err(ReadError::Load),
+            Ok(result) => result.clone().unwrap_or(Ok(Reading::default())).map_err(ReadError::Load),
             Err(_) => Err(ReadError::Load(LoadError::new("the loader panicked"))),
         }
     }
@@ -75,7 +82,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         }
         let (result, waiting) = watch::channel(None);
         state.loads.insert(Key::clone(key), waiting.clone());
-        self.lanes.change(state, (0, 0), |state, _| state.core.load_begins(key));
+        self.lanes.change(state, Held::default(), |state, _| state.core.load_begins(key));
         self.metrics.loads.inc();
         let load = Load {
             lanes: Arc::clone(&self.lanes),
@@ -118,16 +125,17 @@ impl Load {
         // What is accepted from here on cannot be in the row.
         let horizon = self.lane.lock().core.ledger().next();
         loop {
-            let step = self.lanes.change(self.lane.lock(), (0, 0), |state, clean| {
+            let step = self.lanes.change(self.lane.lock(), Held::default(), |state, clean| {
                 let step = state.core.loaded(&self.key, found, horizon, clean);
-                if matches!(step, Loaded::Row(_)) {
+                if !matches!(step, Loaded::WaitFor(_)) {
                     // In the same step: a read of a write that comes after must not join this load.
                     state.loads.remove(&self.key);
                 }
                 step
             });
             match step {
-                Loaded::Row(row) => return Ok(row),
+                Loaded::Row(row) => return Ok(Reading::of(row)),
+                Loaded::MayBeBehind(row) => return Ok(Reading { row, may_be_behind: true }),
                 // However that write ends, the answer is then known.
                 Loaded::WaitFor(ticket) => {
                     let writes = ticket..ticket + 1;
@@ -144,13 +152,19 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.lanes.change(self.lane.lock(), (0, 0), |state, clean| {
+        self.lanes.change(self.lane.lock(), Held::default(), |state, clean| {
             let same = |load: &watch::Receiver<_>| load.same_channel(&self.result.subscribe());
             if state.loads.get(&self.key).is_some_and(same) {
                 state.loads.remove(&self.key);
                 state.core.load_ends(&self.key, clean);
             }
         });
+    }
+}
+
+impl Reading {
+    fn of(row: Option<Row>) -> Self {
+        Self { row, may_be_behind: false }
     }
 }
 

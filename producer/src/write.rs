@@ -1,9 +1,10 @@
 //! The ticket of an accepted write, to wait on or to drop.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::DeliveryError;
-use crate::lanes::{SharedLane, Stage};
+use crate::lane::{SharedLane, Stage};
 use crate::ledger::Ticket;
 
 /// An accepted write: reads see it already.
@@ -34,4 +35,27 @@ impl Write {
     pub async fn persisted(&self) -> Result<(), DeliveryError> {
         self.lane.pass(Stage::Persisted, self.ticket..self.ticket + 1).await
     }
+
+    /// Like [`replicated`](Self::replicated), for no longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]; with [`DeliveryError::TimedOut`] it is still under way.
+    pub async fn replicated_within(&self, timeout: Duration) -> Result<(), DeliveryError> {
+        within(timeout, self.replicated()).await
+    }
+
+    /// Like [`persisted`](Self::persisted), for no longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]; with [`DeliveryError::TimedOut`] it is still under way.
+    pub async fn persisted_within(&self, timeout: Duration) -> Result<(), DeliveryError> {
+        within(timeout, self.persisted()).await
+    }
+}
+
+pub(crate) async fn within(
+    timeout: Duration,
+    passed: impl Future<Output = Result<(), DeliveryError>>,
+) -> Result<(), DeliveryError> {
+    tokio::time::timeout(timeout, passed).await.unwrap_or(Err(DeliveryError::TimedOut))
 }

@@ -10,9 +10,13 @@ use write_behind_shared::{Change, Number};
 
 use crate::accept::Owner;
 use crate::builder::Builder;
+use crate::client::Kafka;
 use crate::encode;
-use crate::error::{DeliveryError, Halt, ReadError, Refusal, Undelivered, WriteError};
-use crate::lanes::Stage;
+use crate::error::{
+    DeliveryError, Halt, PutThroughError, ReadError, Refusal, Undelivered, WriteError,
+};
+use crate::event::EventStream;
+use crate::lane::Stage;
 use crate::metrics::Metrics;
 use crate::write::Write;
 
@@ -25,6 +29,16 @@ pub struct WriteBehind<K, V> {
     row: PhantomData<fn(V) -> V>,
 }
 
+/// What [`WriteBehind::read`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read<V> {
+    /// The row, if there is one.
+    pub row: Option<V>,
+    /// A newer write of the row was forgotten here, or the tail that follows the log is broken: the
+    /// row may be older than the log has it.
+    pub may_be_behind: bool,
+}
+
 impl<K, V> WriteBehind<K, V>
 where
     K: Serialize + Clone + Send + Sync + 'static,
@@ -35,8 +49,7 @@ where
         topic: impl Into<String>,
         kafka: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>,
     ) -> Builder<K, V> {
-        let kafka = kafka.into_iter().map(|(name, value)| (name.into(), value.into()));
-        Builder::new(topic.into(), kafka.collect())
+        Builder::new(topic.into(), Kafka::new(kafka))
     }
 
     pub(crate) fn new(owner: Owner<K>) -> Self {
@@ -132,6 +145,24 @@ where
         self.owner.try_write(start, self.owner.limits.change(key, change))
     }
 
+    /// Writes every column of the row and waits until the database has it, but no longer than
+    /// `timeout`: write-through, for the write that others must find there.
+    ///
+    /// # Errors
+    /// [`PutThroughError`]: it was not accepted, or is not known to be in the database. With
+    /// [`DeliveryError::TimedOut`] it is accepted and goes on.
+    pub async fn put_through(
+        &self,
+        key: &K,
+        row: &V,
+        timeout: Duration,
+    ) -> Result<(), PutThroughError> {
+        let start = tokio::time::Instant::now();
+        let accepted = tokio::time::timeout(timeout, self.put(key, row)).await;
+        let write = accepted.unwrap_or(Err(WriteError::NoRoomInTime))?;
+        Ok(write.persisted_within(timeout.saturating_sub(start.elapsed())).await?)
+    }
+
     /// Deletes the row.
     ///
     /// # Errors
@@ -156,13 +187,28 @@ where
     /// loader.
     ///
     /// # Errors
-    /// [`ReadError`]: the loader failed, or the row does not fit `V`.
+    /// [`ReadError`]: the loader failed, the row does not fit `V`, or it cannot be promised to be
+    /// that new ([`ReadError::MayBeBehind`]).
     pub async fn get(&self, key: &K) -> Result<Option<V>, ReadError> {
-        let Some(row) = self.owner.reader.read(key, encode::key(key)?).await? else {
-            return Ok(None);
-        };
-        let row = serde_json::from_slice(&row);
-        row.map(Some).map_err(|error| ReadError::Type(Arc::new(error)))
+        let Read { row, may_be_behind } = self.read(key).await?;
+        if may_be_behind { Err(ReadError::MayBeBehind) } else { Ok(row) }
+    }
+
+    /// The row as [`get`](Self::get) finds it, or as new as is known, and whether that may be
+    /// behind.
+    ///
+    /// # Errors
+    /// [`ReadError`]: the loader failed, or the row does not fit `V`.
+    pub async fn read(&self, key: &K) -> Result<Read<V>, ReadError> {
+        let reading = self.owner.reader.read(key, encode::key(key)?).await?;
+        let row = reading.row.map(|row| serde_json::from_slice(&row)).transpose();
+        let row = row.map_err(|error| ReadError::Type(Arc::new(error)))?;
+        Ok(Read { row, may_be_behind: reading.may_be_behind })
+    }
+
+    /// What happens to this handle's writes and to its connections from now on.
+    pub fn events(&self) -> EventStream {
+        self.owner.lanes.events.listen()
     }
 
     /// Waits until every write accepted before this call is in the database.
@@ -205,6 +251,6 @@ impl<K, V> Clone for WriteBehind<K, V> {
 
 impl<K, V> std::fmt::Debug for WriteBehind<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WriteBehind").field("topic", &self.owner.topic).finish_non_exhaustive()
+        f.debug_struct("WriteBehind").field("topic", &self.owner.topic()).finish_non_exhaustive()
     }
 }

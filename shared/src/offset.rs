@@ -15,7 +15,7 @@ pub struct Partition(pub i32);
 pub struct Offset(pub i64);
 
 /// The first offset not yet dealt with: everything below it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextOffset(pub i64);
 
 /// A partition of a topic.

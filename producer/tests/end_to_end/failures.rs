@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use write_behind_producer::{DeliveryError, Halt, WriteBehind, WriteError};
+use write_behind_producer::{DeliveryError, Event, WriteBehind};
 
 use crate::embedded::{DEADLINE, Kafka, Score, score, soon, until};
 
@@ -63,19 +63,30 @@ async fn an_outage_of_kafka_delays_writes_and_loses_none() {
 }
 
 #[tokio::test]
-async fn a_fatal_error_of_the_client_halts_writes_and_says_why() {
+async fn a_client_that_fails_for_good_is_replaced_and_what_it_had_is_sent_again_in_order() {
     let kafka = Kafka::start(1);
     let scores: Handle = kafka.builder(&[]).build().await.unwrap();
+    let mut events = scores.events();
     scores.put(&1, &score("good", 1)).await.unwrap().replicated().await.unwrap();
     let fatal = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER; 3];
     kafka.cluster.request_errors(RDKafkaApiKey::Produce, &fatal);
-    let write = scores.put(&1, &score("caught", 2)).await.unwrap();
-    let error = soon("an answer", write.replicated()).await.unwrap_err();
-    assert!(matches!(error, DeliveryError::Unknown(_)), "{error:?}");
-    until("writes are halted", || scores.halted().is_some()).await;
-    let halted = scores.put(&2, &score("late", 1)).await.unwrap_err();
-    assert!(matches!(halted, WriteError::Halted(Halt::Fatal(_))), "{halted:?}");
-    assert_eq!(scores.get(&2).await.unwrap(), None);
+    for n in 2..20 {
+        scores.put(&(n % 3), &score("caught", n)).await.unwrap();
+        scores.add(&7, "score", 1).await.unwrap();
+    }
+    let failed = soon("the failure", events.next()).await;
+    assert!(matches!(failed, Some(Event::ClientFailed { .. })), "{failed:?}");
+    kafka.cluster.clear_request_errors(RDKafkaApiKey::Produce);
+    // Writes go on while the client is replaced.
+    scores.put(&1, &score("meanwhile", 20)).await.unwrap();
+    assert_eq!(soon("the recovery", events.next()).await, Some(Event::Recovered));
+    soon("all to be replicated", scores.replicated_all()).await.unwrap();
+    let sequences: Vec<u64> = kafka.log().iter().map(|logged| logged.write_id.sequence).collect();
+    let expected: Vec<u64> = (0..=37).collect();
+    assert_eq!(sequences, expected, "each once, in the order in which they were accepted");
+    assert_eq!(scores.halted(), None);
+    kafka.commit_all();
+    soon("all to be persisted", scores.flush()).await.unwrap();
     scores.close(DEADLINE).await.unwrap();
 }
 

@@ -46,14 +46,28 @@ async fn with_a_tiny_queue_every_row_ends_as_its_reads_say_and_in_the_order_of_i
 }
 
 #[tokio::test]
-async fn a_full_queue_is_told_to_who_will_not_wait() {
+async fn writes_beyond_the_queue_of_the_client_wait_for_their_turn_and_their_callers_do_not() {
     let kafka = Kafka::start(1);
-    let queue = [("queue.buffering.max.messages", "2"), ("linger.ms", "500")];
+    let queue = [("queue.buffering.max.messages", "2"), ("linger.ms", "20")];
     let scores: Handle = kafka.builder(&queue).build().await.unwrap();
+    for n in 0..20 {
+        scores.try_put(&(n % 2), &score("a", n)).unwrap();
+        assert_eq!(scores.get(&(n % 2)).await.unwrap(), Some(score("a", n)));
+    }
+    soon("all to be replicated", scores.replicated_all()).await.unwrap();
+    let sequences: Vec<u64> = kafka.log().iter().map(|logged| logged.write_id.sequence).collect();
+    assert_eq!(sequences, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn writes_in_flight_are_limited_and_who_will_not_wait_is_told() {
+    let kafka = Kafka::start(1);
+    let builder = kafka.builder(&[("linger.ms", "200")]).max_in_flight(2);
+    let scores: Handle = builder.build().await.unwrap();
     scores.try_put(&1, &score("a", 1)).unwrap();
     scores.try_put(&2, &score("a", 2)).unwrap();
     let full = scores.try_put(&1, &score("b", 3)).unwrap_err();
-    assert_eq!(full, WriteError::Overloaded(Full::Queue));
+    assert_eq!(full, WriteError::Overloaded(Full::InFlight));
     assert_eq!(scores.get(&1).await.unwrap(), Some(score("a", 1)), "nothing changed");
     soon("room", scores.put(&1, &score("b", 3))).await.unwrap();
     assert_eq!(scores.get(&1).await.unwrap(), Some(score("b", 3)));

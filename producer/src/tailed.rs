@@ -1,0 +1,147 @@
+//! What records read from the log do to a lane: takes them in the order of the log, gives rows that
+//! others wrote, and the places of our own writes.
+//!
+//! A row may be read from the log before Kafka has answered for an earlier write of ours, or after;
+//! either way it ends where the log has it.
+//!
+//! Pure: no clock, no task, no Kafka.
+
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+
+use ahash::{HashMap, HashMapExt as _};
+use uuid::Uuid;
+use write_behind_shared::{NextOffset, Offset, WriteId};
+
+use crate::delta::Delta;
+use crate::entry::Entry;
+use crate::ledger::Key;
+use crate::pending::{CleanCopies, Lane};
+
+/// A record of the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Tailed {
+    pub(crate) offset: Offset,
+    pub(crate) key: Key,
+    pub(crate) delta: Delta,
+    pub(crate) write_id: Option<WriteId>,
+}
+
+/// What is known of the writers of other records.
+#[derive(Debug, Default)]
+pub(crate) struct Others {
+    last_sequences: HashMap<Uuid, u64>,
+    /// The rows that came only from the log, oldest first; some may have left since.
+    pub(crate) rows: std::collections::VecDeque<Key>,
+}
+
+/// Writers that are remembered; beyond, all are forgotten and begin anew.
+const WRITERS_MAX: usize = 10_000;
+
+/// How a record stands to those of its writer before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// It comes after them, or says nothing of itself.
+    Next,
+    /// None was read before: it may repeat one that is in the database already.
+    First,
+    /// It was read before.
+    Repeated,
+}
+
+impl Others {
+    fn place(&mut self, write_id: Option<WriteId>) -> Place {
+        let Some(WriteId { writer, sequence }) = write_id else { return Place::Next };
+        if self.last_sequences.len() >= WRITERS_MAX {
+            self.last_sequences = HashMap::new();
+        }
+        match self.last_sequences.entry(writer) {
+            Occupied(last) if sequence <= *last.get() => Place::Repeated,
+            Occupied(mut last) => {
+                last.insert(sequence);
+                Place::Next
+            }
+            Vacant(last) => {
+                last.insert(sequence);
+                if sequence == 0 { Place::Next } else { Place::First }
+            }
+        }
+    }
+}
+
+impl Lane {
+    /// Records of the log, in its order; afterwards every record below `next` was read. `own`: this
+    /// handle's writer. Gives how many were of others.
+    pub(crate) fn tailed(
+        &mut self,
+        own: Uuid,
+        records: Vec<Tailed>,
+        next: NextOffset,
+        clean: &impl CleanCopies,
+    ) -> u64 {
+        let mut of_others = 0;
+        for record in records {
+            self.read_up_to(record.offset.next());
+            match record.write_id {
+                Some(id) if id.writer == own => self.saw_own(id.sequence, record.offset, clean),
+                write_id => match self.others.place(write_id) {
+                    Place::Repeated => {}
+                    place => {
+                        of_others += 1;
+                        self.saw_other(record, place == Place::First, clean);
+                    }
+                },
+            }
+        }
+        self.read_up_to(next);
+        self.let_due_leave(clean);
+        of_others
+    }
+
+    /// The records below `next` are gone, unread.
+    pub(crate) fn tail_lost(&mut self, next: NextOffset, clean: &impl CleanCopies) {
+        self.forgotten.add_all(next);
+        self.read_up_to(next);
+        self.let_due_leave(clean);
+    }
+
+    fn read_up_to(&mut self, next: NextOffset) {
+        self.rules.tail = self.rules.tail.max(Some(next));
+    }
+
+    /// A write of ours is in the log, so it needs no other answer.
+    fn saw_own(&mut self, ticket: u64, offset: Offset, clean: &impl CleanCopies) {
+        if let Some(key) = self.ledger.unanswered(ticket) {
+            self.ledger.saw(offset);
+            self.acked_at(ticket, &key, Some(offset), clean);
+        }
+    }
+
+    fn saw_other(&mut self, record: Tailed, may_be_repeated: bool, clean: &impl CleanCopies) {
+        let Tailed { offset, key, delta, .. } = record;
+        let rules = self.rules;
+        let doubtful = may_be_repeated && delta.adds();
+        if !self.entries.contains_key(&key) {
+            let copy = clean.get(&key);
+            let in_database = self.passed().is_some_and(|passed| passed.is_past(offset));
+            if in_database && copy.is_none() && !delta.is_absolute() {
+                return;
+            }
+            self.insert(Key::clone(&key), Entry::over(copy));
+            self.remember_other(&key);
+        }
+        self.change(&key, |entry| {
+            entry.tailed(offset, delta, rules);
+            entry.doubtful |= doubtful;
+        });
+        self.queue(&key);
+        self.let_leave(&key, clean);
+    }
+
+    fn remember_other(&mut self, key: &Key) {
+        if self.others.rows.len() > 2 * self.entries.len() + 1_024 {
+            let entries = &self.entries;
+            self.others.rows.retain(|key| entries.contains_key(key));
+        }
+        self.others.rows.push_back(Key::clone(key));
+    }
+}
