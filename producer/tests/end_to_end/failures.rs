@@ -5,7 +5,7 @@ use std::time::Duration;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use write_behind_producer::{DeliveryError, Event, WriteBehind};
 
-use crate::embedded::{DEADLINE, Kafka, Score, score, soon, until};
+use crate::embedded::{DEADLINE, Kafka, Score, score, soon};
 
 type Handle = WriteBehind<i64, Score>;
 

@@ -5,5 +5,8 @@
 mod embedded;
 mod durability;
 mod limits;
+mod forget;
+mod coalesce;
 mod reads;
 mod failures;
+mod sharing;

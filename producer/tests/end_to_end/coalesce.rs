@@ -1,0 +1,81 @@
+//! Writes of one row that are gathered into one record.
+
+use std::time::Duration;
+
+use write_behind_producer::{WhenFull, WriteBehind};
+
+use crate::embedded::{DEADLINE, Kafka, Score, score, soon};
+
+type Handle = WriteBehind<i64, Score>;
+
+#[tokio::test]
+async fn ten_thousand_increments_become_a_handful_of_records_and_each_write_is_answered() {
+    let kafka = Kafka::start(2);
+    let builder = kafka.builder(&[]).coalesce(Duration::from_millis(100));
+    let scores: Handle = builder.build().await.unwrap();
+    scores.put(&7, &score("ada", 0)).await.unwrap();
+    let mut writes = Vec::new();
+    for n in 1..=10_000 {
+        writes.push(scores.add(&7, "score", 1).await.unwrap());
+        if n % 1_000 == 0 {
+            let seen = scores.get(&7).await.unwrap();
+            assert_eq!(seen, Some(score("ada", n)), "every write is visible at once");
+        }
+    }
+    for write in writes {
+        soon("a write", write.replicated()).await.unwrap();
+    }
+    let log = kafka.log();
+    assert!(log.len() < 1_000, "{} records", log.len());
+    assert_eq!(kafka.fold()["7"], Some(serde_json::json!(score("ada", 10_000))));
+    kafka.commit_all();
+    soon("all to be persisted", scores.flush()).await.unwrap();
+    scores.close(DEADLINE).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_one_record_cannot_say_is_a_record_of_its_own_in_order() {
+    let kafka = Kafka::start(1);
+    let scores: Handle =
+        kafka.builder(&[]).coalesce(Duration::from_secs(60)).build().await.unwrap();
+    scores.put(&1, &score("a", 1)).await.unwrap();
+    scores.put(&2, &score("other", 1)).await.unwrap();
+    scores.add(&1, "score", 5).await.unwrap();
+    scores.delete(&1).await.unwrap();
+    scores.put(&1, &score("b", 2)).await.unwrap();
+    scores.update(&1, &serde_json::json!({"name": "c"})).await.unwrap();
+    assert_eq!(scores.get(&1).await.unwrap(), Some(score("c", 2)));
+    assert_eq!(kafka.log().len(), 0, "they wait for the window");
+    // The window is not waited for at the end.
+    scores.close(DEADLINE).await.unwrap();
+    let log = kafka.log();
+    let said: Vec<_> = log
+        .iter()
+        .map(|logged| (&*logged.key, logged.value.as_deref().map(String::from_utf8_lossy)))
+        .collect();
+    let put = r#"{"name":"c","score":2}"#;
+    let other = r#"{"name":"other","score":1}"#;
+    assert_eq!(
+        said,
+        [("1", None), ("2", Some(other.into())), ("1", Some(put.into()))],
+        "the delete went with what it deletes; nothing goes with a delete before it"
+    );
+}
+
+#[tokio::test]
+async fn what_is_gathered_counts_as_one_against_the_limit() {
+    let kafka = Kafka::start(1);
+    let scores: Handle = kafka
+        .builder(&[])
+        .coalesce(Duration::from_secs(60))
+        .max_pending(2_000, WhenFull::Reject)
+        .build()
+        .await
+        .unwrap();
+    for n in 0..1_000 {
+        scores.try_put(&1, &score("x", n)).unwrap();
+    }
+    assert_eq!(scores.get(&1).await.unwrap(), Some(score("x", 999)));
+    scores.close(DEADLINE).await.unwrap();
+    assert_eq!(kafka.log().len(), 1);
+}
