@@ -156,6 +156,7 @@ impl Kafka {
         }
         member.lanes.close();
         members.remove(member.address.place);
+        member.measure(Instant::now());
     }
 
     /// The same without waiting for anything.
