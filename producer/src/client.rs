@@ -72,6 +72,8 @@ struct Polling {
 /// How long the thread blocks in a poll when no answers have come lately. A poll spins for the last
 /// part of a millisecond of its time, because librdkafka counts in whole ones, so it is not short.
 const IDLE_POLL: Duration = Duration::from_millis(50);
+/// A shorter wait would be none at all, because librdkafka counts in whole milliseconds.
+const SHORTEST_POLL: Duration = Duration::from_millis(1);
 /// How long answers are left to gather while they keep coming. It bounds how late waiters learn of
 /// their watermark under load.
 const GATHER: Duration = Duration::from_millis(1);
@@ -277,7 +279,8 @@ impl Polling {
         if self.idle {
             let mut wait = IDLE_POLL;
             self.members.each(|member| {
-                wait = wait.min(member.coalesce.map_or(wait, |window| window / 8));
+                wait =
+                    wait.min(member.coalesce.map_or(wait, |window| window / 8)).max(SHORTEST_POLL);
             });
             answered = link.poll(wait);
         } else {

@@ -144,16 +144,11 @@ impl Entry {
         }
     }
 
-    /// A write was accepted that can go with the latest one, which Kafka's client does not have yet.
+    /// A write was accepted that can go with the latest one, if that is of a ticket from `from` on.
     /// Gives the ticket of both.
-    pub(crate) fn join(
-        &mut self,
-        handed: Ticket,
-        delta: &Delta,
-        bytes_max: usize,
-    ) -> Option<Ticket> {
+    pub(crate) fn join(&mut self, from: Ticket, delta: &Delta, bytes_max: usize) -> Option<Ticket> {
         let is_visible = self.folded == self.in_flight.len();
-        let last = self.in_flight.last_mut().filter(|last| last.ticket >= handed)?;
+        let last = self.in_flight.last_mut().filter(|last| last.ticket >= from)?;
         let joined = last.delta.joined_with(delta, bytes_max)?;
         self.in_flight_bytes = self.in_flight_bytes - last.delta.bytes() + joined.bytes();
         last.delta = joined;

@@ -136,9 +136,10 @@ impl Ledger {
         self.last_acked.map_or(NextOffset::ZERO, Offset::next)
     }
 
-    /// Every write below was given to the Kafka client.
-    pub(crate) fn handed(&self) -> Ticket {
-        self.handed
+    /// No Kafka client was ever given a write from here on. One that was may be in the log, and what
+    /// is sent again under its `write-id` is dropped as a duplicate, whatever it says.
+    pub(crate) fn never_handed_from(&self) -> Ticket {
+        self.handed.max(self.resent_below)
     }
 
     /// Whether every write was given to the Kafka client.

@@ -88,3 +88,43 @@ fn losses_that_were_forgotten_are_unknown() {
     assert!(matches!(ledger.loss_in(&(0..1)), Some(Loss::Unknown(_))));
     assert_eq!(ledger.loss_in(&(2..3)), Some(Loss::Failed("no".into())));
 }
+
+#[test]
+fn what_a_client_was_given_is_given_to_the_next_in_order_and_nothing_is_joined_to_it() {
+    let mut ledger = Ledger::default();
+    for ticket in 0..4 {
+        ledger.issue(Key::from(*b"k"));
+        if ticket < 3 {
+            ledger.hand(ticket);
+        }
+    }
+    ledger.settle(0, at(0));
+    ledger.settle(2, at(2));
+    assert_eq!(ledger.never_handed_from(), 3);
+    ledger.take_back();
+    assert_eq!(ledger.never_handed_from(), 3, "ticket 1 may be in the log already");
+    let mut handed = Vec::new();
+    while let Some((ticket, _)) = ledger.next_to_hand() {
+        handed.push(ticket);
+        ledger.hand(ticket);
+    }
+    assert_eq!(handed, [1, 3], "2 has its answer");
+    assert!(ledger.all_are_handed());
+}
+
+#[test]
+fn the_answer_for_a_write_that_was_sent_twice_does_not_say_where_it_is() {
+    let mut ledger = Ledger::default();
+    for ticket in 0..2 {
+        ledger.issue(Key::from(*b"k"));
+        ledger.hand(ticket);
+    }
+    assert_eq!(ledger.believe(0, 10), Some(Offset(10)));
+    ledger.settle(0, at(10));
+    ledger.take_back();
+    ledger.issue(Key::from(*b"k"));
+    assert_eq!(ledger.believe(1, 20), None, "it may have been at 11 since the first time");
+    assert_eq!(ledger.first_unanswered(), NextOffset(11));
+    ledger.settle(1, Needs::Sample);
+    assert_eq!(ledger.believe(2, 21), Some(Offset(21)));
+}

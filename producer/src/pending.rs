@@ -119,12 +119,12 @@ impl Lane {
         ticket
     }
 
-    /// A new write, if it can go with an earlier one of its row that the Kafka client does not have
-    /// yet: gives the ticket of both.
+    /// A new write, if it can go with an earlier one of its row that no Kafka client was given yet:
+    /// gives the ticket of both.
     pub(crate) fn join(&mut self, key: &Key, delta: &Delta, bytes_max: usize) -> Option<Ticket> {
-        let handed = self.ledger.handed();
+        let from = self.ledger.never_handed_from();
         let mut ticket = None;
-        self.change(key, |entry| ticket = entry.join(handed, delta, bytes_max));
+        self.change(key, |entry| ticket = entry.join(from, delta, bytes_max));
         ticket
     }
 
