@@ -103,6 +103,18 @@ pub fn unquoted(text: &str) -> &str {
     text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)
 }
 
+/// The plain text of a scalar in JSON: a string without quotes and escapes, a number or a boolean as
+/// it stands. Null and whatever is no scalar have none.
+#[must_use]
+pub fn plain_scalar(value: &str) -> Option<Cow<'_, str>> {
+    match value.as_bytes().first()? {
+        b'"' if value.contains('\\') => serde_json::from_str(value).ok().map(Cow::Owned),
+        b'"' => Some(Cow::Borrowed(unquoted(value))),
+        b'n' | b'[' | b'{' => None,
+        _ => Some(Cow::Borrowed(value)),
+    }
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn not_an_object(error: serde_json::Error) -> JsonError {
     JsonError::NotAnObject(error.to_string())

@@ -22,6 +22,8 @@
 
 pub mod offset;
 pub mod key;
+mod key_encode;
+mod key_serialize;
 pub mod partition;
 pub mod number;
 pub mod json;
