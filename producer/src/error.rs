@@ -91,6 +91,14 @@ pub enum Refusal {
     /// The change sets and increments one column, or deletes and writes one row.
     #[error("a change that does two things to one row or column needs two writes")]
     NotOneRecord,
+    /// A key column stands in the row otherwise than in the key, or is added to.
+    #[error("the key column {column:?} may only be repeated as the key has it, not as {says}")]
+    KeyColumn {
+        /// The key column.
+        column: String,
+        /// What the write says of it, as JSON.
+        says: String,
+    },
     /// A column's name cannot stand in the `add` header.
     #[error("a column whose name holds a comma cannot be incremented: {0:?}")]
     ColumnName(String),
@@ -157,6 +165,9 @@ pub enum BuildError {
     /// A limit makes no sense.
     #[error("{0}")]
     Limit(&'static str),
+    /// `key_columns` names no row.
+    #[error("`key_columns` names {0:?} twice, or not at all")]
+    KeyColumns(String),
     /// The Kafka client refused its configuration.
     #[error("the Kafka client cannot be made: {0}")]
     Client(String),

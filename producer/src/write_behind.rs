@@ -10,15 +10,15 @@ use write_behind_shared::{Change, Number};
 
 use crate::accept::Owner;
 use crate::builder::Builder;
-use crate::encode;
-use crate::error::{DeliveryError, Halt, ReadError, Refusal, Undelivered, WriteError};
+use crate::error::{DeliveryError, Halt, ReadError, Undelivered, WriteError};
 use crate::lanes::Stage;
 use crate::metrics::Metrics;
 use crate::write::Write;
 
 /// A handle on the rows of one topic; clones share everything.
 ///
-/// `K` is the key: an integer, a text, a uuid, a boolean, or a struct of these for a composite key.
+/// `K` is the key: an integer, a text, a uuid, a date, a boolean, or for a composite key a struct or a
+/// map of these; or a tuple, with [`Builder::key_columns`]. A newtype is what it holds.
 /// `V` is the row: a struct whose fields are the table's columns.
 pub struct WriteBehind<K, V> {
     owner: Arc<Owner<K>>,
@@ -66,14 +66,30 @@ where
     /// Writes the columns that `fields` (a struct or a map) has, and leaves the others. The row is
     /// inserted if it is missing.
     ///
+    /// A field that is `None` is written as null: the column becomes SQL's NULL. A field that is to
+    /// be left alone must not be there at all, which is what `skip_serializing_if` is for:
+    ///
+    /// ```
+    /// #[derive(serde::Serialize, Default)]
+    /// struct Fields {
+    ///     #[serde(skip_serializing_if = "Option::is_none")]
+    ///     name: Option<String>,                            // None: the column keeps its value
+    ///     #[serde(skip_serializing_if = "Option::is_none")]
+    ///     left_at: Option<Option<String>>,                 // Some(None): the column becomes NULL
+    /// }
+    /// let fields = Fields { left_at: Some(None), ..Fields::default() };
+    /// assert_eq!(serde_json::to_string(&fields).unwrap(), r#"{"left_at":null}"#);
+    /// ```
+    ///
     /// # Errors
     /// [`WriteError`]; nothing has changed then.
     pub async fn update<F>(&self, key: &K, fields: &F) -> Result<Write, WriteError>
     where
         F: Serialize + ?Sized,
     {
-        let change = Change::of(fields).map_err(Refusal::from)?;
-        self.change(key, change).await
+        let start = Metrics::sampled_start();
+        let prepared = self.owner.limits.update(key, fields);
+        self.owner.write(start, prepared).await
     }
 
     /// Like [`update`](Self::update), but never waits.
@@ -84,7 +100,8 @@ where
     where
         F: Serialize + ?Sized,
     {
-        self.try_change(key, Change::of(fields).map_err(Refusal::from)?)
+        let start = Metrics::sampled_start();
+        self.owner.try_write(start, self.owner.limits.update(key, fields))
     }
 
     /// Adds `delta` to one column, exactly once. A missing row is inserted with the delta.
@@ -158,7 +175,7 @@ where
     /// # Errors
     /// [`ReadError`]: the loader failed, or the row does not fit `V`.
     pub async fn get(&self, key: &K) -> Result<Option<V>, ReadError> {
-        let Some(row) = self.owner.reader.read(key, encode::key(key)?).await? else {
+        let Some(row) = self.owner.reader.read(key, self.owner.limits.key(key)?).await? else {
             return Ok(None);
         };
         let row = serde_json::from_slice(&row);

@@ -35,6 +35,12 @@ struct Column {
 }
 
 impl KeyWriter {
+    /// A writer that holds no memory yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { text: Vec::new(), parts: Vec::new(), columns: Vec::new(), plain: false }
+    }
+
     /// Writes the canonical text of `key`: a scalar, or a struct, map or tuple of scalars. `names`
     /// are the key's columns, in a tuple's order; with none given, a key that names its columns
     /// itself is composite, and a tuple is refused.
@@ -54,10 +60,22 @@ impl KeyWriter {
         Ok(&self.text)
     }
 
-    /// The key's text.
+    /// The text of the key just written.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The same, for good.
     #[must_use]
     pub fn into_text(self) -> Vec<u8> {
         self.text
+    }
+
+    /// The memory it keeps, in bytes.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.text.capacity() + self.parts.capacity()
     }
 
     /// Whether the columns of the key just written are known by name.

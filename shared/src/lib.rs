@@ -28,6 +28,7 @@ pub mod partition;
 pub mod number;
 pub mod json;
 pub mod finite;
+pub mod json_write;
 pub mod change;
 pub mod record;
 pub mod kafka;
