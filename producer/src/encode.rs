@@ -57,14 +57,18 @@ impl Scratch {
         thread_local!(static SCRATCH: RefCell<Scratch> = const {
             RefCell::new(Scratch { key: KeyWriter::new(), row: Vec::new() })
         });
-        // Taken out: a row's own code may write another row while it is written.
-        let mut scratch = SCRATCH.take();
-        scratch.row.clear();
-        let result = use_it(&mut scratch);
-        if scratch.row.capacity() + scratch.key.capacity() <= BUFFER_BYTES_MAX {
-            SCRATCH.set(scratch);
-        }
-        result
+        SCRATCH.with(|scratch| {
+            // A row's own code may write another row while it is written.
+            let Ok(mut scratch) = scratch.try_borrow_mut() else {
+                return use_it(&mut Scratch::default());
+            };
+            scratch.row.clear();
+            let result = use_it(&mut scratch);
+            if scratch.row.capacity() + scratch.key.capacity() > BUFFER_BYTES_MAX {
+                *scratch = Scratch::default();
+            }
+            result
+        })
     }
 }
 

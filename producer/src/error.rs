@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use write_behind_shared::change::ChangeError;
-use write_behind_shared::json::DEPTH_MAX;
+use write_behind_shared::json::{DEPTH_MAX, JsonError};
 use write_behind_shared::kafka::SettingsError;
 use write_behind_shared::key::KeyError;
 
@@ -198,6 +198,10 @@ pub struct Undelivered {
 impl From<ChangeError> for Refusal {
     fn from(error: ChangeError) -> Self {
         match error {
+            ChangeError::NotAnObject(JsonError::TooDeep) => Self::TooDeep,
+            ChangeError::NotAnObject(error @ JsonError::NamedTwice(_)) => {
+                Self::NotJson(error.to_string())
+            }
             ChangeError::NotAnObject(_) => Self::NotAnObject,
             ChangeError::NotFinite => Self::NotFinite,
             ChangeError::NotJson(error) => Self::NotJson(error.to_string()),

@@ -7,3 +7,4 @@ mod durability;
 mod limits;
 mod reads;
 mod failures;
+mod refusals;
