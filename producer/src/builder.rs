@@ -34,6 +34,7 @@ pub struct Builder<K, V> {
     time_to_live: Option<Duration>,
     loader: Option<Arc<dyn AnyLoader<K>>>,
     sink_group: Option<String>,
+    key_columns: Vec<Box<str>>,
     pending_bytes: usize,
     pending_rows: Option<usize>,
     in_flight: Option<usize>,
@@ -62,6 +63,7 @@ where
             time_to_live: None,
             loader: None,
             sink_group: None,
+            key_columns: Vec::new(),
             pending_bytes: 256 << 20,
             pending_rows: None,
             in_flight: None,
@@ -99,6 +101,30 @@ where
     /// database. Required.
     pub fn sink_group(mut self, group: impl Into<String>) -> Self {
         self.sink_group = Some(group.into());
+        self
+    }
+
+    /// The key's columns, in a tuple's order. A tuple has no names for them, so a tuple as `K` needs
+    /// this; a struct or a map names them itself, and must then name the same.
+    ///
+    /// Where the names are known, a write that says something else of a key column than its key
+    /// does is refused as [`Refusal::KeyColumn`](crate::Refusal::KeyColumn); without them it
+    /// becomes a dead letter. To name a single column, `key_columns(["id"])`, is worth it for that.
+    ///
+    /// ```no_run
+    /// # use write_behind_producer::WriteBehind;
+    /// # async fn run(row: std::collections::HashMap<String, i64>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let seats = WriteBehind::builder("seats", [("bootstrap.servers", "kafka:9092")])
+    ///     .sink_group("seats")
+    ///     .key_columns(["tenant", "id"])
+    ///     .build()
+    ///     .await?;
+    /// seats.put(&("acme".to_owned(), 7), &row).await?;   // the row where tenant = 'acme' and id = 7
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn key_columns(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.key_columns = columns.into_iter().map(|column| column.into().into()).collect();
         self
     }
 
@@ -199,6 +225,7 @@ where
     /// [`BuildError`]: a setting is wrong, Kafka does not answer, or the topic does not exist.
     pub async fn build(self) -> Result<WriteBehind<K, V>, BuildError> {
         self.check_limits()?;
+        self.check_key_columns()?;
         let clean = self.clean_copies();
         let kafka = self.kafka?;
         let settings = kafka.settings();
@@ -210,6 +237,7 @@ where
         let metrics = Arc::new(metrics);
         let limits = Limits {
             partitions,
+            key_columns: self.key_columns.as_slice().into(),
             record_bytes: record_bytes_max(settings),
             pending_bytes: self.pending_bytes,
         };
@@ -257,6 +285,16 @@ where
             return Ok(());
         };
         Err(BuildError::Limit(wrong))
+    }
+
+    fn check_key_columns(&self) -> Result<(), BuildError> {
+        let mut names: Vec<&str> = self.key_columns.iter().map(|name| &**name).collect();
+        names.sort_unstable();
+        let twice = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+        match twice.or(names.first().copied().filter(|name| name.is_empty())) {
+            Some(name) => Err(BuildError::KeyColumns(name.to_owned())),
+            None => Ok(()),
+        }
     }
 
     fn clean_copies(&self) -> Clean {

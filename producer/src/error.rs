@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use write_behind_shared::change::ChangeError;
-use write_behind_shared::json::DEPTH_MAX;
+use write_behind_shared::json::{DEPTH_MAX, JsonError};
 use write_behind_shared::kafka::SettingsError;
 use write_behind_shared::key::KeyError;
 
@@ -95,6 +95,14 @@ pub enum Refusal {
     /// The change sets and increments one column, or deletes and writes one row.
     #[error("a change that does two things to one row or column needs two writes")]
     NotOneRecord,
+    /// A key column stands in the row otherwise than in the key, or is added to.
+    #[error("the key column {column:?} may only be repeated as the key has it, not as {says}")]
+    KeyColumn {
+        /// The key column.
+        column: String,
+        /// What the write says of it, as JSON.
+        says: String,
+    },
     /// A column's name cannot stand in the `add` header.
     #[error("a column whose name holds a comma cannot be incremented: {0:?}")]
     ColumnName(String),
@@ -184,6 +192,9 @@ pub enum BuildError {
     /// A limit makes no sense.
     #[error("{0}")]
     Limit(&'static str),
+    /// `key_columns` names no row.
+    #[error("`key_columns` names {0:?} twice, or not at all")]
+    KeyColumns(String),
     /// The Kafka client refused its configuration.
     #[error("the Kafka client cannot be made: {0}")]
     Client(String),
@@ -224,6 +235,10 @@ impl From<Loss> for DeliveryError {
 impl From<ChangeError> for Refusal {
     fn from(error: ChangeError) -> Self {
         match error {
+            ChangeError::NotAnObject(JsonError::TooDeep) => Self::TooDeep,
+            ChangeError::NotAnObject(error @ JsonError::NamedTwice(_)) => {
+                Self::NotJson(error.to_string())
+            }
             ChangeError::NotAnObject(_) => Self::NotAnObject,
             ChangeError::NotFinite => Self::NotFinite,
             ChangeError::NotJson(error) => Self::NotJson(error.to_string()),

@@ -11,10 +11,7 @@ use write_behind_shared::{Change, Number};
 use crate::accept::Owner;
 use crate::builder::Builder;
 use crate::client::Kafka;
-use crate::encode;
-use crate::error::{
-    DeliveryError, Halt, PutThroughError, ReadError, Refusal, Undelivered, WriteError,
-};
+use crate::error::{DeliveryError, Halt, PutThroughError, ReadError, Undelivered, WriteError};
 use crate::event::EventStream;
 use crate::lane::Stage;
 use crate::metrics::Metrics;
@@ -22,7 +19,8 @@ use crate::write::Write;
 
 /// A handle on the rows of one topic; clones share everything.
 ///
-/// `K` is the key: an integer, a text, a uuid, a boolean, or a struct of these for a composite key.
+/// `K` is the key: an integer, a text, a uuid, a date, a boolean, or for a composite key a struct or a
+/// map of these; or a tuple, with [`Builder::key_columns`]. A newtype is what it holds.
 /// `V` is the row: a struct whose fields are the table's columns.
 pub struct WriteBehind<K, V> {
     owner: Arc<Owner<K>>,
@@ -79,14 +77,30 @@ where
     /// Writes the columns that `fields` (a struct or a map) has, and leaves the others. The row is
     /// inserted if it is missing.
     ///
+    /// A field that is `None` is written as null: the column becomes SQL's NULL. A field that is to
+    /// be left alone must not be there at all, which is what `skip_serializing_if` is for:
+    ///
+    /// ```
+    /// #[derive(serde::Serialize, Default)]
+    /// struct Fields {
+    ///     #[serde(skip_serializing_if = "Option::is_none")]
+    ///     name: Option<String>,                            // None: the column keeps its value
+    ///     #[serde(skip_serializing_if = "Option::is_none")]
+    ///     left_at: Option<Option<String>>,                 // Some(None): the column becomes NULL
+    /// }
+    /// let fields = Fields { left_at: Some(None), ..Fields::default() };
+    /// assert_eq!(serde_json::to_string(&fields).unwrap(), r#"{"left_at":null}"#);
+    /// ```
+    ///
     /// # Errors
     /// [`WriteError`]; nothing has changed then.
     pub async fn update<F>(&self, key: &K, fields: &F) -> Result<Write, WriteError>
     where
         F: Serialize + ?Sized,
     {
-        let change = Change::of(fields).map_err(Refusal::from)?;
-        self.change(key, change).await
+        let start = Metrics::sampled_start();
+        let prepared = self.owner.limits.update(key, fields);
+        self.owner.write(start, prepared).await
     }
 
     /// Like [`update`](Self::update), but never waits.
@@ -97,7 +111,8 @@ where
     where
         F: Serialize + ?Sized,
     {
-        self.try_change(key, Change::of(fields).map_err(Refusal::from)?)
+        let start = Metrics::sampled_start();
+        self.owner.try_write(start, self.owner.limits.update(key, fields))
     }
 
     /// Adds `delta` to one column, exactly once. A missing row is inserted with the delta.
@@ -200,7 +215,7 @@ where
     /// # Errors
     /// [`ReadError`]: the loader failed, or the row does not fit `V`.
     pub async fn read(&self, key: &K) -> Result<Read<V>, ReadError> {
-        let reading = self.owner.reader.read(key, encode::key(key)?).await?;
+        let reading = self.owner.reader.read(key, self.owner.limits.key(key)?).await?;
         let row = reading.row.map(|row| serde_json::from_slice(&row)).transpose();
         let row = row.map_err(|error| ReadError::Type(Arc::new(error)))?;
         Ok(Read { row, may_be_behind: reading.may_be_behind })

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::number::Number;
-use crate::{finite, json};
+use crate::{finite, json, json_write};
 
 /// What is to be done to one row.
 #[derive(Clone, Debug, Default)]
@@ -72,8 +72,8 @@ impl Change {
 
     /// Sets every column that `row` (a struct or a map) has.
     pub fn of<T: Serialize + ?Sized>(row: &T) -> Result<Self, ChangeError> {
-        let document = serde_json::to_vec(row)?;
-        if finite::lost_in(row, &document) {
+        let mut document = Vec::with_capacity(64);
+        if json_write::write(row, &mut document)?.not_finite {
             return Err(ChangeError::NotFinite);
         }
         let mut change = Self::new();

@@ -15,7 +15,12 @@ use serde::ser::{
 /// Whether `document`, the JSON text of `value`, lost a float that is not finite.
 pub fn lost_in<T: Serialize + ?Sized>(value: &T, document: &[u8]) -> bool {
     let has_null = std::str::from_utf8(document).is_ok_and(|text| text.contains("null"));
-    has_null && matches!(value.serialize(Walk), Err(Stop::NotFinite))
+    has_null && is_lost_in(value)
+}
+
+/// Whether the JSON text of `value` loses a float that is not finite.
+pub fn is_lost_in<T: Serialize + ?Sized>(value: &T) -> bool {
+    matches!(value.serialize(Walk), Err(Stop::NotFinite))
 }
 
 /// Visits every part of a value and stops at a float that is not finite.

@@ -51,6 +51,19 @@ pub fn members(document: &[u8]) -> Result<Vec<Member<'_>>, JsonError> {
     Ok(members)
 }
 
+/// Whether `holds` is true of any member of the object `document`: its name, and its value as it was
+/// written. Nothing is allocated unless a name holds escapes.
+///
+/// # Errors
+/// [`JsonError`], when the document is not one well-formed JSON object.
+pub fn any_member(
+    document: &str,
+    holds: impl FnMut(&str, &str) -> bool,
+) -> Result<bool, JsonError> {
+    let mut reader = serde_json::Deserializer::from_str(document);
+    reader.deserialize_map(Any(holds)).map_err(not_an_object)
+}
+
 /// Whether brackets outside of strings nest deeper than `limit`. Works without a stack.
 #[must_use]
 pub fn depth_exceeds(document: &[u8], limit: usize) -> bool {
@@ -103,6 +116,18 @@ pub fn unquoted(text: &str) -> &str {
     text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)
 }
 
+/// The plain text of a scalar in JSON: a string without quotes and escapes, a number or a boolean as
+/// it stands. Null and whatever is no scalar have none.
+#[must_use]
+pub fn plain_scalar(value: &str) -> Option<Cow<'_, str>> {
+    match value.as_bytes().first()? {
+        b'"' if value.contains('\\') => serde_json::from_str(value).ok().map(Cow::Owned),
+        b'"' => Some(Cow::Borrowed(unquoted(value))),
+        b'n' | b'[' | b'{' => None,
+        _ => Some(Cow::Borrowed(value)),
+    }
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn not_an_object(error: serde_json::Error) -> JsonError {
     JsonError::NotAnObject(error.to_string())
@@ -135,6 +160,25 @@ impl<'de> Visitor<'de> for Members {
             members.push((name, map.next_value::<&RawValue>()?));
         }
         Ok(members)
+    }
+}
+
+struct Any<F>(F);
+
+impl<'de, F: FnMut(&str, &str) -> bool> Visitor<'de> for Any<F> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<bool, A::Error> {
+        let mut holds = false;
+        while let Some(Name(name)) = map.next_key()? {
+            let value = map.next_value::<&RawValue>()?;
+            holds = holds || (self.0)(&name, value.get());
+        }
+        Ok(holds)
     }
 }
 
@@ -194,6 +238,33 @@ mod tests {
         assert_eq!(members(br#"{"a":1,"\u0061":2}"#).unwrap_err(), twice);
         let many = r#"{"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"a":1,"i":1,"a":1}"#;
         assert_eq!(members(many.as_bytes()).unwrap_err(), twice);
+    }
+
+    #[test]
+    fn a_member_is_found_under_every_spelling_of_its_name() {
+        let says = |document, expected: &str| {
+            any_member(document, |name, value| name == "id" && value == expected)
+        };
+        assert_eq!(says(r#"{"a":[{"id":2}], "id" : 1 , "b":{}}"#, "1"), Ok(true));
+        assert_eq!(says(r#"{"\u0069d":1}"#, "1"), Ok(true));
+        assert_eq!(says(r#"{"a":{"id":1},"id":2}"#, "1"), Ok(false));
+        assert!(says("[1]", "1").is_err());
+    }
+
+    #[test]
+    fn a_scalar_has_a_plain_text_and_nothing_else_has() {
+        for (json, plain) in [
+            ("7", "7"),
+            (r#""7""#, "7"),
+            (r#""a\u0022\n""#, "a\"\n"),
+            ("true", "true"),
+            (r#""""#, ""),
+        ] {
+            assert_eq!(plain_scalar(json).as_deref(), Some(plain), "{json}");
+        }
+        for json in ["null", "[1]", "{}", ""] {
+            assert_eq!(plain_scalar(json), None, "{json}");
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+pub use crate::key_encode::KeyWriter;
+
 /// The types a key column may have: those whose equality is that of their text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyKind {
@@ -57,33 +59,39 @@ pub enum KeyError {
         /// The key column.
         column: String,
     },
+    /// A tuple's values have no names.
+    #[error("a tuple does not name its columns: name them with `key_columns`")]
+    NoColumnNames,
+    /// The key does not have as many columns as were named.
+    #[error("`key_columns` names {named} columns, but the key has {parts}")]
+    ColumnCount {
+        /// How many were named.
+        named: usize,
+        /// How many the key has.
+        parts: usize,
+    },
+    /// The key names its columns itself, and otherwise.
+    #[error("the key has the columns {key}, but `key_columns` names {named}")]
+    OtherColumns {
+        /// Those of the key.
+        key: String,
+        /// Those that were named.
+        named: String,
+    },
     /// A composite key that is not a canonical object of exactly the key columns.
     #[error("a composite key must be a canonical JSON object of exactly its columns: {0}")]
     NotCanonicalObject(String),
 }
 
-/// Writes the canonical text of `key`: a scalar, or a struct or map of scalars.
+/// Writes the canonical text of `key`: a scalar, or a struct or map of scalars. Who writes many
+/// keys, or has names for the columns of a tuple, keeps a [`KeyWriter`].
 ///
 /// # Errors
 /// [`KeyError`], before anything was written.
 pub fn encode<K: Serialize + ?Sized>(key: &K) -> Result<Vec<u8>, KeyError> {
-    let value = serde_json::to_value(key).map_err(|error| KeyError::NotAKey(error.to_string()))?;
-    let text = match value {
-        Value::String(text) => text,
-        Value::Bool(_) => value.to_string(),
-        Value::Number(number) if !number.is_f64() => number.to_string(),
-        Value::Object(columns) if !columns.is_empty() => {
-            if let Some((name, value)) = columns.iter().find(|(_, value)| !is_scalar(value)) {
-                return Err(KeyError::NotAKey(format!("{value} (column {name:?})")));
-            }
-            canonical_object(columns.iter().map(|(name, value)| (&**name, value)))
-        }
-        other => return Err(KeyError::NotAKey(other.to_string())),
-    };
-    if text.contains('\0') || text.contains(r"\u0000") && crate::json::spells_nul(&text) {
-        return Err(KeyError::Nul);
-    }
-    Ok(text.into_bytes())
+    let mut writer = KeyWriter::default();
+    writer.write(key, &[])?;
+    Ok(writer.into_text())
 }
 
 /// Reads a record's key as the texts of `columns`, in their order.

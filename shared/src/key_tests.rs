@@ -43,7 +43,8 @@ fn names_are_sorted_by_utf_16_units() {
 fn what_has_no_canonical_text_is_no_key() {
     assert!(matches!(encode(&1.5), Err(KeyError::NotAKey(_))));
     assert!(matches!(encode(&()), Err(KeyError::NotAKey(_))));
-    assert!(matches!(encode(&[1, 2]), Err(KeyError::NotAKey(_))));
+    assert!(matches!(encode(&vec![1, 2]), Err(KeyError::NotAKey(_))));
+    assert_eq!(encode(&(1, 2)), Err(KeyError::NoColumnNames));
     assert!(matches!(encode(&BTreeMap::from([("a", 1.5)])), Err(KeyError::NotAKey(_))));
     assert_eq!(encode("a\0b"), Err(KeyError::Nul));
     assert_eq!(encode(&BTreeMap::from([("a", "\0")])), Err(KeyError::Nul));

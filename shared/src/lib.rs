@@ -22,10 +22,13 @@
 
 pub mod offset;
 pub mod key;
+mod key_encode;
+mod key_serialize;
 pub mod partition;
 pub mod number;
 pub mod json;
 pub mod finite;
+pub mod json_write;
 pub mod change;
 pub mod record;
 pub mod kafka;
