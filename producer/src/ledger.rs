@@ -136,9 +136,9 @@ impl Ledger {
         self.last_acked.map_or(NextOffset::ZERO, Offset::next)
     }
 
-    /// Every write below was given to the Kafka client.
-    pub(crate) fn handed(&self) -> Ticket {
-        self.handed
+    /// No Kafka client was ever given a write from here on, so that none of them is in the log.
+    pub(crate) fn never_handed(&self) -> Ticket {
+        self.handed.max(self.resent_below)
     }
 
     /// Whether every write was given to the Kafka client.
