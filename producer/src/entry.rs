@@ -71,6 +71,9 @@ pub(crate) struct Entry {
     /// A write of this handle is or was here; otherwise all were read from the log.
     pub(crate) own: bool,
     pub(crate) loading: bool,
+    /// Below which offset a write of the row was forgotten that the database may not have had when
+    /// the load began.
+    pub(crate) suspect: Option<NextOffset>,
     /// Whether this entry stands in its lane's queue of what to look at when commits advance.
     pub(crate) queued: bool,
 }
@@ -92,6 +95,7 @@ impl Entry {
             doubtful: false,
             own: false,
             loading: false,
+            suspect: None,
             queued: false,
         }
     }
@@ -144,11 +148,16 @@ impl Entry {
         }
     }
 
-    /// A write was accepted that can go with the latest one, if that is of a ticket from `from` on.
-    /// Gives the ticket of both.
-    pub(crate) fn join(&mut self, from: Ticket, delta: &Delta, bytes_max: usize) -> Option<Ticket> {
+    /// A write was accepted that can go with the latest one, if that is among those that no Kafka
+    /// client was given. Gives the ticket of both.
+    pub(crate) fn join(
+        &mut self,
+        never_handed: Ticket,
+        delta: &Delta,
+        bytes_max: usize,
+    ) -> Option<Ticket> {
         let is_visible = self.folded == self.in_flight.len();
-        let last = self.in_flight.last_mut().filter(|last| last.ticket >= from)?;
+        let last = self.in_flight.last_mut().filter(|last| last.ticket >= never_handed)?;
         let joined = last.delta.joined_with(delta, bytes_max)?;
         self.in_flight_bytes = self.in_flight_bytes - last.delta.bytes() + joined.bytes();
         last.delta = joined;
@@ -162,6 +171,11 @@ impl Entry {
     pub(crate) fn in_flight(&self, ticket: Ticket) -> Option<&Delta> {
         let (_, change) = self.in_flight.find(|change| change.ticket == ticket)?;
         Some(&change.delta)
+    }
+
+    /// The writes that Kafka has not answered, or whose place the tail has yet to tell.
+    pub(crate) fn tickets(&self) -> impl Iterator<Item = Ticket> {
+        self.in_flight.iter().map(|change| change.ticket)
     }
 
     /// Kafka has the write, at `offset` if that is known.
@@ -228,10 +242,12 @@ impl Entry {
         }
     }
 
-    /// One of the settled changes became a dead letter, and `committed` is past it.
-    pub(crate) fn dead_letter(&mut self, committed: NextOffset) {
+    /// One of the changes became a dead letter, and all below `passed` is in the database and was
+    /// read here.
+    pub(crate) fn dead_letter(&mut self, passed: NextOffset) {
         self.doubtful = true;
-        if self.needs.are_met_by(Some(committed)) {
+        // A load under way may have read the row before the changes that are good.
+        if self.needs.are_met_by(Some(passed)) && !self.loading {
             // The database has the rest, so it is asked instead.
             self.base = RowState::Unknown;
             self.as_of = None;
@@ -266,7 +282,10 @@ impl Entry {
         if let Some(visible) = self.fold_visible() {
             return Loaded::Row(visible.clone());
         }
-        let asked = |change: &&InFlight| change.ticket < around.horizon && change.delta.adds();
+        // Answered and here all the same: the tail has yet to say where it is, so a row that may
+        // hold it is one that is not kept.
+        let open = around.replicated..around.horizon;
+        let asked = |change: &&InFlight| open.contains(&change.ticket) && change.delta.adds();
         let in_doubt = self.in_flight.iter().filter(asked).map(|change| change.ticket).next_back();
         let older = |bound: Option<NextOffset>| bound.is_some_and(|bound| found.next < Some(bound));
         let best = |row| match older(around.forgotten) {

@@ -48,6 +48,11 @@ impl Forgotten {
         self.all = self.all.max(next);
     }
 
+    /// Below, there are records that were never seen here.
+    pub(crate) fn gap(&self) -> NextOffset {
+        self.all
+    }
+
     /// Below which offset the row may have a forgotten write, if the group has not `committed` so
     /// far yet.
     pub(crate) fn reach(&self, key: &[u8], committed: Option<NextOffset>) -> Option<NextOffset> {
@@ -105,7 +110,9 @@ impl Lane {
     fn forget(&mut self, key: &Key, own_too: bool, clean: &impl CleanCopies) -> bool {
         let Some(entry) = self.entries.get(key) else { return false };
         let Needs::Commit(next) = entry.needs() else { return false };
-        if !entry.can_be_forgotten(own_too) {
+        // What others wrote before it would else look like the newest there is.
+        let is_tailed = self.rules.tail.is_none_or(|tail| next <= tail);
+        if !is_tailed || !entry.can_be_forgotten(own_too) {
             return false;
         }
         self.remove(key);

@@ -33,10 +33,13 @@ pub(crate) enum Loaded {
 pub(crate) struct Around {
     /// Every write of a ticket at or past it was accepted after the loader had answered.
     pub(crate) horizon: Ticket,
+    /// Kafka has answered every write of a ticket below.
+    pub(crate) replicated: Ticket,
     /// No write that Kafka has not answered has an offset below.
     pub(crate) first_unanswered: NextOffset,
     /// With `follow`: every record below was read from the log.
     pub(crate) tail: Option<NextOffset>,
-    /// A write of the row below this offset was forgotten.
+    /// A write of the row below this offset was forgotten, and was not known to be in the database
+    /// when the load began.
     pub(crate) forgotten: Option<NextOffset>,
 }

@@ -18,6 +18,7 @@ use crate::ledger::{Key, Loss, Ticket};
 use crate::load::DeadLetter;
 use crate::pending::CleanCopies;
 use crate::publish::Link;
+use crate::refused::Refused;
 use crate::settled::Rules;
 use crate::tailed::Tailed;
 
@@ -178,9 +179,9 @@ impl Lanes {
         let Some(lane) = self.of(partition) else { return };
         self.change(lane.lock(), Held::default(), |state, clean| {
             state.core.tail_lost(next, clean);
+            // Clean copies do not know their partition. Under the lock: nothing is written over one.
+            clean.0.invalidate_all();
         });
-        // Clean copies do not know their partition.
-        self.clean.0.invalidate_all();
         self.events.tell(|| Event::LogLost { partition: partition.0, below: next.0 });
     }
 
@@ -234,9 +235,14 @@ impl Lanes {
         for letter in letters {
             let Some(lane) = self.of(letter.partition) else { continue };
             let own = letter.write_id.filter(|id| id.writer == self.writer).map(|id| id.sequence);
-            let key = Key::from(&*letter.key);
+            let refused = Refused {
+                offset: letter.offset,
+                key: Key::from(&*letter.key),
+                own,
+                reason: (*letter.reason).into(),
+            };
             self.change(lane.lock(), Held::default(), |state, clean| {
-                state.core.dead_letter(&key, own, &letter.reason, (committed, clean));
+                state.core.dead_letter(&refused, committed, clean);
             });
             if own.is_some() {
                 self.counts.dead_letters.fetch_add(1, Ordering::Relaxed);

@@ -136,9 +136,8 @@ impl Ledger {
         self.last_acked.map_or(NextOffset::ZERO, Offset::next)
     }
 
-    /// No Kafka client was ever given a write from here on. One that was may be in the log, and what
-    /// is sent again under its `write-id` is dropped as a duplicate, whatever it says.
-    pub(crate) fn never_handed_from(&self) -> Ticket {
+    /// No Kafka client was ever given a write from here on, so that none of them is in the log.
+    pub(crate) fn never_handed(&self) -> Ticket {
         self.handed.max(self.resent_below)
     }
 

@@ -8,7 +8,6 @@
 //!   or failed.
 //! - INV-2: a row is clean only when the committed offset is past its last write.
 
-use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 
@@ -16,6 +15,7 @@ use ahash::HashMap;
 use write_behind_shared::{NextOffset, Offset};
 
 use crate::delta::{Delta, Row};
+use crate::due::Due;
 use crate::entry::{Entry, OVERHEAD_BYTES, RowState, Visible};
 use crate::forgotten::Forgotten;
 use crate::found::{Around, Found, Loaded};
@@ -41,20 +41,13 @@ pub(crate) struct Lane {
     /// Settled rows by what they wait for.
     pub(crate) due: BinaryHeap<Due>,
     /// Rows that wait for the end of the log to be sampled, by their ticket.
-    unsampled: Vec<(Ticket, Key)>,
+    pub(crate) unsampled: Vec<(Ticket, Key)>,
     pub(crate) rules: Rules,
     /// With `follow`: what is known of the writers of other records.
     pub(crate) others: Others,
     pub(crate) forgotten: Forgotten,
     rows: usize,
     bytes: usize,
-}
-
-/// An entry of the queue `due`: the lowest offset comes first out of the heap.
-#[derive(Debug)]
-pub(crate) struct Due {
-    next: NextOffset,
-    pub(crate) key: Key,
 }
 
 /// The memory that a write takes until it is persisted, at least.
@@ -122,9 +115,9 @@ impl Lane {
     /// A new write, if it can go with an earlier one of its row that no Kafka client was given yet:
     /// gives the ticket of both.
     pub(crate) fn join(&mut self, key: &Key, delta: &Delta, bytes_max: usize) -> Option<Ticket> {
-        let from = self.ledger.never_handed_from();
+        let never_handed = self.ledger.never_handed();
         let mut ticket = None;
-        self.change(key, |entry| ticket = entry.join(from, delta, bytes_max));
+        self.change(key, |entry| ticket = entry.join(never_handed, delta, bytes_max));
         ticket
     }
 
@@ -160,7 +153,16 @@ impl Lane {
         clean: &impl CleanCopies,
     ) {
         let rules = self.rules;
-        self.settle(ticket, key, offset, clean, |entry| entry.acked(ticket, offset, rules));
+        if offset.is_none() && self.others.will_tell_where(ticket, rules.tail) {
+            // Others may have written the row before and after it.
+            self.ledger.settle(ticket, Needs::Sample);
+            return;
+        }
+        let in_gap = offset.is_some_and(|offset| self.forgotten.gap().is_past(offset));
+        self.settle(ticket, key, offset, clean, |entry| {
+            entry.acked(ticket, offset, rules);
+            entry.doubtful |= in_gap;
+        });
     }
 
     /// Kafka has the write or not.
@@ -182,25 +184,6 @@ impl Lane {
             self.settle(ticket, &key, None, clean, |entry| entry.unknown(ticket, rules));
         }
         Some(key)
-    }
-
-    /// The record at `offset`, which the group has committed past, is a dead letter; `own`: the
-    /// write of this handle that it carries.
-    pub(crate) fn dead_letter(
-        &mut self,
-        key: &Key,
-        own: Option<Ticket>,
-        reason: &str,
-        (committed, clean): (NextOffset, &impl CleanCopies),
-    ) {
-        if let Some(ticket) = own {
-            self.ledger.lose(ticket, Loss::DeadLetter(reason.into()));
-        }
-        if self.entries.contains_key(key) {
-            self.change(key, |entry| entry.dead_letter(committed));
-        } else {
-            clean.forget(key);
-        }
     }
 
     /// The group has committed `next`.
@@ -242,6 +225,13 @@ impl Lane {
         }
     }
 
+    /// Whether the end of the log is wanted, to place writes whose offset is unknown; and if so
+    /// below which ticket.
+    pub(crate) fn wants_sample(&self) -> Option<Ticket> {
+        let last = self.unsampled.last().map(|(ticket, _)| ticket + 1);
+        self.ledger.wants_sample().max(last)
+    }
+
     /// The row that reads see; `None`: nothing is pending, ask the clean copies.
     pub(crate) fn read(&mut self, key: &[u8]) -> Option<Visible> {
         self.entries.get_mut(key).filter(|entry| entry.has_writes()).map(Entry::read)
@@ -259,7 +249,10 @@ impl Lane {
 
     /// A load of the row begins.
     pub(crate) fn load_begins(&mut self, key: &Key) {
-        self.entries.entry(Key::clone(key)).or_insert_with(|| Entry::over(None)).loading = true;
+        let forgotten = self.forgotten(key);
+        let entry = self.entries.entry(Key::clone(key)).or_insert_with(|| Entry::over(None));
+        entry.loading = true;
+        entry.suspect = entry.suspect.max(forgotten);
     }
 
     /// The load that began found `found`; writes from `horizon` on were accepted after that.
@@ -272,9 +265,10 @@ impl Lane {
     ) -> Loaded {
         let around = Around {
             horizon,
+            replicated: self.ledger.replicated(),
             first_unanswered: self.ledger.first_unanswered(),
             tail: self.rules.tail,
-            forgotten: self.forgotten(key),
+            forgotten: self.forgotten(key).max(self.entries.get(key).and_then(|e| e.suspect)),
         };
         let mut outcome = Loaded::Row(found.row.clone());
         self.change(key, |entry| outcome = entry.loaded(found, around));
@@ -286,7 +280,10 @@ impl Lane {
 
     /// The load is over, whatever it found.
     pub(crate) fn load_ends(&mut self, key: &Key, clean: &impl CleanCopies) {
-        self.change(key, |entry| entry.loading = false);
+        self.change(key, |entry| {
+            entry.loading = false;
+            entry.suspect = None;
+        });
         self.let_leave(key, clean);
     }
 
@@ -367,27 +364,6 @@ impl Lane {
 fn measure(key: &Key, entry: &Entry) -> (bool, usize) {
     (entry.has_writes(), entry.bytes(key.len()))
 }
-
-impl Ord for Due {
-    /// Reversed: the heap gives the largest first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.next.cmp(&self.next)
-    }
-}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.next == other.next
-    }
-}
-
-impl Eq for Due {}
 
 #[cfg(test)]
 #[path = "pending_tests.rs"]

@@ -191,7 +191,7 @@ impl World {
             Op::Apply(count) => self.apply(count),
             Op::Commit => self.lane.committed(NextOffset(self.next), &self.copies),
             Op::Sample => {
-                if let Some(mark) = self.lane.ledger().wants_sample() {
+                if let Some(mark) = self.lane.wants_sample() {
                     self.lane.sampled(mark, NextOffset(self.end), &self.copies);
                 }
             }

@@ -227,7 +227,7 @@ impl Watch {
     fn place_unknown_offsets(&mut self, behind: &[Partition]) -> KafkaResult<()> {
         for partition in behind {
             let Some(lane) = self.lanes.of(*partition) else { continue };
-            let mark = lane.lock().core.ledger().wants_sample();
+            let mark = lane.lock().core.wants_sample();
             if let Some(mark) = mark {
                 let end = self.watcher.end(*partition)?;
                 self.lanes.sampled(*partition, mark, end);

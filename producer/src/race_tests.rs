@@ -168,7 +168,7 @@ fn an_offset_that_does_not_advance_is_not_believed() {
         scene.ack(second, offset);
         scene.commit(5);
         assert!(scene.lane.has(&id()), "offset {offset} says nothing of where the record is");
-        let mark = scene.lane.ledger().wants_sample().expect("the end of the log is asked for");
+        let mark = scene.lane.wants_sample().expect("the end of the log is asked for");
         scene.lane.sampled(mark, NextOffset(6), &scene.copies);
         assert!(scene.lane.has(&id()));
         scene.commit(6);

@@ -6,6 +6,7 @@
 //!
 //! Pure: no clock, no task, no Kafka.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 
 use ahash::{HashMap, HashMapExt as _};
@@ -14,7 +15,7 @@ use write_behind_shared::{NextOffset, Offset, WriteId};
 
 use crate::delta::Delta;
 use crate::entry::Entry;
-use crate::ledger::Key;
+use crate::ledger::{Key, Ticket};
 use crate::pending::{CleanCopies, Lane};
 
 /// A record of the log.
@@ -32,6 +33,10 @@ pub(crate) struct Others {
     last_sequences: HashMap<Uuid, u64>,
     /// The rows that came only from the log, oldest first; some may have left since.
     pub(crate) rows: std::collections::VecDeque<Key>,
+    /// Dead letters that the tail has not come to.
+    refused: BTreeSet<Offset>,
+    /// Writes of this handle below may lie where the log was lost before it was read.
+    lost_below: Ticket,
 }
 
 /// Writers that are remembered; beyond, all are forgotten and begin anew.
@@ -66,6 +71,18 @@ impl Others {
             }
         }
     }
+
+    /// The record at `offset` is a dead letter.
+    pub(crate) fn skip(&mut self, offset: Offset, tail: Option<NextOffset>) {
+        if tail.is_some_and(|tail| !tail.is_past(offset)) {
+            self.refused.insert(offset);
+        }
+    }
+
+    /// Whether the tail will come to the write of this ticket, which is in the log.
+    pub(crate) fn will_tell_where(&self, ticket: Ticket, tail: Option<NextOffset>) -> bool {
+        tail.is_some() && ticket >= self.lost_below
+    }
 }
 
 impl Lane {
@@ -81,10 +98,12 @@ impl Lane {
         let mut of_others = 0;
         for record in records {
             self.read_up_to(record.offset.next());
+            let is_refused = self.others.refused.remove(&record.offset);
             match record.write_id {
-                Some(id) if id.writer == own => self.saw_own(id.sequence, record.offset, clean),
+                Some(id) if id.writer == own => self.saw_own(id.sequence, &record, clean),
                 write_id => match self.others.place(write_id) {
                     Place::Repeated => {}
+                    _ if is_refused => {}
                     place => {
                         of_others += 1;
                         self.saw_other(record, place == Place::First, clean);
@@ -97,11 +116,31 @@ impl Lane {
         of_others
     }
 
-    /// The records below `next` are gone, unread.
+    /// The records below `next` are gone, unread. No row that is here now is cached as it is.
     pub(crate) fn tail_lost(&mut self, next: NextOffset, clean: &impl CleanCopies) {
         self.forgotten.add_all(next);
+        self.others.lost_below = self.ledger.next();
+        self.others.refused = self.others.refused.split_off(&next.offset());
+        let keys: Vec<Key> = self.entries.keys().cloned().collect();
+        for key in keys {
+            self.change(&key, |entry| entry.doubtful = true);
+            self.place_no_longer(&key);
+        }
         self.read_up_to(next);
         self.let_due_leave(clean);
+    }
+
+    /// What the tail was to say of the row's writes it will not.
+    fn place_no_longer(&mut self, key: &Key) {
+        let Some(entry) = self.entries.get(key) else { return };
+        let answered = |ticket: &Ticket| self.ledger.unanswered(*ticket).is_none();
+        let unplaced: Vec<Ticket> = entry.tickets().filter(answered).collect();
+        let rules = self.rules;
+        for ticket in unplaced {
+            self.change(key, |entry| entry.unknown(ticket, rules));
+            self.unsampled.push((ticket, Key::clone(key)));
+            self.unsampled.sort_unstable_by_key(|(ticket, _)| *ticket);
+        }
     }
 
     fn read_up_to(&mut self, next: NextOffset) {
@@ -109,17 +148,18 @@ impl Lane {
     }
 
     /// A write of ours is in the log, so it needs no other answer.
-    fn saw_own(&mut self, ticket: u64, offset: Offset, clean: &impl CleanCopies) {
-        if let Some(key) = self.ledger.unanswered(ticket) {
-            self.ledger.saw(offset);
-            self.acked_at(ticket, &key, Some(offset), clean);
+    fn saw_own(&mut self, ticket: Ticket, record: &Tailed, clean: &impl CleanCopies) {
+        let Tailed { offset, key, .. } = record;
+        let is_unplaced = self.entries.get(key).is_some_and(|e| e.in_flight(ticket).is_some());
+        if is_unplaced {
+            self.ledger.saw(*offset);
+            self.acked_at(ticket, key, Some(*offset), clean);
         }
     }
 
     fn saw_other(&mut self, record: Tailed, may_be_repeated: bool, clean: &impl CleanCopies) {
         let Tailed { offset, key, delta, .. } = record;
         let rules = self.rules;
-        let doubtful = may_be_repeated && delta.adds();
         if !self.entries.contains_key(&key) {
             let copy = clean.get(&key);
             let in_database = self.passed().is_some_and(|passed| passed.is_past(offset));
@@ -131,7 +171,7 @@ impl Lane {
         }
         self.change(&key, |entry| {
             entry.tailed(offset, delta, rules);
-            entry.doubtful |= doubtful;
+            entry.doubtful |= may_be_repeated;
         });
         self.queue(&key);
         self.let_leave(&key, clean);
