@@ -14,9 +14,11 @@ use write_behind_shared::{NextOffset, Partition};
 use crate::accept::Owner;
 use crate::admission::{Gate, Gates, WhenFull};
 use crate::client::Kafka;
+use crate::columns::Columns;
 use crate::dead_letters::Letters;
 use crate::encode::Limits;
 use crate::error::BuildError;
+use crate::follow::{Follower, Tail};
 use crate::lanes::{Clean, Lanes, Setup};
 use crate::load::{AnyLoader, Loader};
 use crate::metrics::Metrics;
@@ -43,6 +45,7 @@ pub struct Builder<K, V> {
     registry: Option<Registry>,
     poll_interval: Duration,
     start_timeout: Duration,
+    follow: bool,
     row: PhantomData<fn(V) -> V>,
 }
 
@@ -71,6 +74,7 @@ where
             registry: None,
             poll_interval: Duration::from_millis(100),
             start_timeout: Duration::from_secs(30),
+            follow: false,
             row: PhantomData,
         }
     }
@@ -159,6 +163,7 @@ where
     /// | `coalesced_total` | counter | accepted writes that went with an earlier one of their row |
     /// | `forgotten_total` | counter | rows that were dropped from memory to make room |
     /// | `followed_total` | counter | records of others that were read from the log |
+    /// | `follow_lag_records` | gauge | records in the log that were not read yet |
     /// | `dead_letters_total` | counter | writes that the database refused |
     /// | `lost_total` | counter | accepted writes that failed or whose outcome is unknown |
     /// | `reads_total` | counter | reads |
@@ -187,7 +192,39 @@ where
         self
     }
 
-    /// How long `build` waits for Kafka: 30 s unless set.
+    /// Reads the log as well, of all writers: off unless set.
+    ///
+    /// [`build`](Self::build) then returns when everything is read that was in the log from the
+    /// sink group's committed offset on: a restarted service reads what it wrote before, though
+    /// the database may not have it yet. Afterwards what others write to the topic, with this
+    /// crate or any other Kafka client, shows up here as soon as it is replicated. If it does not,
+    /// [`tail_is_current`](WriteBehind::tail_is_current) and
+    /// [`Read::may_be_behind`](crate::Read::may_be_behind) say so.
+    ///
+    /// It costs the network and a thread for every record of the topic, and memory for rows that
+    /// are not in the database, whoever wrote them. [`max_pending`](Self::max_pending) bounds that
+    /// too: rows of others that find no room are dropped, and reads of such a row say that they may
+    /// be behind until the database has it. `build` takes as long as the log is behind.
+    ///
+    /// # Limits
+    /// - A record does not say whether it holds a whole row. One with every field of `V` is taken
+    ///   for whole if `V` is a struct without flattened parts; over any other, reads need the
+    ///   loader.
+    /// - A record that the consumer will set aside because it does not fit the table is read
+    ///   like a good one until the consumer has passed it.
+    /// - The database drops a record whose `write-id` it has seen. Here that is known of writers
+    ///   since the place where reading began: the first record of a writer may repeat one from
+    ///   before, so a row that it added to is not kept once the database has it.
+    /// - A loader that does not give the partition's offset ([`Loaded::at`](crate::Loaded::at)),
+    ///   as a closure doesn't, may find a row with or without what was just read from the log. What
+    ///   it finds is given, and not kept.
+    pub fn follow(mut self, follow: bool) -> Self {
+        self.follow = follow;
+        self
+    }
+
+    /// How long `build` waits for Kafka: 30 s unless set. With [`follow`](Self::follow) it may take
+    /// longer in all, and this is how long Kafka may be silent meanwhile.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
         self
@@ -197,6 +234,9 @@ where
     ///
     /// # Errors
     /// [`BuildError`]: a setting is wrong, Kafka does not answer, or the topic does not exist.
+    ///
+    /// # Cancellation
+    /// Dropped before it is done, it leaves nothing running.
     pub async fn build(self) -> Result<WriteBehind<K, V>, BuildError> {
         self.check_limits()?;
         let clean = self.clean_copies();
@@ -216,7 +256,7 @@ where
         let lanes = Lanes::new(Setup {
             partitions: partitions as usize,
             loads: self.loader.is_some(),
-            follows: false,
+            follows: self.follow,
             clean,
             gates: Gates {
                 bytes: Gate::new(self.pending_bytes),
@@ -232,15 +272,31 @@ where
         if let Some(letters) = &mut letters {
             letters.start_at(committed);
         }
-        let watching = watcher.watch_on_a_thread(
+        let mut watching = watcher.watch_on_a_thread(
             self.poll_interval,
             Arc::clone(&lanes),
             Arc::clone(&metrics),
             letters,
         )?;
+        let tail = if self.follow {
+            let tail = Arc::new(Tail::new(settings, group, &self.topic, partitions)?);
+            let (following, caught_up) = tail.follow_on_a_thread(Follower {
+                lanes: Arc::clone(&lanes),
+                metrics: Arc::clone(&metrics),
+                columns: Columns::of::<V>(),
+                start_timeout: self.start_timeout,
+            })?;
+            // Kept before anything is waited for: a caller that goes away ends it.
+            watching.following = Some(following);
+            let ended = |_| BuildError::NoAnswer("the reading of the log ended".to_owned());
+            caught_up.await.map_err(ended)??;
+            Some(tail)
+        } else {
+            None
+        };
         let times = (self.coalesce, self.lagging_after);
         let member = kafka.join(&self.topic, &lanes, &metrics, times)?;
-        let reader = Reader { lanes: Arc::clone(&lanes), loader: self.loader, metrics };
+        let reader = Reader { lanes: Arc::clone(&lanes), loader: self.loader, metrics, tail };
         Ok(WriteBehind::new(Owner::new(lanes, limits, reader, member, (kafka, watching))))
     }
 

@@ -114,6 +114,8 @@ mod publish;
 mod client;
 mod persisted;
 mod dead_letters;
+mod columns;
+mod follow;
 mod read;
 mod load;
 mod write;
