@@ -9,8 +9,9 @@
 //! ends, and what was not read a second later makes [`Tail::may_be_behind`] true.
 
 mod decode;
-mod run;
 mod standing;
+mod start;
+mod run;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};

@@ -2,7 +2,7 @@
 //! partition by partition, and says when it has caught up, falls behind, or has lost its place.
 
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
@@ -14,40 +14,39 @@ use tracing::{debug, error, info, warn};
 use write_behind_shared::{NextOffset, Partition};
 
 use super::decode::{Decoded, Decoder};
-use super::standing::{Standing, Step, Why, start};
+use super::standing::{Standing, Step};
 use super::{Follower, Tail};
 use crate::error::BuildError;
 use crate::tailed::Tailed;
 
 /// What the reading thread remembers from turn to turn.
 pub(super) struct Run<'t> {
-    tail: &'t Tail,
-    follower: Follower,
+    pub(super) tail: &'t Tail,
+    pub(super) follower: Follower,
     decoder: Decoder,
-    standings: Vec<Standing>,
+    pub(super) standings: Vec<Standing>,
     /// By partition: the record that comes next. A partition that is read again gives some twice.
-    positions: Vec<NextOffset>,
+    pub(super) positions: Vec<NextOffset>,
     /// By partition: what this turn read.
-    batches: Vec<Vec<Tailed>>,
+    pub(super) batches: Vec<Vec<Tailed>>,
     /// The partitions that this turn read something of.
     touched: Vec<usize>,
-    looked: Instant,
+    pub(super) looked: Instant,
     measured: Instant,
-    /// Kafka's client lost its place in some partition.
-    lost_place: bool,
-    caught_up: bool,
+    lost: Option<Lost>,
+    pub(super) caught_up: bool,
     was_behind: bool,
     unread_told: bool,
-    last_error: Option<KafkaError>,
+    pub(super) last_error: Option<KafkaError>,
 }
 
-/// Reading what was in the log when the handle was being built.
-struct Backlog {
-    targets: Vec<NextOffset>,
-    records: u64,
-    missing: u64,
-    moved: Instant,
-    told: Instant,
+/// What Kafka's client said of some partition; it does not say of which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lost {
+    /// Its place is not in the log.
+    Place,
+    /// The log was cut off behind what was read, and may have grown again since.
+    Tail,
 }
 
 /// How long a turn waits for its first record.
@@ -59,10 +58,6 @@ const TURN_BYTES_MAX: usize = 4 << 20;
 /// Without a look at the log's end for so long, nobody knows whether the tail keeps up.
 const LOOK_MAX_AGE: Duration = Duration::from_secs(2);
 const METRICS_INTERVAL: Duration = Duration::from_millis(100);
-/// How often the log is told how far the start has come.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
-/// How long before Kafka is asked again for what it did not answer.
-const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl<'t> Run<'t> {
@@ -78,7 +73,7 @@ impl<'t> Run<'t> {
             touched: Vec::new(),
             looked: now,
             measured: now,
-            lost_place: false,
+            lost: None,
             caught_up: false,
             was_behind: false,
             unread_told: false,
@@ -101,107 +96,8 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// Finds where to begin, and begins there.
-    fn begin(&mut self, stopped: &Receiver<()>) -> Result<(), BuildError> {
-        let asked = Instant::now();
-        while let Err(error) = self.locate() {
-            let timeout = self.follower.start_timeout;
-            if asked.elapsed() >= timeout {
-                return Err(BuildError::NoAnswer(error.to_string()));
-            }
-            if stopped.recv_timeout(RETRY_INTERVAL) != Err(RecvTimeoutError::Timeout) {
-                return Err(BuildError::NoAnswer("the handle was given up".to_owned()));
-            }
-        }
-        Ok(())
-    }
-
-    fn locate(&mut self) -> KafkaResult<()> {
-        let (tail, lanes) = (self.tail, &self.follower.lanes);
-        let committed = tail.committed()?;
-        let lows = tail.offsets(Offset::Beginning)?;
-        let ends = tail.offsets(Offset::End)?;
-        let places = tail.partitions().zip(committed).zip(lows.into_iter().zip(ends));
-        let mut standings = Vec::with_capacity(self.batches.len());
-        for ((partition, committed), (low, end)) in places {
-            let begin = start(committed, low, end);
-            match (begin.why, committed) {
-                (Why::Complete, Some(committed)) => lanes.committed(partition, committed),
-                (Why::Complete, None) => {}
-                (Why::Trimmed, committed) => {
-                    error!(
-                        %partition, ?committed, %low,
-                        "records that the sink group has not committed are no longer in the log; \
-                         keep them longer than the database may be down (`retention.ms`)"
-                    );
-                    lanes.tail_lost(partition, begin.at);
-                }
-                (Why::PastTheEnd, committed) => {
-                    error!(
-                        %partition, ?committed, %end,
-                        "the group has committed past the end of the log: it is another log, or \
-                         the offset was set by hand; what is in the log is not followed"
-                    );
-                    lanes.tail_lost(partition, begin.at);
-                }
-            }
-            standings.push(Standing::new(begin.at, end));
-        }
-        self.positions = standings.iter().map(Standing::read).collect();
-        self.standings = standings;
-        self.looked = Instant::now();
-        tail.assign(&self.positions)
-    }
-
-    /// Reads what was in the log when it was located. Only silence ends it early.
-    fn read_backlog(&mut self, stopped: &Receiver<()>) -> Result<(), BuildError> {
-        let targets = self.standings.iter().map(|at| at.read().offset().0 + at.lag() as i64);
-        let targets: Vec<_> = targets.map(NextOffset).collect();
-        let records = self.standings.iter().map(Standing::lag).sum();
-        let now = Instant::now();
-        let mut backlog = Backlog { targets, records, missing: records, moved: now, told: now };
-        while backlog.missing > 0 {
-            if stopped.try_recv() != Err(TryRecvError::Empty) {
-                return Err(BuildError::NoAnswer("the handle was given up".to_owned()));
-            }
-            self.turn();
-            self.note_progress(&mut backlog)?;
-        }
-        self.caught_up = true;
-        for behind in &self.tail.behind {
-            behind.store(false, Ordering::Release);
-        }
-        info!(
-            topic = self.tail.topic,
-            records,
-            seconds = now.elapsed().as_secs_f64(),
-            "read what was in the log"
-        );
-        Ok(())
-    }
-
-    fn note_progress(&self, backlog: &mut Backlog) -> Result<(), BuildError> {
-        let missing = self.standings.iter().zip(&backlog.targets);
-        let missing = missing.map(|(at, target)| at.read().distance_to(*target)).sum();
-        if missing < backlog.missing {
-            backlog.missing = missing;
-            backlog.moved = Instant::now();
-        } else if backlog.moved.elapsed() >= self.follower.start_timeout {
-            let error =
-                self.last_error.as_ref().map_or(String::new(), |error| format!(": {error}"));
-            let why = format!("{missing} records of the log were not given{error}");
-            return Err(BuildError::NoAnswer(why));
-        }
-        if backlog.told.elapsed() >= PROGRESS_INTERVAL {
-            backlog.told = Instant::now();
-            let (read, of) = (backlog.records - missing, backlog.records);
-            info!(topic = self.tail.topic, read, of, "reading what was in the log");
-        }
-        Ok(())
-    }
-
     /// Waits for a record, takes what has come, and looks how the tail stands.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         let (mut wait, mut bytes) = (IDLE_POLL, 0);
         for _ in 0..TURN_RECORDS_MAX {
             match self.tail.consumer.poll(wait) {
@@ -218,9 +114,9 @@ impl<'t> Run<'t> {
             wait = Duration::ZERO;
         }
         self.hand_over();
-        if self.lost_place {
-            match self.relocate() {
-                Ok(()) => self.lost_place = false,
+        if let Some(lost) = self.lost {
+            match self.relocate(lost) {
+                Ok(()) => self.lost = None,
                 Err(error) => self.last_error = Some(error),
             }
         }
@@ -267,7 +163,7 @@ impl<'t> Run<'t> {
     }
 
     fn hear(&mut self, error: KafkaError) {
-        use RDKafkaErrorCode::{AutoOffsetReset, OffsetOutOfRange};
+        use RDKafkaErrorCode::{AutoOffsetReset, LogTruncation, OffsetOutOfRange};
         match error {
             KafkaError::PartitionEOF(partition) => {
                 let standing = self.standings.get_mut(partition as usize);
@@ -277,8 +173,9 @@ impl<'t> Run<'t> {
                 return;
             }
             KafkaError::MessageConsumption(AutoOffsetReset | OffsetOutOfRange) => {
-                self.lost_place = true;
+                self.lost = self.lost.or(Some(Lost::Place));
             }
+            KafkaError::MessageConsumption(LogTruncation) => self.lost = Some(Lost::Tail),
             _ => self.follower.metrics.client_error(),
         }
         // librdkafka reconnects by itself; what matters is whether the tail keeps up.
@@ -302,7 +199,7 @@ impl<'t> Run<'t> {
     }
 
     /// Some place is not in the log any more: retention passed the tail, or the log is another one.
-    fn relocate(&mut self) -> KafkaResult<()> {
+    fn relocate(&mut self, lost: Lost) -> KafkaResult<()> {
         let lows = self.tail.offsets(Offset::Beginning)?;
         let ends = self.tail.offsets(Offset::End)?;
         let places = self.positions.iter_mut().zip(&mut self.standings);
@@ -310,6 +207,9 @@ impl<'t> Run<'t> {
             self.tail.partitions().zip(places).zip(lows).zip(ends)
         {
             if (low..=end).contains(position) {
+                if lost == Lost::Tail {
+                    self.follower.lanes.tail_lost(partition, *position);
+                }
                 continue;
             }
             error!(
@@ -320,6 +220,10 @@ impl<'t> Run<'t> {
             *position = low;
             standing.relocate(low, end);
             self.follower.lanes.tail_lost(partition, low);
+        }
+        if lost == Lost::Tail {
+            let topic = &self.tail.topic;
+            error!(topic, "the log was cut off behind what was read; acknowledged writes are lost");
         }
         // Kafka's client does not say in which partition it has stopped, so all are read on anew.
         self.tail.assign(&self.positions)
@@ -360,7 +264,7 @@ impl<'t> Run<'t> {
         match standing.look(end) {
             Step::GoOn => {}
             Step::Passed(next) => self.follower.lanes.tailed(partition, Vec::new(), next),
-            Step::Relocate => self.lost_place = true,
+            Step::Relocate => self.lost = self.lost.or(Some(Lost::Place)),
             Step::ReadAgain => {
                 let (topic, at) = (&self.tail.topic, Offset::Offset(position.0));
                 let sought = self.tail.consumer.seek(topic, partition.0, at, SEEK_TIMEOUT);
