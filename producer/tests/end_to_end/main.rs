@@ -10,3 +10,4 @@ mod coalesce;
 mod reads;
 mod failures;
 mod sharing;
+mod follow;
