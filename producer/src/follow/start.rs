@@ -73,6 +73,7 @@ impl Run<'_> {
                     lanes.tail_lost(partition, begin.at);
                 }
             }
+            lanes.tailed(partition, Vec::new(), begin.at);
             standings.push(Standing::new(begin.at, end));
         }
         self.positions = standings.iter().map(Standing::read).collect();
