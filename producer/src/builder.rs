@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ahash::RandomState;
 use prometheus::Registry;
@@ -49,6 +49,8 @@ pub struct Builder<K, V> {
     row: PhantomData<fn(V) -> V>,
 }
 
+/// How long before Kafka is asked again for what it did not answer.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// What a semaphore can count at once.
 const LIMIT_MAX: usize = u32::MAX as usize;
 
@@ -327,17 +329,39 @@ where
 
 /// Asks for the partition count, and for what the group has committed, without blocking the runtime.
 async fn ask(
-    watcher: Watcher,
+    mut watcher: Watcher,
     timeout: Duration,
 ) -> Result<(Watcher, i32, Vec<(Partition, NextOffset)>), BuildError> {
-    let asked = tokio::task::spawn_blocking(move || {
-        let partitions = watcher.partitions(timeout)?;
-        let all: Vec<Partition> = (0..partitions).map(Partition).collect();
-        let committed = watcher.committed(&all, timeout);
-        let committed = committed.map_err(|error| BuildError::NoAnswer(error.to_string()))?;
-        Ok((watcher, partitions, committed))
-    });
-    asked.await.map_err(|error| BuildError::NoAnswer(error.to_string()))?
+    let started = Instant::now();
+    loop {
+        let left = timeout.saturating_sub(started.elapsed());
+        let asked = tokio::task::spawn_blocking(move || {
+            let answer = ask_once(&watcher, left);
+            (watcher, answer)
+        });
+        let ended = |error: tokio::task::JoinError| BuildError::NoAnswer(error.to_string());
+        let (asked_with, answer) = asked.await.map_err(ended)?;
+        watcher = asked_with;
+        match answer {
+            Ok((partitions, committed)) => return Ok((watcher, partitions, committed)),
+            // A group whose coordinator moves, or is made just now, answers a moment later.
+            Err(BuildError::NoAnswer(_)) if started.elapsed() < timeout => {
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn ask_once(
+    watcher: &Watcher,
+    timeout: Duration,
+) -> Result<(i32, Vec<(Partition, NextOffset)>), BuildError> {
+    let partitions = watcher.partitions(timeout)?;
+    let all: Vec<Partition> = (0..partitions).map(Partition).collect();
+    let committed = watcher.committed(&all, timeout);
+    let committed = committed.map_err(|error| BuildError::NoAnswer(error.to_string()))?;
+    Ok((partitions, committed))
 }
 
 impl<K, V> std::fmt::Debug for Builder<K, V> {

@@ -220,7 +220,7 @@ where
         self.owner.lanes.events.listen()
     }
 
-    /// Whether every record that has been in the log for about a second was read here, of any
+    /// Whether every record that has been in the log for about two seconds was read here, of any
     /// writer. False without [`Builder::follow`], while Kafka does not answer, and while the tail
     /// falls behind: reads may then miss what others wrote. [`get`](Self::get) goes on giving what
     /// is known, never older than this process's own writes; [`read`](Self::read) says that it may

@@ -6,7 +6,7 @@
 //! others write as soon as it is replicated.
 //!
 //! A tail that does not keep up is never taken for one that does: another thread asks where the log
-//! ends, and what was not read a second later makes [`Tail::may_be_behind`] true.
+//! ends, and what was not read two seconds later makes [`Tail::may_be_behind`] true.
 
 mod decode;
 mod standing;
@@ -68,9 +68,13 @@ pub(crate) struct Follower {
 /// Resolves when all that was in the log at the start is read.
 pub(crate) type CaughtUp = oneshot::Receiver<Result<(), BuildError>>;
 
-/// Ours, unless the user sets them: a bounded queue, filled again at once when there is room.
-const DEFAULTS: &[(&str, &str)] =
-    &[("queued.max.messages.kbytes", "16384"), ("fetch.queue.backoff.ms", "10")];
+/// Ours, unless the user sets them: a bounded queue that is filled again at once when there is room.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.queue.backoff.ms", "10"),
+    // Kafka answers at once when there is a record; this is how soon it says that there is none.
+    ("fetch.wait.max.ms", "100"),
+];
 /// Ours, always: it commits nothing, skips nothing, and hears of the log's end.
 const FIXED: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
@@ -81,7 +85,7 @@ const FIXED: &[(&str, &str)] = &[
     ("check.crcs", "true"),
     ("enable.partition.eof", "true"),
 ];
-/// How often it is asked where the log ends. What is not read two asks later is behind.
+/// How often it is asked where the log ends. What is not read four asks later is behind.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long one question may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -114,7 +118,7 @@ impl Tail {
         })
     }
 
-    /// Whether records may be in the partition for a second or longer that were not read here.
+    /// Whether records may be in the partition for two seconds or longer that were not read here.
     pub(crate) fn may_be_behind(&self, partition: Partition) -> bool {
         let behind = usize::try_from(partition.0).ok().and_then(|place| self.behind.get(place));
         self.ended.load(Ordering::Acquire)

@@ -35,6 +35,8 @@ pub(super) struct Run<'t> {
     measured: Instant,
     lost: Option<Lost>,
     pub(super) caught_up: bool,
+    /// Nothing more can be followed: the log is not the one that was read.
+    pub(super) over: bool,
     was_behind: bool,
     unread_told: bool,
     pub(super) last_error: Option<KafkaError>,
@@ -47,6 +49,13 @@ enum Lost {
     Place,
     /// The log was cut off behind what was read, and may have grown again since.
     Tail,
+}
+
+/// Whether a log is the one that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Log {
+    Same,
+    Other,
 }
 
 /// How long a turn waits for its first record.
@@ -75,6 +84,7 @@ impl<'t> Run<'t> {
             measured: now,
             lost: None,
             caught_up: false,
+            over: false,
             was_behind: false,
             unread_told: false,
             last_error: None,
@@ -91,7 +101,7 @@ impl<'t> Run<'t> {
         let goes_on = started.is_ok();
         // Nobody waits any more when the building was given up.
         let _ = told.send(started);
-        while goes_on && stopped.try_recv() == Err(TryRecvError::Empty) {
+        while goes_on && !self.over && stopped.try_recv() == Err(TryRecvError::Empty) {
             self.turn();
         }
     }
@@ -116,7 +126,8 @@ impl<'t> Run<'t> {
         self.hand_over();
         if let Some(lost) = self.lost {
             match self.relocate(lost) {
-                Ok(()) => self.lost = None,
+                Ok(Log::Same) => self.lost = None,
+                Ok(Log::Other) => self.over = true,
                 Err(error) => self.last_error = Some(error),
             }
         }
@@ -198,35 +209,45 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// Some place is not in the log any more: retention passed the tail, or the log is another one.
-    fn relocate(&mut self, lost: Lost) -> KafkaResult<()> {
+    /// Some place is not in the log any more. What retention has passed is said to be lost, and
+    /// the rest is read. Where the log ends before what was read, its offsets stand for other
+    /// records now, and nothing can be vouched for until a new handle begins.
+    fn relocate(&mut self, lost: Lost) -> KafkaResult<Log> {
         let lows = self.tail.offsets(Offset::Beginning)?;
         let ends = self.tail.offsets(Offset::End)?;
+        let mut log = if lost == Lost::Tail { Log::Other } else { Log::Same };
         let places = self.positions.iter_mut().zip(&mut self.standings);
         for (((partition, (position, standing)), low), end) in
             self.tail.partitions().zip(places).zip(lows).zip(ends)
         {
-            if (low..=end).contains(position) {
-                if lost == Lost::Tail {
-                    self.follower.lanes.tail_lost(partition, *position);
-                }
-                continue;
+            let lanes = &self.follower.lanes;
+            if *position > end {
+                log = Log::Other;
+                lanes.tail_lost(partition, *position);
+            } else if *position < low {
+                error!(
+                    topic = self.tail.topic, %partition, stood_at = %position, %low,
+                    "records are gone from the log that were not read; keep them longer \
+                     (`retention.ms`)"
+                );
+                *position = low;
+                standing.relocate(low, end);
+                lanes.tail_lost(partition, low);
+            } else if lost == Lost::Tail {
+                lanes.tail_lost(partition, *position);
             }
-            error!(
-                topic = self.tail.topic, %partition, stood_at = %position, %low, %end,
-                "the tail's place is no longer in the log: retention passed it, or the topic was \
-                 cut off or made anew; it goes on from the log's beginning"
-            );
-            *position = low;
-            standing.relocate(low, end);
-            self.follower.lanes.tail_lost(partition, low);
         }
-        if lost == Lost::Tail {
-            let topic = &self.tail.topic;
-            error!(topic, "the log was cut off behind what was read; acknowledged writes are lost");
+        if log == Log::Other {
+            error!(
+                topic = self.tail.topic,
+                "the log ends before what was read from it: it was cut off, or the topic was made \
+                 anew; it is not followed any more, restart every writer"
+            );
+            return Ok(log);
         }
         // Kafka's client does not say in which partition it has stopped, so all are read on anew.
-        self.tail.assign(&self.positions)
+        self.tail.assign(&self.positions)?;
+        Ok(log)
     }
 
     /// Compares what was read with where the log ends, and tells whoever reads.
@@ -264,7 +285,7 @@ impl<'t> Run<'t> {
         match standing.look(end) {
             Step::GoOn => {}
             Step::Passed(next) => self.follower.lanes.tailed(partition, Vec::new(), next),
-            Step::Relocate => self.lost = self.lost.or(Some(Lost::Place)),
+            Step::OtherLog => self.lost = self.lost.or(Some(Lost::Place)),
             Step::ReadAgain => {
                 let (topic, at) = (&self.tail.topic, Offset::Offset(position.0));
                 let sought = self.tail.consumer.seek(topic, partition.0, at, SEEK_TIMEOUT);

@@ -29,10 +29,15 @@ pub(crate) struct Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Again {
     No,
-    /// Since the log ended here.
-    Begun(NextOffset),
+    /// Since the log ended at `end`, so many looks ago.
+    Begun {
+        end: NextOffset,
+        looks: u32,
+    },
     /// And the end was met without a record.
-    EndMet(NextOffset),
+    EndMet {
+        end: NextOffset,
+    },
 }
 
 /// What follows from a look at the log's end.
@@ -45,7 +50,7 @@ pub(crate) enum Step {
     /// It stands still before the end: it is to be read again from where it stands.
     ReadAgain,
     /// The log ends before what was read: it was cut off, or is another one.
-    Relocate,
+    OtherLog,
 }
 
 /// Where the tail begins in one partition.
@@ -67,7 +72,10 @@ pub(crate) enum Why {
 }
 
 /// A partition is behind when it has missed the log's end so often.
-const MISSED_MAX: u32 = 2;
+const MISSED_MAX: u32 = 4;
+/// After so many looks in vain a partition is read again once more. Kafka may take a good part of
+/// a second for each of the two answers that lead to the log's end.
+const AGAIN_AFTER: u32 = 8;
 /// A leader that was just elected may show a shorter log for a moment.
 const SHRUNK_MAX: u32 = 4;
 
@@ -101,8 +109,8 @@ impl Standing {
 
     /// The end of the log was met.
     pub(crate) fn meet_end(&mut self) {
-        if let Again::Begun(end) = self.again {
-            self.again = Again::EndMet(end);
+        if let Again::Begun { end, .. } = self.again {
+            self.again = Again::EndMet { end };
         }
     }
 
@@ -112,29 +120,33 @@ impl Standing {
         self.end = end;
         self.shrunk = if end < self.read { self.shrunk + 1 } else { 0 };
         if self.shrunk >= SHRUNK_MAX {
-            return Step::Relocate;
+            return Step::OtherLog;
         }
         if self.read >= before {
             self.missed = 0;
             self.again = Again::No;
             return Step::GoOn;
         }
+        self.missed = self.missed.saturating_add(1);
         match self.again {
             // The log still has what it had, so its end was not met too early, on a leader that
             // was behind.
-            Again::EndMet(met) if end >= met => {
+            Again::EndMet { end: met } if end >= met => {
                 self.read = met;
                 self.missed = 0;
                 self.again = Again::No;
-                return Step::Passed(met);
+                Step::Passed(met)
             }
-            _ => self.missed = self.missed.saturating_add(1),
+            Again::Begun { end, looks } if looks < AGAIN_AFTER => {
+                self.again = Again::Begun { end, looks: looks + 1 };
+                Step::GoOn
+            }
+            _ if moved => Step::GoOn,
+            _ => {
+                self.again = Again::Begun { end: before, looks: 1 };
+                Step::ReadAgain
+            }
         }
-        if moved {
-            return Step::GoOn;
-        }
-        self.again = Again::Begun(before);
-        Step::ReadAgain
     }
 
     /// Nobody could say where the log ends.
@@ -149,7 +161,7 @@ impl Standing {
 
     /// Records may be in the log for long that were not read.
     pub(crate) fn is_behind(&self) -> bool {
-        self.missed >= MISSED_MAX
+        self.missed >= MISSED_MAX || self.shrunk >= SHRUNK_MAX / 2
     }
 
     /// How many offsets were not read when the end was last asked for.
@@ -194,10 +206,11 @@ mod tests {
     #[test]
     fn one_that_reads_too_slowly_is_behind_until_it_has_caught_up() {
         let mut standing = Standing::new(at(0), at(100));
-        standing.advance(at(1));
-        assert_eq!(standing.look(at(200)), Step::GoOn);
-        standing.advance(at(2));
-        assert_eq!(standing.look(at(300)), Step::GoOn);
+        for offset in 1..=MISSED_MAX {
+            assert!(!standing.is_behind());
+            standing.advance(at(i64::from(offset)));
+            assert_eq!(standing.look(at(300)), Step::GoOn);
+        }
         assert!(standing.is_behind());
         standing.advance(at(300));
         standing.look(at(301));
@@ -207,9 +220,10 @@ mod tests {
     #[test]
     fn one_that_stands_still_is_read_again_and_behind_if_that_does_not_help() {
         let mut standing = Standing::new(at(5), at(9));
-        assert_eq!(standing.look(at(9)), Step::ReadAgain);
-        assert!(!standing.is_behind());
-        assert_eq!(standing.look(at(9)), Step::ReadAgain);
+        let steps: Vec<_> = (0..=AGAIN_AFTER).map(|_| standing.look(at(9))).collect();
+        let again = |step: &&Step| **step == Step::ReadAgain;
+        assert_eq!(steps.iter().filter(again).count(), 2, "not so often that it never ends");
+        assert_eq!((steps[0], steps.last()), (Step::ReadAgain, Some(&Step::ReadAgain)));
         assert!(standing.is_behind());
     }
 
@@ -228,7 +242,7 @@ mod tests {
         let mut standing = Standing::new(at(5), at(9));
         assert_eq!(standing.look(at(9)), Step::ReadAgain);
         standing.meet_end();
-        assert_eq!(standing.look(at(7)), Step::ReadAgain);
+        assert_eq!(standing.look(at(7)), Step::ReadAgain, "the end that was met counts for less");
         assert_eq!(standing.read(), at(5));
     }
 
@@ -248,9 +262,8 @@ mod tests {
         for _ in 1..SHRUNK_MAX {
             assert_eq!(standing.look(at(2)), Step::GoOn, "a new leader may show less for a while");
         }
-        assert_eq!(standing.look(at(2)), Step::Relocate);
-        standing.relocate(at(0), at(2));
-        assert_eq!((standing.read(), standing.lag()), (at(0), 2));
+        assert_eq!(standing.look(at(2)), Step::OtherLog);
+        assert!(standing.is_behind());
     }
 
     #[test]

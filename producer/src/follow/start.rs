@@ -94,6 +94,9 @@ impl Run<'_> {
                 return Err(BuildError::NoAnswer("the handle was given up".to_owned()));
             }
             self.turn();
+            if self.over {
+                return Err(BuildError::NoAnswer("the log changed while it was read".to_owned()));
+            }
             self.note_progress(&mut backlog)?;
         }
         self.caught_up = true;
