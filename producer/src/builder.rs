@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ahash::RandomState;
 use prometheus::Registry;
@@ -14,9 +14,11 @@ use write_behind_shared::{NextOffset, Partition};
 use crate::accept::Owner;
 use crate::admission::{Gate, Gates, WhenFull};
 use crate::client::Kafka;
+use crate::columns::Columns;
 use crate::dead_letters::Letters;
 use crate::encode::Limits;
 use crate::error::BuildError;
+use crate::follow::{Follower, Tail};
 use crate::lanes::{Clean, Lanes, Setup};
 use crate::load::{AnyLoader, Loader};
 use crate::metrics::Metrics;
@@ -44,9 +46,12 @@ pub struct Builder<K, V> {
     registry: Option<Registry>,
     poll_interval: Duration,
     start_timeout: Duration,
+    follow: bool,
     row: PhantomData<fn(V) -> V>,
 }
 
+/// How long before Kafka is asked again for what it did not answer.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// What a semaphore can count at once.
 const LIMIT_MAX: usize = u32::MAX as usize;
 
@@ -73,6 +78,7 @@ where
             registry: None,
             poll_interval: Duration::from_millis(100),
             start_timeout: Duration::from_secs(30),
+            follow: false,
             row: PhantomData,
         }
     }
@@ -185,6 +191,7 @@ where
     /// | `coalesced_total` | counter | accepted writes that went with an earlier one of their row |
     /// | `forgotten_total` | counter | rows that were dropped from memory to make room |
     /// | `followed_total` | counter | records of others that were read from the log |
+    /// | `follow_lag_records` | gauge | records in the log that were not read yet |
     /// | `dead_letters_total` | counter | writes that the database refused |
     /// | `lost_total` | counter | accepted writes that failed or whose outcome is unknown |
     /// | `reads_total` | counter | reads |
@@ -213,7 +220,39 @@ where
         self
     }
 
-    /// How long `build` waits for Kafka: 30 s unless set.
+    /// Reads the log as well, of all writers: off unless set.
+    ///
+    /// [`build`](Self::build) then returns when everything is read that was in the log from the
+    /// sink group's committed offset on: a restarted service reads what it wrote before, though
+    /// the database may not have it yet. Afterwards what others write to the topic, with this
+    /// crate or any other Kafka client, shows up here as soon as it is replicated. If it does not,
+    /// [`tail_is_current`](WriteBehind::tail_is_current) and
+    /// [`Read::may_be_behind`](crate::Read::may_be_behind) say so.
+    ///
+    /// It costs the network and a thread for every record of the topic, and memory for rows that
+    /// are not in the database, whoever wrote them. [`max_pending`](Self::max_pending) bounds that
+    /// too: rows of others that find no room are dropped, and reads of such a row say that they may
+    /// be behind until the database has it. `build` takes as long as the log is behind.
+    ///
+    /// # Limits
+    /// - A record does not say whether it holds a whole row. One with every field of `V` is taken
+    ///   for whole if `V` is a struct without flattened parts; over any other, reads need the
+    ///   loader.
+    /// - A record that the consumer will set aside because it does not fit the table is read
+    ///   like a good one until the consumer has passed it.
+    /// - The database drops a record whose `write-id` it has seen. Here that is known of writers
+    ///   since the place where reading began: the first record of a writer may repeat one from
+    ///   before, so a row that it added to is not kept once the database has it.
+    /// - A loader that does not give the partition's offset ([`Loaded::at`](crate::Loaded::at)),
+    ///   as a closure doesn't, may find a row with or without what was just read from the log. What
+    ///   it finds is given, and not kept.
+    pub fn follow(mut self, follow: bool) -> Self {
+        self.follow = follow;
+        self
+    }
+
+    /// How long `build` waits for Kafka: 30 s unless set. With [`follow`](Self::follow) it may take
+    /// longer in all, and this is how long Kafka may be silent meanwhile.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
         self
@@ -223,6 +262,9 @@ where
     ///
     /// # Errors
     /// [`BuildError`]: a setting is wrong, Kafka does not answer, or the topic does not exist.
+    ///
+    /// # Cancellation
+    /// Dropped before it is done, it leaves nothing running.
     pub async fn build(self) -> Result<WriteBehind<K, V>, BuildError> {
         self.check_limits()?;
         self.check_key_columns()?;
@@ -244,7 +286,7 @@ where
         let lanes = Lanes::new(Setup {
             partitions: partitions as usize,
             loads: self.loader.is_some(),
-            follows: false,
+            follows: self.follow,
             clean,
             gates: Gates {
                 bytes: Gate::new(self.pending_bytes),
@@ -260,15 +302,31 @@ where
         if let Some(letters) = &mut letters {
             letters.start_at(committed);
         }
-        let watching = watcher.watch_on_a_thread(
+        let mut watching = watcher.watch_on_a_thread(
             self.poll_interval,
             Arc::clone(&lanes),
             Arc::clone(&metrics),
             letters,
         )?;
+        let tail = if self.follow {
+            let tail = Arc::new(Tail::new(settings, group, &self.topic, partitions)?);
+            let (following, caught_up) = tail.follow_on_a_thread(Follower {
+                lanes: Arc::clone(&lanes),
+                metrics: Arc::clone(&metrics),
+                columns: Columns::of::<V>(),
+                start_timeout: self.start_timeout,
+            })?;
+            // Kept before anything is waited for: a caller that goes away ends it.
+            watching.following = Some(following);
+            let ended = |_| BuildError::NoAnswer("the reading of the log ended".to_owned());
+            caught_up.await.map_err(ended)??;
+            Some(tail)
+        } else {
+            None
+        };
         let times = (self.coalesce, self.lagging_after);
         let member = kafka.join(&self.topic, &lanes, &metrics, times)?;
-        let reader = Reader { lanes: Arc::clone(&lanes), loader: self.loader, metrics };
+        let reader = Reader { lanes: Arc::clone(&lanes), loader: self.loader, metrics, tail };
         Ok(WriteBehind::new(Owner::new(lanes, limits, reader, member, (kafka, watching))))
     }
 
@@ -309,17 +367,39 @@ where
 
 /// Asks for the partition count, and for what the group has committed, without blocking the runtime.
 async fn ask(
-    watcher: Watcher,
+    mut watcher: Watcher,
     timeout: Duration,
 ) -> Result<(Watcher, i32, Vec<(Partition, NextOffset)>), BuildError> {
-    let asked = tokio::task::spawn_blocking(move || {
-        let partitions = watcher.partitions(timeout)?;
-        let all: Vec<Partition> = (0..partitions).map(Partition).collect();
-        let committed = watcher.committed(&all, timeout);
-        let committed = committed.map_err(|error| BuildError::NoAnswer(error.to_string()))?;
-        Ok((watcher, partitions, committed))
-    });
-    asked.await.map_err(|error| BuildError::NoAnswer(error.to_string()))?
+    let started = Instant::now();
+    loop {
+        let left = timeout.saturating_sub(started.elapsed());
+        let asked = tokio::task::spawn_blocking(move || {
+            let answer = ask_once(&watcher, left);
+            (watcher, answer)
+        });
+        let ended = |error: tokio::task::JoinError| BuildError::NoAnswer(error.to_string());
+        let (asked_with, answer) = asked.await.map_err(ended)?;
+        watcher = asked_with;
+        match answer {
+            Ok((partitions, committed)) => return Ok((watcher, partitions, committed)),
+            // A group whose coordinator moves, or is made just now, answers a moment later.
+            Err(BuildError::NoAnswer(_)) if started.elapsed() < timeout => {
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn ask_once(
+    watcher: &Watcher,
+    timeout: Duration,
+) -> Result<(i32, Vec<(Partition, NextOffset)>), BuildError> {
+    let partitions = watcher.partitions(timeout)?;
+    let all: Vec<Partition> = (0..partitions).map(Partition).collect();
+    let committed = watcher.committed(&all, timeout);
+    let committed = committed.map_err(|error| BuildError::NoAnswer(error.to_string()))?;
+    Ok((partitions, committed))
 }
 
 impl<K, V> std::fmt::Debug for Builder<K, V> {

@@ -77,10 +77,10 @@
 //!
 //! # Limits
 //!
-//! - Reads are up to date with this process's writes. Another process's show up after they are in
-//!   the database and the clean copy here is gone: set [`Builder::time_to_live`].
-//! - A restart forgets what was pending: until the consumer has caught up, the loader finds older
-//!   rows than were read before.
+//! - Without [`Builder::follow`], reads are up to date with this process's writes only. Another
+//!   process's show up after they are in the database and the clean copy here is gone: set
+//!   [`Builder::time_to_live`]. And a restart forgets what was pending: until the consumer has
+//!   caught up, the loader finds older rows than were read before.
 //! - [`WriteBehind::put`] replaces what is read by the whole of `V`, while the record writes exactly
 //!   the columns that `V` was serialised with. Leave none out (`skip_serializing_if`); to write
 //!   some columns, use [`WriteBehind::update`].
@@ -116,6 +116,8 @@ mod publish;
 mod client;
 mod persisted;
 mod dead_letters;
+mod columns;
+mod follow;
 mod read;
 mod load;
 mod write;

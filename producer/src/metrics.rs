@@ -39,6 +39,7 @@ pub(crate) struct Metrics {
     client_errors: IntCounter,
     client_failures: IntCounter,
     watch_errors: IntCounter,
+    follow_lag: IntGauge,
 }
 
 /// One in so many writes of a thread is timed.
@@ -84,6 +85,7 @@ impl Metrics {
                 "Kafka clients that failed for good and were replaced.",
             )?,
             watch_errors: counter("watch_errors_total", "Failed looks at the sink group.")?,
+            follow_lag: gauge("follow_lag_records", "Records in the log that were not read.")?,
         })
     }
 
@@ -123,6 +125,10 @@ impl Metrics {
 
     pub(crate) fn watch_error(&self) {
         self.watch_errors.inc();
+    }
+
+    pub(crate) fn follow_lag(&self, records: u64) {
+        self.follow_lag.set(records as i64);
     }
 
     /// What a look at all lanes found.

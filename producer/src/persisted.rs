@@ -23,6 +23,7 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::dead_letters::Letters;
 use crate::error::{BuildError, Halt};
+use crate::follow::Following;
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 use crate::publish;
@@ -33,9 +34,13 @@ pub(crate) struct Watcher {
     topic: String,
 }
 
-/// Stops the watching thread when it is dropped.
+/// Stops the watching thread, and the tail's, when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Watching(#[expect(dead_code, reason = "dropping it is the signal")] Sender<()>);
+pub(crate) struct Watching {
+    #[expect(dead_code, reason = "dropping it is the signal")]
+    signal: Sender<()>,
+    pub(crate) following: Option<Following>,
+}
 
 /// What the watching thread remembers from one look to the next.
 struct Watch {
@@ -56,7 +61,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the partition count is compared with that of the start.
 const PARTITIONS_INTERVAL: Duration = Duration::from_secs(30);
 
-struct Quiet;
+/// Errors go to the log only: what matters is whether there is an answer.
+pub(crate) struct Quiet;
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -152,12 +158,12 @@ impl Watcher {
         Builder::new()
             .name("write-behind-persisted".to_owned())
             .spawn(move || watch.run(interval, &stopped))?;
-        Ok(Watching(signal))
+        Ok(Watching { signal, following: None })
     }
 }
 
 /// A producer's tuning means nothing to a consumer, which would warn of each.
-fn suits_a_consumer(property: &str) -> bool {
+pub(crate) fn suits_a_consumer(property: &str) -> bool {
     let of_producers = ["linger.", "queue.buffering.", "batch.", "compression.", "sticky."];
     let exactly = [
         "retries",

@@ -15,6 +15,7 @@ use crate::admission::Held;
 use crate::delta::Row;
 use crate::entry::Visible;
 use crate::error::{DeliveryError, LoadError, ReadError};
+use crate::follow::Tail;
 use crate::found::{Found, Loaded};
 use crate::lane::{SharedLane, Stage};
 use crate::lanes::Lanes;
@@ -27,6 +28,8 @@ pub(crate) struct Reader<K> {
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) loader: Option<Arc<dyn AnyLoader<K>>>,
     pub(crate) metrics: Arc<Metrics>,
+    /// With `follow`.
+    pub(crate) tail: Option<Arc<Tail>>,
 }
 
 impl<K: Clone + Send + Sync + 'static> Reader<K> {
@@ -66,6 +69,12 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
             Ok(result) => result.clone().unwrap_or(Ok(Reading::default())).map_err(ReadError::Load),
             Err(_) => Err(ReadError::Load(LoadError::new("the loader panicked"))),
         }
+    }
+
+    /// Whether the tail may have missed what others wrote of the row; never without `follow`.
+    pub(crate) fn tail_may_be_behind(&self, key: &Key) -> bool {
+        let partition = partition::partition_of(key, self.lanes.count());
+        self.tail.as_ref().is_some_and(|tail| tail.may_be_behind(partition))
     }
 
     /// Joins the load of the row that is under way, or begins one.

@@ -14,6 +14,7 @@ use crate::client::Kafka;
 use crate::error::{DeliveryError, Halt, PutThroughError, ReadError, Undelivered, WriteError};
 use crate::event::EventStream;
 use crate::lane::Stage;
+use crate::ledger::Key;
 use crate::metrics::Metrics;
 use crate::write::Write;
 
@@ -205,7 +206,7 @@ where
     /// [`ReadError`]: the loader failed, the row does not fit `V`, or it cannot be promised to be
     /// that new ([`ReadError::MayBeBehind`]).
     pub async fn get(&self, key: &K) -> Result<Option<V>, ReadError> {
-        let Read { row, may_be_behind } = self.read(key).await?;
+        let Read { row, may_be_behind } = self.find(key, self.owner.limits.key(key)?).await?;
         if may_be_behind { Err(ReadError::MayBeBehind) } else { Ok(row) }
     }
 
@@ -215,7 +216,15 @@ where
     /// # Errors
     /// [`ReadError`]: the loader failed, or the row does not fit `V`.
     pub async fn read(&self, key: &K) -> Result<Read<V>, ReadError> {
-        let reading = self.owner.reader.read(key, self.owner.limits.key(key)?).await?;
+        let canonical = self.owner.limits.key(key)?;
+        let found = self.find(key, Key::clone(&canonical)).await?;
+        // Asked afterwards: a tail that broke meanwhile counts too.
+        let may_be_behind = found.may_be_behind || self.owner.reader.tail_may_be_behind(&canonical);
+        Ok(Read { may_be_behind, ..found })
+    }
+
+    async fn find(&self, key: &K, canonical: Key) -> Result<Read<V>, ReadError> {
+        let reading = self.owner.reader.read(key, canonical).await?;
         let row = reading.row.map(|row| serde_json::from_slice(&row)).transpose();
         let row = row.map_err(|error| ReadError::Type(Arc::new(error)))?;
         Ok(Read { row, may_be_behind: reading.may_be_behind })
@@ -224,6 +233,15 @@ where
     /// What happens to this handle's writes and to its connections from now on.
     pub fn events(&self) -> EventStream {
         self.owner.lanes.events.listen()
+    }
+
+    /// Whether every record that has been in the log for about two seconds was read here, of any
+    /// writer. False without [`Builder::follow`], while Kafka does not answer, and while the tail
+    /// falls behind: reads may then miss what others wrote. [`get`](Self::get) goes on giving what
+    /// is known, never older than this process's own writes; [`read`](Self::read) says that it may
+    /// be behind.
+    pub fn tail_is_current(&self) -> bool {
+        self.owner.reader.tail.as_ref().is_some_and(|tail| tail.is_current())
     }
 
     /// Waits until every write accepted before this call is in the database.

@@ -11,3 +11,4 @@ mod reads;
 mod failures;
 mod sharing;
 mod refusals;
+mod follow;
