@@ -9,6 +9,7 @@ use ahash::RandomState;
 use prometheus::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::{Instrument as _, Span, field, info, info_span};
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::accept::Owner;
@@ -198,6 +199,16 @@ where
     /// # Errors
     /// [`BuildError`]: a setting is wrong, Kafka does not answer, or the topic does not exist.
     pub async fn build(self) -> Result<WriteBehind<K, V>, BuildError> {
+        let span = info_span!(
+            "build",
+            topic = self.topic,
+            sink_group = self.sink_group,
+            partitions = field::Empty
+        );
+        self.start().instrument(span).await
+    }
+
+    async fn start(self) -> Result<WriteBehind<K, V>, BuildError> {
         self.check_limits()?;
         let clean = self.clean_copies();
         let kafka = self.kafka?;
@@ -205,6 +216,7 @@ where
         let group = self.sink_group.as_deref().ok_or(BuildError::NoSinkGroup)?;
         let watcher = Watcher::new(settings, group, &self.topic)?;
         let (watcher, partitions, committed) = ask(watcher, self.start_timeout).await?;
+        Span::current().record("partitions", partitions);
 
         let metrics = Metrics::new(&self.registry.unwrap_or_default(), &self.topic)?;
         let metrics = Arc::new(metrics);
@@ -241,6 +253,7 @@ where
         let times = (self.coalesce, self.lagging_after);
         let member = kafka.join(&self.topic, &lanes, &metrics, times)?;
         let reader = Reader { lanes: Arc::clone(&lanes), loader: self.loader, metrics };
+        info!("built");
         Ok(WriteBehind::new(Owner::new(lanes, limits, reader, member, (kafka, watching))))
     }
 
