@@ -59,7 +59,7 @@ struct Foreign(BaseProducer);
 impl Foreign {
     fn of(kafka: &Kafka) -> Self {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", kafka.cluster.bootstrap_servers());
+        config.set("bootstrap.servers", kafka.cluster().bootstrap_servers());
         Self(config.create().unwrap())
     }
 
@@ -229,12 +229,12 @@ async fn a_tail_that_cannot_keep_up_says_so_and_then_catches_up() {
     there.put(&1, &score("before", 1)).await.unwrap();
     until_read(&here, 1, Some(score("before", 1))).await;
     assert!(here.tail_is_current());
-    kafka.cluster.broker_down(1).unwrap();
+    kafka.cluster().broker_down(1).unwrap();
     until("the tail says that it is behind", || !here.tail_is_current()).await;
     assert_eq!(here.get(&1).await.unwrap(), Some(score("before", 1)), "reads go on");
     assert!(here.read(&1).await.unwrap().may_be_behind, "and say so");
     there.put(&1, &score("after", 2)).await.unwrap();
-    kafka.cluster.broker_up(1).unwrap();
+    kafka.cluster().broker_up(1).unwrap();
     until_read(&here, 1, Some(score("after", 2))).await;
     until("the tail is current again", || here.tail_is_current()).await;
     until("nothing is left to be read", || metric(&registry, "follow_lag_records") < 0.5).await;
@@ -247,7 +247,7 @@ async fn a_tail_whose_place_the_broker_refuses_finds_its_way_back() {
     let there: Handle = kafka.builder(&[]).build().await.unwrap();
     for round in 0..3 {
         let gone = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE];
-        kafka.cluster.request_errors(RDKafkaApiKey::Fetch, &gone);
+        kafka.cluster().request_errors(RDKafkaApiKey::Fetch, &gone);
         for key in 0..8 {
             there.put(&key, &score("x", round)).await.unwrap();
         }
@@ -267,7 +267,7 @@ async fn a_tail_that_retention_has_passed_says_what_is_lost_and_goes_on() {
     until_read(&here, 1, Some(score("before", 1))).await;
     // Nothing can be fetched while more is written than the embedded log keeps.
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE; 100_000];
-    kafka.cluster.request_errors(RDKafkaApiKey::Fetch, &refused);
+    kafka.cluster().request_errors(RDKafkaApiKey::Fetch, &refused);
     let long = "x".repeat(100_000);
     for key in 0..80 {
         there.put(&key, &score(&long, key)).await.unwrap();
@@ -275,7 +275,7 @@ async fn a_tail_that_retention_has_passed_says_what_is_lost_and_goes_on() {
     there.replicated_all().await.unwrap();
     until("the tail says that it is behind", || !here.tail_is_current()).await;
     assert!(here.read(&1).await.unwrap().may_be_behind);
-    kafka.cluster.clear_request_errors(RDKafkaApiKey::Fetch);
+    kafka.cluster().clear_request_errors(RDKafkaApiKey::Fetch);
     let event = soon("the event", events.next()).await.unwrap();
     assert!(matches!(event, Event::LogLost { partition: 0, below: 1.. }), "{event:?}");
     until_read(&here, 79, Some(score(&long, 79))).await;
@@ -355,7 +355,7 @@ async fn a_log_that_is_not_given_ends_the_building_with_an_error() {
     let before: Handle = kafka.builder(&[]).build().await.unwrap();
     before.put(&1, &score("x", 1)).await.unwrap().replicated().await.unwrap();
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 10_000];
-    kafka.cluster.request_errors(RDKafkaApiKey::Fetch, &refused);
+    kafka.cluster().request_errors(RDKafkaApiKey::Fetch, &refused);
     let handle = follower(&kafka).start_timeout(Duration::from_secs(1)).build();
     let error = soon("the error", handle).await.unwrap_err();
     assert!(matches!(&error, BuildError::NoAnswer(_)), "{error:?}");
