@@ -124,6 +124,8 @@ mod write;
 mod event;
 mod metrics;
 mod error;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use admission::WhenFull;
 pub use builder::Builder;

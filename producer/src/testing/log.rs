@@ -1,0 +1,219 @@
+//! The log of a test: takes offsets, gives the records from there on.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message};
+use rdkafka::{Offset as Position, TopicPartitionList};
+use serde_json::Value;
+use write_behind_shared::{Headers, NextOffset, Offset, Partition, RecordError, WriteId};
+
+use super::{Kafka, Quiet, TestingError};
+
+/// One record of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its partition.
+    pub partition: Partition,
+    /// Its place there.
+    pub offset: Offset,
+    /// The row it speaks of.
+    pub key: Option<Vec<u8>>,
+    /// A JSON object of columns; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Names and values, as they were sent.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// A consumer that reads every partition of a topic in order and keeps what it read too much.
+pub(super) struct LogReader {
+    consumer: BaseConsumer<Quiet>,
+    kafka: Kafka,
+    topic: String,
+    partitions: Vec<ReadAhead>,
+}
+
+/// What is read of a partition and not taken yet.
+struct ReadAhead {
+    partition: Partition,
+    next: NextOffset,
+    records: VecDeque<Record>,
+}
+
+/// How long the broker may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// One wait for records.
+const POLL: Duration = Duration::from_millis(20);
+
+impl ConsumerContext for Quiet {}
+
+impl Record {
+    /// The key as text; empty if there is none.
+    pub fn key_text(&self) -> String {
+        self.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned()
+    }
+
+    /// The value as JSON; `None` if it is a tombstone or no JSON.
+    pub fn json(&self) -> Option<Value> {
+        self.value.as_deref().and_then(|value| serde_json::from_slice(value).ok())
+    }
+
+    /// The columns that are increments.
+    pub fn added_columns(&self) -> Vec<&str> {
+        let add = self.headers().ok().and_then(|headers| headers.add);
+        add.map(|names| names.split(',').collect()).unwrap_or_default()
+    }
+
+    /// Which write it carries.
+    pub fn write_id(&self) -> Option<WriteId> {
+        self.headers().ok().and_then(|headers| headers.write_id)
+    }
+
+    pub(super) fn headers(&self) -> Result<Headers<'_>, RecordError> {
+        Headers::read(self.headers.iter().map(|(name, value)| (&**name, value.as_deref())))
+    }
+
+    fn of(message: &BorrowedMessage<'_>) -> Self {
+        let headers = message.headers().map(|headers| {
+            let header = |header: rdkafka::message::Header<'_, &[u8]>| {
+                (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
+            };
+            headers.iter().map(header).collect()
+        });
+        Self {
+            partition: Partition(message.partition()),
+            offset: Offset(message.offset()),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers: headers.unwrap_or_default(),
+        }
+    }
+}
+
+/// The whole log of a topic.
+pub(super) fn whole(kafka: &Kafka, topic: &str) -> Result<Vec<Record>, TestingError> {
+    let mut reader = LogReader::new(kafka, topic, "write-behind-testing-log")?;
+    reader.read_ahead()?;
+    Ok(reader.take(usize::MAX))
+}
+
+impl LogReader {
+    pub(super) fn new(kafka: &Kafka, topic: &str, group: &str) -> Result<Self, TestingError> {
+        let partitions = kafka.partitions(topic)?;
+        let mut config = ClientConfig::new();
+        for (name, value) in kafka.properties() {
+            config.set(name, value);
+        }
+        let consumer: BaseConsumer<Quiet> = config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "error")
+            // The embedded broker answers when this is over, not when there are records.
+            .set("fetch.wait.max.ms", "5")
+            .set("fetch.error.backoff.ms", "10")
+            .create_with_context(Quiet)
+            .map_err(super::refused)?;
+        let partitions = (0..partitions).map(|partition| ReadAhead {
+            partition: Partition(partition),
+            next: NextOffset::ZERO,
+            records: VecDeque::new(),
+        });
+        let reader = Self {
+            consumer,
+            kafka: kafka.clone(),
+            topic: topic.to_owned(),
+            partitions: partitions.collect(),
+        };
+        let list = reader.positions()?;
+        reader.consumer.assign(&list).map_err(super::refused)?;
+        Ok(reader)
+    }
+
+    pub(super) fn partitions(&self) -> i32 {
+        self.partitions.len() as i32
+    }
+
+    /// Reads everything that is in the log now and was not read before; gives how many records can
+    /// be taken.
+    pub(super) fn read_ahead(&mut self) -> Result<usize, TestingError> {
+        if self.kafka.is_down() {
+            return Err(TestingError::BrokersDown);
+        }
+        let start = Instant::now();
+        let mut ends = Vec::with_capacity(self.partitions.len());
+        for read in &self.partitions {
+            let bounds = self.consumer.fetch_watermarks(&self.topic, read.partition.0, DEADLINE);
+            let (begin, end) = bounds.map_err(|error| no_answer(&error))?;
+            if begin > read.next.0 {
+                let begin = NextOffset(begin);
+                return Err(TestingError::LogGone {
+                    partition: read.partition,
+                    next: read.next,
+                    begin,
+                });
+            }
+            ends.push(NextOffset(end));
+        }
+        let mut last_error = KafkaError::ConsumerQueueClose(RDKafkaErrorCode::RequestTimedOut);
+        while self.partitions.iter().zip(&ends).any(|(read, end)| read.next < *end) {
+            if start.elapsed() > DEADLINE {
+                return Err(no_answer(&last_error));
+            }
+            match self.consumer.poll(POLL) {
+                Some(Ok(message)) => {
+                    let record = Record::of(&message);
+                    let at = usize::try_from(record.partition.0).unwrap_or(usize::MAX);
+                    if let Some(read) = self.partitions.get_mut(at) {
+                        read.next = record.offset.next();
+                        read.records.push_back(record);
+                    }
+                }
+                // The client mends most errors by itself, so only the deadline ends it.
+                Some(Err(error)) => last_error = error,
+                None => {}
+            }
+        }
+        Ok(self.partitions.iter().map(|read| read.records.len()).sum())
+    }
+
+    /// The next `records`, or as many as were read, partition by partition.
+    pub(super) fn take(&mut self, records: usize) -> Vec<Record> {
+        let mut taken = Vec::new();
+        for read in &mut self.partitions {
+            let wanted = read.records.len().min(records - taken.len());
+            taken.extend(read.records.drain(..wanted));
+        }
+        taken
+    }
+
+    /// Commits for the group that everything below `next` of each partition is applied.
+    pub(super) fn commit(
+        &self,
+        next: impl Fn(Partition) -> NextOffset,
+    ) -> Result<(), TestingError> {
+        let mut list = TopicPartitionList::new();
+        for read in &self.partitions {
+            let next = Position::Offset(next(read.partition).0);
+            let added = list.add_partition_offset(&self.topic, read.partition.0, next);
+            added.map_err(super::refused)?;
+        }
+        self.consumer.commit(&list, CommitMode::Sync).map_err(|error| no_answer(&error))
+    }
+
+    fn positions(&self) -> Result<TopicPartitionList, TestingError> {
+        let mut list = TopicPartitionList::new();
+        for read in &self.partitions {
+            let next = Position::Offset(read.next.0);
+            let added = list.add_partition_offset(&self.topic, read.partition.0, next);
+            added.map_err(super::refused)?;
+        }
+        Ok(list)
+    }
+}
+
+fn no_answer(error: &KafkaError) -> TestingError {
+    TestingError::NoAnswer { seconds: DEADLINE.as_secs(), reason: error.to_string() }
+}
