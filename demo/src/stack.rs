@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::mocking::MockCluster;
 use rdkafka::types::RDKafkaErrorCode;
+use write_behind_producer::testing;
 
 /// Kafka and the database.
 pub(crate) struct Stack {
@@ -26,7 +26,7 @@ pub(crate) struct Stack {
     /// What to call the database alone.
     pub(crate) described_database: String,
     /// Kept alive: the embedded broker ends with it.
-    _embedded: Option<MockCluster<'static, rdkafka::producer::DefaultProducerContext>>,
+    _embedded: Option<testing::Kafka>,
 }
 
 /// The embedded broker keeps about 5 MB of each partition, so a year of flights takes a few.
@@ -44,10 +44,9 @@ impl Stack {
         let (embedded, bootstrap) = if let Some(bootstrap) = kafka {
             (None, bootstrap)
         } else {
-            let cluster = MockCluster::new(1).context("the embedded broker did not start")?;
-            cluster.create_topic(topic, PARTITIONS, 1)?;
-            let bootstrap = cluster.bootstrap_servers();
-            (Some(cluster), bootstrap)
+            let kafka = testing::Kafka::start()?.topic(topic, PARTITIONS)?;
+            let bootstrap = kafka.bootstrap_servers();
+            (Some(kafka), bootstrap)
         };
         let described_kafka = if embedded.is_some() { "an embedded broker" } else { "Kafka" };
         let (database, described_database) = if let Some(url) = database {

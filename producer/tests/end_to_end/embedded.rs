@@ -3,15 +3,14 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::message::{Headers, Message};
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
-use write_behind_producer::{Builder, WriteBehind};
-use write_behind_shared::{WriteId, record};
+use write_behind_producer::{Builder, WriteBehind, testing};
+use write_behind_shared::WriteId;
 
 pub(crate) const TOPIC: &str = "scores";
 pub(crate) const GROUP: &str = "sink";
@@ -28,9 +27,9 @@ pub(crate) fn score(name: &str, score: i64) -> Score {
     Score { name: name.to_owned(), score }
 }
 
-/// A mock cluster with one topic.
+/// An embedded broker with one topic.
 pub(crate) struct Kafka {
-    pub(crate) cluster: MockCluster<'static, DefaultProducerContext>,
+    broker: testing::Kafka,
     pub(crate) partitions: i32,
 }
 
@@ -41,19 +40,23 @@ pub(crate) struct Logged {
     pub(crate) offset: i64,
     pub(crate) key: String,
     pub(crate) value: Option<Vec<u8>>,
-    pub(crate) add: Option<String>,
     pub(crate) write_id: WriteId,
 }
 
 impl Kafka {
     pub(crate) fn start(partitions: i32) -> Self {
-        let cluster = MockCluster::new(1).expect("the mock cluster starts");
-        cluster.create_topic(TOPIC, partitions, 1).expect("the topic is created");
-        Self { cluster, partitions }
+        let broker = testing::Kafka::start().expect("the broker starts");
+        let broker = broker.topic(TOPIC, partitions).expect("the topic is created");
+        Self { broker, partitions }
+    }
+
+    /// The broker itself, for its faults.
+    pub(crate) fn cluster(&self) -> MockCluster<'_, impl ClientContext> {
+        self.broker.cluster().expect("the broker is there")
     }
 
     pub(crate) fn properties(&self) -> Vec<(String, String)> {
-        vec![("bootstrap.servers".to_owned(), self.cluster.bootstrap_servers())]
+        self.broker.properties()
     }
 
     pub(crate) fn builder<K, V>(&self, more: &[(&str, &str)]) -> Builder<K, V>
@@ -69,7 +72,7 @@ impl Kafka {
 
     fn client(&self) -> BaseConsumer {
         ClientConfig::new()
-            .set("bootstrap.servers", self.cluster.bootstrap_servers())
+            .set("bootstrap.servers", self.broker.bootstrap_servers())
             .set("group.id", GROUP)
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
@@ -97,52 +100,23 @@ impl Kafka {
 
     /// The whole log, partition by partition.
     pub(crate) fn log(&self) -> Vec<Logged> {
-        let client = self.client();
-        let mut list = TopicPartitionList::new();
-        let mut expected = 0;
-        for partition in 0..self.partitions {
-            let (_, end) = client.fetch_watermarks(TOPIC, partition, DEADLINE).expect("the end");
-            expected += usize::try_from(end).expect("an end is not negative");
-            list.add_partition_offset(TOPIC, partition, Offset::Beginning).expect("an offset");
-        }
-        client.assign(&list).expect("the partitions are assigned");
-        let (mut log, start) = (Vec::new(), Instant::now());
-        while log.len() < expected {
-            assert!(start.elapsed() < DEADLINE, "{} of {expected} records were read", log.len());
-            let Some(message) = client.poll(Duration::from_millis(100)) else { continue };
-            let message = message.expect("a record");
-            let header = |name| {
-                let headers = message.headers().expect("our records have headers");
-                headers.iter().find(|h| h.key == name).and_then(|h| h.value.map(<[u8]>::to_vec))
-            };
-            log.push(Logged {
-                partition: message.partition(),
-                offset: message.offset(),
-                key: String::from_utf8(message.key().expect("a key").to_vec()).expect("UTF-8"),
-                value: message.payload().map(<[u8]>::to_vec),
-                add: header(record::ADD).map(|add| String::from_utf8(add).expect("UTF-8")),
-                write_id: WriteId::decode(&header(record::WRITE_ID).expect("a write-id"))
-                    .expect("24 bytes"),
-            });
-        }
-        log
+        let log = self.broker.log(TOPIC).expect("the log can be read");
+        let logged = |record: testing::Record| Logged {
+            partition: record.partition.0,
+            offset: record.offset.0,
+            key: record.key_text(),
+            write_id: record.write_id().expect("our records have a write-id"),
+            value: record.value,
+        };
+        log.into_iter().map(logged).collect()
     }
 
     /// The rows that a consumer would have made of the log.
-    pub(crate) fn fold(&self) -> HashMap<String, Option<serde_json::Value>> {
-        let mut changes = HashMap::new();
-        for logged in self.log() {
-            let change = record::decode(logged.value.as_deref(), logged.add.as_deref());
-            let change = change.expect("what we write can be read");
-            let row: &mut write_behind_shared::Change =
-                changes.entry(logged.key).or_insert_with(write_behind_shared::Change::delete);
-            row.fold(change);
-        }
-        let row = |change: write_behind_shared::Change| {
-            let row = change.to_row().expect("numbers are added to numbers");
-            row.map(|row| serde_json::from_slice(&row).expect("a row is JSON"))
-        };
-        changes.into_iter().map(|(key, change)| (key, row(change))).collect()
+    pub(crate) fn fold(&self) -> HashMap<String, serde_json::Value> {
+        let sink = self.broker.sink(TOPIC, "fold").expect("a sink is made");
+        sink.apply_all().expect("the log can be applied");
+        assert_eq!(sink.dead_letters(), [], "what we write can be read");
+        sink.rows().into_iter().collect()
     }
 }
 

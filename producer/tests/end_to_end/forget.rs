@@ -109,7 +109,7 @@ async fn what_kafka_does_not_have_is_never_dropped() {
     let kafka = Kafka::start(1);
     let scores: Handle =
         kafka.builder(&[]).max_pending(2_000, WhenFull::Forget).build().await.unwrap();
-    kafka.cluster.broker_down(-1).unwrap();
+    kafka.cluster().broker_down(-1).unwrap();
     let mut accepted = 0;
     let row = score("x", 0);
     while tokio::time::timeout(Duration::from_millis(100), scores.put(&accepted, &row))
@@ -122,7 +122,7 @@ async fn what_kafka_does_not_have_is_never_dropped() {
     for id in 0..accepted {
         assert_eq!(scores.get(&id).await.unwrap(), Some(score("x", 0)));
     }
-    kafka.cluster.broker_up(-1).unwrap();
+    kafka.cluster().broker_up(-1).unwrap();
     soon("room", scores.put(&accepted, &row)).await.unwrap();
     soon("all to be replicated", scores.replicated_all()).await.unwrap();
     assert_eq!(kafka.log().len(), accepted as usize + 1);

@@ -17,7 +17,7 @@ type Handle = WriteBehind<i64, Score>;
 #[tokio::test]
 async fn handles_that_share_a_client_do_not_mix_up_their_answers() {
     let kafka = Kafka::start(3);
-    kafka.cluster.create_topic("other", 3, 1).unwrap();
+    kafka.cluster().create_topic("other", 3, 1).unwrap();
     let client = write_behind_producer::Kafka::new(kafka.properties()).unwrap();
     let registry = Registry::new();
     let build = |topic: &str| client.builder(topic).sink_group(GROUP).metrics(&registry).build();
@@ -49,7 +49,7 @@ async fn a_write_that_fails_is_an_event_for_whoever_listens() {
     scores.put(&1, &score("good", 1)).await.unwrap().replicated().await.unwrap();
     let mut events = scores.events();
     let refuse = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED];
-    kafka.cluster.request_errors(RDKafkaApiKey::Produce, &refuse);
+    kafka.cluster().request_errors(RDKafkaApiKey::Produce, &refuse);
     scores.put(&7, &score("bad", 2)).await.unwrap();
     let event = soon("the event", events.next()).await;
     let Some(Event::WriteLost { key, error: DeliveryError::Failed(_) }) = event else {
