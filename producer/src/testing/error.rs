@@ -32,6 +32,9 @@ pub enum TestingError {
         /// What there is.
         known: Vec<String>,
     },
+    /// The Kafka that was pointed at has no such topic.
+    #[error("the topic {0:?} does not exist; create it first, with its final partition count")]
+    NoTopicThere(String),
     /// `brokers_down` was called, and `brokers_up` was not.
     #[error("the embedded broker is down, as the test wanted; call `brokers_up` first")]
     BrokersDown,
@@ -39,7 +42,7 @@ pub enum TestingError {
     #[error("the database is down, as the test wanted; call `database_up` first")]
     DatabaseDown,
     /// The broker did not answer in time.
-    #[error("the embedded broker did not answer within {seconds} s: {reason}")]
+    #[error("Kafka did not answer within {seconds} s: {reason}")]
     NoAnswer {
         /// How long it was waited for.
         seconds: u64,
@@ -59,8 +62,8 @@ pub enum TestingError {
     },
     /// The broker threw records away before they were applied.
     #[error(
-        "the embedded broker dropped records of partition {partition}: it begins at {begin}, and \
-         {next} was to be applied next; it keeps about 5 MB a partition, so apply more often or \
+        "records of partition {partition} are gone: its log begins at {begin}, and {next} was to be \
+         applied next; the embedded broker keeps about 5 MB a partition, so apply more often or \
          use more partitions"
     )]
     LogGone {

@@ -31,7 +31,8 @@ pub struct Record {
 /// A consumer that reads every partition of a topic in order and keeps what it read too much.
 pub(super) struct LogReader {
     consumer: BaseConsumer<Quiet>,
-    kafka: Kafka,
+    /// The embedded broker, kept alive; `None` if the log is elsewhere.
+    embedded: Option<Kafka>,
     topic: String,
     partitions: Vec<ReadAhead>,
 }
@@ -101,34 +102,49 @@ pub(super) fn whole(kafka: &Kafka, topic: &str) -> Result<Vec<Record>, TestingEr
 }
 
 impl LogReader {
+    /// Of a topic of the embedded broker.
     pub(super) fn new(kafka: &Kafka, topic: &str, group: &str) -> Result<Self, TestingError> {
         let partitions = kafka.partitions(topic)?;
-        let mut config = ClientConfig::new();
-        for (name, value) in kafka.properties() {
-            config.set(name, value);
+        let mut properties = kafka.properties();
+        // The embedded broker answers when this is over, not when there are records.
+        let impatient = [("fetch.wait.max.ms", "5"), ("fetch.error.backoff.ms", "10")];
+        properties.extend(impatient.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let consumer = consumer(&properties, group)?;
+        Self::of(consumer, Some(kafka.clone()), topic, partitions)
+    }
+
+    /// Of a topic of the Kafka that `properties` lead to.
+    pub(super) fn elsewhere(
+        properties: &[(String, String)],
+        topic: &str,
+        group: &str,
+    ) -> Result<Self, TestingError> {
+        let consumer = consumer(properties, group)?;
+        let metadata = consumer.fetch_metadata(Some(topic), DEADLINE);
+        let metadata = metadata.map_err(|error| no_answer(&error))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let partitions = found.map_or(0, |topic| topic.partitions().len()) as i32;
+        if partitions == 0 {
+            return Err(TestingError::NoTopicThere(topic.to_owned()));
         }
-        let consumer: BaseConsumer<Quiet> = config
-            .set("group.id", group)
-            .set("enable.auto.commit", "false")
-            .set("auto.offset.reset", "error")
-            // The embedded broker answers when this is over, not when there are records.
-            .set("fetch.wait.max.ms", "5")
-            .set("fetch.error.backoff.ms", "10")
-            .create_with_context(Quiet)
-            .map_err(super::refused)?;
+        Self::of(consumer, None, topic, partitions)
+    }
+
+    fn of(
+        consumer: BaseConsumer<Quiet>,
+        embedded: Option<Kafka>,
+        topic: &str,
+        partitions: i32,
+    ) -> Result<Self, TestingError> {
         let partitions = (0..partitions).map(|partition| ReadAhead {
             partition: Partition(partition),
             next: NextOffset::ZERO,
             records: VecDeque::new(),
         });
-        let reader = Self {
-            consumer,
-            kafka: kafka.clone(),
-            topic: topic.to_owned(),
-            partitions: partitions.collect(),
-        };
-        let list = reader.positions()?;
-        reader.consumer.assign(&list).map_err(super::refused)?;
+        let partitions = partitions.collect();
+        let reader = Self { consumer, embedded, topic: topic.to_owned(), partitions };
+        let start = reader.positions(|_| NextOffset::ZERO)?;
+        reader.consumer.assign(&start).map_err(super::refused)?;
         Ok(reader)
     }
 
@@ -139,10 +155,9 @@ impl LogReader {
     /// Reads everything that is in the log now and was not read before; gives how many records can
     /// be taken.
     pub(super) fn read_ahead(&mut self) -> Result<usize, TestingError> {
-        if self.kafka.is_down() {
+        if self.embedded.as_ref().is_some_and(Kafka::is_down) {
             return Err(TestingError::BrokersDown);
         }
-        let start = Instant::now();
         let mut ends = Vec::with_capacity(self.partitions.len());
         for read in &self.partitions {
             let bounds = self.consumer.fetch_watermarks(&self.topic, read.partition.0, DEADLINE);
@@ -157,13 +172,15 @@ impl LogReader {
             }
             ends.push(NextOffset(end));
         }
+        let mut heard = Instant::now();
         let mut last_error = KafkaError::ConsumerQueueClose(RDKafkaErrorCode::RequestTimedOut);
         while self.partitions.iter().zip(&ends).any(|(read, end)| read.next < *end) {
-            if start.elapsed() > DEADLINE {
+            if heard.elapsed() > DEADLINE {
                 return Err(no_answer(&last_error));
             }
             match self.consumer.poll(POLL) {
                 Some(Ok(message)) => {
+                    heard = Instant::now();
                     let record = Record::of(&message);
                     let at = usize::try_from(record.partition.0).unwrap_or(usize::MAX);
                     if let Some(read) = self.partitions.get_mut(at) {
@@ -194,24 +211,38 @@ impl LogReader {
         &self,
         next: impl Fn(Partition) -> NextOffset,
     ) -> Result<(), TestingError> {
+        let list = self.positions(next)?;
+        self.consumer.commit(&list, CommitMode::Sync).map_err(|error| no_answer(&error))
+    }
+
+    fn positions(
+        &self,
+        next: impl Fn(Partition) -> NextOffset,
+    ) -> Result<TopicPartitionList, TestingError> {
         let mut list = TopicPartitionList::new();
         for read in &self.partitions {
             let next = Position::Offset(next(read.partition).0);
             let added = list.add_partition_offset(&self.topic, read.partition.0, next);
             added.map_err(super::refused)?;
         }
-        self.consumer.commit(&list, CommitMode::Sync).map_err(|error| no_answer(&error))
-    }
-
-    fn positions(&self) -> Result<TopicPartitionList, TestingError> {
-        let mut list = TopicPartitionList::new();
-        for read in &self.partitions {
-            let next = Position::Offset(read.next.0);
-            let added = list.add_partition_offset(&self.topic, read.partition.0, next);
-            added.map_err(super::refused)?;
-        }
         Ok(list)
     }
+}
+
+fn consumer(
+    properties: &[(String, String)],
+    group: &str,
+) -> Result<BaseConsumer<Quiet>, TestingError> {
+    let mut config = ClientConfig::new();
+    for (name, value) in properties {
+        config.set(name, value);
+    }
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "error")
+        .create_with_context(Quiet)
+        .map_err(super::refused)
 }
 
 fn no_answer(error: &KafkaError) -> TestingError {

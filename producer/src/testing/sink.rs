@@ -49,7 +49,23 @@ pub struct Applying {
 
 impl Sink {
     pub(super) fn new(kafka: &Kafka, topic: &str, group: &str) -> Result<Self, TestingError> {
-        let reader = LogReader::new(kafka, topic, group)?;
+        Ok(Self::over(LogReader::new(kafka, topic, group)?, group))
+    }
+
+    /// The same over a topic of any Kafka, to try a service without a database: the table is made
+    /// of the whole log, anew in each process. No consumer may have the same group.
+    ///
+    /// # Errors
+    /// [`TestingError`]: Kafka does not answer, or there is no such topic.
+    pub fn elsewhere(
+        properties: &[(String, String)],
+        topic: &str,
+        group: &str,
+    ) -> Result<Self, TestingError> {
+        Ok(Self::over(LogReader::elsewhere(properties, topic, group)?, group))
+    }
+
+    fn over(reader: LogReader, group: &str) -> Self {
         let partitions = reader.partitions();
         let inner = Inner {
             group: group.to_owned(),
@@ -58,7 +74,7 @@ impl Sink {
             partitions,
             down: AtomicBool::new(false),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Self { inner: Arc::new(inner) }
     }
 
     /// Applies all that is in the log and commits it; gives how many records that were. What is
