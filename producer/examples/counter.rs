@@ -12,6 +12,7 @@
 //! stopped it waits for the database and compares every page with a tally kept beside.
 
 use std::collections::HashMap;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tracing_subscriber::EnvFilter;
 use write_behind_producer::testing::{Kafka, Sink};
 use write_behind_producer::{WriteBehind, WriteError};
 
@@ -73,7 +75,7 @@ struct App {
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    log_to_stderr();
     let args = Args::parse();
     let (kafka, database) = match &args.kafka {
         Some(servers) => {
@@ -229,4 +231,17 @@ fn stored(database: &Sink) -> Result<HashMap<String, u64>> {
 
 fn total(views_by_page: &HashMap<String, u64>) -> u64 {
     views_by_page.values().sum()
+}
+
+/// Without librdkafka's own lines, unless `RUST_LOG` asks for them: at the end it complains that
+/// the embedded broker is gone.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("info,librdkafka=off"));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .init();
 }

@@ -15,6 +15,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +35,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
 use write_behind_producer::testing::{Kafka, Sink};
 use write_behind_producer::{Change, ReadError, WhenFull, WriteBehind, WriteError};
 
@@ -85,7 +87,7 @@ type Answer<T> = Result<T, (StatusCode, String)>;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    log_to_stderr();
     let args = Args::parse();
     let stop_within = Duration::from_secs(args.stop_within);
     // What stands for Kafka, the consumer and the database.
@@ -297,4 +299,17 @@ impl App {
     fn board(&self) -> std::sync::MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Without librdkafka's own lines, unless `RUST_LOG` asks for them: at the end it complains that
+/// the embedded broker is gone.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("info,librdkafka=off"));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .init();
 }

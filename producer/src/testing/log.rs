@@ -148,6 +148,10 @@ impl LogReader {
         Ok(reader)
     }
 
+    pub(super) fn is_embedded(&self) -> bool {
+        self.embedded.is_some()
+    }
+
     pub(super) fn partitions(&self) -> i32 {
         self.partitions.len() as i32
     }

@@ -39,7 +39,8 @@ struct Inner {
 #[derive(Clone, Debug)]
 pub struct SinkLoader(Sink);
 
-/// Applies the log until it is dropped. See [`Sink::apply_every`].
+/// Applies the log until it is dropped; a drop waits for the round under way, unless the log is
+/// elsewhere. See [`Sink::apply_every`].
 #[derive(Debug)]
 #[must_use = "it applies until it is dropped"]
 pub struct Applying {
@@ -84,7 +85,8 @@ impl Sink {
     /// # Errors
     /// [`TestingError`]: the broker or the database is down.
     pub fn apply_all(&self) -> Result<usize, TestingError> {
-        let mut reader = self.reader()?;
+        self.is_up()?;
+        let mut reader = self.reader();
         let records = reader.read_ahead()?;
         self.take(&mut reader, records)?;
         Ok(records)
@@ -96,7 +98,8 @@ impl Sink {
     /// [`TestingError`]: the log holds fewer, and nothing was applied; or the broker or the database
     /// is down.
     pub fn apply(&self, records: usize) -> Result<(), TestingError> {
-        let mut reader = self.reader()?;
+        self.is_up()?;
+        let mut reader = self.reader();
         let found = reader.read_ahead()?;
         if found < records {
             return Err(TestingError::TooFew { wanted: records, found });
@@ -112,6 +115,8 @@ impl Sink {
     pub fn apply_every(&self, interval: Duration) -> Result<Applying, TestingError> {
         let (stop, stopped) = channel();
         let sink = self.clone();
+        // A Kafka elsewhere may be away, and take its time to say so.
+        let embedded = self.reader().is_embedded();
         let thread = Builder::new().name("write-behind-sink".to_owned()).spawn(move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 match sink.apply_all() {
@@ -121,7 +126,7 @@ impl Sink {
             }
         });
         let thread = thread.map_err(|error| TestingError::Thread(error.to_string()))?;
-        Ok(Applying { stop: Some(stop), thread: Some(thread) })
+        Ok(Applying { stop: Some(stop), thread: embedded.then_some(thread) })
     }
 
     /// The row of `key` in the table.
@@ -190,9 +195,8 @@ impl Sink {
         if down { Err(TestingError::DatabaseDown) } else { Ok(()) }
     }
 
-    fn reader(&self) -> Result<MutexGuard<'_, LogReader>, TestingError> {
-        self.is_up()?;
-        Ok(self.inner.reader.lock().unwrap_or_else(PoisonError::into_inner))
+    fn reader(&self) -> MutexGuard<'_, LogReader> {
+        self.inner.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
