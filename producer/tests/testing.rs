@@ -123,6 +123,20 @@ async fn a_refused_write_fails_and_the_next_one_does_not() {
 }
 
 #[tokio::test]
+async fn what_a_database_would_refuse_is_a_dead_letter_and_its_writer_is_told() {
+    let kafka = Kafka::start().unwrap().topic("scores", 1).unwrap();
+    let sink = kafka.sink("scores", "sink").unwrap();
+    let scores = handle(&kafka, &sink).await;
+    scores.put(&1, &ada(1)).await.unwrap();
+    let bad = scores.add(&1, "name", 1).await.unwrap();
+    scores.replicated_all().await.unwrap();
+    sink.apply_all().unwrap();
+    assert!(matches!(soon(bad.persisted()).await, Err(DeliveryError::DeadLetter(_))));
+    assert_eq!(scores.get(&1).await.unwrap(), Some(ada(1)), "reads no longer see it");
+    assert_eq!(sink.dead_letters().len(), 1);
+}
+
+#[tokio::test]
 async fn the_log_shows_what_was_sent() {
     let kafka = Kafka::start().unwrap().topic("scores", 1).unwrap();
     let sink = kafka.sink("scores", "sink").unwrap();

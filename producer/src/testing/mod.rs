@@ -65,8 +65,6 @@ use tracing::debug;
 pub use error::TestingError;
 pub use log::Record;
 pub use sink::{Applying, Sink, SinkLoader};
-pub use table::DeadLetter;
-pub use write_behind_shared::WriteId;
 
 /// An embedded broker; clones are the same one. It ends when the last clone, sink and loader of it
 /// are dropped.

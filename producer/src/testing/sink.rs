@@ -13,10 +13,10 @@ use tracing::warn;
 use write_behind_shared::{NextOffset, Partition, key, partition};
 
 use super::log::LogReader;
-use super::table::{DeadLetter, Table};
+use super::table::Table;
 use super::{Kafka, TestingError};
 use crate::error::LoadError;
-use crate::load::{Loaded, Loader};
+use crate::load::{DeadLetter, Loaded, Loader, LogRange};
 
 /// The consumer of a group and its database, made of memory; clones are the same one. See
 /// [`Kafka::sink`].
@@ -35,7 +35,7 @@ struct Inner {
 }
 
 /// Reads rows from a [`Sink`]'s table, each with its partition's next offset, so that every answer
-/// is exact. See [`Sink::loader`].
+/// is exact; and dead letters. See [`Sink::loader`].
 #[derive(Clone, Debug)]
 pub struct SinkLoader(Sink);
 
@@ -216,6 +216,24 @@ impl<K: Serialize + Send + Sync + 'static> Loader<K> for SinkLoader {
         drop(table);
         let loaded = row.map_or_else(|| Ok(Loaded::missing()), |row| Loaded::json(&row))?;
         Ok(loaded.at(next))
+    }
+
+    fn knows_dead_letters(&self) -> bool {
+        true
+    }
+
+    async fn dead_letters(&self, ranges: &[LogRange]) -> Result<Vec<DeadLetter>, LoadError> {
+        let Self(sink) = self;
+        sink.is_up().map_err(LoadError::new)?;
+        let wanted = |letter: &DeadLetter| {
+            let holds = |range: &LogRange| {
+                let from = range.from <= letter.offset;
+                range.partition == letter.partition && from && range.to.is_past(letter.offset)
+            };
+            ranges.iter().any(holds)
+        };
+        let table = sink.table();
+        Ok(table.dead_letters.iter().filter(|letter| wanted(letter)).cloned().collect())
     }
 }
 

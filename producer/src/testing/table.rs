@@ -6,22 +6,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
-use write_behind_shared::{Change, NextOffset, Offset, Partition, record};
+use write_behind_shared::{Change, NextOffset, Partition, record};
 
 use super::log::Record;
-
-/// A record that could not be applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Its partition.
-    pub partition: Partition,
-    /// Its place there.
-    pub offset: Offset,
-    /// Its key, as text.
-    pub key: String,
-    /// What is wrong with it.
-    pub reason: String,
-}
+use crate::load::DeadLetter;
 
 /// Rows, and how far each partition's log is in them.
 #[derive(Debug)]
@@ -59,7 +47,8 @@ impl Table {
             self.dead_letters.push(DeadLetter {
                 partition: record.partition,
                 offset: record.offset,
-                key: record.key_text(),
+                key: record.key.clone().unwrap_or_default(),
+                write_id: record.write_id(),
                 reason,
             });
         }
@@ -111,8 +100,8 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use write_behind_shared::WriteId;
     use write_behind_shared::record::{ADD, WRITE_ID};
+    use write_behind_shared::{Offset, WriteId};
 
     use super::*;
 

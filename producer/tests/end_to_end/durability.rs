@@ -68,7 +68,7 @@ async fn every_kind_of_write_is_read_back_and_folds_to_the_same_in_the_log() {
     let rows = kafka.fold();
     for id in 0..20 {
         let seen = scores.get(&id).await.unwrap().map(|row| json!(row));
-        assert_eq!(seen.as_ref(), rows.get(&id.to_string()), "row {id}");
+        assert_eq!(seen.as_ref(), rows[&id.to_string()].as_ref(), "row {id}");
         assert_eq!(seen.is_some(), id % 2 == 1);
     }
     kafka.commit_all();

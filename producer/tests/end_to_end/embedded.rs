@@ -111,12 +111,14 @@ impl Kafka {
         log.into_iter().map(logged).collect()
     }
 
-    /// The rows that a consumer would have made of the log.
-    pub(crate) fn fold(&self) -> HashMap<String, serde_json::Value> {
+    /// The rows that a consumer would have made of the log; `None` for one that it deleted.
+    pub(crate) fn fold(&self) -> HashMap<String, Option<serde_json::Value>> {
         let sink = self.broker.sink(TOPIC, "fold").expect("a sink is made");
         sink.apply_all().expect("the log can be applied");
         assert_eq!(sink.dead_letters(), [], "what we write can be read");
-        sink.rows().into_iter().collect()
+        let rows = sink.rows();
+        let row = |logged: Logged| (logged.key.clone(), rows.get(&logged.key).cloned());
+        self.log().into_iter().map(row).collect()
     }
 }
 

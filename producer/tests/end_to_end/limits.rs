@@ -41,11 +41,7 @@ async fn with_a_tiny_queue_every_row_ends_as_its_reads_say_and_in_the_order_of_i
     let rows = kafka.fold();
     for id in 0..3_i64 {
         let seen = scores.get(&id).await.unwrap().map(|row| serde_json::json!(row));
-        assert_eq!(
-            seen.as_ref(),
-            rows.get(&id.to_string()),
-            "what is read of {id} is what the log ends with"
-        );
+        assert_eq!(seen, rows[&id.to_string()], "what is read of {id} is what the log ends with");
     }
 }
 
