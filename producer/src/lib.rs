@@ -20,20 +20,30 @@
 //!                    └───────▶ consumer ───────▶ database ─────────┘
 //! ```
 //!
+//! Everything rests on one idea: **the state of a row = the database at some offset, plus the log
+//! from there on.** What is pending here is the end of that log.
+//!
 //! # Example
 //!
-//! ```no_run
+//! It runs as it stands: [`testing`](#testing) gives a broker and a database inside the process.
+//!
+#![cfg_attr(feature = "testing", doc = "```")]
+#![cfg_attr(not(feature = "testing"), doc = "```ignore")]
 //! use std::time::Duration;
-//! use write_behind_producer::{Change, WhenFull, WriteBehind};
+//! use write_behind_producer::{Change, WhenFull, WriteBehind, testing};
 //!
 //! #[derive(serde::Serialize, serde::Deserialize)]
 //! struct Score { name: String, points: i64, visits: i64 }
 //!
-//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let scores = WriteBehind::<u64, Score>::builder("scores", [("bootstrap.servers", "kafka:9092")])
-//!     .sink_group("scores")                          // whose committed offsets mean "in the database"
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let kafka = testing::Kafka::start()?.topic("scores", 4)?;
+//! let database = kafka.sink("scores", "score-writer")?;  // stands for the consumer and its tables
+//!
+//! let scores = WriteBehind::<u64, Score>::builder("scores", kafka.properties())
+//!     .sink_group("score-writer")                    // whose committed offsets mean "in the database"
+//!     .loader(database.loader())                     // where rows are found that are not cached here
 //!     .max_pending(512 << 20, WhenFull::Wait)
-//!     .loader(|id: u64| async move { find(id).await })   // read-through
 //!     .build()
 //!     .await?;
 //!
@@ -43,37 +53,101 @@
 //! assert_eq!(scores.get(&7).await?.map(|score| score.points), Some(11));
 //!
 //! write.replicated().await?;                         // on all in-sync replicas
+//! # scores.replicated_all().await?;
+//! database.apply_all()?;                             // what the consumer does by itself
 //! scores.flush().await?;                             // all of it is in the database
 //! scores.close(Duration::from_secs(10)).await?;
 //! # Ok(())
 //! # }
-//! # async fn find(_: u64) -> Result<Option<Score>, std::io::Error> { Ok(None) }
 //! ```
+//!
+//! `examples/` holds two services that can be run at once: a leaderboard and a page-view counter.
 //!
 //! # How durable is a write?
 //!
 //! | wait for | survives | takes | use it for |
 //! |---|---|---|---|
-//! | nothing: `put(..).await?` | nothing yet; sent within milliseconds | microseconds | counters, presence, what the next write replaces |
-//! | [`Write::replicated`] | a crash of this process, of the consumer, of the database, and of brokers while an in-sync replica lives | milliseconds | before telling a user "saved" |
-//! | [`Write::persisted`] | the same, and others find it in the database | as far as the database lags | before a query that must see it |
+//! | nothing: `put(..).await?` | nothing yet: it leaves within milliseconds, and a crash of this process before that loses it | microseconds | counters, presence, what the next write replaces |
+//! | [`Write::replicated`] | a crash of this process, of the consumer, of the database, and of brokers while an in-sync replica lives | a round trip to Kafka, and up to 50 ms on a handle that was idle | before telling a user "saved" |
+//! | [`Write::persisted`], [`WriteBehind::put_through`] | the same, and others find it in the database | as far as the database lags | before a query that must see it; rarely |
 //!
-//! Waiting costs no memory per write, can be cancelled without unsending, and ends in a typed
-//! outcome: [`DeliveryError::Unknown`] is one, for Kafka's answers can be lost.
+//! Waiting costs no memory per write and can be given up ([`Write::replicated_within`],
+//! [`Write::persisted_within`], `select!`) without unsending. All writes of a handle at once:
+//! [`WriteBehind::replicated_all`], [`WriteBehind::flush`]. It ends in a typed outcome, and
+//! [`DeliveryError::Unknown`] is one: Kafka's answer can be lost though the write is not.
+//!
+//! # When there is no room
+//!
+//! What is not in the database yet takes memory, and [`Builder::max_pending`] says how much. While
+//! the consumer keeps up, that is never reached. When the database is slow for long, it is, and
+//! somebody has to give way:
+//!
+//! | [`WhenFull`] | a write beyond the limit | reads | choose it when |
+//! |---|---|---|---|
+//! | `Wait` (unless set) | waits for room, in the order of asking | exact | callers may be slowed down to what the database takes: batch jobs, queue workers |
+//! | `Reject` | is told [`WriteError::Overloaded`] | exact | callers have somebody to pass it on to: a 429 over HTTP |
+//! | `Forget` | goes on for as long as Kafka takes writes, for hours without the database | of a forgotten row: may be behind, and say so | writes must not stop: telemetry, counters, presence |
+//!
+//! `Forget` loses nothing: it drops from memory what is replicated, oldest first, and counts it
+//! (`forgotten_total`). What Kafka has not answered is never dropped, so with Kafka away as well,
+//! writers wait. The `try_` forms of all writes never wait, whatever is set.
+//!
+//! # What does a read see?
+//!
+//! A read looks at what is pending, then at the clean copies (moka), then asks the loader, once
+//! however many readers wait for that row. What the loader finds never replaces a newer write.
+//!
+//! - [`WriteBehind::get`] never returns a value older than this process's last accepted write of the
+//!   row. Where it cannot promise that, it returns [`ReadError::MayBeBehind`].
+//! - [`WriteBehind::read`] returns the row as new as is known, and [`Read::may_be_behind`] beside it:
+//!   for a page that rather shows an old score than none.
+//! - Increments over a row that is only in the database are added to what the loader finds. A loader
+//!   that gives the partition's next offset in the same snapshot ([`Loaded::at`]) makes that exact:
+//!   nothing that the database holds already is added again. A closure cannot, so that its answer
+//!   may count a pending increment twice, and is not cached.
+//!
+//! # Many writes of one row
+//!
+//! [`Builder::coalesce`] gathers the writes of a row for a while and sends them as one record, by the
+//! same fold that the consumer uses: 10,000 increments of a counter become a handful of records.
+//! Each write is visible at once, and each [`Write`] resolves. It costs the window in latency to
+//! `replicated()`, and loosens the order between different rows by as much; that of one row stays.
+//!
+//! # What goes wrong, and where it is told
+//!
+//! | what | told by | reads | what to do |
+//! |---|---|---|---|
+//! | a value that cannot be written (NUL, NaN, too large, no object) | [`WriteError::Refused`] | unchanged | mend the value |
+//! | no room | [`WriteError::Overloaded`] | unchanged | wait, or pass it on |
+//! | Kafka is away | nothing: writes go on up to the limits; [`Event::Lagging`] | exact | wait |
+//! | Kafka refuses the record | [`DeliveryError::Failed`], [`Event::WriteLost`] | as before the write | mend topic or rights |
+//! | the answer of Kafka is lost for good | [`DeliveryError::Unknown`] | see the write | read it back later |
+//! | the Kafka client gives up | [`Event::ClientFailed`], then [`Event::Recovered`] | exact | nothing: it is replaced, and what was unanswered is sent again under its old ids |
+//! | the database refuses the row | [`DeliveryError::DeadLetter`], [`Event::DeadLetter`], if the loader knows of dead letters | no longer see it | mend the row or the table |
+//! | the topic got more partitions | [`WriteError::Halted`], [`WriteBehind::halted`] | exact | let the consumer drain the topic, restart every writer |
+//!
+//! [`WriteBehind::events`] tells what nobody was waiting for.
+//!
+//! # Ending
+//!
+//! [`WriteBehind::close`] takes no more writes, waits until all are replicated, and names the rows
+//! of those that were not ([`Undelivered`]). What is replicated needs this process no more. A handle
+//! that is dropped without it warns, and loses what Kafka has not got.
 //!
 //! # What is promised
 //!
 //! - Reads never go back: `get` returns a value at least as new as this process's last accepted
-//!   write of that row, whatever was evicted and however late the database is.
+//!   write of that row, whatever was evicted and however late the database is; or an error.
 //! - What is read, the order of the log, and the order of `write-id`s are one: they are decided
 //!   under one lock.
 //! - A write that was refused changed nothing. One that failed later brings back what reads saw
 //!   before; its [`Write`] says so.
-//! - An increment counts once, in the database and in what is read here, if the loader gives the
-//!   partition's offset ([`Loaded::at`]).
-//! - What is pending is bounded by [`Builder::max_pending`] and never evicted; clean copies are
-//!   bounded in number by [`Builder::capacity`], librdkafka's queue by its own settings. A row that
-//!   is written again and again takes the room of one.
+//! - An increment counts once in the database, however often Kafka or this crate had to send it: its
+//!   `write-id` lets the consumer drop the second. It counts once in what is read here if the loader
+//!   gives the partition's offset.
+//! - What is pending is bounded and, unless `Forget` was asked for, never dropped; clean copies are
+//!   bounded by [`Builder::capacity`], librdkafka's queue by its own settings. A row that is written
+//!   again and again takes the room of one.
 //!
 //! # Limits
 //!
@@ -86,12 +160,25 @@
 //!   some columns, use [`WriteBehind::update`].
 //! - No column may be named twice by `V` (two flattened structs can do that): such a record becomes
 //!   a dead letter.
-//! - If a client error is fatal or the topic's partition count changes, [`WriteBehind::halted`] says
-//!   so and writes are refused: build a new handle.
+//! - What is not in the database is only in the log: the topic's retention must be longer than the
+//!   longest outage.
 //!
-//! # Metrics
+//! # Testing
 //!
-//! See [`Builder::metrics`]; every metric carries the label `topic`.
+//! The feature `testing` gives a service's own tests a broker and a database inside the process
+//! (the module `testing`). They start within milliseconds and fail on command; no test needs Kafka:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! write-behind-producer = { version = "0.1", features = ["testing"] }
+//! ```
+//!
+//! # Watching it
+//!
+//! [`Builder::metrics`] lists the metrics; every one carries the label `topic`. Log lines go through
+//! `tracing`: one for each decision (built, closed, a client replaced, the database lags), none for
+//! each write. A load is the debug span `load`, with the row's key and no value; librdkafka's own
+//! lines have the target `librdkafka`.
 
 mod write_behind;
 mod builder;
