@@ -92,6 +92,8 @@ async fn main() -> Result<ExitCode> {
     let pages = WriteBehind::<String, Page>::builder(TOPIC, kafka)
         .sink_group(GROUP)
         .loader(database.loader())
+        // The views of a page within this time travel as one record.
+        .coalesce(Duration::from_millis(20))
         .build()
         .await?;
     let app = App { pages, tally: Arc::default() };
@@ -215,9 +217,10 @@ async fn settle(app: &App, database: &Sink) -> Result<bool> {
     let exact = tally == stored;
     let verdict = if exact { "every page is exact" } else { "THE COUNTS DIFFER" };
     println!(
-        "{} views of {} pages; the database has {} of {}: {verdict}",
+        "{} views of {} pages, in {} records; the database has {} of {}: {verdict}",
         total(&tally),
         tally.len(),
+        database.applied(),
         total(&stored),
         stored.len()
     );

@@ -243,7 +243,7 @@ fn not_written(error: WriteError) -> (StatusCode, String) {
 fn not_read(error: ReadError) -> (StatusCode, String) {
     let status = match error {
         ReadError::Key(_) => StatusCode::BAD_REQUEST,
-        ReadError::Load(_) => StatusCode::SERVICE_UNAVAILABLE,
+        ReadError::Load(_) | ReadError::MayBeBehind => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     (status, error.to_string())

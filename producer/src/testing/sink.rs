@@ -149,6 +149,11 @@ impl Sink {
         self.table().next(partition)
     }
 
+    /// How many records of the log were dealt with, of all partitions.
+    pub fn applied(&self) -> u64 {
+        self.table().applied()
+    }
+
     /// The records that could not be applied, in the order they were met.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
         self.table().dead_letters.clone()

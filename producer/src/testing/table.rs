@@ -91,6 +91,11 @@ impl Table {
         self.rows.iter().filter_map(|(key, row)| Some((&**key, row.to_row().ok()??)))
     }
 
+    /// How many records were dealt with, of all partitions.
+    pub(super) fn applied(&self) -> u64 {
+        self.next.iter().map(|next| NextOffset::ZERO.distance_to(*next)).sum()
+    }
+
     /// How far `partition` is applied.
     pub(super) fn next(&self, partition: Partition) -> NextOffset {
         let next = usize::try_from(partition.0).ok().and_then(|at| self.next.get(at));
