@@ -9,6 +9,7 @@ use ahash::RandomState;
 use prometheus::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::{Instrument as _, Span, field, info, info_span};
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::accept::Owner;
@@ -266,6 +267,16 @@ where
     /// # Cancellation
     /// Dropped before it is done, it leaves nothing running.
     pub async fn build(self) -> Result<WriteBehind<K, V>, BuildError> {
+        let span = info_span!(
+            "build",
+            topic = self.topic,
+            sink_group = self.sink_group,
+            partitions = field::Empty
+        );
+        self.start().instrument(span).await
+    }
+
+    async fn start(self) -> Result<WriteBehind<K, V>, BuildError> {
         self.check_limits()?;
         self.check_key_columns()?;
         let clean = self.clean_copies();
@@ -274,6 +285,7 @@ where
         let group = self.sink_group.as_deref().ok_or(BuildError::NoSinkGroup)?;
         let watcher = Watcher::new(settings, group, &self.topic)?;
         let (watcher, partitions, committed) = ask(watcher, self.start_timeout).await?;
+        Span::current().record("partitions", partitions);
 
         let metrics = Metrics::new(&self.registry.unwrap_or_default(), &self.topic)?;
         let metrics = Arc::new(metrics);
@@ -327,6 +339,7 @@ where
         let times = (self.coalesce, self.lagging_after);
         let member = kafka.join(&self.topic, &lanes, &metrics, times)?;
         let reader = Reader { lanes: Arc::clone(&lanes), loader: self.loader, metrics, tail };
+        info!("built");
         Ok(WriteBehind::new(Owner::new(lanes, limits, reader, member, (kafka, watching))))
     }
 

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tracing::{Instrument as _, debug_span};
 use write_behind_shared::partition;
 
 use crate::admission::Held;
@@ -100,10 +101,13 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
             result,
         };
         let (loader, id) = (Arc::clone(loader), id.clone());
-        tokio::spawn(async move {
+        // What the loader logs, its queries for one, stands in this span.
+        let span = debug_span!("load", key = %String::from_utf8_lossy(key));
+        let asked = async move {
             let found = loader.load_boxed(&id).await;
             load.finish(found).await;
-        });
+        };
+        tokio::spawn(asked.instrument(span));
         waiting
     }
 }

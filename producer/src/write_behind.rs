@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::{Instrument as _, info_span};
 use write_behind_shared::{Change, Number};
 
 use crate::accept::Owner;
@@ -272,7 +273,8 @@ where
     /// # Errors
     /// [`Undelivered`]: the rows whose writes Kafka had not answered by then.
     pub async fn close(&self, deadline: Duration) -> Result<(), Undelivered> {
-        self.owner.close(deadline).await
+        let span = info_span!("close", topic = self.owner.topic());
+        self.owner.close(deadline).instrument(span).await
     }
 }
 
