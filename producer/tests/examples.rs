@@ -169,6 +169,7 @@ fn the_leaderboard_reads_its_writes_and_ends_with_all_of_them_delivered() {
     let ended = leaderboard.ended();
     assert!(ended.status.success(), "{}", ended.stderr);
     assert!(ended.stdout.contains("stopped; every write is in the log"), "{}", ended.stdout);
+    assert!(!ended.stderr.contains("still under way"), "no request was cut off: {}", ended.stderr);
     let sink = kafka.sink("players", "check").unwrap();
     assert_eq!(sink.apply_all().unwrap(), 22);
     assert_eq!(sink.row(&7).unwrap(), Some(ada(200, 20)));
