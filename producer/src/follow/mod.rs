@@ -241,3 +241,72 @@ impl std::fmt::Debug for Tail {
         f.debug_struct("Tail").field("topic", &self.topic).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::thread::park_timeout;
+    use std::time::Instant;
+
+    use prometheus::Registry;
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+    use crate::admission::{Gate, Gates, WhenFull};
+    use crate::lanes::{Clean, Setup};
+
+    fn follow(bootstrap: &str) -> (Arc<Tail>, Following, CaughtUp) {
+        let settings = KafkaSettings::new([("bootstrap.servers", bootstrap)], &[]).unwrap();
+        let tail = Arc::new(Tail::new(&settings, "sink", "scores", 1).unwrap());
+        let lanes = Lanes::new(Setup {
+            partitions: 1,
+            loads: false,
+            follows: true,
+            clean: Clean(moka::sync::Cache::builder().build_with_hasher(ahash::RandomState::new())),
+            gates: Gates {
+                bytes: Gate::new(1 << 20),
+                rows: None,
+                in_flight: None,
+                waiting: AtomicUsize::new(0),
+            },
+            when_full: WhenFull::Wait,
+            coalesce: None,
+        });
+        let follower = Follower {
+            lanes: Arc::new(lanes),
+            metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap()),
+            columns: Columns::of::<()>(),
+            start_timeout: Duration::from_mins(1),
+        };
+        let (following, caught_up) = tail.follow_on_a_thread(follower).unwrap();
+        (tail, following, caught_up)
+    }
+
+    fn until_nobody_else_has(tail: &Arc<Tail>) {
+        let start = Instant::now();
+        while Arc::strong_count(tail) > 1 {
+            assert!(start.elapsed() < Duration::from_secs(20), "its threads have not ended");
+            park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn a_tail_that_nobody_wants_ends_its_threads_and_vouches_for_nothing() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("scores", 1, 1).unwrap();
+        let (tail, following, caught_up) = follow(&cluster.bootstrap_servers());
+        caught_up.blocking_recv().unwrap().unwrap();
+        assert!(tail.is_current());
+        drop(following);
+        until_nobody_else_has(&tail);
+        assert!(!tail.is_current());
+    }
+
+    #[test]
+    fn a_tail_that_is_given_up_while_kafka_is_silent_ends_too() {
+        let (tail, following, caught_up) = follow("127.0.0.1:1");
+        assert!(!tail.is_current());
+        drop((following, caught_up));
+        until_nobody_else_has(&tail);
+    }
+}

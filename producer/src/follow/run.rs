@@ -34,9 +34,7 @@ pub(super) struct Run<'t> {
     pub(super) looked: Instant,
     measured: Instant,
     lost: Option<Lost>,
-    pub(super) caught_up: bool,
-    /// Nothing more can be followed: the log is not the one that was read.
-    pub(super) over: bool,
+    pub(super) stage: Stage,
     was_behind: bool,
     unread_told: bool,
     pub(super) last_error: Option<KafkaError>,
@@ -49,6 +47,17 @@ enum Lost {
     Place,
     /// The log was cut off behind what was read, and may have grown again since.
     Tail,
+}
+
+/// What the thread does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It reads what was in the log when the handle was being built.
+    Beginning,
+    /// It reads what is written.
+    Following,
+    /// Nothing more: the log is not the one that was read.
+    Over,
 }
 
 /// Whether a log is the one that was read.
@@ -83,8 +92,7 @@ impl<'t> Run<'t> {
             looked: now,
             measured: now,
             lost: None,
-            caught_up: false,
-            over: false,
+            stage: Stage::Beginning,
             was_behind: false,
             unread_told: false,
             last_error: None,
@@ -101,7 +109,8 @@ impl<'t> Run<'t> {
         let goes_on = started.is_ok();
         // Nobody waits any more when the building was given up.
         let _ = told.send(started);
-        while goes_on && !self.over && stopped.try_recv() == Err(TryRecvError::Empty) {
+        while goes_on && self.stage != Stage::Over && stopped.try_recv() == Err(TryRecvError::Empty)
+        {
             self.turn();
         }
     }
@@ -127,7 +136,7 @@ impl<'t> Run<'t> {
         if let Some(lost) = self.lost {
             match self.relocate(lost) {
                 Ok(Log::Same) => self.lost = None,
-                Ok(Log::Other) => self.over = true,
+                Ok(Log::Other) => self.stage = Stage::Over,
                 Err(error) => self.last_error = Some(error),
             }
         }
@@ -262,7 +271,7 @@ impl<'t> Run<'t> {
         } else {
             return;
         }
-        if !self.caught_up {
+        if self.stage != Stage::Following {
             return;
         }
         for (standing, flag) in self.standings.iter().zip(&self.tail.behind) {

@@ -10,7 +10,7 @@ use rdkafka::error::KafkaResult;
 use tracing::{error, info};
 use write_behind_shared::NextOffset;
 
-use super::run::Run;
+use super::run::{Run, Stage};
 use super::standing::{Standing, Why, start};
 use crate::error::BuildError;
 
@@ -94,12 +94,12 @@ impl Run<'_> {
                 return Err(BuildError::NoAnswer("the handle was given up".to_owned()));
             }
             self.turn();
-            if self.over {
+            if self.stage == Stage::Over {
                 return Err(BuildError::NoAnswer("the log changed while it was read".to_owned()));
             }
             self.note_progress(&mut backlog)?;
         }
-        self.caught_up = true;
+        self.stage = Stage::Following;
         for behind in &self.tail.behind {
             behind.store(false, Ordering::Release);
         }
