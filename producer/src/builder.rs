@@ -18,7 +18,7 @@ use crate::columns::Columns;
 use crate::dead_letters::Letters;
 use crate::encode::Limits;
 use crate::error::BuildError;
-use crate::follow::{Follower, Tail};
+use crate::follow::{self, Follower};
 use crate::lanes::{Clean, Lanes, Setup};
 use crate::load::{AnyLoader, Loader};
 use crate::metrics::Metrics;
@@ -309,13 +309,14 @@ where
             letters,
         )?;
         let tail = if self.follow {
-            let tail = Arc::new(Tail::new(settings, group, &self.topic, partitions)?);
-            let (following, caught_up) = tail.follow_on_a_thread(Follower {
+            let client = follow::Client::new(settings, group, &self.topic, partitions)?;
+            let follower = Follower {
                 lanes: Arc::clone(&lanes),
                 metrics: Arc::clone(&metrics),
                 columns: Columns::of::<V>(),
                 start_timeout: self.start_timeout,
-            })?;
+            };
+            let (tail, following, caught_up) = follow::follow_on_threads(client, follower)?;
             // Kept before anything is waited for: a caller that goes away ends it.
             watching.following = Some(following);
             let ended = |_| BuildError::NoAnswer("the reading of the log ended".to_owned());
