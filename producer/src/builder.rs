@@ -3,14 +3,13 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ahash::RandomState;
 use prometheus::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{Instrument as _, Span, field, info, info_span};
-use write_behind_shared::{NextOffset, Partition};
 
 use crate::accept::Owner;
 use crate::admission::{Gate, Gates, WhenFull};
@@ -19,11 +18,12 @@ use crate::columns::Columns;
 use crate::dead_letters::Letters;
 use crate::encode::Limits;
 use crate::error::BuildError;
-use crate::follow::{Follower, Tail};
+use crate::follow::{self, Follower};
 use crate::lanes::{Clean, Lanes, Setup};
 use crate::load::{AnyLoader, Loader};
 use crate::metrics::Metrics;
 use crate::persisted::Watcher;
+use crate::preflight;
 use crate::publish::record_bytes_max;
 use crate::read::Reader;
 use crate::write_behind::WriteBehind;
@@ -51,8 +51,6 @@ pub struct Builder<K, V> {
     row: PhantomData<fn(V) -> V>,
 }
 
-/// How long before Kafka is asked again for what it did not answer.
-const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// What a semaphore can count at once.
 const LIMIT_MAX: usize = u32::MAX as usize;
 
@@ -284,7 +282,7 @@ where
         let settings = kafka.settings();
         let group = self.sink_group.as_deref().ok_or(BuildError::NoSinkGroup)?;
         let watcher = Watcher::new(settings, group, &self.topic)?;
-        let (watcher, partitions, committed) = ask(watcher, self.start_timeout).await?;
+        let (watcher, partitions, committed) = preflight::ask(watcher, self.start_timeout).await?;
         Span::current().record("partitions", partitions);
 
         let metrics = Metrics::new(&self.registry.unwrap_or_default(), &self.topic)?;
@@ -321,13 +319,14 @@ where
             letters,
         )?;
         let tail = if self.follow {
-            let tail = Arc::new(Tail::new(settings, group, &self.topic, partitions)?);
-            let (following, caught_up) = tail.follow_on_a_thread(Follower {
+            let client = follow::Client::new(settings, group, &self.topic, partitions)?;
+            let follower = Follower {
                 lanes: Arc::clone(&lanes),
                 metrics: Arc::clone(&metrics),
                 columns: Columns::of::<V>(),
                 start_timeout: self.start_timeout,
-            })?;
+            };
+            let (tail, following, caught_up) = follow::follow_on_threads(client, follower)?;
             // Kept before anything is waited for: a caller that goes away ends it.
             watching.following = Some(following);
             let ended = |_| BuildError::NoAnswer("the reading of the log ended".to_owned());
@@ -376,43 +375,6 @@ where
         };
         Clean(builder.build_with_hasher(RandomState::new()))
     }
-}
-
-/// Asks for the partition count, and for what the group has committed, without blocking the runtime.
-async fn ask(
-    mut watcher: Watcher,
-    timeout: Duration,
-) -> Result<(Watcher, i32, Vec<(Partition, NextOffset)>), BuildError> {
-    let started = Instant::now();
-    loop {
-        let left = timeout.saturating_sub(started.elapsed());
-        let asked = tokio::task::spawn_blocking(move || {
-            let answer = ask_once(&watcher, left);
-            (watcher, answer)
-        });
-        let ended = |error: tokio::task::JoinError| BuildError::NoAnswer(error.to_string());
-        let (asked_with, answer) = asked.await.map_err(ended)?;
-        watcher = asked_with;
-        match answer {
-            Ok((partitions, committed)) => return Ok((watcher, partitions, committed)),
-            // A group whose coordinator moves, or is made just now, answers a moment later.
-            Err(BuildError::NoAnswer(_)) if started.elapsed() < timeout => {
-                tokio::time::sleep(RETRY_INTERVAL).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn ask_once(
-    watcher: &Watcher,
-    timeout: Duration,
-) -> Result<(i32, Vec<(Partition, NextOffset)>), BuildError> {
-    let partitions = watcher.partitions(timeout)?;
-    let all: Vec<Partition> = (0..partitions).map(Partition).collect();
-    let committed = watcher.committed(&all, timeout);
-    let committed = committed.map_err(|error| BuildError::NoAnswer(error.to_string()))?;
-    Ok((partitions, committed))
 }
 
 impl<K, V> std::fmt::Debug for Builder<K, V> {

@@ -30,7 +30,7 @@ impl Columns {
     /// field must be there too: absent it would read as `None`, though the row may have a value.
     pub(crate) fn are_all_in(self, members: &[Member<'_>]) -> bool {
         let named = |field: &&str| members.iter().any(|(name, _)| Cow::as_ref(name) == *field);
-        self.0.is_some_and(|fields| fields.iter().all(|field| named(field)))
+        self.0.is_some_and(|fields| fields.iter().all(named))
     }
 }
 

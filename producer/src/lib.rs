@@ -182,6 +182,7 @@
 
 mod write_behind;
 mod builder;
+mod preflight;
 mod encode;
 mod accept;
 mod admission;

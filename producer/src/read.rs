@@ -15,7 +15,7 @@ use write_behind_shared::partition;
 use crate::admission::Held;
 use crate::delta::Row;
 use crate::entry::Visible;
-use crate::error::{DeliveryError, LoadError, ReadError};
+use crate::error::{DeliveryError, Halt, LoadError, ReadError};
 use crate::follow::Tail;
 use crate::found::{Found, Loaded};
 use crate::lane::{SharedLane, Stage};
@@ -75,7 +75,17 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     /// Whether the tail may have missed what others wrote of the row; never without `follow`.
     pub(crate) fn tail_may_be_behind(&self, key: &Key) -> bool {
         let partition = partition::partition_of(key, self.lanes.count());
-        self.tail.as_ref().is_some_and(|tail| tail.may_be_behind(partition))
+        self.tail.as_ref().is_some_and(|tail| tail.may_be_behind(partition) || self.moved())
+    }
+
+    /// Whether all that others write is read here, but for the last moments.
+    pub(crate) fn tail_is_current(&self) -> bool {
+        self.tail.as_ref().is_some_and(|tail| tail.is_current() && !self.moved())
+    }
+
+    /// Whether rows may be in partitions that were added, which are not read here.
+    fn moved(&self) -> bool {
+        matches!(self.lanes.halt.get(), Some(Halt::Repartitioned { .. }))
     }
 
     /// Joins the load of the row that is under way, or begins one.

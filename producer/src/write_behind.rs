@@ -242,7 +242,7 @@ where
     /// is known, never older than this process's own writes; [`read`](Self::read) says that it may
     /// be behind.
     pub fn tail_is_current(&self) -> bool {
-        self.owner.reader.tail.as_ref().is_some_and(|tail| tail.is_current())
+        self.owner.reader.tail_is_current()
     }
 
     /// Waits until every write accepted before this call is in the database.

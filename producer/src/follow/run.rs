@@ -15,13 +15,13 @@ use write_behind_shared::{NextOffset, Partition};
 
 use super::decode::{Decoded, Decoder};
 use super::standing::{Standing, Step};
-use super::{Follower, Tail};
+use super::{Client, Follower};
 use crate::error::BuildError;
 use crate::tailed::Tailed;
 
 /// What the reading thread remembers from turn to turn.
-pub(super) struct Run<'t> {
-    pub(super) tail: &'t Tail,
+pub(super) struct Run<'c> {
+    pub(super) client: &'c Client,
     pub(super) follower: Follower,
     decoder: Decoder,
     pub(super) standings: Vec<Standing>,
@@ -34,9 +34,7 @@ pub(super) struct Run<'t> {
     pub(super) looked: Instant,
     measured: Instant,
     lost: Option<Lost>,
-    pub(super) caught_up: bool,
-    /// Nothing more can be followed: the log is not the one that was read.
-    pub(super) over: bool,
+    pub(super) stage: Stage,
     was_behind: bool,
     unread_told: bool,
     pub(super) last_error: Option<KafkaError>,
@@ -49,6 +47,17 @@ enum Lost {
     Place,
     /// The log was cut off behind what was read, and may have grown again since.
     Tail,
+}
+
+/// What the thread does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It reads what was in the log when the handle was being built.
+    Beginning,
+    /// It reads what is written.
+    Following,
+    /// Nothing more: the log is not the one that was read.
+    Over,
 }
 
 /// Whether a log is the one that was read.
@@ -69,22 +78,21 @@ const LOOK_MAX_AGE: Duration = Duration::from_secs(2);
 const METRICS_INTERVAL: Duration = Duration::from_millis(100);
 const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 
-impl<'t> Run<'t> {
-    pub(super) fn new(tail: &'t Tail, follower: Follower, decoder: Decoder) -> Self {
+impl<'c> Run<'c> {
+    pub(super) fn new(client: &'c Client, follower: Follower, decoder: Decoder) -> Self {
         let now = Instant::now();
         Self {
-            tail,
+            client,
             follower,
             decoder,
             standings: Vec::new(),
             positions: Vec::new(),
-            batches: tail.partitions().map(|_| Vec::new()).collect(),
+            batches: client.partitions().map(|_| Vec::new()).collect(),
             touched: Vec::new(),
             looked: now,
             measured: now,
             lost: None,
-            caught_up: false,
-            over: false,
+            stage: Stage::Beginning,
             was_behind: false,
             unread_told: false,
             last_error: None,
@@ -101,7 +109,8 @@ impl<'t> Run<'t> {
         let goes_on = started.is_ok();
         // Nobody waits any more when the building was given up.
         let _ = told.send(started);
-        while goes_on && !self.over && stopped.try_recv() == Err(TryRecvError::Empty) {
+        while goes_on && self.stage != Stage::Over && stopped.try_recv() == Err(TryRecvError::Empty)
+        {
             self.turn();
         }
     }
@@ -110,7 +119,7 @@ impl<'t> Run<'t> {
     pub(super) fn turn(&mut self) {
         let (mut wait, mut bytes) = (IDLE_POLL, 0);
         for _ in 0..TURN_RECORDS_MAX {
-            match self.tail.consumer.poll(wait) {
+            match self.client.consumer.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
                     bytes += message.payload_len() + message.key_len();
@@ -127,7 +136,7 @@ impl<'t> Run<'t> {
         if let Some(lost) = self.lost {
             match self.relocate(lost) {
                 Ok(Log::Same) => self.lost = None,
-                Ok(Log::Other) => self.over = true,
+                Ok(Log::Other) => self.stage = Stage::Over,
                 Err(error) => self.last_error = Some(error),
             }
         }
@@ -164,7 +173,7 @@ impl<'t> Run<'t> {
             Err(unread) => {
                 if !std::mem::replace(&mut self.unread_told, true) {
                     warn!(
-                        topic = self.tail.topic, %partition, %offset, %unread,
+                        topic = self.client.topic, %partition, %offset, %unread,
                         "a record can't be followed; others are only told at debug level"
                     );
                 }
@@ -190,7 +199,7 @@ impl<'t> Run<'t> {
             _ => self.follower.metrics.client_error(),
         }
         // librdkafka reconnects by itself; what matters is whether the tail keeps up.
-        debug!(%error, topic = self.tail.topic, "the tail's client");
+        debug!(%error, topic = self.client.topic, "the tail's client");
         self.last_error = Some(error);
     }
 
@@ -213,12 +222,12 @@ impl<'t> Run<'t> {
     /// the rest is read. Where the log ends before what was read, its offsets stand for other
     /// records now, and nothing can be vouched for until a new handle begins.
     fn relocate(&mut self, lost: Lost) -> KafkaResult<Log> {
-        let lows = self.tail.offsets(Offset::Beginning)?;
-        let ends = self.tail.offsets(Offset::End)?;
+        let lows = self.client.offsets(Offset::Beginning)?;
+        let ends = self.client.offsets(Offset::End)?;
         let mut log = if lost == Lost::Tail { Log::Other } else { Log::Same };
         let places = self.positions.iter_mut().zip(&mut self.standings);
         for (((partition, (position, standing)), low), end) in
-            self.tail.partitions().zip(places).zip(lows).zip(ends)
+            self.client.partitions().zip(places).zip(lows).zip(ends)
         {
             let lanes = &self.follower.lanes;
             if *position > end {
@@ -226,7 +235,7 @@ impl<'t> Run<'t> {
                 lanes.tail_lost(partition, *position);
             } else if *position < low {
                 error!(
-                    topic = self.tail.topic, %partition, stood_at = %position, %low,
+                    topic = self.client.topic, %partition, stood_at = %position, %low,
                     "records are gone from the log that were not read; keep them longer \
                      (`retention.ms`)"
                 );
@@ -239,20 +248,20 @@ impl<'t> Run<'t> {
         }
         if log == Log::Other {
             error!(
-                topic = self.tail.topic,
+                topic = self.client.topic,
                 "the log ends before what was read from it: it was cut off, or the topic was made \
                  anew; it is not followed any more, restart every writer"
             );
             return Ok(log);
         }
         // Kafka's client does not say in which partition it has stopped, so all are read on anew.
-        self.tail.assign(&self.positions)?;
+        self.client.assign(&self.positions)?;
         Ok(log)
     }
 
     /// Compares what was read with where the log ends, and tells whoever reads.
     fn judge(&mut self) {
-        if let Some(ends) = self.tail.take_look() {
+        if let Some(ends) = self.client.take_look() {
             self.looked = Instant::now();
             for (place, end) in ends.into_iter().enumerate() {
                 self.look(place, end);
@@ -262,10 +271,10 @@ impl<'t> Run<'t> {
         } else {
             return;
         }
-        if !self.caught_up {
+        if self.stage != Stage::Following {
             return;
         }
-        for (standing, flag) in self.standings.iter().zip(&self.tail.behind) {
+        for (standing, flag) in self.standings.iter().zip(&self.client.tail.behind) {
             flag.store(standing.is_behind(), Ordering::Release);
         }
         let behind = self.standings.iter().filter(|standing| standing.is_behind()).count();
@@ -287,8 +296,8 @@ impl<'t> Run<'t> {
             Step::Passed(next) => self.follower.lanes.tailed(partition, Vec::new(), next),
             Step::OtherLog => self.lost = self.lost.or(Some(Lost::Place)),
             Step::ReadAgain => {
-                let (topic, at) = (&self.tail.topic, Offset::Offset(position.0));
-                let sought = self.tail.consumer.seek(topic, partition.0, at, SEEK_TIMEOUT);
+                let (topic, at) = (&self.client.topic, Offset::Offset(position.0));
+                let sought = self.client.consumer.seek(topic, partition.0, at, SEEK_TIMEOUT);
                 if let Err(error) = sought {
                     debug!(%error, topic, %partition, "the partition can't be read again yet");
                 }
@@ -297,7 +306,7 @@ impl<'t> Run<'t> {
     }
 
     fn tell(&self, behind: usize) {
-        let topic = &self.tail.topic;
+        let topic = &self.client.topic;
         if behind == 0 {
             info!(topic, "the log is followed closely again");
             return;

@@ -10,7 +10,7 @@ use rdkafka::error::KafkaResult;
 use tracing::{error, info};
 use write_behind_shared::NextOffset;
 
-use super::run::Run;
+use super::run::{Run, Stage};
 use super::standing::{Standing, Why, start};
 use crate::error::BuildError;
 
@@ -45,11 +45,11 @@ impl Run<'_> {
     }
 
     fn locate(&mut self) -> KafkaResult<()> {
-        let (tail, lanes) = (self.tail, &self.follower.lanes);
-        let committed = tail.committed()?;
-        let lows = tail.offsets(Offset::Beginning)?;
-        let ends = tail.offsets(Offset::End)?;
-        let places = tail.partitions().zip(committed).zip(lows.into_iter().zip(ends));
+        let (client, lanes) = (self.client, &self.follower.lanes);
+        let committed = client.committed()?;
+        let lows = client.offsets(Offset::Beginning)?;
+        let ends = client.offsets(Offset::End)?;
+        let places = client.partitions().zip(committed).zip(lows.into_iter().zip(ends));
         let mut standings = Vec::with_capacity(self.batches.len());
         for ((partition, committed), (low, end)) in places {
             let begin = start(committed, low, end);
@@ -79,7 +79,7 @@ impl Run<'_> {
         self.positions = standings.iter().map(Standing::read).collect();
         self.standings = standings;
         self.looked = Instant::now();
-        tail.assign(&self.positions)
+        client.assign(&self.positions)
     }
 
     /// Reads what was in the log when it was located. Only silence ends it early.
@@ -94,17 +94,17 @@ impl Run<'_> {
                 return Err(BuildError::NoAnswer("the handle was given up".to_owned()));
             }
             self.turn();
-            if self.over {
+            if self.stage == Stage::Over {
                 return Err(BuildError::NoAnswer("the log changed while it was read".to_owned()));
             }
             self.note_progress(&mut backlog)?;
         }
-        self.caught_up = true;
-        for behind in &self.tail.behind {
+        self.stage = Stage::Following;
+        for behind in &self.client.tail.behind {
             behind.store(false, Ordering::Release);
         }
         info!(
-            topic = self.tail.topic,
+            topic = self.client.topic,
             records,
             seconds = now.elapsed().as_secs_f64(),
             "read what was in the log"
@@ -127,7 +127,7 @@ impl Run<'_> {
         if backlog.told.elapsed() >= PROGRESS_INTERVAL {
             backlog.told = Instant::now();
             let (read, of) = (backlog.records - missing, backlog.records);
-            info!(topic = self.tail.topic, read, of, "reading what was in the log");
+            info!(topic = self.client.topic, read, of, "reading what was in the log");
         }
         Ok(())
     }

@@ -8,32 +8,30 @@ use prometheus::Registry;
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::json;
-use write_behind_producer::{
-    BuildError, Builder, Event, LoadError, Loaded, Loader, NextOffset, ReadError, WhenFull,
-    WriteBehind,
-};
+use uuid::Uuid;
+use write_behind_producer::{Builder, LoadError, Loader, WriteBehind};
 use write_behind_shared::metrics::render;
 use write_behind_shared::partition::partition_of;
+use write_behind_shared::{WriteId, record};
 
 use crate::embedded::{DEADLINE, Kafka, Score, TOPIC, score, soon, until};
 
-type Handle = WriteBehind<i64, Score>;
+pub(crate) type Handle = WriteBehind<i64, Score>;
 
 /// The embedded broker answers an empty fetch only when this is over.
-const PROMPT: &[(&str, &str)] = &[("fetch.wait.max.ms", "10")];
+pub(crate) const PROMPT: &[(&str, &str)] = &[("fetch.wait.max.ms", "10")];
 
-fn follower(kafka: &Kafka) -> Builder<i64, Score> {
+pub(crate) fn follower(kafka: &Kafka) -> Builder<i64, Score> {
     kafka.builder(PROMPT).follow(true)
 }
 
-async fn follow(kafka: &Kafka) -> Handle {
+pub(crate) async fn follow(kafka: &Kafka) -> Handle {
     soon("the handle", follower(kafka).build()).await.unwrap()
 }
 
 /// Waits until `handle` reads `expected` under `key`.
-async fn until_read(handle: &Handle, key: i64, expected: Option<Score>) {
+pub(crate) async fn until_read(handle: &Handle, key: i64, expected: Option<Score>) {
     let start = Instant::now();
     loop {
         let read = handle.get(&key).await;
@@ -46,7 +44,7 @@ async fn until_read(handle: &Handle, key: i64, expected: Option<Score>) {
 }
 
 /// A metric of the producer.
-fn metric(registry: &Registry, name: &str) -> f64 {
+pub(crate) fn metric(registry: &Registry, name: &str) -> f64 {
     let text = render(registry).unwrap();
     let line =
         text.lines().find(|line| line.starts_with(&format!("write_behind_producer_{name}{{")));
@@ -64,16 +62,30 @@ impl Foreign {
     }
 
     fn send(&self, kafka: &Kafka, key: &[u8], value: Option<&[u8]>, add: Option<&str>) {
+        self.send_as(kafka, key, value, add, None);
+    }
+
+    fn send_as(
+        &self,
+        kafka: &Kafka,
+        key: &[u8],
+        value: Option<&[u8]>,
+        add: Option<&str>,
+        write_id: Option<WriteId>,
+    ) {
         let partition = partition_of(key, kafka.partitions).0;
-        let mut record = BaseRecord::to(TOPIC).key(key).partition(partition);
+        let mut message = BaseRecord::to(TOPIC).key(key).partition(partition);
         if let Some(value) = value {
-            record = record.payload(value);
+            message = message.payload(value);
         }
+        let mut headers = OwnedHeaders::new();
         if let Some(add) = add {
-            let header = Header { key: "add", value: Some(add) };
-            record = record.headers(OwnedHeaders::new().insert(header));
+            headers = headers.insert(Header { key: record::ADD, value: Some(add) });
         }
-        self.0.send(record).map_err(|(error, _)| error).unwrap();
+        if let Some(id) = write_id {
+            headers = headers.insert(Header { key: record::WRITE_ID, value: Some(&id.encode()) });
+        }
+        self.0.send(message.headers(headers)).map_err(|(error, _)| error).unwrap();
     }
 
     fn flush(&self) {
@@ -200,6 +212,69 @@ async fn records_of_any_kafka_client_count() {
 }
 
 #[tokio::test]
+async fn a_producers_duplicate_counts_once() {
+    let kafka = Kafka::start(1);
+    let foreign = Foreign::of(&kafka);
+    let here = follow(&kafka).await;
+    let writer = Uuid::new_v4();
+    foreign.send(&kafka, b"1", Some(br#"{"name": "x", "score": 0}"#), None);
+    for sequence in [0, 1, 1, 2, 0, 2, 3] {
+        let id = Some(WriteId { writer, sequence });
+        foreign.send_as(&kafka, b"1", Some(br#"{"score": 1}"#), Some("score"), id);
+    }
+    foreign.send(&kafka, b"2", Some(br#"{"name": "mark", "score": 0}"#), None);
+    foreign.flush();
+    until_read(&here, 2, Some(score("mark", 0))).await;
+    assert_eq!(here.get(&1).await.unwrap(), Some(score("x", 4)));
+}
+
+/// Counts the loads of rows that are all alike.
+fn counting(loads: &Arc<AtomicI64>) -> impl Loader<i64> + use<> {
+    let loads = Arc::clone(loads);
+    move |_: i64| {
+        loads.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<_, LoadError>(Some(score("stored", 1))) }
+    }
+}
+
+#[tokio::test]
+async fn a_clean_copy_gives_way_to_what_another_writes() {
+    let kafka = Kafka::start(1);
+    let loads = Arc::new(AtomicI64::new(0));
+    let registry = Registry::new();
+    let here = follower(&kafka).loader(counting(&loads)).metrics(&registry).build();
+    let here = soon("the handle", here).await.unwrap();
+    let there: Handle = kafka.builder(&[]).build().await.unwrap();
+    there.put(&1, &score("x", 1)).await.unwrap();
+    until_read(&here, 1, Some(score("x", 1))).await;
+    until("the row is measured as pending", || metric(&registry, "pending_rows") > 0.5).await;
+    kafka.commit_all();
+    until("the row is a clean copy", || metric(&registry, "pending_rows") < 0.5).await;
+    let loads_before = loads.load(Ordering::SeqCst);
+    assert_eq!(here.get(&1).await.unwrap(), Some(score("x", 1)));
+    assert_eq!(loads.load(Ordering::SeqCst), loads_before);
+    there.add(&1, "score", 4).await.unwrap();
+    until_read(&here, 1, Some(score("x", 5))).await;
+    there.delete(&1).await.unwrap();
+    until_read(&here, 1, None).await;
+}
+
+#[tokio::test]
+async fn a_row_that_a_closure_found_is_not_kept_while_following() {
+    let kafka = Kafka::start(1);
+    let loads = Arc::new(AtomicI64::new(0));
+    let here = follower(&kafka).loader(counting(&loads)).build();
+    let here = soon("the handle", here).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(here.get(&1).await.unwrap(), Some(score("stored", 1)));
+    }
+    assert_eq!(loads.load(Ordering::SeqCst), 3, "it may miss what the tail will not bring again");
+    let there: Handle = kafka.builder(&[]).build().await.unwrap();
+    there.put(&1, &score("new", 2)).await.unwrap();
+    until_read(&here, 1, Some(score("new", 2))).await;
+}
+
+#[tokio::test]
 async fn a_record_that_cannot_be_read_is_passed_by() {
     let kafka = Kafka::start(1);
     let foreign = Foreign::of(&kafka);
@@ -218,146 +293,4 @@ async fn a_record_that_cannot_be_read_is_passed_by() {
     until_read(&here, 2, Some(score("next", 2))).await;
     assert_eq!(here.get(&1).await.unwrap(), Some(score("good", 1)));
     until("the tail is current", || here.tail_is_current()).await;
-}
-
-#[tokio::test]
-async fn a_tail_that_cannot_keep_up_says_so_and_then_catches_up() {
-    let kafka = Kafka::start(2);
-    let registry = Registry::new();
-    let here = soon("the handle", follower(&kafka).metrics(&registry).build()).await.unwrap();
-    let there: Handle = kafka.builder(&[]).build().await.unwrap();
-    there.put(&1, &score("before", 1)).await.unwrap();
-    until_read(&here, 1, Some(score("before", 1))).await;
-    assert!(here.tail_is_current());
-    kafka.cluster().broker_down(1).unwrap();
-    until("the tail says that it is behind", || !here.tail_is_current()).await;
-    assert_eq!(here.get(&1).await.unwrap(), Some(score("before", 1)), "reads go on");
-    assert!(here.read(&1).await.unwrap().may_be_behind, "and say so");
-    there.put(&1, &score("after", 2)).await.unwrap();
-    kafka.cluster().broker_up(1).unwrap();
-    until_read(&here, 1, Some(score("after", 2))).await;
-    until("the tail is current again", || here.tail_is_current()).await;
-    until("nothing is left to be read", || metric(&registry, "follow_lag_records") < 0.5).await;
-}
-
-#[tokio::test]
-async fn a_tail_whose_place_the_broker_refuses_finds_its_way_back() {
-    let kafka = Kafka::start(2);
-    let here = follow(&kafka).await;
-    let there: Handle = kafka.builder(&[]).build().await.unwrap();
-    for round in 0..3 {
-        let gone = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE];
-        kafka.cluster().request_errors(RDKafkaApiKey::Fetch, &gone);
-        for key in 0..8 {
-            there.put(&key, &score("x", round)).await.unwrap();
-        }
-        for key in 0..8 {
-            until_read(&here, key, Some(score("x", round))).await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_tail_that_retention_has_passed_says_what_is_lost_and_goes_on() {
-    let kafka = Kafka::start(1);
-    let here = follow(&kafka).await;
-    let mut events = here.events();
-    let there: Handle = kafka.builder(&[]).build().await.unwrap();
-    there.put(&1, &score("before", 1)).await.unwrap();
-    until_read(&here, 1, Some(score("before", 1))).await;
-    // Nothing can be fetched while more is written than the embedded log keeps.
-    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE; 100_000];
-    kafka.cluster().request_errors(RDKafkaApiKey::Fetch, &refused);
-    let long = "x".repeat(100_000);
-    for key in 0..80 {
-        there.put(&key, &score(&long, key)).await.unwrap();
-    }
-    there.replicated_all().await.unwrap();
-    until("the tail says that it is behind", || !here.tail_is_current()).await;
-    assert!(here.read(&1).await.unwrap().may_be_behind);
-    kafka.cluster().clear_request_errors(RDKafkaApiKey::Fetch);
-    let event = soon("the event", events.next()).await.unwrap();
-    assert!(matches!(event, Event::LogLost { partition: 0, below: 1.. }), "{event:?}");
-    until_read(&here, 79, Some(score(&long, 79))).await;
-    until("the tail is current again", || here.tail_is_current()).await;
-}
-
-#[tokio::test]
-async fn records_that_are_gone_before_the_database_has_them_are_not_waited_for() {
-    let kafka = Kafka::start(1);
-    // The embedded log keeps five megabytes.
-    let before: WriteBehind<i64, Score> = kafka.builder(&[]).build().await.unwrap();
-    let long = "x".repeat(100_000);
-    for key in 0..80 {
-        before.put(&key, &score(&long, key)).await.unwrap();
-    }
-    before.replicated_all().await.unwrap();
-    let after = follow(&kafka).await;
-    assert_eq!(after.get(&79).await.unwrap(), Some(score(&long, 79)));
-    assert!(matches!(after.get(&0).await, Err(ReadError::MayBeBehind)), "its record is gone");
-    until("the tail is current", || after.tail_is_current()).await;
-}
-
-/// A database that has the rows `0..next`, each from the record at the offset of its key.
-#[derive(Clone, Default)]
-struct Database(Arc<AtomicI64>);
-
-impl Loader<i64> for Database {
-    async fn load(&self, key: &i64) -> Result<Loaded, LoadError> {
-        let next = self.0.load(Ordering::SeqCst);
-        let found = if *key < next { Loaded::row(&score("x", *key))? } else { Loaded::missing() };
-        Ok(found.at(NextOffset(next)))
-    }
-}
-
-#[tokio::test]
-async fn a_backlog_larger_than_the_limit_takes_no_more_memory_and_no_room_from_writes() {
-    const ROWS: i64 = 3_000;
-    const LIMIT: usize = 256 << 10;
-    let kafka = Kafka::start(1);
-    let before: Handle = kafka.builder(&[]).build().await.unwrap();
-    for key in 0..ROWS {
-        before.put(&key, &score("x", key)).await.unwrap();
-    }
-    before.replicated_all().await.unwrap();
-    let (database, registry) = (Database::default(), Registry::new());
-    let after = follower(&kafka).max_pending(LIMIT, WhenFull::Reject).loader(database.clone());
-    let after = soon("the handle", after.metrics(&registry).build()).await.unwrap();
-    until("the memory is measured", || metric(&registry, "pending_bytes") > 0.0).await;
-    assert!(metric(&registry, "pending_bytes") <= LIMIT as f64, "memory is bounded");
-    let (mut exact, mut behind) = (0, 0);
-    for key in 0..ROWS {
-        let read = after.read(&key).await.unwrap();
-        if read.may_be_behind {
-            behind += 1;
-            assert!(matches!(after.get(&key).await, Err(ReadError::MayBeBehind)));
-        } else {
-            exact += 1;
-            assert_eq!(read.row, Some(score("x", key)), "row {key}");
-        }
-    }
-    assert!(exact > 100 && behind > 100, "{exact} are known, {behind} may be behind");
-    for key in ROWS..ROWS + 100 {
-        after.try_put(&key, &score("mine", key)).expect("others do not take the room");
-    }
-    after.replicated_all().await.unwrap();
-    database.0.store(ROWS + 100, Ordering::SeqCst);
-    kafka.commit_all();
-    soon("the writes to be persisted", after.flush()).await.unwrap();
-    for key in 0..ROWS {
-        assert_eq!(after.get(&key).await.unwrap(), Some(score("x", key)), "row {key}");
-    }
-}
-
-#[tokio::test]
-async fn a_log_that_is_not_given_ends_the_building_with_an_error() {
-    let kafka = Kafka::start(1);
-    let before: Handle = kafka.builder(&[]).build().await.unwrap();
-    before.put(&1, &score("x", 1)).await.unwrap().replicated().await.unwrap();
-    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 10_000];
-    kafka.cluster().request_errors(RDKafkaApiKey::Fetch, &refused);
-    let handle = follower(&kafka).start_timeout(Duration::from_secs(1)).build();
-    let error = soon("the error", handle).await.unwrap_err();
-    assert!(matches!(&error, BuildError::NoAnswer(_)), "{error:?}");
-    assert!(error.to_string().contains("1 records of the log were not given"), "{error}");
 }

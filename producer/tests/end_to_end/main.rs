@@ -12,3 +12,4 @@ mod failures;
 mod sharing;
 mod refusals;
 mod follow;
+mod tail;
