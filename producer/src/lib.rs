@@ -123,6 +123,10 @@ mod write;
 mod event;
 mod metrics;
 mod error;
+mod sync;
+
+#[cfg(test)]
+mod schedule_tests;
 
 pub use admission::WhenFull;
 pub use builder::Builder;

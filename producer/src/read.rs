@@ -21,6 +21,7 @@ use crate::lanes::Lanes;
 use crate::ledger::Key;
 use crate::load::{self, AnyLoader, LoadResult, Reading};
 use crate::metrics::Metrics;
+use crate::sync;
 
 /// Reads rows.
 pub(crate) struct Reader<K> {
@@ -91,7 +92,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
             result,
         };
         let (loader, id) = (Arc::clone(loader), id.clone());
-        tokio::spawn(async move {
+        sync::spawn(async move {
             let found = loader.load_boxed(&id).await;
             load.finish(found).await;
         });
