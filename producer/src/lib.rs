@@ -189,6 +189,7 @@ mod admission;
 mod ledger;
 mod delta;
 mod queue;
+mod in_flight;
 mod settled;
 mod found;
 mod entry;
@@ -212,6 +213,10 @@ mod write;
 mod event;
 mod metrics;
 mod error;
+mod sync;
+
+#[cfg(test)]
+mod schedule_tests;
 #[cfg(feature = "testing")]
 pub mod testing;
 
