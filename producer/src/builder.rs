@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use ahash::RandomState;
 use prometheus::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,12 +12,13 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::accept::Owner;
 use crate::admission::{Gate, Gates, WhenFull};
+use crate::clean::{Capacity, Clean, Keeping};
 use crate::client::Kafka;
 use crate::dead_letters::Letters;
 use crate::encode::Limits;
 use crate::error::BuildError;
-use crate::lanes::{Clean, Lanes, Setup};
-use crate::load::{AnyLoader, Loader};
+use crate::lanes::{Lanes, Setup};
+use crate::load::{AnyLoader, Loader, Source};
 use crate::metrics::Metrics;
 use crate::persisted::Watcher;
 use crate::publish::record_bytes_max;
@@ -30,8 +30,8 @@ use crate::write_behind::WriteBehind;
 pub struct Builder<K, V> {
     topic: String,
     kafka: Result<Kafka, BuildError>,
-    capacity: u64,
-    time_to_live: Option<Duration>,
+    keeping: Keeping,
+    load_timeout: Duration,
     loader: Option<Arc<dyn AnyLoader<K>>>,
     sink_group: Option<String>,
     key_columns: Vec<Box<str>>,
@@ -59,8 +59,13 @@ where
         Self {
             topic,
             kafka,
-            capacity: 100_000,
-            time_to_live: None,
+            keeping: Keeping {
+                capacity: Capacity::Rows(100_000),
+                time_to_live: None,
+                time_to_idle: None,
+                misses: false,
+            },
+            load_timeout: Duration::from_secs(30),
             loader: None,
             sink_group: None,
             key_columns: Vec::new(),
@@ -80,18 +85,47 @@ where
     /// How many clean copies are kept, 100,000 unless set. Pending rows do not count and are never
     /// evicted.
     pub fn capacity(mut self, rows: u64) -> Self {
-        self.capacity = rows;
+        self.keeping.capacity = Capacity::Rows(rows);
+        self
+    }
+
+    /// How much memory clean copies may take, in bytes, instead of how many there may be: each
+    /// counts as its key, its row and 256 bytes. A row larger than that is never kept.
+    pub fn capacity_bytes(mut self, bytes: u64) -> Self {
+        self.keeping.capacity = Capacity::Bytes(bytes);
         self
     }
 
     /// How long a clean copy may be served, without limit unless set. Set it where others write
     /// the same rows.
     pub fn time_to_live(mut self, time: Duration) -> Self {
-        self.time_to_live = Some(time);
+        self.keeping.time_to_live = Some(time);
         self
     }
 
-    /// Where rows are found that are neither pending nor cached.
+    /// How long a clean copy is kept that nobody reads, without limit unless set.
+    pub fn time_to_idle(mut self, time: Duration) -> Self {
+        self.keeping.time_to_idle = Some(time);
+        self
+    }
+
+    /// Whether it is remembered, as a clean copy is, that the loader found no row or that a delete
+    /// is in the database; not unless set. A write of the row by this process ends it at once; what
+    /// others insert is not seen before [`time_to_live`](Self::time_to_live).
+    pub fn cache_misses(mut self, remember: bool) -> Self {
+        self.keeping.misses = remember;
+        self
+    }
+
+    /// How long the loader may take, 30 s unless set: then the load is given up and its readers are
+    /// told. All reads of a row wait for the one load of it, so it must end some time.
+    pub fn load_timeout(mut self, time: Duration) -> Self {
+        self.load_timeout = time;
+        self
+    }
+
+    /// Where rows are found that are neither pending nor cached: a [`Loader`], or an async closure
+    /// from a key to `Result<Option<row>, error>`.
     pub fn loader(mut self, loader: impl Loader<K>) -> Self {
         self.loader = Some(Arc::new(loader));
         self
@@ -191,7 +225,7 @@ where
     /// | `hits_pending_total` | counter | reads answered by pending writes |
     /// | `hits_clean_total` | counter | reads answered by a clean copy |
     /// | `misses_total` | counter | reads that needed the loader, or found nothing |
-    /// | `loads_total` | counter | loads begun; several reads may share one |
+    /// | `loads_total` | counter | rows asked of the loader; several reads may share one |
     /// | `pending_rows` | gauge | rows with a write that is not in the database |
     /// | `pending_bytes` | gauge | memory that these take, estimated |
     /// | `in_flight` | gauge | writes that Kafka has not answered |
@@ -226,12 +260,19 @@ where
     pub async fn build(self) -> Result<WriteBehind<K, V>, BuildError> {
         self.check_limits()?;
         self.check_key_columns()?;
-        let clean = self.clean_copies();
+        let clean = Clean::new(self.keeping);
         let kafka = self.kafka?;
         let settings = kafka.settings();
         let group = self.sink_group.as_deref().ok_or(BuildError::NoSinkGroup)?;
         let watcher = Watcher::new(settings, group, &self.topic)?;
-        let (watcher, partitions, committed) = ask(watcher, self.start_timeout).await?;
+        let loads = self.loader.is_some();
+        let (watcher, partitions, committed, cluster) =
+            ask(watcher, self.start_timeout, loads).await?;
+        if let (Some(loader), Some(cluster)) = (&self.loader, cluster) {
+            let source = Source::new(&self.topic, group, cluster, partitions);
+            let source = source.key_columns(self.key_columns.iter().cloned());
+            loader.prepare_boxed(&source).await.map_err(BuildError::Loader)?;
+        }
 
         let metrics = Metrics::new(&self.registry.unwrap_or_default(), &self.topic)?;
         let metrics = Arc::new(metrics);
@@ -243,7 +284,7 @@ where
         };
         let lanes = Lanes::new(Setup {
             partitions: partitions as usize,
-            loads: self.loader.is_some(),
+            loads,
             follows: false,
             clean,
             gates: Gates {
@@ -268,7 +309,12 @@ where
         )?;
         let times = (self.coalesce, self.lagging_after);
         let member = kafka.join(&self.topic, &lanes, &metrics, times)?;
-        let reader = Reader { lanes: Arc::clone(&lanes), loader: self.loader, metrics };
+        let reader = Reader {
+            lanes: Arc::clone(&lanes),
+            loader: self.loader,
+            load_timeout: self.load_timeout,
+            metrics,
+        };
         Ok(WriteBehind::new(Owner::new(lanes, limits, reader, member, (kafka, watching))))
     }
 
@@ -281,6 +327,8 @@ where
             "`max_in_flight` must be positive"
         } else if self.poll_interval.is_zero() {
             "`poll_interval` must be positive"
+        } else if self.load_timeout.is_zero() {
+            "`load_timeout` must be positive"
         } else {
             return Ok(());
         };
@@ -296,28 +344,21 @@ where
             None => Ok(()),
         }
     }
-
-    fn clean_copies(&self) -> Clean {
-        let builder = moka::sync::Cache::builder().max_capacity(self.capacity);
-        let builder = match self.time_to_live {
-            Some(time) => builder.time_to_live(time),
-            None => builder,
-        };
-        Clean(builder.build_with_hasher(RandomState::new()))
-    }
 }
 
-/// Asks for the partition count, and for what the group has committed, without blocking the runtime.
-async fn ask(
-    watcher: Watcher,
-    timeout: Duration,
-) -> Result<(Watcher, i32, Vec<(Partition, NextOffset)>), BuildError> {
+/// The watcher, the partition count, what the group has committed, and the cluster's id.
+type Asked = (Watcher, i32, Vec<(Partition, NextOffset)>, Option<String>);
+
+/// Asks for the partition count, for what the group has committed, and for the cluster's id if that
+/// is wanted, without blocking the runtime.
+async fn ask(watcher: Watcher, timeout: Duration, cluster: bool) -> Result<Asked, BuildError> {
     let asked = tokio::task::spawn_blocking(move || {
         let partitions = watcher.partitions(timeout)?;
         let all: Vec<Partition> = (0..partitions).map(Partition).collect();
         let committed = watcher.committed(&all, timeout);
         let committed = committed.map_err(|error| BuildError::NoAnswer(error.to_string()))?;
-        Ok((watcher, partitions, committed))
+        let cluster = cluster.then(|| watcher.cluster_id(timeout)).transpose()?;
+        Ok((watcher, partitions, committed, cluster))
     });
     asked.await.map_err(|error| BuildError::NoAnswer(error.to_string()))?
 }
