@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use ahash::RandomState;
 use prometheus::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,14 +12,15 @@ use tracing::{Instrument as _, Span, field, info, info_span};
 
 use crate::accept::Owner;
 use crate::admission::{Gate, Gates, WhenFull};
+use crate::clean::{Capacity, Clean, Keeping};
 use crate::client::Kafka;
 use crate::columns::Columns;
 use crate::dead_letters::Letters;
 use crate::encode::Limits;
 use crate::error::BuildError;
 use crate::follow::{self, Follower};
-use crate::lanes::{Clean, Lanes, Setup};
-use crate::load::{AnyLoader, Loader};
+use crate::lanes::{Lanes, Setup};
+use crate::load::{AnyLoader, Loader, Source};
 use crate::metrics::Metrics;
 use crate::persisted::Watcher;
 use crate::preflight;
@@ -33,8 +33,8 @@ use crate::write_behind::WriteBehind;
 pub struct Builder<K, V> {
     topic: String,
     kafka: Result<Kafka, BuildError>,
-    capacity: u64,
-    time_to_live: Option<Duration>,
+    keeping: Keeping,
+    load_timeout: Duration,
     loader: Option<Arc<dyn AnyLoader<K>>>,
     sink_group: Option<String>,
     key_columns: Vec<Box<str>>,
@@ -63,8 +63,8 @@ where
         Self {
             topic,
             kafka,
-            capacity: 100_000,
-            time_to_live: None,
+            keeping: Keeping::default(),
+            load_timeout: Duration::from_secs(30),
             loader: None,
             sink_group: None,
             key_columns: Vec::new(),
@@ -85,18 +85,47 @@ where
     /// How many clean copies are kept, 100,000 unless set. Pending rows do not count and are never
     /// evicted.
     pub fn capacity(mut self, rows: u64) -> Self {
-        self.capacity = rows;
+        self.keeping.capacity = Capacity::Rows(rows);
+        self
+    }
+
+    /// How much memory clean copies may take, in bytes, instead of how many there may be: each
+    /// counts as its key, its row and 256 bytes. A row larger than that is never kept.
+    pub fn capacity_bytes(mut self, bytes: u64) -> Self {
+        self.keeping.capacity = Capacity::Bytes(bytes);
         self
     }
 
     /// How long a clean copy may be served, without limit unless set. Set it where others write
     /// the same rows.
     pub fn time_to_live(mut self, time: Duration) -> Self {
-        self.time_to_live = Some(time);
+        self.keeping.time_to_live = Some(time);
         self
     }
 
-    /// Where rows are found that are neither pending nor cached.
+    /// How long a clean copy is kept that nobody reads, without limit unless set.
+    pub fn time_to_idle(mut self, time: Duration) -> Self {
+        self.keeping.time_to_idle = Some(time);
+        self
+    }
+
+    /// Whether it is remembered, as a clean copy is, that the loader found no row or that a delete
+    /// is in the database; not unless set. A write of the row by this process ends it at once; what
+    /// others insert is not seen before [`time_to_live`](Self::time_to_live).
+    pub fn cache_misses(mut self, remember: bool) -> Self {
+        self.keeping.misses = remember;
+        self
+    }
+
+    /// How long the loader may take, 30 s unless set: then the load is given up and its readers are
+    /// told. All reads of a row wait for the one load of it, so it must end some time.
+    pub fn load_timeout(mut self, time: Duration) -> Self {
+        self.load_timeout = time;
+        self
+    }
+
+    /// Where rows are found that are neither pending nor cached: a [`Loader`], or an async closure
+    /// from a key to `Result<Option<row>, error>`.
     pub fn loader(mut self, loader: impl Loader<K>) -> Self {
         self.loader = Some(Arc::new(loader));
         self
@@ -197,7 +226,7 @@ where
     /// | `hits_pending_total` | counter | reads answered by pending writes |
     /// | `hits_clean_total` | counter | reads answered by a clean copy |
     /// | `misses_total` | counter | reads that needed the loader, or found nothing |
-    /// | `loads_total` | counter | loads begun; several reads may share one |
+    /// | `loads_total` | counter | rows asked of the loader; several reads may share one |
     /// | `pending_rows` | gauge | rows with a write that is not in the database |
     /// | `pending_bytes` | gauge | memory that these take, estimated |
     /// | `in_flight` | gauge | writes that Kafka has not answered |
@@ -277,13 +306,20 @@ where
     async fn start(self) -> Result<WriteBehind<K, V>, BuildError> {
         self.check_limits()?;
         self.check_key_columns()?;
-        let clean = self.clean_copies();
+        let clean = Clean::new(self.keeping);
         let kafka = self.kafka?;
         let settings = kafka.settings();
         let group = self.sink_group.as_deref().ok_or(BuildError::NoSinkGroup)?;
         let watcher = Watcher::new(settings, group, &self.topic)?;
-        let (watcher, partitions, committed) = preflight::ask(watcher, self.start_timeout).await?;
+        let loads = self.loader.is_some();
+        let (watcher, topic) = preflight::ask(watcher, self.start_timeout, loads).await?;
+        let partitions = topic.partitions;
         Span::current().record("partitions", partitions);
+        if let (Some(loader), Some(cluster)) = (&self.loader, topic.cluster) {
+            let source = Source::new(&self.topic, group, cluster, partitions);
+            let source = source.key_columns(self.key_columns.iter().cloned());
+            loader.prepare_boxed(&source).await.map_err(BuildError::Loader)?;
+        }
 
         let metrics = Metrics::new(&self.registry.unwrap_or_default(), &self.topic)?;
         let metrics = Arc::new(metrics);
@@ -295,7 +331,7 @@ where
         };
         let lanes = Lanes::new(Setup {
             partitions: partitions as usize,
-            loads: self.loader.is_some(),
+            loads,
             follows: self.follow,
             clean,
             gates: Gates {
@@ -310,7 +346,7 @@ where
         let lanes = Arc::new(lanes);
         let mut letters = self.loader.as_ref().and_then(Letters::of);
         if let Some(letters) = &mut letters {
-            letters.start_at(committed);
+            letters.start_at(topic.committed);
         }
         let mut watching = watcher.watch_on_a_thread(
             self.poll_interval,
@@ -337,7 +373,13 @@ where
         };
         let times = (self.coalesce, self.lagging_after);
         let member = kafka.join(&self.topic, &lanes, &metrics, times)?;
-        let reader = Reader { lanes: Arc::clone(&lanes), loader: self.loader, metrics, tail };
+        let reader = Reader {
+            lanes: Arc::clone(&lanes),
+            loader: self.loader,
+            load_timeout: self.load_timeout,
+            metrics,
+            tail,
+        };
         info!("built");
         Ok(WriteBehind::new(Owner::new(lanes, limits, reader, member, (kafka, watching))))
     }
@@ -351,6 +393,8 @@ where
             "`max_in_flight` must be positive"
         } else if self.poll_interval.is_zero() {
             "`poll_interval` must be positive"
+        } else if self.load_timeout.is_zero() {
+            "`load_timeout` must be positive"
         } else {
             return Ok(());
         };
@@ -365,15 +409,6 @@ where
             Some(name) => Err(BuildError::KeyColumns(name.to_owned())),
             None => Ok(()),
         }
-    }
-
-    fn clean_copies(&self) -> Clean {
-        let builder = moka::sync::Cache::builder().max_capacity(self.capacity);
-        let builder = match self.time_to_live {
-            Some(time) => builder.time_to_live(time),
-            None => builder,
-        };
-        Clean(builder.build_with_hasher(RandomState::new()))
     }
 }
 

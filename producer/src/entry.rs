@@ -63,7 +63,10 @@ pub(crate) struct Entry {
     doubt: Option<NextOffset>,
     /// A write of this handle is or was here; otherwise all were read from the log.
     pub(crate) own: bool,
-    pub(crate) loading: bool,
+    /// The row was invalidated while something was pending: it is never cached.
+    invalidated: bool,
+    /// Loads under way.
+    pub(crate) loads: u32,
     /// Below which offset a write of the row was forgotten that the database may not have had when
     /// the load began.
     pub(crate) suspect: Option<NextOffset>,
@@ -86,7 +89,8 @@ impl Entry {
             outdates_clean_copy: false,
             doubt: None,
             own: false,
-            loading: false,
+            invalidated: false,
+            loads: 0,
             suspect: None,
             queued: false,
         }
@@ -105,12 +109,12 @@ impl Entry {
     /// Whether all there is can be read again from the database, sooner or later.
     pub(crate) fn can_be_forgotten(&self, own_too: bool) -> bool {
         let settled = matches!(self.needs, Needs::Commit(_)) && self.in_flight.is_empty();
-        settled && !self.loading && (own_too || !self.own)
+        settled && self.loads == 0 && (own_too || !self.own)
     }
 
     /// Whether nothing keeps the entry, as of `committed`.
     pub(crate) fn may_leave(&self, committed: Option<NextOffset>) -> bool {
-        self.in_flight.is_empty() && self.needs.are_met_by(committed) && !self.loading
+        self.in_flight.is_empty() && self.needs.are_met_by(committed) && self.loads == 0
     }
 
     /// An estimate of the memory it takes under a key of `key_bytes`.
@@ -241,7 +245,7 @@ impl Entry {
     pub(crate) fn dead_letter(&mut self, offset: Offset, passed: NextOffset) {
         self.doubt_below(offset.next());
         // A load under way may have read the row before the changes that are good.
-        if self.needs.are_met_by(Some(passed)) && !self.loading {
+        if self.needs.are_met_by(Some(passed)) && self.loads == 0 {
             // The database has the rest, so it is asked instead.
             self.base = RowState::Unknown;
             self.as_of = None;
@@ -253,7 +257,7 @@ impl Entry {
     /// Changes over an unknown base that the database has by now need not be kept, unless a load
     /// is under way that may have read the row before them.
     pub(crate) fn prune(&mut self, committed: NextOffset) {
-        if !self.loading
+        if self.loads == 0
             && matches!(self.base, RowState::Unknown)
             && self.settled.forget_below(Some(committed))
         {
@@ -298,9 +302,9 @@ impl Entry {
         {
             return Loaded::WaitFor(ticket);
         }
-        // The row may hold records that the tail will still bring.
+        // The row may hold records that the tail will still bring, or be an invalidated one.
         let untailed = around.tail.is_some_and(|tail| found.next.is_none_or(|next| next > tail));
-        if untailed || older(around.forgotten) {
+        if untailed || older(around.forgotten) || !around.keep {
             return best(self.fold_over(found));
         }
         self.settled.forget_below(found.next);
@@ -311,9 +315,42 @@ impl Entry {
         Loaded::Row(self.fold_visible().cloned().flatten())
     }
 
+    /// A load is over, whatever it found.
+    pub(crate) fn load_ends(&mut self) {
+        self.loads = self.loads.saturating_sub(1);
+        if self.loads == 0 {
+            self.suspect = None;
+        }
+    }
+
+    /// The row that a load left here over which nothing was written, while another load goes on.
+    #[expect(clippy::option_option, reason = "not known, and known to be missing")]
+    pub(crate) fn only_loaded(&self) -> Option<Option<&Row>> {
+        match &self.base {
+            RowState::Known(row)
+                if self.loads > 1 && !self.has_writes() && self.doubt.is_none() =>
+            {
+                Some(row.as_ref())
+            }
+            _ => None,
+        }
+    }
+
+    /// The database may hold another row than the base. A base that nothing pending stands on is
+    /// dropped; one that cannot be dropped is not kept either.
+    pub(crate) fn invalidate(&mut self) {
+        if self.has_writes() {
+            self.invalidated = true;
+        } else {
+            self.base = RowState::Unknown;
+            self.as_of = None;
+            self.forget_visible();
+        }
+    }
+
     /// The row to keep as a clean copy once nothing is pending.
     pub(crate) fn into_clean(mut self) -> RowState {
-        if self.doubt.is_some() {
+        if self.doubt.is_some() || self.invalidated {
             return RowState::Unknown;
         }
         self.fold_visible();

@@ -204,6 +204,9 @@ pub enum BuildError {
     /// The topic does not exist, and is not created.
     #[error("the topic {0:?} does not exist; create it first, with its final partition count")]
     NoTopic(String),
+    /// The loader cannot do its work: its table, its key or the bookkeeping is not as it must be.
+    #[error("the loader is not ready: {0}")]
+    Loader(LoadError),
     /// A metric is registered twice.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),

@@ -33,6 +33,8 @@ pub(crate) enum Loaded {
 pub(crate) struct Around {
     /// Every write of a ticket at or past it was accepted after the loader had answered.
     pub(crate) horizon: Ticket,
+    /// Whether the row may be kept: it was not invalidated since the load began.
+    pub(crate) keep: bool,
     /// Kafka has answered every write of a ticket below.
     pub(crate) replicated: Ticket,
     /// No write that Kafka has not answered has an offset below.

@@ -5,18 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use ahash::RandomState;
 use uuid::Uuid;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::admission::{Gates, Held, WhenFull};
-use crate::delta::Row;
+use crate::clean::Clean;
 use crate::error::Halt;
 use crate::event::{Event, Events};
 use crate::lane::{SharedLane, State};
 use crate::ledger::{Key, Loss, Ticket};
 use crate::load::DeadLetter;
-use crate::pending::CleanCopies;
 use crate::publish::Link;
 use crate::refused::Refused;
 use crate::settled::Rules;
@@ -59,10 +57,6 @@ pub(crate) struct Setup {
     /// How long writes of one row are gathered into one record.
     pub(crate) coalesce: Option<Duration>,
 }
-
-/// The cache of clean copies.
-#[derive(Debug)]
-pub(crate) struct Clean(pub(crate) moka::sync::Cache<Key, Row, RandomState>);
 
 /// What one look at a lane finds, for the metrics.
 #[derive(Debug, Default)]
@@ -181,7 +175,7 @@ impl Lanes {
         self.change(lane.lock(), Held::default(), |state, clean| {
             state.core.tail_lost(next, clean);
             // Clean copies do not know their partition. Under the lock: nothing is written over one.
-            clean.0.invalidate_all();
+            clean.forget_all();
         });
         self.events.tell(|| Event::LogLost { partition: partition.0, below: next.0 });
     }
@@ -344,18 +338,4 @@ impl Lanes {
 /// A key as events name it.
 pub(crate) fn text(key: &[u8]) -> String {
     String::from_utf8_lossy(key).into_owned()
-}
-
-impl CleanCopies for Clean {
-    fn get(&self, key: &Key) -> Option<Row> {
-        self.0.get(key)
-    }
-
-    fn keep(&self, key: Key, row: Row) {
-        self.0.insert(key, row);
-    }
-
-    fn forget(&self, key: &Key) {
-        self.0.invalidate(key);
-    }
 }

@@ -195,6 +195,7 @@ mod found;
 mod entry;
 mod due;
 mod pending;
+mod clean;
 mod forgotten;
 mod tailed;
 mod refused;
@@ -228,7 +229,11 @@ pub use error::{
     Undelivered, WriteError,
 };
 pub use event::{Event, EventStream};
-pub use load::{DeadLetter, Loaded, Loader, LogRange};
+#[cfg(feature = "postgres")]
+pub use load::PostgresLoader;
+#[cfg(feature = "sqlite")]
+pub use load::SqliteLoader;
+pub use load::{DeadLetter, Loaded, Loader, LogRange, Source};
 pub use write::Write;
 pub use write_behind::{Read, WriteBehind};
 pub use write_behind_shared::{Change, NextOffset, Number, Offset, Partition, WriteId};

@@ -29,7 +29,11 @@ pub(crate) trait CleanCopies {
     fn get(&self, key: &Key) -> Option<Row>;
     /// The row is in the database just so.
     fn keep(&self, key: Key, row: Row);
-    /// The row is deleted, or what the database holds is not known here.
+    /// The database has no such row.
+    fn keep_missing(&self, key: Key) {
+        self.forget(&key);
+    }
+    /// What the database holds is not known here.
     fn forget(&self, key: &Key);
 }
 
@@ -271,11 +275,11 @@ impl Lane {
     pub(crate) fn load_begins(&mut self, key: &Key) {
         let forgotten = self.forgotten(key);
         let entry = self.entries.entry(Key::clone(key)).or_insert_with(|| Entry::over(None));
-        entry.loading = true;
+        entry.loads += 1;
         entry.suspect = entry.suspect.max(forgotten);
     }
 
-    /// The load that began found `found`; writes from `horizon` on were accepted after that.
+    /// A load that began found `found`; writes from `horizon` on were accepted after that.
     pub(crate) fn loaded(
         &mut self,
         key: &Key,
@@ -283,8 +287,31 @@ impl Lane {
         horizon: Ticket,
         clean: &impl CleanCopies,
     ) -> Loaded {
+        self.load_found(key, found, (horizon, true), clean)
+    }
+
+    /// The same for a load that began before the row was invalidated: whoever waits for it gets an
+    /// answer, and nothing of it is kept.
+    pub(crate) fn loaded_too_early(
+        &mut self,
+        key: &Key,
+        found: &Found,
+        horizon: Ticket,
+        clean: &impl CleanCopies,
+    ) -> Loaded {
+        self.load_found(key, found, (horizon, false), clean)
+    }
+
+    fn load_found(
+        &mut self,
+        key: &Key,
+        found: &Found,
+        (horizon, keep): (Ticket, bool),
+        clean: &impl CleanCopies,
+    ) -> Loaded {
         let around = Around {
             horizon,
+            keep,
             replicated: self.ledger.replicated(),
             first_unanswered: self.ledger.first_unanswered(),
             tail: self.rules.tail,
@@ -293,18 +320,34 @@ impl Lane {
         let mut outcome = Loaded::Row(found.row.clone());
         self.change(key, |entry| outcome = entry.loaded(found, around));
         if !matches!(outcome, Loaded::WaitFor(_)) {
+            // An earlier load may keep the entry, but reads look among the clean copies.
+            match self.entries.get(key).and_then(Entry::only_loaded) {
+                Some(Some(row)) => clean.keep(Key::clone(key), Row::clone(row)),
+                Some(None) => clean.keep_missing(Key::clone(key)),
+                None => {}
+            }
             self.load_ends(key, clean);
         }
         outcome
     }
 
-    /// The load is over, whatever it found.
+    /// A load is over, whatever it found.
     pub(crate) fn load_ends(&mut self, key: &Key, clean: &impl CleanCopies) {
-        self.change(key, |entry| {
-            entry.loading = false;
-            entry.suspect = None;
-        });
+        self.change(key, Entry::load_ends);
         self.let_leave(key, clean);
+    }
+
+    /// The database may hold another row than is known here. What is pending stays visible, but
+    /// does not become a clean copy.
+    pub(crate) fn invalidate(&mut self, key: &Key) {
+        self.change(key, Entry::invalidate);
+    }
+
+    /// The same for every row.
+    pub(crate) fn invalidate_all(&mut self) {
+        for key in self.entries.keys().cloned().collect::<Vec<_>>() {
+            self.invalidate(&key);
+        }
     }
 
     fn settle(
@@ -348,7 +391,7 @@ impl Lane {
         let outdates_clean_copy = entry.outdates_clean_copy;
         match entry.into_clean() {
             RowState::Known(Some(row)) => clean.keep(key, row),
-            RowState::Known(None) => clean.forget(&key),
+            RowState::Known(None) => clean.keep_missing(key),
             RowState::Unknown if outdates_clean_copy => clean.forget(&key),
             RowState::Unknown => {}
         }
@@ -395,3 +438,7 @@ mod tests;
 #[cfg(test)]
 #[path = "race_tests.rs"]
 mod races;
+
+#[cfg(test)]
+#[path = "overlap_tests.rs"]
+mod overlaps;

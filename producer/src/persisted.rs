@@ -108,6 +108,12 @@ impl Watcher {
         }
     }
 
+    /// The cluster's id. Blocks until Kafka answers or `timeout` is over.
+    pub(crate) fn cluster_id(&self, timeout: Duration) -> Result<String, BuildError> {
+        let id = self.consumer.client().fetch_cluster_id(timeout);
+        id.ok_or_else(|| BuildError::NoAnswer("no cluster id".to_owned()))
+    }
+
     /// What the group has committed, of these partitions; those without an answer are left out.
     pub(crate) fn committed(
         &self,

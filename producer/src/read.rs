@@ -1,76 +1,157 @@
 //! A read: pending, then the clean copies, then the loader; one load per row at a time.
-//!
-//! A load never overwrites a newer write: the row is registered in its lane before the loader is
-//! asked, and what the loader found is folded under what was written in the meantime. A load runs
-//! as a task of its own, so that a reader that goes away takes nothing from the others.
-//!
-//! INV-4: a load never overwrites a newer write or delete.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::watch;
 use tracing::{Instrument as _, debug_span};
 use write_behind_shared::partition;
 
 use crate::admission::Held;
-use crate::delta::Row;
 use crate::entry::Visible;
-use crate::error::{DeliveryError, Halt, LoadError, ReadError};
+use crate::error::{Halt, LoadError, ReadError};
 use crate::follow::Tail;
-use crate::found::{Found, Loaded};
-use crate::lane::{SharedLane, Stage};
+use crate::lane::SharedLane;
 use crate::lanes::Lanes;
 use crate::ledger::Key;
-use crate::load::{self, AnyLoader, LoadResult, Reading};
+use crate::load::single_flight::{Load, Waiting, finish_all};
+use crate::load::{AnyLoader, Reading};
 use crate::metrics::Metrics;
+use crate::pending::CleanCopies as _;
 use crate::sync;
 
 /// Reads rows.
 pub(crate) struct Reader<K> {
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) loader: Option<Arc<dyn AnyLoader<K>>>,
+    pub(crate) load_timeout: Duration,
     pub(crate) metrics: Arc<Metrics>,
     /// With `follow`.
     pub(crate) tail: Option<Arc<Tail>>,
 }
 
+/// How a row is to be had that is not known here.
+enum Loading {
+    /// By a load that is under way.
+    Joined(Waiting),
+    /// By this load, which has yet to be run.
+    Begun(Load, Waiting),
+}
+
 impl<K: Clone + Send + Sync + 'static> Reader<K> {
     /// The row that this process sees.
     pub(crate) async fn read(&self, id: &K, key: Key) -> Result<Reading, ReadError> {
-        let partition = partition::partition_of(&key, self.lanes.count());
-        let Some(lane) = self.lanes.of(partition) else { return Ok(Reading::default()) };
         self.metrics.reads.inc();
-        let needs_base = match lane.lock().core.read(&key) {
-            Some(Visible::Row(row)) => {
-                self.metrics.hits_pending.inc();
-                return Ok(Reading::of(Some(row)));
+        loop {
+            if let Some(row) = self.find(&key)? {
+                return Ok(row);
             }
-            Some(Visible::Missing) => {
-                self.metrics.hits_pending.inc();
-                return Ok(Reading::default());
+            match self.join_load(&key)? {
+                Loading::Begun(load, waiting) => {
+                    self.run(vec![(id.clone(), load)]);
+                    return wait(waiting).await.unwrap_or_else(cut_short);
+                }
+                Loading::Joined(waiting) => {
+                    // Else it ended with the runtime of whoever began it, and this read begins one
+                    // on its own, or joins that of another who does.
+                    if let Some(result) = wait(waiting).await {
+                        return result;
+                    }
+                }
             }
-            Some(Visible::NeedsBase) => true,
-            None => false,
-        };
-        // A row is put among the clean copies before it stops being pending, so one that was not
-        // pending a moment ago is there by now, if anywhere.
-        if !needs_base && let Some(row) = self.lanes.clean.0.get(&key) {
-            self.metrics.hits_clean.inc();
-            return Ok(Reading::of(Some(row)));
         }
-        self.metrics.misses.inc();
-        let Some(loader) = &self.loader else {
-            if needs_base {
+    }
+
+    /// The rows that this process sees, in the order of the keys; one question to the loader for
+    /// all that have to be loaded.
+    pub(crate) async fn read_many(&self, rows: Vec<(&K, Key)>) -> Result<Vec<Reading>, ReadError> {
+        /// What is known of one row so far.
+        enum Place {
+            Known(Reading),
+            Waits(Waiting, bool),
+        }
+        let (mut places, mut loads) = (Vec::with_capacity(rows.len()), Vec::new());
+        for (id, key) in &rows {
+            self.metrics.reads.inc();
+            places.push(match self.find(key)? {
+                Some(row) => Place::Known(row),
+                None => match self.join_load(key)? {
+                    Loading::Joined(waiting) => Place::Waits(waiting, true),
+                    Loading::Begun(load, waiting) => {
+                        loads.push(((*id).clone(), load));
+                        Place::Waits(waiting, false)
+                    }
+                },
+            });
+        }
+        if !loads.is_empty() {
+            self.run(loads);
+        }
+        let mut found = Vec::with_capacity(rows.len());
+        for (place, (id, key)) in places.into_iter().zip(rows) {
+            found.push(match place {
+                Place::Known(row) => row,
+                Place::Waits(waiting, joined) => match wait(waiting).await {
+                    Some(result) => result?,
+                    None if joined => self.read(id, key).await?,
+                    None => cut_short()?,
+                },
+            });
+        }
+        Ok(found)
+    }
+
+    /// Loads the row anew, unless what is pending says what it is.
+    pub(crate) async fn refresh(&self, id: &K, key: Key) -> Result<Reading, ReadError> {
+        let lane = self.lane(&key)?;
+        self.metrics.reads.inc();
+        let waiting = {
+            let mut state = lane.lock();
+            match state.core.read(&key) {
+                Some(Visible::Row(row)) => {
+                    self.metrics.hits_pending.inc();
+                    return Ok(Reading::of(Some(row)));
+                }
+                Some(Visible::Missing) => {
+                    self.metrics.hits_pending.inc();
+                    return Ok(Reading::default());
+                }
+                Some(Visible::NeedsBase) => {}
+                // What an earlier load found and has not passed on yet is as old as the copy.
+                None => state.core.invalidate(&key),
+            }
+            if self.loader.is_none() {
                 return Err(ReadError::NoLoader);
             }
-            let may_be_behind = lane.lock().core.forgotten(&key).is_some();
-            return Ok(Reading { row: None, may_be_behind });
+            self.metrics.misses.inc();
+            let (load, waiting) = self.lanes.change(state, Held::default(), |state, _| {
+                Load::begin(&self.lanes, lane, state, &key)
+            });
+            self.run(vec![(id.clone(), load)]);
+            waiting
         };
-        let mut waiting = self.join_load(lane, loader, id, &key);
-        match waiting.wait_for(Option::is_some).await {
-            Ok(result) => result.clone().unwrap_or(Ok(Reading::default())).map_err(ReadError::Load),
-            Err(_) => Err(ReadError::Load(LoadError::new("the loader panicked"))),
+        wait(waiting).await.unwrap_or_else(cut_short)
+    }
+
+    /// Forgets the clean copy, and has no load that is under way kept.
+    pub(crate) fn invalidate(&self, key: &Key) {
+        let Ok(lane) = self.lane(key) else { return };
+        self.lanes.change(lane.lock(), Held::default(), |state, clean| {
+            state.loads.remove(key);
+            state.core.invalidate(key);
+            clean.forget(key);
+        });
+    }
+
+    /// The same for every row.
+    pub(crate) fn invalidate_all(&self) {
+        for (_, lane) in self.lanes.iter() {
+            self.lanes.change(lane.lock(), Held::default(), |state, _| {
+                state.loads.clear();
+                state.core.invalidate_all();
+            });
         }
+        // After the lanes: what one of them kept before its turn is among what is forgotten here.
+        self.lanes.clean.forget_all();
     }
 
     /// Whether the tail may have missed what others wrote of the row; never without `follow`.
@@ -89,110 +170,87 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         matches!(self.lanes.halt.get(), Some(Halt::Repartitioned { .. }))
     }
 
-    /// Joins the load of the row that is under way, or begins one.
-    fn join_load(
-        &self,
-        lane: &Arc<SharedLane>,
-        loader: &Arc<dyn AnyLoader<K>>,
-        id: &K,
-        key: &Key,
-    ) -> watch::Receiver<Option<LoadResult>> {
-        let mut state = lane.lock();
-        if let Some(load) = state.loads.get(&**key) {
-            return load.clone();
-        }
-        let (result, waiting) = watch::channel(None);
-        state.loads.insert(Key::clone(key), waiting.clone());
-        self.lanes.change(state, Held::default(), |state, _| state.core.load_begins(key));
-        self.metrics.loads.inc();
-        let load = Load {
-            lanes: Arc::clone(&self.lanes),
-            lane: Arc::clone(lane),
-            key: Key::clone(key),
-            result,
+    /// The row, if it is known here.
+    fn find(&self, key: &Key) -> Result<Option<Reading>, ReadError> {
+        let lane = self.lane(key)?;
+        let pending = lane.lock().core.read(key);
+        let known = match pending {
+            Some(Visible::Row(row)) => Some(row),
+            Some(Visible::Missing) => None,
+            Some(Visible::NeedsBase) => {
+                self.metrics.misses.inc();
+                return if self.loader.is_none() { Err(ReadError::NoLoader) } else { Ok(None) };
+            }
+            None => {
+                // A row is put among the clean copies before it stops being pending, so one that
+                // was not pending a moment ago is there by now, if anywhere.
+                if let Some(row) = self.lanes.clean.look_up(key) {
+                    self.metrics.hits_clean.inc();
+                    return Ok(Some(Reading::of(row)));
+                }
+                self.metrics.misses.inc();
+                if self.loader.is_some() {
+                    return Ok(None);
+                }
+                let may_be_behind = lane.lock().core.forgotten(key).is_some();
+                return Ok(Some(Reading { row: None, may_be_behind }));
+            }
         };
-        let (loader, id) = (Arc::clone(loader), id.clone());
+        self.metrics.hits_pending.inc();
+        Ok(Some(Reading::of(known)))
+    }
+
+    /// Joins the load of the row that is under way, or begins one.
+    fn join_load(&self, key: &Key) -> Result<Loading, ReadError> {
+        let lane = self.lane(key)?;
+        let state = lane.lock();
+        if let Some(load) = state.loads.get(&**key) {
+            return Ok(Loading::Joined(load.clone()));
+        }
+        let (load, waiting) = self
+            .lanes
+            .change(state, Held::default(), |state, _| Load::begin(&self.lanes, lane, state, key));
+        Ok(Loading::Begun(load, waiting))
+    }
+
+    /// Asks the loader, in a task of its own, for all rows at once.
+    fn run(&self, rows: Vec<(K, Load)>) {
+        let Some(loader) = self.loader.clone() else { return };
+        self.metrics.loads.inc_by(rows.len() as u64);
+        let timeout = self.load_timeout;
         // What the loader logs, its queries for one, stands in this span.
-        let span = debug_span!("load", key = %String::from_utf8_lossy(key));
+        let span = debug_span!("load", rows = rows.len());
         let asked = async move {
-            let found = loader.load_boxed(&id).await;
-            load.finish(found).await;
+            let (ids, loads): (Vec<K>, Vec<Load>) = rows.into_iter().unzip();
+            let asked = async {
+                match &*ids {
+                    [id] => loader.load_boxed(id).await.map(|found| vec![found]),
+                    _ => loader.load_many_boxed(&ids).await,
+                }
+            };
+            let answer = sync::timeout(timeout, asked).await.unwrap_or_else(|| {
+                Err(LoadError::new(format!("the loader gave no answer within {timeout:?}")))
+            });
+            finish_all(loads, answer).await;
         };
         sync::spawn(asked.instrument(span));
-        waiting
+    }
+
+    fn lane(&self, key: &Key) -> Result<&Arc<SharedLane>, ReadError> {
+        let lane = self.lanes.of(partition::partition_of(key, self.lanes.count()));
+        lane.ok_or_else(|| ReadError::Load(LoadError::new("the topic has no partitions")))
     }
 }
 
-/// A load under way. Dropped unfinished, because the loader failed or panicked or the runtime
-/// ended, it leaves the row as if it had not begun.
-struct Load {
-    lanes: Arc<Lanes>,
-    lane: Arc<SharedLane>,
-    key: Key,
-    result: watch::Sender<Option<LoadResult>>,
+/// What the load found; `None`: it ended without an answer.
+async fn wait(mut waiting: Waiting) -> Option<Result<Reading, ReadError>> {
+    let result = waiting.wait_for(Option::is_some).await.ok()?;
+    result.clone().map(|result| result.map_err(ReadError::Load))
 }
 
-impl Load {
-    async fn finish(self, found: LoadedOrError) {
-        let result = match found {
-            Ok(load::Loaded(found)) => self.fold(&found).await,
-            Err(error) => Err(error),
-        };
-        // It ends before its result is told: who reads from here on begins another.
-        let waiting = self.result.clone();
-        drop(self);
-        waiting.send_replace(Some(result));
-    }
-
-    /// Folds what was written since the row was read over it.
-    async fn fold(&self, found: &Found) -> LoadResult {
-        // What is accepted from here on cannot be in the row.
-        let horizon = self.lane.lock().core.ledger().next();
-        loop {
-            let step = self.lanes.change(self.lane.lock(), Held::default(), |state, clean| {
-                let step = state.core.loaded(&self.key, found, horizon, clean);
-                if !matches!(step, Loaded::WaitFor(_)) {
-                    // In the same step: a read of a write that comes after must not join this load.
-                    state.loads.remove(&self.key);
-                }
-                step
-            });
-            match step {
-                Loaded::Row(row) => return Ok(Reading::of(row)),
-                Loaded::MayBeBehind(row) => return Ok(Reading { row, may_be_behind: true }),
-                // However that write ends, the answer is then known.
-                Loaded::WaitFor(ticket) => {
-                    let writes = ticket..ticket + 1;
-                    if let Err(DeliveryError::Closed) =
-                        self.lane.pass(Stage::Replicated, writes).await
-                    {
-                        return Err(LoadError::new("the handle was closed"));
-                    }
-                }
-            }
-        }
-    }
+fn cut_short() -> Result<Reading, ReadError> {
+    Err(ReadError::Load(LoadError::new("the runtime that ran the load ended")))
 }
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.lanes.change(self.lane.lock(), Held::default(), |state, clean| {
-            let same = |load: &watch::Receiver<_>| load.same_channel(&self.result.subscribe());
-            if state.loads.get(&self.key).is_some_and(same) {
-                state.loads.remove(&self.key);
-                state.core.load_ends(&self.key, clean);
-            }
-        });
-    }
-}
-
-impl Reading {
-    fn of(row: Option<Row>) -> Self {
-        Self { row, may_be_behind: false }
-    }
-}
-
-type LoadedOrError = Result<load::Loaded, LoadError>;
 
 impl<K> std::fmt::Debug for Reader<K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::Registry;
 use serde_json::Value;
@@ -19,12 +19,13 @@ use write_behind_shared::{Change, NextOffset, Offset, Partition, WriteId};
 
 use crate::LoadError;
 use crate::admission::{Gate, Gates, Held, WhenFull};
+use crate::clean::{Clean, Keeping};
 use crate::delta::{Delta, Row};
-use crate::lanes::{Clean, Lanes, Setup};
+use crate::lanes::{Lanes, Setup};
 use crate::ledger::{Key, Loss, Ticket};
 use crate::load::{Loaded, Loader};
 use crate::metrics::Metrics;
-use crate::pending::cost;
+use crate::pending::{CleanCopies as _, cost};
 use crate::read::Reader;
 use crate::sync::under_scheduler;
 use crate::tailed::Tailed;
@@ -119,12 +120,11 @@ impl Loader<i32> for Database {
 
 impl Model {
     fn new(plan: Plan) -> Self {
-        let clean = moka::sync::Cache::builder().max_capacity(10);
         let lanes = Lanes::new(Setup {
             partitions: 1,
             loads: true,
             follows: plan.foreign > 0,
-            clean: Clean(clean.build_with_hasher(ahash::RandomState::new())),
+            clean: Clean::new(Keeping::default()),
             gates: Gates {
                 bytes: Gate::new(ROOM),
                 rows: None,
@@ -238,7 +238,7 @@ impl Model {
     /// Clean copies may go at any time; rows of memory when it is short.
     fn evict(&self) {
         for _ in 0..3 {
-            self.lanes.clean.0.invalidate(&key());
+            self.lanes.clean.forget(&key());
             thread::yield_now();
             if self.plan.forgets {
                 self.lanes.make_room(PARTITION, 1);
@@ -291,6 +291,7 @@ fn run(plan: &Plan, metrics: &Arc<Metrics>) {
         lanes: Arc::clone(&model.lanes),
         loader: Some(Arc::new(Database(Arc::clone(&model.behind)))),
         metrics: Arc::clone(metrics),
+        load_timeout: Duration::MAX,
         tail: None,
     });
     let parts: [fn(&Model); 6] = [

@@ -2,17 +2,24 @@
 //! every order under test.
 
 #[cfg(not(test))]
-pub(crate) use self::plain::{Mutex, MutexGuard, spawn};
+pub(crate) use self::plain::{Mutex, MutexGuard, spawn, timeout};
 #[cfg(test)]
-pub(crate) use self::scheduled::{Mutex, MutexGuard, spawn, under_scheduler};
+pub(crate) use self::scheduled::{Mutex, MutexGuard, spawn, timeout, under_scheduler};
 
 #[cfg(not(test))]
 mod plain {
+    use std::time::Duration;
+
     pub(crate) use std::sync::{Mutex, MutexGuard};
 
     /// Runs `task` on tokio's runtime.
     pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(task);
+    }
+
+    /// What `task` gives; `None`: it took longer.
+    pub(crate) async fn timeout<T>(time: Duration, task: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout(time, task).await.ok()
     }
 }
 
@@ -20,6 +27,7 @@ mod plain {
 mod scheduled {
     use std::cell::Cell;
     use std::ops::{Deref, DerefMut};
+    use std::time::Duration;
 
     thread_local! {
         static SCHEDULED: Cell<bool> = const { Cell::new(false) };
@@ -39,6 +47,11 @@ mod scheduled {
         } else {
             tokio::spawn(task);
         }
+    }
+
+    /// What `task` gives; `None`: it took longer, which nothing does on the scheduler.
+    pub(crate) async fn timeout<T>(time: Duration, task: impl Future<Output = T>) -> Option<T> {
+        if SCHEDULED.get() { Some(task.await) } else { tokio::time::timeout(time, task).await.ok() }
     }
 
     #[derive(Debug)]

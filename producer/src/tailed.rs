@@ -170,6 +170,8 @@ impl Lane {
             let copy = clean.get(&key);
             let in_database = self.passed().is_some_and(|passed| passed.is_past(offset));
             if in_database && copy.is_none() && !delta.is_absolute() {
+                // That the row is missing may be what is remembered of it.
+                clean.forget(&key);
                 return;
             }
             self.insert(Key::clone(&key), Entry::over(copy));

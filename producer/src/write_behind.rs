@@ -16,6 +16,7 @@ use crate::error::{DeliveryError, Halt, PutThroughError, ReadError, Undelivered,
 use crate::event::EventStream;
 use crate::lane::Stage;
 use crate::ledger::Key;
+use crate::load::Reading;
 use crate::metrics::Metrics;
 use crate::write::Write;
 
@@ -207,8 +208,8 @@ where
     /// [`ReadError`]: the loader failed, the row does not fit `V`, or it cannot be promised to be
     /// that new ([`ReadError::MayBeBehind`]).
     pub async fn get(&self, key: &K) -> Result<Option<V>, ReadError> {
-        let Read { row, may_be_behind } = self.find(key, self.owner.limits.key(key)?).await?;
-        if may_be_behind { Err(ReadError::MayBeBehind) } else { Ok(row) }
+        let canonical = self.owner.limits.key(key)?;
+        Read::of(self.owner.reader.read(key, canonical).await?)?.promised()
     }
 
     /// The row as [`get`](Self::get) finds it, or as new as is known, and whether that may be
@@ -218,17 +219,50 @@ where
     /// [`ReadError`]: the loader failed, or the row does not fit `V`.
     pub async fn read(&self, key: &K) -> Result<Read<V>, ReadError> {
         let canonical = self.owner.limits.key(key)?;
-        let found = self.find(key, Key::clone(&canonical)).await?;
+        let found = Read::of(self.owner.reader.read(key, Key::clone(&canonical)).await?)?;
         // Asked afterwards: a tail that broke meanwhile counts too.
         let may_be_behind = found.may_be_behind || self.owner.reader.tail_may_be_behind(&canonical);
         Ok(Read { may_be_behind, ..found })
     }
 
-    async fn find(&self, key: &K, canonical: Key) -> Result<Read<V>, ReadError> {
-        let reading = self.owner.reader.read(key, canonical).await?;
-        let row = reading.row.map(|row| serde_json::from_slice(&row)).transpose();
-        let row = row.map_err(|error| ReadError::Type(Arc::new(error)))?;
-        Ok(Read { row, may_be_behind: reading.may_be_behind })
+    /// The rows of all `keys`, in their order, each as [`get`](Self::get) has it. What has to be
+    /// loaded is asked of the loader in one go.
+    ///
+    /// # Errors
+    /// [`ReadError`], when one of the rows cannot be read, or cannot be promised to be that new.
+    pub async fn get_many(&self, keys: &[K]) -> Result<Vec<Option<V>>, ReadError> {
+        let encoded: Result<Vec<_>, ReadError> =
+            keys.iter().map(|key| Ok((key, self.owner.limits.key(key)?))).collect();
+        let rows = self.owner.reader.read_many(encoded?).await?;
+        rows.into_iter().map(|row| Read::of(row)?.promised()).collect()
+    }
+
+    /// Loads the row anew, though there may be a clean copy, which it replaces. If what is pending
+    /// says what the row is, that is the answer and the loader is not asked. Until the answer is
+    /// there, and if the loader fails, other reads see the copy that there was.
+    ///
+    /// # Errors
+    /// [`ReadError`]: the loader failed, the row does not fit `V`, it cannot be promised to be as
+    /// new as this process's last write of it, or there is no loader.
+    pub async fn refresh(&self, key: &K) -> Result<Option<V>, ReadError> {
+        let row = self.owner.reader.refresh(key, self.owner.limits.key(key)?).await?;
+        Read::of(row)?.promised()
+    }
+
+    /// Forgets the clean copy of the row, because another has changed the database. A load of it
+    /// that is under way is not kept. What is pending here goes on being read, and does not become
+    /// a clean copy.
+    ///
+    /// # Errors
+    /// The key has no canonical text.
+    pub fn invalidate(&self, key: &K) -> Result<(), ReadError> {
+        self.owner.reader.invalidate(&self.owner.limits.key(key)?);
+        Ok(())
+    }
+
+    /// [`invalidate`](Self::invalidate)s every row.
+    pub fn invalidate_all(&self) {
+        self.owner.reader.invalidate_all();
     }
 
     /// What happens to this handle's writes and to its connections from now on.
@@ -275,6 +309,19 @@ where
     pub async fn close(&self, deadline: Duration) -> Result<(), Undelivered> {
         let span = info_span!("close", topic = self.owner.topic());
         self.owner.close(deadline).instrument(span).await
+    }
+}
+
+impl<V: DeserializeOwned> Read<V> {
+    fn of(reading: Reading) -> Result<Self, ReadError> {
+        let row = reading.row.map(|row| serde_json::from_slice(&row)).transpose();
+        let row = row.map_err(|error| ReadError::Type(Arc::new(error)))?;
+        Ok(Self { row, may_be_behind: reading.may_be_behind })
+    }
+
+    /// The row, if it is as new as is promised.
+    fn promised(self) -> Result<Option<V>, ReadError> {
+        if self.may_be_behind { Err(ReadError::MayBeBehind) } else { Ok(self.row) }
     }
 }
 

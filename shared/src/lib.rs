@@ -31,6 +31,7 @@ pub mod finite;
 pub mod json_write;
 pub mod change;
 pub mod record;
+pub mod table_name;
 pub mod kafka;
 pub mod metrics;
 

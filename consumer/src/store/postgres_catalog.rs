@@ -4,9 +4,9 @@
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 use write_behind_shared::key::{KeyColumn, KeyKind};
+use write_behind_shared::table_name::quoted;
 
 use super::StoreError;
-use super::postgres_sql::quoted;
 use crate::apply::table::{Column, ColumnKind, Name, Table};
 
 const TABLE: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name,

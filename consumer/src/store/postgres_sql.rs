@@ -7,6 +7,7 @@
 //! INV-13: identifiers come from the catalogue, values are bound.
 
 use write_behind_shared::key::KeyKind;
+use write_behind_shared::table_name::quoted;
 
 use super::grouping::places;
 use crate::apply::table::{Column, ColumnKind, Table};
@@ -79,11 +80,6 @@ pub(super) fn update_then_insert(table: &Table, shape: &[(usize, bool)]) -> Stri
         order = given.order("g"),
         on_conflict = given.on_conflict(),
     )
-}
-
-/// `name` as an identifier in SQL.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The columns of the rows given in the parameters: the key's, then the shape's.

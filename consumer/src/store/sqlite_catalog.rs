@@ -7,9 +7,9 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 use write_behind_shared::key::{KeyColumn, KeyKind};
+use write_behind_shared::table_name::quoted;
 
 use super::StoreError;
-use super::postgres_sql::quoted;
 use crate::apply::table::{Column, ColumnKind, Name, Table};
 
 const TABLE: &str = "SELECT l.name AS name, l.type AS type, s.sql LIKE '%check%' AS guarded

@@ -7,8 +7,9 @@
 //!
 //! INV-13: identifiers come from the catalogue, values are bound.
 
+use write_behind_shared::table_name::quoted;
+
 use super::grouping::places;
-use super::postgres_sql::quoted;
 use crate::apply::table::{ColumnKind, Table};
 
 /// A dead letter. Parameters: scope, partition, offset, key, value, headers, reason, code.

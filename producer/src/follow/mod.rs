@@ -135,7 +135,8 @@ mod tests {
 
     use super::*;
     use crate::admission::{Gate, Gates, WhenFull};
-    use crate::lanes::{Clean, Setup};
+    use crate::clean::{Clean, Keeping};
+    use crate::lanes::Setup;
 
     fn follow(bootstrap: &str) -> (Arc<Tail>, Following, CaughtUp) {
         let settings = KafkaSettings::new([("bootstrap.servers", bootstrap)], &[]).unwrap();
@@ -144,7 +145,7 @@ mod tests {
             partitions: 1,
             loads: false,
             follows: true,
-            clean: Clean(moka::sync::Cache::builder().build_with_hasher(ahash::RandomState::new())),
+            clean: Clean::new(Keeping::default()),
             gates: Gates {
                 bytes: Gate::new(1 << 20),
                 rows: None,

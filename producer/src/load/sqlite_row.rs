@@ -1,0 +1,170 @@
+//! A row of SQLite as a record would have it: takes values as they are stored and what their columns
+//! were declared as, gives a JSON object.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::value::RawValue;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, TypeInfo as _, ValueRef as _};
+
+use crate::error::LoadError;
+
+/// A column that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) form: Form,
+}
+
+/// The JSON form that a declared type has in records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A number, as it is stored: an integer or a float.
+    Number,
+    Boolean,
+    /// Text, and what has a notation as text: date, time, uuid.
+    Text,
+    Json,
+    Bytes,
+}
+
+/// A value as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+enum Stored {
+    Integer(i64),
+    Real(f64),
+    Text(String),
+    Blob(Vec<u8>),
+}
+
+impl Form {
+    /// By SQLite's own rules of affinity, and a few common names beyond them, as the consumer has
+    /// it.
+    pub(super) fn of(declared: &str) -> Self {
+        let declared = declared.to_ascii_uppercase();
+        let has = |parts: &[&str]| parts.iter().any(|part| declared.contains(part));
+        if has(&["DATE", "TIME", "UUID"]) {
+            Form::Text
+        } else if has(&["BOOL"]) {
+            Form::Boolean
+        } else if has(&["JSON"]) {
+            Form::Json
+        } else if has(&["INT"]) {
+            Form::Number
+        } else if declared.is_empty() || has(&["CHAR", "CLOB", "TEXT"]) {
+            Form::Text
+        } else if has(&["BLOB"]) {
+            Form::Bytes
+        } else {
+            Form::Number
+        }
+    }
+}
+
+/// The row as a JSON object; its columns follow the offset and the mark that it is there.
+pub(super) fn object(row: &SqliteRow, columns: &[Column]) -> Result<Vec<u8>, LoadError> {
+    let mut object = String::from("{");
+    for (at, column) in columns.iter().enumerate() {
+        if at > 0 {
+            object.push(',');
+        }
+        object.push_str(&quoted(&column.name));
+        object.push(':');
+        match stored(row, at + 2).map_err(LoadError::new)? {
+            None => object.push_str("null"),
+            Some(stored) => object.push_str(&json(column, stored)?),
+        }
+    }
+    object.push('}');
+    Ok(object.into_bytes())
+}
+
+/// The value at this place, by the type it is stored as.
+fn stored(row: &SqliteRow, at: usize) -> Result<Option<Stored>, sqlx::Error> {
+    let value = row.try_get_raw(at)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    Ok(Some(match value.type_info().name() {
+        "INTEGER" => Stored::Integer(row.try_get_unchecked(at)?),
+        "REAL" => Stored::Real(row.try_get_unchecked(at)?),
+        "TEXT" => Stored::Text(row.try_get_unchecked(at)?),
+        _ => Stored::Blob(row.try_get_unchecked(at)?),
+    }))
+}
+
+/// What is stored as JSON. A value whose type is not the declared one, as SQLite allows, is given
+/// as what it is.
+fn json(column: &Column, stored: Stored) -> Result<String, LoadError> {
+    Ok(match (column.form, stored) {
+        (Form::Boolean, Stored::Integer(integer)) => (integer != 0).to_string(),
+        (Form::Text, Stored::Integer(integer)) => quoted(&integer.to_string()),
+        (Form::Text, Stored::Real(real)) => quoted(&number(real)),
+        (_, Stored::Integer(integer)) => integer.to_string(),
+        (_, Stored::Real(real)) if real.is_finite() => number(real),
+        (_, Stored::Real(real)) => quoted(if real > 0.0 { "Infinity" } else { "-Infinity" }),
+        (Form::Boolean, Stored::Text(text)) if text == "true" || text == "false" => text,
+        (Form::Json, Stored::Text(text)) => match serde_json::from_str::<&RawValue>(&text) {
+            Ok(document) => document.get().to_owned(),
+            Err(error) => {
+                let name = &column.name;
+                let error = format!("the column {name:?} holds what is not JSON: {error}");
+                return Err(LoadError::new(error));
+            }
+        },
+        (_, Stored::Text(text)) => quoted(&text),
+        (_, Stored::Blob(bytes)) => quoted(&STANDARD.encode(bytes)),
+    })
+}
+
+/// With all the digits that tell it from its neighbours.
+fn number(real: f64) -> String {
+    serde_json::Value::from(real).to_string()
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_has_the_form_of_its_declared_type_if_it_is_stored_so() {
+        let text = |text: &str| Stored::Text(text.to_owned());
+        for (declared, stored, expected) in [
+            ("INTEGER", Stored::Integer(i64::MIN), "-9223372036854775808"),
+            ("BIGINT", Stored::Integer(7), "7"),
+            ("DOUBLE PRECISION", Stored::Real(0.1 + 0.2), "0.30000000000000004"),
+            ("REAL", Stored::Real(1.0), "1.0"),
+            ("REAL", Stored::Real(f64::INFINITY), r#""Infinity""#),
+            ("NUMERIC(30,10)", Stored::Integer(3), "3"),
+            ("DECIMAL", Stored::Real(1.5), "1.5"),
+            ("DECIMAL", text("NaN"), r#""NaN""#),
+            ("BOOLEAN", Stored::Integer(1), "true"),
+            ("bool", Stored::Integer(0), "false"),
+            ("TEXT", text("a\"b\u{1}"), r#""a\"b\u0001""#),
+            ("VARCHAR(9)", text("7"), r#""7""#),
+            ("", Stored::Integer(7), r#""7""#),
+            ("DATE", text("2013-01-01"), r#""2013-01-01""#),
+            ("DATETIME", Stored::Integer(2013), r#""2013""#),
+            ("UUID", text("a"), r#""a""#),
+            ("JSON", text(r#"{"b": [1, 2]}"#), r#"{"b": [1, 2]}"#),
+            ("JSON", text("null"), "null"),
+            ("JSON", Stored::Integer(5), "5"),
+            ("BLOB", Stored::Blob(vec![0, 255]), r#""AP8=""#),
+            ("TEXT", Stored::Blob(vec![0, 255]), r#""AP8=""#),
+        ] {
+            let column = Column { name: "c".to_owned(), form: Form::of(declared) };
+            assert_eq!(json(&column, stored.clone()).unwrap(), expected, "{declared} {stored:?}");
+        }
+    }
+
+    #[test]
+    fn a_document_that_is_none_is_an_error_that_names_its_column() {
+        let column = Column { name: "c".to_owned(), form: Form::Json };
+        let error = json(&column, Stored::Text("{".to_owned())).unwrap_err().to_string();
+        assert!(error.contains(r#"the column "c" holds what is not JSON"#), "{error}");
+    }
+}

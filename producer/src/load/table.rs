@@ -1,0 +1,255 @@
+//! What the table loaders have in common: takes what was wished for and what the catalogue says,
+//! gives the columns to read, the key's texts, and the words for what is wrong.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::Value;
+use write_behind_shared::key::{self, KeyColumn, KeyWriter};
+use write_behind_shared::{WriteId, partition, record};
+
+use crate::error::LoadError;
+use crate::load::{LogRange, Source};
+
+/// What a user said of the table.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) table: String,
+    /// Empty: all.
+    pub(super) columns: Vec<String>,
+    /// Empty: the primary key.
+    pub(super) key: Vec<String>,
+}
+
+/// A unique key of a table.
+#[derive(Clone, Debug)]
+pub(super) struct UniqueKey {
+    pub(super) is_primary: bool,
+    pub(super) columns: Vec<String>,
+}
+
+/// What is constant once the catalogue was read.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) source: Source,
+    pub(super) key: Vec<KeyColumn>,
+    /// Finds rows.
+    pub(super) select: Arc<str>,
+}
+
+/// Keys as a statement takes them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// Each key's partition.
+    pub(super) partitions: Vec<i32>,
+    /// For each key column the text of each key.
+    pub(super) texts: Vec<Vec<String>>,
+}
+
+/// How to get the bookkeeping tables.
+pub(super) const NO_BOOKKEEPING: &str = "the consumer's bookkeeping tables are not there: run \
+    `write-behind init` on this database, or the consumer once; if they are in another schema, put \
+    that into the `search_path` of the loader's connections";
+/// How to get a prepared loader.
+pub(super) const NOT_PREPARED: &str =
+    "the loader was not prepared: give it to `Builder::loader`, whose `build` does that";
+/// A loader stays with the handle it was prepared for.
+pub(super) const PREPARED_TWICE: &str = "the loader was prepared twice: make one for each handle";
+
+impl Wanted {
+    pub(super) fn table(name: String) -> Self {
+        Self { table: name, columns: Vec::new(), key: Vec::new() }
+    }
+
+    /// The columns to read: those wished for, or all that a record may name.
+    pub(super) fn columns<'c, C>(
+        &self,
+        all: &'c [C],
+        name: impl Fn(&C) -> &str,
+        is_default: impl Fn(&C) -> bool,
+    ) -> Result<Vec<&'c C>, LoadError> {
+        if self.columns.is_empty() {
+            return Ok(all.iter().filter(|column| is_default(column)).collect());
+        }
+        let find = |wanted: &String| {
+            let found = all.iter().find(|column| name(column) == wanted);
+            found.ok_or_else(|| {
+                let table = &self.table;
+                LoadError::new(format!("{table} has no column {wanted:?}, as `columns` wants"))
+            })
+        };
+        self.columns.iter().map(find).collect()
+    }
+
+    /// The names of the columns that find a row.
+    pub(super) fn key(&self, keys: &[UniqueKey]) -> Result<Vec<String>, LoadError> {
+        let table = &self.table;
+        if self.key.is_empty() {
+            let primary = keys.iter().find(|key| key.is_primary);
+            let names = primary.map(|key| key.columns.clone());
+            return names.ok_or_else(|| {
+                LoadError::new(format!(
+                    "{table} has no primary key: add one, or name a unique key by `key`"
+                ))
+            });
+        }
+        let is_wanted = |key: &&UniqueKey| {
+            key.columns.len() == self.key.len()
+                && self.key.iter().all(|name| key.columns.contains(name))
+        };
+        let found = keys.iter().find(is_wanted).map(|_| self.key.clone());
+        found.ok_or_else(|| {
+            let list = self.key.join(", ");
+            LoadError::new(format!("{table} has no unique key of exactly ({list}): add one"))
+        })
+    }
+
+    pub(super) fn no_such_table(&self) -> LoadError {
+        let table = &self.table;
+        LoadError::new(format!(
+            "there is no table {table}: create it, or correct its name (it is taken exactly as it \
+             is spelled, capital letters included)"
+        ))
+    }
+
+    pub(super) fn no_key(&self, column: &str, sql_type: &str) -> LoadError {
+        let table = &self.table;
+        LoadError::new(format!(
+            "the column {column:?} of {table} can't be a key, for its type is {sql_type}; name \
+             another unique key by `key`, of integers, texts, uuids, booleans or dates"
+        ))
+    }
+}
+
+impl Plan {
+    /// Keys as the statement takes them.
+    pub(super) fn asked<K: Serialize>(&self, keys: &[K]) -> Result<Asked, LoadError> {
+        let mut asked = Asked {
+            partitions: Vec::with_capacity(keys.len()),
+            texts: vec![Vec::with_capacity(keys.len()); self.key.len()],
+        };
+        let mut writer = KeyWriter::default();
+        for key in keys {
+            let text = writer.write(key, &self.source.key_columns).map_err(LoadError::new)?;
+            asked.partitions.push(partition::partition_of(text, self.source.partitions).0);
+            let texts = key::decode(text, &self.key).map_err(|error| {
+                LoadError::new(format!("the key does not fit the table's: {error}"))
+            })?;
+            for (column, text) in asked.texts.iter_mut().zip(texts) {
+                column.push(text);
+            }
+        }
+        Ok(asked)
+    }
+}
+
+/// Ranges as columns: partitions, first offsets, ends.
+pub(super) fn columns_of(ranges: &[LogRange]) -> (Vec<i32>, Vec<i64>, Vec<i64>) {
+    let partitions = ranges.iter().map(|range| range.partition.0).collect();
+    let from = ranges.iter().map(|range| range.from.0).collect();
+    (partitions, from, ranges.iter().map(|range| range.to.0).collect())
+}
+
+/// The `write-id` among a dead letter's headers, which are objects with `name` and `value`, or
+/// `base64` where the value is not text.
+pub(super) fn write_id(headers: &str) -> Option<WriteId> {
+    let headers: Vec<Value> = serde_json::from_str(headers).ok()?;
+    let mut found = headers.iter().filter(|header| header["name"] == record::WRITE_ID);
+    let (header, None) = (found.next()?, found.next()) else { return None };
+    match (header["value"].as_str(), header["base64"].as_str()) {
+        (Some(text), _) => WriteId::decode(text.as_bytes()),
+        (None, Some(encoded)) => WriteId::decode(&STANDARD.decode(encoded).ok()?),
+        (None, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+    use write_behind_shared::key::KeyKind;
+
+    use super::*;
+
+    fn plan(key: &[(&str, KeyKind)]) -> Plan {
+        let key = key
+            .iter()
+            .map(|(name, kind)| KeyColumn { name: (*name).to_owned(), kind: kind.clone() });
+        Plan { source: Source::new("t", "g", "c", 4), key: key.collect(), select: Arc::from("") }
+    }
+
+    fn unique(is_primary: bool, columns: &[&str]) -> UniqueKey {
+        let columns = columns.iter().map(|name| (*name).to_owned()).collect();
+        UniqueKey { is_primary, columns }
+    }
+
+    #[test]
+    fn a_key_is_taken_apart_in_the_order_of_the_tables_columns() {
+        #[derive(Serialize)]
+        struct Key {
+            tenant: &'static str,
+            id: i64,
+        }
+        let plan = plan(&[("id", KeyKind::Integer(0..=9)), ("tenant", KeyKind::Text)]);
+        let asked = plan.asked(&[Key { tenant: "a'b", id: 7 }, Key { tenant: "c", id: 8 }]);
+        let asked = asked.unwrap();
+        assert_eq!(asked.texts, [["7", "8"], ["a'b", "c"]]);
+        let partition = partition::partition_of(br#"{"id":7,"tenant":"a'b"}"#, 4).0;
+        assert_eq!(asked.partitions[0], partition);
+        let error = plan.asked(&[Key { tenant: "a", id: 10 }]).unwrap_err().to_string();
+        assert!(error.contains("the key does not fit the table's"), "{error}");
+    }
+
+    #[test]
+    fn the_key_is_the_primary_key_or_a_unique_one_that_is_named() {
+        let keys = [unique(true, &["id"]), unique(false, &["b", "a"])];
+        let mut wanted = Wanted::table("t".to_owned());
+        assert_eq!(wanted.key(&keys).unwrap(), ["id"]);
+        assert!(wanted.key(&keys[1..]).unwrap_err().to_string().contains("no primary key"));
+        wanted.key = vec!["a".to_owned(), "b".to_owned()];
+        assert_eq!(wanted.key(&keys).unwrap(), ["a", "b"]);
+        wanted.key = vec!["a".to_owned()];
+        assert!(
+            wanted.key(&keys).unwrap_err().to_string().contains("no unique key of exactly (a)")
+        );
+    }
+
+    #[test]
+    fn columns_are_those_wished_for_and_there() {
+        let all = ["a", "generated"];
+        let mut wanted = Wanted::table("t".to_owned());
+        let columns = |wanted: &Wanted| {
+            wanted.columns(&all, |name| name, |name| *name != "generated").map(|c| c.len())
+        };
+        assert_eq!(columns(&wanted).unwrap(), 1);
+        wanted.columns = vec!["generated".to_owned(), "a".to_owned()];
+        assert_eq!(columns(&wanted).unwrap(), 2);
+        wanted.columns = vec!["b".to_owned()];
+        assert!(columns(&wanted).unwrap_err().to_string().contains(r#"no column "b""#));
+    }
+
+    #[test]
+    fn a_write_id_is_found_however_its_bytes_were_kept() {
+        let id = WriteId { writer: Uuid::from_bytes(*b"abcdefghijklmnop"), sequence: 7 };
+        let encoded = STANDARD.encode(id.encode());
+        let kept =
+            format!(r#"[{{"name":"add","value":"n"}},{{"name":"write-id","base64":"{encoded}"}}]"#);
+        assert_eq!(write_id(&kept), Some(id));
+        let text = "abcdefghijklmnop12345678";
+        let kept = format!(r#"[{{"name":"write-id","value":"{text}"}}]"#);
+        assert_eq!(write_id(&kept), WriteId::decode(text.as_bytes()));
+        for none in [
+            "[]",
+            "null",
+            r#"[{"name":"write-id","value":null}]"#,
+            r#"[{"name":"write-id","value":"x"}]"#,
+        ] {
+            assert_eq!(write_id(none), None, "{none}");
+        }
+        let twice = format!(
+            r#"[{{"name":"write-id","value":"{text}"}},{{"name":"write-id","value":"{text}"}}]"#
+        );
+        assert_eq!(write_id(&twice), None, "a record that says two things says nothing");
+    }
+}
