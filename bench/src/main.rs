@@ -1,10 +1,12 @@
 //! The pipeline's hot loops beside raw loops that do the least possible, in one run.
 //!
-//! `cargo run --release -p bench -- put | fold | apply | all`. `put` needs nothing; `fold` starts a
-//! broker and `apply` a database in a container, unless told where one is.
+//! `cargo run --release -p bench -- put | get | fold | apply | all`. `put` and `get` need nothing;
+//! `fold` starts a broker and `apply` a database in a container, unless told where one is.
 
 mod rounds;
+mod players;
 mod put;
+mod get;
 mod fold;
 mod apply;
 
@@ -33,11 +35,13 @@ struct Arguments {
 enum What {
     /// The producer's `put` beside `serde_json` and `BaseProducer::send`.
     Put,
+    /// The producer's `get` beside a bare `moka` cache.
+    Get,
     /// The consumer's fold beside a `BaseConsumer` that throws everything away.
     Fold,
     /// The consumer's apply beside a hand-written UNNEST upsert.
     Apply,
-    /// All three.
+    /// All of them.
     All,
 }
 
@@ -47,6 +51,9 @@ async fn main() -> Result<()> {
     let wants = |one: What| what == one || what == What::All;
     if wants(What::Put) {
         put::run(rounds, kafka.clone()).await?;
+    }
+    if wants(What::Get) {
+        get::run(rounds).await?;
     }
     if wants(What::Fold) {
         fold::run(rounds, kafka).await?;

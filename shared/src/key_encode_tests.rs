@@ -48,21 +48,23 @@ fn agrees<K: Serialize + ?Sized + fmt::Debug>(key: &K) {
     }
 }
 
-/// Whatever serde's data model has, once as a key and once as a column.
+#[derive(Serialize, Debug)]
+struct Wrapped<'k, K> {
+    z: i8,
+    inner: &'k K,
+    a: bool,
+}
+
+#[derive(Serialize, Debug)]
+struct Newtype<'k, K>(&'k K);
+
+/// Whatever serde's data model has, as a key and as a column.
 fn agrees_anywhere<K: Serialize + fmt::Debug>(key: &K) {
     agrees(key);
     agrees(&Some(key));
-    agrees(&BTreeMap::from([("z", key), ("a", key)]));
-    #[derive(Serialize, Debug)]
-    struct Wrapped<'k, K> {
-        z: i8,
-        inner: &'k K,
-        a: bool,
-    }
-    agrees(&Wrapped { z: -1, inner: key, a: true });
-    #[derive(Serialize, Debug)]
-    struct Newtype<'k, K>(&'k K);
     agrees(&Newtype(key));
+    agrees(&BTreeMap::from([("z", key), ("a", key)]));
+    agrees(&Wrapped { z: -1, inner: key, a: true });
 }
 
 #[derive(Serialize, Debug)]

@@ -1,6 +1,6 @@
 //! The producer over an embedded Kafka (librdkafka's mock cluster), end to end.
 
-#![expect(clippy::expect_used, reason = "a broken test bed fails the test")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a broken test bed fails the test")]
 
 mod embedded;
 mod durability;
