@@ -1,10 +1,12 @@
 //! The `testing` feature as a service's own tests would use it.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a broken test bed fails the test")]
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use write_behind_producer::testing::{Kafka, Sink, TestingError};
+use write_behind_producer::testing::{Kafka, Record, Sink, TestingError};
 use write_behind_producer::{DeliveryError, ReadError, WriteBehind};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -146,7 +148,7 @@ async fn the_log_shows_what_was_sent() {
     scores.delete(&7).await.unwrap();
     scores.replicated_all().await.unwrap();
     let log = kafka.log("scores").unwrap();
-    let values: Vec<_> = log.iter().map(|record| record.json()).collect();
+    let values: Vec<_> = log.iter().map(Record::json).collect();
     assert_eq!(values, [Some(json!(ada(1))), Some(json!({"points": 10})), None]);
     assert_eq!(log[1].added_columns(), ["points"]);
     let sequences: Vec<_> = log.iter().map(|r| r.write_id().map(|id| id.sequence)).collect();
