@@ -77,16 +77,13 @@ struct App {
 async fn main() -> Result<ExitCode> {
     log_to_stderr();
     let args = Args::parse();
-    let (kafka, database) = match &args.kafka {
-        Some(servers) => {
-            let kafka = vec![("bootstrap.servers".to_owned(), servers.clone())];
-            let database = Sink::elsewhere(&kafka, TOPIC, GROUP)?;
-            (kafka, database)
-        }
-        None => {
-            let kafka = Kafka::start()?.topic(TOPIC, 8)?;
-            (kafka.properties(), kafka.sink(TOPIC, GROUP)?)
-        }
+    let (kafka, database) = if let Some(servers) = args.kafka {
+        let kafka = vec![("bootstrap.servers".to_owned(), servers)];
+        let database = Sink::elsewhere(&kafka, TOPIC, GROUP)?;
+        (kafka, database)
+    } else {
+        let kafka = Kafka::start()?.topic(TOPIC, 8)?;
+        (kafka.properties(), kafka.sink(TOPIC, GROUP)?)
     };
     let _applying = database.apply_every(Duration::from_millis(50))?;
     let pages = WriteBehind::<String, Page>::builder(TOPIC, kafka)

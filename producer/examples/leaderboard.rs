@@ -91,16 +91,13 @@ async fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let stop_within = Duration::from_secs(args.stop_within);
     // What stands for Kafka, the consumer and the database.
-    let (kafka, database) = match &args.kafka {
-        Some(servers) => {
-            let kafka = vec![("bootstrap.servers".to_owned(), servers.clone())];
-            let database = Sink::elsewhere(&kafka, TOPIC, GROUP)?;
-            (kafka, database)
-        }
-        None => {
-            let kafka = Kafka::start()?.topic(TOPIC, 8)?;
-            (kafka.properties(), kafka.sink(TOPIC, GROUP)?)
-        }
+    let (kafka, database) = if let Some(servers) = args.kafka {
+        let kafka = vec![("bootstrap.servers".to_owned(), servers)];
+        let database = Sink::elsewhere(&kafka, TOPIC, GROUP)?;
+        (kafka, database)
+    } else {
+        let kafka = Kafka::start()?.topic(TOPIC, 8)?;
+        (kafka.properties(), kafka.sink(TOPIC, GROUP)?)
     };
     database.apply_all()?;
     let _applying = database.apply_every(Duration::from_millis(200))?;
@@ -162,13 +159,11 @@ async fn serve(listener: TcpListener, app: App, stop_within: Duration) -> Result
     info!("stopping");
     stopping.store(true, Ordering::Release);
     let _ = stop.send(());
-    match timeout(stop_within, server).await {
-        Ok(served) => Ok(served??),
-        Err(_) => {
-            warn!("some requests were still under way");
-            Ok(())
-        }
+    if let Ok(served) = timeout(stop_within, server).await {
+        return Ok(served??);
     }
+    warn!("some requests were still under way");
+    Ok(())
 }
 
 /// A game was played. 201: the result is on all in-sync replicas and will be in the database. 202:
@@ -180,7 +175,7 @@ async fn play(
 ) -> Answer<(StatusCode, Json<Player>)> {
     let change = Change::new().set("name", &game.name).map_err(bad_request)?;
     let change = change.add("points", game.points).add("games", 1);
-    let write = app.players.change(&id, change).await.map_err(not_written)?;
+    let write = app.players.change(&id, change).await.map_err(|error| not_written(&error))?;
     // Whoever asks from here on sees the game: `get` is never older than an accepted write.
     let player = read(&app, id).await?;
     let status = match timeout(SAVED_WITHIN, write.replicated()).await {
@@ -196,7 +191,7 @@ async fn player(State(app): State<App>, Path(id): Path<u64>) -> Answer<Json<Play
 }
 
 async fn read(app: &App, id: u64) -> Answer<Player> {
-    let player = app.players.get(&id).await.map_err(not_read)?;
+    let player = app.players.get(&id).await.map_err(|error| not_read(&error))?;
     let player = player.ok_or((StatusCode::NOT_FOUND, format!("no player {id}")))?;
     app.board().seen(id, &player);
     Ok(player)
@@ -231,7 +226,7 @@ fn bad_request(error: impl std::fmt::Display) -> (StatusCode, String) {
 }
 
 /// Refused for good, full for now, or no longer writing: three answers.
-fn not_written(error: WriteError) -> (StatusCode, String) {
+fn not_written(error: &WriteError) -> (StatusCode, String) {
     let status = match error {
         WriteError::Refused(_) => StatusCode::BAD_REQUEST,
         WriteError::Overloaded(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -240,7 +235,7 @@ fn not_written(error: WriteError) -> (StatusCode, String) {
     (status, error.to_string())
 }
 
-fn not_read(error: ReadError) -> (StatusCode, String) {
+fn not_read(error: &ReadError) -> (StatusCode, String) {
     let status = match error {
         ReadError::Key(_) => StatusCode::BAD_REQUEST,
         ReadError::Load(_) | ReadError::MayBeBehind => StatusCode::SERVICE_UNAVAILABLE,

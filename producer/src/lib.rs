@@ -106,6 +106,20 @@
 //!   nothing that the database holds already is added again. A closure cannot, so that its answer
 //!   may count a pending increment twice, and is not cached.
 //!
+//! # Several processes, and restarts
+//!
+//! Alone, a handle knows what it wrote itself. With [`Builder::follow`] it reads the topic too:
+//!
+//! - Before [`Builder::build`] returns it has read everything from the sink group's committed offset
+//!   to the end of the log, so that a restarted service reads what it wrote before, though the
+//!   database does not have it yet.
+//! - Afterwards the writes of other instances and of any other Kafka client show up here as soon as
+//!   they are replicated.
+//!
+//! [`WriteBehind::tail_is_current`] and [`Read::may_be_behind`] say when it falls behind. It costs
+//! the network and memory of every record of the topic that is not in the database yet; what finds
+//! no room is dropped, and reads of such a row say so.
+//!
 //! # Many writes of one row
 //!
 //! [`Builder::coalesce`] gathers the writes of a row for a while and sends them as one record, by the
@@ -124,6 +138,7 @@
 //! | the answer of Kafka is lost for good | [`DeliveryError::Unknown`] | see the write | read it back later |
 //! | the Kafka client gives up | [`Event::ClientFailed`], then [`Event::Recovered`] | exact | nothing: it is replaced, and what was unanswered is sent again under its old ids |
 //! | the database refuses the row | [`DeliveryError::DeadLetter`], [`Event::DeadLetter`], if the loader knows of dead letters | no longer see it | mend the row or the table |
+//! | records are gone from the log before they were followed | [`Event::LogLost`] | of that partition: may be behind | a longer retention |
 //! | the topic got more partitions | [`WriteError::Halted`], [`WriteBehind::halted`] | exact | let the consumer drain the topic, restart every writer |
 //!
 //! [`WriteBehind::events`] tells what nobody was waiting for.

@@ -1,10 +1,12 @@
 //! The `testing` feature as a service's own tests would use it.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a broken test bed fails the test")]
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use write_behind_producer::testing::{Kafka, Sink, TestingError};
+use write_behind_producer::testing::{Kafka, Record, Sink, TestingError};
 use write_behind_producer::{DeliveryError, ReadError, WriteBehind};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -137,6 +139,34 @@ async fn what_a_database_would_refuse_is_a_dead_letter_and_its_writer_is_told() 
 }
 
 #[tokio::test]
+async fn a_broker_that_answers_late_delays_and_loses_nothing() {
+    let kafka = Kafka::start().unwrap().topic("scores", 1).unwrap();
+    let sink = kafka.sink("scores", "sink").unwrap();
+    let scores = handle(&kafka, &sink).await;
+    soon(scores.put(&1, &ada(1)).await.unwrap().replicated()).await.unwrap();
+    kafka.answer_late(Duration::from_millis(500)).unwrap();
+    let late = scores.put(&1, &ada(2)).await.unwrap();
+    let early = late.replicated_within(Duration::from_millis(100)).await;
+    assert_eq!(early, Err(DeliveryError::TimedOut));
+    soon(late.replicated()).await.unwrap();
+}
+
+#[tokio::test]
+async fn records_that_the_broker_dropped_before_they_were_applied_are_told_not_skipped() {
+    let kafka = Kafka::start().unwrap().topic("scores", 1).unwrap();
+    let sink = kafka.sink("scores", "sink").unwrap();
+    let scores = handle(&kafka, &sink).await;
+    let large = Score { name: "x".repeat(100_000), points: 1 };
+    for id in 0..60 {
+        scores.put(&id, &large).await.unwrap();
+    }
+    soon(scores.replicated_all()).await.unwrap();
+    let gone = sink.apply_all().unwrap_err();
+    assert!(matches!(gone, TestingError::LogGone { .. }), "{gone}");
+    assert_eq!((sink.applied(), sink.rows().len()), (0, 0));
+}
+
+#[tokio::test]
 async fn the_log_shows_what_was_sent() {
     let kafka = Kafka::start().unwrap().topic("scores", 1).unwrap();
     let sink = kafka.sink("scores", "sink").unwrap();
@@ -146,7 +176,7 @@ async fn the_log_shows_what_was_sent() {
     scores.delete(&7).await.unwrap();
     scores.replicated_all().await.unwrap();
     let log = kafka.log("scores").unwrap();
-    let values: Vec<_> = log.iter().map(|record| record.json()).collect();
+    let values: Vec<_> = log.iter().map(Record::json).collect();
     assert_eq!(values, [Some(json!(ada(1))), Some(json!({"points": 10})), None]);
     assert_eq!(log[1].added_columns(), ["points"]);
     let sequences: Vec<_> = log.iter().map(|r| r.write_id().map(|id| id.sequence)).collect();

@@ -238,6 +238,7 @@ impl Kafka {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
 fn refused(error: KafkaError) -> TestingError {
     TestingError::Broker(error.to_string())
 }
