@@ -22,6 +22,9 @@ use crate::persisted::{self, Quiet};
 /// Reads the log of one topic.
 pub(crate) struct Client {
     pub(super) consumer: BaseConsumer<Quiet>,
+    /// Asks questions. On the connection that fetches, a question and the fetch that waits for a
+    /// record would hold each other up.
+    asker: BaseConsumer<Quiet>,
     pub(super) topic: String,
     partitions: i32,
     /// Where the partitions end, when that was asked last; taken by the reading thread.
@@ -63,10 +66,13 @@ impl Client {
             config.set(name, value);
         }
         config.set("group.id", group);
-        let consumer = config.create_with_context(Quiet);
-        let consumer = consumer.map_err(|error| BuildError::Client(error.to_string()))?;
+        let client = || {
+            let client = config.create_with_context(Quiet);
+            client.map_err(|error| BuildError::Client(error.to_string()))
+        };
         Ok(Self {
-            consumer,
+            consumer: client()?,
+            asker: client()?,
             topic: topic.to_owned(),
             partitions,
             ends: Mutex::default(),
@@ -96,8 +102,10 @@ impl Client {
 
     /// Where all partitions begin or end, in their order. One request to each leader.
     pub(super) fn offsets(&self, at: Offset) -> KafkaResult<Vec<NextOffset>> {
+        // It is given no records; what it has to say of lost connections shows in its answers.
+        while self.asker.poll(Duration::ZERO).is_some() {}
         let asked = self.list(|_| at)?;
-        let answered = self.consumer.offsets_for_times(asked, ANSWER_TIMEOUT)?;
+        let answered = self.asker.offsets_for_times(asked, ANSWER_TIMEOUT)?;
         let mut offsets = vec![None; self.partitions as usize];
         for element in answered.elements() {
             element.error()?;
@@ -114,7 +122,7 @@ impl Client {
     /// What the group has committed of each partition, in their order; `None`: nothing yet.
     pub(super) fn committed(&self) -> KafkaResult<Vec<Option<NextOffset>>> {
         let asked = self.list(|_| Offset::Invalid)?;
-        let answered = self.consumer.committed_offsets(asked, ANSWER_TIMEOUT)?;
+        let answered = self.asker.committed_offsets(asked, ANSWER_TIMEOUT)?;
         let mut offsets = vec![None; self.partitions as usize];
         for element in answered.elements() {
             element.error()?;
