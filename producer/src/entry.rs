@@ -13,8 +13,8 @@ use write_behind_shared::{NextOffset, Offset};
 
 use crate::delta::{Delta, Row};
 use crate::found::{Around, Found, Loaded};
+use crate::in_flight::InFlight;
 use crate::ledger::{Needs, Ticket};
-use crate::queue::Queue;
 use crate::settled::{Rules, Settled};
 
 /// What a write or a settled row costs in memory beyond its key and value: map, queues, tickets.
@@ -29,12 +29,6 @@ pub(crate) enum Visible {
     Missing,
     /// The row beneath the changes has to be loaded first.
     NeedsBase,
-}
-
-#[derive(Debug)]
-struct InFlight {
-    ticket: Ticket,
-    delta: Delta,
 }
 
 /// A row as far as it is known here.
@@ -58,16 +52,15 @@ pub(crate) struct Entry {
     needs: Needs,
     /// The end of the settled changes whose offset is known.
     reach: NextOffset,
-    in_flight: Queue<InFlight>,
-    in_flight_bytes: usize,
+    in_flight: InFlight,
     /// The row after the base, the settled and the first `folded` changes in flight.
     visible: RowState,
     folded: usize,
     /// Something was settled since this entry was made, so an older clean copy is no longer right.
     pub(crate) outdates_clean_copy: bool,
     /// A write may or may not be in the log, or not in the database: reads go on seeing it, but it
-    /// is never cached.
-    pub(crate) doubtful: bool,
+    /// is never cached, unless it is written whole at this offset or past it.
+    doubt: Option<NextOffset>,
     /// A write of this handle is or was here; otherwise all were read from the log.
     pub(crate) own: bool,
     pub(crate) loading: bool,
@@ -87,12 +80,11 @@ impl Entry {
             settled: Settled::default(),
             needs: Needs::Nothing,
             reach: NextOffset::ZERO,
-            in_flight: Queue::new(),
-            in_flight_bytes: 0,
+            in_flight: InFlight::new(),
             visible: RowState::Unknown,
             folded: 0,
             outdates_clean_copy: false,
-            doubtful: false,
+            doubt: None,
             own: false,
             loading: false,
             suspect: None,
@@ -128,7 +120,8 @@ impl Entry {
             RowState::Known(None) | RowState::Unknown => 0,
         };
         let settled = if self.needs == Needs::Nothing { 0 } else { OVERHEAD_BYTES + key_bytes };
-        let in_flight = self.in_flight.len() * (OVERHEAD_BYTES + key_bytes) + self.in_flight_bytes;
+        let in_flight =
+            self.in_flight.len() * (OVERHEAD_BYTES + key_bytes) + self.in_flight.bytes();
         base + settled + self.settled.bytes() + in_flight
     }
 
@@ -140,8 +133,7 @@ impl Entry {
             Delta::Delete => Some(None),
             Delta::Change(_) => None,
         };
-        self.in_flight_bytes += delta.bytes();
-        self.in_flight.push(InFlight { ticket, delta });
+        self.in_flight.push(ticket, delta);
         if let Some(row) = whole {
             self.visible = RowState::Known(row);
             self.folded = self.in_flight.len();
@@ -157,25 +149,21 @@ impl Entry {
         bytes_max: usize,
     ) -> Option<Ticket> {
         let is_visible = self.folded == self.in_flight.len();
-        let last = self.in_flight.last_mut().filter(|last| last.ticket >= never_handed)?;
-        let joined = last.delta.joined_with(delta, bytes_max)?;
-        self.in_flight_bytes = self.in_flight_bytes - last.delta.bytes() + joined.bytes();
-        last.delta = joined;
+        let ticket = self.in_flight.join(never_handed, delta, bytes_max)?;
         if let (true, RowState::Known(row)) = (is_visible, &mut self.visible) {
             *row = delta.over(row.take());
         }
-        Some(last.ticket)
+        Some(ticket)
     }
 
     /// A write that Kafka has not answered.
     pub(crate) fn in_flight(&self, ticket: Ticket) -> Option<&Delta> {
-        let (_, change) = self.in_flight.find(|change| change.ticket == ticket)?;
-        Some(&change.delta)
+        self.in_flight.get(ticket)
     }
 
-    /// The writes that Kafka has not answered, or whose place the tail has yet to tell.
+    /// The writes that Kafka has not answered, or whose place the tail has yet to tell; in order.
     pub(crate) fn tickets(&self) -> impl Iterator<Item = Ticket> {
-        self.in_flight.iter().map(|change| change.ticket)
+        self.in_flight.iter().map(|(ticket, _)| *ticket)
     }
 
     /// Kafka has the write, at `offset` if that is known.
@@ -225,7 +213,13 @@ impl Entry {
     /// Whether the write is in the log cannot be told. It stays visible, and is not cached.
     pub(crate) fn unknown(&mut self, ticket: Ticket, rules: Rules) {
         self.acked(ticket, None, rules);
-        self.doubtful = true;
+        // Of our own alone, a later write is later in the log too.
+        self.doubt_below(rules.tail.map_or(NextOffset::ZERO, |_| NextOffset(i64::MAX)));
+    }
+
+    /// What is known of the row's writes below `next` may be wrong.
+    pub(crate) fn doubt_below(&mut self, next: NextOffset) {
+        self.doubt = self.doubt.max(Some(next));
     }
 
     /// The write is not in the log: reads see again what they saw without it.
@@ -242,10 +236,10 @@ impl Entry {
         }
     }
 
-    /// One of the changes became a dead letter, and all below `passed` is in the database and was
+    /// The change at `offset` is a dead letter, and all below `passed` is in the database and was
     /// read here.
-    pub(crate) fn dead_letter(&mut self, passed: NextOffset) {
-        self.doubtful = true;
+    pub(crate) fn dead_letter(&mut self, offset: Offset, passed: NextOffset) {
+        self.doubt_below(offset.next());
         // A load under way may have read the row before the changes that are good.
         if self.needs.are_met_by(Some(passed)) && !self.loading {
             // The database has the rest, so it is asked instead.
@@ -285,8 +279,10 @@ impl Entry {
         // Answered and here all the same: the tail has yet to say where it is, so a row that may
         // hold it is one that is not kept.
         let open = around.replicated..around.horizon;
-        let asked = |change: &&InFlight| open.contains(&change.ticket) && change.delta.adds();
-        let in_doubt = self.in_flight.iter().filter(asked).map(|change| change.ticket).next_back();
+        let asked = |(ticket, delta): &(Ticket, Delta)| {
+            (open.contains(ticket) && delta.adds()).then_some(*ticket)
+        };
+        let in_doubt = self.in_flight.iter().rev().find_map(asked);
         let older = |bound: Option<NextOffset>| bound.is_some_and(|bound| found.next < Some(bound));
         let best = |row| match older(around.forgotten) {
             true => Loaded::MayBeBehind(row),
@@ -317,23 +313,22 @@ impl Entry {
 
     /// The row to keep as a clean copy once nothing is pending.
     pub(crate) fn into_clean(mut self) -> RowState {
-        if !self.doubtful {
-            self.fold_visible();
+        if self.doubt.is_some() {
+            return RowState::Unknown;
         }
-        if self.doubtful { RowState::Unknown } else { self.visible }
+        self.fold_visible();
+        self.visible
     }
 
     fn take(&mut self, ticket: Ticket) -> Option<Delta> {
-        let (place, _) = self.in_flight.find(|change| change.ticket == ticket)?;
-        let taken = self.in_flight.remove(place)?;
+        let (place, taken) = self.in_flight.take(ticket)?;
         if place < self.folded {
             self.folded -= 1;
         } else {
             // Not in the visible row yet, and no longer among what would be folded over it.
             self.forget_visible();
         }
-        self.in_flight_bytes -= taken.delta.bytes();
-        Some(taken.delta)
+        Some(taken)
     }
 
     /// The row was written whole: what came before it no longer matters. What came after it stays:
@@ -342,12 +337,13 @@ impl Entry {
         self.base = RowState::Known(row);
         self.as_of = offset.map(Offset::next);
         self.settled.keep_past(offset);
-        self.doubtful = false;
+        let ends = |below: &NextOffset| offset.is_none_or(|offset| below.is_past(offset));
+        self.doubt = self.doubt.filter(|below| *below > NextOffset::ZERO && ends(below));
     }
 
     /// The visible row is to be folded anew, unless a write in flight replaces it whole anyway.
     fn forget_what_rests_on_the_log(&mut self) {
-        if self.last_whole().is_none() {
+        if self.in_flight.last_whole().is_none() {
             self.forget_visible();
         }
     }
@@ -371,28 +367,17 @@ impl Entry {
 
     #[expect(clippy::option_option, reason = "not known, and known to be missing")]
     fn fold_from_what_is_known(&self) -> Option<Option<Row>> {
-        let (mut row, from) = match (&self.visible, self.last_whole(), &self.base) {
+        let (row, from) = match (&self.visible, self.in_flight.last_whole(), &self.base) {
             (RowState::Known(visible), ..) => (visible.clone(), self.folded),
-            (_, Some((place, row)), _) => (row, place + 1),
+            (_, Some((after, row)), _) => (row, after),
             (_, None, RowState::Known(base)) => (self.settled.over(base.clone(), None), 0),
             (_, None, RowState::Unknown) => return None,
         };
-        for change in self.in_flight.iter().skip(from) {
-            row = change.delta.over(row);
-        }
-        Some(row)
-    }
-
-    fn last_whole(&self) -> Option<(usize, Option<Row>)> {
-        let mut last = self.in_flight.len();
-        self.in_flight.iter().rev().find_map(|change| {
-            last -= 1;
-            change.delta.is_absolute().then(|| (last, change.delta.over(None)))
-        })
+        Some(self.in_flight.over(row, from))
     }
 
     fn fold_over(&self, found: &Found) -> Option<Row> {
         let row = self.settled.over(found.row.clone(), found.next);
-        self.in_flight.iter().fold(row, |row, change| change.delta.over(row))
+        self.in_flight.over(row, 0)
     }
 }

@@ -48,11 +48,6 @@ impl Forgotten {
         self.all = self.all.max(next);
     }
 
-    /// Below, there are records that were never seen here.
-    pub(crate) fn gap(&self) -> NextOffset {
-        self.all
-    }
-
     /// Below which offset the row may have a forgotten write, if the group has not `committed` so
     /// far yet.
     pub(crate) fn reach(&self, key: &[u8], committed: Option<NextOffset>) -> Option<NextOffset> {

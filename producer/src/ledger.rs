@@ -141,6 +141,11 @@ impl Ledger {
         self.handed.max(self.resent_below)
     }
 
+    /// Whether more than one client may have been given the write.
+    pub(crate) fn was_sent_again(&self, ticket: Ticket) -> bool {
+        ticket < self.resent_below
+    }
+
     /// Whether every write was given to the Kafka client.
     pub(crate) fn all_are_handed(&self) -> bool {
         self.handed == self.next
@@ -216,7 +221,7 @@ impl Ledger {
             return None;
         }
         self.last_acked = Some(Offset(offset));
-        (ticket >= self.resent_below).then_some(Offset(offset))
+        (!self.was_sent_again(ticket)).then_some(Offset(offset))
     }
 
     /// The write was read in the log at `offset`.

@@ -189,6 +189,7 @@ mod admission;
 mod ledger;
 mod delta;
 mod queue;
+mod in_flight;
 mod settled;
 mod found;
 mod entry;

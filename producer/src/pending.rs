@@ -141,10 +141,28 @@ impl Lane {
     pub(crate) fn acked(&mut self, low_bits: usize, offset: i64, clean: &impl CleanCopies) {
         let Some((ticket, key)) = self.ledger.find(low_bits) else { return };
         let offset = self.ledger.believe(ticket, offset);
-        self.acked_at(ticket, &key, offset, clean);
+        self.answered(ticket, &key, offset, clean);
     }
 
     /// Kafka has the write, at `offset` if that is known.
+    pub(crate) fn answered(
+        &mut self,
+        ticket: Ticket,
+        key: &Key,
+        offset: Option<Offset>,
+        clean: &impl CleanCopies,
+    ) {
+        let first = self.entries.get(key).and_then(|entry| entry.tickets().next());
+        let is_placed = offset.is_some() && first == Some(ticket);
+        if self.rules.tail.is_some() && !is_placed && !self.others.is_from_before_a_gap(ticket) {
+            // The tail will say where: others may have written the row before and after it.
+            self.ledger.settle(ticket, needs(offset));
+        } else {
+            self.acked_at(ticket, key, offset, clean);
+        }
+    }
+
+    /// Puts a write that is in the log where it belongs, at `offset` if that is known.
     pub(crate) fn acked_at(
         &mut self,
         ticket: Ticket,
@@ -153,15 +171,12 @@ impl Lane {
         clean: &impl CleanCopies,
     ) {
         let rules = self.rules;
-        if offset.is_none() && self.others.will_tell_where(ticket, rules.tail) {
-            // Others may have written the row before and after it.
-            self.ledger.settle(ticket, Needs::Sample);
-            return;
-        }
-        let in_gap = offset.is_some_and(|offset| self.forgotten.gap().is_past(offset));
+        let may_be_in_gap = self.others.is_from_before_a_gap(ticket);
         self.settle(ticket, key, offset, clean, |entry| {
             entry.acked(ticket, offset, rules);
-            entry.doubtful |= in_gap;
+            if may_be_in_gap {
+                entry.doubt_below(offset.map_or(NextOffset::ZERO, Offset::next));
+            }
         });
     }
 
@@ -174,6 +189,11 @@ impl Lane {
     ) -> Option<Key> {
         let (ticket, key) = self.ledger.find(low_bits)?;
         let rules = self.rules;
+        let loss = match loss {
+            // Another client was given it too, and that one's copy may be in the log.
+            Loss::Failed(reason) if self.ledger.was_sent_again(ticket) => Loss::Unknown(reason),
+            loss => loss,
+        };
         let failed = matches!(loss, Loss::Failed(_));
         self.ledger.lose(ticket, loss);
         if failed {
@@ -296,9 +316,8 @@ impl Lane {
         settle: impl FnOnce(&mut Entry),
     ) {
         self.change(key, settle);
-        let needs = offset.map_or(Needs::Sample, |offset| Needs::Commit(offset.next()));
-        self.ledger.settle(ticket, needs);
-        if needs == Needs::Sample {
+        self.ledger.settle(ticket, needs(offset));
+        if offset.is_none() {
             self.unsampled.push((ticket, Key::clone(key)));
         }
         self.queue(key);
@@ -360,13 +379,17 @@ impl Lane {
     }
 }
 
+/// What a write at `offset` needs.
+fn needs(offset: Option<Offset>) -> Needs {
+    offset.map_or(Needs::Sample, |offset| Needs::Commit(offset.next()))
+}
+
 /// Whether the entry has writes, and what it takes.
 fn measure(key: &Key, entry: &Entry) -> (bool, usize) {
     (entry.has_writes(), entry.bytes(key.len()))
 }
 
 #[cfg(test)]
-#[path = "pending_tests.rs"]
 mod tests;
 
 #[cfg(test)]

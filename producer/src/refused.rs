@@ -33,13 +33,13 @@ impl Lane {
         if let Some(ticket) = *own {
             self.ledger.lose(ticket, Loss::DeadLetter((**reason).into()));
             // Its place is still to be told; the write must not look like a good one then.
-            if self.entries.get(key).is_some_and(|entry| entry.in_flight(ticket).is_some()) {
-                self.acked_at(ticket, key, Some(*offset), clean);
+            if self.ledger.unanswered(ticket).is_some() {
+                self.answered(ticket, key, Some(*offset), clean);
             }
         }
         self.others.skip(*offset, self.rules.tail);
         clean.forget(key);
         let passed = self.rules.tail.map_or(committed, |tail| tail.min(committed));
-        self.change(key, |entry| entry.dead_letter(passed));
+        self.change(key, |entry| entry.dead_letter(*offset, passed));
     }
 }

@@ -15,7 +15,7 @@ use write_behind_shared::{NextOffset, Offset, WriteId};
 
 use crate::delta::Delta;
 use crate::entry::Entry;
-use crate::ledger::{Key, Ticket};
+use crate::ledger::{Key, Loss, Ticket};
 use crate::pending::{CleanCopies, Lane};
 
 /// A record of the log.
@@ -79,9 +79,9 @@ impl Others {
         }
     }
 
-    /// Whether the tail will come to the write of this ticket, which is in the log.
-    pub(crate) fn will_tell_where(&self, ticket: Ticket, tail: Option<NextOffset>) -> bool {
-        tail.is_some() && ticket >= self.lost_below
+    /// Whether the write may lie where the log was lost before it was read.
+    pub(crate) fn is_from_before_a_gap(&self, ticket: Ticket) -> bool {
+        ticket < self.lost_below
     }
 }
 
@@ -99,16 +99,15 @@ impl Lane {
         for record in records {
             self.read_up_to(record.offset.next());
             let is_refused = self.others.refused.remove(&record.offset);
+            let place = self.others.place(record.write_id);
             match record.write_id {
-                Some(id) if id.writer == own => self.saw_own(id.sequence, &record, clean),
-                write_id => match self.others.place(write_id) {
-                    Place::Repeated => {}
-                    _ if is_refused => {}
-                    place => {
-                        of_others += 1;
-                        self.saw_other(record, place == Place::First, clean);
-                    }
-                },
+                _ if place == Place::Repeated => {}
+                Some(id) if id.writer == own => self.saw_own(id.sequence, record, clean),
+                _ if is_refused => {}
+                _ => {
+                    of_others += 1;
+                    self.saw_other(record, place == Place::First, clean);
+                }
             }
         }
         self.read_up_to(next);
@@ -123,7 +122,7 @@ impl Lane {
         self.others.refused = self.others.refused.split_off(&next.offset());
         let keys: Vec<Key> = self.entries.keys().cloned().collect();
         for key in keys {
-            self.change(&key, |entry| entry.doubtful = true);
+            self.change(&key, |entry| entry.doubt_below(next));
             self.place_no_longer(&key);
         }
         self.read_up_to(next);
@@ -148,12 +147,19 @@ impl Lane {
     }
 
     /// A write of ours is in the log, so it needs no other answer.
-    fn saw_own(&mut self, ticket: Ticket, record: &Tailed, clean: &impl CleanCopies) {
-        let Tailed { offset, key, .. } = record;
+    fn saw_own(&mut self, ticket: Ticket, record: Tailed, clean: &impl CleanCopies) {
+        let Tailed { offset, key, .. } = &record;
         let is_unplaced = self.entries.get(key).is_some_and(|e| e.in_flight(ticket).is_some());
         if is_unplaced {
             self.ledger.saw(*offset);
             self.acked_at(ticket, key, Some(*offset), clean);
+        } else {
+            let is_unknown =
+                || matches!(self.ledger.loss_in(&(ticket..ticket + 1)), Some(Loss::Unknown(_)));
+            if self.others.is_from_before_a_gap(ticket) || is_unknown() {
+                // So it is in the log, and perhaps not where it was folded in.
+                self.saw_other(record, true, clean);
+            }
         }
     }
 
@@ -171,7 +177,9 @@ impl Lane {
         }
         self.change(&key, |entry| {
             entry.tailed(offset, delta, rules);
-            entry.doubtful |= may_be_repeated;
+            if may_be_repeated {
+                entry.doubt_below(offset.next());
+            }
         });
         self.queue(&key);
         self.let_leave(&key, clean);

@@ -1,0 +1,61 @@
+//! The pending core against a model: a log with several writers, a database behind it, and every
+//! interleaving.
+
+use proptest::prelude::*;
+
+use super::*;
+
+mod log;
+mod ops;
+mod world;
+mod checks;
+
+use ops::{Op, Plan, ops};
+use world::World;
+
+fn run(plan: Plan, ops: Vec<Op>) {
+    let mut world = World::new(plan);
+    for op in ops {
+        world.step(op);
+    }
+    world.settle_everything();
+}
+
+/// 3,000 schedules each, or what `PROPTEST_CASES` says.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let is_set = std::env::var_os("PROPTEST_CASES").is_some();
+    ProptestConfig { cases: if is_set { default.cases } else { 3_000 }, ..default }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn reads_see_the_newest_accepted_writes_and_counters_are_exact(
+        ops in ops(Plan { adds: true, follow: false, exact: true })
+    ) {
+        run(Plan { adds: true, follow: false, exact: true }, ops);
+    }
+
+    #[test]
+    fn a_handle_that_follows_reads_what_the_log_says(
+        ops in ops(Plan { adds: true, follow: true, exact: true })
+    ) {
+        run(Plan { adds: true, follow: true, exact: true }, ops);
+    }
+
+    #[test]
+    fn a_loader_without_offsets_is_right_where_nothing_is_added(
+        ops in ops(Plan { adds: false, follow: false, exact: false })
+    ) {
+        run(Plan { adds: false, follow: false, exact: false }, ops);
+    }
+
+    #[test]
+    fn a_loader_without_offsets_is_right_where_nothing_is_added_and_the_log_is_followed(
+        ops in ops(Plan { adds: false, follow: true, exact: false })
+    ) {
+        run(Plan { adds: false, follow: true, exact: false }, ops);
+    }
+}

@@ -1,0 +1,126 @@
+//! What can happen around a lane, and schedules of it.
+
+use proptest::prelude::*;
+
+use super::log::Name;
+
+/// A write, ours or another's.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Put(i64),
+    Update(i64),
+    Add(i64),
+    Delete,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Op {
+    /// This handle writes; the client is given it at once, if it has all before it and this says so.
+    Write(Name, Kind, bool),
+    /// This handle writes, into the record of an earlier write where that is allowed.
+    Join(Name, Kind),
+    /// The client is given so many of the writes that wait.
+    HandOver(usize),
+    /// The client is replaced; so many of the records it had went into the log unanswered.
+    TakeBack(usize),
+    /// The broker appends the next record of ours; the database will refuse it, or not.
+    Append(bool),
+    /// Something is appended that is no row's record.
+    Filler,
+    /// Another writer's record is appended, which the database will refuse, or not. 0: a writer that
+    /// gives no ids.
+    Foreign(u8, Name, Kind, bool),
+    /// Another writer sends so many of its latest records again.
+    Repeat(u8, usize),
+    /// The broker refuses the next record of ours.
+    Refuse,
+    /// The answer to the next record of ours is lost; it was appended, or not.
+    Lose(bool),
+    /// The answers to this many records arrive.
+    Ack(usize),
+    /// The answer to one record arrives with an offset that cannot be right.
+    AckSomewhere,
+    /// The tail reads this many records.
+    Tail(usize),
+    /// This many records are gone before the tail has read them.
+    TailLost(usize),
+    /// The consumer applies this many records.
+    Apply(usize),
+    /// The dead letters below what the group has committed are heard of.
+    Letters,
+    /// Then, its offset is.
+    Commit,
+    /// The producer hears of the end of the log.
+    Sample,
+    Read(Name),
+    Evict(Name),
+    /// Memory is short: rows are forgotten until so many bytes are free; our own too, or not.
+    Forget(usize, bool),
+    LoadBegins(Name),
+    LoadReads(Name),
+    LoadEnds(Name),
+    LoadFails(Name),
+}
+
+/// Which schedules are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) adds: bool,
+    pub(super) follow: bool,
+    /// The loader gives the next offset with each row.
+    pub(super) exact: bool,
+}
+
+fn kind(plan: Plan) -> impl Strategy<Value = Kind> {
+    let number = || -5_i64..100;
+    let add = if plan.adds { Kind::Add } else { Kind::Update };
+    prop_oneof![
+        6 => number().prop_map(Kind::Put),
+        4 => number().prop_map(Kind::Update),
+        8 => number().prop_map(add),
+        3 => Just(Kind::Delete),
+    ]
+}
+
+/// How often something that is part of the plan happens.
+fn often(is_part: bool, weight: u32) -> u32 {
+    if is_part { weight } else { 0 }
+}
+
+pub(super) fn ops(plan: Plan) -> impl Strategy<Value = Vec<Op>> {
+    let name = || 0_u8..3;
+    let rarely = || prop::bool::weighted(0.1);
+    let writes = prop_oneof![
+        16 => (name(), kind(plan), any::<bool>()).prop_map(|(n, k, at_once)| Op::Write(n, k, at_once)),
+        6 => (name(), kind(plan)).prop_map(|(n, k)| Op::Join(n, k)),
+        10 => (1_usize..5).prop_map(Op::HandOver),
+        2 => (0_usize..4).prop_map(Op::TakeBack),
+        14 => rarely().prop_map(Op::Append),
+        3 => Just(Op::Filler),
+        2 => Just(Op::Refuse),
+        1 => any::<bool>().prop_map(Op::Lose),
+        8 => (1_usize..5).prop_map(Op::Ack),
+        1 => Just(Op::AckSomewhere),
+    ];
+    let log = prop_oneof![
+        often(plan.follow, 8) => (0_u8..4, name(), kind(plan), rarely())
+            .prop_map(|(w, n, k, refused)| Op::Foreign(w, n, k, refused)),
+        often(plan.follow, 2) => (1_u8..3, 1_usize..4).prop_map(|(w, count)| Op::Repeat(w, count)),
+        often(plan.follow, 9) => (1_usize..8).prop_map(Op::Tail),
+        often(plan.follow, 1) => rarely().prop_map(|gap| if gap { Op::TailLost(2) } else { Op::Tail(2) }),
+        10 => (1_usize..8).prop_map(Op::Apply),
+        3 => Just(Op::Letters),
+        8 => Just(Op::Commit),
+        2 => Just(Op::Sample),
+    ];
+    let reads = prop_oneof![
+        16 => name().prop_map(Op::Read),
+        3 => name().prop_map(Op::Evict),
+        2 => (1_usize..2_000, any::<bool>()).prop_map(|(bytes, own)| Op::Forget(bytes, own)),
+        10 => name().prop_map(Op::LoadBegins),
+        14 => name().prop_map(Op::LoadReads),
+        14 => name().prop_map(Op::LoadEnds),
+        1 => name().prop_map(Op::LoadFails),
+    ];
+    prop::collection::vec(prop_oneof![60 => writes, 45 => log, 60 => reads], 1..150)
+}
