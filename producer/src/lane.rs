@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ahash::HashMap;
@@ -21,6 +20,7 @@ use crate::ledger::{Key, Ticket};
 use crate::load::LoadResult;
 use crate::pending::Lane;
 use crate::settled::Rules;
+use crate::sync::{Mutex, MutexGuard};
 
 /// One partition's writes.
 #[derive(Debug)]

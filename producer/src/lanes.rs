@@ -2,7 +2,7 @@
 //! gives each to its lane, and settles what that frees.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
@@ -20,6 +20,7 @@ use crate::pending::CleanCopies;
 use crate::publish::Link;
 use crate::refused::Refused;
 use crate::settled::Rules;
+use crate::sync::MutexGuard;
 use crate::tailed::Tailed;
 
 /// All that a handle, its threads and its loads share.

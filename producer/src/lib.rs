@@ -213,8 +213,12 @@ mod write;
 mod event;
 mod metrics;
 mod error;
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
+
+#[cfg(test)]
+mod schedule_tests;
 
 pub use admission::WhenFull;
 pub use builder::Builder;

@@ -23,6 +23,7 @@ use crate::lanes::Lanes;
 use crate::ledger::Key;
 use crate::load::{self, AnyLoader, LoadResult, Reading};
 use crate::metrics::Metrics;
+use crate::sync;
 
 /// Reads rows.
 pub(crate) struct Reader<K> {
@@ -117,7 +118,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
             let found = loader.load_boxed(&id).await;
             load.finish(found).await;
         };
-        tokio::spawn(asked.instrument(span));
+        sync::spawn(asked.instrument(span));
         waiting
     }
 }

@@ -1,0 +1,98 @@
+//! The lock of a lane, and how a load is begun: std's and tokio's, or those of a scheduler that tries
+//! every order under test.
+
+#[cfg(not(test))]
+pub(crate) use self::plain::{Mutex, MutexGuard, spawn};
+#[cfg(test)]
+pub(crate) use self::scheduled::{Mutex, MutexGuard, spawn, under_scheduler};
+
+#[cfg(not(test))]
+mod plain {
+    pub(crate) use std::sync::{Mutex, MutexGuard};
+
+    /// Runs `task` on tokio's runtime.
+    pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(task);
+    }
+}
+
+#[cfg(test)]
+mod scheduled {
+    use std::cell::Cell;
+    use std::ops::{Deref, DerefMut};
+
+    thread_local! {
+        static SCHEDULED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Does `model`; locks made and tasks begun meanwhile are shuttle's.
+    pub(crate) fn under_scheduler(model: impl FnOnce()) {
+        SCHEDULED.set(true);
+        model();
+        SCHEDULED.set(false);
+    }
+
+    /// Runs `task` on tokio's runtime or on the scheduler.
+    pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+        if SCHEDULED.get() {
+            shuttle::future::spawn(task);
+        } else {
+            tokio::spawn(task);
+        }
+    }
+
+    #[derive(Debug)]
+    pub(crate) enum Mutex<T> {
+        Plain(std::sync::Mutex<T>),
+        Scheduled(shuttle::sync::Mutex<T>),
+    }
+
+    #[derive(Debug)]
+    pub(crate) enum MutexGuard<'m, T> {
+        Plain(std::sync::MutexGuard<'m, T>),
+        Scheduled(shuttle::sync::MutexGuard<'m, T>),
+    }
+
+    /// Whoever held the lock has panicked.
+    #[derive(Debug)]
+    pub(crate) struct Poisoned;
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            if SCHEDULED.get() {
+                Self::Scheduled(shuttle::sync::Mutex::new(value))
+            } else {
+                Self::Plain(std::sync::Mutex::new(value))
+            }
+        }
+
+        pub(crate) fn lock(&self) -> Result<MutexGuard<'_, T>, Poisoned> {
+            match self {
+                Self::Plain(lock) => lock.lock().map(MutexGuard::Plain).map_err(|_| Poisoned),
+                Self::Scheduled(lock) => {
+                    lock.lock().map(MutexGuard::Scheduled).map_err(|_| Poisoned)
+                }
+            }
+        }
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            match self {
+                Self::Plain(guard) => guard,
+                Self::Scheduled(guard) => guard,
+            }
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            match self {
+                Self::Plain(guard) => guard,
+                Self::Scheduled(guard) => guard,
+            }
+        }
+    }
+}
