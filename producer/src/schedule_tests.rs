@@ -291,6 +291,7 @@ fn run(plan: &Plan, metrics: &Arc<Metrics>) {
         lanes: Arc::clone(&model.lanes),
         loader: Some(Arc::new(Database(Arc::clone(&model.behind)))),
         metrics: Arc::clone(metrics),
+        tail: None,
     });
     let parts: [fn(&Model); 6] = [
         Model::write,
