@@ -38,8 +38,8 @@ pub(crate) enum Capacity {
 /// The cache of clean copies. A copy of `None` says that there is no such row.
 #[derive(Debug)]
 pub(crate) struct Clean {
-    copies: moka::sync::Cache<Key, Option<Row>, RandomState>,
-    misses: bool,
+    pub(crate) copies: moka::sync::Cache<Key, Option<Row>, RandomState>,
+    pub(crate) misses: bool,
 }
 
 /// What a copy takes beyond its key and row: the map's entry and moka's two queues.
