@@ -7,6 +7,7 @@ use std::sync::Arc;
 use write_behind_shared::{Change, NextOffset};
 
 use super::*;
+use crate::found::{Found, Loaded};
 
 #[derive(Default)]
 struct Copies(RefCell<HashMap<Key, Row>>);
