@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use write_behind_shared::{Change, NextOffset};
 
 use super::*;
+use crate::found::{Found, Loaded};
 
 /// The clean copy of the one row; that it is missing is remembered.
 #[derive(Default)]

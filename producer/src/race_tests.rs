@@ -8,6 +8,7 @@ use uuid::Uuid;
 use write_behind_shared::{Change, NextOffset, WriteId};
 
 use super::*;
+use crate::found::{Found, Loaded};
 use crate::refused::Refused;
 use crate::tailed::Tailed;
 

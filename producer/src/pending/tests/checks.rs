@@ -18,6 +18,7 @@ use super::super::*;
 use super::log::{Name, key, value};
 use super::ops::Op;
 use super::world::{Doubt, World};
+use crate::found::Loaded;
 
 /// What a load may find, if that can be told.
 pub(super) type Expected = Option<[Option<Value>; 2]>;

@@ -9,6 +9,7 @@ use write_behind_shared::{Change, NextOffset, Offset, WriteId, record};
 use super::super::*;
 use super::log::{Log, Name, OWN, Own, Record, key, writer};
 use super::ops::{Kind, Op, Plan};
+use crate::found::{Found, Loaded};
 
 #[derive(Debug, Default)]
 pub(super) struct Copies(pub(super) RefCell<HashMap<Key, Row>>);

@@ -1,0 +1,66 @@
+//! What a builder is told of reads: how clean copies are kept, and where the other rows are found.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Builder;
+use crate::clean::Capacity;
+use crate::load::Loader;
+
+impl<K, V> Builder<K, V>
+where
+    K: Serialize + Clone + Send + Sync + 'static,
+    V: Serialize + DeserializeOwned,
+{
+    /// How many clean copies are kept, 100,000 unless set. Pending rows do not count and are never
+    /// evicted.
+    pub fn capacity(mut self, rows: u64) -> Self {
+        self.keeping.capacity = Capacity::Rows(rows);
+        self
+    }
+
+    /// How much memory clean copies may take, in bytes, instead of how many there may be: each
+    /// counts as its key, its row and 256 bytes. A row larger than that is never kept.
+    pub fn capacity_bytes(mut self, bytes: u64) -> Self {
+        self.keeping.capacity = Capacity::Bytes(bytes);
+        self
+    }
+
+    /// How long a clean copy may be served, without limit unless set. Set it where others write
+    /// the same rows.
+    pub fn time_to_live(mut self, time: Duration) -> Self {
+        self.keeping.time_to_live = Some(time);
+        self
+    }
+
+    /// How long a clean copy is kept that nobody reads, without limit unless set.
+    pub fn time_to_idle(mut self, time: Duration) -> Self {
+        self.keeping.time_to_idle = Some(time);
+        self
+    }
+
+    /// Whether it is remembered, as a clean copy is, that the loader found no row or that a delete
+    /// is in the database; not unless set. A write of the row by this process ends it at once; what
+    /// others insert is not seen before [`time_to_live`](Self::time_to_live).
+    pub fn cache_misses(mut self, remember: bool) -> Self {
+        self.keeping.misses = remember;
+        self
+    }
+
+    /// How long the loader may take, 30 s unless set: then the load is given up and its readers are
+    /// told. All reads of a row wait for the one load of it, so it must end some time.
+    pub fn load_timeout(mut self, time: Duration) -> Self {
+        self.load_timeout = time;
+        self
+    }
+
+    /// Where rows are found that are neither pending nor cached: a [`Loader`], or an async closure
+    /// from a key to `Result<Option<row>, error>`.
+    pub fn loader(mut self, loader: impl Loader<K>) -> Self {
+        self.loader = Some(Arc::new(loader));
+        self
+    }
+}
