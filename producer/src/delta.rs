@@ -136,3 +136,7 @@ pub(crate) fn fold_all<'c>(
         }
     })
 }
+
+#[cfg(test)]
+#[path = "delta_tests.rs"]
+mod tests;

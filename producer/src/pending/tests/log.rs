@@ -110,6 +110,16 @@ impl Log {
         }
     }
 
+    /// Whether another writer's record below `next` is repeated past it.
+    pub(super) fn repeats_over(&self, next: i64) -> bool {
+        let (below, past) = self.records.split_at(next as usize);
+        let ids = |records: &[(Option<Record>, bool)]| -> Vec<WriteId> {
+            records.iter().filter_map(|(record, _)| record.as_ref()?.write_id).collect()
+        };
+        let (below, past) = (ids(below), ids(past));
+        past.iter().any(|id| id.writer != writer(OWN) && below.contains(id))
+    }
+
     /// The next sequence of another writer. The third was at work before this log begins.
     pub(super) fn next_sequence(&self, number: u8) -> u64 {
         let first = if number == 3 { 5 } else { 0 };

@@ -7,6 +7,7 @@ mod log;
 mod ops;
 mod world;
 mod checks;
+mod caches;
 
 use ops::{Op, Plan, ops};
 use world::World;

@@ -287,7 +287,7 @@ impl World {
 
     fn tail_lost(&mut self, count: usize) {
         let next = (self.tail + count as i64).min(self.log.end());
-        if next > self.tail {
+        if next > self.tail && !self.log.repeats_over(next) {
             (self.tail, self.gap) = (next, next);
             self.may_be_behind = true;
             (0..3).for_each(|name| self.doubt(name, Doubt::All));
