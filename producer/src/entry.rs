@@ -173,20 +173,29 @@ impl Entry {
     /// Kafka has the write, at `offset` if that is known.
     pub(crate) fn acked(&mut self, ticket: Ticket, offset: Option<Offset>, rules: Rules) {
         let Some(delta) = self.take(ticket) else { return };
-        self.needs = match offset {
-            Some(offset) => Needs::Commit(self.reach.max(offset.next())),
-            None => Needs::Sample,
-        };
+        match offset {
+            Some(offset) => self.need(offset, rules),
+            None => self.needs = Needs::Sample,
+        }
         self.land(delta, offset, rules);
     }
 
     /// A record of another writer was read in the log.
     pub(crate) fn tailed(&mut self, offset: Offset, delta: Delta, rules: Rules) {
-        if self.needs != Needs::Sample {
-            self.needs = Needs::Commit(self.reach.max(offset.next()));
-        }
+        self.need(offset, rules);
         self.land(delta, Some(offset), rules);
         self.forget_what_rests_on_the_log();
+    }
+
+    /// A change at `offset` is settled.
+    fn need(&mut self, offset: Offset, rules: Rules) {
+        let next = self.reach.max(offset.next());
+        self.needs = match self.needs {
+            // With others' records around it, one whose place is not known may lie past this.
+            Needs::Sample if rules.tail.is_some() => Needs::Sample,
+            Needs::Commit(before) => Needs::Commit(before.max(next)),
+            Needs::Sample | Needs::Nothing => Needs::Commit(next),
+        };
     }
 
     /// Puts a change that is in the log where it belongs.
