@@ -4,9 +4,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use write_behind_shared::{Change, NextOffset};
+use uuid::Uuid;
+use write_behind_shared::{Change, NextOffset, WriteId};
 
 use super::*;
+use crate::refused::Refused;
+use crate::tailed::Tailed;
 
 #[derive(Default)]
 struct Copies(RefCell<HashMap<Key, Row>>);
@@ -55,6 +58,17 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         Self { lane: Lane::new(Rules { exact: true, tail: None }), copies: Copies::default() }
+    }
+
+    fn following() -> Self {
+        let rules = Rules { exact: true, tail: Some(NextOffset::ZERO) };
+        Self { lane: Lane::new(rules), copies: Copies::default() }
+    }
+
+    fn tail(&mut self, offset: i64, delta: Delta, write_id: Option<WriteId>) {
+        let offset = Offset(offset);
+        let record = Tailed { offset, key: id(), delta, write_id };
+        self.lane.tailed(Uuid::nil(), vec![record], offset.next(), &self.copies);
     }
 
     fn accept(&mut self, delta: Delta) -> usize {
@@ -267,4 +281,68 @@ fn an_increment_of_a_clean_row_is_read_without_asking_the_database() {
     scene.commit(1);
     scene.accept(add(5));
     assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(6))));
+}
+
+fn refused(offset: i64, ticket: usize) -> Refused {
+    let own = Some(ticket as Ticket);
+    Refused { offset: Offset(offset), key: id(), own, reason: "refused".into() }
+}
+
+#[test]
+fn a_dead_letter_does_not_take_good_changes_from_under_a_load_that_has_not_seen_them() {
+    let mut scene = Scene::new();
+    let good = scene.accept(add(1));
+    let bad = scene.accept(add(1_000));
+    scene.ack(good, 0);
+    scene.ack(bad, 1);
+    scene.lane.load_begins(&id());
+    let found = found(100, Some(0));
+    scene.lane.dead_letter(&refused(1, bad), NextOffset(2), &scene.copies);
+    assert_ne!(scene.loaded(&found), Loaded::Row(Some(row(100))), "older than our own write");
+    scene.commit(2);
+    assert_eq!((scene.lane.read(&id()), scene.copies.row()), (None, None), "the database is asked");
+}
+
+#[test]
+fn a_dead_letter_ahead_of_the_tail_does_not_make_an_older_record_the_newest() {
+    let mut scene = Scene::following();
+    let good = scene.accept(Delta::Put(row(5)));
+    let bad = scene.accept(add(1_000));
+    scene.ack(good, 1);
+    scene.ack(bad, 2);
+    scene.lane.dead_letter(&refused(2, bad), NextOffset(3), &scene.copies);
+    scene.tail(0, Delta::Put(row(1)), None);
+    assert_ne!(scene.lane.read(&id()), Some(Visible::Row(row(1))), "older than our own write");
+}
+
+#[test]
+fn a_row_of_before_a_gap_in_the_log_is_not_cached() {
+    let mut scene = Scene::following();
+    let ticket = scene.accept(Delta::Put(row(1)));
+    scene.ack(ticket, 0);
+    scene.lane.tail_lost(NextOffset(3), &scene.copies);
+    scene.commit(3);
+    assert_eq!((scene.lane.read(&id()), scene.copies.row()), (None, None));
+}
+
+#[test]
+fn the_first_record_of_a_writer_that_was_at_work_before_is_not_cached() {
+    for (sequence, cached) in [(0, Some(row(1))), (5, None)] {
+        let mut scene = Scene::following();
+        let write_id = WriteId { writer: Uuid::from_u128(1), sequence };
+        scene.tail(0, Delta::Put(row(1)), Some(write_id));
+        assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(1))));
+        scene.commit(1);
+        assert_eq!(scene.copies.row(), cached, "it may repeat what others have overwritten");
+    }
+}
+
+#[test]
+fn a_write_is_not_joined_with_one_that_a_client_was_given_before() {
+    let mut scene = Scene::new();
+    scene.accept(add(1));
+    scene.lane.take_back();
+    assert_eq!(scene.lane.join(&id(), &add(1), 1_000), None, "the log may have the first alone");
+    scene.lane.accept(id(), add(1), &scene.copies);
+    assert_eq!(scene.lane.join(&id(), &add(1), 1_000), Some(1));
 }
