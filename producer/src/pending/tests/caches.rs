@@ -6,7 +6,27 @@ use std::sync::Arc;
 use ahash::RandomState;
 
 use super::super::*;
-use crate::lanes::Clean;
+
+/// The cache that `clean.rs` keeps copies in, set as each test wants it.
+struct Clean(moka::sync::Cache<Key, Row, RandomState>);
+
+impl CleanCopies for Clean {
+    fn get(&self, key: &Key) -> Option<Row> {
+        self.0.get(key)
+    }
+
+    fn keep(&self, key: Key, row: Row) {
+        self.0.insert(key, row);
+    }
+
+    fn keep_missing(&self, key: Key) {
+        self.0.invalidate(&key);
+    }
+
+    fn forget(&self, key: &Key) {
+        self.0.invalidate(key);
+    }
+}
 
 const ROWS: u32 = 200;
 
