@@ -91,7 +91,9 @@ impl Settled {
     /// Whether something is added whose place relative to a row as of `next` is not known.
     pub(crate) fn has_unplaced(&self, next: Option<NextOffset>) -> bool {
         let unplaced = |(change, offset): &(Change, Option<Offset>)| {
-            change.needs_earlier_value() && (offset.is_none() || next.is_none())
+            // Of what is set, only a row that may be newer than it matters.
+            let is_set_late = offset.is_none() && next.is_some();
+            is_set_late || change.needs_earlier_value() && (offset.is_none() || next.is_none())
         };
         self.changes.iter().any(unplaced)
     }
