@@ -34,15 +34,28 @@ pub(crate) async fn start<const PORTS: usize>(
         for port in &mut ports {
             *port = free_port()?;
         }
-        match request(ports).start().await {
-            Ok(container) => {
-                remove_at_our_end(container.id());
-                return Ok((container, ports));
-            }
-            Err(error) if tries < 3 && error.to_string().contains("port") => {}
-            Err(error) => return Err(error).context("a container did not start"),
+        match start_once(request(ports)).await {
+            Ok(container) => return Ok((container, ports)),
+            Err(error) if tries < 3 && port_was_taken(&error) => {}
+            Err(error) => return Err(error),
         }
     }
+}
+
+/// Starts what is requested.
+pub(crate) async fn start_once(request: ContainerRequest<GenericImage>) -> Result<Container> {
+    let network = request.network().clone();
+    let container = request.start().await.context("a container did not start")?;
+    remove_at_our_end("container", container.id());
+    if let Some(network) = network {
+        remove_at_our_end("network", &network);
+    }
+    Ok(container)
+}
+
+/// Whether somebody took a port between its choice and the start.
+pub(crate) fn port_was_taken(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("port")
 }
 
 /// Starts what is to outlive a test in a runtime that does, too.

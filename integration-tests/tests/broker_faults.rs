@@ -1,0 +1,181 @@
+//! Three brokers under load: one killed, one frozen, all away. Every write ends in the log where it
+//! belongs, or its caller was told.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use integration_tests::audit::{Audited, audit};
+use integration_tests::cluster::{Cluster, cluster};
+use integration_tests::figures::report;
+use integration_tests::fold::fold;
+use integration_tests::handle::Handle;
+use integration_tests::load::{Load, Operation, Plan, Row};
+use integration_tests::log::Log;
+use integration_tests::random::seed;
+use integration_tests::wait::{PATIENCE, Seen, throughout, until};
+use uuid::Uuid;
+use write_behind_producer::{DeliveryError, WhenFull};
+
+const PARTITIONS: i32 = 6;
+const LIMIT: usize = 4 << 20;
+const TASKS: u64 = 4;
+/// Writes that must get through before a fault, during it where that is possible, and after it.
+const SOME: u64 = 5_000;
+/// An hour without brokers, compressed.
+const AWAY: Duration = Duration::from_secs(20);
+
+/// One service under load, on a topic of its own.
+struct Service {
+    topic: String,
+    bootstrap: String,
+    handle: Handle,
+    load: Load,
+}
+
+impl Service {
+    async fn start(cluster: &Cluster, about: &str, when_full: WhenFull) -> Result<Self> {
+        let random = Uuid::new_v4().simple().to_string();
+        let topic = format!("{about}_{}", &random[..8]);
+        cluster.create_topic(&topic, PARTITIONS).await?;
+        let bootstrap = cluster.bootstrap();
+        let handle = Handle::with_limit(&bootstrap, &topic, LIMIT, when_full).await?;
+        let seed = seed(about)?;
+        let plan = Plan { name: about.to_owned(), seed, tasks: TASKS, keys: 200, per_second: 1_500 };
+        let load = Load::start(&plan, &handle.cache);
+        Ok(Self { topic, bootstrap, handle, load })
+    }
+
+    /// Waits until many more writes are answered and none waits for long any more.
+    async fn writes_get_through(&self) -> Result<()> {
+        let before = self.handle.answered()?;
+        until("writes to get through", PATIENCE, async || {
+            let more = self.handle.answered()?.saturating_sub(before);
+            let lag = self.handle.metric("replicated_lag_seconds")?;
+            Ok(Seen::when(more >= SOME && lag < 1.0, || format!("{more}, the oldest {lag} s old")))
+        })
+        .await
+    }
+
+    fn is_within_its_limit(&self) -> Result<()> {
+        let pending = self.handle.metric("pending_bytes")?;
+        ensure!(pending <= LIMIT as f64, "{pending} bytes are pending");
+        Ok(())
+    }
+
+    /// Ends the load and compares all that its callers were told with the log.
+    async fn ends(self) -> Result<Audited> {
+        let Self { topic, bootstrap, handle, load } = self;
+        let told = load.told(PATIENCE).await?;
+        handle.cache.close(PATIENCE).await?;
+        let log = Log::new(&bootstrap)?.read_all(&topic, PARTITIONS).await?;
+        let audited = audit(&told, &fold(log)?, PARTITIONS)?;
+        report(&format!("{topic}: {audited:?}"));
+        Ok(audited)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_killed_under_load_loses_and_doubles_nothing() -> Result<()> {
+    let mut cluster = cluster().await?;
+    let service = Service::start(&cluster, "killed", WhenFull::Wait).await?;
+    service.writes_get_through().await?;
+    let leader = cluster.leader_of(&service.topic, 0).await?;
+    cluster.kill(leader).await?;
+    service.writes_get_through().await?;
+    cluster.restore(leader).await?;
+    cluster.in_sync(&service.topic).await?;
+    service.writes_get_through().await?;
+    service.is_within_its_limit()?;
+    let audited = service.ends().await?;
+    assert_eq!((audited.failed, audited.unknown, audited.refused), (0, 0, 0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_frozen_under_load_loses_and_doubles_nothing() -> Result<()> {
+    let mut cluster = cluster().await?;
+    let service = Service::start(&cluster, "frozen", WhenFull::Wait).await?;
+    service.writes_get_through().await?;
+    let leader = cluster.leader_of(&service.topic, 0).await?;
+    cluster.pause(leader).await?;
+    service.writes_get_through().await?;
+    cluster.restore(leader).await?;
+    cluster.in_sync(&service.topic).await?;
+    service.writes_get_through().await?;
+    service.is_within_its_limit()?;
+    let audited = service.ends().await?;
+    assert_eq!((audited.failed, audited.unknown, audited.refused), (0, 0, 0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_all_brokers_away_callers_wait_or_are_told_and_nothing_accepted_is_lost() -> Result<()>
+{
+    let mut cluster = cluster().await?;
+    let waiting = Service::start(&cluster, "waiting", WhenFull::Wait).await?;
+    let rejecting = Service::start(&cluster, "rejecting", WhenFull::Reject).await?;
+    waiting.writes_get_through().await?;
+    rejecting.writes_get_through().await?;
+    cluster.kill_all().await?;
+
+    until("all callers to wait", PATIENCE, async || {
+        let waiting = waiting.load.waiting();
+        Ok(Seen::when(waiting == TASKS, || format!("{waiting} wait")))
+    })
+    .await?;
+    until("callers to be refused", PATIENCE, async || {
+        Ok(Seen::when(rejecting.load.refused() > 0, || "none was".to_owned()))
+    })
+    .await?;
+    let (accepted, refused) = (waiting.load.accepted(), rejecting.load.refused());
+    throughout(AWAY, async || {
+        waiting.is_within_its_limit()?;
+        rejecting.is_within_its_limit()?;
+        ensure!(waiting.load.accepted() == accepted, "a write was accepted without room");
+        Ok(())
+    })
+    .await?;
+    ensure!(rejecting.load.refused() > refused, "callers were refused once and never again");
+
+    cluster.restore_all().await?;
+    waiting.writes_get_through().await?;
+    rejecting.writes_get_through().await?;
+    let (waiting, rejecting) = (waiting.ends().await?, rejecting.ends().await?);
+    assert_eq!((waiting.failed, waiting.unknown, waiting.refused), (0, 0, 0));
+    assert_eq!((rejecting.failed, rejecting.unknown), (0, 0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_while_all_brokers_are_away_names_the_rows_that_were_not_delivered() -> Result<()> {
+    let mut cluster = cluster().await?;
+    let service = Service::start(&cluster, "closed", WhenFull::Wait).await?;
+    let Service { topic, bootstrap, handle, load } = service;
+    load.told(PATIENCE).await?;
+    cluster.pause_all().await?;
+
+    let keys: Vec<String> = (0..50).map(|key| format!("own-0-undelivered-{key:02}")).collect();
+    let mut writes = Vec::new();
+    for key in keys.iter().chain(&keys) {
+        let row = Row { n: 1, by: format!("closed:0:{key}:{}", writes.len()) };
+        writes.push((Operation::Put, handle.cache.put(key, &row).await?));
+    }
+    let undelivered = handle.cache.close(Duration::from_secs(2)).await.unwrap_err();
+    assert_eq!((undelivered.writes, &undelivered.keys), (writes.len(), &keys));
+    for (_, write) in writes {
+        let told = write.replicated().await;
+        ensure!(matches!(told, Err(DeliveryError::Unknown(_))), "told {told:?}");
+    }
+
+    // What was not delivered may have been sent, and may be in the log once.
+    cluster.restore_all().await?;
+    cluster.in_sync(&topic).await?;
+    let folded = fold(Log::new(&bootstrap)?.read_all(&topic, PARTITIONS).await?)?;
+    let late = folded.kept.iter().filter(|placed| {
+        placed.raw.key_text().is_ok_and(|key| keys.iter().any(|named| named == key))
+    });
+    let late = late.count();
+    ensure!(late <= 100, "{late} of 100 writes are in the log");
+    report(&format!("{late} of 100 writes that were not delivered are in the log after all"));
+    Ok(())
+}
