@@ -16,7 +16,7 @@ use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use uuid::Uuid;
 
-use crate::containers::{Container, free_port, in_background, port_was_taken, start_once};
+use crate::containers::{self, Container, free_port, in_background, port_was_taken, start_once};
 use crate::kafka;
 use crate::wait::{PATIENCE, Seen, until};
 
@@ -113,11 +113,27 @@ impl Cluster {
         .await
     }
 
+    /// Waits until every partition of the topic is led by another broker than this one.
+    pub async fn led_by_others(&self, topic: &str, broker: usize) -> Result<()> {
+        until(&format!("{topic} to be led by others than {broker}"), PATIENCE, async || {
+            let leaders = self.asking.partitions(topic, |all| {
+                all.iter().map(MetadataPartition::leader).collect::<Vec<_>>()
+            });
+            let other = |leader: &i32| *leader > 0 && *leader != broker as i32 + 1;
+            Ok(match leaders.await {
+                Ok(leaders) if leaders.iter().all(other) => Seen::Done(()),
+                seen => Seen::NotYet(format!("{seen:?}")),
+            })
+        })
+        .await
+    }
+
     /// Waits until every replica of the topic's partitions is in sync.
     pub async fn in_sync(&self, topic: &str) -> Result<()> {
         until(&format!("all replicas of {topic} to be in sync"), PATIENCE, async || {
             let in_sync = self.asking.partitions(topic, |all| {
-                let whole = |one: &MetadataPartition| one.leader() > 0 && one.isr().len() == BROKERS;
+                let whole =
+                    |one: &MetadataPartition| one.leader() > 0 && one.isr().len() == BROKERS;
                 (all.iter().filter(|one| whole(one)).count(), all.len())
             });
             Ok(match in_sync.await {
@@ -131,7 +147,7 @@ impl Cluster {
     /// Kills a broker, as a crash of its machine would.
     pub async fn kill(&mut self, broker: usize) -> Result<()> {
         let broker = self.running(broker)?;
-        broker.container.stop_with_timeout(Some(0)).await?;
+        containers::kill(&broker.container).await?;
         broker.state = State::Dead;
         Ok(())
     }

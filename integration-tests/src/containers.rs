@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
+use testcontainers::core::client::docker_client_instance;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage};
 use tokio::runtime::Runtime;
@@ -51,6 +52,13 @@ pub(crate) async fn start_once(request: ContainerRequest<GenericImage>) -> Resul
         remove_at_our_end("network", &network);
     }
     Ok(container)
+}
+
+/// Kills it without a word: `stop` would ask first, and a broker that is asked hands over to others
+/// within milliseconds.
+pub(crate) async fn kill(container: &Container) -> Result<()> {
+    let engine = docker_client_instance().await?;
+    Ok(engine.kill_container(container.id(), None).await?)
 }
 
 /// Whether somebody took a port between its choice and the start.

@@ -27,6 +27,8 @@ pub mod flights;
 pub mod figures;
 pub mod random;
 pub mod load;
+pub mod loader;
 pub mod handle;
+pub mod writer;
 pub mod fold;
 pub mod audit;

@@ -4,6 +4,7 @@
 //! Every write can be told from every other in the log: it leaves its name in the row, or it is a
 //! delete of a row that only its task writes.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -35,18 +36,20 @@ pub struct Row {
 pub type Cache = WriteBehind<String, Row>;
 
 /// How a load is made up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
     /// Begins the names of its writes.
     pub name: String,
     /// What it chooses by.
     pub seed: u64,
     /// Tasks that write at the same time.
-    pub tasks: u64,
+    pub tasks: Range<u64>,
     /// Rows that each task writes alone, and as many again that all add to.
     pub keys: u64,
     /// Writes of each task in a second.
     pub per_second: u64,
+    /// No other service has tasks of these numbers, so each finds in its rows what it wrote.
+    pub alone: bool,
 }
 
 /// What a write does.
@@ -127,7 +130,7 @@ impl Plan {
     /// Every row that it may write.
     pub fn keys(&self) -> impl Iterator<Item = String> {
         let own = |task: u64| (0..self.keys).map(move |key| own(task, key));
-        (0..self.tasks).flat_map(own).chain((0..self.keys).map(shared))
+        self.tasks.clone().flat_map(own).chain((0..self.keys).map(shared))
     }
 }
 
@@ -136,7 +139,7 @@ impl Load {
     pub fn start(plan: &Plan, cache: &Cache) -> Self {
         let (counts, (sender, made)) = (Arc::new(Counts::default()), unbounded_channel());
         let mut tasks = JoinSet::new();
-        for task in 0..plan.tasks {
+        for task in plan.tasks.clone() {
             let random = Random::from_seed(plan.seed.wrapping_add(task));
             let (plan, cache) = (plan.clone(), cache.clone());
             let (counts, made) = (Arc::clone(&counts), sender.clone());
@@ -220,7 +223,8 @@ impl Task {
             Err(WriteError::Overloaded(_)) => self.counts.refused.fetch_add(1, Ordering::AcqRel),
             Err(error) => return Err(error.clone()).context(name),
         };
-        if answer.is_ok() && operation == Operation::Put && number % READ_BACK_EVERY == 0 {
+        let read_back = self.plan.alone && number.is_multiple_of(READ_BACK_EVERY);
+        if read_back && answer.is_ok() && operation == Operation::Put {
             let read = self.cache.get(&key).await?;
             ensure!(read.as_ref() == Some(&row), "{key} reads {read:?} right after {row:?}");
         }

@@ -61,7 +61,7 @@ impl Postgres {
 
     /// Kills the database, as a crash of its machine would.
     pub async fn kill(&self) -> Result<()> {
-        Ok(self.container.stop_with_timeout(Some(0)).await?)
+        containers::kill(&self.container).await
     }
 
     /// Starts it again with its data, and waits until it answers.
