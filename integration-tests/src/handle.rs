@@ -23,6 +23,8 @@ impl Handle {
             ("reconnect.backoff.max.ms", "1000"),
             // How long a broker that is silent is believed to be slow.
             ("socket.timeout.ms", "10000"),
+            // What it holds comes on top of what is pending.
+            ("queue.buffering.max.kbytes", "16384"),
         ];
         WriteBehind::builder(topic, kafka).sink_group(topic)
     }
