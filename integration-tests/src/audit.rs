@@ -153,3 +153,74 @@ fn sums_are_exact(log: &Folded) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fold::fold;
+    use crate::load::Made;
+    use crate::log::Placed;
+    use write_behind_producer::WriteError;
+
+    fn told(number: u64, operation: Operation, outcome: Outcome) -> Told {
+        let (key, name) = ("own-0-1".to_owned(), format!("x:0:{number}"));
+        let answer = Err(WriteError::Closed);
+        Told { made: Made { task: 0, name, key, operation, answer }, outcome }
+    }
+
+    /// A log of one partition: the numbers of puts, -1 is a delete; `sequences` as they stand there.
+    fn log(numbers: &[i64], sequences: &[u64]) -> Folded {
+        let record = |(number, sequence): (&i64, &u64)| {
+            let mut raw = match number {
+                -1 => Raw::tombstone("own-0-1"),
+                _ => Raw::put("own-0-1", &format!(r#"{{"n":1,"by":"x:0:{number}"}}"#)),
+            };
+            let mut id = [7; 24];
+            id[16..].copy_from_slice(&sequence.to_be_bytes());
+            raw.headers.push(("write-id".to_owned(), id.to_vec()));
+            Placed { partition: 0, offset: *sequence as i64, raw }
+        };
+        fold(numbers.iter().zip(sequences).map(record).collect()).unwrap()
+    }
+
+    fn found(told: &[Told], numbers: &[i64]) -> Result<Audited> {
+        let sequences: Vec<u64> = (0..numbers.len() as u64).collect();
+        audit(told, &log(numbers, &sequences), 1)
+    }
+
+    #[test]
+    fn what_is_replicated_must_be_there_once_and_in_order() {
+        use Operation::{Delete, Put};
+        use Outcome::Replicated;
+        let told =
+            [told(0, Put, Replicated), told(1, Delete, Replicated), told(2, Put, Replicated)];
+        assert_eq!(found(&told, &[0, -1, 2]).unwrap().replicated, 3);
+        for wrong in
+            [&[0, 2][..], &[0, -1], &[2, -1, 0], &[0, -1, 2, 2], &[0, -1, -1, 2], &[0, 2, -1]]
+        {
+            assert!(found(&told, wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_may_be_there_and_what_failed_may_not() {
+        use Operation::{Delete, Put};
+        let unknown = [told(0, Put, Outcome::Unknown), told(1, Delete, Outcome::Unknown)];
+        for possible in [&[][..], &[0], &[-1], &[0, -1]] {
+            assert_eq!(found(&unknown, possible).unwrap().unknown, 2, "{possible:?}");
+        }
+        assert!(found(&unknown, &[-1, 0]).is_err());
+        assert!(found(&[told(0, Put, Outcome::Failed)], &[0]).is_err());
+        assert!(found(&[told(0, Put, Outcome::Refused)], &[0]).is_err());
+    }
+
+    #[test]
+    fn a_gap_must_be_a_write_that_is_not_there() {
+        use Operation::Put;
+        let all = [told(0, Put, Outcome::Replicated), told(2, Put, Outcome::Replicated)];
+        assert!(audit(&all, &log(&[0, 2], &[0, 2]), 1).is_err());
+        let mut with_failed = Vec::from(all);
+        with_failed.insert(1, told(1, Put, Outcome::Failed));
+        assert_eq!(audit(&with_failed, &log(&[0, 2], &[0, 2]), 1).unwrap().failed, 1);
+    }
+}

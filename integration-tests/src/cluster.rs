@@ -271,13 +271,13 @@ fn bootstrap(ports: &[u16; BROKERS]) -> String {
 
 fn request(name: &str, broker: usize, port: u16) -> ContainerRequest<GenericImage> {
     // The names under which the brokers find each other on a network of their own.
-    let host = |id: usize| format!("write-behind-{name}-{id}");
+    let host = |id: usize| format!("write-behind-test-{name}-{id}");
     let voters: Vec<String> = (1..=BROKERS).map(|id| format!("{id}@{}:9094", host(id))).collect();
     let id = broker + 1;
     let advertised = format!("PLAINTEXT://127.0.0.1:{port},INSIDE://{}:9093", host(id));
     kafka::image()
         .with_mapped_port(port, 9092.tcp())
-        .with_network(format!("write-behind-{name}"))
+        .with_network(format!("write-behind-test-{name}"))
         .with_container_name(host(id))
         .with_env_var("KAFKA_NODE_ID", id.to_string())
         .with_env_var("KAFKA_CONTROLLER_QUORUM_VOTERS", voters.join(","))

@@ -14,7 +14,7 @@ use integration_tests::handle::Handle;
 use integration_tests::load::{COLUMNS, Cache, Row};
 use integration_tests::loader::SnapshotLoader;
 use integration_tests::stack::Pipeline;
-use integration_tests::wait::{PATIENCE, Seen, throughout, until};
+use integration_tests::wait::{PATIENCE, Seen, soon, throughout, until};
 use integration_tests::worker::{Worker, resident};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
@@ -137,7 +137,7 @@ async fn with_forget_writes_keep_flowing_and_reads_say_that_they_may_be_behind()
     all(writing).await?;
     let (took, grown) = (began.elapsed(), outage.grown()? >> 20);
     cache.put(&id(rows), &row(rows)).await?;
-    cache.replicated_all().await?;
+    soon("Kafka to have all", cache.replicated_all()).await??;
     outage.is_within_its_limits()?;
     report(&format!("forget: {rows} rows accepted in {took:.1?}, the process grew by {grown} MiB"));
 
@@ -158,7 +158,7 @@ async fn with_forget_writes_keep_flowing_and_reads_say_that_they_may_be_behind()
     let worker = outage.ends(rows).await?;
     outage.database_has(rows + 1).await?;
     outage.pipeline.committed(&[&worker]).await?;
-    cache.flush().await?;
+    soon("the handle to know", cache.flush()).await??;
     let read = cache.read(&id(0)).await?;
     assert_eq!(read, Read { row: Some(row(0)), may_be_behind: false });
     Ok(cache.close(PATIENCE).await?)
@@ -196,8 +196,8 @@ async fn with_wait_callers_wait_and_all_get_in_when_the_database_is_back() -> Re
     report(&format!("wait: {let_in} rows had room, {} callers waited", CALLERS));
 
     let _worker = outage.ends(0).await?;
-    all(writing).await?;
-    cache.flush().await?;
+    soon("all callers to get in", all(writing)).await??;
+    soon("the handle to know", cache.flush()).await??;
     outage.database_has(rows).await?;
     Ok(cache.close(PATIENCE).await?)
 }
@@ -228,11 +228,12 @@ async fn with_reject_callers_are_told_and_what_was_accepted_is_all_there_is() ->
     report(&format!("reject: {} rows had room, {refused} were refused", accepted.len()));
 
     let _worker = outage.ends(0).await?;
-    cache.flush().await?;
+    soon("the handle to know", cache.flush()).await??;
     outage.database_has(accepted.len() as u64).await?;
     let there: BTreeSet<String> = outage.pipeline.rows("id").await?.into_keys().collect();
     ensure!(there == accepted, "the rows in the database are not those that were accepted");
     // There is room again.
-    cache.put(&id(rows), &row(rows)).await?.persisted().await?;
+    let write = cache.put(&id(rows), &row(rows)).await?;
+    write.persisted_within(PATIENCE).await?;
     Ok(cache.close(PATIENCE).await?)
 }
