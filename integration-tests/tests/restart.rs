@@ -92,7 +92,7 @@ async fn a_killed_service_reads_after_its_restart_what_the_database_does_not_hav
             alone: true,
         },
     };
-    let worker = pipeline.settings("worker").start().await?;
+    let worker = pipeline.settings("worker").soon_given_up().start().await?;
     pipeline.settled(&[&worker]).await?;
 
     let mut replicated = BTreeSet::new();
@@ -124,7 +124,7 @@ async fn a_killed_service_reads_after_its_restart_what_the_database_does_not_hav
         writer.write().await?;
     }
 
-    let worker = pipeline.settings("successor").start().await?;
+    let worker = pipeline.settings("successor").soon_given_up().start().await?;
     writer.replicates(SOME).await?;
     replicated.extend(writer.kill().await?);
     database_is_the_log(&pipeline, &worker).await?;

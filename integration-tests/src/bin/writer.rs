@@ -15,7 +15,7 @@ fn main() -> Result<()> {
     let runtime = Runtime::new()?;
     let sql = runtime.block_on(PgPool::connect(&database))?;
     let loader = SnapshotLoader { sql, name: name.clone(), partitions };
-    let builder = Handle::builder(&bootstrap, &name).loader(loader);
+    let builder = Handle::builder(&bootstrap, &name).loader(loader).follow(true);
     let Handle { cache, .. } = runtime.block_on(Handle::new(builder))?;
     say(&Said::Ready)?;
     for order in std::io::stdin().lines() {
