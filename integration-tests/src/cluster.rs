@@ -155,7 +155,7 @@ impl Cluster {
     /// Freezes a broker: its connections stay, and it answers nothing.
     pub async fn pause(&mut self, broker: usize) -> Result<()> {
         let broker = self.running(broker)?;
-        broker.container.pause().await?;
+        containers::pause(&broker.container).await?;
         broker.state = State::Frozen;
         Ok(())
     }

@@ -13,6 +13,7 @@ use testcontainers::{ContainerAsync, ContainerRequest, GenericImage};
 use tokio::runtime::Runtime;
 
 use crate::reaper::remove_at_our_end;
+use crate::wait::{PATIENCE, Seen, until};
 
 /// A started container of any image.
 pub(crate) type Container = ContainerAsync<GenericImage>;
@@ -59,6 +60,16 @@ pub(crate) async fn start_once(request: ContainerRequest<GenericImage>) -> Resul
 pub(crate) async fn kill(container: &Container) -> Result<()> {
     let engine = docker_client_instance().await?;
     Ok(engine.kill_container(container.id(), None).await?)
+}
+
+/// Freezes every process in it.
+pub(crate) async fn pause(container: &Container) -> Result<()> {
+    until("the container to be frozen", PATIENCE, async || {
+        // A busy container is not always frozen at the first try: "unable to freeze".
+        let paused = container.pause().await;
+        Ok(paused.map_or_else(|error| Seen::NotYet(error.to_string()), Seen::Done))
+    })
+    .await
 }
 
 /// Whether somebody took a port between its choice and the start.

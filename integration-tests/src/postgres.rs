@@ -51,7 +51,7 @@ impl Postgres {
 
     /// Freezes every process of the database: it takes connections and answers nothing.
     pub async fn freeze(&self) -> Result<()> {
-        Ok(self.container.pause().await?)
+        containers::pause(&self.container).await
     }
 
     /// Lets it go on where it was.
