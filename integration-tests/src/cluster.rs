@@ -81,7 +81,7 @@ impl Cluster {
             port: ports_left.next().unwrap_or_default(),
             state: State::Running,
         });
-        let asking = Asking::new(&bootstrap(&ports))?;
+        let asking = Asking::new(&bootstrap(ports))?;
         let cluster = Self { brokers, asking };
         cluster.all_are_registered().await?;
         Ok(cluster)
@@ -89,7 +89,7 @@ impl Cluster {
 
     /// Where clients connect.
     pub fn bootstrap(&self) -> String {
-        bootstrap(&self.brokers.each_ref().map(|broker| broker.port))
+        bootstrap(self.brokers.each_ref().map(|broker| broker.port))
     }
 
     /// Creates a topic with a replica on each broker, and waits until all have it.
@@ -265,7 +265,7 @@ fn free_ports() -> Result<[u16; BROKERS]> {
     Ok(ports)
 }
 
-fn bootstrap(ports: &[u16; BROKERS]) -> String {
+fn bootstrap(ports: [u16; BROKERS]) -> String {
     ports.map(|port| format!("127.0.0.1:{port}")).join(",")
 }
 

@@ -119,7 +119,7 @@ struct Counts {
 
 struct Task {
     plan: Plan,
-    task: u64,
+    number: u64,
     cache: Cache,
     random: Random,
     counts: Arc<Counts>,
@@ -143,7 +143,7 @@ impl Load {
             let random = Random::from_seed(plan.seed.wrapping_add(task));
             let (plan, cache) = (plan.clone(), cache.clone());
             let (counts, made) = (Arc::clone(&counts), sender.clone());
-            tasks.spawn(Task { plan, task, cache, random, counts, made }.run());
+            tasks.spawn(Task { plan, number: task, cache, random, counts, made }.run());
         }
         Self { counts, made, tasks }
     }
@@ -189,25 +189,25 @@ impl Load {
 impl Task {
     async fn run(mut self) -> Result<()> {
         let pace = Pace::of(self.plan.per_second);
-        for number in 0.. {
+        for done in 0.. {
             if self.counts.stop.load(Ordering::Acquire) {
                 break;
             }
-            pace.keep(number).await;
-            let name = format!("{}:{}:{number}", self.plan.name, self.task);
-            self.write(name, number).await?;
+            pace.keep(done).await;
+            let name = format!("{}:{}:{done}", self.plan.name, self.number);
+            self.write(name, done).await?;
         }
         Ok(())
     }
 
-    async fn write(&mut self, name: String, number: u64) -> Result<()> {
+    async fn write(&mut self, name: String, done: u64) -> Result<()> {
         let key = self.random.below(self.plan.keys);
         let (operation, key) = match self.random.below(10) {
-            0..5 => (Operation::Put, own(self.task, key)),
+            0..5 => (Operation::Put, own(self.number, key)),
             5..9 => (Operation::Add, shared(key)),
-            _ => (Operation::Delete, own(self.task, key)),
+            _ => (Operation::Delete, own(self.number, key)),
         };
-        let row = Row { n: number as i64, by: name.clone() };
+        let row = Row { n: done as i64, by: name.clone() };
         self.counts.waiting.fetch_add(1, Ordering::AcqRel);
         let answer = match operation {
             Operation::Put => self.cache.put(&key, &row).await,
@@ -223,13 +223,13 @@ impl Task {
             Err(WriteError::Overloaded(_)) => self.counts.refused.fetch_add(1, Ordering::AcqRel),
             Err(error) => return Err(error.clone()).context(name),
         };
-        let read_back = self.plan.alone && number.is_multiple_of(READ_BACK_EVERY);
+        let read_back = self.plan.alone && done.is_multiple_of(READ_BACK_EVERY);
         if read_back && answer.is_ok() && operation == Operation::Put {
             let read = self.cache.get(&key).await?;
             ensure!(read.as_ref() == Some(&row), "{key} reads {read:?} right after {row:?}");
         }
         // The receiver is gone when the test has ended.
-        let _ = self.made.send(Made { task: self.task, name, key, operation, answer });
+        let _ = self.made.send(Made { task: self.number, name, key, operation, answer });
         Ok(())
     }
 }

@@ -193,7 +193,7 @@ async fn with_wait_callers_wait_and_all_get_in_when_the_database_is_back() -> Re
         Ok(())
     })
     .await?;
-    report(&format!("wait: {let_in} rows had room, {} callers waited", CALLERS));
+    report(&format!("wait: {let_in} rows had room, {CALLERS} callers waited"));
 
     let _worker = outage.ends(0).await?;
     soon("all callers to get in", all(writing)).await??;
@@ -221,8 +221,8 @@ async fn with_reject_callers_are_told_and_what_was_accepted_is_all_there_is() ->
     let refused = rows - accepted.len() as u64;
     ensure!(refused > rows / 2, "only {refused} of {rows} were refused");
     until("the refused to be counted", PATIENCE, async || {
-        let counted = outage.handle.metric("overloaded_total")?;
-        Ok(Seen::when(counted == refused as f64, || format!("{counted} of {refused}")))
+        let counted = outage.handle.metric("overloaded_total")? as u64;
+        Ok(Seen::when(counted == refused, || format!("{counted} of {refused}")))
     })
     .await?;
     report(&format!("reject: {} rows had room, {refused} were refused", accepted.len()));
