@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use prometheus::Registry;
-use write_behind_producer::{Builder, WhenFull, WriteBehind};
+use write_behind_producer::{Builder, WriteBehind};
 use write_behind_shared::metrics::render;
 
 use crate::load::{Cache, Row};
@@ -33,16 +33,6 @@ impl Handle {
     pub async fn new(builder: Builder<String, Row>) -> Result<Self> {
         let registry = Registry::new();
         Ok(Self { cache: builder.metrics(&registry).build().await?, registry })
-    }
-
-    /// The same with a limit on what is pending.
-    pub async fn with_limit(
-        bootstrap: &str,
-        topic: &str,
-        bytes: usize,
-        when_full: WhenFull,
-    ) -> Result<Self> {
-        Self::new(Self::builder(bootstrap, topic).max_pending(bytes, when_full)).await
     }
 
     /// A metric by its name without the prefix, as of the last tenth of a second.

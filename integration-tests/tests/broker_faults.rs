@@ -2,6 +2,7 @@
 //! belongs, or its caller was told.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -13,9 +14,11 @@ use integration_tests::handle::Handle;
 use integration_tests::load::{Load, Operation, Plan, Row};
 use integration_tests::log::Log;
 use integration_tests::random::seed;
+use integration_tests::stack::same_rows;
 use integration_tests::wait::{PATIENCE, Seen, throughout, until};
+use serde_json::Value;
 use uuid::Uuid;
-use write_behind_producer::{DeliveryError, WhenFull};
+use write_behind_producer::{DeliveryError, LoadError, Loaded, Loader, NextOffset, Read, WhenFull};
 
 const PARTITIONS: i32 = 6;
 const LIMIT: usize = 4 << 20;
@@ -31,6 +34,9 @@ struct Service {
     partitions: i32,
     bootstrap: String,
     handle: Handle,
+    /// Another service, which follows what this one writes.
+    follower: Handle,
+    plan: Plan,
     load: Load,
     /// How many writes were accepted, and how many looks have found that and all callers waiting.
     idle: Cell<(u64, u32)>,
@@ -47,12 +53,15 @@ impl Service {
         let topic = format!("{about}_{}", &random[..8]);
         cluster.create_topic(&topic, partitions).await?;
         let bootstrap = cluster.bootstrap();
-        let handle = Handle::with_limit(&bootstrap, &topic, LIMIT, when_full).await?;
+        let builder = || Handle::builder(&bootstrap, &topic);
+        let handle = Handle::new(builder().max_pending(LIMIT, when_full)).await?;
+        let follower = Handle::new(builder().loader(NoDatabase).follow(true)).await?;
         let seed = seed(about)?;
         let (name, tasks) = (about.to_owned(), 0..TASKS);
         let plan = Plan { name, seed, tasks, keys: 200, per_second: 1_500, alone: true };
         let load = Load::start(&plan, &handle.cache);
-        Ok(Self { topic, partitions, bootstrap, handle, load, idle: Cell::default() })
+        let idle = Cell::default();
+        Ok(Self { topic, partitions, bootstrap, handle, follower, plan, load, idle })
     }
 
     /// Waits until many more writes are answered and none waits for long any more.
@@ -82,16 +91,43 @@ impl Service {
         Ok(())
     }
 
-    /// Ends the load and compares all that its callers were told with the log.
+    /// Ends the load and compares all that its callers were told, and all that the follower reads,
+    /// with the log.
     async fn ends(self) -> Result<Audited> {
-        let Self { topic, partitions, bootstrap, handle, load, .. } = self;
+        let Self { topic, partitions, bootstrap, handle, follower, plan, load, .. } = self;
         let told = load.told(PATIENCE).await?;
+        let log = fold(Log::new(&bootstrap)?.read_all(&topic, partitions).await?)?;
+        let audited = audit(&told, &log, partitions)?;
+        until("the follower to read what the log says", PATIENCE, async || {
+            let same = same_rows(&reads(&follower, &plan).await?, &log.rows);
+            Ok(same.map_or_else(|error| Seen::NotYet(error.to_string()), Seen::Done))
+        })
+        .await?;
         handle.cache.close(PATIENCE).await?;
-        let log = Log::new(&bootstrap)?.read_all(&topic, partitions).await?;
-        let audited = audit(&told, &fold(log)?, partitions)?;
+        follower.cache.close(PATIENCE).await?;
         report(&format!("{topic}: {audited:?}"));
         Ok(audited)
     }
+}
+
+/// Nothing is applied here, so there is nothing to load.
+struct NoDatabase;
+
+impl Loader<String> for NoDatabase {
+    async fn load(&self, _key: &String) -> Result<Loaded, LoadError> {
+        Ok(Loaded::missing().at(NextOffset::ZERO))
+    }
+}
+
+/// Every row that the plan may write, as the handle reads it.
+async fn reads(handle: &Handle, plan: &Plan) -> Result<BTreeMap<String, Value>> {
+    let mut rows = BTreeMap::new();
+    for key in plan.keys() {
+        if let Read { row: Some(row), .. } = handle.cache.read(&key).await? {
+            rows.insert(key, serde_json::to_value(row)?);
+        }
+    }
+    Ok(rows)
 }
 
 /// What happens to a broker.
