@@ -7,11 +7,13 @@ use std::net::TcpListener;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
+use testcontainers::core::client::docker_client_instance;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage};
 use tokio::runtime::Runtime;
 
 use crate::reaper::remove_at_our_end;
+use crate::wait::{PATIENCE, Seen, until};
 
 /// A started container of any image.
 pub(crate) type Container = ContainerAsync<GenericImage>;
@@ -34,15 +36,45 @@ pub(crate) async fn start<const PORTS: usize>(
         for port in &mut ports {
             *port = free_port()?;
         }
-        match request(ports).start().await {
-            Ok(container) => {
-                remove_at_our_end(container.id());
-                return Ok((container, ports));
-            }
-            Err(error) if tries < 3 && error.to_string().contains("port") => {}
-            Err(error) => return Err(error).context("a container did not start"),
+        match start_once(request(ports)).await {
+            Ok(container) => return Ok((container, ports)),
+            Err(error) if tries < 3 && port_was_taken(&error) => {}
+            Err(error) => return Err(error),
         }
     }
+}
+
+/// Starts what is requested.
+pub(crate) async fn start_once(request: ContainerRequest<GenericImage>) -> Result<Container> {
+    let network = request.network().clone();
+    let container = request.start().await.context("a container did not start")?;
+    remove_at_our_end("container", container.id());
+    if let Some(network) = network {
+        remove_at_our_end("network", &network);
+    }
+    Ok(container)
+}
+
+/// Kills it without a word: `stop` would ask first, and a broker that is asked hands over to others
+/// within milliseconds.
+pub(crate) async fn kill(container: &Container) -> Result<()> {
+    let engine = docker_client_instance().await?;
+    Ok(engine.kill_container(container.id(), None).await?)
+}
+
+/// Freezes every process in it.
+pub(crate) async fn pause(container: &Container) -> Result<()> {
+    until("the container to be frozen", PATIENCE, async || {
+        // A busy container is not always frozen at the first try: "unable to freeze".
+        let paused = container.pause().await;
+        Ok(paused.map_or_else(|error| Seen::NotYet(error.to_string()), Seen::Done))
+    })
+    .await
+}
+
+/// Whether somebody took a port between its choice and the start.
+pub(crate) fn port_was_taken(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("port")
 }
 
 /// Starts what is to outlive a test in a runtime that does, too.

@@ -51,22 +51,7 @@ impl Kafka {
 
     /// Creates a topic and waits until every partition has a leader.
     pub async fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", self.bootstrap()).create()?;
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-        let results = admin.create_topics([&topic], &AdminOptions::new()).await?;
-        for result in results {
-            result.map_err(|(topic, code)| anyhow::anyhow!("topic {topic}: {code}"))?;
-        }
-        let client = admin.inner();
-        until(&format!("leaders of {name}"), PATIENCE, async || {
-            let metadata = client.fetch_metadata(Some(name), Duration::from_secs(5))?;
-            let leaders =
-                metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
-            let led = leaders.filter(|partition| partition.leader() >= 0).count();
-            Ok(Seen::when(led == partitions as usize, || format!("{led} of {partitions}")))
-        })
-        .await
+        create_topic(&self.bootstrap(), name, partitions, 1).await
     }
 
     /// Runs a shell script inside the broker's container, with `input` as its `$1`, and returns
@@ -101,36 +86,66 @@ impl Kafka {
     }
 }
 
+/// Creates a topic and waits until every partition has a leader.
+pub(crate) async fn create_topic(
+    bootstrap: &str,
+    name: &str,
+    partitions: i32,
+    replicas: i32,
+) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
+    let results = admin.create_topics([&topic], &AdminOptions::new()).await?;
+    for result in results {
+        result.map_err(|(topic, code)| anyhow::anyhow!("topic {topic}: {code}"))?;
+    }
+    let client = admin.inner();
+    until(&format!("leaders of {name}"), PATIENCE, async || {
+        let metadata = client.fetch_metadata(Some(name), Duration::from_secs(5))?;
+        let leaders =
+            metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
+        let led = leaders.filter(|partition| partition.leader() >= 0).count();
+        Ok(Seen::when(led == partitions as usize, || format!("{led} of {partitions}")))
+    })
+    .await
+}
+
+/// What every broker here is made of, alone or in a cluster.
+pub(crate) fn image() -> ContainerRequest<GenericImage> {
+    GenericImage::new("apache/kafka", "4.1.1")
+        .with_wait_for(WaitFor::message_on_stdout("Kafka Server started"))
+        .with_startup_timeout(PATIENCE)
+        .with_env_var("KAFKA_PROCESS_ROLES", "broker,controller")
+        .with_env_var("KAFKA_CONTROLLER_LISTENER_NAMES", "CONTROLLER")
+        .with_env_var("KAFKA_INTER_BROKER_LISTENER_NAME", "INSIDE")
+        .with_env_var("KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS", "5")
+        .with_env_var("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
+        // A killed worker is given up after its session, so sessions must be allowed to be short.
+        .with_env_var("KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS", "1000")
+        .with_env_var("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0")
+        // On a few cores the compiler of the virtual machine costs more than it gains in a test.
+        .with_env_var("KAFKA_JVM_PERFORMANCE_OPTS", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")
+}
+
 fn request(direct: u16, proxied: u16, behind: u16) -> ContainerRequest<GenericImage> {
     let advertised = format!(
         "PLAINTEXT://127.0.0.1:{direct},PROXIED://127.0.0.1:{proxied},INSIDE://localhost:9093"
     );
     let protocols = "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,INSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT";
-    GenericImage::new("apache/kafka", "4.1.1")
-        .with_wait_for(WaitFor::message_on_stdout("Kafka Server started"))
-        .with_startup_timeout(PATIENCE)
+    image()
         .with_mapped_port(direct, 9092.tcp())
         .with_mapped_port(behind, 9095.tcp())
         .with_env_var("KAFKA_NODE_ID", "1")
-        .with_env_var("KAFKA_PROCESS_ROLES", "broker,controller")
         .with_env_var("KAFKA_CONTROLLER_QUORUM_VOTERS", "1@localhost:9094")
-        .with_env_var("KAFKA_CONTROLLER_LISTENER_NAMES", "CONTROLLER")
         .with_env_var(
             "KAFKA_LISTENERS",
             "PLAINTEXT://:9092,INSIDE://:9093,CONTROLLER://:9094,PROXIED://:9095",
         )
         .with_env_var("KAFKA_ADVERTISED_LISTENERS", advertised)
         .with_env_var("KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", protocols)
-        .with_env_var("KAFKA_INTER_BROKER_LISTENER_NAME", "INSIDE")
         .with_env_var("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "1")
-        .with_env_var("KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS", "5")
         .with_env_var("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1")
         .with_env_var("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1")
-        .with_env_var("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
-        // A killed worker is given up after its session, so sessions must be allowed to be short.
-        .with_env_var("KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS", "1000")
-        .with_env_var("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0")
         .with_env_var("KAFKA_HEAP_OPTS", "-Xmx512m -Xms256m")
-        // On a few cores the compiler of the virtual machine costs more than it gains in a test.
-        .with_env_var("KAFKA_JVM_PERFORMANCE_OPTS", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")
 }

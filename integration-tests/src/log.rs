@@ -12,6 +12,8 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use write_behind_shared::partition::partition_of;
 
+use crate::wait::{PATIENCE, Seen, until};
+
 const SOON: Duration = Duration::from_secs(20);
 
 /// A record as it stands in the log, or is to be written there.
@@ -131,13 +133,18 @@ impl Log {
 
     /// Where each partition of the topic ends.
     pub async fn ends(&self, topic: &str, partitions: i32) -> Result<BTreeMap<i32, i64>> {
-        let topic = topic.to_owned();
-        self.blocking(move |log| {
-            let end = |partition| {
-                let (_, end) = log.producer.client().fetch_watermarks(&topic, partition, SOON)?;
-                Ok((partition, end))
-            };
-            (0..partitions).map(end).collect()
+        until(&format!("the ends of {topic}"), PATIENCE, async || {
+            let topic = topic.to_owned();
+            let asked = self.blocking(move |log| {
+                let client = log.producer.client();
+                let end = |partition| {
+                    let (_, end) = client.fetch_watermarks(&topic, partition, SOON)?;
+                    anyhow::Ok((partition, end))
+                };
+                (0..partitions).map(end).collect::<Result<_>>()
+            });
+            // A new leader does not know it at once.
+            Ok(asked.await.map_or_else(|error| Seen::NotYet(format!("{error:#}")), Seen::Done))
         })
         .await
     }

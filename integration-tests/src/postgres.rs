@@ -51,7 +51,7 @@ impl Postgres {
 
     /// Freezes every process of the database: it takes connections and answers nothing.
     pub async fn freeze(&self) -> Result<()> {
-        Ok(self.container.pause().await?)
+        containers::pause(&self.container).await
     }
 
     /// Lets it go on where it was.
@@ -61,7 +61,7 @@ impl Postgres {
 
     /// Kills the database, as a crash of its machine would.
     pub async fn kill(&self) -> Result<()> {
-        Ok(self.container.stop_with_timeout(Some(0)).await?)
+        containers::kill(&self.container).await
     }
 
     /// Starts it again with its data, and waits until it answers.

@@ -1,4 +1,4 @@
-//! Removes the containers when the test binary ends, however it ends.
+//! Removes the containers and their networks when the test binary ends, however it ends.
 //!
 //! testcontainers removes a container when its handle is dropped; what is shared by all tests of a
 //! binary stands in a `static` and is never dropped, and a killed process drops nothing. So a small
@@ -10,12 +10,18 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-const SCRIPT: &str = r#"while read -r id; do ids="$ids $id"; done
-[ -z "$ids" ] || docker rm --force --volumes $ids"#;
+const SCRIPT: &str = r#"while read -r kind id; do
+    case $kind in
+        container) containers="$containers $id" ;;
+        network) networks="$networks $id" ;;
+    esac
+done
+[ -z "$containers" ] || docker rm --force --volumes $containers
+[ -z "$networks" ] || docker network rm $networks"#;
 
-/// Removes the container `id` once this process is no more. Best effort: the test command removes
-/// what is left by its label, before and after.
-pub(crate) fn remove_at_our_end(id: &str) {
+/// Removes a `container` or, afterwards, a `network` once this process is no more. Best effort: the
+/// test command removes what is left, before and after.
+pub(crate) fn remove_at_our_end(kind: &str, id: &str) {
     static REAPER: OnceLock<Option<Mutex<Child>>> = OnceLock::new();
     if std::env::var("TESTCONTAINERS_COMMAND").is_ok_and(|command| command == "keep") {
         return;
@@ -24,7 +30,7 @@ pub(crate) fn remove_at_our_end(id: &str) {
     let mut reaper = reaper.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(pipe) = reaper.stdin.as_mut() {
         // A reaper that is gone is no reason to fail a test.
-        let _ = writeln!(pipe, "{id}");
+        let _ = writeln!(pipe, "{kind} {id}");
     }
 }
 

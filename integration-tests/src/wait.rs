@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 /// How long any single wait may take on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_mins(2);
@@ -48,6 +48,12 @@ pub async fn until<T>(
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Waits for something that is to happen by itself.
+pub async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> Result<T> {
+    let waited = tokio::time::timeout(PATIENCE, happens).await;
+    waited.with_context(|| format!("waited {PATIENCE:?} in vain for {what}"))
 }
 
 /// Checks `holds` over and over for as long as a fault is to last. An error ends it at once.

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use integration_tests::figures::report;
+use integration_tests::random::{Random, seed};
 use integration_tests::stack::{Pipeline, same_rows};
 use integration_tests::wait::PATIENCE;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use uuid::Uuid;
 use write_behind_producer::WriteBehind;
 
 const COLUMNS: &str =
@@ -31,23 +31,6 @@ struct Row {
     visits: i64,
 }
 
-/// A small generator: a run can be repeated from its seed.
-struct Random(u64);
-
-impl Random {
-    /// `splitmix64`.
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
-
 /// One producer, and what its writes must have come to.
 struct Service {
     place: u64,
@@ -61,7 +44,7 @@ impl Service {
         let kafka = [("bootstrap.servers", pipeline.kafka.bootstrap())];
         let builder = WriteBehind::builder(&pipeline.name, kafka).sink_group(&pipeline.group);
         let (cache, rows) = (builder.build().await?, BTreeMap::new());
-        Ok(Self { place, random: Random(seed.wrapping_add(place)), cache, rows })
+        Ok(Self { place, random: Random::from_seed(seed.wrapping_add(place)), cache, rows })
     }
 
     async fn run(mut self) -> Result<BTreeMap<i64, Row>> {
@@ -161,11 +144,7 @@ fn merged(mut one: BTreeMap<i64, Row>, other: BTreeMap<i64, Row>) -> BTreeMap<St
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_million_random_operations_of_two_producers_equal_the_model() -> Result<()> {
-    let seed = match std::env::var("SEED") {
-        Ok(seed) => seed.parse().context("SEED")?,
-        Err(_) => Uuid::new_v4().as_u64_pair().0,
-    };
-    report(&format!("random operations run from SEED={seed}"));
+    let seed = seed("random operations")?;
     let pipeline = Pipeline::new("random", 6, COLUMNS).await?;
     let worker = pipeline.settings("worker").start().await?;
     let began = Instant::now();
