@@ -252,7 +252,7 @@ impl<K> Drop for Owner<K> {
     }
 }
 
-impl<'g> Room<'g> {
+impl Room<'_> {
     /// The permits are used: what they stood for is given back as the lane's writes go.
     fn used(&mut self, cost: usize) -> Held {
         let permits = [self.bytes.take(), self.row.take(), self.in_flight.take()];

@@ -1,33 +1,23 @@
 //! How a handle is made: settings and limits in, a handle whose topic is known to exist out.
 
+mod assembly;
+
 mod reads;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use prometheus::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tracing::{Instrument as _, Span, field, info, info_span};
+use tracing::{Instrument as _, field, info_span};
 
-use crate::accept::Owner;
-use crate::admission::{Gate, Gates, WhenFull};
-use crate::clean::{Clean, Keeping};
+use crate::admission::WhenFull;
+use crate::clean::Keeping;
 use crate::client::Kafka;
-use crate::columns::Columns;
-use crate::dead_letters::Letters;
-use crate::encode::Limits;
 use crate::error::BuildError;
-use crate::follow::{self, Follower};
-use crate::lanes::{Lanes, Setup};
-use crate::load::{AnyLoader, Source};
-use crate::metrics::Metrics;
-use crate::persisted::Watcher;
-use crate::preflight;
-use crate::publish::record_bytes_max;
-use crate::read::Reader;
+use crate::load::AnyLoader;
 use crate::write_behind::WriteBehind;
 
 /// Settings of a [`WriteBehind`] in the making; see [`WriteBehind::builder`].
@@ -53,9 +43,6 @@ pub struct Builder<K, V> {
     row: PhantomData<fn(V) -> V>,
 }
 
-/// What a semaphore can count at once.
-const LIMIT_MAX: usize = u32::MAX as usize;
-
 impl<K, V> Builder<K, V>
 where
     K: Serialize + Clone + Send + Sync + 'static,
@@ -75,7 +62,7 @@ where
             in_flight: None,
             when_full: WhenFull::Wait,
             coalesce: None,
-            lagging_after: Duration::from_secs(60),
+            lagging_after: Duration::from_mins(1),
             registry: None,
             poll_interval: Duration::from_millis(100),
             start_timeout: Duration::from_secs(30),
@@ -254,114 +241,6 @@ where
             partitions = field::Empty
         );
         self.start().instrument(span).await
-    }
-
-    async fn start(self) -> Result<WriteBehind<K, V>, BuildError> {
-        self.check_limits()?;
-        self.check_key_columns()?;
-        let clean = Clean::new(self.keeping);
-        let kafka = self.kafka?;
-        let settings = kafka.settings();
-        let group = self.sink_group.as_deref().ok_or(BuildError::NoSinkGroup)?;
-        let watcher = Watcher::new(settings, group, &self.topic)?;
-        let loads = self.loader.is_some();
-        let (watcher, topic) = preflight::ask(watcher, self.start_timeout, loads).await?;
-        let partitions = topic.partitions;
-        Span::current().record("partitions", partitions);
-        if let (Some(loader), Some(cluster)) = (&self.loader, topic.cluster) {
-            let source = Source::new(&self.topic, group, cluster, partitions);
-            let source = source.key_columns(self.key_columns.iter().cloned());
-            loader.prepare_boxed(&source).await.map_err(BuildError::Loader)?;
-        }
-
-        let metrics = Metrics::new(&self.registry.unwrap_or_default(), &self.topic)?;
-        let metrics = Arc::new(metrics);
-        let limits = Limits {
-            partitions,
-            key_columns: self.key_columns.as_slice().into(),
-            record_bytes: record_bytes_max(settings),
-            pending_bytes: self.pending_bytes,
-        };
-        let lanes = Lanes::new(Setup {
-            partitions: partitions as usize,
-            loads,
-            follows: self.follow,
-            clean,
-            gates: Gates {
-                bytes: Gate::new(self.pending_bytes),
-                rows: self.pending_rows.map(Gate::new),
-                in_flight: self.in_flight.map(Gate::new),
-                waiting: AtomicUsize::new(0),
-            },
-            when_full: self.when_full,
-            coalesce: self.coalesce,
-        });
-        let lanes = Arc::new(lanes);
-        let mut letters = self.loader.as_ref().and_then(Letters::of);
-        if let Some(letters) = &mut letters {
-            letters.start_at(topic.committed);
-        }
-        let mut watching = watcher.watch_on_a_thread(
-            self.poll_interval,
-            Arc::clone(&lanes),
-            Arc::clone(&metrics),
-            letters,
-        )?;
-        let tail = if self.follow {
-            let client = follow::Client::new(settings, group, &self.topic, partitions)?;
-            let follower = Follower {
-                lanes: Arc::clone(&lanes),
-                metrics: Arc::clone(&metrics),
-                columns: Columns::of::<V>(),
-                start_timeout: self.start_timeout,
-            };
-            let (tail, following, caught_up) = follow::follow_on_threads(client, follower)?;
-            // Kept before anything is waited for: a caller that goes away ends it.
-            watching.following = Some(following);
-            let ended = |_| BuildError::NoAnswer("the reading of the log ended".to_owned());
-            caught_up.await.map_err(ended)??;
-            Some(tail)
-        } else {
-            None
-        };
-        let times = (self.coalesce, self.lagging_after);
-        let member = kafka.join(&self.topic, &lanes, &metrics, times)?;
-        let reader = Reader {
-            lanes: Arc::clone(&lanes),
-            loader: self.loader,
-            load_timeout: self.load_timeout,
-            metrics,
-            tail,
-        };
-        info!("built");
-        Ok(WriteBehind::new(Owner::new(lanes, limits, reader, member, (kafka, watching))))
-    }
-
-    fn check_limits(&self) -> Result<(), BuildError> {
-        let wrong = if self.pending_bytes == 0 || self.pending_bytes > LIMIT_MAX {
-            "`max_pending` must be between 1 byte and 4 GiB"
-        } else if self.pending_rows == Some(0) {
-            "`max_pending_rows` must be positive"
-        } else if self.in_flight == Some(0) {
-            "`max_in_flight` must be positive"
-        } else if self.poll_interval.is_zero() {
-            "`poll_interval` must be positive"
-        } else if self.load_timeout.is_zero() {
-            "`load_timeout` must be positive"
-        } else {
-            return Ok(());
-        };
-        Err(BuildError::Limit(wrong))
-    }
-
-    fn check_key_columns(&self) -> Result<(), BuildError> {
-        let mut names: Vec<&str> = self.key_columns.iter().map(|name| &**name).collect();
-        names.sort_unstable();
-        let twice = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
-        match twice.or(names.first().copied().filter(|name| name.is_empty())) {
-            Some(name) => Err(BuildError::KeyColumns(name.to_owned())),
-            None => Ok(()),
-        }
     }
 }
 

@@ -84,7 +84,7 @@ const POLLS_OF_A_TURN: usize = 64;
 /// How long it takes at least to replace a client that has failed, and at most if that goes on.
 const REPLACE_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// A client that lived so long had recovered.
-const HAD_RECOVERED: Duration = Duration::from_secs(60);
+const HAD_RECOVERED: Duration = Duration::from_mins(1);
 
 impl Kafka {
     /// A client with these librdkafka properties. It connects when the first handle is built.
@@ -308,10 +308,8 @@ impl Polling {
         });
         let now = Instant::now();
         let lately = now.saturating_duration_since(self.replace_at) < HAD_RECOVERED;
-        self.replace_delay = match lately {
-            true => (self.replace_delay * 2).min(REPLACE_DELAY.1),
-            false => REPLACE_DELAY.0,
-        };
+        self.replace_delay =
+            if lately { (self.replace_delay * 2).min(REPLACE_DELAY.1) } else { REPLACE_DELAY.0 };
         self.replace_at = now + self.replace_delay;
     }
 

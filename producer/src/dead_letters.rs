@@ -19,11 +19,13 @@ use crate::load::{AnyLoader, DeadLetter, LogRange};
 
 /// Asks for dead letters, on behalf of the thread that watches the group's offsets.
 pub(crate) struct Letters {
-    ask: Box<dyn Fn(Vec<LogRange>) -> Result<Vec<DeadLetter>, LoadError> + Send>,
+    ask: Ask,
     /// Up to where each partition was asked for.
     asked: HashMap<Partition, NextOffset>,
     healthy: bool,
 }
+
+type Ask = Box<dyn Fn(Vec<LogRange>) -> Result<Vec<DeadLetter>, LoadError> + Send>;
 
 /// How long the loader may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -64,7 +64,7 @@ impl Delta {
             (Delta::Change(first), Delta::Change(second)) => {
                 let mut change = (**first).clone();
                 change.fold((**second).clone());
-                Delta::Change(Box::new(in_one_record(change)?))
+                Delta::Change(Box::new(in_one_record(&change)?))
             }
         };
         (joined.bytes() <= bytes_max).then_some(joined)
@@ -103,7 +103,7 @@ fn has_columns_of(row: &Row, later: &Row) -> bool {
 }
 
 /// What is set and then added to becomes what it comes to.
-fn in_one_record(change: Change) -> Option<Change> {
+fn in_one_record(change: &Change) -> Option<Change> {
     let mut resolved = Change::new();
     for (name, cell) in change.cells() {
         let cell = match cell {

@@ -267,6 +267,13 @@ impl Lanes {
         }
     }
 
+    /// Whoever waits for the writes of a partition is told how far things are.
+    pub(crate) fn publish(&self, partition: Partition) {
+        if let Some(lane) = self.of(partition) {
+            lane.publish();
+        }
+    }
+
     /// A turn of the polling thread is over: whoever waits is told how far things are.
     pub(crate) fn turn_ends(&self) {
         for lane in

@@ -88,6 +88,8 @@ impl Watcher {
             config.set(name, value);
         }
         config.set("group.id", group);
+        // The end of the log is to lie past our own records, whoever has a transaction open.
+        config.set("isolation.level", "read_uncommitted");
         config.set("enable.auto.commit", "false");
         config.set("allow.auto.create.topics", "false");
         let consumer = config.create_with_context(Quiet);

@@ -59,6 +59,8 @@ struct Answers {
     members: Arc<Members>,
     /// How many answers came.
     count: AtomicU64,
+    /// The polling thread waits for answers, so each is told at once.
+    waited_for: AtomicBool,
     /// Its errors say nothing any more: what it had not delivered is sent again by another.
     replaced: AtomicBool,
     /// Answers that the lanes have not been told yet. Only the polling thread takes this lock.
@@ -117,6 +119,7 @@ impl Link {
         let producer = config.create_with_context(Answers {
             members,
             count: AtomicU64::new(0),
+            waited_for: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
             gathered: Mutex::default(),
         });
@@ -155,6 +158,8 @@ impl Link {
     pub(crate) fn poll(&self, wait: Duration) -> bool {
         let answers = || self.producer.context().count.load(Ordering::Relaxed);
         let before = answers();
+        // A poll takes all of its time, also when an answer has come.
+        self.producer.context().waited_for.store(!wait.is_zero(), Ordering::Relaxed);
         self.producer.poll(wait);
         answers() != before
     }
@@ -273,6 +278,12 @@ impl ProducerContext for Answers {
                     member.metrics.lost();
                 }
                 gathered.answers.push((low_bits, at));
+            }
+        }
+        if self.waited_for.load(Ordering::Relaxed) {
+            gathered.tell(&self.members);
+            if let Some(member) = self.members.at(place) {
+                member.lanes.publish(Partition(partition));
             }
         }
     }

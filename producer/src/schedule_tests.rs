@@ -281,7 +281,11 @@ impl Model {
 
     fn fold(&self) -> Option<Row> {
         let behind = self.behind.lock().unwrap();
-        behind.log.iter().fold(Some(initial()), |row, (_, delta)| delta.over(row))
+        let mut row = Some(initial());
+        for (_, delta) in &behind.log {
+            row = delta.over(row);
+        }
+        row
     }
 }
 

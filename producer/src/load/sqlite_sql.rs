@@ -143,8 +143,9 @@ fn kind_of(described: &Described) -> Option<KeyKind> {
 /// Finds rows. Parameters: scope, the keys. A row of the answer is the partition's next offset,
 /// whether the row is there, and its columns.
 fn select(table: &str, columns: &[Column], key: &[KeyColumn]) -> String {
-    let values: String =
+    let values: Vec<String> =
         columns.iter().map(|column| format!(", t.{}", quoted(&column.name))).collect();
+    let values = values.concat();
     let same = key.iter().enumerate().map(|(at, column)| {
         let text = format!("json_extract(a.value, '$[{}]')", at + 1);
         let value = match column.kind {

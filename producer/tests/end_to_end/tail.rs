@@ -59,7 +59,7 @@ async fn a_tail_that_retention_has_passed_says_what_is_lost_and_goes_on() {
     there.put(&1, &score("before", 1)).await.unwrap();
     until_read(&here, 1, Some(score("before", 1))).await;
     // Nothing can be fetched while more is written than the embedded log keeps.
-    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE; 100_000];
+    let refused = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE; 100_000];
     kafka.cluster().request_errors(RDKafkaApiKey::Fetch, &refused);
     let long = "x".repeat(100_000);
     for key in 0..80 {
@@ -147,7 +147,7 @@ async fn a_log_that_is_not_given_ends_the_building_with_an_error() {
     let kafka = Kafka::start(1);
     let before: Handle = kafka.builder(&[]).build().await.unwrap();
     before.put(&1, &score("x", 1)).await.unwrap().replicated().await.unwrap();
-    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 10_000];
+    let refused = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 10_000];
     kafka.cluster().request_errors(RDKafkaApiKey::Fetch, &refused);
     let handle = follower(&kafka).start_timeout(Duration::from_secs(1)).build();
     let error = soon("the error", handle).await.unwrap_err();

@@ -42,7 +42,7 @@ impl World {
                 assert_eq!(value(Some(&row)), truth, "a pending row {name}");
             }
             Some(Visible::Missing) if is_known => {
-                assert_eq!(None, truth, "a pending delete {name}")
+                assert_eq!(None, truth, "a pending delete {name}");
             }
             Some(_) => {}
             None if copy.is_some() => {}
