@@ -75,7 +75,7 @@ where
             in_flight: None,
             when_full: WhenFull::Wait,
             coalesce: None,
-            lagging_after: Duration::from_secs(60),
+            lagging_after: Duration::from_mins(1),
             registry: None,
             poll_interval: Duration::from_millis(100),
             start_timeout: Duration::from_secs(30),
@@ -259,7 +259,7 @@ where
     async fn start(self) -> Result<WriteBehind<K, V>, BuildError> {
         self.check_limits()?;
         self.check_key_columns()?;
-        let clean = Clean::new(self.keeping);
+        let gates = self.gates();
         let kafka = self.kafka?;
         let settings = kafka.settings();
         let group = self.sink_group.as_deref().ok_or(BuildError::NoSinkGroup)?;
@@ -270,8 +270,7 @@ where
         Span::current().record("partitions", partitions);
         if let (Some(loader), Some(cluster)) = (&self.loader, topic.cluster) {
             let source = Source::new(&self.topic, group, cluster, partitions);
-            let source = source.key_columns(self.key_columns.iter().cloned());
-            loader.prepare_boxed(&source).await.map_err(BuildError::Loader)?;
+            prepare(loader, source.key_columns(self.key_columns.iter().cloned())).await?;
         }
 
         let metrics = Metrics::new(&self.registry.unwrap_or_default(), &self.topic)?;
@@ -286,13 +285,8 @@ where
             partitions: partitions as usize,
             loads,
             follows: self.follow,
-            clean,
-            gates: Gates {
-                bytes: Gate::new(self.pending_bytes),
-                rows: self.pending_rows.map(Gate::new),
-                in_flight: self.in_flight.map(Gate::new),
-                waiting: AtomicUsize::new(0),
-            },
+            clean: Clean::new(self.keeping),
+            gates,
             when_full: self.when_full,
             coalesce: self.coalesce,
         });
@@ -354,6 +348,15 @@ where
         Err(BuildError::Limit(wrong))
     }
 
+    fn gates(&self) -> Gates {
+        Gates {
+            bytes: Gate::new(self.pending_bytes),
+            rows: self.pending_rows.map(Gate::new),
+            in_flight: self.in_flight.map(Gate::new),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
     fn check_key_columns(&self) -> Result<(), BuildError> {
         let mut names: Vec<&str> = self.key_columns.iter().map(|name| &**name).collect();
         names.sort_unstable();
@@ -363,6 +366,10 @@ where
             None => Ok(()),
         }
     }
+}
+
+async fn prepare<K>(loader: &Arc<dyn AnyLoader<K>>, source: Source) -> Result<(), BuildError> {
+    loader.prepare_boxed(&source).await.map_err(BuildError::Loader)
 }
 
 impl<K, V> std::fmt::Debug for Builder<K, V> {
