@@ -1,8 +1,7 @@
 //! How a handle is made: settings and limits in, a handle whose topic is known to exist out.
 
-mod assembly;
-
 mod reads;
+mod assembly;
 
 use std::marker::PhantomData;
 use std::sync::Arc;

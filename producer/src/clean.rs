@@ -77,7 +77,7 @@ impl Clean {
 }
 
 /// An estimate of the memory that a copy takes, in bytes.
-#[expect(clippy::ref_option, reason = "moka asks for it so")]
+#[expect(clippy::ref_option, reason = "the shape that moka's weigher wants")]
 fn weight(key: &Key, row: &Option<Row>) -> u32 {
     let bytes = OVERHEAD_BYTES + key.len() + row.as_ref().map_or(0, |row| row.len());
     u32::try_from(bytes).unwrap_or(u32::MAX)

@@ -12,6 +12,7 @@ use crate::found::{Found, Loaded};
 
 /// The clean copy of the one row; that it is missing is remembered.
 #[derive(Default)]
+#[expect(clippy::option_option, reason = "not known, and known to be missing")]
 struct Copy(RefCell<Option<Option<Row>>>);
 
 impl CleanCopies for Copy {

@@ -25,9 +25,8 @@ impl Entry {
         };
         let in_doubt = self.in_flight.iter().rev().find_map(asked);
         let older = |bound: Option<NextOffset>| bound.is_some_and(|bound| found.next < Some(bound));
-        let best = |row| {
-            if older(around.forgotten) { Loaded::MayBeBehind(row) } else { Loaded::Row(row) }
-        };
+        let best =
+            |row| if older(around.forgotten) { Loaded::MayBeBehind(row) } else { Loaded::Row(row) };
         if self.settled.has_unplaced(found.next) || found.next.is_none() && in_doubt.is_some() {
             // Some increments may be in the row already. This is the best answer there is; it is
             // not kept, so that the next read does better.

@@ -135,7 +135,8 @@ fn kind_of(type_name: &str) -> Option<KeyKind> {
 }
 
 /// Finds rows. Parameters: scope, the partitions, then an array a key column. A row of the answer is
-/// the partition's next offset and the row as a JSON object, or NULL.
+/// the partition's next offset and the row as a JSON object, or NULL. `r.*` is the row even where a
+/// column is named `r`.
 fn select(table: &str, columns: &[&Column], key: &[&Column]) -> String {
     let values = columns.iter().map(|column| {
         let name = quoted(&column.name);
@@ -152,7 +153,7 @@ fn select(table: &str, columns: &[&Column], key: &[&Column]) -> String {
     let same = same.join(" AND ");
     format!(
         "SELECT o.next_offset, \
-         (SELECT row_to_json(r)::text FROM (SELECT {values} FROM {table} AS t WHERE {same}) AS r) \
+         (SELECT row_to_json(r.*)::text FROM (SELECT {values} FROM {table} AS t WHERE {same}) AS r) \
          FROM unnest($4::integer[]{arrays}) WITH ORDINALITY AS a(part{names}, place) \
          LEFT JOIN write_behind_offsets AS o ON o.pipeline = $1 AND o.cluster = $2 \
          AND o.topic = $3 AND o.partition = a.part ORDER BY a.place"
@@ -215,7 +216,7 @@ mod tests {
         let (id, name) = (column("id", "bigint", "int8"), column("a\"b", "text", "text"));
         assert_eq!(
             select("\"public\".\"t\"", &[&id, &name], &[&id, &name]),
-            "SELECT o.next_offset, (SELECT row_to_json(r)::text FROM (SELECT t.\"id\" AS \"id\", \
+            "SELECT o.next_offset, (SELECT row_to_json(r.*)::text FROM (SELECT t.\"id\" AS \"id\", \
              t.\"a\"\"b\" AS \"a\"\"b\" FROM \"public\".\"t\" AS t WHERE t.\"id\" = a.k0::bigint \
              AND t.\"a\"\"b\" = a.k1::text) AS r) FROM unnest($4::integer[], $5::text[], $6::text[]) \
              WITH ORDINALITY AS a(part, k0, k1, place) LEFT JOIN write_behind_offsets AS o \

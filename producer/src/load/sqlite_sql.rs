@@ -143,9 +143,8 @@ fn kind_of(described: &Described) -> Option<KeyKind> {
 /// Finds rows. Parameters: scope, the keys. A row of the answer is the partition's next offset,
 /// whether the row is there, and its columns.
 fn select(table: &str, columns: &[Column], key: &[KeyColumn]) -> String {
-    let values: Vec<String> =
-        columns.iter().map(|column| format!(", t.{}", quoted(&column.name))).collect();
-    let values = values.concat();
+    let values = columns.iter().map(|column| format!("t.{}", quoted(&column.name)));
+    let values = values.collect::<Vec<_>>().join(", ");
     let same = key.iter().enumerate().map(|(at, column)| {
         let text = format!("json_extract(a.value, '$[{}]')", at + 1);
         let value = match column.kind {
@@ -159,7 +158,7 @@ fn select(table: &str, columns: &[Column], key: &[KeyColumn]) -> String {
     // A key column that equals something is not NULL, so it tells whether the row is there.
     let there = key.first().map(|column| quoted(&column.name)).unwrap_or_default();
     format!(
-        "SELECT o.next_offset, t.{there} IS NOT NULL{values} FROM json_each($4) AS a \
+        "SELECT o.next_offset, t.{there} IS NOT NULL, {values} FROM json_each($4) AS a \
          LEFT JOIN {} AS t ON {same} \
          LEFT JOIN write_behind_offsets AS o ON o.pipeline = $1 AND o.cluster = $2 \
          AND o.topic = $3 AND o.partition = json_extract(a.value, '$[0]') ORDER BY a.key",

@@ -104,9 +104,9 @@ async fn a_load_that_was_under_way_when_its_row_was_invalidated_is_not_kept() {
             let early = get(&scores, 1);
             by_hand.question(0).await;
             if all {
-                scores.invalidate_all()
+                scores.invalidate_all();
             } else {
-                scores.invalidate(&1).unwrap()
+                scores.invalidate(&1).unwrap();
             }
             let after = get(&scores, 1);
             by_hand.question(1).await;
@@ -137,9 +137,9 @@ async fn what_was_pending_when_its_row_was_invalidated_does_not_become_a_clean_c
     for (number, all) in [(0, false), (1, true)] {
         let write = scores.put(&1, &score("mine", 1)).await.unwrap();
         if all {
-            scores.invalidate_all()
+            scores.invalidate_all();
         } else {
-            scores.invalidate(&1).unwrap()
+            scores.invalidate(&1).unwrap();
         }
         assert_eq!(scores.get(&1).await.unwrap(), Some(score("mine", 1)), "it is still pending");
         persist(&kafka, write).await;

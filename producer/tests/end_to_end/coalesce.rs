@@ -36,8 +36,7 @@ async fn ten_thousand_increments_become_a_handful_of_records_and_each_write_is_a
 #[tokio::test]
 async fn what_one_record_cannot_say_is_a_record_of_its_own_in_order() {
     let kafka = Kafka::start(1);
-    let scores: Handle =
-        kafka.builder(&[]).coalesce(Duration::from_mins(1)).build().await.unwrap();
+    let scores: Handle = kafka.builder(&[]).coalesce(Duration::from_mins(1)).build().await.unwrap();
     scores.put(&1, &score("a", 1)).await.unwrap();
     scores.put(&2, &score("other", 1)).await.unwrap();
     scores.add(&1, "score", 5).await.unwrap();

@@ -16,6 +16,7 @@ async fn handle(kafka: &Kafka, loader: &ByHand) -> Handle {
     kafka.builder(&[]).loader(loader.clone()).build().await.unwrap()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what reads give")]
 fn row(score: i64) -> Option<Score> {
     Some(crate::embedded::score("stored", score))
 }
