@@ -11,7 +11,7 @@ use crate::entry::Visible;
 use crate::error::{Halt, LoadError, ReadError};
 use crate::follow::Tail;
 use crate::lane::SharedLane;
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, text};
 use crate::ledger::Key;
 use crate::load::single_flight::{Load, Waiting, finish_all};
 use crate::load::{AnyLoader, Reading};
@@ -219,7 +219,10 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         self.metrics.loads.inc_by(rows.len() as u64);
         let timeout = self.load_timeout;
         // What the loader logs, its queries for one, stands in this span.
-        let span = debug_span!("load", rows = rows.len());
+        let span = match &*rows {
+            [(_, load)] => debug_span!("load", key = %text(load.key())),
+            _ => debug_span!("load", rows = rows.len()),
+        };
         let asked = async move {
             let (ids, loads): (Vec<K>, Vec<Load>) = rows.into_iter().unzip();
             let asked = async {

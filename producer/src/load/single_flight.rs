@@ -55,6 +55,11 @@ impl Load {
         (load, waiting)
     }
 
+    /// The row that is loaded.
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
     /// Tells everyone who waits for the load.
     pub(crate) fn tell(self, result: LoadResult) {
         // It ends before its result is told: who reads from here on begins another.

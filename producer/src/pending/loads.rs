@@ -12,9 +12,16 @@ impl Lane {
     /// A load of the row begins.
     pub(crate) fn load_begins(&mut self, key: &Key) {
         let forgotten = self.forgotten(key);
-        let entry = self.entries.entry(Key::clone(key)).or_insert_with(|| Entry::over(None));
-        entry.loads += 1;
-        entry.suspect = entry.suspect.max(forgotten);
+        self.entries.entry(Key::clone(key)).or_insert_with(|| Entry::over(None));
+        self.change(key, |entry| {
+            if !entry.has_writes() {
+                // What an earlier load left here was passed on, and is no newer than this one's
+                // answer.
+                entry.invalidate();
+            }
+            entry.loads += 1;
+            entry.suspect = entry.suspect.max(forgotten);
+        });
     }
 
     /// A load that began found `found`; writes from `horizon` on were accepted after that.
