@@ -68,7 +68,7 @@
 //! | wait for | survives | takes | use it for |
 //! |---|---|---|---|
 //! | nothing: `put(..).await?` | nothing yet: it leaves within milliseconds, and a crash of this process before that loses it | microseconds | counters, presence, what the next write replaces |
-//! | [`Write::replicated`] | a crash of this process, of the consumer, of the database, and of brokers while an in-sync replica lives | a round trip to Kafka, and up to 50 ms on a handle that was idle | before telling a user "saved" |
+//! | [`Write::replicated`] | a crash of this process, of the consumer, of the database, and of brokers while an in-sync replica lives | a round trip to Kafka, and `linger.ms` (5 unless set) | before telling a user "saved" |
 //! | [`Write::persisted`], [`WriteBehind::put_through`] | the same, and others find it in the database | as far as the database lags | before a query that must see it; rarely |
 //!
 //! Waiting costs no memory per write and can be given up ([`Write::replicated_within`],
@@ -103,8 +103,13 @@
 //!   for a page that rather shows an old score than none.
 //! - Increments over a row that is only in the database are added to what the loader finds. A loader
 //!   that gives the partition's next offset in the same snapshot ([`Loaded::at`]) makes that exact:
-//!   nothing that the database holds already is added again. A closure cannot, so that its answer
+//!   nothing that the database holds already is added again: `PostgresLoader::table` and
+//!   `SqliteLoader::table` (features `postgres`, `sqlite`) do. A closure cannot, so that its answer
 //!   may count a pending increment twice, and is not cached.
+//! - [`WriteBehind::get_many`] asks the loader once for all rows that are not known here;
+//!   [`WriteBehind::refresh`] and [`WriteBehind::invalidate`] are for rows that others change in the
+//!   database. What is kept, and for how long: [`Builder::capacity`], [`Builder::capacity_bytes`],
+//!   [`Builder::time_to_live`], [`Builder::time_to_idle`], [`Builder::cache_misses`].
 //!
 //! # Several processes, and restarts
 //!
@@ -175,6 +180,11 @@
 //!   some columns, use [`WriteBehind::update`].
 //! - No column may be named twice by `V` (two flattened structs can do that): such a record becomes
 //!   a dead letter.
+//! - With a loader, increments of a row that was never read are kept one by one until they are in
+//!   the database, so that a load can tell which of them it holds; they take the room of as many
+//!   writes. Read a hot counter once, and from then on they take the room of one.
+//! - A broker that answers nothing though its connection stands holds its partitions up for
+//!   librdkafka's `socket.timeout.ms`, a minute unless set: set it lower where that is too long.
 //! - What is not in the database is only in the log: the topic's retention must be longer than the
 //!   longest outage.
 //!
