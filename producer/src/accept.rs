@@ -38,6 +38,7 @@ struct Room<'g> {
     bytes: Option<SemaphorePermit<'g>>,
     row: Option<SemaphorePermit<'g>>,
     in_flight: Option<SemaphorePermit<'g>>,
+    in_flight_bytes: Option<SemaphorePermit<'g>>,
 }
 
 impl<K> Owner<K> {
@@ -119,6 +120,12 @@ impl<K> Owner<K> {
             let permit = in_flight.try_take(1);
             room.in_flight = Some(permit.ok_or(WriteError::Overloaded(Full::InFlight))?);
         }
+        if let Some(bytes) = &gates.in_flight_bytes
+            && room.in_flight_bytes.is_none()
+        {
+            let permit = bytes.try_take(write.cost);
+            room.in_flight_bytes = Some(permit.ok_or(WriteError::Overloaded(Full::InFlightBytes))?);
+        }
         let Some(lane) = self.lanes.of(write.partition) else { return Err(WriteError::Closed) };
         let state = lane.lock();
         if state.closed {
@@ -178,6 +185,10 @@ impl<K> Owner<K> {
                 Err(WriteError::Overloaded(full)) => full,
                 result => return result,
             };
+            if let (Full::InFlightBytes, Some(bytes)) = (full, &gates.in_flight_bytes) {
+                room.in_flight_bytes = bytes.take(write.cost).await;
+                continue;
+            }
             match (full, &gates.rows, &gates.in_flight) {
                 (Full::PendingRows, Some(rows), _) => room.row = rows.take(1).await,
                 (Full::InFlight, _, Some(in_flight)) => room.in_flight = in_flight.take(1).await,
@@ -255,10 +266,15 @@ impl<K> Drop for Owner<K> {
 impl Room<'_> {
     /// The permits are used: what they stood for is given back as the lane's writes go.
     fn used(&mut self, cost: usize) -> Held {
-        let permits = [self.bytes.take(), self.row.take(), self.in_flight.take()];
-        let [bytes, rows, in_flight] = permits.map(|permit| permit.map(SemaphorePermit::forget));
-        let one = |permit: Option<()>| usize::from(permit.is_some());
-        Held { bytes: bytes.map_or(0, |()| cost), rows: one(rows), in_flight: one(in_flight) }
+        let used = |permit: &mut Option<SemaphorePermit<'_>>, n: usize| {
+            permit.take().map(SemaphorePermit::forget).map_or(0, |()| n)
+        };
+        Held {
+            bytes: used(&mut self.bytes, cost),
+            rows: used(&mut self.row, 1),
+            in_flight: used(&mut self.in_flight, 1),
+            in_flight_bytes: used(&mut self.in_flight_bytes, cost),
+        }
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Gates {
     pub(crate) rows: Option<Gate>,
     /// Writes that Kafka has not answered.
     pub(crate) in_flight: Option<Gate>,
+    /// Memory of these.
+    pub(crate) in_flight_bytes: Option<Gate>,
     /// How many writes wait for room.
     pub(crate) waiting: AtomicUsize,
 }
@@ -46,6 +48,7 @@ pub(crate) struct Held {
     pub(crate) bytes: usize,
     pub(crate) rows: usize,
     pub(crate) in_flight: usize,
+    pub(crate) in_flight_bytes: usize,
 }
 
 impl Gates {
@@ -58,12 +61,15 @@ impl Gates {
         if let Some(in_flight) = &self.in_flight {
             in_flight.settle(granted.in_flight, held.in_flight);
         }
+        if let Some(bytes) = &self.in_flight_bytes {
+            bytes.settle(granted.in_flight_bytes, held.in_flight_bytes);
+        }
     }
 
     /// Nobody gets room any more, and whoever waits is turned away.
     pub(crate) fn close(&self) {
         self.bytes.close();
-        for gate in self.rows.iter().chain(&self.in_flight) {
+        for gate in self.rows.iter().chain(&self.in_flight).chain(&self.in_flight_bytes) {
             gate.close();
         }
     }
@@ -76,6 +82,7 @@ impl Held {
             bytes: self.bytes + more.bytes,
             rows: self.rows + more.rows,
             in_flight: self.in_flight + more.in_flight,
+            in_flight_bytes: self.in_flight_bytes + more.in_flight_bytes,
         }
     }
 }

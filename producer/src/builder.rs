@@ -32,6 +32,7 @@ pub struct Builder<K, V> {
     pending_bytes: usize,
     pending_rows: Option<usize>,
     in_flight: Option<usize>,
+    in_flight_bytes: Option<usize>,
     when_full: WhenFull,
     coalesce: Option<Duration>,
     lagging_after: Duration,
@@ -59,6 +60,7 @@ where
             pending_bytes: 256 << 20,
             pending_rows: None,
             in_flight: None,
+            in_flight_bytes: None,
             when_full: WhenFull::Wait,
             coalesce: None,
             lagging_after: Duration::from_mins(1),
@@ -125,6 +127,13 @@ where
     /// here for their turn.
     pub fn max_in_flight(mut self, writes: usize) -> Self {
         self.in_flight = Some(writes);
+        self
+    }
+
+    /// How much memory writes may take that wait for Kafka's answer, estimated as for
+    /// [`max_pending`](Self::max_pending); without limit of their own unless set.
+    pub fn max_in_flight_bytes(mut self, bytes: usize) -> Self {
+        self.in_flight_bytes = Some(bytes);
         self
     }
 

@@ -125,9 +125,12 @@ impl Entry {
             RowState::Known(None) | RowState::Unknown => 0,
         };
         let settled = if self.needs == Needs::Nothing { 0 } else { OVERHEAD_BYTES + key_bytes };
-        let in_flight =
-            self.in_flight.len() * (OVERHEAD_BYTES + key_bytes) + self.in_flight.bytes();
-        base + settled + self.settled.bytes() + in_flight
+        base + settled + self.settled.bytes() + self.bytes_in_flight(key_bytes)
+    }
+
+    /// The part of it that writes take which are not placed in the log.
+    pub(crate) fn bytes_in_flight(&self, key_bytes: usize) -> usize {
+        self.in_flight.len() * (OVERHEAD_BYTES + key_bytes) + self.in_flight.bytes()
     }
 
     /// A write was accepted.

@@ -16,8 +16,8 @@ pub enum WriteError {
     /// This write can never be accepted, now or later.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// There is no room for it now; the limits are `max_pending`, `max_pending_rows` and
-    /// `max_in_flight`.
+    /// There is no room for it now; the limits are `max_pending`, `max_pending_rows`,
+    /// `max_in_flight` and `max_in_flight_bytes`.
     #[error("there is no room for another write: {0}")]
     Overloaded(Full),
     /// It waited for room as long as it was given: nothing changed.
@@ -33,6 +33,7 @@ pub enum WriteError {
 
 /// Which limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Full {
     /// `max_pending`: what is not in the database takes this much memory already.
     #[error("`max_pending` bytes are pending")]
@@ -43,6 +44,9 @@ pub enum Full {
     /// `max_in_flight`: as many writes wait for Kafka's answer.
     #[error("`max_in_flight` writes wait for Kafka's answer")]
     InFlight,
+    /// `max_in_flight_bytes`: what waits for Kafka's answer takes this much memory already.
+    #[error("`max_in_flight_bytes` wait for Kafka's answer")]
+    InFlightBytes,
 }
 
 /// Why a handle takes no more writes, for good.

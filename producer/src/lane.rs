@@ -168,6 +168,7 @@ impl State {
             bytes: self.core.bytes(),
             rows: self.core.rows(),
             in_flight: self.core.ledger().in_flight(),
+            in_flight_bytes: self.core.bytes_in_flight(),
         }
     }
 

@@ -51,8 +51,17 @@ pub(crate) struct Lane {
     /// With `follow`: what is known of the writers of other records.
     pub(crate) others: Others,
     pub(crate) forgotten: Forgotten,
+    taken: Taken,
+}
+
+/// What rows take.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    /// How many have writes.
     rows: usize,
     bytes: usize,
+    /// The part of `bytes` that writes take which are not placed in the log.
+    in_flight: usize,
 }
 
 /// The memory that a write takes until it is persisted, at least.
@@ -71,8 +80,7 @@ impl Lane {
             rules,
             others: Others::default(),
             forgotten: Forgotten::new(),
-            rows: 0,
-            bytes: 0,
+            taken: Taken::default(),
         }
     }
 
@@ -83,12 +91,17 @@ impl Lane {
 
     /// Rows with something pending.
     pub(crate) fn rows(&self) -> usize {
-        self.rows
+        self.taken.rows
     }
 
     /// An estimate of the memory that pending writes take.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.taken.bytes
+    }
+
+    /// The part of it that writes take which Kafka has not answered.
+    pub(crate) fn bytes_in_flight(&self) -> usize {
+        self.taken.in_flight
     }
 
     /// Whether the row has something pending.
@@ -100,10 +113,10 @@ impl Lane {
     pub(crate) fn accept(&mut self, key: Key, delta: Delta, clean: &impl CleanCopies) -> Ticket {
         let key_bytes = key.len();
         let ticket = self.ledger.issue(Key::clone(&key));
-        let mut before = (false, 0);
+        let mut before = Taken::default();
         let entry = match self.entries.entry(key) {
             Occupied(entry) => {
-                before = measure(entry.key(), entry.get());
+                before = Taken::by(key_bytes, entry.get());
                 entry.into_mut()
             }
             Vacant(entry) => {
@@ -112,7 +125,7 @@ impl Lane {
             }
         };
         entry.accept(ticket, delta);
-        let after = (true, entry.bytes(key_bytes));
+        let after = Taken::by(key_bytes, entry);
         self.account(before, after);
         ticket
     }
@@ -320,27 +333,29 @@ impl Lane {
     }
 
     pub(crate) fn insert(&mut self, key: Key, entry: Entry) {
-        self.account((false, 0), measure(&key, &entry));
+        self.account(Taken::default(), Taken::by(key.len(), &entry));
         self.entries.insert(key, entry);
     }
 
     pub(crate) fn remove(&mut self, key: &Key) -> Option<(Key, Entry)> {
         let (key, entry) = self.entries.remove_entry(key)?;
-        self.account(measure(&key, &entry), (false, 0));
+        self.account(Taken::by(key.len(), &entry), Taken::default());
         Some((key, entry))
     }
 
     pub(crate) fn change(&mut self, key: &Key, change: impl FnOnce(&mut Entry)) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let before = measure(key, entry);
+        let before = Taken::by(key.len(), entry);
         change(entry);
-        let after = measure(key, entry);
+        let after = Taken::by(key.len(), entry);
         self.account(before, after);
     }
 
-    fn account(&mut self, before: (bool, usize), after: (bool, usize)) {
-        self.rows = self.rows + usize::from(after.0) - usize::from(before.0);
-        self.bytes = self.bytes + after.1 - before.1;
+    fn account(&mut self, before: Taken, after: Taken) {
+        let Taken { rows, bytes, in_flight } = &mut self.taken;
+        *rows = *rows + after.rows - before.rows;
+        *bytes = *bytes + after.bytes - before.bytes;
+        *in_flight = *in_flight + after.in_flight - before.in_flight;
     }
 }
 
@@ -349,9 +364,14 @@ fn needs(offset: Option<Offset>) -> Needs {
     offset.map_or(Needs::Sample, |offset| Needs::Commit(offset.next()))
 }
 
-/// Whether the entry has writes, and what it takes.
-fn measure(key: &Key, entry: &Entry) -> (bool, usize) {
-    (entry.has_writes(), entry.bytes(key.len()))
+impl Taken {
+    fn by(key_bytes: usize, entry: &Entry) -> Self {
+        Self {
+            rows: usize::from(entry.has_writes()),
+            bytes: entry.bytes(key_bytes),
+            in_flight: entry.bytes_in_flight(key_bytes),
+        }
+    }
 }
 
 #[cfg(test)]

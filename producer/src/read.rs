@@ -219,9 +219,10 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         self.metrics.loads.inc_by(rows.len() as u64);
         let timeout = self.load_timeout;
         // What the loader logs, its queries for one, stands in this span.
-        let span = match &*rows {
-            [(_, load)] => debug_span!("load", key = %text(load.key())),
-            _ => debug_span!("load", rows = rows.len()),
+        let span = if let [(_, load)] = &*rows {
+            debug_span!("load", key = %text(load.key()))
+        } else {
+            debug_span!("load", rows = rows.len())
         };
         let asked = async move {
             let (ids, loads): (Vec<K>, Vec<Load>) = rows.into_iter().unzip();

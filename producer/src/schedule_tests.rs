@@ -129,6 +129,7 @@ impl Model {
                 bytes: Gate::new(ROOM),
                 rows: None,
                 in_flight: None,
+                in_flight_bytes: None,
                 waiting: AtomicUsize::new(0),
             },
             when_full: if plan.forgets { WhenFull::Forget } else { WhenFull::Wait },

@@ -77,7 +77,7 @@ where
             partitions,
             key_columns: self.key_columns.as_slice().into(),
             record_bytes: record_bytes_max(settings),
-            pending_bytes: self.pending_bytes,
+            pending_bytes: self.pending_bytes.min(self.in_flight_bytes.unwrap_or(usize::MAX)),
         };
         let times = (self.coalesce, self.lagging_after);
         let member = kafka.join(&self.topic, &lanes, &metrics, times)?;
@@ -97,6 +97,7 @@ where
                 bytes: Gate::new(self.pending_bytes),
                 rows: self.pending_rows.map(Gate::new),
                 in_flight: self.in_flight.map(Gate::new),
+                in_flight_bytes: self.in_flight_bytes.map(Gate::new),
                 waiting: AtomicUsize::new(0),
             },
             when_full: self.when_full,
@@ -128,6 +129,8 @@ where
             "`max_pending_rows` must be positive"
         } else if self.in_flight == Some(0) {
             "`max_in_flight` must be positive"
+        } else if self.in_flight_bytes.is_some_and(|bytes| bytes == 0 || bytes > LIMIT_MAX) {
+            "`max_in_flight_bytes` must be between 1 byte and 4 GiB"
         } else if self.poll_interval.is_zero() {
             "`poll_interval` must be positive"
         } else if self.load_timeout.is_zero() {

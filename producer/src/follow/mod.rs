@@ -150,6 +150,7 @@ mod tests {
                 bytes: Gate::new(1 << 20),
                 rows: None,
                 in_flight: None,
+                in_flight_bytes: None,
                 waiting: AtomicUsize::new(0),
             },
             when_full: WhenFull::Wait,

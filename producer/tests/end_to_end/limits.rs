@@ -74,6 +74,25 @@ async fn writes_in_flight_are_limited_and_who_will_not_wait_is_told() {
 }
 
 #[tokio::test]
+async fn the_memory_of_writes_in_flight_is_limited_apart_from_that_of_what_is_pending() {
+    let kafka = Kafka::start(1);
+    let builder = kafka.builder(&[("linger.ms", "200")]).max_in_flight_bytes(1_000);
+    let scores: Handle = builder.build().await.unwrap();
+    scores.try_put(&1, &score("a", 1)).unwrap();
+    scores.try_put(&2, &score("a", 2)).unwrap();
+    let full = scores.try_put(&3, &score("b", 3)).unwrap_err();
+    assert_eq!(full, WriteError::Overloaded(Full::InFlightBytes));
+    assert_eq!(scores.get(&3).await.unwrap(), None, "nothing changed");
+    for id in 3..10 {
+        soon("room", scores.put(&id, &score("b", id))).await.unwrap();
+    }
+    let larger = scores.put(&1, &score(&"x".repeat(1_000), 1)).await.unwrap_err();
+    assert!(matches!(larger, WriteError::Refused(Refusal::TooLarge { limit: 1_000, .. })));
+    soon("all to be replicated", scores.replicated_all()).await.unwrap();
+    assert_eq!(kafka.log().len(), 9, "what is replicated takes no room of this limit");
+}
+
+#[tokio::test]
 async fn reject_says_so_when_full_and_takes_writes_again_once_some_are_persisted() {
     let kafka = Kafka::start(1);
     let scores: Handle =
