@@ -212,7 +212,8 @@ impl Entry {
                 self.forget_what_rests_on_the_log();
             }
             if self.as_of.is_some_and(|as_of| as_of.is_past(offset)) {
-                // It is in the base already.
+                // It is in the base already, and so is what is older than it.
+                self.settled.forget_unplaced();
                 self.forget_what_rests_on_the_log();
                 return;
             }

@@ -347,3 +347,15 @@ fn a_write_is_not_joined_with_one_that_a_client_was_given_before() {
     scene.lane.accept(id(), add(1), &scene.copies);
     assert_eq!(scene.lane.join(&id(), &add(1), 1_000), Some(1));
 }
+
+#[test]
+fn a_write_of_unknown_place_that_the_loaded_row_holds_does_not_come_after_a_later_one() {
+    let set = |n: i64| Delta::Change(Box::new(Change::new().set("n", &n).unwrap()));
+    let mut scene = Scene::new();
+    let (first, second) = (scene.accept(set(1)), scene.accept(set(2)));
+    scene.lane.load_begins(&id());
+    assert_eq!(scene.loaded(&found(2, Some(2))), Loaded::Row(Some(row(2))));
+    scene.ack(first, -1);
+    scene.ack(second, 1);
+    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(2))));
+}

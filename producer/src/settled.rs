@@ -70,6 +70,11 @@ impl Settled {
         first > 0
     }
 
+    /// Forgets those whose offset is not known.
+    pub(crate) fn forget_unplaced(&mut self) {
+        self.keep(|_, at| at.is_some());
+    }
+
     /// Forgets all but those past `offset`.
     pub(crate) fn keep_past(&mut self, offset: Option<Offset>) {
         self.keep(|_, at| offset.is_some_and(|offset| at > Some(offset)));
