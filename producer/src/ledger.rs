@@ -136,7 +136,7 @@ impl Ledger {
         self.last_acked.map_or(NextOffset::ZERO, Offset::next)
     }
 
-    /// No Kafka client was ever given a write from here on, so that none of them is in the log.
+    /// INV-14: no Kafka client was ever given a write from here on, so that none of them is in the log.
     pub(crate) fn never_handed(&self) -> Ticket {
         self.handed.max(self.resent_below)
     }
