@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use integration_tests::stack::{Pipeline, same_rows};
-use integration_tests::wait::PATIENCE;
+use integration_tests::wait::{PATIENCE, Seen, until};
 use serde_json::{Value, json};
-use write_behind_producer::WriteBehind;
+use write_behind_producer::{Halt, WriteBehind, WriteError};
 
 const COLUMNS: &str = "id text primary key, name text, n bigint";
 const DELETED: usize = 20;
@@ -75,5 +75,32 @@ async fn a_record_of_the_java_client_is_applied_like_ours_and_shares_its_partiti
         assert_eq!(*records, if place < DELETED { 3 } else { 2 }, "records of {key:?}");
         assert_eq!(partitions.len(), 1, "{key:?} lies in the partitions {partitions:?}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_somebody_gives_more_partitions_halts_writes_and_loses_none() -> Result<()> {
+    let pipeline = Pipeline::new("grown", 2, COLUMNS).await?;
+    let kafka = [("bootstrap.servers", pipeline.kafka.bootstrap())];
+    let cache: WriteBehind<String, Value> =
+        WriteBehind::builder(&pipeline.name, kafka).sink_group(&pipeline.group).build().await?;
+    cache.put(&"a".to_owned(), &json!({ "name": "before" })).await?.replicated().await?;
+    let script = format!(
+        "/opt/kafka/bin/kafka-topics.sh --bootstrap-server localhost:9093 --alter --topic {} \
+         --partitions 3",
+        pipeline.name
+    );
+    pipeline.kafka.shell(&script, "").await?;
+    until("writes are halted", PATIENCE, async || {
+        Ok(match cache.halted() {
+            Some(halt) => Seen::Done(assert_eq!(halt, Halt::Repartitioned { was: 2, now: 3 })),
+            None => Seen::NotYet("writes go on".to_owned()),
+        })
+    })
+    .await?;
+    let refused = cache.put(&"a".to_owned(), &json!({ "name": "after" })).await.unwrap_err();
+    assert!(matches!(refused, WriteError::Halted(_)), "{refused:?}");
+    assert_eq!(cache.get(&"a".to_owned()).await?, Some(json!({ "name": "before" })));
+    cache.close(Duration::from_secs(10)).await?;
     Ok(())
 }

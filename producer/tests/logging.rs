@@ -97,3 +97,28 @@ fn at_level_info_a_handle_logs_its_building_and_its_closing_and_not_its_writes()
     assert!(lines[1].contains("built"), "{log}");
     assert!(lines[3].contains("closed") && lines[3].contains("undelivered=0"), "{log}");
 }
+
+#[test]
+fn a_handle_that_is_dropped_with_unanswered_writes_warns_and_one_that_is_closed_does_not() {
+    let log = Log::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let dropped = |closes: bool| {
+        runtime.block_on(async {
+            let kafka = Kafka::start().unwrap().topic("accounts", 1).unwrap();
+            let accounts = WriteBehind::<u64, Account>::builder("accounts", kafka.properties());
+            let accounts = accounts.sink_group("sink").build().await.unwrap();
+            if closes {
+                accounts.put(&7, &Account { iban: String::new() }).await.unwrap();
+                accounts.close(Duration::from_secs(20)).await.unwrap();
+            } else {
+                kafka.brokers_down().unwrap();
+                accounts.put(&7, &Account { iban: String::new() }).await.unwrap();
+            }
+        });
+    };
+    tracing::subscriber::with_default(subscriber(LevelFilter::WARN, &log), || dropped(true));
+    assert!(!log.text().contains("dropped without close"), "{}", log.text());
+    tracing::subscriber::with_default(subscriber(LevelFilter::WARN, &log), || dropped(false));
+    let text = log.text();
+    assert!(text.contains("dropped without close") && text.contains("undelivered=1"), "{text}");
+}
