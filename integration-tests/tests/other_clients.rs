@@ -91,13 +91,11 @@ async fn a_topic_that_somebody_gives_more_partitions_halts_writes_and_loses_none
         pipeline.name
     );
     pipeline.kafka.shell(&script, "").await?;
-    until("writes are halted", PATIENCE, async || {
-        Ok(match cache.halted() {
-            Some(halt) => Seen::Done(assert_eq!(halt, Halt::Repartitioned { was: 2, now: 3 })),
-            None => Seen::NotYet("writes go on".to_owned()),
-        })
-    })
-    .await?;
+    let halt = until("writes are halted", PATIENCE, async || {
+        let going_on = || Seen::NotYet("writes go on".to_owned());
+        Ok(cache.halted().map_or_else(going_on, Seen::Done))
+    });
+    assert_eq!(halt.await?, Halt::Repartitioned { was: 2, now: 3 });
     let refused = cache.put(&"a".to_owned(), &json!({ "name": "after" })).await.unwrap_err();
     assert!(matches!(refused, WriteError::Halted(_)), "{refused:?}");
     assert_eq!(cache.get(&"a".to_owned()).await?, Some(json!({ "name": "before" })));
