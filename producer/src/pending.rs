@@ -10,8 +10,8 @@
 
 mod loads;
 
-use std::collections::BinaryHeap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeMap, BinaryHeap};
 
 use ahash::HashMap;
 use write_behind_shared::{NextOffset, Offset};
@@ -46,7 +46,7 @@ pub(crate) struct Lane {
     /// Settled rows by what they wait for.
     pub(crate) due: BinaryHeap<Due>,
     /// Rows that wait for the end of the log to be sampled, by their ticket.
-    pub(crate) unsampled: Vec<(Ticket, Key)>,
+    pub(crate) unsampled: BTreeMap<Ticket, Key>,
     pub(crate) rules: Rules,
     /// With `follow`: what is known of the writers of other records.
     pub(crate) others: Others,
@@ -76,7 +76,7 @@ impl Lane {
             entries: HashMap::default(),
             ledger: Ledger::default(),
             due: BinaryHeap::new(),
-            unsampled: Vec::new(),
+            unsampled: BTreeMap::new(),
             rules,
             others: Others::default(),
             forgotten: Forgotten::new(),
@@ -254,9 +254,8 @@ impl Lane {
     /// The log ended at `end` after all writes below `mark` were answered.
     pub(crate) fn sampled(&mut self, mark: Ticket, end: NextOffset, clean: &impl CleanCopies) {
         self.ledger.sampled(mark, end);
-        let later = self.unsampled.iter().position(|(ticket, _)| *ticket >= mark);
-        let sampled = self.unsampled.drain(..later.unwrap_or(self.unsampled.len()));
-        for (_, key) in sampled.collect::<Vec<_>>() {
+        let later = self.unsampled.split_off(&mark);
+        for key in std::mem::replace(&mut self.unsampled, later).into_values() {
             self.change(&key, |entry| entry.sampled(end));
             self.queue(&key);
             self.let_leave(&key, clean);
@@ -266,7 +265,7 @@ impl Lane {
     /// Whether the end of the log is wanted, to place writes whose offset is unknown; and if so
     /// below which ticket.
     pub(crate) fn wants_sample(&self) -> Option<Ticket> {
-        let last = self.unsampled.last().map(|(ticket, _)| ticket + 1);
+        let last = self.unsampled.last_key_value().map(|(ticket, _)| ticket + 1);
         self.ledger.wants_sample().max(last)
     }
 
@@ -296,7 +295,7 @@ impl Lane {
         self.change(key, settle);
         self.ledger.settle(ticket, needs(offset));
         if offset.is_none() {
-            self.unsampled.push((ticket, Key::clone(key)));
+            self.unsampled.insert(ticket, Key::clone(key));
         }
         self.queue(key);
         self.let_leave(key, clean);

@@ -137,8 +137,7 @@ impl Lane {
         let rules = self.rules;
         for ticket in unplaced {
             self.change(key, |entry| entry.unknown(ticket, rules));
-            self.unsampled.push((ticket, Key::clone(key)));
-            self.unsampled.sort_unstable_by_key(|(ticket, _)| *ticket);
+            self.unsampled.insert(ticket, Key::clone(key));
         }
     }
 

@@ -60,3 +60,15 @@ proptest! {
         run(Plan { adds: false, follow: true, exact: false }, ops);
     }
 }
+
+/// A schedule that the properties above came upon once in some 590,000.
+#[test]
+fn a_write_whose_dead_letter_is_heard_of_before_those_ahead_of_it_are_answered_leaves_with_them() {
+    use ops::Kind::Put;
+    let write = || Op::Write(0, Put(0), false);
+    let before = [write(), write(), write(), write(), Op::HandOver(4)];
+    let log = [Op::Append(false), Op::Append(false), Op::Append(false), Op::Append(true)];
+    let trouble = [Op::TakeBack(0), Op::Apply(4), Op::Letters, Op::TailLost(2), write()];
+    let ops = before.into_iter().chain(log).chain(trouble).collect();
+    run(Plan { adds: true, follow: true, exact: true }, ops);
+}
