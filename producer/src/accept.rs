@@ -12,7 +12,7 @@ use tokio::sync::SemaphorePermit;
 use tracing::{info, warn};
 use write_behind_shared::WriteId;
 
-use crate::admission::{Held, WhenFull};
+use crate::admission::{Gate, Held, WhenFull};
 use crate::client::{Kafka, Member};
 use crate::encode::{Limits, Prepared};
 use crate::error::{DeliveryError, Full, Refusal, Undelivered, WriteError};
@@ -185,14 +185,14 @@ impl<K> Owner<K> {
                 Err(WriteError::Overloaded(full)) => full,
                 result => return result,
             };
-            if let (Full::InFlightBytes, Some(bytes)) = (full, &gates.in_flight_bytes) {
-                room.in_flight_bytes = bytes.take(write.cost).await;
-                continue;
-            }
-            match (full, &gates.rows, &gates.in_flight) {
-                (Full::PendingRows, Some(rows), _) => room.row = rows.take(1).await,
-                (Full::InFlight, _, Some(in_flight)) => room.in_flight = in_flight.take(1).await,
-                _ => room.bytes = gates.bytes.take(write.cost).await,
+            match full {
+                Full::PendingBytes => room.bytes = gates.bytes.take(write.cost).await,
+                Full::PendingRows => room.row = room_at(gates.rows.as_ref(), 1).await,
+                Full::InFlight => room.in_flight = room_at(gates.in_flight.as_ref(), 1).await,
+                Full::InFlightBytes => {
+                    room.in_flight_bytes =
+                        room_at(gates.in_flight_bytes.as_ref(), write.cost).await;
+                }
             }
         }
     }
@@ -276,6 +276,11 @@ impl Room<'_> {
             in_flight_bytes: used(&mut self.in_flight_bytes, cost),
         }
     }
+}
+
+/// Room for `n` at a limit that was reached, so that there is one; `None`: closed.
+async fn room_at(gate: Option<&Gate>, n: usize) -> Option<SemaphorePermit<'_>> {
+    gate?.take(n).await
 }
 
 /// A write that waits for room.
