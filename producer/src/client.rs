@@ -43,7 +43,7 @@ struct Shared {
 pub(crate) struct Members {
     /// A place is never given twice: an answer may still be on its way to it.
     by_place: RwLock<Vec<Option<Arc<Member>>>>,
-    /// The client, for handles that come later; none while it is being replaced.
+    /// The client; none while it is being replaced.
     link: Mutex<Option<Arc<Link>>>,
 }
 
@@ -62,7 +62,6 @@ pub(crate) struct Member {
 struct Polling {
     settings: KafkaSettings,
     members: Arc<Members>,
-    link: Option<Arc<Link>>,
     idle: bool,
     /// When a new client may be made.
     replace_at: Instant,
@@ -102,7 +101,6 @@ impl Kafka {
         let mut polling = Polling {
             settings: settings.clone(),
             members: Arc::clone(&members),
-            link: Some(link),
             idle: true,
             replace_at: Instant::now(),
             replace_delay: REPLACE_DELAY.0,
@@ -208,6 +206,10 @@ impl Members {
         }
     }
 
+    fn link(&self) -> Option<Arc<Link>> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The client of all handles from now on; with none, their writes wait for the next.
     fn set_link(&self, link: Option<&Arc<Link>>) {
         let mut current = self.link.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,8 +244,9 @@ impl Polling {
                 warn!(topic, undelivered, "closed with writes that kafka has not answered");
             }
         });
+        let link = self.members.link();
         self.members.set_link(None);
-        if let Some(link) = self.link.take() {
+        if let Some(link) = link {
             link.end(false);
         }
         self.members.each(|member| {
@@ -254,7 +257,7 @@ impl Polling {
 
     /// Takes answers, lets go what waits, and replaces the client if it has failed for good.
     fn turn(&mut self) {
-        match self.link.clone() {
+        match self.members.link() {
             Some(link) => {
                 self.poll(&link);
                 link.tell_lanes();
@@ -300,7 +303,6 @@ impl Polling {
         error!(%reason, "the kafka client failed for good and is replaced");
         self.members.set_link(None);
         link.end(true);
-        self.link = None;
         self.members.each(|member| {
             member.metrics.client_failed();
             member.lanes.take_back();
@@ -321,9 +323,7 @@ impl Polling {
         }
         match Link::new(&self.settings, Arc::clone(&self.members)) {
             Ok(link) => {
-                let link = Arc::new(link);
-                self.members.set_link(Some(&link));
-                self.link = Some(link);
+                self.members.set_link(Some(&Arc::new(link)));
                 self.idle = false;
                 info!("a new kafka client took over");
                 self.members.each(|member| member.lanes.events.tell(|| Event::Recovered));
