@@ -76,8 +76,7 @@ impl Letters {
         let Ok(letters) = letters else { return false };
         for (partition, next) in committed {
             let of_partition = |letter: &&DeadLetter| letter.partition == *partition;
-            let letters: Vec<_> = letters.iter().filter(of_partition).cloned().collect();
-            lanes.dead_letters(&letters, *next);
+            lanes.dead_letters(letters.iter().filter(of_partition), *next);
             self.asked.insert(*partition, *next);
         }
         true

@@ -226,7 +226,11 @@ impl Lanes {
 
     /// Dead letters of a partition that the group is about to commit past, and this handle's writes
     /// that they were.
-    pub(crate) fn dead_letters(&self, letters: &[DeadLetter], committed: NextOffset) {
+    pub(crate) fn dead_letters<'l>(
+        &self,
+        letters: impl Iterator<Item = &'l DeadLetter>,
+        committed: NextOffset,
+    ) {
         for letter in letters {
             let Some(lane) = self.of(letter.partition) else { continue };
             let own = letter.write_id.filter(|id| id.writer == self.writer).map(|id| id.sequence);
