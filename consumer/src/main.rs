@@ -1,5 +1,7 @@
 //! The `write-behind` binary: the command line, the signals, the exit code.
 
+mod command;
+
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,15 +12,12 @@ use clap::{Parser, Subcommand};
 use prometheus::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-use write_behind_consumer::check::{self, Grade, Report};
+use write_behind_consumer::check;
 use write_behind_consumer::config::{Config, ConfigError};
 use write_behind_consumer::run::{Options, RunError, run};
 use write_behind_consumer::store::QUIET_LOG;
 
-/// Exit codes.
-const FAILED: u8 = 1;
-const USAGE: u8 = 2;
-const REFUSED: u8 = 3;
+use crate::command::{FAILED, REFUSED, USAGE};
 
 /// Folds a Kafka topic by key and upserts it into the database, exactly once.
 ///
@@ -50,14 +49,7 @@ enum Command {
     /// Creates the bookkeeping tables where they are missing.
     Init,
     /// Looks at everything `run` depends on, and changes nothing.
-    Check {
-        /// As for `run`.
-        #[arg(long, env = "WRITE_BEHIND_ADOPT_OFFSETS")]
-        adopt_offsets: bool,
-        /// One JSON object instead of lines.
-        #[arg(long)]
-        json: bool,
-    },
+    Check(command::check::Check),
 }
 
 fn main() -> ExitCode {
@@ -116,34 +108,9 @@ async fn perform(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             tracing::info!(clean = drained.clean, "stopped");
         }
         Command::Init => check::init(&config).await.context("creating the bookkeeping tables")?,
-        Command::Check { adopt_offsets, json } => {
-            let report = check::check(&config, adopt_offsets).await;
-            print(&report, json)?;
-            return Ok(ExitCode::from(match report.grade() {
-                Grade::Ok | Grade::Warning => 0,
-                Grade::Failed => FAILED,
-                Grade::Refused => REFUSED,
-            }));
-        }
+        Command::Check(check) => return check.perform(&config).await.map(ExitCode::from),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn print(report: &Report, json: bool) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(report)?);
-        return Ok(());
-    }
-    for finding in &report.findings {
-        let grade = match finding.grade {
-            Grade::Ok => "ok     ",
-            Grade::Warning => "warning",
-            Grade::Failed => "FAILED ",
-            Grade::Refused => "REFUSED",
-        };
-        println!("{grade} {}: {}", finding.what, finding.found);
-    }
-    Ok(())
 }
 
 /// Is ready at the first signal. The second ends the process at once: nothing is lost by that.

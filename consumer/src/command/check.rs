@@ -1,0 +1,46 @@
+//! `check`: looks at everything `run` depends on, and prints a verdict a line.
+
+use clap::Args;
+use write_behind_consumer::check::{self, Grade, Report};
+use write_behind_consumer::config::Config;
+
+use crate::command::{DONE, FAILED, REFUSED};
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// As for `run`.
+    #[arg(long, env = "WRITE_BEHIND_ADOPT_OFFSETS")]
+    adopt_offsets: bool,
+    /// One JSON object instead of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    pub(crate) async fn perform(self, config: &Config) -> anyhow::Result<u8> {
+        let report = check::check(config, self.adopt_offsets).await;
+        print(&report, self.json)?;
+        Ok(match report.grade() {
+            Grade::Ok | Grade::Warning => DONE,
+            Grade::Failed => FAILED,
+            Grade::Refused => REFUSED,
+        })
+    }
+}
+
+fn print(report: &Report, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(report)?);
+        return Ok(());
+    }
+    for finding in &report.findings {
+        let grade = match finding.grade {
+            Grade::Ok => "ok     ",
+            Grade::Warning => "warning",
+            Grade::Failed => "FAILED ",
+            Grade::Refused => "REFUSED",
+        };
+        println!("{grade} {}: {}", finding.what, finding.found);
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! What a route says: takes each `[[route]]` of the file, gives a topic, its table and how its records
+//! are taken, or says which setting is not valid.
+
+use serde::Deserialize;
+
+use crate::config::error::{ConfigError, refuse};
+
+/// A topic and its table.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The topic.
+    pub topic: String,
+    /// The table.
+    pub table: String,
+    /// The key columns; empty: the primary key.
+    pub key: Vec<String>,
+    /// The columns a record may name beside the key; `None`: all.
+    pub columns: Option<Vec<String>>,
+    /// What happens to a record that cannot be applied.
+    pub on_bad_record: OnBadRecord,
+}
+
+/// What happens to a record that cannot be applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnBadRecord {
+    /// It is set aside in the dead-letter table, and the ones after it are applied.
+    #[default]
+    DeadLetter,
+    /// The consumer stops before it.
+    Stop,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteFile {
+    topic: String,
+    table: Option<String>,
+    #[serde(default)]
+    key: Vec<String>,
+    columns: Option<Vec<String>>,
+    priority: Option<String>,
+    version: Option<String>,
+    #[serde(default)]
+    on_bad_record: OnBadRecord,
+}
+
+/// The routes, if they are valid together.
+pub(super) fn check_routes(files: Vec<RouteFile>) -> Result<Vec<Route>, ConfigError> {
+    if files.is_empty() {
+        return Err(refuse("route", "is missing; add a [[route]] with the topic to read"));
+    }
+    let mut routes: Vec<Route> = Vec::with_capacity(files.len());
+    for (place, file) in files.into_iter().enumerate() {
+        let setting = |name| format!("route[{place}].{name}");
+        if routes.iter().any(|route| route.topic == file.topic) {
+            let why = "names a topic that another route reads already; a topic has one route";
+            return Err(refuse(setting("topic"), why));
+        }
+        if file.topic.trim().is_empty() {
+            return Err(refuse(setting("topic"), "is empty; set it to the topic's name"));
+        }
+        if file.version.is_some() {
+            return Err(refuse(setting("version"), "is not supported yet; remove it"));
+        }
+        if file.priority.is_some_and(|priority| priority != "normal") {
+            return Err(refuse(setting("priority"), "other than \"normal\" is not supported yet"));
+        }
+        if file.columns.as_ref().is_some_and(Vec::is_empty) {
+            let why = "is empty, so no record could be applied; remove it or name columns";
+            return Err(refuse(setting("columns"), why));
+        }
+        routes.push(Route {
+            table: file.table.unwrap_or_else(|| file.topic.clone()),
+            topic: file.topic,
+            key: file.key,
+            columns: file.columns,
+            on_bad_record: file.on_bad_record,
+        });
+    }
+    Ok(routes)
+}
