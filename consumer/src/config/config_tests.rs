@@ -158,3 +158,17 @@ fn secrets_are_never_shown() {
     let shown = format!("{config:?}");
     assert!(!shown.contains("hush"), "{shown}");
 }
+
+#[test]
+fn the_documented_configurations_are_valid() {
+    for (page, text) in [
+        ("docs/configuration.md", include_str!("../../../docs/configuration.md")),
+        ("README.md", include_str!("../../../README.md")),
+    ] {
+        let (_, rest) = text.split_once("```toml\n").unwrap_or_else(|| panic!("{page}: no TOML"));
+        let (example, _) = rest.split_once("```").unwrap();
+        let secrets = [("PASSWORD".to_owned(), "hush".to_owned())].into();
+        let config = Config::read(example, &secrets).unwrap_or_else(|why| panic!("{page}: {why}"));
+        assert_eq!(config.name, "scores", "{page}");
+    }
+}
