@@ -172,3 +172,20 @@ fn the_documented_configurations_are_valid() {
         assert_eq!(config.name, "scores", "{page}");
     }
 }
+
+#[test]
+fn renames_come_from_the_file_or_from_the_environment() {
+    let text = format!("{LEAST}rename = {{ playerId = \"player_id\" }}\n");
+    let renames = |text: &str, variables: &[(&str, &str)]| {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let config = Config::read(text, &variables.iter().map(owned).collect());
+        config.map(|config| config.routes[0].rename.clone())
+    };
+    let pair = |name: &str, column: &str| (name.to_owned(), column.to_owned());
+    assert_eq!(renames(&text, &[]).unwrap(), [pair("playerId", "player_id")]);
+    let variable = "WRITE_BEHIND_ROUTE_0_RENAME";
+    let both = [pair("a", "b"), pair("c", "d")];
+    assert_eq!(renames(&text, &[(variable, "a=b, c=d")]).unwrap(), both);
+    let refused = renames(&text, &[(variable, "a")]).unwrap_err().to_string();
+    assert!(refused.contains(variable) && refused.contains("playerId=player_id"), "{refused}");
+}
