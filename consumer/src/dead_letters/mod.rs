@@ -3,8 +3,8 @@
 
 pub mod remainder;
 pub mod later;
-
-
+pub mod replay;
+pub mod desk;
 
 use std::fmt;
 use std::str::FromStr;

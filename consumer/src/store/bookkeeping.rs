@@ -106,7 +106,12 @@ pub(crate) fn headers(letter: &DeadLetter) -> String {
 
 /// A letter's reason as a text column can hold it.
 pub(crate) fn reason(letter: &DeadLetter) -> String {
-    without_nul(&letter.reason).chars().take(REASON_CHARS).collect()
+    reason_of(&letter.reason)
+}
+
+/// A reason as a text column can hold it.
+pub(crate) fn reason_of(reason: &str) -> String {
+    without_nul(reason).chars().take(REASON_CHARS).collect()
 }
 
 /// A sequence as a database integer. One beyond its range was never counted up to: it is a lie,

@@ -109,12 +109,17 @@ pub(crate) async fn apply<S: Session>(
 }
 
 /// An open transaction in which every statement so far succeeded or was taken back.
-struct Open<'s, S>(&'s mut S);
+pub(super) struct Open<'s, S>(&'s mut S);
 
 impl<'s, S: Session> Open<'s, S> {
-    async fn begin(session: &'s mut S) -> Result<Self, StoreError> {
+    pub(super) async fn begin(session: &'s mut S) -> Result<Self, StoreError> {
         session.command(Command::Begin).await.map_err(Failure::of_no_row)?;
         Ok(Self(session))
+    }
+
+    /// What the transaction runs on. After an error of it the transaction is to be dropped.
+    pub(super) fn session(&mut self) -> &mut S {
+        self.0
     }
 
     /// Whether the database stood at the span's start, and so now stands at its end.
@@ -159,7 +164,7 @@ impl<'s, S: Session> Open<'s, S> {
     }
 
     /// Writes single records in log order and makes dead letters of those that are refused.
-    async fn write_singly(
+    pub(super) async fn write_singly(
         mut self,
         tx: &Transaction<'_>,
     ) -> Result<(Self, Vec<DeadLetter>), StoreError> {
@@ -220,11 +225,11 @@ impl<'s, S: Session> Open<'s, S> {
     }
 
     /// An error leaves open whether it was committed: the next attempt's compare-and-set tells.
-    async fn commit(self) -> Result<(), StoreError> {
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
         self.0.command(Command::Commit).await.map_err(Failure::of_no_row)
     }
 
-    async fn roll_back(self) -> Result<&'s mut S, StoreError> {
+    pub(super) async fn roll_back(self) -> Result<&'s mut S, StoreError> {
         self.0.command(Command::RollBack).await.map_err(Failure::of_no_row)?;
         Ok(self.0)
     }

@@ -20,6 +20,11 @@ mod postgres_catalog;
 pub mod sqlite;
 mod sqlite_sql;
 mod sqlite_catalog;
+mod statement;
+pub mod letters;
+mod postgres_letters;
+mod sqlite_letters;
+pub mod replay;
 pub mod database;
 
 pub use database::{AnyStore, Database, Timeouts};
