@@ -14,6 +14,7 @@ pub mod environment;
 pub mod units;
 mod file;
 pub mod route;
+mod dead_letters;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::config::environment::Variables;
 use crate::config::file::File;
 use crate::store;
 
+pub use crate::config::dead_letters::DeadLetters;
 pub use crate::config::error::ConfigError;
 pub use crate::config::route::{OnBadRecord, Route};
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Bytes of records held at most, over all partitions.
     pub memory_buffers: usize,
+    /// What becomes of records that were set aside.
+    pub dead_letters: DeadLetters,
     /// Where to serve metrics and health; `None`: nowhere.
     pub http: Option<SocketAddr>,
 }
