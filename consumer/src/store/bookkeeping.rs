@@ -32,6 +32,10 @@ CREATE TABLE IF NOT EXISTS write_behind_dead_letters (
     state text NOT NULL DEFAULT 'open'
         CHECK (state IN ('open', 'replayed', 'discarded', 'superseded')),
     PRIMARY KEY (pipeline, cluster, topic, partition, record_offset));
+CREATE TABLE IF NOT EXISTS write_behind_dead_letter_copies (
+    pipeline text NOT NULL, cluster text NOT NULL, topic text NOT NULL, partition integer NOT NULL,
+    next_offset bigint NOT NULL,
+    PRIMARY KEY (pipeline, cluster, topic, partition));
 ";
 
 /// The tables, for SQLite.
@@ -54,6 +58,10 @@ CREATE TABLE IF NOT EXISTS write_behind_dead_letters (
     state TEXT NOT NULL DEFAULT 'open'
         CHECK (state IN ('open', 'replayed', 'discarded', 'superseded')),
     PRIMARY KEY (pipeline, cluster, topic, partition, record_offset));
+CREATE TABLE IF NOT EXISTS write_behind_dead_letter_copies (
+    pipeline TEXT NOT NULL, cluster TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+    next_offset INTEGER NOT NULL,
+    PRIMARY KEY (pipeline, cluster, topic, partition));
 ";
 
 /// The tables, for MySQL and MariaDB. Text keys are compared by their letters, and are as long as
