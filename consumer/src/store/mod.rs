@@ -20,10 +20,15 @@ mod postgres_catalog;
 pub mod sqlite;
 mod sqlite_sql;
 mod sqlite_catalog;
+pub mod mysql;
+mod mysql_sql;
+mod mysql_rows;
+mod mysql_catalog;
 mod statement;
 pub mod letters;
 mod postgres_letters;
 mod sqlite_letters;
+mod mysql_letters;
 pub mod replay;
 pub mod database;
 

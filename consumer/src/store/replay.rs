@@ -67,6 +67,7 @@ pub async fn replay<E: From<StoreError>>(
     match store {
         AnyStore::Postgres(store) => replay_in(store, table, letter, decide).await,
         AnyStore::Sqlite(store) => replay_in(store, table, letter, decide).await,
+        AnyStore::Mysql(store) => replay_in(store, table, letter, decide).await,
     }
 }
 
@@ -76,7 +77,7 @@ async fn replay_in<S: Session + Statements, E: From<StoreError>>(
     letter: &Letter,
     decide: impl AsyncFnOnce(Standing) -> Result<Decision, E>,
 ) -> Result<Replayed, E> {
-    let mut open = Open::begin(session).await?;
+    let mut open = Open::begin(session, true).await?;
     let Some(next) = letters::lock(open.session(), letter).await? else {
         open.roll_back().await?;
         let topic = &letter.scope.topic;
@@ -112,7 +113,7 @@ async fn replay_in<S: Session + Statements, E: From<StoreError>>(
         open.roll_back().await?;
         return Ok(Replayed::NotOpen);
     }
-    open.commit().await?;
+    open.commit().await.map_err(Failure::of_no_row)?;
     Ok(Replayed::Closed(state))
 }
 
@@ -140,6 +141,7 @@ impl Statements for AnyStore {
         match self {
             AnyStore::Postgres(store) => store.dialect(),
             AnyStore::Sqlite(store) => store.dialect(),
+            AnyStore::Mysql(store) => store.dialect(),
         }
     }
 
@@ -147,6 +149,7 @@ impl Statements for AnyStore {
         match self {
             AnyStore::Postgres(store) => store.perform(statement).await,
             AnyStore::Sqlite(store) => store.perform(statement).await,
+            AnyStore::Mysql(store) => store.perform(statement).await,
         }
     }
 
@@ -154,6 +157,7 @@ impl Statements for AnyStore {
         match self {
             AnyStore::Postgres(store) => store.select(statement).await,
             AnyStore::Sqlite(store) => store.select(statement).await,
+            AnyStore::Mysql(store) => store.select(statement).await,
         }
     }
 }
