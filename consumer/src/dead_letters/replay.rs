@@ -151,7 +151,7 @@ impl<L: Scan> Replayer<L> {
             let fate = if gone && !self.force {
                 Fate::Gone
             } else if self.dry_run {
-                match self.judge(&table, letter, &later) {
+                match judge(&table, letter, &later) {
                     Judged::Write(_, left_out) => Fate::Replayed(left_out),
                     Judged::Nothing => Fate::Superseded,
                     Judged::No(fate) => fate,
@@ -205,7 +205,7 @@ impl<L: Scan> Replayer<L> {
             }
             let read = std::mem::replace(later, Later::of([]));
             *later = self.read_on(read, std::slice::from_ref(letter), standing.next).await?;
-            Ok::<_, ReplayError>(match self.judge(table, letter, later) {
+            Ok::<_, ReplayError>(match judge(table, letter, later) {
                 Judged::Write(row, left_out) => {
                     step = Step::Told(Fate::Replayed(left_out));
                     Decision::Write(row)
@@ -235,26 +235,6 @@ impl<L: Scan> Replayer<L> {
             Replayed::NotOpen => step = Step::Told(Fate::Closed(state_of(store, letter).await?)),
         }
         Ok(step)
-    }
-
-    fn judge(&self, table: &Table, letter: &Letter, later: &Later) -> Judged {
-        let record = &letter.letter.record;
-        let change = match change_of(record) {
-            Ok(change) => change,
-            Err(reason) => return Judged::No(Fate::Undecodable(reason)),
-        };
-        if later.is_another_log(letter) {
-            return Judged::No(Fate::AnotherLog);
-        }
-        let (change, left_out) = match remainder(&change, &later.behind(letter)) {
-            Remainder::Whole(change) => (change, Vec::new()),
-            Remainder::Part(change, left_out) => (change, left_out),
-            Remainder::Nothing => return Judged::Nothing,
-        };
-        match Row::judge(table, record.key.as_deref().unwrap_or_default(), &change) {
-            Ok(row) => Judged::Write(row, left_out),
-            Err(misfit) => Judged::No(Fate::Refused { reason: misfit.to_string(), sqlstate: None }),
-        }
     }
 
     async fn next(
@@ -304,6 +284,27 @@ impl<L: Scan> Replayer<L> {
             Ok::<_, RereadError>(later)
         });
         Ok(reading.await.map_err(|error| RereadError::Unavailable(error.to_string()))??)
+    }
+}
+
+/// What is left to do of a letter, as its table takes it.
+fn judge(table: &Table, letter: &Letter, later: &Later) -> Judged {
+    let record = &letter.letter.record;
+    let change = match change_of(record) {
+        Ok(change) => change,
+        Err(reason) => return Judged::No(Fate::Undecodable(reason)),
+    };
+    if later.is_another_log(letter) {
+        return Judged::No(Fate::AnotherLog);
+    }
+    let (change, left_out) = match remainder(&change, &later.behind(letter)) {
+        Remainder::Whole(change) => (change, Vec::new()),
+        Remainder::Part(change, left_out) => (change, left_out),
+        Remainder::Nothing => return Judged::Nothing,
+    };
+    match Row::judge(table, record.key.as_deref().unwrap_or_default(), &change) {
+        Ok(row) => Judged::Write(row, left_out),
+        Err(misfit) => Judged::No(Fate::Refused { reason: misfit.to_string(), sqlstate: None }),
     }
 }
 

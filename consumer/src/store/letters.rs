@@ -299,8 +299,10 @@ fn letter(pipeline: &str, line: Vec<Value>) -> Option<Letter> {
     })
 }
 
+type Headers = Vec<(String, Option<Box<[u8]>>)>;
+
 /// The headers, from what [`super::bookkeeping::headers`] made of them.
-fn headers(json: &str) -> Option<Vec<(String, Option<Box<[u8]>>)>> {
+fn headers(json: &str) -> Option<Headers> {
     #[derive(Deserialize)]
     struct Header {
         name: String,
@@ -318,6 +320,7 @@ fn headers(json: &str) -> Option<Vec<(String, Option<Box<[u8]>>)>> {
     headers.into_iter().map(bytes).collect()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the next value of a line")]
 fn integer(value: Option<Value>) -> Option<i64> {
     if let Some(Value::Integer(integer)) = value { Some(integer) } else { None }
 }
