@@ -74,6 +74,9 @@ pub async fn check(config: &Config, adopt_offsets: bool) -> Report {
             }
         }
     }
+    if let (Some((broker, _)), Some(topic)) = (&broker, &config.dead_letters.topic) {
+        check_letter_topic(broker, topic, &mut report).await;
+    }
     if let Some(store) = &mut store {
         for route in &config.routes {
             check_table(store, &route.target(&config.name, "", 1), &mut report).await;
@@ -156,6 +159,15 @@ async fn check_topic(
         ),
     }
     Some(partitions)
+}
+
+async fn check_letter_topic(broker: &Arc<Broker>, topic: &str, report: &mut Report) {
+    let what = format!("topic {topic} for dead letters");
+    let name = topic.to_owned();
+    match locate::ask(broker, move |broker| broker.partitions(&name)).await {
+        Ok(partitions) => report.add(Grade::Ok, what, format!("{partitions} partitions")),
+        Err(error) => report.add(Grade::Failed, what, error.to_string()),
+    }
 }
 
 /// The topic's `cleanup.policy`.

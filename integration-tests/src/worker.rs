@@ -45,6 +45,8 @@ pub struct Settings {
     pub buffers: &'static str,
     /// How long what is held may take when a partition is let go; less than Kafka's session.
     pub drain_time: &'static str,
+    /// Environment variables.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// A running worker. Dropping it kills it and shows the end of its log, which `cargo test` prints
@@ -63,6 +65,14 @@ impl Settings {
     #[must_use]
     pub fn kafka(mut self, property: &'static str, value: &str) -> Self {
         self.kafka.push((property, value.to_owned()));
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn with(mut self, variable: &'static str, value: &str) -> Self {
+        self.environment.retain(|(name, _)| *name != variable);
+        self.environment.push((variable, value.to_owned()));
         self
     }
 
@@ -122,11 +132,29 @@ listen = "127.0.0.1:{http}"
 
     /// Runs `write-behind run` with these settings.
     pub async fn start(&self) -> Result<Worker> {
+        self.begin(&["run"]).await
+    }
+
+    /// Runs another command of `write-behind`, and does not wait for its end.
+    pub async fn begin(&self, arguments: &[&str]) -> Result<Worker> {
         let folder = tempfile::tempdir()?;
         let http = free_port()?;
-        let child = self.spawn(&folder, http, &["run"]).await?;
+        let child = self.spawn(&folder, http, arguments).await?;
         let pid = child.id();
         Ok(Worker { client: self.client.clone(), child: Mutex::new(child), pid, http, folder })
+    }
+
+    /// Runs a command of `write-behind` with these settings to its end; gives its exit code and all it
+    /// said.
+    pub async fn command(&self, arguments: &[&str]) -> Result<(ExitStatus, String)> {
+        let folder = tempfile::tempdir()?;
+        let mut child = self.spawn(&folder, free_port()?, arguments).await?;
+        let status = until(&format!("{arguments:?} to end"), PATIENCE, async || {
+            let ended = child.try_wait()?;
+            Ok(ended.map_or_else(|| Seen::NotYet("it runs".to_owned()), Seen::Done))
+        })
+        .await?;
+        Ok((status, std::fs::read_to_string(folder.path().join("log"))?))
     }
 
     async fn spawn(&self, folder: &TempDir, http: u16, arguments: &[&str]) -> Result<Child> {
@@ -139,6 +167,7 @@ listen = "127.0.0.1:{http}"
             .arg(&configuration)
             .env("WRITE_BEHIND_LOG", "info,write_behind_consumer=debug")
             .env("NO_COLOR", "1")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

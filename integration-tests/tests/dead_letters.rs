@@ -10,7 +10,10 @@ use integration_tests::postgres::Postgres;
 use integration_tests::postgres_wire::{Point, PostgresWire};
 use integration_tests::stack::{Pipeline, same_rows};
 use integration_tests::wait::{PATIENCE, Seen, until};
-use integration_tests::worker::{Ended, Settings, Worker};
+use integration_tests::worker::{Settings, Worker};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
@@ -35,17 +38,40 @@ fn row(id: i64, n: i64, name: Option<&str>) -> (String, Value) {
     (id.to_string(), json!({ "id": id, "n": n, "name": name }))
 }
 
+/// How a command ended.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    output: String,
+}
+
+async fn run(settings: &Settings, arguments: &[&str]) -> Result<Ended> {
+    let (status, output) = settings.command(arguments).await?;
+    Ok(Ended { code: status.code(), output })
+}
+
 /// Runs `dead-letters` with these arguments.
 async fn command(settings: &Settings, arguments: &[&str]) -> Result<Ended> {
-    let arguments = [&["dead-letters"], arguments].concat();
-    settings.command(&arguments).await
+    run(settings, &[&["dead-letters"], arguments].concat()).await
+}
+
+/// Takes the log's beginning away, as retention does.
+async fn forget_before(pipeline: &Pipeline, offset: i64) -> Result<()> {
+    let mut places = TopicPartitionList::new();
+    places.add_partition_offset(&pipeline.name, 0, Offset::Offset(offset))?;
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", pipeline.kafka.bootstrap()).create()?;
+    let deleted = admin.delete_records(&places, &AdminOptions::new()).await?;
+    deleted.elements().iter().try_for_each(|element| element.error())?;
+    Ok(())
 }
 
 /// The same, and what it prints line by line as JSON.
 async fn lines(settings: &Settings, arguments: &[&str]) -> Result<Vec<Value>> {
     let arguments = [arguments, &["--json"]].concat();
     let ended = command(settings, &arguments).await?;
-    let lines = ended.output.lines().map(|line| Ok(serde_json::from_str(line)?));
+    let objects = ended.output.lines().filter(|line| line.starts_with('{'));
+    let lines = objects.map(|line| Ok(serde_json::from_str(line)?));
     lines.collect::<Result<_>>().with_context(|| format!("{ended:?}"))
 }
 
@@ -74,7 +100,8 @@ async fn letters_are_listed_by_filters_and_shown_with_all_that_is_known() -> Res
     let settings = pipeline.settings("operator");
 
     let list = lines(&settings, &["list"]).await?;
-    let offsets = |list: &[Value]| list.iter().filter_map(|l| l["offset"].as_i64()).collect::<Vec<_>>();
+    let offsets =
+        |list: &[Value]| list.iter().filter_map(|l| l["offset"].as_i64()).collect::<Vec<_>>();
     assert_eq!(offsets(&list), at[..2]);
     assert_eq!(list[1]["value"], r#"{"n":1000}"#, "{list:?}");
     for (filter, expected) in [
@@ -158,7 +185,8 @@ async fn a_replay_never_overwrites_a_newer_write_and_tells_what_it_left_out() ->
 
 /// Increments beside a consumer that adds without pause, by several operators at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn increments_replay_once_though_several_replay_at_once_and_the_consumer_writes() -> Result<()> {
+async fn increments_replay_once_though_several_replay_at_once_and_the_consumer_writes() -> Result<()>
+{
     let mut records = Vec::new();
     for round in 0..20 {
         records.extend([add(1, 1), put(2, &json!({ "n": 5000 + round })), add(1, 10_000)]);
@@ -196,7 +224,7 @@ async fn killed_at(point: fn(&Pipeline) -> Point, committed: bool) -> Result<()>
     through.database = Postgres::url_by_way_of(wire.port());
     let mut hold = wire.hold(point(&pipeline));
     let arguments = ["dead-letters", "replay", "--yes"];
-    let replay = through.begin_command(&arguments).await?;
+    let replay = through.begin(&arguments).await?;
     hold.reached(PATIENCE).await?;
     replay.kill()?;
     drop(hold);
@@ -227,7 +255,8 @@ async fn a_replay_killed_when_it_is_committed_is_not_done_again() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_is_refused_when_the_log_has_lost_what_came_after_unless_it_is_forced() -> Result<()> {
+async fn a_replay_is_refused_when_the_log_has_lost_what_came_after_unless_it_is_forced()
+-> Result<()> {
     let (pipeline, _worker, at) = with(&[
         put(1, &json!({ "n": 1000 })),
         put(1, &json!({ "name": "later" })),
@@ -235,7 +264,7 @@ async fn a_replay_is_refused_when_the_log_has_lost_what_came_after_unless_it_is_
     ])
     .await?;
     lift_the_constraint(&pipeline).await?;
-    pipeline.log.delete_before(&pipeline.name, 0, at[2]).await?;
+    forget_before(&pipeline, at[2]).await?;
     let settings = pipeline.settings("operator");
     let refused = command(&settings, &["replay", "--yes"]).await?;
     assert_eq!(refused.code, Some(3), "{refused:?}");
@@ -252,9 +281,11 @@ async fn letters_are_copied_to_their_topic_counted_and_deleted_when_they_are_old
     let mut bad = Raw::put("1", "no object");
     bad.headers.push(("trace".to_owned(), b"abc".to_vec()));
     pipeline.append(&[bad, put(2, &json!({ "n": 2000 }))]).await?;
-    let mut settings = pipeline.settings("worker");
-    settings.dead_letters = Some((copies.clone(), "90d"));
-    let checked = settings.command(&["check"]).await?;
+    let settings = pipeline
+        .settings("worker")
+        .with("WRITE_BEHIND_DEAD_LETTERS_TOPIC", &copies)
+        .with("WRITE_BEHIND_DEAD_LETTERS_RETENTION", "90d");
+    let checked = run(&settings, &["check"]).await?;
     ensure!(checked.code == Some(1) && checked.output.contains(&copies), "{checked:?}");
 
     // The topic is missing: that holds nothing up, and what was set aside is copied later.
@@ -276,7 +307,10 @@ async fn letters_are_copied_to_their_topic_counted_and_deleted_when_they_are_old
     let headers: BTreeMap<_, _> = first[0].raw.headers.iter().cloned().collect();
     assert_eq!(headers["trace"], b"abc");
     assert_eq!(headers["write-behind-topic"], pipeline.name.as_bytes());
-    assert_eq!((&*headers["write-behind-partition"], &*headers["write-behind-offset"]), (&b"0"[..], &b"0"[..]));
+    assert_eq!(
+        (&*headers["write-behind-partition"], &*headers["write-behind-offset"]),
+        (&b"0"[..], &b"0"[..])
+    );
     ensure!(headers["write-behind-reason"].starts_with(b"the value is not a JSON object"));
     worker.terminate().await?;
 
