@@ -139,8 +139,14 @@ fn settings_that_do_not_go_together_are_refused_with_the_mend() {
     assert!(with("WRITE_BEHIND_BATCH_TARGET_TIME", "0s").starts_with("`batch.target_time`"));
     assert!(with("WRITE_BEHIND_DATABASE_CONNECTIONS", "0").contains("`database.connections`"));
     assert!(with("WRITE_BEHIND_DATABASE_ROWS_PER_SECOND", "0").contains("rows_per_second"));
-    assert!(with("WRITE_BEHIND_DATABASE_URL", "mongodb://x").contains("postgres://, mysql:// or sqlite://"));
-    assert!(with("WRITE_BEHIND_DATABASE_URL", "oracle://x").contains("postgres://, mysql:// or sqlite://"));
+    assert!(
+        with("WRITE_BEHIND_DATABASE_URL", "mongodb://x")
+            .contains("postgres://, mysql:// or sqlite://")
+    );
+    assert!(
+        with("WRITE_BEHIND_DATABASE_URL", "oracle://x")
+            .contains("postgres://, mysql:// or sqlite://")
+    );
     assert!(with("WRITE_BEHIND_HTTP_LISTEN", "9464").starts_with("`http.listen`: must be"));
     assert!(with("WRITE_BEHIND_NAME", " ").starts_with("`name`: is empty"));
     assert!(with("WRITE_BEHIND_KAFKA_GROUP_ID", "g").contains("`group.id` can't be set"));
