@@ -198,6 +198,7 @@ fn kind_of(type_name: &str, sql_type: &str, size: u32) -> ColumnKind {
         }
         "timestamp" => ColumnKind::Instant,
         "json" => ColumnKind::Json,
+        "date" | "time" | "datetime" => ColumnKind::Calendar,
         "enum" | "set" => {
             ColumnKind::Labels { labels: labels(sql_type), several: type_name == "set" }
         }
