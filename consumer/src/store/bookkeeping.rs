@@ -85,7 +85,7 @@ CREATE TABLE IF NOT EXISTS write_behind_dead_letters (
     pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
     "partition" integer NOT NULL, record_offset bigint NOT NULL, record_key longblob,
     record_value longblob, headers json NOT NULL DEFAULT (json_array()), reason text NOT NULL,
-    sqlstate varchar(10), failed_at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    "sqlstate" varchar(10), failed_at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     state varchar(20) NOT NULL DEFAULT 'open'
         CHECK (state IN ('open', 'replayed', 'discarded', 'superseded')),
     PRIMARY KEY (pipeline, cluster, topic, "partition", record_offset))
