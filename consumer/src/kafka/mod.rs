@@ -12,3 +12,4 @@ pub mod orders;
 pub mod source;
 pub(crate) mod notice;
 pub mod reread;
+pub(crate) mod letter_topic;

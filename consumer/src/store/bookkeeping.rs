@@ -90,6 +90,11 @@ CREATE TABLE IF NOT EXISTS write_behind_dead_letters (
         CHECK (state IN ('open', 'replayed', 'discarded', 'superseded')),
     PRIMARY KEY (pipeline, cluster, topic, "partition", record_offset))
     ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE TABLE IF NOT EXISTS write_behind_dead_letter_copies (
+    pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
+    "partition" integer NOT NULL, next_offset bigint NOT NULL,
+    PRIMARY KEY (pipeline, cluster, topic, "partition"))
+    ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 "#;
 
 /// The compare-and-set. Parameters: scope, partition, start, end, partitions.
@@ -134,7 +139,12 @@ pub(crate) fn headers(letter: &DeadLetter) -> String {
 
 /// A letter's reason as a text column can hold it.
 pub(crate) fn reason(letter: &DeadLetter) -> String {
-    without_nul(&letter.reason).chars().take(REASON_CHARS).collect()
+    reason_of(&letter.reason)
+}
+
+/// A reason as a text column can hold it.
+pub(crate) fn reason_of(reason: &str) -> String {
+    without_nul(reason).chars().take(REASON_CHARS).collect()
 }
 
 /// A sequence as a database integer. One beyond its range was never counted up to: it is a lie,
