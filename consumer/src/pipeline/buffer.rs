@@ -16,7 +16,7 @@ use write_behind_shared::{
     Change, Headers, NextOffset, Offset, Partition, RecordError, WriteId, record,
 };
 
-use crate::batch::{DeadLetter, FoldedRow, RawRecord, WriterSeen};
+use crate::batch::{DeadLetter, FoldedRow, LastRecord, RawRecord, WriterSeen};
 use crate::pipeline::shape::{Shape, Shapes};
 
 /// What a row takes in memory beside its key and its columns: the table's slot and two allocations.
@@ -84,6 +84,7 @@ pub struct Buffer {
     bytes: usize,
     opened: Duration,
     oldest: Option<i64>,
+    newest: Option<i64>,
 }
 
 /// What a buffer holds, taken apart.
@@ -145,6 +146,7 @@ impl Buffer {
             bytes: 0,
             opened: now,
             oldest: None,
+            newest: None,
         }
     }
 
@@ -154,6 +156,7 @@ impl Buffer {
         self.next = record.offset.next();
         self.records += 1;
         self.oldest = self.oldest.or(record.timestamp);
+        self.newest = record.timestamp;
         let headers = match Headers::read(record.headers.iter().copied()) {
             Ok(headers) => headers,
             Err(error) => return self.set_aside(record, &error),
@@ -216,6 +219,12 @@ impl Buffer {
     /// When its first record was written, in milliseconds since 1970.
     pub fn oldest(&self) -> Option<i64> {
         self.oldest
+    }
+
+    /// Its last record, if the log says when it was written.
+    pub fn last_record(&self) -> Option<LastRecord> {
+        let offset = Offset(self.next.0 - 1);
+        self.newest.map(|timestamp| LastRecord { partition: self.partition, offset, timestamp })
     }
 
     /// The last record that cannot be decoded, if there is one.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::apply::row::Row;
 use crate::apply::table::{ColumnKind, Table};
-use crate::batch::{DeadLetter, Span, WriterSeen};
+use crate::batch::{DeadLetter, LastRecord, Span, WriterSeen};
 
 /// A connection to Postgres.
 #[derive(Debug)]
@@ -216,6 +216,18 @@ impl Session for PostgresStore {
                     .map(|seen| bookkeeping::sequence(seen.last.sequence))
                     .collect::<Vec<_>>(),
             );
+        self.execute(query).await.map(|_| ())
+    }
+
+    async fn note_last_records(
+        &mut self,
+        scope: &Scope,
+        records: &[LastRecord],
+    ) -> Result<(), Failure> {
+        let query = scoped(postgres_sql::NOTE_LAST_RECORDS, scope)
+            .bind(records.iter().map(|record| record.partition.0).collect::<Vec<_>>())
+            .bind(records.iter().map(|record| record.offset.0).collect::<Vec<_>>())
+            .bind(records.iter().map(|record| record.timestamp).collect::<Vec<_>>());
         self.execute(query).await.map(|_| ())
     }
 

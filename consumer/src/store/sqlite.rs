@@ -21,7 +21,7 @@ use super::{
 };
 use crate::apply::row::Row;
 use crate::apply::table::Table;
-use crate::batch::{DeadLetter, Span, WriterSeen};
+use crate::batch::{DeadLetter, LastRecord, Span, WriterSeen};
 
 /// A connection to an SQLite file.
 #[derive(Debug)]
@@ -186,6 +186,21 @@ impl Session for SqliteStore {
                 .bind(seen.partition.0)
                 .bind(seen.last.writer.to_string())
                 .bind(bookkeeping::sequence(seen.last.sequence));
+            self.execute(query).await?;
+        }
+        Ok(())
+    }
+
+    async fn note_last_records(
+        &mut self,
+        scope: &Scope,
+        records: &[LastRecord],
+    ) -> Result<(), Failure> {
+        for record in records {
+            let query = scoped(sqlite_sql::NOTE_LAST_RECORD, scope)
+                .bind(record.partition.0)
+                .bind(record.offset.0)
+                .bind(record.timestamp);
             self.execute(query).await?;
         }
         Ok(())
