@@ -122,6 +122,7 @@ async fn worker(url: &str) -> Result<OurWorker> {
         table: TABLES[1].to_owned(),
         key: Vec::new(),
         columns: None,
+        rename: Vec::new(),
         set_aside: false,
     };
     let (retry, connect) = ((RetryLimits::STANDARD, 1), (database, Timeouts::STANDARD));

@@ -253,6 +253,7 @@ impl Route {
             table: self.table.clone(),
             key: self.key.clone(),
             columns: self.columns.clone(),
+            rename: self.rename.clone(),
             set_aside: self.on_bad_record == OnBadRecord::DeadLetter,
         }
     }

@@ -37,6 +37,8 @@ pub struct Target {
     pub key: Vec<String>,
     /// The columns a record may name beside the key; `None`: all.
     pub columns: Option<Vec<String>>,
+    /// Columns that records call by other names: that name, and the column.
+    pub rename: Vec<(String, String)>,
     /// Whether bad records are set aside; if not, they stop the topic.
     pub set_aside: bool,
 }
@@ -120,10 +122,15 @@ impl Target {
     /// [`StoreError::Stop`], if the table or its key or a column is not as configured.
     pub async fn describe<S: Store>(&self, store: &mut S) -> Result<Table, StoreError> {
         let table = store.describe(&self.table, &self.key).await?;
-        let Some(columns) = &self.columns else { return Ok(table) };
-        table.only(columns).map_err(|unknown| {
-            let table = &self.table;
-            StoreError::Stop(format!("`columns` names {unknown:?}, which {table} does not have"))
+        let name = &self.table;
+        let table = match &self.columns {
+            None => table,
+            Some(columns) => table.only(columns).map_err(|unknown| {
+                StoreError::Stop(format!("`columns` names {unknown:?}, which {name} does not have"))
+            })?,
+        };
+        table.renamed(&self.rename).map_err(|why| {
+            StoreError::Stop(format!("`rename` does not fit {name}: {why}; correct the route"))
         })
     }
 }

@@ -158,3 +158,34 @@ fn secrets_are_never_shown() {
     let shown = format!("{config:?}");
     assert!(!shown.contains("hush"), "{shown}");
 }
+
+#[test]
+fn the_documented_configurations_are_valid() {
+    for (page, text) in [
+        ("docs/configuration.md", include_str!("../../../docs/configuration.md")),
+        ("README.md", include_str!("../../../README.md")),
+    ] {
+        let (_, rest) = text.split_once("```toml\n").unwrap_or_else(|| panic!("{page}: no TOML"));
+        let (example, _) = rest.split_once("```").unwrap();
+        let secrets = [("PASSWORD".to_owned(), "hush".to_owned())].into();
+        let config = Config::read(example, &secrets).unwrap_or_else(|why| panic!("{page}: {why}"));
+        assert_eq!(config.name, "scores", "{page}");
+    }
+}
+
+#[test]
+fn renames_come_from_the_file_or_from_the_environment() {
+    let text = format!("{LEAST}rename = {{ playerId = \"player_id\" }}\n");
+    let renames = |text: &str, variables: &[(&str, &str)]| {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let config = Config::read(text, &variables.iter().map(owned).collect());
+        config.map(|config| config.routes[0].rename.clone())
+    };
+    let pair = |name: &str, column: &str| (name.to_owned(), column.to_owned());
+    assert_eq!(renames(&text, &[]).unwrap(), [pair("playerId", "player_id")]);
+    let variable = "WRITE_BEHIND_ROUTE_0_RENAME";
+    let both = [pair("a", "b"), pair("c", "d")];
+    assert_eq!(renames(&text, &[(variable, "a=b, c=d")]).unwrap(), both);
+    let refused = renames(&text, &[(variable, "a")]).unwrap_err().to_string();
+    assert!(refused.contains(variable) && refused.contains("playerId=player_id"), "{refused}");
+}

@@ -14,6 +14,8 @@ const PREFIX: &str = "WRITE_BEHIND_";
 const NUMBERS: [&str; 3] = ["connections", "rows_per_second", "max_rows"];
 /// Keys whose values are lists.
 const LISTS: [&str; 2] = ["key", "columns"];
+/// Keys whose values are pairs of names, written like `playerId=player_id`.
+const PAIRS: [&str; 1] = ["rename"];
 
 /// Replaces every `${NAME}` in the texts of `table`.
 pub fn substitute(table: &mut Table, variables: &Variables) -> Result<(), ConfigError> {
@@ -132,6 +134,17 @@ fn typed(variable: &str, key: &str, value: &str) -> Result<Value, ConfigError> {
     if LISTS.contains(&key) {
         let items = value.split(',').map(|item| Value::String(item.trim().to_owned()));
         return Ok(Value::Array(items.collect()));
+    }
+    if PAIRS.contains(&key) {
+        let pair = |item: &str| {
+            let (name, other) = item.split_once('=')?;
+            Some((name.trim().to_owned(), Value::String(other.trim().to_owned())))
+        };
+        let pairs: Option<Table> = value.split(',').map(pair).collect();
+        let why = || format!("is {value:?}; write it like \"playerId=player_id,teamId=team_id\"");
+        return pairs
+            .map(Value::Table)
+            .ok_or_else(|| ConfigError::Setting { setting: variable.to_owned(), why: why() });
     }
     Ok(Value::String(value.to_owned()))
 }

@@ -103,6 +103,7 @@ pub(super) async fn describe(
         columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
         key,
         guarded,
+        renamed: None,
     }))
 }
 

@@ -207,6 +207,7 @@ mod tests {
             columns: vec![column("id", "bigint"), column("a\"b", "text"), column("n", "integer")],
             key: vec![KeyColumn { name: "id".to_owned(), kind: KeyKind::Integer(0..=9) }],
             guarded: false,
+            renamed: None,
         }
     }
 

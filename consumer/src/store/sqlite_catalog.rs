@@ -76,6 +76,7 @@ pub(super) async fn describe(
         columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
         key,
         guarded: found.try_get::<Option<bool>, _>("guarded")?.unwrap_or(false),
+        renamed: None,
     }))
 }
 

@@ -186,6 +186,7 @@ impl Bench {
             table: owned("t"),
             key: Vec::new(),
             columns: None,
+            rename: Vec::new(),
             set_aside,
         };
         let (script, log) = (Arc::new(Script::default()), Arc::new(Records::default()));
