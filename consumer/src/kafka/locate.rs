@@ -15,6 +15,7 @@ use crate::apply::Target;
 use crate::kafka::assign::{Standing, Verdict, judge};
 use crate::kafka::broker::{Broker, BrokerError};
 use crate::kafka::orders::{Exit, Input};
+use crate::kafka::stand::{Unknown, stand};
 use crate::pipeline::action::{Epoch, Located, Place};
 use crate::status::Status;
 use crate::store::{AnyStore, Database, Position, Scope, Store, StoreError, Timeouts};
@@ -62,9 +63,11 @@ impl Wanted {
 }
 
 /// Why there is no answer.
-enum NoAnswer {
+pub(super) enum NoAnswer {
     /// It will pass.
     Later(String),
+    /// There is no such topic now.
+    NoTopic(String),
     End(Exit),
 }
 
@@ -85,7 +88,15 @@ impl Locator {
         let mut store = None;
         let mut backoff = BACKOFF_MIN;
         loop {
-            let wanted = self.wanted.next().await;
+            let wanted = tokio::select! {
+                biased;
+                wanted = self.wanted.next() => wanted,
+                exit = self.watch(&mut store) => {
+                    // Whoever listened may be gone, and then it has ended already.
+                    let _ = self.answers.send(Input::End(exit)).await;
+                    return;
+                }
+            };
             let input = match self.locate(&mut store, &wanted).await {
                 Ok(found) => {
                     backoff = BACKOFF_MIN;
@@ -93,7 +104,7 @@ impl Locator {
                     Input::Located(found)
                 }
                 Err(NoAnswer::End(exit)) => Input::End(exit),
-                Err(NoAnswer::Later(error)) => {
+                Err(NoAnswer::Later(error) | NoAnswer::NoTopic(error)) => {
                     if backoff == BACKOFF_MIN {
                         tracing::warn!(%error, "partitions can't be located yet");
                     }
@@ -138,21 +149,16 @@ impl Locator {
         found: &mut Vec<Located>,
     ) -> Result<(), NoAnswer> {
         let partitions: Vec<Partition> = asked.iter().map(|(place, _)| place.partition).collect();
-        let connected = match store.take() {
-            Some(store) => store,
-            None => self.database.connect(&Timeouts::STANDARD).await.map_err(|e| self.away(e))?,
-        };
-        let store = store.insert(connected);
-        let standings = stand(&self.broker, store, scope, partitions).await;
-        let standings = standings.map_err(|error| match error {
-            Unknown::Store(error) => self.away(error),
-            Unknown::Broker(error) => NoAnswer::Later(error.to_string()),
-        })?;
-        self.status.database_answered();
+        let standings = self.standings(store, scope, &partitions).await?;
+        let store = self.connected(store).await?;
+        let known = store.positions(scope, &partitions).await.map_err(|error| self.away(error))?;
         let mut begun = Vec::new();
-        for ((place, epoch), (standing, writers)) in asked.iter().zip(standings) {
+        for ((place, epoch), standing) in asked.iter().zip(standings) {
             let next = match judge(&standing, self.adopt_offsets) {
-                Verdict::Continue(next) => next,
+                Verdict::Continue(next) => {
+                    tell_difference(scope, *place, next, standing.committed);
+                    next
+                }
                 Verdict::Begin(next) => {
                     tell_beginning(scope, *place, next, &standing);
                     let (partition, partitions) = (place.partition, standing.partitions_now);
@@ -160,12 +166,12 @@ impl Locator {
                     next
                 }
                 Verdict::Refuse(refusal) => {
-                    return Err(NoAnswer::End(Exit::Refused(format!(
-                        "topic {}, partition {}: {refusal}",
-                        scope.topic, place.partition
-                    ))));
+                    let exit = Exit::refused(&scope.topic, place.partition, &refusal);
+                    return Err(NoAnswer::End(exit));
                 }
             };
+            let position = known.iter().find(|known| known.partition == place.partition);
+            let writers = position.map_or(Vec::new(), |position| position.writers.clone());
             let committed = standing.committed;
             found.push(Located { place: *place, epoch: *epoch, next, committed, writers });
         }
@@ -173,6 +179,35 @@ impl Locator {
             return Ok(());
         }
         store.begin_at(scope, &begun).await.map_err(|error| self.away(error))
+    }
+
+    /// Where these partitions stand.
+    pub(super) async fn standings(
+        &self,
+        store: &mut Option<AnyStore>,
+        scope: &Scope,
+        partitions: &[Partition],
+    ) -> Result<Vec<Standing>, NoAnswer> {
+        let store = self.connected(store).await?;
+        let standings = stand(&self.broker, store, scope, partitions).await;
+        let standings = standings.map_err(|error| match error {
+            Unknown::Store(error) => self.away(error),
+            Unknown::Broker(BrokerError::NoTopic(topic)) => NoAnswer::NoTopic(topic),
+            Unknown::Broker(error) => NoAnswer::Later(error.to_string()),
+        })?;
+        self.status.database_answered();
+        Ok(standings)
+    }
+
+    async fn connected<'s>(
+        &self,
+        store: &'s mut Option<AnyStore>,
+    ) -> Result<&'s mut AnyStore, NoAnswer> {
+        let connected = match store.take() {
+            Some(store) => store,
+            None => self.database.connect(&Timeouts::STANDARD).await.map_err(|e| self.away(e))?,
+        };
+        Ok(store.insert(connected))
     }
 
     fn away(&self, error: StoreError) -> NoAnswer {
@@ -186,6 +221,27 @@ impl Locator {
     }
 }
 
+/// Kafka's committed offset is advisory; where it is not the database's, a person may want to know.
+fn tell_difference(scope: &Scope, place: Place, next: NextOffset, committed: Option<NextOffset>) {
+    let (topic, partition) = (&scope.topic, place.partition);
+    match committed {
+        Some(committed) if committed > next => tracing::warn!(
+            %topic, %partition, database = %next, kafka = %committed,
+            "the database stands before the group's committed offset: it was restored, or the offset \
+             was moved by hand; the database counts, and the records from there are applied again"
+        ),
+        Some(committed) if committed < next => tracing::info!(
+            %topic, %partition, database = %next, kafka = %committed,
+            "the group's committed offset is behind the database, which counts"
+        ),
+        None => tracing::info!(
+            %topic, %partition, database = %next,
+            "the group has no committed offset here; the database counts"
+        ),
+        Some(_) => {}
+    }
+}
+
 fn tell_beginning(scope: &Scope, place: Place, next: NextOffset, standing: &Standing) {
     let (topic, partition) = (&scope.topic, place.partition);
     if standing.committed.is_some() {
@@ -196,63 +252,4 @@ fn tell_beginning(scope: &Scope, place: Place, next: NextOffset, standing: &Stan
             "the log's beginning is gone already: the table will lack what was written before"
         );
     }
-}
-
-/// Who did not answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unknown {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-}
-
-/// Where each of `partitions` stands, with its writers.
-///
-/// The order of the questions matters. Whoever owned a partition before may still be writing: asked
-/// the other way round, what it wrote in between looks like offsets without a database, or like a
-/// database beyond the end of the log.
-pub(crate) async fn stand(
-    broker: &Arc<Broker>,
-    store: &mut AnyStore,
-    scope: &Scope,
-    partitions: Vec<Partition>,
-) -> Result<Vec<(Standing, Vec<write_behind_shared::WriteId>)>, Unknown> {
-    let (topic, asked) = (scope.topic.clone(), partitions.clone());
-    let committed = ask(broker, move |broker| broker.committed(&topic, &asked)).await?;
-    // With those below them: what the database says of any partition tells how many there were.
-    let highest = partitions.iter().map(|partition| partition.0).max().unwrap_or(-1);
-    let with_siblings: Vec<Partition> = (0..=highest).map(Partition).collect();
-    let known = store.positions(scope, &with_siblings).await?;
-    let (topic, asked) = (scope.topic.clone(), partitions.clone());
-    let (partitions_now, watermarks) = ask(broker, move |broker| {
-        let watermarks = asked.iter().map(|partition| broker.watermarks(&topic, *partition));
-        Ok((broker.partitions(&topic)?, watermarks.collect::<Result<Vec<_>, _>>()?))
-    })
-    .await?;
-    let standing = |(partition, (low, high)): (&Partition, (NextOffset, NextOffset))| {
-        let position = known.iter().find(|position| position.partition == *partition);
-        let standing = Standing {
-            database: position.map(|position| position.next),
-            partitions_then: position
-                .or(known.first())
-                .map_or(partitions_now, |position| position.partitions),
-            partitions_now,
-            committed: committed.get(partition).copied(),
-            low,
-            high,
-        };
-        (standing, position.map_or(Vec::new(), |position| position.writers.clone()))
-    };
-    Ok(partitions.iter().zip(watermarks).map(standing).collect())
-}
-
-/// Asks Kafka on a thread that may block.
-pub(crate) async fn ask<T: Send + 'static>(
-    broker: &Arc<Broker>,
-    question: impl FnOnce(&Broker) -> Result<T, BrokerError> + Send + 'static,
-) -> Result<T, BrokerError> {
-    let broker = Arc::clone(broker);
-    let answer = tokio::task::spawn_blocking(move || question(&broker)).await;
-    answer.unwrap_or_else(|error| Err(BrokerError::Unreachable(error.to_string())))
 }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use write_behind_shared::NextOffset;
+
 use super::{Fetching, InFlight, Pipeline};
 use crate::pipeline::action::{Action, Closed, Notice, Place};
 use crate::pipeline::buffer::Buffer;
@@ -128,6 +130,20 @@ impl Pipeline {
         } else if took * 2 < target && rows * 2 > self.target_rows {
             self.target_rows = (self.target_rows * 2).min(self.limits.rows_of_a_batch());
         }
+    }
+
+    /// The database was found elsewhere than at these offsets, where it had been left. Those of which
+    /// a batch is on its way or has arrived meanwhile are let be: the compare-and-set tells.
+    pub fn doubt(&mut self, now: Duration, found: &[(Place, NextOffset)]) {
+        let is_idle = |(place, left): &&(Place, NextOffset)| {
+            let part = self.parts.get(place);
+            part.is_some_and(|part| {
+                part.reading && part.in_flight.is_none() && part.written == Some(*left)
+            })
+        };
+        let doubted: Vec<Place> = found.iter().filter(is_idle).map(|(place, _)| *place).collect();
+        self.locate_again(&doubted);
+        self.settle(now);
     }
 
     /// The database stands elsewhere: what is held of these is void, and their place is asked for.

@@ -107,6 +107,14 @@ impl Status {
         (locating > 0).then(|| format!("{locating} partitions are not located yet"))
     }
 
+    /// The partitions that are being read, each with the offset below which everything was in the
+    /// database when last heard of.
+    pub(crate) fn held(&self) -> Vec<(Place, NextOffset)> {
+        let state = self.lock();
+        let parts = state.progress.parts.iter().filter(|part| part.reading);
+        parts.filter_map(|part| Some((part.place, part.written?))).collect()
+    }
+
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }

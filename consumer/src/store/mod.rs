@@ -20,6 +20,7 @@ mod postgres_catalog;
 pub mod sqlite;
 mod sqlite_sql;
 mod sqlite_catalog;
+pub mod inspect;
 pub mod database;
 
 pub use database::{AnyStore, Database, Timeouts};

@@ -31,7 +31,7 @@ pub struct PostgresStore {
     broken: bool,
 }
 
-type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+pub(super) type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 
 impl PostgresStore {
     /// Connects to a server that takes writes.
@@ -91,12 +91,12 @@ impl PostgresStore {
         }
     }
 
-    async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
+    pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
         let executing = async |connection: &mut PgConnection| query.execute(connection).await;
         Ok(self.answered(executing).await?.rows_affected())
     }
 
-    async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<PgRow>, Failure> {
+    pub(super) async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<PgRow>, Failure> {
         self.answered(async |connection| query.fetch_all(connection).await).await
     }
 

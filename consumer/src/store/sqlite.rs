@@ -33,7 +33,7 @@ pub struct SqliteStore {
     broken: bool,
 }
 
-type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+pub(super) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
 impl SqliteStore {
     /// Opens the file.
@@ -74,12 +74,12 @@ impl SqliteStore {
         }
     }
 
-    async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
+    pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
         let executing = async |connection: &mut SqliteConnection| query.execute(connection).await;
         Ok(self.answered(executing).await?.rows_affected())
     }
 
-    async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<SqliteRow>, Failure> {
+    pub(super) async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<SqliteRow>, Failure> {
         self.answered(async |connection| query.fetch_all(connection).await).await
     }
 
