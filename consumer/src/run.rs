@@ -4,12 +4,14 @@
 //! It runs inside the caller's tokio runtime and keeps nothing global, so one process can run
 //! several. Dropping its future ends it at once, as a crash would: nothing is lost by that.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use write_behind_shared::Partition;
 
 use crate::apply::Target;
 use crate::apply::worker::Workers;
@@ -23,6 +25,7 @@ use crate::kafka::reread::{KafkaLog, RereadLimits};
 use crate::kafka::settings::topic_configuration;
 use crate::kafka::source::{Ends, Source};
 use crate::kafka::stand::ask;
+use crate::pipeline::action::Place;
 use crate::status::Status;
 use crate::status::http;
 use crate::status::metrics::Metrics;
@@ -314,22 +317,31 @@ async fn order(orders: &mpsc::Sender<Input>, input: Input) {
     }
 }
 
-/// Looks at the ends of the logs, every now and then.
+/// Looks at the ends of the logs, every now and then. What one topic or partition does not tell does
+/// not hide the others.
 async fn watch_lag(broker: &Arc<Broker>, targets: &[Target], status: &Status) -> String {
     loop {
         let places = status.places();
-        let topics: Vec<String> =
-            places.iter().map(|place| targets[place.route].scope.topic.clone()).collect();
-        let ends = ask(broker, move |broker| {
-            let end = |(place, topic): (&crate::pipeline::action::Place, &String)| {
-                Ok((*place, broker.watermarks(topic, place.partition)?.1))
-            };
-            places.iter().zip(&topics).map(end).collect()
-        });
-        match ends.await {
-            Ok(ends) => status.logs_end(ends),
-            Err(error) => tracing::debug!(%error, "the ends of the logs are not known"),
+        let mut ends = BTreeMap::new();
+        for (route, target) in targets.iter().enumerate() {
+            let of_route: Vec<Place> =
+                places.iter().copied().filter(|place| place.route == route).collect();
+            if of_route.is_empty() {
+                continue;
+            }
+            let asked: Vec<Partition> = of_route.iter().map(|place| place.partition).collect();
+            let topic = target.scope.topic.clone();
+            match ask(broker, move |broker| broker.logs(&topic, &asked)).await {
+                Ok(logs) => ends.extend(
+                    of_route
+                        .into_iter()
+                        .zip(logs.ends)
+                        .filter_map(|(p, end)| Some((p, end.ok()?.1))),
+                ),
+                Err(error) => tracing::debug!(%error, "the ends of the logs are not known"),
+            }
         }
+        status.logs_end(ends);
         tokio::time::sleep(LAG_EVERY).await;
     }
 }
@@ -356,7 +368,7 @@ async fn patiently<T, E, F: Future<Output = Result<T, E>>>(
 
 fn passes(error: BrokerError) -> Result<String, RunError> {
     match error {
-        BrokerError::Unreachable(_) => Ok(error.to_string()),
+        BrokerError::Unreachable(_) | BrokerError::NoLeader(..) => Ok(error.to_string()),
         BrokerError::NoTopic(_) => Err(failed(error)),
     }
 }

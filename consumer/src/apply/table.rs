@@ -14,8 +14,11 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The key columns, in the key's order. Each is also one of `columns`.
     pub key: Vec<KeyColumn>,
+    /// The key's index, unquoted, where a statement must name it: in MySQL.
+    pub key_index: Option<String>,
     /// An insert may be refused although the update it would become is fine: the table has CHECK
-    /// constraints, or a required column outside of `columns`.
+    /// constraints, or a required column outside of `columns`. Or, in MySQL, an insert may change
+    /// another row than the key's: the table has another unique key.
     pub guarded: bool,
     /// What records call some columns, where the route renames any.
     pub renamed: Option<Renamed>,
@@ -68,18 +71,31 @@ pub enum ColumnKind {
     /// An exact decimal: a JSON number or its text as a string. The scale is how many digits after
     /// the point the column keeps, if it limits them.
     Numeric(Option<u32>),
+    /// A decimal of at most so many significant digits, or an integer of 64 bits: all that a column
+    /// keeps that holds a float where it can't hold an integer.
+    Significant(u32),
     /// A float: a JSON number.
     Float,
     /// true or false.
     Boolean,
     /// A string without NUL.
     Text,
-    /// A string in the database's own notation of a type we do not parse: date, time, uuid, enum.
+    /// A string in the database's own notation of a type we do not parse: uuid, enum, network.
     Notation,
+    /// A date or a time in the database's own notation, as a string; not one of the words, such as
+    /// `now`, whose meaning changes from one attempt to the next.
+    Calendar,
     /// An instant, as a string in RFC 3339.
     Instant,
     /// Any JSON; null is SQL's NULL.
     Json,
+    /// A string that is one of these labels, or several of them with commas in between.
+    Labels {
+        /// The column's labels.
+        labels: Vec<String>,
+        /// Whether a value may be several.
+        several: bool,
+    },
     /// A base64 string.
     Bytes,
     /// A JSON array of elements of this kind.

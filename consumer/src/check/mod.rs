@@ -164,9 +164,12 @@ async fn check_positions(
             return;
         }
     };
-    for (partition, standing) in partitions.iter().zip(&standings) {
+    for (partition, stood) in partitions.iter().zip(&standings) {
         let what = format!("topic {}, partition {partition}", scope.topic);
-        let (grade, found) = verdict(standing, adopt_offsets);
+        let (grade, found) = match stood {
+            Ok(standing) => verdict(standing, adopt_offsets),
+            Err(error) => (Grade::Failed, error.to_string()),
+        };
         report.add(grade, what, found);
     }
 }

@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use write_behind_shared::{NextOffset, Partition};
+use write_behind_shared::{NextOffset, Offset, Partition};
 
 use super::assign::{Standing, Trace};
 use super::broker::{Broker, BrokerError};
-use crate::batch::LastRecord;
 use crate::store::inspect::{Inspect, Known};
 use crate::store::{AnyStore, Scope, StoreError};
 
@@ -21,15 +20,11 @@ pub(crate) enum Unknown {
     Broker(#[from] BrokerError),
 }
 
-/// What Kafka says of a topic's log.
-struct Logs {
-    partitions: i32,
-    watermarks: Vec<(NextOffset, NextOffset)>,
-    /// When the record was written that stands where the database's last record stood.
-    timestamps: BTreeMap<Partition, Option<i64>>,
-}
+/// Where a partition stands; or why Kafka does not say.
+pub(crate) type Stood = Result<Standing, BrokerError>;
 
-/// Where each of `partitions` stands, in their order.
+/// Where each of `partitions` stands, in their order. One of which Kafka says nothing does not hold up
+/// the others.
 ///
 /// The order of the questions matters. Whoever owned a partition before may still be writing: asked
 /// the other way round, what it wrote in between looks like offsets without a database, or like a
@@ -39,58 +34,53 @@ pub(crate) async fn stand(
     store: &mut AnyStore,
     scope: &Scope,
     partitions: &[Partition],
-) -> Result<Vec<Standing>, Unknown> {
+) -> Result<Vec<Stood>, Unknown> {
     let (topic, asked) = (scope.topic.clone(), partitions.to_vec());
     let committed = ask(broker, move |broker| broker.committed(&topic, &asked)).await?;
     let known = store.known(scope).await?;
     let (topic, asked) = (scope.topic.clone(), partitions.to_vec());
-    let last_records: Vec<LastRecord> =
-        known.iter().filter_map(|known| known.last_record).collect();
-    let logs = ask(broker, move |broker| look(broker, &topic, &asked, &last_records)).await?;
-    let standing = |(partition, (low, high)): (&Partition, &(NextOffset, NextOffset))| {
-        let of_it = known.iter().find(|known| known.partition == *partition);
-        // What the database says of any partition tells how many there were.
-        let then = of_it.or(known.first()).map_or(logs.partitions, |known| known.partitions);
-        let trace = |known: &Known| {
-            let last = known.last_record?;
-            let in_the_log = *low <= NextOffset(last.offset.0) && last.offset.next() <= *high;
-            let there = logs.timestamps.get(partition).copied().flatten();
-            in_the_log.then_some(Trace { last, there })
-        };
-        Standing {
+    let logs = ask(broker, move |broker| broker.logs(&topic, &asked)).await?;
+    let wanted: BTreeMap<Partition, Offset> = partitions
+        .iter()
+        .zip(&logs.ends)
+        .filter_map(|(partition, ends)| {
+            let last = of(&known, *partition)?.last_record?;
+            has(ends.as_ref().ok()?, last.offset).then_some((*partition, last.offset))
+        })
+        .collect();
+    let topic = scope.topic.clone();
+    let there = ask(broker, move |broker| broker.timestamps(&topic, &wanted)).await?;
+    let stood = |(partition, ends): (&Partition, Result<(NextOffset, NextOffset), BrokerError>)| {
+        let (low, high) = ends?;
+        let of_it = of(&known, *partition);
+        let last = of_it.and_then(|known| known.last_record);
+        let last = last.filter(|last| has(&(low, high), last.offset));
+        let unread = || BrokerError::Unreachable("no answer to a look at one record".to_owned());
+        let trace = last.map(|last| match there.get(partition) {
+            Some(there) => Ok(Trace { last, there: *there }),
+            None => Err(unread()),
+        });
+        Ok(Standing {
             database: of_it.map(|known| known.next),
-            partitions_then: then,
+            // What the database says of any partition tells how many there were.
+            partitions_then: of_it.or(known.first()).map_or(logs.partitions, |one| one.partitions),
             partitions_now: logs.partitions,
             committed: committed.get(partition).copied(),
-            low: *low,
-            high: *high,
-            trace: of_it.and_then(trace),
-        }
+            low,
+            high,
+            trace: trace.transpose()?,
+        })
     };
-    Ok(partitions.iter().zip(&logs.watermarks).map(standing).collect())
+    Ok(partitions.iter().zip(logs.ends).map(stood).collect())
 }
 
-fn look(
-    broker: &Broker,
-    topic: &str,
-    partitions: &[Partition],
-    last_records: &[LastRecord],
-) -> Result<Logs, BrokerError> {
-    let count = broker.partitions(topic)?;
-    let watermarks = partitions.iter().map(|partition| broker.watermarks(topic, *partition));
-    let watermarks = watermarks.collect::<Result<Vec<_>, _>>()?;
-    let mut wanted = BTreeMap::new();
-    for (partition, (low, high)) in partitions.iter().zip(&watermarks) {
-        let last = last_records.iter().find(|last| last.partition == *partition);
-        if let Some(last) = last
-            && *low <= NextOffset(last.offset.0)
-            && last.offset.next() <= *high
-        {
-            wanted.insert(*partition, last.offset);
-        }
-    }
-    let timestamps = broker.timestamps(topic, &wanted)?;
-    Ok(Logs { partitions: count, watermarks, timestamps })
+fn of(known: &[Known], partition: Partition) -> Option<&Known> {
+    known.iter().find(|known| known.partition == partition)
+}
+
+/// Whether a log of these ends has the offset.
+fn has((low, high): &(NextOffset, NextOffset), offset: Offset) -> bool {
+    !low.is_past(offset) && high.is_past(offset)
 }
 
 /// Asks Kafka on a thread that may block.

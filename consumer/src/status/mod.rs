@@ -34,6 +34,7 @@ struct State {
     /// When the poll thread last turned; `None`: it has not started yet.
     beat: Option<Instant>,
     joined: bool,
+    not_located: BTreeMap<Place, String>,
     database: Option<String>,
     stopped: bool,
     ends: BTreeMap<Place, NextOffset>,
@@ -60,6 +61,7 @@ impl Status {
             published: None,
             beat: None,
             joined: false,
+            not_located: BTreeMap::new(),
             database: None,
             stopped: false,
             ends: BTreeMap::new(),
@@ -103,8 +105,12 @@ impl Status {
         if !state.joined {
             return Some("the consumer has not joined its group yet".to_owned());
         }
-        let locating = state.progress.parts.iter().filter(|part| !part.reading).count();
-        (locating > 0).then(|| format!("{locating} partitions are not located yet"))
+        let locating: Vec<Place> =
+            state.progress.parts.iter().filter(|p| !p.reading).map(|p| p.place).collect();
+        let why = locating.iter().find_map(|place| state.not_located.get(place));
+        let why = why.map_or(String::new(), |why| format!(": {why}"));
+        let count = locating.len();
+        (count > 0).then(|| format!("{count} partitions are not located yet{why}"))
     }
 
     /// The partitions that are being read, each with the offset below which everything was in the
@@ -150,6 +156,16 @@ impl Status {
     /// The group has given this consumer its part, if only none.
     pub(crate) fn joined(&self) {
         self.lock().joined = true;
+    }
+
+    /// The group has given this consumer's part to others; it is about to join again.
+    pub(crate) fn left(&self) {
+        self.lock().joined = false;
+    }
+
+    /// Why these partitions are not located yet: all of those that can't be at the moment.
+    pub(crate) fn not_located(&self, why: &BTreeMap<Place, String>) {
+        self.lock().not_located.clone_from(why);
     }
 
     /// The database answered.

@@ -7,9 +7,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 use uuid::Uuid;
-use write_behind_shared::WriteId;
+use write_behind_shared::{NextOffset, Partition, WriteId};
 
+use super::Position;
 use crate::batch::DeadLetter;
 
 /// The tables, for Postgres.
@@ -40,6 +42,10 @@ CREATE TABLE IF NOT EXISTS write_behind_tables (
     table_name text NOT NULL PRIMARY KEY,
     pipeline text NOT NULL, cluster text NOT NULL, topic text NOT NULL,
     since timestamptz NOT NULL DEFAULT now());
+CREATE TABLE IF NOT EXISTS write_behind_dead_letter_copies (
+    pipeline text NOT NULL, cluster text NOT NULL, topic text NOT NULL, partition integer NOT NULL,
+    next_offset bigint NOT NULL,
+    PRIMARY KEY (pipeline, cluster, topic, partition));
 ";
 
 /// The tables, for SQLite.
@@ -70,7 +76,47 @@ CREATE TABLE IF NOT EXISTS write_behind_tables (
     table_name TEXT NOT NULL PRIMARY KEY,
     pipeline TEXT NOT NULL, cluster TEXT NOT NULL, topic TEXT NOT NULL,
     since TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
+CREATE TABLE IF NOT EXISTS write_behind_dead_letter_copies (
+    pipeline TEXT NOT NULL, cluster TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+    next_offset INTEGER NOT NULL,
+    PRIMARY KEY (pipeline, cluster, topic, partition));
 ";
+
+/// The tables, for MySQL and MariaDB. Text keys are compared by their letters, and are as long as
+/// an index can hold.
+pub(crate) const CREATE_MYSQL: &str = r#"
+CREATE TABLE IF NOT EXISTS write_behind_offsets (
+    pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
+    "partition" integer NOT NULL, next_offset bigint NOT NULL, partitions integer NOT NULL,
+    updated_at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    PRIMARY KEY (pipeline, cluster, topic, "partition"))
+    ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE TABLE IF NOT EXISTS write_behind_writers (
+    pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
+    "partition" integer NOT NULL, writer varchar(36) NOT NULL, last_sequence bigint NOT NULL,
+    updated_at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    PRIMARY KEY (pipeline, cluster, topic, "partition", writer))
+    ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE TABLE IF NOT EXISTS write_behind_dead_letters (
+    pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
+    "partition" integer NOT NULL, record_offset bigint NOT NULL, record_key longblob,
+    record_value longblob, headers json NOT NULL DEFAULT (json_array()), reason text NOT NULL,
+    sqlstate varchar(10), failed_at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    state varchar(20) NOT NULL DEFAULT 'open'
+        CHECK (state IN ('open', 'replayed', 'discarded', 'superseded')),
+    PRIMARY KEY (pipeline, cluster, topic, "partition", record_offset))
+    ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE TABLE IF NOT EXISTS write_behind_last_records (
+    pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
+    "partition" integer NOT NULL, record_offset bigint NOT NULL, record_timestamp bigint NOT NULL,
+    PRIMARY KEY (pipeline, cluster, topic, "partition"))
+    ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE TABLE IF NOT EXISTS write_behind_tables (
+    table_name varchar(300) NOT NULL PRIMARY KEY,
+    pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
+    since timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6))
+    ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+"#;
 
 /// The compare-and-set. Parameters: scope, partition, start, end, partitions.
 pub(crate) const MOVE_OFFSET: &str = "UPDATE write_behind_offsets
@@ -140,12 +186,38 @@ pub(crate) fn sequence(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
 }
 
-/// A writer's last sequence as its row has it.
-pub(crate) fn write_id(writer: &str, last_sequence: i64) -> Result<WriteId, sqlx::Error> {
-    let writer = Uuid::parse_str(writer).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-    let sequence = u64::try_from(last_sequence);
-    let sequence = sequence.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-    Ok(WriteId { writer, sequence })
+/// A value that every database's driver can read.
+pub(crate) trait Readable<'r, D: Database>: Decode<'r, D> + Type<D> {}
+impl<'r, D: Database, T: Decode<'r, D> + Type<D>> Readable<'r, D> for T {}
+
+/// A row of [`POSITIONS`].
+pub(crate) fn position<'r, R: Row>(row: &'r R) -> Result<Position, sqlx::Error>
+where
+    &'static str: ColumnIndex<R>,
+    i32: Readable<'r, R::Database>,
+    i64: Readable<'r, R::Database>,
+{
+    Ok(Position {
+        partition: Partition(row.try_get("partition")?),
+        next: NextOffset(row.try_get("next_offset")?),
+        partitions: row.try_get("partitions")?,
+        writers: Vec::new(),
+    })
+}
+
+/// A row of [`WRITERS`].
+pub(crate) fn writer<'r, R: Row>(row: &'r R) -> Result<(Partition, WriteId), sqlx::Error>
+where
+    &'static str: ColumnIndex<R>,
+    i32: Readable<'r, R::Database>,
+    i64: Readable<'r, R::Database>,
+    String: Readable<'r, R::Database>,
+{
+    let writer: String = row.try_get("writer")?;
+    let writer = Uuid::parse_str(&writer).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let sequence: i64 = row.try_get("last_sequence")?;
+    let sequence = u64::try_from(sequence).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    Ok((Partition(row.try_get("partition")?), WriteId { writer, sequence }))
 }
 
 fn without_nul(text: &str) -> String {

@@ -7,9 +7,10 @@ use sqlx::Row as _;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
 use super::classify::{self, Failure};
+use super::mysql::MysqlStore;
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
-use super::{Scope, Store, StoreError, bookkeeping};
+use super::{Scope, Store, StoreError, bookkeeping, mysql_sql};
 use crate::apply::table::Table;
 use crate::batch::LastRecord;
 
@@ -62,7 +63,7 @@ pub trait Inspect: Store {
         table: &Table,
     ) -> impl Future<Output = Result<Vec<MissingRight>, StoreError>> + Send;
 
-    /// How many more connections this user could make; `None`: the database does not limit them.
+    /// How many more connections this user could make; `None`: the database does not say.
     fn free_connections(&mut self) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
 }
 
@@ -166,6 +167,44 @@ impl Inspect for SqliteStore {
     }
 }
 
+impl Inspect for MysqlStore {
+    async fn known(&mut self, scope: &Scope) -> Result<Vec<Known>, StoreError> {
+        let query = sqlx::query(mysql_sql::STANDINGS)
+            .bind(&*scope.pipeline)
+            .bind(&*scope.cluster)
+            .bind(&*scope.topic);
+        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
+        rows.iter().map(known).collect::<Result<_, _>>().map_err(mysql_failed)
+    }
+
+    async fn claim(&mut self, table: &Table, scope: &Scope) -> Result<Scope, StoreError> {
+        let query = sqlx::query(mysql_sql::CLAIM)
+            .bind(&*scope.pipeline)
+            .bind(&*scope.cluster)
+            .bind(&*scope.topic)
+            .bind(&*table.sql_name);
+        self.execute(query).await.map_err(Failure::of_no_row)?;
+        self.owner(table).await?.ok_or_else(unclaimed)
+    }
+
+    async fn owner(&mut self, table: &Table) -> Result<Option<Scope>, StoreError> {
+        let query = sqlx::query(mysql_sql::OWNER).bind(&*table.sql_name);
+        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
+        rows.first().map(scope_of).transpose().map_err(mysql_failed)
+    }
+
+    /// Not asked: a right may come from a role, a pattern or the server, and the first statement
+    /// that lacks one says so.
+    async fn missing_rights(&mut self, _: &Table) -> Result<Vec<MissingRight>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Not asked: who else is connected is shown to few users.
+    async fn free_connections(&mut self) -> Result<Option<i64>, StoreError> {
+        Ok(None)
+    }
+}
+
 fn known<R: sqlx::Row>(row: &R) -> Result<Known, sqlx::Error>
 where
     for<'r> i32: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
@@ -202,6 +241,10 @@ fn unclaimed() -> StoreError {
 
 fn postgres_failed(error: sqlx::Error) -> StoreError {
     classify::failure(error, classify::postgres).of_no_row()
+}
+
+fn mysql_failed(error: sqlx::Error) -> StoreError {
+    classify::failure(error, classify::mysql).of_no_row()
 }
 
 fn sqlite_failed(error: sqlx::Error) -> StoreError {

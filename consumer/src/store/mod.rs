@@ -21,6 +21,10 @@ pub mod sqlite;
 mod sqlite_sql;
 mod sqlite_catalog;
 pub mod inspect;
+pub mod mysql;
+mod mysql_sql;
+mod mysql_rows;
+mod mysql_catalog;
 pub mod database;
 
 pub use database::{AnyStore, Database, Timeouts};
