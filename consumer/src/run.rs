@@ -15,18 +15,23 @@ use write_behind_shared::Partition;
 
 use crate::apply::Target;
 use crate::apply::worker::Workers;
+use crate::check::database::not_its_table;
+use crate::check::topic::compaction;
 use crate::config::{Config, OnBadRecord, Route};
 use crate::dead_letters::upkeep::Upkeep;
 use crate::kafka::broker::{Broker, BrokerError};
 use crate::kafka::letter_topic::LetterTopic;
-use crate::kafka::locate::{self, Locator, Wanted};
+use crate::kafka::locate::{Locator, Wanted};
 use crate::kafka::orders::{Exit, Input};
 use crate::kafka::reread::{KafkaLog, RereadLimits};
+use crate::kafka::settings::topic_configuration;
 use crate::kafka::source::{Ends, Source};
+use crate::kafka::stand::ask;
 use crate::pipeline::action::Place;
 use crate::status::Status;
 use crate::status::http;
 use crate::status::metrics::Metrics;
+use crate::store::inspect::Inspect;
 use crate::store::{Scope, Store, StoreError, Timeouts};
 
 /// How long closing the Kafka client may take; it says goodbye to the group, and nothing depends
@@ -230,12 +235,12 @@ impl Consumer {
     /// Waits for Kafka and the database, and learns what does not change.
     async fn prepare(&self) -> Result<Prepared, RunError> {
         let broker = Arc::new(Broker::new(&self.config.kafka, &self.config.name).map_err(failed)?);
-        let cluster = patiently(|| locate::ask(&broker, Broker::cluster_id), passes).await?;
+        let cluster = patiently(|| ask(&broker, Broker::cluster_id), passes).await?;
         let mut partitions = Vec::new();
         for route in &self.config.routes {
             let ask = || {
                 let topic = route.topic.clone();
-                locate::ask(&broker, move |broker| broker.partitions(&topic))
+                ask(&broker, move |broker| broker.partitions(&topic))
             };
             partitions.push(patiently(ask, passes).await?);
         }
@@ -251,22 +256,46 @@ impl Consumer {
                 Ok(passing.to_string())
             }
         };
-        patiently(|| self.look_at(&targets), judge).await?;
+        for route in &self.config.routes {
+            self.refuse_compaction(route).await?;
+        }
+        patiently(|| self.look_at(&targets), judge).await??;
         self.status.database_answered();
         Ok(Prepared { broker, targets })
     }
 
     /// Finds out at the start, not at the first record, that a table is missing or its key is of no
-    /// use.
-    async fn look_at(&self, targets: &[Target]) -> Result<(), StoreError> {
+    /// use or another pipeline's.
+    async fn look_at(&self, targets: &[Target]) -> Result<Result<(), RunError>, StoreError> {
         let mut store = self.config.database.target.connect(&Timeouts::STANDARD).await?;
         if self.options.init {
             store.init().await?;
         }
         for target in targets {
-            target.describe(&mut store).await?;
+            let table = target.describe(&mut store).await?;
+            let owner = store.claim(&table, &target.scope).await?;
+            if let Some(why) = not_its_table(target, &owner) {
+                return Ok(Err(RunError::Refused(why)));
+            }
         }
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    async fn refuse_compaction(&self, route: &Route) -> Result<(), RunError> {
+        let (config, topic) = (&self.config, &route.topic);
+        match topic_configuration(&config.kafka, &config.name, topic).await {
+            Ok(configuration) => match compaction(&configuration) {
+                Some(why) => Err(RunError::Refused(format!("topic {topic}: {why}"))),
+                None => Ok(()),
+            },
+            Err(error) => {
+                tracing::warn!(
+                    %topic, %error,
+                    "the topic's configuration can't be read; make sure that cleanup.policy is delete"
+                );
+                Ok(())
+            }
+        }
     }
 }
 
@@ -329,7 +358,7 @@ async fn watch_lag(broker: &Arc<Broker>, targets: &[Target], status: &Status) ->
             }
             let asked: Vec<Partition> = of_route.iter().map(|place| place.partition).collect();
             let topic = target.scope.topic.clone();
-            match locate::ask(broker, move |broker| broker.logs(&topic, &asked)).await {
+            match ask(broker, move |broker| broker.logs(&topic, &asked)).await {
                 Ok(logs) => ends.extend(
                     of_route
                         .into_iter()

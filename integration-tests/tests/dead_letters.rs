@@ -74,7 +74,8 @@ async fn letters_are_listed_by_filters_and_shown_with_all_that_is_known() -> Res
     let settings = pipeline.settings("operator");
 
     let list = lines(&settings, &["list"]).await?;
-    let offsets = |list: &[Value]| list.iter().filter_map(|l| l["offset"].as_i64()).collect::<Vec<_>>();
+    let offsets =
+        |list: &[Value]| list.iter().filter_map(|l| l["offset"].as_i64()).collect::<Vec<_>>();
     assert_eq!(offsets(&list), at[..2]);
     assert_eq!(list[1]["value"], r#"{"n":1000}"#, "{list:?}");
     for (filter, expected) in [
@@ -158,7 +159,8 @@ async fn a_replay_never_overwrites_a_newer_write_and_tells_what_it_left_out() ->
 
 /// Increments beside a consumer that adds without pause, by several operators at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn increments_replay_once_though_several_replay_at_once_and_the_consumer_writes() -> Result<()> {
+async fn increments_replay_once_though_several_replay_at_once_and_the_consumer_writes() -> Result<()>
+{
     let mut records = Vec::new();
     for round in 0..20 {
         records.extend([add(1, 1), put(2, &json!({ "n": 5000 + round })), add(1, 10_000)]);
@@ -227,7 +229,8 @@ async fn a_replay_killed_when_it_is_committed_is_not_done_again() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_is_refused_when_the_log_has_lost_what_came_after_unless_it_is_forced() -> Result<()> {
+async fn a_replay_is_refused_when_the_log_has_lost_what_came_after_unless_it_is_forced()
+-> Result<()> {
     let (pipeline, _worker, at) = with(&[
         put(1, &json!({ "n": 1000 })),
         put(1, &json!({ "name": "later" })),
@@ -276,7 +279,10 @@ async fn letters_are_copied_to_their_topic_counted_and_deleted_when_they_are_old
     let headers: BTreeMap<_, _> = first[0].raw.headers.iter().cloned().collect();
     assert_eq!(headers["trace"], b"abc");
     assert_eq!(headers["write-behind-topic"], pipeline.name.as_bytes());
-    assert_eq!((&*headers["write-behind-partition"], &*headers["write-behind-offset"]), (&b"0"[..], &b"0"[..]));
+    assert_eq!(
+        (&*headers["write-behind-partition"], &*headers["write-behind-offset"]),
+        (&b"0"[..], &b"0"[..])
+    );
     ensure!(headers["write-behind-reason"].starts_with(b"the value is not a JSON object"));
     worker.terminate().await?;
 
