@@ -22,6 +22,7 @@ use crate::kafka::source::{Ends, Source};
 use crate::status::Status;
 use crate::status::http;
 use crate::status::metrics::Metrics;
+use crate::status::trouble::{About, Teller};
 use crate::store::{Scope, Store, StoreError, Timeouts};
 
 /// How long closing the Kafka client may take; it says goodbye to the group, and nothing depends
@@ -134,6 +135,7 @@ impl Consumer {
                 exit = &mut exit => break exit.map_err(failed)?,
                 () = &mut shutdown, if !draining => {
                     draining = true;
+                    self.status.draining();
                     tracing::info!("draining");
                     order(&orders, Input::Drain).await;
                 }
@@ -200,6 +202,13 @@ impl Consumer {
     /// Waits for Kafka and the database, and learns what does not change.
     async fn prepare(&self) -> Result<Prepared, RunError> {
         let broker = Arc::new(Broker::new(&self.config.kafka, &self.config.name).map_err(failed)?);
+        let passes = |error: BrokerError| match error {
+            BrokerError::Unreachable(_) => {
+                self.status.failed(Teller::Start, About::Kafka, &error);
+                Ok(())
+            }
+            BrokerError::NoTopic(_) => Err(failed(error)),
+        };
         let cluster = patiently(|| locate::ask(&broker, Broker::cluster_id), passes).await?;
         let mut partitions = Vec::new();
         for route in &self.config.routes {
@@ -209,6 +218,7 @@ impl Consumer {
             };
             partitions.push(patiently(ask, passes).await?);
         }
+        self.status.answered(Teller::Start);
         let target = |(route, partitions): (&Route, i32)| {
             route.target(&self.config.name, &cluster, partitions)
         };
@@ -217,12 +227,12 @@ impl Consumer {
         let judge = |error: StoreError| match error {
             StoreError::Stop(why) => Err(RunError::Failed(why)),
             passing => {
-                self.status.database_failed(&passing);
-                Ok(passing.to_string())
+                self.status.failed(Teller::Start, About::Database, &passing);
+                Ok(())
             }
         };
         patiently(|| self.look_at(&targets), judge).await?;
-        self.status.database_answered();
+        self.status.answered(Teller::Start);
         Ok(Prepared { broker, targets })
     }
 
@@ -298,7 +308,10 @@ async fn watch_lag(broker: &Arc<Broker>, targets: &[Target], status: &Status) ->
             places.iter().zip(&topics).map(end).collect()
         });
         match ends.await {
-            Ok(ends) => status.logs_end(ends),
+            Ok(ends) => {
+                status.logs_end(ends);
+                status.kafka_answered();
+            }
             Err(error) => tracing::debug!(%error, "the ends of the logs are not known"),
         }
         tokio::time::sleep(LAG_EVERY).await;
@@ -308,27 +321,14 @@ async fn watch_lag(broker: &Arc<Broker>, targets: &[Target], status: &Status) ->
 /// Asks until there is an answer, or an error of which `judge` says that it will not pass.
 async fn patiently<T, E, F: Future<Output = Result<T, E>>>(
     mut ask: impl FnMut() -> F,
-    judge: impl Fn(E) -> Result<String, RunError>,
+    judge: impl Fn(E) -> Result<(), RunError>,
 ) -> Result<T, RunError> {
-    let mut told = false;
     loop {
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(error) => {
-                let error = judge(error)?;
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(%error, "waiting");
-                }
-                tokio::time::sleep(RETRY_EVERY).await;
-            }
+            Err(error) => judge(error)?,
         }
-    }
-}
-
-fn passes(error: BrokerError) -> Result<String, RunError> {
-    match error {
-        BrokerError::Unreachable(_) => Ok(error.to_string()),
-        BrokerError::NoTopic(_) => Err(failed(error)),
+        tokio::time::sleep(RETRY_EVERY).await;
     }
 }
 

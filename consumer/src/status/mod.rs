@@ -1,6 +1,8 @@
 //! What the world may know of a running consumer: numbers, and whether it is well.
 
 pub mod metrics;
+pub mod trouble;
+pub mod health;
 pub(crate) mod http;
 
 use std::collections::BTreeMap;
@@ -9,20 +11,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use write_behind_shared::NextOffset;
 
-use crate::apply::retry::Trouble;
+use crate::apply::retry::Trouble as Failed;
 use crate::pipeline::action::{Counts, PartProgress, Place, Progress};
+use crate::status::health::{Facts, Phase};
 use crate::status::metrics::Metrics;
+use crate::status::trouble::{About, Say, Teller, Trouble, Troubles};
+use crate::store::StoreError;
 
 /// How often the poll thread writes its numbers down.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
-/// A poll thread silent for so long is stuck.
-const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// A running consumer's numbers and health. Shared by its threads.
 #[derive(Debug)]
 pub struct Status {
     metrics: Metrics,
     topics: Vec<Arc<str>>,
+    started: Instant,
     state: Mutex<State>,
 }
 
@@ -31,11 +35,12 @@ struct State {
     counts: Counts,
     progress: Progress,
     published: Option<Duration>,
+    phase: Phase,
     /// When the poll thread last turned; `None`: it has not started yet.
-    beat: Option<Instant>,
-    joined: bool,
-    database: Option<String>,
-    stopped: bool,
+    beat: Option<Duration>,
+    in_group: bool,
+    not_located: BTreeMap<Place, String>,
+    troubles: Troubles,
     ends: BTreeMap<Place, NextOffset>,
 }
 
@@ -58,13 +63,14 @@ impl Status {
             counts: Counts::default(),
             progress: Progress::default(),
             published: None,
+            phase: Phase::Starting,
             beat: None,
-            joined: false,
-            database: None,
-            stopped: false,
+            in_group: false,
+            not_located: BTreeMap::new(),
+            troubles: Troubles::default(),
             ends: BTreeMap::new(),
         };
-        Self { metrics, topics, state: Mutex::new(state) }
+        Self { metrics, topics, started: Instant::now(), state: Mutex::new(state) }
     }
 
     /// Its numbers now.
@@ -83,28 +89,40 @@ impl Status {
 
     /// Why the process should be replaced, if it should.
     pub fn sickness(&self) -> Option<&'static str> {
-        let state = self.lock();
-        let is_stuck = state.beat.is_some_and(|beat| beat.elapsed() > STUCK_AFTER);
-        if !state.stopped && is_stuck {
-            return Some("the poll thread is stuck");
-        }
-        state.stopped.then_some("the consumer has stopped")
+        health::sickness(&self.facts(&self.lock()))
     }
 
     /// Why it is not doing its work, if it is not.
     pub fn unreadiness(&self) -> Option<String> {
-        if let Some(sickness) = self.sickness() {
-            return Some(sickness.to_owned());
+        let why = health::unreadiness(&self.facts(&self.lock()));
+        (!why.is_empty()).then(|| why.join("\n"))
+    }
+
+    fn facts(&self, state: &State) -> Facts {
+        let not_read = |part: &PartProgress| {
+            let name = || format!("{} {}", self.topics[part.place.route], part.place.partition);
+            let why = state.not_located.get(&part.place).cloned();
+            (!part.reading).then(|| (name(), why))
+        };
+        let trouble = |(about, trouble): (About, &Trouble)| {
+            format!("{}: {}", self.name(about), trouble.message)
+        };
+        Facts {
+            phase: state.phase,
+            silent: state.beat.map(|beat| self.started.elapsed().saturating_sub(beat)),
+            in_group: state.in_group,
+            not_read: state.progress.parts.iter().filter_map(not_read).collect(),
+            troubles: state.troubles.now().map(trouble).collect(),
         }
-        let state = self.lock();
-        if let Some(error) = &state.database {
-            return Some(error.clone());
+    }
+
+    /// What people call it.
+    fn name(&self, about: About) -> String {
+        match about {
+            About::Kafka => "kafka".to_owned(),
+            About::Database => "the database".to_owned(),
+            About::Route(route) => format!("topic {}", self.topics[route]),
         }
-        if !state.joined {
-            return Some("the consumer has not joined its group yet".to_owned());
-        }
-        let locating = state.progress.parts.iter().filter(|part| !part.reading).count();
-        (locating > 0).then(|| format!("{locating} partitions are not located yet"))
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -119,7 +137,10 @@ impl Status {
         progress: impl FnOnce() -> Progress,
     ) {
         let mut state = self.lock();
-        state.beat = Some(Instant::now());
+        state.beat = Some(self.started.elapsed());
+        if state.phase == Phase::Starting {
+            state.phase = Phase::Running;
+        }
         if state.published.is_some_and(|published| now < published + PUBLISH_EVERY) {
             return;
         }
@@ -141,23 +162,87 @@ impl Status {
 
     /// The group has given this consumer its part, if only none.
     pub(crate) fn joined(&self) {
-        self.lock().joined = true;
+        self.lock().in_group = true;
     }
 
-    /// The database answered.
-    pub(crate) fn database_answered(&self) {
-        self.lock().database = None;
+    /// The group has given this consumer's part to others; it is about to join again.
+    pub(crate) fn left(&self) {
+        self.lock().in_group = false;
     }
 
-    /// The database did not answer.
-    pub(crate) fn database_failed(&self, error: &impl ToString) {
-        self.lock().database = Some(error.to_string());
+    /// It was asked to end.
+    pub(crate) fn draining(&self) {
+        self.lock().phase = Phase::Draining;
     }
 
-    /// An attempt to write failed.
-    pub(crate) fn failed(&self, trouble: &Trouble) {
+    /// The consumer has ended.
+    pub(crate) fn stopped(&self) {
+        self.lock().phase = Phase::Stopped;
+    }
+
+    /// An attempt to write a batch of `route` failed, and will be made again.
+    pub(crate) fn write_failed(&self, worker: u64, route: usize, failed: &Failed) {
         self.metrics.retried();
-        self.database_failed(trouble);
+        let about = match failed {
+            Failed::Store(StoreError::Unavailable(_) | StoreError::Saturated(_)) => About::Database,
+            Failed::Store(StoreError::NotYet(_) | StoreError::Stop(_)) => About::Route(route),
+            Failed::Log(_) => About::Kafka,
+        };
+        self.tell_failure(Teller::Worker(worker), about, Some(route), failed);
+    }
+
+    /// An attempt of `teller` failed.
+    pub(crate) fn failed(&self, teller: Teller, about: About, error: &impl ToString) {
+        self.tell_failure(teller, about, None, error);
+    }
+
+    fn tell_failure(
+        &self,
+        teller: Teller,
+        about: About,
+        route: Option<usize>,
+        error: &impl ToString,
+    ) {
+        let (now, message) = (self.started.elapsed(), error.to_string());
+        let said = self.lock().troubles.failed(now, teller, about, route, &message);
+        self.say(said);
+    }
+
+    /// An attempt of `teller` succeeded, or is given up.
+    pub(crate) fn answered(&self, teller: Teller) {
+        let said = self.lock().troubles.answered(self.started.elapsed(), teller);
+        self.say(said);
+    }
+
+    /// An outage is two lines in the log, its beginning and its end.
+    fn say(&self, said: Vec<Say>) {
+        for say in said {
+            match say {
+                Say::Began(about, error) => tracing::warn!(
+                    what = %self.name(about), %error,
+                    "trouble begins; trying again until it is over"
+                ),
+                Say::Ended(about, lasted, attempts) => tracing::info!(
+                    what = %self.name(about), seconds = lasted.as_secs(), attempts,
+                    "trouble is over"
+                ),
+            }
+        }
+    }
+
+    /// The database answered whoever asks where partitions stand.
+    pub(crate) fn database_answered(&self) {
+        self.answered(Teller::Locator);
+    }
+
+    /// The database did not answer whoever asks where partitions stand.
+    pub(crate) fn database_failed(&self, error: &impl ToString) {
+        self.failed(Teller::Locator, About::Database, error);
+    }
+
+    /// Kafka answered: whatever the poll thread heard of it is over.
+    pub(crate) fn kafka_answered(&self) {
+        self.answered(Teller::Poll);
     }
 
     /// The log of these partitions ends here.
@@ -170,31 +255,7 @@ impl Status {
         self.lock().progress.parts.iter().map(|part| part.place).collect()
     }
 
-    /// The consumer has ended.
-    pub(crate) fn stopped(&self) {
-        self.lock().stopped = true;
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use prometheus::Registry;
-
-    use super::*;
-
-    #[test]
-    fn a_consumer_that_waits_to_start_is_well_and_not_ready() {
-        let metrics = Metrics::new(&Registry::new(), "scores").unwrap();
-        let status = Status::new(metrics, vec![Arc::from("scores")]);
-        let long_ago = Instant::now().checked_sub(STUCK_AFTER * 2);
-        assert_eq!(status.sickness(), None);
-        assert!(status.unreadiness().is_some_and(|why| why.contains("not joined")));
-        // Once the poll thread has turned, its silence counts.
-        status.lock().beat = long_ago;
-        assert_eq!(status.sickness(), long_ago.map(|_| "the poll thread is stuck"));
     }
 }
