@@ -95,8 +95,7 @@ impl Consumer {
     /// Registers its metrics.
     pub fn new(config: Config, options: Options) -> Result<Self, RunError> {
         let metrics = Metrics::new(&options.registry, &config.name).map_err(failed)?;
-        let topics = config.routes.iter().map(|route| Arc::from(&*route.topic)).collect();
-        let status = Arc::new(Status::new(metrics, topics));
+        let status = Arc::new(Status::new(metrics, &config));
         Ok(Self { config, options, status })
     }
 
@@ -114,10 +113,7 @@ impl Consumer {
                 RunError::Failed(format!("can't listen on `http.listen` = {address}: {error}"))
             })?;
             let (status, registry) = (self.status(), self.options.registry.clone());
-            tasks.spawn(async move {
-                let served = http::serve(listener, status, registry).await;
-                format!("the HTTP server has ended: {served:?}")
-            });
+            tasks.spawn(async move { match http::serve(listener, status, registry).await {} });
         }
         let prepared = tokio::select! {
             biased;

@@ -84,7 +84,8 @@ impl Workers {
         let batch = closed.into_batch(Arc::from(&*target.scope.topic));
         match worker.apply(&batch, &mut self.shutdown).await {
             Applied::Written(written, stats) => {
-                metrics.batch_written(&stats, taken.elapsed());
+                let (route, records) = (batch.route, batch.records);
+                self.status.batch_written(route, records, &stats, taken.elapsed());
                 Some(Input::Finished(id, Ended::Written(written)))
             }
             Applied::Fenced(_) => Some(Input::Finished(id, Ended::Fenced)),

@@ -3,6 +3,12 @@
 pub mod metrics;
 pub mod trouble;
 pub mod health;
+pub mod history;
+pub mod report;
+pub mod table;
+pub mod ask;
+pub mod direct;
+mod collect;
 pub(crate) mod http;
 
 use std::collections::BTreeMap;
@@ -11,9 +17,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use write_behind_shared::NextOffset;
 
+use crate::apply::Stats;
 use crate::apply::retry::Trouble as Failed;
+use crate::config::{Config, Route};
 use crate::pipeline::action::{Counts, PartProgress, Place, Progress};
 use crate::status::health::{Facts, Phase};
+use crate::status::history::{History, Meter};
 use crate::status::metrics::Metrics;
 use crate::status::trouble::{About, Say, Teller, Trouble, Troubles};
 use crate::store::StoreError;
@@ -25,9 +34,19 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Status {
     metrics: Metrics,
-    topics: Vec<Arc<str>>,
+    pipeline: String,
+    routes: Vec<Named>,
+    memory_limit: usize,
     started: Instant,
     state: Mutex<State>,
+}
+
+/// A route's names.
+#[derive(Debug)]
+struct Named {
+    topic: Arc<str>,
+    table: String,
+    priority: String,
 }
 
 #[derive(Debug)]
@@ -42,6 +61,33 @@ struct State {
     not_located: BTreeMap<Place, String>,
     troubles: Troubles,
     ends: BTreeMap<Place, NextOffset>,
+    /// Of each route.
+    written: Vec<Written>,
+    /// Offsets read, of each partition.
+    read: BTreeMap<Place, Meter>,
+    /// Records folded.
+    records: Meter,
+    /// Since the last sample.
+    transactions: Transactions,
+    history: History,
+    sampled: Option<Duration>,
+}
+
+/// What a route has brought into the database since the start.
+#[derive(Clone, Debug, Default)]
+struct Written {
+    records: u64,
+    rows: u64,
+    dead_letters: u64,
+    meter: Meter,
+}
+
+/// How long transactions took.
+#[derive(Debug, Default)]
+struct Transactions {
+    count: u32,
+    total: Duration,
+    longest: Duration,
 }
 
 /// A running consumer's numbers at one moment.
@@ -58,7 +104,7 @@ pub struct Snapshot {
 
 impl Status {
     /// A consumer that has not started yet.
-    pub(crate) fn new(metrics: Metrics, topics: Vec<Arc<str>>) -> Self {
+    pub(crate) fn new(metrics: Metrics, config: &Config) -> Self {
         let state = State {
             counts: Counts::default(),
             progress: Progress::default(),
@@ -69,21 +115,35 @@ impl Status {
             not_located: BTreeMap::new(),
             troubles: Troubles::default(),
             ends: BTreeMap::new(),
+            written: vec![Written::default(); config.routes.len()],
+            read: BTreeMap::new(),
+            records: Meter::default(),
+            transactions: Transactions::default(),
+            history: History::default(),
+            sampled: None,
         };
-        Self { metrics, topics, started: Instant::now(), state: Mutex::new(state) }
+        let named = |route: &Route| Named {
+            topic: Arc::from(&*route.topic),
+            table: route.table.clone(),
+            priority: "normal".to_owned(),
+        };
+        Self {
+            metrics,
+            pipeline: config.name.clone(),
+            routes: config.routes.iter().map(named).collect(),
+            memory_limit: config.memory_buffers,
+            started: Instant::now(),
+            state: Mutex::new(state),
+        }
     }
 
     /// Its numbers now.
     pub fn snapshot(&self) -> Snapshot {
         let state = self.lock();
-        let lag = |part: &PartProgress| {
-            let end = state.ends.get(&part.place)?;
-            part.written.map(|written| written.distance_to(*end))
-        };
         Snapshot {
             counts: state.counts,
             progress: state.progress.clone(),
-            lag: state.progress.parts.iter().map(lag).sum(),
+            lag: state.progress.parts.iter().map(|part| state.lag_records(part)).sum(),
         }
     }
 
@@ -100,7 +160,8 @@ impl Status {
 
     fn facts(&self, state: &State) -> Facts {
         let not_read = |part: &PartProgress| {
-            let name = || format!("{} {}", self.topics[part.place.route], part.place.partition);
+            let name =
+                || format!("{} {}", self.routes[part.place.route].topic, part.place.partition);
             let why = state.not_located.get(&part.place).cloned();
             (!part.reading).then(|| (name(), why))
         };
@@ -121,7 +182,7 @@ impl Status {
         match about {
             About::Kafka => "kafka".to_owned(),
             About::Database => "the database".to_owned(),
-            About::Route(route) => format!("topic {}", self.topics[route]),
+            About::Route(route) => format!("topic {}", self.routes[route].topic),
         }
     }
 
@@ -149,15 +210,14 @@ impl Status {
         state.counts = counts;
         state.progress = progress();
         self.metrics.held(&state.progress);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let time_ms = unix_ms();
         let lag = |part: &PartProgress| {
-            let records = part.written?.distance_to(*state.ends.get(&part.place)?);
-            let oldest = part.oldest.filter(|_| records > 0);
-            let seconds = oldest.map_or(0.0, |oldest| (now - oldest as f64 / 1_000.0).max(0.0));
-            let topic = &*self.topics[part.place.route];
+            let (records, seconds) = (state.lag_records(part)?, state.lag_seconds(part, time_ms)?);
+            let topic = &*self.routes[part.place.route].topic;
             Some((topic, part.place.partition.to_string(), records, seconds))
         };
         self.metrics.lag(state.progress.parts.iter().filter_map(lag));
+        self.sample(&mut state);
     }
 
     /// The group has given this consumer its part, if only none.
@@ -178,6 +238,20 @@ impl Status {
     /// The consumer has ended.
     pub(crate) fn stopped(&self) {
         self.lock().phase = Phase::Stopped;
+    }
+
+    /// A batch of so many records of `route` is in the database, so long after it was taken.
+    pub(crate) fn batch_written(&self, route: usize, records: u64, stats: &Stats, took: Duration) {
+        self.metrics.batch_written(stats, took);
+        let mut state = self.lock();
+        let written = &mut state.written[route];
+        written.records += records;
+        written.rows += (stats.rows + stats.singly) as u64;
+        written.dead_letters += stats.dead_letters as u64;
+        let transactions = &mut state.transactions;
+        transactions.count += 1;
+        transactions.total += stats.took;
+        transactions.longest = transactions.longest.max(stats.took);
     }
 
     /// An attempt to write a batch of `route` failed, and will be made again.
@@ -240,6 +314,11 @@ impl Status {
         self.failed(Teller::Locator, About::Database, error);
     }
 
+    /// Why these partitions are not located yet: all of those that can't be at the moment.
+    pub(crate) fn not_located(&self, why: &BTreeMap<Place, String>) {
+        self.lock().not_located.clone_from(why);
+    }
+
     /// Kafka answered: whatever the poll thread heard of it is over.
     pub(crate) fn kafka_answered(&self) {
         self.answered(Teller::Poll);
@@ -258,4 +337,8 @@ impl Status {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
