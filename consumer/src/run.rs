@@ -4,12 +4,14 @@
 //! It runs inside the caller's tokio runtime and keeps nothing global, so one process can run
 //! several. Dropping its future ends it at once, as a crash would: nothing is lost by that.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
 use crate::apply::worker::Workers;
@@ -19,6 +21,7 @@ use crate::kafka::locate::{self, Locator, Wanted};
 use crate::kafka::orders::{Exit, Input};
 use crate::kafka::reread::{KafkaLog, RereadLimits};
 use crate::kafka::source::{Ends, Source};
+use crate::pipeline::action::Place;
 use crate::status::Status;
 use crate::status::http;
 use crate::status::metrics::Metrics;
@@ -199,7 +202,7 @@ impl Consumer {
     async fn prepare(&self) -> Result<Prepared, RunError> {
         let broker = Arc::new(Broker::new(&self.config.kafka, &self.config.name).map_err(failed)?);
         let passes = |error: BrokerError| match error {
-            BrokerError::Unreachable(_) => {
+            BrokerError::Unreachable(_) | BrokerError::NoLeader(..) => {
                 self.status.failed(Teller::Start, About::Kafka, &error);
                 Ok(())
             }
@@ -291,25 +294,34 @@ async fn order(orders: &mpsc::Sender<Input>, input: Input) {
     }
 }
 
-/// Looks at the ends of the logs, every now and then.
+/// Looks at the ends of the logs, every now and then. What one topic or partition does not tell does
+/// not hide the others.
 async fn watch_lag(broker: &Arc<Broker>, targets: &[Target], status: &Status) -> String {
     loop {
         let places = status.places();
-        let topics: Vec<String> =
-            places.iter().map(|place| targets[place.route].scope.topic.clone()).collect();
-        let ends = locate::ask(broker, move |broker| {
-            let end = |(place, topic): (&crate::pipeline::action::Place, &String)| {
-                Ok((*place, broker.watermarks(topic, place.partition)?.1))
-            };
-            places.iter().zip(&topics).map(end).collect()
-        });
-        match ends.await {
-            Ok(ends) => {
-                status.logs_end(ends);
-                status.kafka_answered();
+        let mut ends = BTreeMap::new();
+        for (route, target) in targets.iter().enumerate() {
+            let of_route: Vec<Place> =
+                places.iter().copied().filter(|place| place.route == route).collect();
+            if of_route.is_empty() {
+                continue;
             }
-            Err(error) => tracing::debug!(%error, "the ends of the logs are not known"),
+            let asked: Vec<Partition> = of_route.iter().map(|place| place.partition).collect();
+            let topic = target.scope.topic.clone();
+            match locate::ask(broker, move |broker| broker.logs(&topic, &asked)).await {
+                Ok(logs) => {
+                    if logs.ends.iter().any(Result::is_ok) {
+                        status.kafka_answered();
+                    }
+                    let known = |(place, end): (Place, Result<(_, NextOffset), _>)| {
+                        Some((place, end.ok()?.1))
+                    };
+                    ends.extend(of_route.into_iter().zip(logs.ends).filter_map(known));
+                }
+                Err(error) => tracing::debug!(%error, "the ends of the logs are not known"),
+            }
         }
+        status.logs_end(ends);
         tokio::time::sleep(LAG_EVERY).await;
     }
 }

@@ -78,6 +78,8 @@ pub struct Stats {
     pub dead_letters: usize,
     /// Attempts that failed before.
     pub retries: u32,
+    /// Those of them that asked too much of the database.
+    pub saturated: u32,
     /// How long the last transaction took.
     pub took: Duration,
 }
@@ -163,14 +165,14 @@ impl<C: Connect, L: Log> Worker<C, L> {
     /// is finished, and no other one is begun.
     pub async fn apply(&mut self, batch: &Batch, shutdown: &mut watch::Receiver<bool>) -> Applied {
         let mut plan = None;
-        let mut retries = 0;
+        let (mut retries, mut saturated) = (0, 0);
         loop {
             let trouble = match self.attempt(batch, &mut plan).await {
                 Ok(Some(applied)) => {
                     if let Some(failures) = self.retry.succeeded() {
                         tracing::debug!(topic = %batch.topic, failures, "writing again");
                     }
-                    return with_retries(applied, retries);
+                    return with_retries(applied, retries, saturated);
                 }
                 Ok(None) => continue,
                 Err(trouble) => trouble,
@@ -185,6 +187,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
             }
             (self.observe)(Event::Failed(batch.route, &trouble));
             retries += 1;
+            saturated += u32::from(matches!(trouble, Trouble::Store(StoreError::Saturated(_))));
             let next = self.retry.failed(&trouble);
             if let Some(say) = next.say {
                 tracing::debug!(topic = %batch.topic, error = %say, "can't write; trying again");
@@ -334,14 +337,17 @@ impl Plan {
             singly: self.singly.records.len().saturating_sub(set_aside),
             dead_letters: batch.dead_letters.len() + self.singly.dead_letters.len() + set_aside,
             retries: 0,
+            saturated: 0,
             took,
         }
     }
 }
 
-fn with_retries(applied: Applied, retries: u32) -> Applied {
+fn with_retries(applied: Applied, retries: u32, saturated: u32) -> Applied {
     match applied {
-        Applied::Written(written, stats) => Applied::Written(written, Stats { retries, ..stats }),
+        Applied::Written(written, stats) => {
+            Applied::Written(written, Stats { retries, saturated, ..stats })
+        }
         other => other,
     }
 }

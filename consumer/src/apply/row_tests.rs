@@ -24,6 +24,7 @@ fn table() -> Table {
             column("cents", ColumnKind::Numeric(Some(2))),
         ],
         key: vec![KeyColumn { name: "id".to_owned(), kind: KeyKind::Integer(0..=1000) }],
+        key_index: None,
         guarded: false,
         renamed: None,
     }

@@ -14,8 +14,11 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The key columns, in the key's order. Each is also one of `columns`.
     pub key: Vec<KeyColumn>,
+    /// The key's index, unquoted, where a statement must name it: in MySQL.
+    pub key_index: Option<String>,
     /// An insert may be refused although the update it would become is fine: the table has CHECK
-    /// constraints, or a required column outside of `columns`.
+    /// constraints, or a required column outside of `columns`. Or, in MySQL, an insert may change
+    /// another row than the key's: the table has another unique key.
     pub guarded: bool,
     /// What records call some columns, where the route renames any.
     pub renamed: Option<Renamed>,
@@ -80,6 +83,13 @@ pub enum ColumnKind {
     Instant,
     /// Any JSON; null is SQL's NULL.
     Json,
+    /// A string that is one of these labels, or several of them with commas in between.
+    Labels {
+        /// The column's labels.
+        labels: Vec<String>,
+        /// Whether a value may be several.
+        several: bool,
+    },
     /// A base64 string.
     Bytes,
     /// A JSON array of elements of this kind.

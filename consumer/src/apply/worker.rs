@@ -10,7 +10,7 @@ use crate::apply::retry::RetryLimits;
 use crate::apply::{Applied, Event, Target, Worker};
 use crate::kafka::orders::{Exit, Input};
 use crate::kafka::reread::KafkaLog;
-use crate::pipeline::action::{Closed, Ended};
+use crate::pipeline::action::{Closed, Effort, Ended};
 use crate::status::Status;
 use crate::status::trouble::Teller;
 use crate::store::{Database, Timeouts};
@@ -86,7 +86,8 @@ impl Workers {
             Applied::Written(written, stats) => {
                 let (route, records) = (batch.route, batch.records);
                 self.status.batch_written(route, records, &stats, taken.elapsed());
-                Some(Input::Finished(id, Ended::Written(written)))
+                let effort = Effort { took: stats.took, saturated: stats.saturated };
+                Some(Input::Finished(id, Ended::Written(written, effort)))
             }
             Applied::Fenced(_) => Some(Input::Finished(id, Ended::Fenced)),
             Applied::Bad(letters) => {

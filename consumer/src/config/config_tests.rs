@@ -139,8 +139,14 @@ fn settings_that_do_not_go_together_are_refused_with_the_mend() {
     assert!(with("WRITE_BEHIND_BATCH_TARGET_TIME", "0s").starts_with("`batch.target_time`"));
     assert!(with("WRITE_BEHIND_DATABASE_CONNECTIONS", "0").contains("`database.connections`"));
     assert!(with("WRITE_BEHIND_DATABASE_ROWS_PER_SECOND", "0").contains("rows_per_second"));
-    assert!(with("WRITE_BEHIND_DATABASE_URL", "mysql://x").contains("postgres:// or sqlite://"));
-    assert!(with("WRITE_BEHIND_DATABASE_URL", "oracle://x").contains("postgres:// or sqlite://"));
+    assert!(
+        with("WRITE_BEHIND_DATABASE_URL", "mongodb://x")
+            .contains("postgres://, mysql:// or sqlite://")
+    );
+    assert!(
+        with("WRITE_BEHIND_DATABASE_URL", "oracle://x")
+            .contains("postgres://, mysql:// or sqlite://")
+    );
     assert!(with("WRITE_BEHIND_HTTP_LISTEN", "9464").starts_with("`http.listen`: must be"));
     assert!(with("WRITE_BEHIND_NAME", " ").starts_with("`name`: is empty"));
     assert!(with("WRITE_BEHIND_KAFKA_GROUP_ID", "g").contains("`group.id` can't be set"));
@@ -150,6 +156,17 @@ fn settings_that_do_not_go_together_are_refused_with_the_mend() {
     assert!(with("WRITE_BEHIND_ROUTE_2_TOPIC", "x").contains("skips a route"));
     assert!(with("WRITE_BEHIND_ROUTE_X", "x").contains("WRITE_BEHIND_ROUTE_0_TOPIC"));
     assert!(refusal(&LEAST.replace("[[route]]\ntopic = \"scores\"\n", ""), &[]).contains("route"));
+}
+
+#[test]
+fn what_the_broker_decides_in_the_new_protocol_cannot_be_set() {
+    let new = LEAST.replace("\"localhost:9092\"", "\"b:1\", \"group.protocol\" = \"consumer\"");
+    let config = Config::read(&new, &Variables::new()).unwrap();
+    assert_eq!(config.session_timeout(), Duration::from_secs(45));
+    for name in ["SESSION_TIMEOUT_MS", "HEARTBEAT_INTERVAL_MS", "PARTITION_ASSIGNMENT_STRATEGY"] {
+        let refused = refusal(&new, &[(&format!("WRITE_BEHIND_KAFKA_{name}"), "1")]);
+        assert!(refused.contains("can't be set with `group.protocol` = \"consumer\""), "{refused}");
+    }
 }
 
 #[test]

@@ -72,14 +72,16 @@ pub fn override_by(table: &mut Table, variables: &Variables) -> Result<(), Confi
             table.insert(path, Value::String(value.clone()));
             continue;
         }
-        let Some((section, key)) = path.split_once('_') else { continue };
+        let key_of = |section| path.strip_prefix(section)?.strip_prefix('_').map(|k| (section, k));
+        let named = key_of("dead_letters").or_else(|| path.split_once('_'));
+        let Some((section, key)) = named else { continue };
         match section {
             "kafka" => {
                 section_of(table, section).map(|section| {
                     section.insert(key.replace('_', "."), Value::String(value.clone()))
                 });
             }
-            "database" | "batch" | "memory" | "http" => {
+            "database" | "batch" | "memory" | "http" | "dead_letters" => {
                 let value = typed(variable, key, value)?;
                 section_of(table, section).map(|section| section.insert(key.to_owned(), value));
             }

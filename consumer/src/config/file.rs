@@ -7,11 +7,20 @@ use std::time::Duration;
 use serde::Deserialize;
 use write_behind_shared::kafka::{KafkaSettings, RESERVED_BY_CONSUMER};
 
+use crate::config::dead_letters::DeadLettersFile;
 use crate::config::error::{ConfigError, refuse};
 use crate::config::route::{RouteFile, check_routes};
 use crate::config::units::{Size, Span};
 use crate::config::{Batch, Config, Database};
 use crate::store;
+
+/// What the broker decides when it assigns the partitions, and where.
+const BY_THE_BROKER: [(&str, &str); 4] = [
+    ("session.timeout.ms", "the broker's `group.consumer.session.timeout.ms` says it"),
+    ("heartbeat.interval.ms", "the broker's `group.consumer.heartbeat.interval.ms` says it"),
+    ("partition.assignment.strategy", "the broker assigns; `group.remote.assignor` chooses how"),
+    ("group.protocol.type", "it belongs to the older protocol"),
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +32,8 @@ pub(super) struct File {
     batch: BatchFile,
     #[serde(default)]
     route: Vec<RouteFile>,
+    #[serde(default)]
+    dead_letters: DeadLettersFile,
     #[serde(default)]
     memory: MemoryFile,
     #[serde(default)]
@@ -99,9 +110,21 @@ impl File {
             return Err(refuse("memory.buffers", why));
         }
         let routes = check_routes(self.route)?;
+        let dead_letters = self.dead_letters.check(&routes)?;
         let http = self.http.check()?;
+        let name = self.name;
         let config =
-            Config { name: self.name, kafka, database, batch, routes, memory_buffers, http };
+            Config { name, kafka, database, batch, routes, dead_letters, memory_buffers, http };
+        if config.has_new_protocol() {
+            let set =
+                BY_THE_BROKER.iter().find(|(property, _)| config.kafka.get(property).is_some());
+            if let Some((property, instead)) = set {
+                let why = format!(
+                    "can't be set with `group.protocol` = \"consumer\"; remove it: {instead}"
+                );
+                return Err(refuse(format!("kafka.{property}"), why));
+            }
+        }
         if batch.drain_time >= config.session_timeout() {
             let why = "must be less than Kafka's `session.timeout.ms`, or a partition is given away \
                        while it is still being written; lower it, or raise the timeout";

@@ -29,8 +29,9 @@ use crate::kafka::notice::tell;
 use crate::kafka::orders::{Exit, Input};
 use crate::kafka::reading::Reading;
 use crate::pipeline::Pipeline;
-use crate::pipeline::action::{Action, BatchId, Closed, Limits, Place};
+use crate::pipeline::action::{Action, BatchId, Closed, Limits, Place, RouteLimits};
 use crate::pipeline::buffer::Incoming;
+use crate::pipeline::commit::CommitId;
 use crate::status::Status;
 use crate::status::trouble::{About, Teller};
 
@@ -90,10 +91,12 @@ impl Source {
             workers: ends.workers.len(),
             rows_per_second: config.database.rows_per_second,
         };
-        let aside = |route: &Route| route.on_bad_record == OnBadRecord::DeadLetter;
+        let limits_of = |route: &Route| RouteLimits {
+            sets_aside: route.on_bad_record == OnBadRecord::DeadLetter,
+        };
         Ok(Self {
             reading,
-            pipeline: Pipeline::new(limits, config.routes.iter().map(aside).collect()),
+            pipeline: Pipeline::new(limits, config.routes.iter().map(limits_of)),
             free: (0..ends.workers.len()).collect(),
             busy: Vec::new(),
             ends,
@@ -183,8 +186,17 @@ impl Source {
                      `check` to see which partition, and what to do"
                 )))
             }
-            (KafkaError::MessageConsumptionFatal(_), _) => {
-                ControlFlow::Break(Exit::Failed(format!("Kafka's client can't go on: {error}")))
+            (KafkaError::MessageConsumptionFatal(_), code) => {
+                let why = match code {
+                    Some(
+                        RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId,
+                    ) => {
+                        "another member of the group has the same `group.instance.id`: give each \
+                         process one of its own, or start this one again once the other is gone"
+                    }
+                    _ => "Kafka's client can't go on",
+                };
+                ControlFlow::Break(Exit::Failed(format!("{why} ({error})")))
             }
             _ => {
                 self.ends.status.metrics().broker_error();
@@ -218,7 +230,7 @@ impl Source {
                 self.ends.status.left();
                 self.pipeline.lose(self.now, places);
             }
-            GroupEvent::Committed(result) => {
+            GroupEvent::Committed(id, result) => {
                 match &result {
                     Ok(()) if self.commit_failures == 0 => {}
                     Ok(()) => {
@@ -227,7 +239,7 @@ impl Source {
                     }
                     Err(error) => self.commit_failed(error),
                 }
-                self.pipeline.commit_answered(self.now, result.is_ok());
+                self.pipeline.commit_answered(self.now, id, result.is_ok());
             }
         }
         self.act()
@@ -263,8 +275,11 @@ impl Source {
                 Action::Write(closed) => self.hand_over(closed)?,
                 Action::Pause(places) => done("pause", self.reading.pause(&places))?,
                 Action::Resume(places) => done("resume", self.reading.resume(&places))?,
-                Action::Commit(offsets) => self.commit(&offsets),
-                Action::Release(places) => done("unassign", self.reading.release(&places))?,
+                Action::Commit(id, offsets) => self.commit(id, &offsets),
+                Action::Release(places) => {
+                    self.ends.wanted.forget(&places);
+                    done("unassign", self.reading.release(&places))?;
+                }
                 Action::StopAtBad(place, letter) => {
                     let (partition, offset) = (place.partition, letter.record.offset);
                     let told = format!("partition {partition}, offset {offset}: {}", letter.reason);
@@ -290,9 +305,9 @@ impl Source {
         ControlFlow::Break(Exit::Failed("a worker has ended".to_owned()))
     }
 
-    fn commit(&mut self, offsets: &[(Place, NextOffset)]) {
-        if !self.reading.commit(offsets) {
-            self.pipeline.commit_answered(self.now, false);
+    fn commit(&mut self, id: CommitId, offsets: &[(Place, NextOffset)]) {
+        if !self.reading.commit(id, offsets) {
+            self.pipeline.commit_answered(self.now, id, false);
         }
     }
 
@@ -307,7 +322,9 @@ impl Source {
     }
 
     fn publish(&self) {
-        self.ends.status.publish(self.now, self.pipeline.counts(), || self.pipeline.progress());
+        self.ends
+            .status
+            .publish(self.now, self.pipeline.counts(), || self.pipeline.progress(self.now));
     }
 }
 

@@ -15,10 +15,11 @@ use std::time::Duration;
 use write_behind_shared::NextOffset;
 
 use crate::pipeline::action::{
-    Action, BatchId, Counts, Ended, Epoch, Limits, Located, Notice, PartProgress, Place, Progress,
+    Action, BatchId, Counts, Doing, Ended, Epoch, Limits, Located, Notice, PartProgress, Place,
+    Progress, RouteLimits, RouteProgress,
 };
 use crate::pipeline::buffer::{Buffer, Folded, Incoming, Memory};
-use crate::pipeline::commit::Commits;
+use crate::pipeline::commit::{CommitId, Commits};
 use crate::pipeline::throttle::Throttle;
 
 pub mod shape;
@@ -32,8 +33,7 @@ mod settle;
 #[derive(Debug)]
 pub struct Pipeline {
     limits: Limits,
-    /// Whether each route sets bad records aside; if not, the consumer stops at them.
-    sets_aside: Vec<bool>,
+    routes: Vec<RouteState>,
     parts: BTreeMap<Place, Part>,
     in_flight: BTreeMap<BatchId, InFlight>,
     /// Of all open buffers.
@@ -51,6 +51,15 @@ pub struct Pipeline {
     last_batch: BatchId,
     counts: Counts,
     actions: VecDeque<Action>,
+}
+
+/// One route.
+#[derive(Debug)]
+struct RouteState {
+    limits: RouteLimits,
+    records_read: u64,
+    records_written: u64,
+    rows_written: u64,
 }
 
 #[derive(Debug)]
@@ -80,9 +89,10 @@ enum Fetching {
 
 #[derive(Debug)]
 struct InFlight {
+    route: usize,
     bytes: usize,
     rows: usize,
-    since: Duration,
+    records: u64,
     /// Its partitions, with the time of the oldest record of each.
     places: Vec<(Place, Option<i64>)>,
 }
@@ -95,12 +105,11 @@ struct Revoke {
 }
 
 impl Pipeline {
-    /// A consumer that holds nothing. `sets_aside` says for each route whether it sets bad records
-    /// aside or stops at them.
-    pub fn new(limits: Limits, sets_aside: Vec<bool>) -> Self {
+    /// A consumer of these routes, which holds nothing.
+    pub fn new(limits: Limits, routes: impl IntoIterator<Item = RouteLimits>) -> Self {
         Self {
             limits,
-            sets_aside,
+            routes: routes.into_iter().map(RouteState::new).collect(),
             parts: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             open_bytes: 0,
@@ -207,6 +216,7 @@ impl Pipeline {
         part.next = buffer.next();
         self.open_bytes = self.open_bytes - bytes + buffer.bytes();
         self.counts.records += 1;
+        self.routes[route].records_read += 1;
         match folded {
             Folded::Applied => {}
             Folded::Duplicate => self.counts.duplicates += 1,
@@ -217,7 +227,9 @@ impl Pipeline {
             }
             Folded::Bad => {
                 self.counts.bad += 1;
-                if let (false, Some(letter)) = (self.sets_aside[route], buffer.last_bad()) {
+                if let (false, Some(letter)) =
+                    (self.routes[route].limits.sets_aside, buffer.last_bad())
+                {
                     let stop = Action::StopAtBad(place, Box::new(letter.clone()));
                     self.actions.push_back(stop);
                     return;
@@ -247,7 +259,7 @@ impl Pipeline {
             }
             part.in_flight = None;
             match ended {
-                Ended::Written(written) => {
+                Ended::Written(written, _) => {
                     part.written = written.end_of(place.partition).or(part.written);
                     self.commits.written(*place, written);
                 }
@@ -255,7 +267,13 @@ impl Pipeline {
             }
         }
         match ended {
-            Ended::Written(_) => self.adapt(flight.rows, now.saturating_sub(flight.since)),
+            Ended::Written(_, effort) => {
+                if let Some(route) = self.routes.get_mut(flight.route) {
+                    route.records_written += flight.records;
+                    route.rows_written += flight.rows as u64;
+                }
+                self.adapt(flight.rows, effort.took);
+            }
             Ended::Fenced => {
                 self.counts.fenced += 1;
                 self.locate_again(&fenced);
@@ -264,10 +282,10 @@ impl Pipeline {
         self.settle(now);
     }
 
-    /// Kafka answered the commit that was asked for.
-    pub fn commit_answered(&mut self, now: Duration, succeeded: bool) {
+    /// Kafka answered the commit `id`.
+    pub fn commit_answered(&mut self, now: Duration, id: CommitId, succeeded: bool) {
         self.counts.commit_failures += u64::from(!succeeded);
-        self.commits.answered(now, succeeded);
+        self.commits.answered(now, id, succeeded);
         self.settle(now);
     }
 
@@ -303,7 +321,7 @@ impl Pipeline {
     }
 
     /// What is held, and where the partitions stand.
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self, now: Duration) -> Progress {
         let part = |(place, part): (&Place, &Part)| {
             let flight = part.in_flight.and_then(|id| self.in_flight.get(&id));
             let on_its_way = flight.and_then(|flight| {
@@ -327,13 +345,51 @@ impl Pipeline {
             open_bytes: self.open_bytes,
             in_flight_rows: self.in_flight.values().map(|flight| flight.rows).sum(),
             in_flight_bytes: self.in_flight_bytes(),
+            routes: (0..self.routes.len()).map(|route| self.route_progress(now, route)).collect(),
             parts: self.parts.iter().map(part).collect(),
+        }
+    }
+
+    fn route_progress(&self, now: Duration, route: usize) -> RouteProgress {
+        let state = &self.routes[route];
+        let parts = || self.parts.iter().filter(|(place, _)| place.route == route);
+        let open = || parts().filter_map(|(_, part)| part.buffer.as_ref());
+        let is_ripe = |part: &Part| {
+            let buffer = part.buffer.as_ref();
+            part.in_flight.is_none() && buffer.is_some_and(|buffer| self.is_ripe(buffer, now))
+        };
+        let on_their_way = self.in_flight.values().filter(|flight| flight.route == route);
+        let in_flight_rows = on_their_way.map(|flight| flight.rows).sum();
+        let doing = if parts().any(|(_, part)| is_ripe(part)) {
+            if self.throttle.is_free(now) { Doing::Waiting } else { Doing::Throttled }
+        } else if in_flight_rows > 0 {
+            Doing::Writing
+        } else if open().next().is_some() {
+            Doing::Filling
+        } else {
+            Doing::Idle
+        };
+        RouteProgress {
+            records_read: state.records_read,
+            records_written: state.records_written,
+            rows_written: state.rows_written,
+            target_rows: self.target_rows,
+            open_rows: open().map(Buffer::rows).sum(),
+            open_bytes: open().map(Buffer::bytes).sum(),
+            in_flight_rows,
+            doing,
         }
     }
 
     /// Where this partition stands here: the offset to read it from.
     pub fn next_of(&self, place: Place) -> Option<NextOffset> {
         self.parts.get(&place).filter(|part| part.reading).map(|part| part.next)
+    }
+}
+
+impl RouteState {
+    fn new(limits: RouteLimits) -> Self {
+        Self { limits, records_read: 0, records_written: 0, rows_written: 0 }
     }
 }
 

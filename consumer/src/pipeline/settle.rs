@@ -16,8 +16,8 @@ impl Pipeline {
         self.dispatch(now);
         self.weigh();
         self.pause_and_resume();
-        if let Some(offsets) = self.commits.next(now) {
-            self.actions.push_back(Action::Commit(offsets));
+        if let Some((id, offsets)) = self.commits.next(now) {
+            self.actions.push_back(Action::Commit(id, offsets));
         }
         // A commit that fails while the group rebalances does not hold up the group: the next owner
         // makes it. At the end there may be no next owner, so it is tried until the deadline.
@@ -86,7 +86,7 @@ impl Pipeline {
         }
     }
 
-    fn is_ripe(&self, buffer: &Buffer, now: Duration) -> bool {
+    pub(super) fn is_ripe(&self, buffer: &Buffer, now: Duration) -> bool {
         self.out_of_memory
             || buffer.rows() >= self.target_rows
             || buffer.bytes() >= self.limits.max_bytes
@@ -98,13 +98,15 @@ impl Pipeline {
         self.last_batch += 1;
         let id = self.last_batch;
         let mut buffers = Vec::with_capacity(places.len());
-        let mut flight = InFlight { bytes: 0, rows: 0, since: now, places: Vec::new() };
+        let route = places[0].route;
+        let mut flight = InFlight { route, bytes: 0, rows: 0, records: 0, places: Vec::new() };
         for place in places {
             let Some(part) = self.parts.get_mut(place) else { continue };
             let Some(buffer) = part.buffer.take() else { continue };
             part.in_flight = Some(id);
             flight.bytes += buffer.bytes();
             flight.rows += buffer.rows();
+            flight.records += buffer.records();
             flight.places.push((*place, buffer.oldest()));
             buffers.push(buffer);
         }
@@ -114,7 +116,7 @@ impl Pipeline {
         self.counts.batches += 1;
         self.counts.rows += flight.rows as u64;
         self.in_flight.insert(id, flight);
-        let (route, age) = (places[0].route, now.saturating_sub(opened));
+        let age = now.saturating_sub(opened);
         self.actions.push_back(Action::Write(Closed { id, route, buffers, age }));
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::pipeline::action::{PartProgress, Place};
+use crate::pipeline::action::{Doing, PartProgress, Place};
 use crate::status::health::{self, Phase};
 use crate::status::history::{Point, STEP};
 use crate::status::report::{
@@ -65,12 +65,14 @@ impl Status {
         let written = &state.written[route];
         let error = state.troubles.of_route(route).map(|trouble| trouble.message.clone());
         let last = state.troubles.last_of_route(route);
+        let progress = state.progress.routes.get(route);
         let rows_per_second = Some(written.meter.per_second());
         Route {
             topic: known.topic.to_string(),
             table: known.table.clone(),
             priority: known.priority.clone(),
             state: if error.is_some() { "failing" } else { "running" }.to_owned(),
+            doing: progress.map(|progress| doing(progress.doing).to_owned()),
             error,
             last_error: last.map(|last| LastError {
                 message: last.message.clone(),
@@ -79,7 +81,7 @@ impl Status {
             records_written: Some(written.records),
             rows_written: Some(written.rows),
             dead_letters: Some(written.dead_letters),
-            target_rows: None,
+            target_rows: progress.map(|progress| progress.target_rows),
             fold: (written.rows > 0).then(|| written.records as f64 / written.rows as f64),
             flow: Flow {
                 rows_per_second,
@@ -170,6 +172,16 @@ impl State {
         let oldest = part.oldest.filter(|_| behind);
         let age = |oldest: i64| (unix_ms as f64 - oldest as f64).max(0.0) / 1_000.0;
         Some(oldest.map_or(0.0, age))
+    }
+}
+
+fn doing(doing: Doing) -> &'static str {
+    match doing {
+        Doing::Idle => "idle",
+        Doing::Filling => "filling",
+        Doing::Waiting => "waiting",
+        Doing::Throttled => "throttled",
+        Doing::Writing => "writing",
     }
 }
 

@@ -80,16 +80,13 @@ async fn look_at(
     let topic = topic.to_owned();
     let (logs, committed) = ask(broker, move |broker| {
         let partitions: Vec<Partition> = (0..broker.partitions(&topic)?).map(Partition).collect();
-        let logs = partitions.iter().map(|partition| {
-            let log = broker.watermarks(&topic, *partition);
-            (*partition, log)
-        });
-        let logs: Vec<(Partition, Result<_, BrokerError>)> = logs.collect();
-        Ok((logs, broker.committed(&topic, &partitions)?))
+        let logs = broker.logs(&topic, &partitions)?;
+        let committed = broker.committed(&topic, &partitions)?;
+        Ok((partitions.into_iter().zip(logs.ends), committed))
     })
     .await?;
     let partition = |(partition, log)| stands(partition, log, &committed, known);
-    Ok(logs.into_iter().map(partition).collect())
+    Ok(logs.map(partition).collect())
 }
 
 fn stands(
@@ -130,6 +127,7 @@ fn of_route(
         table: route.table.clone(),
         priority: "normal".to_owned(),
         state: "unknown".to_owned(),
+        doing: None,
         error,
         last_error: None,
         records_written: None,

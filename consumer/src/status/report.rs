@@ -94,6 +94,8 @@ pub struct Route {
     pub priority: String,
     /// `running`, `failing` (it is tried again), `stopped` (a person must act) or `unknown`.
     pub state: String,
+    /// `idle`, `filling`, `waiting` (for a worker, or its turn), `throttled` or `writing`.
+    pub doing: Option<String>,
     /// What is wrong with it now.
     pub error: Option<String>,
     /// What was wrong with it last.

@@ -195,6 +195,7 @@ mod tests {
             table: "public.scores".to_owned(),
             priority: "normal".to_owned(),
             state: "failing".to_owned(),
+            doing: None,
             error: Some("no table".to_owned()),
             last_error: None,
             records_written: Some(10),

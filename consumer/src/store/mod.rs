@@ -20,6 +20,10 @@ mod postgres_catalog;
 pub mod sqlite;
 mod sqlite_sql;
 mod sqlite_catalog;
+pub mod mysql;
+mod mysql_sql;
+mod mysql_rows;
+mod mysql_catalog;
 pub mod database;
 
 pub use database::{AnyStore, Database, Timeouts};
