@@ -9,6 +9,8 @@ pub mod table;
 pub mod ask;
 pub mod direct;
 mod collect;
+#[cfg(test)]
+mod report_tests;
 pub(crate) mod http;
 
 use std::collections::BTreeMap;
@@ -208,7 +210,14 @@ impl Status {
         state.published = Some(now);
         self.metrics.counted(&state.counts, &counts);
         state.counts = counts;
-        state.progress = progress();
+        let progress = progress();
+        for (route, now) in progress.routes.iter().enumerate() {
+            let before = state.progress.routes.get(route).copied().unwrap_or_default();
+            let is_failing = state.troubles.of_route(route).is_some();
+            self.metrics.route(&self.routes[route].topic, &before, now, is_failing);
+        }
+        self.metrics.in_group(state.in_group);
+        state.progress = progress;
         self.metrics.held(&state.progress);
         let time_ms = unix_ms();
         let lag = |part: &PartProgress| {
@@ -242,7 +251,7 @@ impl Status {
 
     /// A batch of so many records of `route` is in the database, so long after it was taken.
     pub(crate) fn batch_written(&self, route: usize, records: u64, stats: &Stats, took: Duration) {
-        self.metrics.batch_written(stats, took);
+        self.metrics.batch_written(&self.routes[route].topic, records, stats, took);
         let mut state = self.lock();
         let written = &mut state.written[route];
         written.records += records;
@@ -277,6 +286,11 @@ impl Status {
         route: Option<usize>,
         error: &impl ToString,
     ) {
+        self.metrics.attempt_failed(match about {
+            About::Kafka => "kafka",
+            About::Database => "database",
+            About::Route(_) => "route",
+        });
         let (now, message) = (self.started.elapsed(), error.to_string());
         let said = self.lock().troubles.failed(now, teller, about, route, &message);
         self.say(said);

@@ -184,17 +184,3 @@ impl Flow {
 fn total<T: Add<Output = T>>(parts: impl Iterator<Item = Option<T>>) -> Option<T> {
     parts.flatten().reduce(T::add)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_route_lags_as_its_partitions_do_together_and_is_as_old_as_the_oldest() {
-        let part = |lag_records, lag_seconds| Flow { lag_records, lag_seconds, ..Flow::default() };
-        let parts = [part(Some(2), Some(0.5)), part(None, None), part(Some(3), Some(7.0))];
-        let whole = Flow::over(parts.iter());
-        assert_eq!((whole.lag_records, whole.lag_seconds), (Some(5), Some(7.0)));
-        assert_eq!((whole.buffer_rows, whole.rows_per_second), (None, None));
-    }
-}

@@ -173,49 +173,7 @@ fn without_controls(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::report::{Flow, SCHEMA};
-
-    fn partition(partition: i32, lag: u64) -> Partition {
-        Partition {
-            partition,
-            state: "reading".to_owned(),
-            error: (partition == 1).then(|| "no\u{1b}[2J leader".to_owned()),
-            log_end: Some(1_234_567),
-            read_offset: Some(5),
-            database_offset: Some(5),
-            committed_offset: None,
-            flow: Flow { lag_records: Some(lag), lag_seconds: Some(0.25), ..Flow::default() },
-        }
-    }
-
-    fn report() -> Report {
-        let partitions = vec![partition(0, 7), partition(1, 123_456)];
-        let route = Route {
-            topic: "größe".to_owned(),
-            table: "public.scores".to_owned(),
-            priority: "normal".to_owned(),
-            state: "failing".to_owned(),
-            doing: None,
-            error: Some("no table".to_owned()),
-            last_error: None,
-            records_written: Some(10),
-            rows_written: Some(4),
-            dead_letters: Some(1),
-            target_rows: Some(10_000),
-            fold: Some(2.5),
-            flow: Flow::over(partitions.iter().map(|partition| &partition.flow)),
-            partitions,
-        };
-        Report {
-            schema: SCHEMA,
-            source: Source::KafkaAndDatabase,
-            pipeline: "scores".to_owned(),
-            time_ms: 0,
-            process: None,
-            troubles: Vec::new(),
-            routes: vec![route],
-        }
-    }
+    use crate::status::report_tests::report;
 
     #[test]
     fn columns_are_aligned_and_numbers_end_together() {
