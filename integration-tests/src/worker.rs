@@ -223,6 +223,21 @@ impl Worker {
         Ok(())
     }
 
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http)
+    }
+
+    /// Runs another command of `write-behind` with its configuration; gives how it ended and what
+    /// it printed.
+    pub async fn command(&self, arguments: &[&str]) -> Result<(ExitStatus, String)> {
+        let mut command = Command::new(binary::path().await?);
+        command.args(arguments).arg("--config").arg(self.folder.path().join("write-behind.toml"));
+        command.stdin(Stdio::null()).stderr(Stdio::inherit());
+        let ended = tokio::task::spawn_blocking(move || command.output()).await??;
+        Ok((ended.status, String::from_utf8(ended.stdout)?))
+    }
+
     /// The memory it occupies, in bytes.
     pub fn resident(&self) -> Result<u64> {
         resident(self.pid)
@@ -249,22 +264,34 @@ impl Worker {
 
     /// What its HTTP endpoint answers, without the head.
     pub async fn get(&self, path: &str) -> Result<String> {
+        let answer = self.answer(path).await?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+        ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+        Ok(body.to_owned())
+    }
+
+    /// What its HTTP endpoint answers, whatever that is, with the head.
+    pub async fn answer(&self, path: &str) -> Result<String> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n");
+        self.talk(request.as_bytes()).await
+    }
+
+    /// What its HTTP endpoint answers to these bytes, until it closes the connection.
+    pub async fn talk(&self, request: &[u8]) -> Result<String> {
         let asked = async {
             let mut stream = TcpStream::connect(("127.0.0.1", self.http)).await?;
-            let request =
-                format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await?;
+            stream.write_all(request).await?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await?;
-            let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-            ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
-            Ok(body.to_owned())
+            Ok(answer)
         };
         tokio::time::timeout(Duration::from_secs(10), asked).await.context("the HTTP endpoint")?
     }
 
+    /// Sends it a signal, by its name without SIG.
+    ///
     /// `kill` as a command may be missing on a small machine; every shell has its own.
-    fn signal(&self, name: &str) -> Result<()> {
+    pub fn signal(&self, name: &str) -> Result<()> {
         let script = format!("kill -{name} {}", self.pid);
         let status = Command::new("sh").args(["-c", &script]).status()?;
         ensure!(status.success(), "{script}: {status}");

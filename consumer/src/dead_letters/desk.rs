@@ -8,8 +8,8 @@ use crate::config::Config;
 use crate::dead_letters::replay::{Fate, ReplayError, Replayer};
 use crate::dead_letters::{Filter, Letter, State, Tally};
 use crate::kafka::broker::{Broker, BrokerError};
-use crate::kafka::locate;
 use crate::kafka::reread::{KafkaLog, RereadLimits};
+use crate::kafka::stand::ask;
 use crate::store::{AnyStore, StoreError, Timeouts, letters};
 
 /// How many letters are held at a time.
@@ -118,7 +118,7 @@ impl<'a> Desk<'a> {
         let client = |error: &dyn ToString| DeskError::Client(error.to_string());
         let broker = Broker::new(&self.config.kafka, &self.config.name);
         let broker = Arc::new(broker.map_err(|error| client(&error))?);
-        let cluster = locate::ask(&broker, Broker::cluster_id).await?;
+        let cluster = ask(&broker, Broker::cluster_id).await?;
         let log = Arc::new(KafkaLog::new(&self.config.kafka, &self.config.name, LIMITS));
         let filter =
             Filter { cluster: Some(cluster.clone()), state: Some(State::Open), ..filter.clone() };

@@ -14,7 +14,7 @@ use super::classify::{Failure, Refusal};
 use super::{Outcome, Scope, StoreError, Transaction};
 use crate::apply::row::Row;
 use crate::apply::table::Table;
-use crate::batch::{DeadLetter, Span, WriterSeen};
+use crate::batch::{DeadLetter, LastRecord, Span, WriterSeen};
 
 /// What a database must be able to do within a transaction.
 pub(crate) trait Session: Send {
@@ -49,6 +49,13 @@ pub(crate) trait Session: Send {
         &mut self,
         scope: &Scope,
         writers: &[WriterSeen],
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Notes the last record of each partition instead of an earlier one.
+    fn note_last_records(
+        &mut self,
+        scope: &Scope,
+        records: &[LastRecord],
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Stores dead letters; one that is there already stays.
@@ -261,6 +268,10 @@ impl<'s, S: Session> Open<'s, S> {
     ) -> Result<Self, StoreError> {
         if !tx.writers.is_empty() {
             let noted = self.session.note_writers(tx.scope, tx.writers).await;
+            noted.map_err(Failure::of_no_row)?;
+        }
+        if !tx.last_records.is_empty() {
+            let noted = self.session.note_last_records(tx.scope, tx.last_records).await;
             noted.map_err(Failure::of_no_row)?;
         }
         let letters: Vec<&DeadLetter> = tx.dead_letters.iter().chain(set_aside).collect();

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::apply::row::Row;
 use crate::apply::table::Table;
-use crate::batch::{DeadLetter, Span, WriterSeen};
+use crate::batch::{DeadLetter, LastRecord, Span, WriterSeen};
 
 /// A connection to MySQL or MariaDB.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct MysqlStore {
     broken: bool,
 }
 
-type Query<'q> = sqlx::query::Query<'q, MySql, MySqlArguments>;
+pub(super) type Query<'q> = sqlx::query::Query<'q, MySql, MySqlArguments>;
 
 /// Beyond this a statement is not faster, and the server holds it in memory.
 const STATEMENT_BYTES_MAX: usize = 4 << 20;
@@ -119,12 +119,12 @@ impl MysqlStore {
     }
 
     /// How many rows the statement found, whether or not it changed them: sqlx asks for that.
-    async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
+    pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
         let executing = async |connection: &mut MySqlConnection| query.execute(connection).await;
         Ok(self.answered(executing).await?.rows_affected())
     }
 
-    async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<MySqlRow>, Failure> {
+    pub(super) async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<MySqlRow>, Failure> {
         self.answered(async |connection| query.fetch_all(connection).await).await
     }
 
@@ -268,6 +268,24 @@ impl Session for MysqlStore {
                 .bind(seen.last.writer.to_string())
                 .bind(sequence)
                 .bind(sequence);
+            self.execute(query).await?;
+        }
+        Ok(())
+    }
+
+    async fn note_last_records(
+        &mut self,
+        scope: &Scope,
+        records: &[LastRecord],
+    ) -> Result<(), Failure> {
+        for record in records {
+            let (offset, timestamp) = (record.offset.0, record.timestamp);
+            let query = scoped(mysql_sql::NOTE_LAST_RECORD, scope)
+                .bind(record.partition.0)
+                .bind(offset)
+                .bind(timestamp)
+                .bind(offset)
+                .bind(timestamp);
             self.execute(query).await?;
         }
         Ok(())

@@ -131,6 +131,7 @@ fn of_one<'a>(
         rows: &[],
         singly,
         dead_letters: &[],
+        last_records: &[],
         writers: &[],
         manner: Manner { rows_per_statement: 1, set_aside: true, refuse_missing_references: true },
     }
