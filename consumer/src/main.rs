@@ -13,7 +13,7 @@ use prometheus::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use write_behind_consumer::check;
-use write_behind_consumer::config::{Config, ConfigError};
+use write_behind_consumer::config::{Config, ConfigError, secrets, transport};
 use write_behind_consumer::run::{Options, RunError, run};
 use write_behind_consumer::store::QUIET_LOG;
 
@@ -90,7 +90,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     // A variable that is no text cannot be one of ours.
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let config = Config::read(&text, &variables.collect())?;
+    let config = Config::read(&text, &secrets::from_files(variables.collect())?)?;
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let done = runtime.block_on(perform(cli.command, config));
     // A thread that still waits for Kafka or the database must not hold up the exit.
@@ -104,6 +104,9 @@ async fn perform(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             let options = Options { registry: Registry::new(), adopt_offsets, init: !no_init };
             let shutdown = stopped_by_a_signal()?;
             tracing::info!(?config, "starting");
+            for warning in transport::in_the_clear(&config) {
+                tracing::warn!("{warning}");
+            }
             let drained = run(config, options, shutdown).await?;
             tracing::info!(clean = drained.clean, "stopped");
         }

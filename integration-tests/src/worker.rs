@@ -45,6 +45,10 @@ pub struct Settings {
     pub buffers: &'static str,
     /// How long what is held may take when a partition is let go; less than Kafka's session.
     pub drain_time: &'static str,
+    /// How long a partition may stand still before the end of its log.
+    pub patience: &'static str,
+    /// Environment variables.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// A running worker. Dropping it kills it and shows the end of its log, which `cargo test` prints
@@ -62,8 +66,38 @@ impl Settings {
     /// Sets a librdkafka property.
     #[must_use]
     pub fn kafka(mut self, property: &'static str, value: &str) -> Self {
+        self.kafka.retain(|(name, _)| *name != property);
         self.kafka.push((property, value.to_owned()));
         self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn with(mut self, variable: &'static str, value: &str) -> Self {
+        self.environment.retain(|(name, _)| *name != variable);
+        self.environment.push((variable, value.to_owned()));
+        self
+    }
+
+    /// Those of a worker that is told only what it must be.
+    pub fn plain() -> Self {
+        Self {
+            pipeline: String::new(),
+            routes: Vec::new(),
+            bootstrap: String::new(),
+            database: String::new(),
+            client: String::new(),
+            kafka: Vec::new(),
+            connections: 2,
+            rows_per_second: None,
+            max_rows: 10_000,
+            max_age: "50ms",
+            max_bytes: "8MiB",
+            buffers: "256MiB",
+            drain_time: "2s",
+            patience: "1m",
+            environment: Vec::new(),
+        }
     }
 
     /// A worker that falls silent is given up after three seconds, as short as a busy machine bears.
@@ -84,7 +118,7 @@ impl Settings {
 
     fn to_toml(&self, http: u16) -> String {
         let Self { pipeline, bootstrap, database, client, connections, .. } = self;
-        let Self { max_rows, max_bytes, max_age, buffers, drain_time, .. } = self;
+        let Self { max_rows, max_bytes, max_age, buffers, drain_time, patience, .. } = self;
         let properties = self.kafka.iter();
         let kafka: Vec<String> =
             properties.map(|(property, value)| format!("{property:?} = {value:?}")).collect();
@@ -114,6 +148,8 @@ drain_time = "{drain_time}"
 {routes}
 [memory]
 buffers = "{buffers}"
+[watchdog]
+patience = "{patience}"
 [http]
 listen = "127.0.0.1:{http}"
 "#
@@ -129,6 +165,25 @@ listen = "127.0.0.1:{http}"
         Ok(Worker { client: self.client.clone(), child: Mutex::new(child), pid, http, folder })
     }
 
+    /// Runs `write-behind check` with these settings; see [`Settings::command`].
+    pub async fn check(&self) -> Result<(ExitStatus, String)> {
+        self.command(&["check"]).await
+    }
+
+    /// Runs a command of `write-behind` with these settings to its end; gives its exit code and all it
+    /// said.
+    pub async fn command(&self, arguments: &[&str]) -> Result<(ExitStatus, String)> {
+        let folder = tempfile::tempdir()?;
+        let mut child = self.spawn(&folder, free_port()?, arguments).await?;
+        let what = format!("{arguments:?} to end");
+        let status = until(&what, PATIENCE, async || {
+            let ended = child.try_wait()?;
+            Ok(ended.map_or_else(|| Seen::NotYet("it runs".to_owned()), Seen::Done))
+        });
+        let status = status.await?;
+        Ok((status, std::fs::read_to_string(folder.path().join("log"))?))
+    }
+
     async fn spawn(&self, folder: &TempDir, http: u16, arguments: &[&str]) -> Result<Child> {
         let configuration = folder.path().join("write-behind.toml");
         std::fs::write(&configuration, self.to_toml(http))?;
@@ -139,6 +194,7 @@ listen = "127.0.0.1:{http}"
             .arg(&configuration)
             .env("WRITE_BEHIND_LOG", "info,write_behind_consumer=debug")
             .env("NO_COLOR", "1")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -220,6 +276,14 @@ impl Worker {
 
     /// What its HTTP endpoint answers, without the head.
     pub async fn get(&self, path: &str) -> Result<String> {
+        let answer = self.answer(path).await?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+        ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+        Ok(body.to_owned())
+    }
+
+    /// What its HTTP endpoint answers, whatever that is, with the head.
+    pub async fn answer(&self, path: &str) -> Result<String> {
         let asked = async {
             let mut stream = TcpStream::connect(("127.0.0.1", self.http)).await?;
             let request =
@@ -227,9 +291,7 @@ impl Worker {
             stream.write_all(request.as_bytes()).await?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await?;
-            let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-            ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
-            Ok(body.to_owned())
+            Ok(answer)
         };
         tokio::time::timeout(Duration::from_secs(10), asked).await.context("the HTTP endpoint")?
     }

@@ -5,6 +5,7 @@
 //! The client behind it never joins the group.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -66,7 +67,7 @@ pub(crate) fn client_config(settings: &KafkaSettings, group: &str) -> ClientConf
 impl Broker {
     /// A client of the cluster and group. Does not wait for a connection.
     pub fn new(settings: &KafkaSettings, group: &str) -> Result<Self, KafkaError> {
-        let consumer = client_config(settings, group).create_with_context(Quiet)?;
+        let consumer = client_config(settings, group).create_with_context(Quiet::default())?;
         Ok(Self { consumer })
     }
 
@@ -74,7 +75,7 @@ impl Broker {
     pub fn cluster_id(&self) -> Result<String, BrokerError> {
         self.forget_events();
         let id = self.consumer.client().fetch_cluster_id(ANSWER_WITHIN);
-        id.ok_or_else(|| BrokerError::Unreachable("no cluster id".to_owned()))
+        id.ok_or_else(|| self.unreachable("no cluster id"))
     }
 
     /// How many partitions `topic` has.
@@ -106,7 +107,7 @@ impl Broker {
     fn leaders(&self, topic: &str) -> Result<BTreeMap<Partition, i32>, BrokerError> {
         self.forget_events();
         let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER_WITHIN);
-        let metadata = metadata.map_err(|error| unreachable(&error))?;
+        let metadata = metadata.map_err(|error| self.unreachable(error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let partitions = found.map_or(&[][..], MetadataTopic::partitions);
         let leaders: BTreeMap<Partition, i32> =
@@ -130,7 +131,7 @@ impl Broker {
         partition: Partition,
     ) -> Result<(NextOffset, NextOffset), BrokerError> {
         let answer = self.consumer.fetch_watermarks(topic, partition.0, ANSWER_WITHIN);
-        let (low, high) = answer.map_err(|error| unreachable(&error))?;
+        let (low, high) = answer.map_err(|error| self.unreachable(error))?;
         Ok((NextOffset(low), NextOffset(high)))
     }
 
@@ -146,15 +147,23 @@ impl Broker {
             asked.add_partition(topic, partition.0);
         }
         let answer = self.consumer.committed_offsets(asked, ANSWER_WITHIN);
-        let answer = answer.map_err(|error| unreachable(&error))?;
+        let answer = answer.map_err(|error| self.unreachable(error))?;
         let mut committed = BTreeMap::new();
         for element in answer.elements() {
-            element.error().map_err(|error| unreachable(&error))?;
+            element.error().map_err(|error| self.unreachable(error))?;
             if let Offset::Offset(next) = element.offset() {
                 committed.insert(Partition(element.partition()), NextOffset(next));
             }
         }
         Ok(committed)
+    }
+
+    fn unreachable(&self, error: impl ToString) -> BrokerError {
+        self.forget_events();
+        let reason = self.consumer.context().reason.lock();
+        let reason = reason.unwrap_or_else(PoisonError::into_inner).take();
+        let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
+        BrokerError::Unreachable(format!("{}{reason}", error.to_string()))
     }
 
     /// Errors are queued for a poll that never comes; throw away what has gathered.
@@ -169,13 +178,12 @@ impl std::fmt::Debug for Broker {
     }
 }
 
-fn unreachable(error: &KafkaError) -> BrokerError {
-    BrokerError::Unreachable(error.to_string())
+/// What librdkafka logs by itself is detail: what matters comes back as an error. Only why a connection
+/// fails, as a certificate or a password that is not accepted, is told nowhere else, so it is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Quiet {
+    reason: Mutex<Option<String>>,
 }
-
-/// What librdkafka logs by itself is detail: what matters comes back as an error.
-#[derive(Debug)]
-struct Quiet;
 
 impl ClientContext for Quiet {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -184,6 +192,10 @@ impl ClientContext for Quiet {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
+        // That no broker is left says less than why each of them is not.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 pub mod broker;
 pub mod assign;
 pub(crate) mod locate;
+pub(crate) mod watch;
+pub(crate) mod probe;
 pub(crate) mod group;
 pub(crate) mod reading;
 pub mod orders;

@@ -1,6 +1,8 @@
 //! What the poll thread is told while it runs, and how it ends.
 
-use crate::pipeline::action::{BatchId, Ended, Located};
+use write_behind_shared::NextOffset;
+
+use crate::pipeline::action::{BatchId, Ended, Located, Place};
 
 /// How the reading ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub(crate) enum Input {
     Located(Vec<Located>),
     /// A worker finished a batch.
     Finished(BatchId, Ended),
+    /// Records from this offset on do not arrive: read the partition anew, if it still stands there.
+    ReadAnew(Place, NextOffset),
     /// Stop reading, write what is held, and end.
     Drain,
     /// End now.

@@ -27,6 +27,7 @@ pub mod buffer;
 pub mod action;
 pub mod throttle;
 pub mod commit;
+pub mod watchdog;
 mod settle;
 
 /// All partitions of this consumer.

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use write_behind_shared::NextOffset;
+
 use super::{Fetching, InFlight, Pipeline};
 use crate::pipeline::action::{Action, Closed, Notice, Place};
 use crate::pipeline::buffer::Buffer;
@@ -130,6 +132,16 @@ impl Pipeline {
         } else if took * 2 < target && rows * 2 > self.target_rows {
             self.target_rows = (self.target_rows * 2).min(self.limits.rows_of_a_batch());
         }
+    }
+
+    /// Records of this partition do not arrive: its place is asked for, and it is read from there. One
+    /// that has moved on from `next`, or of which something is held, is let alone.
+    pub fn read_anew(&mut self, now: Duration, place: Place, next: NextOffset) {
+        let stands = self.parts.get(&place).is_some_and(|part| part.reading && part.next == next);
+        if stands && self.is_written(place) {
+            self.locate_again(&[place]);
+        }
+        self.settle(now);
     }
 
     /// The database stands elsewhere: what is held of these is void, and their place is asked for.

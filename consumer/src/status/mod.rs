@@ -181,11 +181,6 @@ impl Status {
         self.lock().ends = ends;
     }
 
-    /// Partitions whose log's end is of interest.
-    pub(crate) fn places(&self) -> Vec<Place> {
-        self.lock().progress.parts.iter().map(|part| part.place).collect()
-    }
-
     /// The consumer has ended.
     pub(crate) fn stopped(&self) {
         self.lock().stopped = true;
