@@ -15,7 +15,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use write_behind_shared::kafka::KafkaSettings;
-use write_behind_shared::{NextOffset, Partition};
+use write_behind_shared::{NextOffset, Offset as RecordOffset, Partition};
+
+use super::peek::Peek;
 
 /// How long one question may take.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -23,6 +25,7 @@ pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// A client for questions.
 pub struct Broker {
     consumer: BaseConsumer<Quiet>,
+    peek: Peek,
 }
 
 /// Why a question has no answer.
@@ -67,15 +70,16 @@ pub(crate) fn client_config(settings: &KafkaSettings, group: &str) -> ClientConf
 impl Broker {
     /// A client of the cluster and group. Does not wait for a connection.
     pub fn new(settings: &KafkaSettings, group: &str) -> Result<Self, KafkaError> {
-        let consumer = client_config(settings, group).create_with_context(Quiet::default())?;
-        Ok(Self { consumer })
+        let config = client_config(settings, group);
+        let consumer = config.create_with_context(Quiet::default())?;
+        Ok(Self { consumer, peek: Peek::new(config) })
     }
 
     /// The cluster's id.
     pub fn cluster_id(&self) -> Result<String, BrokerError> {
         self.forget_events();
         let id = self.consumer.client().fetch_cluster_id(ANSWER_WITHIN);
-        id.ok_or_else(|| self.unreachable("no cluster id"))
+        id.ok_or_else(|| self.no_answer("no cluster id"))
     }
 
     /// How many partitions `topic` has.
@@ -107,7 +111,7 @@ impl Broker {
     fn leaders(&self, topic: &str) -> Result<BTreeMap<Partition, i32>, BrokerError> {
         self.forget_events();
         let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER_WITHIN);
-        let metadata = metadata.map_err(|error| self.unreachable(error))?;
+        let metadata = metadata.map_err(|error| self.no_answer(error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let partitions = found.map_or(&[][..], MetadataTopic::partitions);
         let leaders: BTreeMap<Partition, i32> =
@@ -131,8 +135,29 @@ impl Broker {
         partition: Partition,
     ) -> Result<(NextOffset, NextOffset), BrokerError> {
         let answer = self.consumer.fetch_watermarks(topic, partition.0, ANSWER_WITHIN);
-        let (low, high) = answer.map_err(|error| self.unreachable(error))?;
+        let (low, high) = answer.map_err(|error| self.no_answer(error))?;
         Ok((NextOffset(low), NextOffset(high)))
+    }
+
+    /// How many replicas the partition of `topic` with the fewest has.
+    pub fn replicas(&self, topic: &str) -> Result<Option<usize>, BrokerError> {
+        self.forget_events();
+        let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER_WITHIN);
+        let metadata = metadata.map_err(|error| self.no_answer(error))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let partitions = found.map_or(&[][..], MetadataTopic::partitions);
+        Ok(partitions.iter().map(|partition| partition.replicas().len()).min())
+    }
+
+    /// When the record at each offset was written, in milliseconds since 1970; `None`: there is no
+    /// record, or it does not say. Without those partitions that did not answer in time. Every offset
+    /// must lie within its log.
+    pub fn timestamps(
+        &self,
+        topic: &str,
+        wanted: &BTreeMap<Partition, RecordOffset>,
+    ) -> Result<BTreeMap<Partition, Option<i64>>, BrokerError> {
+        self.peek.timestamps(topic, wanted)
     }
 
     /// What the group has committed, where it has.
@@ -147,10 +172,10 @@ impl Broker {
             asked.add_partition(topic, partition.0);
         }
         let answer = self.consumer.committed_offsets(asked, ANSWER_WITHIN);
-        let answer = answer.map_err(|error| self.unreachable(error))?;
+        let answer = answer.map_err(|error| self.no_answer(error))?;
         let mut committed = BTreeMap::new();
         for element in answer.elements() {
-            element.error().map_err(|error| self.unreachable(error))?;
+            element.error().map_err(|error| self.no_answer(error))?;
             if let Offset::Offset(next) = element.offset() {
                 committed.insert(Partition(element.partition()), NextOffset(next));
             }
@@ -158,7 +183,7 @@ impl Broker {
         Ok(committed)
     }
 
-    fn unreachable(&self, error: impl ToString) -> BrokerError {
+    fn no_answer(&self, error: impl ToString) -> BrokerError {
         self.forget_events();
         let reason = self.consumer.context().reason.lock();
         let reason = reason.unwrap_or_else(PoisonError::into_inner).take();
@@ -176,6 +201,10 @@ impl std::fmt::Debug for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Broker").finish_non_exhaustive()
     }
+}
+
+pub(super) fn unreachable(error: &KafkaError) -> BrokerError {
+    BrokerError::Unreachable(error.to_string())
 }
 
 /// What librdkafka logs by itself is detail: what matters comes back as an error. Only why a connection

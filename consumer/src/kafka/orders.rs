@@ -1,7 +1,8 @@
 //! What the poll thread is told while it runs, and how it ends.
 
-use write_behind_shared::NextOffset;
+use write_behind_shared::{NextOffset, Partition};
 
+use crate::kafka::assign::Refusal;
 use crate::pipeline::action::{BatchId, Ended, Located, Place};
 
 /// How the reading ended.
@@ -18,15 +19,23 @@ pub enum Exit {
     Failed(String),
 }
 
+impl Exit {
+    /// The end because of one partition.
+    pub(crate) fn refused(topic: &str, partition: Partition, refusal: &Refusal) -> Self {
+        Exit::Refused(format!("topic {topic}, partition {partition}: {refusal}"))
+    }
+}
+
 /// An answer or an order to the poll thread.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Where partitions stand.
     Located(Vec<Located>),
+    /// The database was found elsewhere than at these offsets, where it had been left, or the records
+    /// from there on do not arrive.
+    Doubted(Vec<(Place, NextOffset)>),
     /// A worker finished a batch.
     Finished(BatchId, Ended),
-    /// Records from this offset on do not arrive: read the partition anew, if it still stands there.
-    ReadAnew(Place, NextOffset),
     /// Stop reading, write what is held, and end.
     Drain,
     /// End now.

@@ -92,6 +92,8 @@ impl Source {
         };
         let limits_of = |route: &Route| RouteLimits {
             sets_aside: route.on_bad_record == OnBadRecord::DeadLetter,
+            priority: route.priority,
+            rows_per_second: route.rows_per_second,
         };
         Ok(Self {
             reading,
@@ -230,13 +232,13 @@ impl Source {
     fn input(&mut self, input: Input) -> ControlFlow<Exit> {
         match input {
             Input::Located(found) => self.pipeline.located(self.now, found),
+            Input::Doubted(found) => self.pipeline.doubt(self.now, &found),
             Input::Finished(id, ended) => {
                 if let Some(at) = self.busy.iter().position(|(batch, _)| *batch == id) {
                     self.free.push(self.busy.swap_remove(at).1);
                 }
                 self.pipeline.finished(self.now, id, &ended);
             }
-            Input::ReadAnew(place, next) => self.pipeline.read_anew(self.now, place, next),
             Input::Drain => {
                 self.deadline = Some(self.now + self.drain_time);
                 self.pipeline.drain(self.now);

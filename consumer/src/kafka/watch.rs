@@ -11,9 +11,9 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
 use crate::kafka::broker::{Broker, BrokerError};
-use crate::kafka::locate;
 use crate::kafka::orders::{Exit, Input};
 use crate::kafka::probe::probe;
+use crate::kafka::stand::ask;
 use crate::pipeline::action::{PartProgress, Place};
 use crate::pipeline::watchdog::{Found, Remedy, Watchdog};
 use crate::status::Status;
@@ -70,7 +70,7 @@ impl Watch {
             }
             let asked: Vec<Partition> = of_route.iter().map(|place| place.partition).collect();
             let topic = target.scope.topic.clone();
-            match locate::ask(&self.broker, move |broker| broker.logs(&topic, &asked)).await {
+            match ask(&self.broker, move |broker| broker.logs(&topic, &asked)).await {
                 Ok(logs) => {
                     let known = of_route.into_iter().zip(logs.ends);
                     ends.extend(known.filter_map(|(place, end)| Some((place, end.ok()?.1))));
@@ -85,7 +85,7 @@ impl Watch {
         let scope = &self.targets[place.route].scope;
         let (topic, group) = (scope.topic.clone(), scope.pipeline.clone());
         let settings = self.settings.clone();
-        let asked = locate::ask(&self.broker, move |_| {
+        let asked = ask(&self.broker, move |_| {
             probe(&settings, &group, &topic, place.partition, next)
                 .map_err(|error| BrokerError::Unreachable(error.to_string()))
         });
@@ -104,7 +104,7 @@ impl Watch {
                     %topic, %partition, %next,
                     "records in the log do not arrive; the partition is read anew"
                 );
-                Input::ReadAnew(place, next)
+                Input::Doubted(vec![(place, next)])
             }
             Remedy::GiveUp => Input::End(Exit::Failed(format!(
                 "topic {topic}, partition {partition}: the log has records from offset {next} on, \

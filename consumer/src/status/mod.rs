@@ -113,6 +113,14 @@ impl Status {
         (count > 0).then(|| format!("{count} partitions are not located yet{why}"))
     }
 
+    /// The partitions that are being read, each with the offset below which everything was in the
+    /// database when last heard of.
+    pub(crate) fn held(&self) -> Vec<(Place, NextOffset)> {
+        let state = self.lock();
+        let parts = state.progress.parts.iter().filter(|part| part.reading);
+        parts.filter_map(|part| Some((part.place, part.written?))).collect()
+    }
+
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -179,6 +187,11 @@ impl Status {
     /// The log of these partitions ends here.
     pub(crate) fn logs_end(&self, ends: BTreeMap<Place, NextOffset>) {
         self.lock().ends = ends;
+    }
+
+    /// Partitions whose log's end is of interest.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        self.lock().progress.parts.iter().map(|part| part.place).collect()
     }
 
     /// The consumer has ended.
