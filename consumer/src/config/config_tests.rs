@@ -1,5 +1,7 @@
 //! What a configuration may say, and how it is refused.
 
+use write_behind_shared::kafka::RESERVED_BY_CONSUMER;
+
 use super::*;
 use crate::pipeline::schedule::Priority;
 
@@ -151,6 +153,9 @@ fn settings_that_do_not_go_together_are_refused_with_the_mend() {
         with("WRITE_BEHIND_DATABASE_URL", "oracle://x")
             .contains("postgres://, mysql:// or sqlite://")
     );
+    assert!(
+        with("WRITE_BEHIND_WATCHDOG_PATIENCE", "0s").starts_with("`watchdog.patience`: is too")
+    );
     assert!(with("WRITE_BEHIND_HTTP_LISTEN", "9464").starts_with("`http.listen`: must be"));
     assert!(with("WRITE_BEHIND_NAME", " ").starts_with("`name`: is empty"));
     assert!(with("WRITE_BEHIND_KAFKA_GROUP_ID", "g").contains("`group.id` can't be set"));
@@ -173,6 +178,17 @@ fn what_the_broker_decides_in_the_new_protocol_cannot_be_set() {
     for name in ["SESSION_TIMEOUT_MS", "HEARTBEAT_INTERVAL_MS", "PARTITION_ASSIGNMENT_STRATEGY"] {
         let refused = refusal(&new, &[(&format!("WRITE_BEHIND_KAFKA_{name}"), "1")]);
         assert!(refused.contains("can't be set with `group.protocol` = \"consumer\""), "{refused}");
+    }
+}
+
+#[test]
+fn every_reserved_property_is_refused_in_the_file_and_in_the_environment() {
+    for (property, why) in RESERVED_BY_CONSUMER {
+        let text = LEAST.replace("kafka = {", &format!("kafka = {{ \"{property}\" = \"x\","));
+        let variable = format!("WRITE_BEHIND_KAFKA_{}", property.to_uppercase().replace('.', "_"));
+        for refused in [refusal(&text, &[]), refusal(LEAST, &[(&variable, "x")])] {
+            assert!(refused.contains(property) && refused.contains(why), "{refused}");
+        }
     }
 }
 

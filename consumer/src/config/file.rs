@@ -37,6 +37,8 @@ pub(super) struct File {
     #[serde(default)]
     memory: MemoryFile,
     #[serde(default)]
+    watchdog: WatchdogFile,
+    #[serde(default)]
     http: HttpFile,
 }
 
@@ -66,6 +68,12 @@ struct MemoryFile {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct WatchdogFile {
+    patience: Span,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct HttpFile {
     listen: String,
 }
@@ -85,6 +93,12 @@ impl Default for BatchFile {
 impl Default for MemoryFile {
     fn default() -> Self {
         Self { buffers: Size(256 << 20) }
+    }
+}
+
+impl Default for WatchdogFile {
+    fn default() -> Self {
+        Self { patience: Span(Duration::from_mins(1)) }
     }
 }
 
@@ -111,10 +125,23 @@ impl File {
         }
         let routes = check_routes(self.route)?;
         let dead_letters = self.dead_letters.check(&routes)?;
+        let patience = self.watchdog.patience.0;
+        if patience < Duration::from_secs(1) {
+            let why = "is too short to tell a slow fetch from none; set it to 1s or more";
+            return Err(refuse("watchdog.patience", why));
+        }
         let http = self.http.check()?;
-        let name = self.name;
-        let config =
-            Config { name, kafka, database, batch, routes, memory_buffers, dead_letters, http };
+        let config = Config {
+            name: self.name,
+            kafka,
+            database,
+            batch,
+            routes,
+            dead_letters,
+            memory_buffers,
+            patience,
+            http,
+        };
         if config.has_new_protocol() {
             let set =
                 BY_THE_BROKER.iter().find(|(property, _)| config.kafka.get(property).is_some());

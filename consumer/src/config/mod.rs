@@ -11,10 +11,12 @@
 
 pub mod error;
 pub mod environment;
+pub mod secrets;
 pub mod units;
 mod file;
 pub mod route;
 mod dead_letters;
+pub mod transport;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -50,6 +52,8 @@ pub struct Config {
     pub memory_buffers: usize,
     /// What becomes of records that were set aside.
     pub dead_letters: DeadLetters,
+    /// How long a partition may stand still before the end of its log until it is read anew.
+    pub patience: Duration,
     /// Where to serve metrics and health; `None`: nowhere.
     pub http: Option<SocketAddr>,
 }

@@ -35,6 +35,7 @@ pub mod throttle;
 pub mod size;
 pub mod room;
 pub mod commit;
+pub mod watchdog;
 mod lane;
 mod settle;
 mod progress;

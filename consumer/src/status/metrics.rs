@@ -25,6 +25,7 @@ pub struct Metrics {
     dead_letters: IntCounter,
     retries: IntCounter,
     broker_errors: IntCounter,
+    read_anew: IntCounter,
     written_rows: IntCounter,
     transaction: Histogram,
     batch: Histogram,
@@ -84,6 +85,10 @@ impl Metrics {
             retries: on
                 .counter("retries_total", "Attempts to write that failed and were made again.")?,
             broker_errors: on.counter("broker_errors_total", "Errors of Kafka while reading.")?,
+            read_anew: on.counter(
+                "read_anew_total",
+                "Partitions read anew because their records did not arrive.",
+            )?,
             written_rows: on.counter("written_rows_total", "Rows committed to the database.")?,
             transaction: on.latency("transaction_seconds", "How long a transaction took.")?,
             batch: on.latency(
@@ -269,6 +274,11 @@ impl Metrics {
     /// A transaction failed and is tried again.
     pub(crate) fn retried(&self) {
         self.retries.inc();
+    }
+
+    /// A partition is read anew, because its records do not arrive.
+    pub(crate) fn read_anew(&self) {
+        self.read_anew.inc();
     }
 
     /// Kafka reported an error while reading.

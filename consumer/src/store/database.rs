@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::mysql::MySqlConnectOptions;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 use write_behind_shared::Partition;
 
@@ -107,6 +107,29 @@ impl Database {
             Kind::Mysql(options) => {
                 MysqlStore::connect(options, timeouts).await.map(AnyStore::Mysql)
             }
+        }
+    }
+}
+
+impl Database {
+    /// The host to which the connection may be unencrypted, if there is one.
+    pub fn in_the_clear(&self) -> Option<&str> {
+        match &self.0 {
+            Kind::Postgres(options) => {
+                let socket = options.get_socket().and_then(|path| path.to_str());
+                let mode = options.get_ssl_mode();
+                let may = matches!(mode, PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer);
+                may.then(|| socket.unwrap_or(options.get_host()))
+            }
+            Kind::Mysql(options) => {
+                let socket = options.get_socket().and_then(|path| path.to_str());
+                let may = matches!(
+                    options.get_ssl_mode(),
+                    MySqlSslMode::Disabled | MySqlSslMode::Preferred
+                );
+                may.then(|| socket.unwrap_or(options.get_host()))
+            }
+            Kind::Sqlite(_) => None,
         }
     }
 }
