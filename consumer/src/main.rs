@@ -50,6 +50,8 @@ enum Command {
     Init,
     /// Looks at everything `run` depends on, and changes nothing.
     Check(command::check::Check),
+    /// Compares the tables with their logs, and names every row that differs; the consumer may run.
+    Verify(command::verify::Verify),
 }
 
 fn main() -> ExitCode {
@@ -108,6 +110,7 @@ async fn perform(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             tracing::info!(clean = drained.clean, "stopped");
         }
         Command::Init => check::init(&config).await.context("creating the bookkeeping tables")?,
+        Command::Verify(verify) => return verify.perform(&config).await.map(ExitCode::from),
         Command::Check(check) => return check.perform(&config).await.map(ExitCode::from),
     }
     Ok(ExitCode::SUCCESS)

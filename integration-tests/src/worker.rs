@@ -129,6 +129,19 @@ listen = "127.0.0.1:{http}"
         Ok(Worker { client: self.client.clone(), child: Mutex::new(child), pid, http, folder })
     }
 
+    /// Runs a command of `write-behind` with these settings to its end; gives its exit code and all it
+    /// said.
+    pub async fn command(&self, arguments: &[&str]) -> Result<(ExitStatus, String)> {
+        let folder = tempfile::tempdir()?;
+        let mut child = self.spawn(&folder, free_port()?, arguments).await?;
+        let status = until(&format!("{arguments:?} to end"), PATIENCE, async || {
+            let ended = child.try_wait()?;
+            Ok(ended.map_or_else(|| Seen::NotYet("it runs".to_owned()), Seen::Done))
+        });
+        let status = status.await?;
+        Ok((status, std::fs::read_to_string(folder.path().join("log"))?))
+    }
+
     async fn spawn(&self, folder: &TempDir, http: u16, arguments: &[&str]) -> Result<Child> {
         let configuration = folder.path().join("write-behind.toml");
         std::fs::write(&configuration, self.to_toml(http))?;

@@ -16,3 +16,4 @@ pub mod orders;
 pub mod source;
 pub(crate) mod notice;
 pub mod reread;
+pub(crate) mod replay;
