@@ -18,7 +18,9 @@ use crate::apply::worker::Workers;
 use crate::check::database::not_its_table;
 use crate::check::topic::compaction;
 use crate::config::{Config, OnBadRecord, Route};
+use crate::dead_letters::upkeep::Upkeep;
 use crate::kafka::broker::{Broker, BrokerError};
+use crate::kafka::letter_topic::LetterTopic;
 use crate::kafka::locate::{Locator, Wanted};
 use crate::kafka::orders::{Exit, Input};
 use crate::kafka::reread::{KafkaLog, RereadLimits};
@@ -133,7 +135,7 @@ impl Consumer {
         };
         let (orders, inbox) = mpsc::channel(self.config.database.connections + 8);
         let (end_workers, shutdown_of_workers) = watch::channel(false);
-        let ends = self.start(prepared, &orders, inbox, shutdown_of_workers, &mut tasks);
+        let ends = self.start(prepared, &orders, inbox, shutdown_of_workers, &mut tasks)?;
         let (mut exit, closed) = start_polling(&self.config, ends)?;
         let mut draining = false;
         let exit = loop {
@@ -171,7 +173,7 @@ impl Consumer {
         inbox: mpsc::Receiver<Input>,
         shutdown: watch::Receiver<bool>,
         tasks: &mut JoinSet<String>,
-    ) -> Ends {
+    ) -> Result<Ends, RunError> {
         let Prepared { broker, targets } = prepared;
         let workers = Workers {
             database: self.config.database.target.clone(),
@@ -196,13 +198,38 @@ impl Consumer {
             status: self.status(),
             answers: answers.clone(),
         };
+        self.look_after_letters(&targets, tasks)?;
         tasks.spawn(async move {
             locator.run().await;
             "the locator has ended".to_owned()
         });
         let status = self.status();
         tasks.spawn(async move { watch_lag(&broker, &targets, &status).await });
-        Ends { workers, inbox, wanted, status: self.status() }
+        Ok(Ends { workers, inbox, wanted, status: self.status() })
+    }
+
+    /// Starts what becomes of dead letters behind the consumer's back.
+    fn look_after_letters(
+        &self,
+        targets: &Arc<[Target]>,
+        tasks: &mut JoinSet<String>,
+    ) -> Result<(), RunError> {
+        let settings = &self.config.dead_letters;
+        let topic = settings.topic.as_deref();
+        let topic = topic.map(|topic| LetterTopic::new(&self.config.kafka, topic)).transpose();
+        let upkeep = Upkeep::new(
+            self.config.name.clone(),
+            self.config.database.target.clone(),
+            Arc::clone(targets),
+            topic.map_err(failed)?,
+            settings.retention,
+            self.status(),
+        );
+        tasks.spawn(async move {
+            upkeep.run().await;
+            "the upkeep of dead letters has ended".to_owned()
+        });
+        Ok(())
     }
 
     /// Waits for Kafka and the database, and learns what does not change.

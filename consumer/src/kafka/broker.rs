@@ -200,7 +200,7 @@ pub(super) fn unreachable(error: &KafkaError) -> BrokerError {
 
 /// What librdkafka logs by itself is detail: what matters comes back as an error.
 #[derive(Debug)]
-pub(super) struct Quiet;
+pub(crate) struct Quiet;
 
 impl ClientContext for Quiet {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {

@@ -16,4 +16,5 @@ pub mod orders;
 pub mod source;
 pub(crate) mod notice;
 pub mod reread;
+pub(crate) mod letter_topic;
 pub(crate) mod replay;

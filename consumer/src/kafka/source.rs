@@ -92,6 +92,8 @@ impl Source {
         };
         let limits_of = |route: &Route| RouteLimits {
             sets_aside: route.on_bad_record == OnBadRecord::DeadLetter,
+            priority: route.priority,
+            rows_per_second: route.rows_per_second,
         };
         Ok(Self {
             reading,

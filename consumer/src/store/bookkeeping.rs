@@ -101,10 +101,15 @@ CREATE TABLE IF NOT EXISTS write_behind_dead_letters (
     pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
     "partition" integer NOT NULL, record_offset bigint NOT NULL, record_key longblob,
     record_value longblob, headers json NOT NULL DEFAULT (json_array()), reason text NOT NULL,
-    sqlstate varchar(10), failed_at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    "sqlstate" varchar(10), failed_at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     state varchar(20) NOT NULL DEFAULT 'open'
         CHECK (state IN ('open', 'replayed', 'discarded', 'superseded')),
     PRIMARY KEY (pipeline, cluster, topic, "partition", record_offset))
+    ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE TABLE IF NOT EXISTS write_behind_dead_letter_copies (
+    pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
+    "partition" integer NOT NULL, next_offset bigint NOT NULL,
+    PRIMARY KEY (pipeline, cluster, topic, "partition"))
     ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 CREATE TABLE IF NOT EXISTS write_behind_last_records (
     pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
@@ -182,7 +187,12 @@ pub(crate) fn headers(letter: &DeadLetter) -> String {
 
 /// A letter's reason as a text column can hold it.
 pub(crate) fn reason(letter: &DeadLetter) -> String {
-    without_nul(&letter.reason).chars().take(REASON_CHARS).collect()
+    reason_of(&letter.reason)
+}
+
+/// A reason as a text column can hold it.
+pub(crate) fn reason_of(reason: &str) -> String {
+    without_nul(reason).chars().take(REASON_CHARS).collect()
 }
 
 /// A sequence as a database integer. One beyond its range was never counted up to: it is a lie,

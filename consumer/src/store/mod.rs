@@ -28,6 +28,12 @@ pub mod mysql;
 mod mysql_sql;
 mod mysql_rows;
 mod mysql_catalog;
+mod statement;
+pub mod letters;
+mod postgres_letters;
+mod sqlite_letters;
+mod mysql_letters;
+pub mod replay;
 pub mod database;
 
 pub use database::{AnyStore, Database, Timeouts};

@@ -39,7 +39,7 @@ pub(super) const BEGIN_AT: &str = r#"INSERT INTO write_behind_offsets
 /// A dead letter. Parameters: scope, partition, offset, key, value, headers, reason, code.
 pub(super) const SET_ASIDE: &str = r#"INSERT INTO write_behind_dead_letters
     (pipeline, cluster, topic, "partition", record_offset, record_key, record_value, headers,
-     reason, sqlstate)
+     reason, "sqlstate")
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON DUPLICATE KEY UPDATE record_offset = record_offset"#;
 
