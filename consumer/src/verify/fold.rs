@@ -5,7 +5,6 @@
 //! memory is halved; what falls out of it is left for another pass.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use ahash::RandomState;

@@ -9,7 +9,7 @@ mod compare;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use write_behind_shared::{NextOffset, Partition};
+use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::apply::Target;
 use crate::apply::table::Table;
@@ -18,6 +18,7 @@ use crate::config::{Config, Route};
 use crate::kafka::broker::Broker;
 use crate::kafka::replay::replay;
 use crate::kafka::stand::ask;
+use crate::pipeline::buffer::Incoming;
 use crate::store::inspect::{Inspect, Known};
 use crate::store::snapshot::Snapshot;
 use crate::store::{AnyStore, Timeouts};
@@ -146,7 +147,7 @@ impl Verifying<'_> {
         &self,
         table: &Table,
         range: Range,
-        skipped: &Arc<BTreeSet<(Partition, write_behind_shared::Offset)>>,
+        skipped: &Arc<BTreeSet<(Partition, Offset)>>,
     ) -> Result<Folded, String> {
         let (spans, choice) = (self.held.clone(), Arc::new(self.options.choice.clone()));
         let offsets = |span: &Span| span.start.distance_to(span.end);
@@ -157,7 +158,7 @@ impl Verifying<'_> {
         let (settings, group) = (self.config.kafka.clone(), self.config.name.clone());
         let (topic, progress) = (self.target.scope.topic.clone(), Arc::clone(&self.progress));
         let reading = tokio::task::spawn_blocking(move || {
-            let take = |record: &_| fold.take(record);
+            let take = |record: &Incoming<'_>| fold.take(record);
             replay(&settings, &group, &topic, &spans, take, |read| progress.read(read))?;
             Ok::<_, String>(fold.finish())
         });
