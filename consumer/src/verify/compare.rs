@@ -36,21 +36,18 @@ impl Verifying<'_> {
         let mut seen = HashSet::with_capacity(folded.rows.len());
         let (mut there, mut absent, mut unjudged) = (Shapes::new(), Vec::new(), 0_u64);
         for ((partition, key), entry) in folded.rows {
-            match expected(table, partition, &key, entry) {
-                Some(expected) => {
-                    seen.insert(expected.row.key.clone());
-                    match &expected.row.write {
-                        Some(cells) => {
-                            let shape = cells.iter().map(|(place, _)| *place).collect();
-                            there.entry(shape).or_default().push(expected);
-                        }
-                        None => absent.push(expected),
-                    }
+            let Some(expected) = expected(table, partition, &key, entry) else {
+                unjudged += 1;
+                seen.extend(key::decode(&key, table.record_key()));
+                continue;
+            };
+            seen.insert(expected.row.key.clone());
+            match &expected.row.write {
+                Some(cells) => {
+                    let shape = cells.iter().map(|(place, _)| *place).collect();
+                    there.entry(shape).or_default().push(expected);
                 }
-                None => {
-                    unjudged += 1;
-                    seen.extend(key::decode(&key, table.record_key()));
-                }
+                None => absent.push(expected),
             }
         }
         if unjudged > 0 {
