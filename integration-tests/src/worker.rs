@@ -132,9 +132,14 @@ listen = "127.0.0.1:{http}"
 
     /// Runs `write-behind run` with these settings.
     pub async fn start(&self) -> Result<Worker> {
+        self.begin(&["run"]).await
+    }
+
+    /// Runs another command of `write-behind`, and does not wait for its end.
+    pub async fn begin(&self, arguments: &[&str]) -> Result<Worker> {
         let folder = tempfile::tempdir()?;
         let http = free_port()?;
-        let child = self.spawn(&folder, http, &["run"]).await?;
+        let child = self.spawn(&folder, http, arguments).await?;
         let pid = child.id();
         Ok(Worker { client: self.client.clone(), child: Mutex::new(child), pid, http, folder })
     }
@@ -147,8 +152,8 @@ listen = "127.0.0.1:{http}"
         let status = until(&format!("{arguments:?} to end"), PATIENCE, async || {
             let ended = child.try_wait()?;
             Ok(ended.map_or_else(|| Seen::NotYet("it runs".to_owned()), Seen::Done))
-        });
-        let status = status.await?;
+        })
+        .await?;
         Ok((status, std::fs::read_to_string(folder.path().join("log"))?))
     }
 

@@ -84,6 +84,9 @@ pub async fn check(config: &Config, adopt_offsets: bool) -> Report {
         }
         targets.extend(target);
     }
+    if let (Some((broker, _)), Some(topic)) = (&broker, &config.dead_letters.topic) {
+        check_letter_topic(broker, topic, &mut report).await;
+    }
     if let (Some(store), Some((broker, _))) = (&mut store, &broker) {
         for target in &targets {
             check_positions(broker, store, target, adopt_offsets, &mut report).await;
@@ -109,6 +112,15 @@ async fn check_broker(config: &Config, report: &mut Report) -> Option<(Arc<Broke
             report.add(Grade::Failed, "kafka", error.to_string());
             None
         }
+    }
+}
+
+async fn check_letter_topic(broker: &Arc<Broker>, topic: &str, report: &mut Report) {
+    let what = format!("topic {topic} for dead letters");
+    let name = topic.to_owned();
+    match ask(broker, move |broker| broker.partitions(&name)).await {
+        Ok(partitions) => report.add(Grade::Ok, what, format!("{partitions} partitions")),
+        Err(error) => report.add(Grade::Failed, what, error.to_string()),
     }
 }
 

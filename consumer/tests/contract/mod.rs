@@ -11,6 +11,7 @@ pub mod rows;
 pub mod refusals;
 pub mod catalogue;
 pub mod types;
+pub mod letters;
 pub mod model;
 
 use std::time::Duration;
@@ -216,6 +217,9 @@ macro_rules! contract {
             catalogue::a_unique_key_may_be_named,
             catalogue::rows_go_by_the_key_that_was_named,
             catalogue::what_has_no_usable_key_is_refused_with_advice,
+            letters::letters_are_found_by_what_is_known_of_them,
+            letters::letters_are_closed_once_counted_and_deleted_when_they_are_old,
+            letters::a_copy_is_remembered_and_goes_on_from_there,
             types::every_line_of_the_documented_types_is_so,
             model::any_batches_end_as_the_same_changes_one_by_one,
             model::any_batches_with_refused_rows_end_as_the_good_changes_one_by_one,
