@@ -62,6 +62,8 @@ enum Command {
     Check(command::check::Check),
     /// Lists, shows, replays and discards the records that were set aside.
     DeadLetters(command::dead_letters::DeadLetters),
+    /// Compares the tables with their logs, and names every row that differs; the consumer may run.
+    Verify(command::verify::Verify),
     Status(command::status::Status),
 }
 
@@ -144,6 +146,7 @@ async fn perform(
         Command::DeadLetters(letters) => {
             return letters.perform(&config?).await.map(ExitCode::from);
         }
+        Command::Verify(verify) => return verify.perform(&config?).await.map(ExitCode::from),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::apply::Target;
 use crate::apply::worker::Workers;
 use crate::check::database::not_its_table;
-use crate::check::topic::compaction;
+use crate::check::refuse_compaction;
 use crate::config::{Config, OnBadRecord, Route};
 use crate::dead_letters::upkeep::Upkeep;
 use crate::kafka::broker::{Broker, BrokerError};
@@ -22,7 +22,6 @@ use crate::kafka::letter_topic::LetterTopic;
 use crate::kafka::locate::{Locator, Wanted};
 use crate::kafka::orders::{Exit, Input};
 use crate::kafka::reread::{KafkaLog, RereadLimits};
-use crate::kafka::settings::topic_configuration;
 use crate::kafka::source::{Ends, Source};
 use crate::kafka::stand::ask;
 use crate::kafka::watch::Watch;
@@ -269,7 +268,9 @@ impl Consumer {
             }
         };
         for route in &self.config.routes {
-            self.refuse_compaction(route).await?;
+            if let Some(why) = refuse_compaction(&self.config, &route.topic).await {
+                return Err(RunError::Refused(why));
+            }
         }
         patiently(|| self.look_at(&targets), judge).await??;
         self.status.answered(Teller::Start);
@@ -291,23 +292,6 @@ impl Consumer {
             }
         }
         Ok(Ok(()))
-    }
-
-    async fn refuse_compaction(&self, route: &Route) -> Result<(), RunError> {
-        let (config, topic) = (&self.config, &route.topic);
-        match topic_configuration(&config.kafka, &config.name, topic).await {
-            Ok(configuration) => match compaction(&configuration) {
-                Some(why) => Err(RunError::Refused(format!("topic {topic}: {why}"))),
-                None => Ok(()),
-            },
-            Err(error) => {
-                tracing::warn!(
-                    %topic, %error,
-                    "the topic's configuration can't be read; make sure that cleanup.policy is delete"
-                );
-                Ok(())
-            }
-        }
     }
 }
 

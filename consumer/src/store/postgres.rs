@@ -96,6 +96,12 @@ impl PostgresStore {
         Ok(self.answered(executing).await?.rows_affected())
     }
 
+    /// Runs statements without parameters.
+    pub(super) async fn run(&mut self, sql: &'static str) -> Result<(), Failure> {
+        self.answered(async |connection| sqlx::raw_sql(sql).execute(connection).await).await?;
+        Ok(())
+    }
+
     pub(super) async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<PgRow>, Failure> {
         self.answered(async |connection| query.fetch_all(connection).await).await
     }

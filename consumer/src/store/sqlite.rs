@@ -79,6 +79,12 @@ impl SqliteStore {
         Ok(self.answered(executing).await?.rows_affected())
     }
 
+    /// Runs statements without parameters.
+    pub(super) async fn run(&mut self, sql: &'static str) -> Result<(), Failure> {
+        self.answered(async |connection| sqlx::raw_sql(sql).execute(connection).await).await?;
+        Ok(())
+    }
+
     pub(super) async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<SqliteRow>, Failure> {
         self.answered(async |connection| query.fetch_all(connection).await).await
     }
@@ -90,7 +96,7 @@ impl SqliteStore {
 }
 
 /// Rows as a JSON array of arrays: the key's texts, then the cells' unless only the key is needed.
-fn json_of(rows: &[&Row], with_cells: bool) -> Result<String, Failure> {
+pub(super) fn json_of(rows: &[&Row], with_cells: bool) -> Result<String, Failure> {
     let texts = rows.iter().map(|row| {
         let cells = row.write.as_deref().filter(|_| with_cells).unwrap_or_default();
         let cells = cells.iter().map(|(_, cell)| cell.text());

@@ -82,6 +82,44 @@ pub(super) fn insert(table: &Table, shape: &[(usize, bool)]) -> String {
     )
 }
 
+/// Finds the rows that differ: their place, whether they are missing, then for each column of the
+/// shape whether it differs, what it is to be and what it is.
+pub(super) fn compare(table: &Table, shape: &[usize]) -> String {
+    let set: Vec<(usize, bool)> = shape.iter().map(|place| (*place, false)).collect();
+    let given = Given::of(table, &set);
+    let of_shape = &given.columns[given.key_columns..];
+    let differs: Vec<String> = of_shape.iter().map(|(name, kind, _)| differs(name, kind)).collect();
+    let told = of_shape.iter().zip(&differs).map(|((name, ..), differs)| {
+        format!(", {differs}, CAST(g.{name} AS TEXT), CAST(t.{name} AS TEXT)")
+    });
+    let missing = format!("t.{} IS NULL", quoted(&table.key[0].name));
+    let wrong = std::iter::once(missing.clone()).chain(differs.iter().cloned());
+    format!(
+        "SELECT g.{AT}, {missing} {told} FROM (SELECT j.key AS {AT}, {values} \
+         FROM json_each($1) AS j) AS g LEFT JOIN {table} AS t ON {same} WHERE {wrong} \
+         ORDER BY g.{AT}",
+        told = told.collect::<String>(),
+        values = given.values(),
+        table = table.sql_name,
+        same = same_key(table),
+        wrong = wrong.collect::<Vec<_>>().join(" OR "),
+    )
+}
+
+/// A name that no column has by chance.
+const AT: &str = "\"the place of the row\"";
+
+/// Whether a column differs. Sums of floats depend on where batches ended, but not by much.
+fn differs(name: &str, kind: &ColumnKind) -> String {
+    match kind {
+        ColumnKind::Float | ColumnKind::Numeric(_) | ColumnKind::Significant(_) => format!(
+            "coalesce(abs(t.{name} - g.{name}) > 1e-9 * max(abs(t.{name}), abs(g.{name})), \
+             (t.{name} IS NULL) <> (g.{name} IS NULL))"
+        ),
+        _ => format!("(t.{name} IS NOT g.{name})"),
+    }
+}
+
 fn key_list(table: &Table) -> String {
     table.key.iter().map(|key| quoted(&key.name)).collect::<Vec<_>>().join(", ")
 }
@@ -115,6 +153,10 @@ impl<'a> Given<'a> {
     }
 
     fn select(&self) -> String {
+        format!("SELECT {} FROM json_each($1) AS j", self.values())
+    }
+
+    fn values(&self) -> String {
         let values = self.columns.iter().enumerate().map(|(at, (name, kind, is_add))| {
             let text = format!("json_extract(j.value, '$[{at}]')");
             let value = match kind {
@@ -128,7 +170,7 @@ impl<'a> Given<'a> {
             };
             format!("{value} AS {name}")
         });
-        format!("SELECT {} FROM json_each($1) AS j", values.collect::<Vec<_>>().join(", "))
+        values.collect::<Vec<_>>().join(", ")
     }
 
     fn set(&self, alias: &str) -> String {

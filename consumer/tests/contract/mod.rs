@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use write_behind_consumer::apply::row::Row;
 use write_behind_consumer::apply::table::Table;
-use write_behind_consumer::batch::{DeadLetter, RawRecord, Span, WriterSeen};
+use write_behind_consumer::batch::{DeadLetter, LastRecord, RawRecord, Span, WriterSeen};
+use write_behind_consumer::store::inspect::Inspect as _;
 use write_behind_consumer::store::{
     AnyStore, Database, Manner, Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction,
 };
@@ -186,6 +187,8 @@ macro_rules! contract {
             offsets::a_transaction_that_was_committed_already_is_fenced,
             offsets::a_zombie_and_the_new_owner_write_a_span_once,
             offsets::writers_never_go_back,
+            offsets::the_last_record_is_noted_with_the_offsets_and_replaces_the_earlier_one,
+            offsets::a_table_belongs_to_the_topic_that_claims_it_first,
             offsets::dead_letters_are_stored_with_the_offsets_and_stay_as_they_are,
             offsets::an_answer_that_does_not_come_breaks_the_connection,
             offsets::a_transaction_cut_off_at_any_moment_is_written_whole_or_not_at_all,
