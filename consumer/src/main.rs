@@ -61,6 +61,8 @@ enum Command {
     /// Looks at everything `run` depends on, and changes nothing.
     Check(command::check::Check),
     Status(command::status::Status),
+    /// Lists, shows, replays and discards the records that were set aside.
+    DeadLetters(command::dead_letters::DeadLetters),
 }
 
 fn main() -> ExitCode {
@@ -133,6 +135,9 @@ async fn perform(
             tracing::info!(clean = drained.clean, "stopped");
         }
         Command::Init => check::init(&config?).await.context("creating the bookkeeping tables")?,
+        Command::DeadLetters(letters) => {
+            return letters.perform(&config?).await.map(ExitCode::from);
+        }
         Command::Check(check) => return check.perform(&config?).await.map(ExitCode::from),
         // A consumer that answers can be asked without a configuration.
         Command::Status(status) => return status.perform(config).await.map(ExitCode::from),

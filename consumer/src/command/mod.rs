@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod status;
+pub(crate) mod dead_letters;
 
 /// It was done.
 pub(crate) const DONE: u8 = 0;

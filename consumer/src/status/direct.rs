@@ -8,7 +8,7 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::config::{Config, Route};
 use crate::kafka::broker::{Broker, BrokerError};
-use crate::kafka::locate::ask;
+use crate::kafka::stand::ask;
 use crate::status::report::{self, Flow, Report, SCHEMA, Source, Trouble};
 use crate::status::unix_ms;
 use crate::store::{AnyStore, Position, Scope, Store, StoreError, Timeouts};
@@ -125,7 +125,7 @@ fn of_route(
     report::Route {
         topic: route.topic.clone(),
         table: route.table.clone(),
-        priority: "normal".to_owned(),
+        priority: route.priority.name().to_owned(),
         state: "unknown".to_owned(),
         doing: None,
         error,
