@@ -60,9 +60,9 @@ enum Command {
     Init,
     /// Looks at everything `run` depends on, and changes nothing.
     Check(command::check::Check),
-    Status(command::status::Status),
     /// Lists, shows, replays and discards the records that were set aside.
     DeadLetters(command::dead_letters::DeadLetters),
+    Status(command::status::Status),
 }
 
 fn main() -> ExitCode {
