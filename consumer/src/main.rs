@@ -140,13 +140,13 @@ async fn perform(
             tracing::info!(clean = drained.clean, "stopped");
         }
         Command::Init => check::init(&config?).await.context("creating the bookkeeping tables")?,
-        Command::Check(check) => return check.perform(&config?).await.map(ExitCode::from),
-        // A consumer that answers can be asked without a configuration.
-        Command::Status(status) => return status.perform(config).await.map(ExitCode::from),
         Command::DeadLetters(letters) => {
             return letters.perform(&config?).await.map(ExitCode::from);
         }
         Command::Verify(verify) => return verify.perform(&config?).await.map(ExitCode::from),
+        Command::Check(check) => return check.perform(&config?).await.map(ExitCode::from),
+        // A consumer that answers can be asked without a configuration.
+        Command::Status(status) => return status.perform(config).await.map(ExitCode::from),
     }
     Ok(ExitCode::SUCCESS)
 }
