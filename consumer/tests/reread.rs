@@ -10,12 +10,13 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 use write_behind_consumer::batch::{RawRecord, Span};
+use write_behind_consumer::config::memory::Memory;
 use write_behind_consumer::kafka::reread::{KafkaLog, Log as _, RereadError, RereadLimits, Wanted};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
 const LIMITS: RereadLimits =
-    RereadLimits { silence: Duration::from_secs(20), ..RereadLimits::STANDARD };
+    RereadLimits { bytes: 64 << 20, memory: Memory(64 << 20), silence: Duration::from_secs(20) };
 
 struct Kafka {
     _cluster: MockCluster<'static, DefaultProducerContext>,

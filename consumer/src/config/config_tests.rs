@@ -60,7 +60,7 @@ fn every_key_is_read() {
     assert_eq!(config.batch.target_time, Duration::from_secs(2));
     assert_eq!(config.batch.drain_time, Duration::from_secs(10));
     assert_eq!(config.session_timeout(), Duration::from_secs(30));
-    assert_eq!((config.memory_buffers, config.http), (64 << 20, None));
+    assert_eq!((config.memory, config.http), (Memory(64 << 20), None));
     let [scores, players] = &config.routes[..] else { panic!("two routes") };
     assert_eq!((&*scores.table, scores.on_bad_record), ("public.scores", OnBadRecord::Stop));
     assert_eq!((scores.priority, scores.rows_per_second), (Priority::High, Some(200)));
@@ -98,7 +98,7 @@ fn a_variable_wins_over_the_file_and_can_be_all_there_is() {
     )
     .unwrap();
     assert_eq!((&*config.name, config.kafka.get("bootstrap.servers")), ("42", Some("b:1")));
-    assert_eq!((config.batch.max_rows, config.memory_buffers), (7, 9 << 20));
+    assert_eq!((config.batch.max_rows, config.memory), (7, Memory(9 << 20)));
     assert_eq!(config.session_timeout(), Duration::from_secs(40));
     assert_eq!(config.routes[0].key, ["tenant", "id"]);
     let config = Config::read(LEAST, &variables(&[("WRITE_BEHIND_NAME", "other")])).unwrap();
@@ -143,8 +143,14 @@ fn settings_that_do_not_go_together_are_refused_with_the_mend() {
     assert!(with("WRITE_BEHIND_BATCH_TARGET_TIME", "0s").starts_with("`batch.target_time`"));
     assert!(with("WRITE_BEHIND_DATABASE_CONNECTIONS", "0").contains("`database.connections`"));
     assert!(with("WRITE_BEHIND_DATABASE_ROWS_PER_SECOND", "0").contains("rows_per_second"));
-    assert!(with("WRITE_BEHIND_DATABASE_URL", "mongodb://x").contains("postgres://, mysql:// or sqlite://"));
-    assert!(with("WRITE_BEHIND_DATABASE_URL", "oracle://x").contains("postgres://, mysql:// or sqlite://"));
+    assert!(
+        with("WRITE_BEHIND_DATABASE_URL", "mongodb://x")
+            .contains("postgres://, mysql:// or sqlite://")
+    );
+    assert!(
+        with("WRITE_BEHIND_DATABASE_URL", "oracle://x")
+            .contains("postgres://, mysql:// or sqlite://")
+    );
     assert!(with("WRITE_BEHIND_HTTP_LISTEN", "9464").starts_with("`http.listen`: must be"));
     assert!(with("WRITE_BEHIND_NAME", " ").starts_with("`name`: is empty"));
     assert!(with("WRITE_BEHIND_KAFKA_GROUP_ID", "g").contains("`group.id` can't be set"));

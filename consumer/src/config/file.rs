@@ -9,6 +9,7 @@ use write_behind_shared::kafka::{KafkaSettings, RESERVED_BY_CONSUMER};
 
 use crate::config::dead_letters::DeadLettersFile;
 use crate::config::error::{ConfigError, refuse};
+use crate::config::memory::Memory;
 use crate::config::route::{RouteFile, check_routes};
 use crate::config::units::{Size, Span};
 use crate::config::{Batch, Config, Database};
@@ -104,8 +105,8 @@ impl File {
         let kafka = KafkaSettings::new(properties, RESERVED_BY_CONSUMER)?;
         let database = self.database.check()?;
         let batch = self.batch.check()?;
-        let memory_buffers = self.memory.buffers.0;
-        if memory_buffers < batch.max_bytes {
+        let memory = Memory(self.memory.buffers.0);
+        if memory.0 < batch.max_bytes {
             let why = "is less than `batch.max_bytes`, so a batch could never fill; raise it";
             return Err(refuse("memory.buffers", why));
         }
@@ -113,8 +114,7 @@ impl File {
         let dead_letters = self.dead_letters.check(&routes)?;
         let http = self.http.check()?;
         let name = self.name;
-        let config =
-            Config { name, kafka, database, batch, routes, dead_letters, memory_buffers, http };
+        let config = Config { name, kafka, database, batch, routes, memory, dead_letters, http };
         if config.has_new_protocol() {
             let set =
                 BY_THE_BROKER.iter().find(|(property, _)| config.kafka.get(property).is_some());

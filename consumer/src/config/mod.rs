@@ -13,6 +13,7 @@ pub mod error;
 pub mod environment;
 pub mod units;
 mod file;
+pub mod memory;
 pub mod route;
 mod dead_letters;
 
@@ -24,6 +25,7 @@ use write_behind_shared::kafka::KafkaSettings;
 
 use crate::config::environment::Variables;
 use crate::config::file::File;
+use crate::config::memory::Memory;
 use crate::store;
 
 pub use crate::config::dead_letters::DeadLetters;
@@ -46,8 +48,8 @@ pub struct Config {
     pub batch: Batch,
     /// Which topic goes to which table.
     pub routes: Vec<Route>,
-    /// Bytes of records held at most, over all partitions.
-    pub memory_buffers: usize,
+    /// What records may take, over all partitions.
+    pub memory: Memory,
     /// What becomes of records that were set aside.
     pub dead_letters: DeadLetters,
     /// Where to serve metrics and health; `None`: nowhere.

@@ -116,17 +116,18 @@ impl Later {
         }
         let row = record.key.and_then(|key| self.rows.get_mut(key));
         let Ok(headers) = Headers::read(record.headers.iter().copied()) else { return };
-        let seen_before = headers.write_id.is_some_and(|id| match self.writers.get_mut(&id.writer) {
-            Some(last) if id.sequence <= *last => true,
-            Some(last) => {
-                *last = id.sequence;
-                false
-            }
-            None => {
-                self.writers.insert(id.writer, id.sequence);
-                false
-            }
-        });
+        let seen_before =
+            headers.write_id.is_some_and(|id| match self.writers.get_mut(&id.writer) {
+                Some(last) if id.sequence <= *last => true,
+                Some(last) => {
+                    *last = id.sequence;
+                    false
+                }
+                None => {
+                    self.writers.insert(id.writer, id.sequence);
+                    false
+                }
+            });
         let Some(row) = row else { return };
         let set_aside = row.letters.get(&record.offset).is_some_and(|s| *s != State::Replayed);
         if seen_before || set_aside {

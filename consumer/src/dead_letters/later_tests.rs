@@ -126,7 +126,8 @@ impl World {
     }
 
     fn replay(&mut self, choice: usize) {
-        let open: Vec<i64> = self.states.iter().filter(|s| *s.1 == State::Open).map(|s| *s.0).collect();
+        let open: Vec<i64> =
+            self.states.iter().filter(|s| *s.1 == State::Open).map(|s| *s.0).collect();
         if open.is_empty() {
             return;
         }
@@ -154,10 +155,8 @@ impl World {
     fn expected(&self) -> BTreeMap<u8, Row> {
         let mut rows: BTreeMap<u8, Row> = BTreeMap::new();
         for at in 0..self.next {
-            let aside = matches!(
-                self.states.get(&(at as i64)),
-                Some(State::Open | State::Discarded)
-            );
+            let aside =
+                matches!(self.states.get(&(at as i64)), Some(State::Open | State::Discarded));
             if aside || self.is_duplicate(at) {
                 continue;
             }
@@ -178,8 +177,10 @@ enum Step {
 }
 
 fn a_record() -> impl Strategy<Value = (Written, bool)> {
-    let columns = prop::collection::btree_map(prop::sample::select(vec!["a", "b"]), -5_i64..5, 0..3);
-    let written = (0_u8..2, columns, 0_u8..6, prop::bool::weighted(0.3), prop::bool::weighted(0.15));
+    let columns =
+        prop::collection::btree_map(prop::sample::select(vec!["a", "b"]), -5_i64..5, 0..3);
+    let written =
+        (0_u8..2, columns, 0_u8..6, prop::bool::weighted(0.3), prop::bool::weighted(0.15));
     written.prop_map(|(key, columns, kind, bad, again)| {
         let value = (kind > 0).then(|| serde_json::to_string(&columns).unwrap());
         let add = (kind > 2 && columns.contains_key("a")).then_some("a");
@@ -292,7 +293,9 @@ fn a_fold_made_before_a_later_letter_was_replayed_does_not_stand() {
 #[test]
 fn another_record_in_the_letters_place_is_noticed() {
     let log = [put(1, r#"{"a":1}"#), put(2, r#"{"a":2}"#)];
-    for (other, same) in [(put(1, r#"{"a":1}"#), true), (put(1, "{}"), false), (log[1].clone(), false)] {
+    for (other, same) in
+        [(put(1, r#"{"a":1}"#), true), (put(1, "{}"), false), (log[1].clone(), false)]
+    {
         let letter = letter(&other, 0);
         let mut later = Later::of([&letter]);
         read(&mut later, &log, 2);
@@ -307,7 +310,10 @@ fn what_a_later_record_has_set_is_left_out_and_named() {
     let Remainder::Part(rest, left_out) = remainder(&letter, &change(r#"{"a":7,"c":7}"#)) else {
         panic!("a part is left");
     };
-    assert_eq!((rest.to_row().unwrap().unwrap(), left_out), (br#"{"b":2}"#.to_vec(), vec!["a".to_owned()]));
+    assert_eq!(
+        (rest.to_row().unwrap().unwrap(), left_out),
+        (br#"{"b":2}"#.to_vec(), vec!["a".to_owned()])
+    );
     assert!(matches!(remainder(&letter, &change(r#"{"b":7,"a":7}"#)), Remainder::Nothing));
     assert!(matches!(remainder(&letter, &Change::delete()), Remainder::Nothing));
     assert!(matches!(remainder(&letter, &change("{}")), Remainder::Whole(_)));

@@ -4,8 +4,6 @@
 pub mod remainder;
 pub mod later;
 
-
-
 use std::fmt;
 use std::str::FromStr;
 

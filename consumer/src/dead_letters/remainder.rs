@@ -58,4 +58,3 @@ pub fn remainder(letter: &Change, later: &Change) -> Remainder {
         Remainder::Part(change, left_out)
     }
 }
-

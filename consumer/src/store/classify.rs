@@ -160,7 +160,8 @@ pub fn postgres(sqlstate: &str, message: &str) -> Class {
 #[must_use]
 pub fn mysql(number: &str, _message: &str) -> Class {
     let number = number.parse::<u16>();
-    let listed = MYSQL.iter().find(|(_, numbers)| number.as_ref().is_ok_and(|n| numbers.contains(n)));
+    let listed =
+        MYSQL.iter().find(|(_, numbers)| number.as_ref().is_ok_and(|n| numbers.contains(n)));
     listed.map_or(Class::Unavailable, |(class, _)| *class)
 }
 

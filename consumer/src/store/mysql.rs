@@ -226,7 +226,11 @@ impl Session for MysqlStore {
         spans: &[Span],
     ) -> Result<Vec<Option<NextOffset>>, Failure> {
         let rows = self.fetch(scoped(mysql_sql::POSITIONS, scope)).await?;
-        let known = rows.iter().map(bookkeeping::position).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let known = rows
+            .iter()
+            .map(bookkeeping::position)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
         Ok(super::next_offsets_of(spans, &known))
     }
 

@@ -26,7 +26,8 @@ const COLUMNS: &str = "SELECT CAST(column_name AS char) AS name,
     ORDER BY ordinal_position";
 
 /// Unique indexes. An index of an expression or of a column's beginning is unique in another sense.
-const KEYS: &str = "SELECT CAST(index_name AS char) AS name, CAST(column_name AS char) AS found_column,
+const KEYS: &str =
+    "SELECT CAST(index_name AS char) AS name, CAST(column_name AS char) AS found_column,
         sub_part IS NULL AND column_name IS NOT NULL AS whole
     FROM information_schema.statistics
     WHERE table_schema = ? AND table_name = ? AND NOT non_unique

@@ -98,10 +98,14 @@ mod tests {
 
     #[test]
     fn documents_hold_all_rows_in_their_order_within_the_limit() {
-        let rows: Vec<Row> = ["a", "b\"", "c", "ddddddddddddddddddddd"].map(|k| row(k, None)).into();
+        let rows: Vec<Row> =
+            ["a", "b\"", "c", "ddddddddddddddddddddd"].map(|k| row(k, None)).into();
         let rows: Vec<&Row> = rows.iter().collect();
-        let expected =
-            [r#"[["a",null],["b\"",null]]"#, r#"[["c",null]]"#, r#"[["ddddddddddddddddddddd",null]]"#];
+        let expected = [
+            r#"[["a",null],["b\"",null]]"#,
+            r#"[["c",null]]"#,
+            r#"[["ddddddddddddddddddddd",null]]"#,
+        ];
         assert_eq!(documents(&table(), &rows, true, 26).unwrap(), expected);
         assert_eq!(documents(&table(), &rows[..2], false, 1_000).unwrap(), [r#"[["a"],["b\""]]"#]);
         assert_eq!(documents(&table(), &[], true, 9).unwrap(), [""; 0]);
