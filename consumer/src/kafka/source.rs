@@ -245,6 +245,7 @@ impl Source {
     fn input(&mut self, input: Input) -> ControlFlow<Exit> {
         match input {
             Input::Located(found) => self.pipeline.located(self.now, found),
+            Input::Doubted(found) => self.pipeline.doubt(self.now, &found),
             Input::Finished(id, ended) => {
                 if let Some(at) = self.busy.iter().position(|(batch, _)| *batch == id) {
                     self.free.push(self.busy.swap_remove(at).1);

@@ -251,6 +251,7 @@ impl Closed {
             dead_letters: Vec::new(),
             duplicates: Vec::new(),
             writers: Vec::new(),
+            last_records: Vec::new(),
             records: 0,
             age: self.age,
         };
@@ -258,6 +259,7 @@ impl Closed {
             let (partition, start, end) = (buffer.partition(), buffer.start(), buffer.next());
             batch.spans.push(Span { partition, start, end });
             batch.records += buffer.records();
+            batch.last_records.extend(buffer.last_record());
             let contents = buffer.into_contents();
             batch.rows.extend(contents.rows);
             batch.dead_letters.extend(contents.dead_letters);

@@ -16,7 +16,7 @@ use write_behind_shared::{
     Change, Headers, NextOffset, Offset, Partition, RecordError, WriteId, record,
 };
 
-use crate::batch::{DeadLetter, FoldedRow, RawRecord, WriterSeen};
+use crate::batch::{DeadLetter, FoldedRow, LastRecord, RawRecord, WriterSeen};
 use crate::pipeline::shape::{Shape, Shapes};
 use crate::pipeline::weight;
 
@@ -75,6 +75,7 @@ pub struct Buffer {
     bytes: usize,
     opened: Duration,
     oldest: Option<i64>,
+    newest: Option<i64>,
 }
 
 /// What a buffer holds, taken apart.
@@ -140,6 +141,7 @@ impl Buffer {
             bytes: 0,
             opened: now,
             oldest: None,
+            newest: None,
         }
     }
 
@@ -222,6 +224,12 @@ impl Buffer {
         self.oldest
     }
 
+    /// Its last record, if the log says when it was written.
+    pub fn last_record(&self) -> Option<LastRecord> {
+        let offset = Offset(self.next.0 - 1);
+        self.newest.map(|timestamp| LastRecord { partition: self.partition, offset, timestamp })
+    }
+
     /// Parses what was only kept as bytes, and gives everything away.
     pub fn into_contents(self) -> Contents {
         let partition = self.partition;
@@ -289,6 +297,7 @@ impl Buffer {
         self.next = record.offset.next();
         self.records += 1;
         self.oldest = self.oldest.or(record.timestamp);
+        self.newest = record.timestamp;
         if let Some(id) = id {
             let known = self.writers.len();
             self.writers.insert(id.writer, id.sequence);

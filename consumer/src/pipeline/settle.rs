@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use write_behind_shared::NextOffset;
+
 use super::{Fetching, InFlight, Part, Pipeline};
 use crate::batch::DeadLetter;
 use crate::pipeline::action::{Action, Closed, Notice, Place};
@@ -171,6 +173,20 @@ impl Pipeline {
         let buffer = self.parts.get_mut(&place)?.buffer.take()?;
         self.room.changed(self.lanes[place.route].limits.priority, buffer.bytes(), 0);
         Some(buffer)
+    }
+
+    /// The database was found elsewhere than at these offsets, where it had been left. Those of which
+    /// a batch is on its way or has arrived meanwhile are let be: the compare-and-set tells.
+    pub fn doubt(&mut self, now: Duration, found: &[(Place, NextOffset)]) {
+        let is_idle = |(place, left): &&(Place, NextOffset)| {
+            let part = self.parts.get(place);
+            part.is_some_and(|part| {
+                part.reading && part.in_flight.is_none() && part.written == Some(*left)
+            })
+        };
+        let doubted: Vec<Place> = found.iter().filter(is_idle).map(|(place, _)| *place).collect();
+        self.locate_again(&doubted);
+        self.settle(now);
     }
 
     /// The database stands elsewhere: what is held of these is void, and their place is asked for.
