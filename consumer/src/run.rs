@@ -11,7 +11,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use write_behind_shared::Partition;
+use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
 use crate::apply::worker::Workers;
@@ -31,6 +31,7 @@ use crate::pipeline::action::Place;
 use crate::status::Status;
 use crate::status::http;
 use crate::status::metrics::Metrics;
+use crate::status::trouble::{About, Teller};
 use crate::store::inspect::Inspect;
 use crate::store::{Scope, Store, StoreError, Timeouts};
 
@@ -104,8 +105,7 @@ impl Consumer {
     /// Registers its metrics.
     pub fn new(config: Config, options: Options) -> Result<Self, RunError> {
         let metrics = Metrics::new(&options.registry, &config.name).map_err(failed)?;
-        let topics = config.routes.iter().map(|route| Arc::from(&*route.topic)).collect();
-        let status = Arc::new(Status::new(metrics, topics));
+        let status = Arc::new(Status::new(metrics, &config));
         Ok(Self { config, options, status })
     }
 
@@ -123,10 +123,7 @@ impl Consumer {
                 RunError::Failed(format!("can't listen on `http.listen` = {address}: {error}"))
             })?;
             let (status, registry) = (self.status(), self.options.registry.clone());
-            tasks.spawn(async move {
-                let served = http::serve(listener, status, registry).await;
-                format!("the HTTP server has ended: {served:?}")
-            });
+            tasks.spawn(async move { match http::serve(listener, status, registry).await {} });
         }
         let prepared = tokio::select! {
             biased;
@@ -144,6 +141,7 @@ impl Consumer {
                 exit = &mut exit => break exit.map_err(failed)?,
                 () = &mut shutdown, if !draining => {
                     draining = true;
+                    self.status.draining();
                     tracing::info!("draining");
                     order(&orders, Input::Drain).await;
                 }
@@ -235,6 +233,13 @@ impl Consumer {
     /// Waits for Kafka and the database, and learns what does not change.
     async fn prepare(&self) -> Result<Prepared, RunError> {
         let broker = Arc::new(Broker::new(&self.config.kafka, &self.config.name).map_err(failed)?);
+        let passes = |error: BrokerError| match error {
+            BrokerError::Unreachable(_) | BrokerError::NoLeader(..) => {
+                self.status.failed(Teller::Start, About::Kafka, &error);
+                Ok(())
+            }
+            BrokerError::NoTopic(_) => Err(failed(error)),
+        };
         let cluster = patiently(|| ask(&broker, Broker::cluster_id), passes).await?;
         let mut partitions = Vec::new();
         for route in &self.config.routes {
@@ -244,6 +249,7 @@ impl Consumer {
             };
             partitions.push(patiently(ask, passes).await?);
         }
+        self.status.answered(Teller::Start);
         let target = |(route, partitions): (&Route, i32)| {
             route.target(&self.config.name, &cluster, partitions)
         };
@@ -252,15 +258,15 @@ impl Consumer {
         let judge = |error: StoreError| match error {
             StoreError::Stop(why) => Err(RunError::Failed(why)),
             passing => {
-                self.status.database_failed(&passing);
-                Ok(passing.to_string())
+                self.status.failed(Teller::Start, About::Database, &passing);
+                Ok(())
             }
         };
         for route in &self.config.routes {
             self.refuse_compaction(route).await?;
         }
         patiently(|| self.look_at(&targets), judge).await??;
-        self.status.database_answered();
+        self.status.answered(Teller::Start);
         Ok(Prepared { broker, targets })
     }
 
@@ -359,12 +365,15 @@ async fn watch_lag(broker: &Arc<Broker>, targets: &[Target], status: &Status) ->
             let asked: Vec<Partition> = of_route.iter().map(|place| place.partition).collect();
             let topic = target.scope.topic.clone();
             match ask(broker, move |broker| broker.logs(&topic, &asked)).await {
-                Ok(logs) => ends.extend(
-                    of_route
-                        .into_iter()
-                        .zip(logs.ends)
-                        .filter_map(|(p, end)| Some((p, end.ok()?.1))),
-                ),
+                Ok(logs) => {
+                    if logs.ends.iter().any(Result::is_ok) {
+                        status.kafka_answered();
+                    }
+                    let known = |(place, end): (Place, Result<(_, NextOffset), _>)| {
+                        Some((place, end.ok()?.1))
+                    };
+                    ends.extend(of_route.into_iter().zip(logs.ends).filter_map(known));
+                }
                 Err(error) => tracing::debug!(%error, "the ends of the logs are not known"),
             }
         }
@@ -376,27 +385,14 @@ async fn watch_lag(broker: &Arc<Broker>, targets: &[Target], status: &Status) ->
 /// Asks until there is an answer, or an error of which `judge` says that it will not pass.
 async fn patiently<T, E, F: Future<Output = Result<T, E>>>(
     mut ask: impl FnMut() -> F,
-    judge: impl Fn(E) -> Result<String, RunError>,
+    judge: impl Fn(E) -> Result<(), RunError>,
 ) -> Result<T, RunError> {
-    let mut told = false;
     loop {
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(error) => {
-                let error = judge(error)?;
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(%error, "waiting");
-                }
-                tokio::time::sleep(RETRY_EVERY).await;
-            }
+            Err(error) => judge(error)?,
         }
-    }
-}
-
-fn passes(error: BrokerError) -> Result<String, RunError> {
-    match error {
-        BrokerError::Unreachable(_) | BrokerError::NoLeader(..) => Ok(error.to_string()),
-        BrokerError::NoTopic(_) => Err(failed(error)),
+        tokio::time::sleep(RETRY_EVERY).await;
     }
 }
 

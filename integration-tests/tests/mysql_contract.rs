@@ -438,6 +438,7 @@ async fn workers_killed_in_the_middle_lose_and_double_nothing() -> Result<()> {
         max_bytes: "8MiB",
         buffers: "256MiB",
         drain_time: "2s",
+        environment: Vec::new(),
     };
     for client in ["first", "second"] {
         let before = applied(&lab).await;

@@ -87,8 +87,8 @@ pub struct Stats {
 /// What a worker tells while it works.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// An attempt failed; there will be another one.
-    Failed(&'a Trouble),
+    /// An attempt to write a batch of this route failed; there will be another one.
+    Failed(usize, &'a Trouble),
     /// Rows were refused, and their records are taken one by one.
     Isolated(usize),
 }
@@ -170,7 +170,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
             let trouble = match self.attempt(batch, &mut plan).await {
                 Ok(Some(applied)) => {
                     if let Some(failures) = self.retry.succeeded() {
-                        tracing::info!(topic = %batch.topic, failures, "writing again");
+                        tracing::debug!(topic = %batch.topic, failures, "writing again");
                     }
                     return with_retries(applied, retries, saturated);
                 }
@@ -185,12 +185,12 @@ impl<C: Connect, L: Log> Worker<C, L> {
                 self.tables.fill(None);
                 plan = None;
             }
-            (self.observe)(Event::Failed(&trouble));
+            (self.observe)(Event::Failed(batch.route, &trouble));
             retries += 1;
             saturated += u32::from(matches!(trouble, Trouble::Store(StoreError::Saturated(_))));
             let next = self.retry.failed(&trouble);
             if let Some(say) = next.say {
-                tracing::warn!(topic = %batch.topic, error = %say, "can't write; trying again");
+                tracing::debug!(topic = %batch.topic, error = %say, "can't write; trying again");
             }
             tokio::select! {
                 biased;
