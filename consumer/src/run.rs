@@ -173,7 +173,7 @@ impl Consumer {
             log: Arc::new(KafkaLog::new(
                 &self.config.kafka,
                 &self.config.name,
-                RereadLimits::STANDARD,
+                RereadLimits::of(self.config.memory, self.config.database.connections),
             )),
             targets: Arc::clone(&targets),
             status: self.status(),

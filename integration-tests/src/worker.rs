@@ -274,6 +274,11 @@ impl Worker {
         resident(self.pid)
     }
 
+    /// The most memory it has occupied since it started, in bytes.
+    pub fn peak(&self) -> Result<u64> {
+        of_status(self.pid, "VmHWM:")
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
@@ -342,10 +347,14 @@ impl Worker {
 
 /// The memory that a process occupies, in bytes.
 pub fn resident(pid: u32) -> Result<u64> {
+    of_status(pid, "VmRSS:")
+}
+
+fn of_status(pid: u32, name: &'static str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kilobytes = line.and_then(|rest| rest.split_whitespace().next());
-    Ok(kilobytes.context("no VmRSS")?.parse::<u64>()? * 1024)
+    Ok(kilobytes.context(name)?.parse::<u64>()? * 1024)
 }
 
 impl Drop for Worker {

@@ -62,7 +62,7 @@ fn every_key_is_read() {
     assert_eq!(config.batch.target_time, Duration::from_secs(2));
     assert_eq!(config.batch.drain_time, Duration::from_secs(10));
     assert_eq!(config.session_timeout(), Duration::from_secs(30));
-    assert_eq!((config.memory_buffers, config.http), (64 << 20, None));
+    assert_eq!((config.memory, config.http), (Memory(64 << 20), None));
     let [scores, players] = &config.routes[..] else { panic!("two routes") };
     assert_eq!((&*scores.table, scores.on_bad_record), ("public.scores", OnBadRecord::Stop));
     assert_eq!((scores.priority, scores.rows_per_second), (Priority::High, Some(200)));
@@ -100,7 +100,7 @@ fn a_variable_wins_over_the_file_and_can_be_all_there_is() {
     )
     .unwrap();
     assert_eq!((&*config.name, config.kafka.get("bootstrap.servers")), ("42", Some("b:1")));
-    assert_eq!((config.batch.max_rows, config.memory_buffers), (7, 9 << 20));
+    assert_eq!((config.batch.max_rows, config.memory), (7, Memory(9 << 20)));
     assert_eq!(config.session_timeout(), Duration::from_secs(40));
     assert_eq!(config.routes[0].key, ["tenant", "id"]);
     let config = Config::read(LEAST, &variables(&[("WRITE_BEHIND_NAME", "other")])).unwrap();

@@ -84,10 +84,10 @@ impl Source {
         let reading = Reading::subscribe(config)?;
         let limits = Limits {
             max_rows: config.batch.max_rows,
-            max_bytes: config.batch.max_bytes,
+            max_bytes: config.memory.of_batch(config.batch.max_bytes, ends.workers.len()),
             max_age: config.batch.max_age,
             target_time: config.batch.target_time,
-            memory: config.memory_buffers,
+            memory: config.memory.held(),
             workers: ends.workers.len(),
             rows_per_second: config.database.rows_per_second,
         };
