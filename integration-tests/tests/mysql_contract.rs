@@ -14,10 +14,10 @@ use anyhow::Result;
 use contract::{Bench, Lab, MANNER, moving, scope, span};
 use integration_tests::counters::Counters;
 use integration_tests::log::Log;
+use integration_tests::mariadb;
 use integration_tests::stack::{self, same_rows};
 use integration_tests::wait::{PATIENCE, Seen, until};
 use integration_tests::worker::Settings;
-use integration_tests::mariadb;
 use serde_json::json;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
@@ -104,8 +104,23 @@ async fn values_reach_mariadbs_own_types() {
     });
     bench.write(&[("1", set(&full))]).await;
     let shown = [
-        "at", "local", "t", "y", "m", "s", "v", "cents", "f", "bits + 0", "b + 0", "u",
-        "hex(fixed)", "doc", "l", "hex(big)", "uid",
+        "at",
+        "local",
+        "t",
+        "y",
+        "m",
+        "s",
+        "v",
+        "cents",
+        "f",
+        "bits + 0",
+        "b + 0",
+        "u",
+        "hex(fixed)",
+        "doc",
+        "l",
+        "hex(big)",
+        "uid",
     ];
     assert_eq!(
         bench.table(&shown).await,
@@ -151,7 +166,9 @@ async fn sums_are_exact_or_refused_and_never_clamped() {
     let exact = "12345678901234567890123456789012345.123456789012345678901234567890";
     let delta: write_behind_shared::Number = exact.parse().unwrap();
     for _ in 0..2 {
-        bench.write(&[("1", Change::new().add("u", -2).add("b", i64::MAX).add("x", delta.clone()))]).await;
+        bench
+            .write(&[("1", Change::new().add("u", -2).add("b", i64::MAX).add("x", delta.clone()))])
+            .await;
         // Whether the table has another unique key or not, the sum is the same.
         bench.lab.sql("ALTER TABLE t ADD COLUMN IF NOT EXISTS k int UNIQUE").await;
         bench.table = bench.store.describe("t", &[]).await.unwrap();
@@ -180,7 +197,9 @@ async fn sums_are_exact_or_refused_and_never_clamped() {
 async fn a_value_that_is_there_twice_is_refused_and_never_changes_the_other_row() {
     let columns = "id int PRIMARY KEY, mail varchar(20) UNIQUE, n bigint";
     let mut bench = bench(columns).await;
-    bench.write(&[("1", set(&json!({"mail": "a", "n": 1}))), ("2", set(&json!({"mail": "b"})))]).await;
+    bench
+        .write(&[("1", set(&json!({"mail": "a", "n": 1}))), ("2", set(&json!({"mail": "b"})))])
+        .await;
     let rows = [
         ("1", Change::new().add("n", 1)),
         ("2", set(&json!({"mail": "a"}))),
@@ -190,12 +209,18 @@ async fn a_value_that_is_there_twice_is_refused_and_never_changes_the_other_row(
     assert_eq!(bench.refused(&rows).await, [1, 2]);
     assert_eq!(bench.table(&["id", "mail", "n"]).await, ["1 a 1", "2 b NULL"]);
     // The route's key may be the other one, beside a primary key that counts by itself.
-    bench.lab.sql("CREATE TABLE byname (id int AUTO_INCREMENT PRIMARY KEY, name text UNIQUE, n int)").await;
+    bench
+        .lab
+        .sql("CREATE TABLE byname (id int AUTO_INCREMENT PRIMARY KEY, name text UNIQUE, n int)")
+        .await;
     bench.table = bench.store.describe("byname", &["name".to_owned()]).await.unwrap();
     for _ in 0..3 {
         bench.write(&[("x", Change::new().add("n", 1)), ("y", Change::new().add("n", 2))]).await;
     }
-    let rows = bench.lab.rows("SELECT CAST(id AS text), name, CAST(n AS text) FROM byname ORDER BY 1").await;
+    let rows = bench
+        .lab
+        .rows("SELECT CAST(id AS text), name, CAST(n AS text) FROM byname ORDER BY 1")
+        .await;
     let expected = [["1", "x", "3"], ["2", "y", "6"]];
     assert_eq!(rows, expected.map(|row| row.map(|text| Some(text.to_owned()))));
 }

@@ -93,9 +93,11 @@ impl Source {
         let limits_of = |route: &Route| RouteLimits {
             sets_aside: route.on_bad_record == OnBadRecord::DeadLetter,
         };
+        let version_of = |route: &Route| route.version_in_records().map(Arc::from);
         Ok(Self {
             reading,
-            pipeline: Pipeline::new(limits, config.routes.iter().map(limits_of)),
+            pipeline: Pipeline::new(limits, config.routes.iter().map(limits_of))
+                .heeding(config.routes.iter().map(version_of).collect()),
             free: (0..ends.workers.len()).collect(),
             busy: Vec::new(),
             ends,

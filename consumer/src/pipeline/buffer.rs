@@ -8,6 +8,7 @@
 //! INV-8: a buffer leaves whole, so a batch's offsets never pass a record that stays behind.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::RandomState;
@@ -17,6 +18,7 @@ use write_behind_shared::{
 };
 
 use crate::batch::{DeadLetter, FoldedRow, RawRecord, WriterSeen};
+use crate::pipeline::revision::{Meeting, meet};
 use crate::pipeline::shape::{Shape, Shapes};
 
 /// What a row takes in memory beside its key and its columns: the table's slot and two allocations.
@@ -48,6 +50,8 @@ pub enum Folded {
     Applied,
     /// It is part of its row, but its writer's records before it are missing.
     AppliedAfterGap(WriteId),
+    /// Its row has a newer revision already: left out.
+    Older,
     /// Its writer's sequence was seen before: dropped.
     Duplicate,
     /// It cannot be decoded: a dead letter.
@@ -60,6 +64,8 @@ pub struct Memory {
     /// The last sequence seen of each writer.
     writers: HashMap<Uuid, u64, RandomState>,
     shapes: Shapes,
+    /// The member of a value that holds the row's revision, on a route that heeds it.
+    version: Option<Arc<str>>,
 }
 
 /// How a sequence follows those seen before.
@@ -105,13 +111,21 @@ enum Row {
     Values(Shape, Vec<u8>),
     /// Anything else.
     Change(Change),
+    /// The row's records are to be tried one by one, read again from the log.
+    Singly,
 }
 
 impl Memory {
     /// The memory of a partition whose writers the database has seen so far.
     pub fn new(seen: impl IntoIterator<Item = WriteId>) -> Self {
         let writers = seen.into_iter().map(|id| (id.writer, id.sequence)).collect();
-        Self { writers, shapes: Shapes::default() }
+        Self { writers, shapes: Shapes::default(), version: None }
+    }
+
+    /// The same, for a route on which this member of a value is the row's revision.
+    #[must_use]
+    pub fn heeding(self, version: Option<Arc<str>>) -> Self {
+        Self { version, ..self }
     }
 
     fn see(&mut self, id: WriteId) -> Follows {
@@ -169,12 +183,14 @@ impl Buffer {
         }
         let Some(key) = record.key else { return self.set_aside(record, &RecordError::NoKey) };
         let add = headers.add.filter(|names| !names.is_empty());
-        if let Err(error) = self.fold_row(key, record.value, add, &mut memory.shapes) {
-            return self.set_aside(record, &error);
-        }
-        match (follows, headers.write_id) {
-            (Follows::Gap, Some(id)) => Folded::AppliedAfterGap(id),
-            _ => Folded::Applied,
+        let folded = match &memory.version {
+            Some(version) => self.fold_revision(key, record.value, add, version),
+            None => self.fold_row(key, record.value, add, &mut memory.shapes),
+        };
+        match (folded, follows, headers.write_id) {
+            (Err(error), ..) => self.set_aside(record, &error),
+            (Ok(_), Follows::Gap, Some(id)) => Folded::AppliedAfterGap(id),
+            (Ok(folded), ..) => folded,
         }
     }
 
@@ -226,7 +242,12 @@ impl Buffer {
     /// Parses what was only kept as bytes, and gives everything away.
     pub fn into_contents(self) -> Contents {
         let partition = self.partition;
-        let row = |(key, row)| FoldedRow { partition, key, change: Row::into_change(row) };
+        let row = |(key, row)| FoldedRow {
+            partition,
+            key,
+            singly: matches!(row, Row::Singly),
+            change: Row::into_change(row),
+        };
         let seen =
             |(writer, sequence)| WriterSeen { partition, last: WriteId { writer, sequence } };
         Contents {
@@ -245,7 +266,7 @@ impl Buffer {
         value: Option<&[u8]>,
         add: Option<&str>,
         shapes: &mut Shapes,
-    ) -> Result<(), RecordError> {
+    ) -> Result<Folded, RecordError> {
         let Some(row) = self.rows.get_mut(key) else {
             let shape = match (value, add) {
                 (Some(value), None) => shapes.of(value)?.map(|shape| (shape, value)),
@@ -257,7 +278,7 @@ impl Buffer {
             };
             self.bytes += ROW_OVERHEAD + key.len() + row.bytes();
             self.rows.insert(key.into(), row);
-            return Ok(());
+            return Ok(Folded::Applied);
         };
         // The hot path: same row, same columns.
         if let (Row::Values(shape, bytes), Some(value), None) = (&mut *row, value, add)
@@ -270,14 +291,46 @@ impl Buffer {
             if bytes.capacity() / 4 > value.len().max(ROW_OVERHEAD) {
                 bytes.shrink_to_fit();
             }
-            return Ok(());
+            return Ok(Folded::Applied);
         }
         self.bytes -= row.bytes();
         let mut change = std::mem::replace(row, Row::Change(Change::default())).into_change();
         let folded = record::fold(&mut change, value, add);
         *row = Row::Change(change);
         self.bytes += row.bytes();
-        folded
+        folded.map(|()| Folded::Applied)
+    }
+
+    /// Takes a record of a route that heeds revisions.
+    fn fold_revision(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        add: Option<&str>,
+        version: &str,
+    ) -> Result<Folded, RecordError> {
+        let later = record::decode(value, add)?;
+        let Some(row) = self.rows.get_mut(key) else {
+            self.bytes += ROW_OVERHEAD + key.len() + later.bytes();
+            self.rows.insert(key.into(), Row::Change(later));
+            return Ok(Folded::Applied);
+        };
+        self.bytes -= row.bytes();
+        let mut change = match std::mem::replace(row, Row::Singly) {
+            Row::Singly if !later.resets() => return Ok(Folded::Applied),
+            before => before.into_change(),
+        };
+        let folded = match meet(&change, &later, version) {
+            Meeting::Singly => return Ok(Folded::Applied),
+            Meeting::Older => Folded::Older,
+            Meeting::Folds => {
+                change.fold(later);
+                Folded::Applied
+            }
+        };
+        *row = Row::Change(change);
+        self.bytes += row.bytes();
+        Ok(folded)
     }
 
     fn set_aside(&mut self, record: &Incoming<'_>, why: &RecordError) -> Folded {
@@ -293,6 +346,7 @@ impl Row {
         match self {
             Row::Values(_, bytes) => bytes.len(),
             Row::Change(change) => change.bytes(),
+            Row::Singly => 0,
         }
     }
 
@@ -303,6 +357,7 @@ impl Row {
                 record::decode(Some(&bytes), None).expect("the value is well formed")
             }
             Row::Change(change) => change,
+            Row::Singly => Change::default(),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! What it does not know: tables, connections, topics' names, why a write took long.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use write_behind_shared::NextOffset;
@@ -23,6 +24,7 @@ use crate::pipeline::commit::{CommitId, Commits};
 use crate::pipeline::throttle::Throttle;
 
 pub mod shape;
+pub(crate) mod revision;
 pub mod buffer;
 pub mod action;
 pub mod throttle;
@@ -34,6 +36,8 @@ mod settle;
 pub struct Pipeline {
     limits: Limits,
     routes: Vec<RouteState>,
+    /// The member that holds a row's revision, of each route that heeds one.
+    versions: Vec<Option<Arc<str>>>,
     parts: BTreeMap<Place, Part>,
     in_flight: BTreeMap<BatchId, InFlight>,
     /// Of all open buffers.
@@ -110,6 +114,7 @@ impl Pipeline {
         Self {
             limits,
             routes: routes.into_iter().map(RouteState::new).collect(),
+            versions: Vec::new(),
             parts: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             open_bytes: 0,
@@ -125,6 +130,13 @@ impl Pipeline {
             counts: Counts::default(),
             actions: VecDeque::new(),
         }
+    }
+
+    /// The same, where some routes' records hold their row's revision in the member named here, one
+    /// for each route.
+    #[must_use]
+    pub fn heeding(self, versions: Vec<Option<Arc<str>>>) -> Self {
+        Self { versions, ..self }
     }
 
     /// What is to be done next.
@@ -182,7 +194,8 @@ impl Pipeline {
             part.fetching = Fetching::Yes;
             part.next = next;
             part.written = Some(next);
-            part.memory = Memory::new(located.writers);
+            let version = self.versions.get(place.route).cloned().flatten();
+            part.memory = Memory::new(located.writers).heeding(version);
             self.commits.located(place, located.committed, next);
             read.push((place, next));
         }
@@ -219,6 +232,7 @@ impl Pipeline {
         self.routes[route].records_read += 1;
         match folded {
             Folded::Applied => {}
+            Folded::Older => self.counts.older += 1,
             Folded::Duplicate => self.counts.duplicates += 1,
             Folded::AppliedAfterGap(id) => {
                 self.counts.gaps += 1;

@@ -13,6 +13,7 @@ use crate::pipeline::action::{Counts, PartProgress, Progress};
 pub struct Metrics {
     records: IntCounter,
     duplicates: IntCounter,
+    older: IntCounter,
     gaps: IntCounter,
     undecodable: IntCounter,
     strays: IntCounter,
@@ -51,6 +52,10 @@ impl Metrics {
             duplicates: on.counter(
                 "duplicates_total",
                 "Records dropped because their writer's sequence was seen before.",
+            )?,
+            older: on.counter(
+                "older_revisions_total",
+                "Records left out because their row has a newer revision.",
             )?,
             gaps: on.counter(
                 "sequence_gaps_total",
@@ -116,6 +121,7 @@ impl Metrics {
     pub(crate) fn counted(&self, before: &Counts, now: &Counts) {
         self.records.inc_by(now.records - before.records);
         self.duplicates.inc_by(now.duplicates - before.duplicates);
+        self.older.inc_by(now.older - before.older);
         self.gaps.inc_by(now.gaps - before.gaps);
         self.undecodable.inc_by(now.bad - before.bad);
         self.strays.inc_by(now.strays - before.strays);
@@ -159,6 +165,7 @@ impl Metrics {
     pub(crate) fn batch_written(&self, stats: &Stats, took: Duration) {
         self.written_rows.inc_by((stats.rows + stats.singly) as u64);
         self.dead_letters.inc_by(stats.dead_letters as u64);
+        self.older.inc_by(stats.older);
         self.batch.observe(took.as_secs_f64());
         self.transaction.observe(stats.took.as_secs_f64());
     }

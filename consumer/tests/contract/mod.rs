@@ -11,6 +11,7 @@ pub mod rows;
 pub mod refusals;
 pub mod catalogue;
 pub mod types;
+pub mod revisions;
 pub mod model;
 
 use std::time::Duration;
@@ -212,6 +213,9 @@ macro_rules! contract {
             catalogue::a_unique_key_may_be_named,
             catalogue::rows_go_by_the_key_that_was_named,
             catalogue::what_has_no_usable_key_is_refused_with_advice,
+            revisions::an_older_revision_is_left_out_however_the_log_is_cut,
+            revisions::what_is_left_out_for_a_newer_revision_is_counted,
+            revisions::revisions_are_numbers_of_a_column_outside_of_the_key,
             types::every_line_of_the_documented_types_is_so,
             model::any_batches_end_as_the_same_changes_one_by_one,
             model::any_batches_with_refused_rows_end_as_the_good_changes_one_by_one,
