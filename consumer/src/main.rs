@@ -50,6 +50,8 @@ enum Command {
     Init,
     /// Looks at everything `run` depends on, and changes nothing.
     Check(command::check::Check),
+    /// Lists, shows, replays and discards the records that were set aside.
+    DeadLetters(command::dead_letters::DeadLetters),
 }
 
 fn main() -> ExitCode {
@@ -108,6 +110,7 @@ async fn perform(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             tracing::info!(clean = drained.clean, "stopped");
         }
         Command::Init => check::init(&config).await.context("creating the bookkeeping tables")?,
+        Command::DeadLetters(letters) => return letters.perform(&config).await.map(ExitCode::from),
         Command::Check(check) => return check.perform(&config).await.map(ExitCode::from),
     }
     Ok(ExitCode::SUCCESS)

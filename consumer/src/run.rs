@@ -15,16 +15,23 @@ use write_behind_shared::Partition;
 
 use crate::apply::Target;
 use crate::apply::worker::Workers;
+use crate::check::database::not_its_table;
+use crate::check::topic::compaction;
 use crate::config::{Config, OnBadRecord, Route};
+use crate::dead_letters::upkeep::Upkeep;
 use crate::kafka::broker::{Broker, BrokerError};
-use crate::kafka::locate::{self, Locator, Wanted};
+use crate::kafka::letter_topic::LetterTopic;
+use crate::kafka::locate::{Locator, Wanted};
 use crate::kafka::orders::{Exit, Input};
 use crate::kafka::reread::{KafkaLog, RereadLimits};
+use crate::kafka::settings::topic_configuration;
 use crate::kafka::source::{Ends, Source};
+use crate::kafka::stand::ask;
 use crate::pipeline::action::Place;
 use crate::status::Status;
 use crate::status::http;
 use crate::status::metrics::Metrics;
+use crate::store::inspect::Inspect;
 use crate::store::{Scope, Store, StoreError, Timeouts};
 
 /// How long closing the Kafka client may take; it says goodbye to the group, and nothing depends
@@ -128,7 +135,7 @@ impl Consumer {
         };
         let (orders, inbox) = mpsc::channel(self.config.database.connections + 8);
         let (end_workers, shutdown_of_workers) = watch::channel(false);
-        let ends = self.start(prepared, &orders, inbox, shutdown_of_workers, &mut tasks);
+        let ends = self.start(prepared, &orders, inbox, shutdown_of_workers, &mut tasks)?;
         let (mut exit, closed) = start_polling(&self.config, ends)?;
         let mut draining = false;
         let exit = loop {
@@ -166,7 +173,7 @@ impl Consumer {
         inbox: mpsc::Receiver<Input>,
         shutdown: watch::Receiver<bool>,
         tasks: &mut JoinSet<String>,
-    ) -> Ends {
+    ) -> Result<Ends, RunError> {
         let Prepared { broker, targets } = prepared;
         let workers = Workers {
             database: self.config.database.target.clone(),
@@ -191,24 +198,49 @@ impl Consumer {
             status: self.status(),
             answers: answers.clone(),
         };
+        self.look_after_letters(&targets, tasks)?;
         tasks.spawn(async move {
             locator.run().await;
             "the locator has ended".to_owned()
         });
         let status = self.status();
         tasks.spawn(async move { watch_lag(&broker, &targets, &status).await });
-        Ends { workers, inbox, wanted, status: self.status() }
+        Ok(Ends { workers, inbox, wanted, status: self.status() })
+    }
+
+    /// Starts what becomes of dead letters behind the consumer's back.
+    fn look_after_letters(
+        &self,
+        targets: &Arc<[Target]>,
+        tasks: &mut JoinSet<String>,
+    ) -> Result<(), RunError> {
+        let settings = &self.config.dead_letters;
+        let topic = settings.topic.as_deref();
+        let topic = topic.map(|topic| LetterTopic::new(&self.config.kafka, topic)).transpose();
+        let upkeep = Upkeep::new(
+            self.config.name.clone(),
+            self.config.database.target.clone(),
+            Arc::clone(targets),
+            topic.map_err(failed)?,
+            settings.retention,
+            self.status(),
+        );
+        tasks.spawn(async move {
+            upkeep.run().await;
+            "the upkeep of dead letters has ended".to_owned()
+        });
+        Ok(())
     }
 
     /// Waits for Kafka and the database, and learns what does not change.
     async fn prepare(&self) -> Result<Prepared, RunError> {
         let broker = Arc::new(Broker::new(&self.config.kafka, &self.config.name).map_err(failed)?);
-        let cluster = patiently(|| locate::ask(&broker, Broker::cluster_id), passes).await?;
+        let cluster = patiently(|| ask(&broker, Broker::cluster_id), passes).await?;
         let mut partitions = Vec::new();
         for route in &self.config.routes {
             let ask = || {
                 let topic = route.topic.clone();
-                locate::ask(&broker, move |broker| broker.partitions(&topic))
+                ask(&broker, move |broker| broker.partitions(&topic))
             };
             partitions.push(patiently(ask, passes).await?);
         }
@@ -224,22 +256,46 @@ impl Consumer {
                 Ok(passing.to_string())
             }
         };
-        patiently(|| self.look_at(&targets), judge).await?;
+        for route in &self.config.routes {
+            self.refuse_compaction(route).await?;
+        }
+        patiently(|| self.look_at(&targets), judge).await??;
         self.status.database_answered();
         Ok(Prepared { broker, targets })
     }
 
     /// Finds out at the start, not at the first record, that a table is missing or its key is of no
-    /// use.
-    async fn look_at(&self, targets: &[Target]) -> Result<(), StoreError> {
+    /// use or another pipeline's.
+    async fn look_at(&self, targets: &[Target]) -> Result<Result<(), RunError>, StoreError> {
         let mut store = self.config.database.target.connect(&Timeouts::STANDARD).await?;
         if self.options.init {
             store.init().await?;
         }
         for target in targets {
-            target.describe(&mut store).await?;
+            let table = target.describe(&mut store).await?;
+            let owner = store.claim(&table, &target.scope).await?;
+            if let Some(why) = not_its_table(target, &owner) {
+                return Ok(Err(RunError::Refused(why)));
+            }
         }
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    async fn refuse_compaction(&self, route: &Route) -> Result<(), RunError> {
+        let (config, topic) = (&self.config, &route.topic);
+        match topic_configuration(&config.kafka, &config.name, topic).await {
+            Ok(configuration) => match compaction(&configuration) {
+                Some(why) => Err(RunError::Refused(format!("topic {topic}: {why}"))),
+                None => Ok(()),
+            },
+            Err(error) => {
+                tracing::warn!(
+                    %topic, %error,
+                    "the topic's configuration can't be read; make sure that cleanup.policy is delete"
+                );
+                Ok(())
+            }
+        }
     }
 }
 
@@ -303,7 +359,7 @@ async fn watch_lag(broker: &Arc<Broker>, targets: &[Target], status: &Status) ->
             }
             let asked: Vec<Partition> = of_route.iter().map(|place| place.partition).collect();
             let topic = target.scope.topic.clone();
-            match locate::ask(broker, move |broker| broker.logs(&topic, &asked)).await {
+            match ask(broker, move |broker| broker.logs(&topic, &asked)).await {
                 Ok(logs) => ends.extend(
                     of_route
                         .into_iter()

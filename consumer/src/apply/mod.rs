@@ -315,6 +315,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
             singly: &plan.singly.records,
             dead_letters: &dead_letters,
             writers: &batch.writers,
+            last_records: &batch.last_records,
             manner,
         };
         Ok(store.apply(&transaction).await?)

@@ -89,13 +89,7 @@ impl Workers {
                 self.status.database_answered();
                 Some(Input::Finished(id, Ended::Fenced))
             }
-            Applied::Bad(letters) => {
-                let told = letters.first().map_or(String::new(), |letter| {
-                    let (partition, offset) = (letter.record.partition, letter.record.offset);
-                    format!("partition {partition}, offset {offset}: {}", letter.reason)
-                });
-                Some(Input::End(Exit::Failed(bad_record(&target.scope.topic, &told))))
-            }
+            Applied::Bad(letters) => Some(Input::Finished(id, Ended::Bad(letters))),
             Applied::Interrupted => None,
         }
     }

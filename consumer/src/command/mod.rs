@@ -1,6 +1,7 @@
 //! The subcommands: each takes its arguments and the configuration, gives the exit code.
 
 pub(crate) mod check;
+pub(crate) mod dead_letters;
 
 /// It was done.
 pub(crate) const DONE: u8 = 0;

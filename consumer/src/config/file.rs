@@ -114,7 +114,7 @@ impl File {
         let http = self.http.check()?;
         let name = self.name;
         let config =
-            Config { name, kafka, database, batch, routes, dead_letters, memory_buffers, http };
+            Config { name, kafka, database, batch, routes, memory_buffers, dead_letters, http };
         if config.has_new_protocol() {
             let set =
                 BY_THE_BROKER.iter().find(|(property, _)| config.kafka.get(property).is_some());

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::config::error::{ConfigError, refuse};
+use crate::pipeline::schedule::Priority;
 
 /// A topic and its table.
 #[derive(Clone, Debug)]
@@ -24,6 +25,10 @@ pub struct Route {
     pub version: Option<String>,
     /// What happens to a record that cannot be applied.
     pub on_bad_record: OnBadRecord,
+    /// Its share of the database, while other routes want it too.
+    pub priority: Priority,
+    /// At most so many of its rows are written per second.
+    pub rows_per_second: Option<u32>,
 }
 
 impl Route {
@@ -57,7 +62,9 @@ pub(super) struct RouteFile {
     columns: Option<Vec<String>>,
     #[serde(default)]
     rename: BTreeMap<String, String>,
-    priority: Option<String>,
+    #[serde(default)]
+    priority: Priority,
+    rows_per_second: Option<u32>,
     version: Option<String>,
     #[serde(default)]
     on_bad_record: OnBadRecord,
@@ -87,8 +94,9 @@ pub(super) fn check_routes(files: Vec<RouteFile>) -> Result<Vec<Route>, ConfigEr
             let why = "names a column that `columns` leaves out; add it there";
             return Err(refuse(setting("version"), why));
         }
-        if file.priority.is_some_and(|priority| priority != "normal") {
-            return Err(refuse(setting("priority"), "other than \"normal\" is not supported yet"));
+        if file.rows_per_second == Some(0) {
+            let why = "is 0, so nothing of it would ever be written; remove it or raise it";
+            return Err(refuse(setting("rows_per_second"), why));
         }
         if file.columns.as_ref().is_some_and(Vec::is_empty) {
             let why = "is empty, so no record could be applied; remove it or name columns";
@@ -102,6 +110,8 @@ pub(super) fn check_routes(files: Vec<RouteFile>) -> Result<Vec<Route>, ConfigEr
             rename: file.rename.into_iter().collect(),
             version: file.version,
             on_bad_record: file.on_bad_record,
+            priority: file.priority,
+            rows_per_second: file.rows_per_second,
         });
     }
     Ok(routes)

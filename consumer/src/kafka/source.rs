@@ -92,12 +92,14 @@ impl Source {
         };
         let limits_of = |route: &Route| RouteLimits {
             sets_aside: route.on_bad_record == OnBadRecord::DeadLetter,
+            priority: route.priority,
+            rows_per_second: route.rows_per_second,
         };
         let version_of = |route: &Route| route.version_in_records().map(Arc::from);
         Ok(Self {
             reading,
             pipeline: Pipeline::new(limits, config.routes.iter().map(limits_of))
-                .heeding(config.routes.iter().map(version_of).collect()),
+                .heeding(config.routes.iter().map(version_of)),
             free: (0..ends.workers.len()).collect(),
             busy: Vec::new(),
             ends,
@@ -245,6 +247,7 @@ impl Source {
     fn input(&mut self, input: Input) -> ControlFlow<Exit> {
         match input {
             Input::Located(found) => self.pipeline.located(self.now, found),
+            Input::Doubted(found) => self.pipeline.doubt(self.now, &found),
             Input::Finished(id, ended) => {
                 if let Some(at) = self.busy.iter().position(|(batch, _)| *batch == id) {
                     self.free.push(self.busy.swap_remove(at).1);

@@ -6,6 +6,7 @@ use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry};
 use write_behind_shared::metrics::Register;
 
 use crate::apply::Stats;
+use crate::dead_letters::{State, Tally};
 use crate::pipeline::action::{Counts, PartProgress, Progress};
 
 /// The consumer's metrics. Their names begin with `write_behind_consumer_`.
@@ -168,6 +169,37 @@ impl Metrics {
         self.older.inc_by(stats.older);
         self.batch.observe(took.as_secs_f64());
         self.transaction.observe(stats.took.as_secs_f64());
+    }
+
+    /// How many records were set aside so far.
+    pub(crate) fn set_aside(&self) -> u64 {
+        self.dead_letters.get()
+    }
+
+    /// How many dead letters the database holds now. A topic of which it holds none has no open one.
+    pub(crate) fn stored_letters<'a>(
+        &self,
+        topics: impl Iterator<Item = &'a str>,
+        tallies: &[Tally],
+    ) {
+        self.stored_dead_letters.reset();
+        for topic in topics {
+            self.stored_dead_letters.with_label_values(&[topic, State::Open.as_str()]).set(0);
+        }
+        for Tally { topic, state, letters } in tallies {
+            let gauge = self.stored_dead_letters.with_label_values(&[topic, state.as_str()]);
+            gauge.set(*letters as i64);
+        }
+    }
+
+    /// Dead letters were copied to their topic.
+    pub(crate) fn letters_copied(&self, letters: usize) {
+        self.dead_letters_copied.inc_by(letters as u64);
+    }
+
+    /// Dead letters were deleted.
+    pub(crate) fn letters_deleted(&self, letters: u64) {
+        self.dead_letters_deleted.inc_by(letters);
     }
 
     /// A transaction failed and is tried again.

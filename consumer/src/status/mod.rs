@@ -113,6 +113,14 @@ impl Status {
         (count > 0).then(|| format!("{count} partitions are not located yet{why}"))
     }
 
+    /// The partitions that are being read, each with the offset below which everything was in the
+    /// database when last heard of.
+    pub(crate) fn held(&self) -> Vec<(Place, NextOffset)> {
+        let state = self.lock();
+        let parts = state.progress.parts.iter().filter(|part| part.reading);
+        parts.filter_map(|part| Some((part.place, part.written?))).collect()
+    }
+
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }

@@ -78,6 +78,7 @@ pub fn moving<'a>(scope: &'a Scope, spans: &'a [Span], table: &'a Table) -> Tran
         singly: &[],
         dead_letters: &[],
         writers: &[],
+        last_records: &[],
         manner: MANNER,
     }
 }

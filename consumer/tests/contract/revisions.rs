@@ -63,7 +63,7 @@ async fn write<L: Lab>(bench: &mut Bench<L>, batch: &[Entry]) -> u64 {
             value: value.as_deref().map(str::as_bytes),
             headers: if add.is_some() { headers } else { &[] },
         };
-        older += u64::from(buffer.fold(&record, &mut memory) == Folded::Older);
+        older += u64::from(buffer.fold(&record, &mut memory) == Ok(Folded::Older));
     }
     let (mut rows, mut singly) = (Vec::new(), Vec::new());
     for row in buffer.into_contents().rows {

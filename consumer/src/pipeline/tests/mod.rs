@@ -10,10 +10,13 @@ use write_behind_shared::{Offset, Partition, WriteId, record};
 
 use super::*;
 use crate::batch::Batch;
+use crate::pipeline::schedule::Priority;
 
 mod model;
 mod ops;
 mod cases;
+mod shares;
+mod stops;
 
 use model::{Entry, Kind, Table, prefix, transact};
 use ops::{Answer, Op, an_op};
@@ -46,6 +49,10 @@ struct World {
     committing: Option<(CommitId, Vec<(Place, NextOffset)>)>,
 }
 
+/// A route as most are.
+const ASIDE: RouteLimits =
+    RouteLimits { sets_aside: true, priority: Priority::Normal, rows_per_second: None };
+
 fn place(partition: usize) -> Place {
     Place { route: 0, partition: Partition(partition as i32) }
 }
@@ -65,7 +72,7 @@ fn limits() -> Limits {
 impl World {
     fn new() -> Self {
         Self {
-            pipeline: Pipeline::new(limits(), [RouteLimits { sets_aside: true }]),
+            pipeline: Pipeline::new(limits(), [ASIDE]),
             now: Duration::ZERO,
             logs: Default::default(),
             tables: Default::default(),
@@ -175,7 +182,7 @@ impl World {
 
     fn crash(&mut self) {
         self.orphans.extend(self.batches.drain(..).map(|(_, batch)| batch));
-        self.pipeline = Pipeline::new(limits(), [RouteLimits { sets_aside: true }]);
+        self.pipeline = Pipeline::new(limits(), [ASIDE]);
         self.batch_lives.clear();
         self.fetching.clear();
         self.asked.clear();
