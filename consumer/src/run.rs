@@ -309,6 +309,7 @@ impl Route {
             key: self.key.clone(),
             columns: self.columns.clone(),
             rename: self.rename.clone(),
+            version: self.version.clone(),
             set_aside: self.on_bad_record == OnBadRecord::DeadLetter,
         }
     }

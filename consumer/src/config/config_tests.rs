@@ -159,7 +159,7 @@ fn settings_that_do_not_go_together_are_refused_with_the_mend() {
     assert!(with("WRITE_BEHIND_HTTP_LISTEN", "9464").starts_with("`http.listen`: must be"));
     assert!(with("WRITE_BEHIND_NAME", " ").starts_with("`name`: is empty"));
     assert!(with("WRITE_BEHIND_KAFKA_GROUP_ID", "g").contains("`group.id` can't be set"));
-    assert!(with("WRITE_BEHIND_ROUTE_0_VERSION", "v").contains("not supported yet"));
+    assert!(with("WRITE_BEHIND_ROUTE_0_VERSION", " ").contains("`route[0].version`: is empty"));
     let urgent = with("WRITE_BEHIND_ROUTE_0_PRIORITY", "urgent");
     assert!(urgent.contains("`high`, `normal`, `low`"), "{urgent}");
     assert!(with("WRITE_BEHIND_ROUTE_0_ROWS_PER_SECOND", "0").contains("remove it or raise it"));
@@ -228,4 +228,18 @@ fn renames_come_from_the_file_or_from_the_environment() {
     assert_eq!(renames(&text, &[(variable, "a=b, c=d")]).unwrap(), both);
     let refused = renames(&text, &[(variable, "a")]).unwrap_err().to_string();
     assert!(refused.contains(variable) && refused.contains("playerId=player_id"), "{refused}");
+}
+
+#[test]
+fn a_revision_is_a_column_that_records_may_name_and_may_call_otherwise() {
+    let version = |text: &str| {
+        let config = Config::read(&format!("{LEAST}{text}"), &Variables::new());
+        config.map(|config| config.routes[0].version_in_records().map(str::to_owned))
+    };
+    assert_eq!(version("").unwrap(), None);
+    assert_eq!(version("version = \"v\"\n").unwrap().as_deref(), Some("v"));
+    let renamed = "version = \"v\"\nrename = { rev = \"v\", x = \"y\" }\n";
+    assert_eq!(version(renamed).unwrap().as_deref(), Some("rev"));
+    let left_out = version("version = \"v\"\ncolumns = [\"a\"]\n").unwrap_err().to_string();
+    assert!(left_out.contains("`columns` leaves out; add it there"), "{left_out}");
 }

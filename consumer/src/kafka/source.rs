@@ -96,9 +96,11 @@ impl Source {
             priority: route.priority,
             rows_per_second: route.rows_per_second,
         };
+        let version_of = |route: &Route| route.version_in_records().map(Arc::from);
         Ok(Self {
             reading,
-            pipeline: Pipeline::new(limits, config.routes.iter().map(limits_of)),
+            pipeline: Pipeline::new(limits, config.routes.iter().map(limits_of))
+                .heeding(config.routes.iter().map(version_of)),
             free: (0..ends.workers.len()).collect(),
             busy: Vec::new(),
             ends,

@@ -14,6 +14,7 @@ use crate::pipeline::action::{Counts, PartProgress, Progress, RouteProgress};
 pub struct Metrics {
     records: IntCounter,
     duplicates: IntCounter,
+    older: IntCounter,
     gaps: IntCounter,
     undecodable: IntCounter,
     strays: IntCounter,
@@ -62,6 +63,10 @@ impl Metrics {
             duplicates: on.counter(
                 "duplicates_total",
                 "Records dropped because their writer's sequence was seen before.",
+            )?,
+            older: on.counter(
+                "older_revisions_total",
+                "Records left out because their row has a newer revision.",
             )?,
             gaps: on.counter(
                 "sequence_gaps_total",
@@ -165,6 +170,7 @@ impl Metrics {
     pub(crate) fn counted(&self, before: &Counts, now: &Counts) {
         self.records.inc_by(now.records - before.records);
         self.duplicates.inc_by(now.duplicates - before.duplicates);
+        self.older.inc_by(now.older - before.older);
         self.gaps.inc_by(now.gaps - before.gaps);
         self.undecodable.inc_by(now.bad - before.bad);
         self.strays.inc_by(now.strays - before.strays);
@@ -236,6 +242,7 @@ impl Metrics {
         self.route_written_records.with_label_values(&[topic]).inc_by(records);
         self.route_written_rows.with_label_values(&[topic]).inc_by(rows);
         self.route_dead_letters.with_label_values(&[topic]).inc_by(letters);
+        self.older.inc_by(stats.older);
         self.batch.observe(took.as_secs_f64());
         self.transaction.observe(stats.took.as_secs_f64());
     }
