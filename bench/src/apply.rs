@@ -174,5 +174,6 @@ fn batch_of(next: &mut i64, batch: u64) -> Result<Batch> {
         writers: Vec::new(),
         records: ROWS,
         age: Duration::ZERO,
+        refuse_missing_references: false,
     })
 }

@@ -4,6 +4,7 @@
 //! It runs inside the caller's tokio runtime and keeps nothing global, so one process can run
 //! several. Dropping its future ends it at once, as a crash would: nothing is lost by that.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -193,7 +194,8 @@ impl Consumer {
             "the locator has ended".to_owned()
         });
         let status = self.status();
-        tasks.spawn(async move { watch_lag(&broker, &targets, &status).await });
+        let answers = answers.clone();
+        tasks.spawn(async move { watch_lag(&broker, &targets, &status, &answers).await });
         Ends { workers, inbox, wanted, status: self.status() }
     }
 
@@ -285,7 +287,12 @@ async fn order(orders: &mpsc::Sender<Input>, input: Input) {
 }
 
 /// Looks at the ends of the logs, every now and then.
-async fn watch_lag(broker: &Arc<Broker>, targets: &[Target], status: &Status) -> String {
+async fn watch_lag(
+    broker: &Arc<Broker>,
+    targets: &[Target],
+    status: &Status,
+    answers: &mpsc::Sender<Input>,
+) -> String {
     loop {
         let places = status.places();
         let topics: Vec<String> =
@@ -294,10 +301,14 @@ async fn watch_lag(broker: &Arc<Broker>, targets: &[Target], status: &Status) ->
             let end = |(place, topic): (&crate::pipeline::action::Place, &String)| {
                 Ok((*place, broker.watermarks(topic, place.partition)?.1))
             };
-            places.iter().zip(&topics).map(end).collect()
+            places.iter().zip(&topics).map(end).collect::<Result<BTreeMap<_, _>, _>>()
         });
         match ends.await {
-            Ok(ends) => status.logs_end(ends),
+            Ok(ends) => {
+                order(answers, Input::Ends(ends.iter().map(|(at, end)| (*at, *end)).collect()))
+                    .await;
+                status.logs_end(ends);
+            }
             Err(error) => tracing::debug!(%error, "the ends of the logs are not known"),
         }
         tokio::time::sleep(LAG_EVERY).await;

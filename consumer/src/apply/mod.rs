@@ -22,7 +22,9 @@ use crate::apply::retry::{Retry, RetryLimits, Trouble};
 use crate::apply::table::Table;
 use crate::batch::{Batch, DeadLetter, Written};
 use crate::kafka::reread::{Log, RereadError, gone};
-use crate::store::{AnyStore, Database, Outcome, Scope, Store, StoreError, Timeouts, Transaction};
+use crate::store::{
+    AnyStore, Database, Manner, Outcome, Scope, Store, StoreError, Timeouts, Transaction,
+};
 
 /// A topic and the table it is written to.
 #[derive(Clone, Debug)]
@@ -60,6 +62,11 @@ pub enum Applied {
     Fenced(Vec<Option<NextOffset>>),
     /// These records are bad and may not be set aside. Nothing was written.
     Bad(Vec<DeadLetter>),
+    /// It can't be written until a person mends this. Nothing was written, or all of it when the
+    /// answer to COMMIT was lost: the bookkeeping knows.
+    Refused(String),
+    /// A row refers to one that is not there, for this reason. Nothing was written.
+    Held(String),
     /// Told to shut down before it was written. An attempt whose answer was lost may have written
     /// it: the bookkeeping knows.
     Interrupted,
@@ -160,22 +167,23 @@ impl<C: Connect, L: Log> Worker<C, L> {
         loop {
             let trouble = match self.attempt(batch, &mut plan).await {
                 Ok(Some(applied)) => {
-                    if let Some(failures) = self.retry.succeeded() {
-                        tracing::info!(topic = %batch.topic, failures, "writing again");
-                    }
+                    self.succeeded(batch);
                     return with_retries(applied, retries);
                 }
                 Ok(None) => continue,
                 Err(trouble) => trouble,
             };
-            if matches!(trouble, Trouble::Store(_)) {
+            if let Trouble::Connect(_) | Trouble::Store(_) = trouble {
+                // Whatever happened meanwhile, the table may not be as it was.
                 self.store = None;
-            }
-            if matches!(trouble, Trouble::Store(StoreError::Stop(_))) {
-                // The table may have changed; it is read again when it is mended.
                 self.tables.fill(None);
                 plan = None;
             }
+            let trouble = match trouble {
+                Trouble::Store(StoreError::Stop(why)) => return Applied::Refused(why),
+                Trouble::Store(StoreError::NotYet(why)) => return Applied::Held(why),
+                passing => passing,
+            };
             (self.observe)(Event::Failed(&trouble));
             retries += 1;
             let next = self.retry.failed(&trouble);
@@ -187,6 +195,12 @@ impl<C: Connect, L: Log> Worker<C, L> {
                 () = told(shutdown) => return Applied::Interrupted,
                 () = tokio::time::sleep(next.wait) => {}
             }
+        }
+    }
+
+    fn succeeded(&mut self, batch: &Batch) {
+        if let Some(failures) = self.retry.succeeded() {
+            tracing::info!(topic = %batch.topic, failures, "writing again");
         }
     }
 
@@ -281,7 +295,11 @@ impl<C: Connect, L: Log> Worker<C, L> {
 
     async fn write(&mut self, batch: &Batch, plan: &Plan) -> Result<Outcome, Trouble> {
         let target = self.target(batch.route)?;
-        let manner = self.retry.manner(target.set_aside);
+        let manner = Manner {
+            rows_per_statement: self.retry.rows_per_statement(),
+            set_aside: target.set_aside,
+            refuse_missing_references: batch.refuse_missing_references,
+        };
         let dead_letters = [&batch.dead_letters[..], &plan.singly.dead_letters].concat();
         let store = self.connected().await?;
         let transaction = Transaction {
@@ -303,10 +321,10 @@ impl<C: Connect, L: Log> Worker<C, L> {
         target.ok_or_else(|| StoreError::Stop(format!("there is no route {route}")))
     }
 
-    async fn connected(&mut self) -> Result<&mut C::Store, StoreError> {
+    async fn connected(&mut self) -> Result<&mut C::Store, Trouble> {
         let store = match self.store.take() {
             Some(store) => store,
-            None => self.connect.connect().await?,
+            None => self.connect.connect().await.map_err(Trouble::Connect)?,
         };
         Ok(self.store.insert(store))
     }

@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 
 use crate::apply::retry::RetryLimits;
 use crate::apply::{Applied, Event, Target, Worker};
-use crate::kafka::orders::{Exit, Input};
+use crate::kafka::orders::{Exit, Input, Work};
 use crate::kafka::reread::KafkaLog;
-use crate::pipeline::action::{Closed, Ended};
+use crate::pipeline::action::Ended;
 use crate::status::Status;
 use crate::store::{Database, Timeouts};
 
@@ -32,7 +32,7 @@ impl Workers {
         &self,
         count: usize,
         tasks: &mut JoinSet<String>,
-    ) -> Vec<mpsc::Sender<Closed>> {
+    ) -> Vec<mpsc::Sender<Work>> {
         let mut queues = Vec::with_capacity(count);
         for number in 0..count {
             let (queue, batches) = mpsc::channel(1);
@@ -46,7 +46,7 @@ impl Workers {
         queues
     }
 
-    async fn work(mut self, number: u64, mut batches: mpsc::Receiver<Closed>) {
+    async fn work(mut self, number: u64, mut batches: mpsc::Receiver<Work>) {
         let status = Arc::clone(&self.status);
         let observe = move |event: Event<'_>| match event {
             Event::Failed(trouble) => status.failed(trouble),
@@ -56,8 +56,8 @@ impl Workers {
         let (log, targets) = (Arc::clone(&self.log), Arc::clone(&self.targets));
         let retry = (RetryLimits::STANDARD, u64::from(std::process::id()) << 32 | number);
         let mut worker = Worker::new(connect, log, targets, retry, Arc::new(observe));
-        while let Some(closed) = batches.recv().await {
-            let Some(input) = self.write(&mut worker, closed).await else { return };
+        while let Some(work) = batches.recv().await {
+            let Some(input) = self.write(&mut worker, work).await else { return };
             if self.answers.send(input).await.is_err() {
                 return;
             }
@@ -68,16 +68,24 @@ impl Workers {
     async fn write(
         &mut self,
         worker: &mut Worker<(Database, Timeouts), KafkaLog>,
-        closed: Closed,
+        work: Work,
     ) -> Option<Input> {
-        let id = closed.id;
-        let Some(target) = self.targets.get(closed.route) else {
-            return Some(Input::End(Exit::Failed(format!("there is no route {}", closed.route))));
+        let route = match &work {
+            Work::Closed(closed) => closed.route,
+            Work::Again(_, batch) => batch.route,
+        };
+        let Some(target) = self.targets.get(route) else {
+            return Some(Input::End(Exit::Failed(format!("there is no route {route}"))));
         };
         let metrics = self.status.metrics();
-        metrics.batch_taken(closed.age);
         let taken = Instant::now();
-        let batch = closed.into_batch(Arc::from(&*target.scope.topic));
+        let (id, batch) = match work {
+            Work::Closed(closed) => {
+                metrics.batch_taken(closed.age);
+                (closed.id, Box::new(closed.into_batch(Arc::from(&*target.scope.topic))))
+            }
+            Work::Again(id, batch) => (id, batch),
+        };
         match worker.apply(&batch, &mut self.shutdown).await {
             Applied::Written(written, stats) => {
                 metrics.batch_written(&stats, taken.elapsed());
@@ -94,6 +102,15 @@ impl Workers {
                     format!("partition {partition}, offset {offset}: {}", letter.reason)
                 });
                 Some(Input::End(Exit::Failed(bad_record(&target.scope.topic, &told))))
+            }
+            Applied::Refused(why) => {
+                self.status.database_answered();
+                Some(Input::Refused(id, format!("table {}: {why}", target.table)))
+            }
+            Applied::Held(why) => {
+                tracing::debug!(topic = %batch.topic, error = %why, "waiting for another row");
+                self.status.database_answered();
+                Some(Input::Held(id, batch))
             }
             Applied::Interrupted => None,
         }

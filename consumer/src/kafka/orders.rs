@@ -1,6 +1,9 @@
 //! What the poll thread is told while it runs, and how it ends.
 
-use crate::pipeline::action::{BatchId, Ended, Located};
+use write_behind_shared::NextOffset;
+
+use crate::batch::Batch;
+use crate::pipeline::action::{BatchId, Closed, Ended, Located, Place};
 
 /// How the reading ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,15 @@ pub enum Exit {
     Failed(String),
 }
 
+/// What a worker is given to write.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// A batch that was just closed.
+    Closed(Closed),
+    /// One that was rolled back.
+    Again(BatchId, Box<Batch>),
+}
+
 /// An answer or an order to the poll thread.
 #[derive(Debug)]
 pub(crate) enum Input {
@@ -23,6 +35,12 @@ pub(crate) enum Input {
     Located(Vec<Located>),
     /// A worker finished a batch.
     Finished(BatchId, Ended),
+    /// A row of this batch refers to one that is not there; nothing was written.
+    Held(BatchId, Box<Batch>),
+    /// A batch can't be written until a person mends this; nothing was written.
+    Refused(BatchId, String),
+    /// Where logs end.
+    Ends(Vec<(Place, NextOffset)>),
     /// Stop reading, write what is held, and end.
     Drain,
     /// End now.

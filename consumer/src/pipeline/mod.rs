@@ -19,6 +19,8 @@ use crate::pipeline::action::{
 };
 use crate::pipeline::buffer::{Buffer, Folded, Incoming, Memory};
 use crate::pipeline::commit::Commits;
+use crate::pipeline::held::Held;
+use crate::pipeline::routes::Routes;
 use crate::pipeline::throttle::Throttle;
 
 pub mod shape;
@@ -26,6 +28,8 @@ pub mod buffer;
 pub mod action;
 pub mod throttle;
 pub mod commit;
+mod routes;
+mod held;
 mod settle;
 
 /// All partitions of this consumer.
@@ -43,6 +47,7 @@ pub struct Pipeline {
     /// How many rows a batch should have to take the target time.
     target_rows: usize,
     throttle: Throttle,
+    routes: Routes,
     commits: Commits,
     revoke: Option<Revoke>,
     draining: bool,
@@ -62,6 +67,8 @@ struct Part {
     next: NextOffset,
     /// Everything below is known to be in the database.
     written: Option<NextOffset>,
+    /// Where its log was last seen to end.
+    end: NextOffset,
     buffer: Option<Buffer>,
     in_flight: Option<BatchId>,
     memory: Memory,
@@ -85,6 +92,8 @@ struct InFlight {
     since: Duration,
     /// Its partitions, with the time of the oldest record of each.
     places: Vec<(Place, Option<i64>)>,
+    /// What it waits for, and the batch itself while no worker has it.
+    held: Option<Held>,
 }
 
 /// A revoke that waits for its partitions to be written.
@@ -107,6 +116,7 @@ impl Pipeline {
             out_of_memory: false,
             target_rows: limits.rows_of_a_batch(),
             throttle: Throttle::new(limits.rows_per_second),
+            routes: Routes::default(),
             commits: Commits::default(),
             revoke: None,
             draining: false,
@@ -145,7 +155,9 @@ impl Pipeline {
             if let Some(buffer) = self.parts.insert(*place, part).and_then(|part| part.buffer) {
                 self.open_bytes -= buffer.bytes();
             }
-            asked.push((*place, self.last_epoch));
+            if self.routes.may_read(*place) {
+                asked.push((*place, self.last_epoch));
+            }
         }
         if !asked.is_empty() {
             self.actions.push_back(Action::Locate(asked));
@@ -254,6 +266,7 @@ impl Pipeline {
                 Ended::Fenced => fenced.push(*place),
             }
         }
+        self.judge_trial(now, id, matches!(ended, Ended::Written(_)));
         match ended {
             Ended::Written(_) => self.adapt(flight.rows, now.saturating_sub(flight.since)),
             Ended::Fenced => {
@@ -324,6 +337,7 @@ impl Pipeline {
             in_flight_rows: self.in_flight.values().map(|flight| flight.rows).sum(),
             in_flight_bytes: self.in_flight_bytes(),
             parts: self.parts.iter().map(part).collect(),
+            stopped: self.routes.stopped().map(|(route, why)| (route, why.to_owned())).collect(),
         }
     }
 
@@ -340,6 +354,7 @@ impl Part {
             reading: false,
             next: NextOffset::ZERO,
             written: None,
+            end: NextOffset::ZERO,
             buffer: None,
             in_flight: None,
             memory: Memory::default(),

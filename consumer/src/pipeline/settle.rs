@@ -13,6 +13,8 @@ impl Pipeline {
     /// Does whatever the last event made possible.
     pub(super) fn settle(&mut self, now: Duration) {
         self.weigh();
+        self.try_again(now);
+        self.dispatch_held(now);
         self.dispatch(now);
         self.weigh();
         self.pause_and_resume();
@@ -59,7 +61,7 @@ impl Pipeline {
 
     /// Hands ripe buffers to free workers.
     fn dispatch(&mut self, now: Duration) {
-        while self.in_flight.len() < self.limits.workers && self.throttle.is_free(now) {
+        while self.at_workers() < self.limits.workers && self.throttle.is_free(now) {
             let mut ripe: Vec<_> = self
                 .parts
                 .iter()
@@ -98,7 +100,7 @@ impl Pipeline {
         self.last_batch += 1;
         let id = self.last_batch;
         let mut buffers = Vec::with_capacity(places.len());
-        let mut flight = InFlight { bytes: 0, rows: 0, since: now, places: Vec::new() };
+        let mut flight = InFlight { bytes: 0, rows: 0, since: now, places: Vec::new(), held: None };
         for place in places {
             let Some(part) = self.parts.get_mut(place) else { continue };
             let Some(buffer) = part.buffer.take() else { continue };
@@ -114,6 +116,7 @@ impl Pipeline {
         self.counts.batches += 1;
         self.counts.rows += flight.rows as u64;
         self.in_flight.insert(id, flight);
+        self.routes.left(id, places);
         let (route, age) = (places[0].route, now.saturating_sub(opened));
         self.actions.push_back(Action::Write(Closed { id, route, buffers, age }));
     }
@@ -139,7 +142,7 @@ impl Pipeline {
             if let Some(buffer) = part.buffer.take() {
                 self.open_bytes -= buffer.bytes();
             }
-            if !leaving {
+            if !leaving && self.routes.may_read(*place) {
                 self.last_epoch += 1;
                 part.epoch = self.last_epoch;
                 part.reading = false;
@@ -151,7 +154,7 @@ impl Pipeline {
         }
     }
 
-    fn is_revoked(&self, place: Place) -> bool {
+    pub(super) fn is_revoked(&self, place: Place) -> bool {
         self.revoke.as_ref().is_some_and(|revoke| revoke.places.contains(&place))
     }
 
@@ -170,6 +173,7 @@ impl Pipeline {
                 dropped += buffer.records();
             }
         }
+        self.forget_held();
         if dropped > 0 {
             self.actions.push_back(Action::Tell(Notice::Dropped(dropped)));
         }

@@ -221,6 +221,7 @@ impl Bench {
             writers: Vec::new(),
             records: records.len() as u64,
             age: Duration::ZERO,
+            refuse_missing_references: false,
         };
         let mut folded: BTreeMap<&str, Change> = BTreeMap::new();
         for (key, value, add) in records {
