@@ -70,13 +70,13 @@ pub async fn check(config: &Config, adopt_offsets: bool) -> Report {
     if let Some((broker, cluster)) = &broker {
         for route in &config.routes {
             if let Some(partitions) = check_topic(config, broker, route, &mut report).await {
-                targets.push(route.target(&config.name, cluster, partitions));
+                targets.push(route.target(config, cluster, partitions));
             }
         }
     }
     if let Some(store) = &mut store {
         for route in &config.routes {
-            check_table(store, &route.target(&config.name, "", 1), &mut report).await;
+            check_table(store, &route.target(config, "", 1), &mut report).await;
         }
         if let Some((broker, _)) = &broker {
             for target in &targets {

@@ -17,5 +17,6 @@ pub mod batch;
 pub mod apply;
 pub mod store;
 pub mod status;
+pub mod dead_letters;
 pub mod run;
 pub mod check;

@@ -220,7 +220,7 @@ fn the_pure_parts_have_no_clock_no_task_and_no_input_or_output() {
 }
 
 #[test]
-fn the_readme_lists_every_metric_and_no_other() {
+fn the_page_of_metrics_lists_every_one_and_no_other() {
     let mut registered = BTreeSet::new();
     for (path, prefix) in [
         ("producer/src/metrics.rs", "write_behind_producer_"),
@@ -236,25 +236,41 @@ fn the_readme_lists_every_metric_and_no_other() {
             registered.extend(names.map(|name| format!("{prefix}{name}")));
         }
     }
-    let readme = fs::read_to_string(root().join("README.md"));
-    let readme = readme.unwrap_or_else(|error| panic!("README.md: {error}"));
-    let listed: BTreeSet<String> = readme
+    let page = fs::read_to_string(root().join("docs/metrics.md"));
+    let page = page.unwrap_or_else(|error| panic!("docs/metrics.md: {error}"));
+    let listed: BTreeSet<String> = page
         .lines()
         .filter_map(|line| line.strip_prefix("| `write_behind_")?.split('`').next())
         .map(|name| format!("write_behind_{name}"))
         .collect();
     assert!(!registered.is_empty(), "metrics are registered where this test looks");
-    let missing = registered.difference(&listed).map(|name| format!("not in the README: {name}"));
+    let missing =
+        registered.difference(&listed).map(|name| format!("not in docs/metrics.md: {name}"));
     let gone = listed.difference(&registered).map(|name| format!("not registered: {name}"));
-    assert_none(&missing.chain(gone).collect::<Vec<_>>(), "the README's metrics differ");
+    assert_none(&missing.chain(gone).collect::<Vec<_>>(), "the metrics of docs/metrics.md differ");
+}
+
+/// What people read: the pages of the root and of `docs`, by their paths.
+fn documents() -> Vec<(String, String)> {
+    let mut documents = Vec::new();
+    for folder in ["", "docs/"] {
+        let entries = fs::read_dir(root().join(folder));
+        for entry in entries.unwrap_or_else(|error| panic!("{folder}: {error}")).flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
+                let text = fs::read_to_string(entry.path());
+                let text = text.unwrap_or_else(|error| panic!("{folder}{name}: {error}"));
+                documents.push((format!("{folder}{name}"), text));
+            }
+        }
+    }
+    documents
 }
 
 #[test]
 fn every_path_that_a_document_names_is_there() {
     let mut offences = Vec::new();
-    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
-        let text = fs::read_to_string(root().join(document));
-        let text = text.unwrap_or_else(|error| panic!("{document}: {error}"));
+    for (document, text) in documents() {
         for line in text.lines() {
             // What stands between single backquotes, and looks like a path of this repository.
             let quoted = line.split('`').skip(1).step_by(2);
@@ -271,10 +287,7 @@ fn no_document_or_source_names_a_machine() {
     let words = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("arti", "factory")];
     let mut texts: Vec<(String, String)> =
         sources().into_iter().map(|source| (source.path, source.text)).collect();
-    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
-        let text = fs::read_to_string(root().join(name));
-        texts.push((name.to_owned(), text.unwrap_or_else(|_| panic!("{name} is there"))));
-    }
+    texts.extend(documents());
     let mut offences = Vec::new();
     for (path, text) in texts {
         for word in words.iter().filter(|word| text.contains(**word)) {

@@ -45,6 +45,18 @@ pub fn text_of(kind: &ColumnKind, json: &str) -> Result<Option<String>, String> 
         ColumnKind::Boolean if json == "true" || json == "false" => json.to_owned(),
         ColumnKind::Boolean => return Err(is_not(json, "true or false")),
         ColumnKind::Text | ColumnKind::Notation => string(json)?,
+        ColumnKind::Labels { labels, several } => {
+            let text = string(json)?;
+            let known = |label: &str| labels.iter().any(|known| known == label);
+            let fits = match several {
+                true => text.is_empty() || text.split(',').all(known),
+                false => known(&text),
+            };
+            if !fits {
+                return Err(is_not(json, "one of the column's labels"));
+            }
+            text
+        }
         ColumnKind::Instant => {
             let text = string(json)?;
             if !is_instant(&text) {
@@ -75,7 +87,9 @@ pub fn delta_text(kind: &ColumnKind, delta: &Number) -> Result<String, String> {
     let text = delta.to_string();
     match kind {
         ColumnKind::Integer(range) => match delta.as_i64() {
-            Some(integer) if range.contains(&integer) => Ok(text),
+            // What is taken from a column without negative numbers is negative.
+            Some(delta) if (-range.end()..=*range.end()).contains(&delta) => Ok(text),
+            Some(delta) if range.contains(&delta) => Ok(text),
             Some(_) => Err(not_between(&text, range)),
             None => Err(is_not(&text, "an integer in the column's range")),
         },

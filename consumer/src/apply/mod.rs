@@ -8,6 +8,8 @@ pub mod table;
 pub mod column;
 pub mod row;
 pub mod retry;
+pub mod flood;
+pub mod history;
 mod isolate;
 pub(crate) mod worker;
 
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use write_behind_shared::NextOffset;
 
+use crate::apply::history::History;
 use crate::apply::isolate::{Judged, Places, Singly};
 use crate::apply::retry::{Retry, RetryLimits, Trouble};
 use crate::apply::table::Table;
@@ -39,8 +42,12 @@ pub struct Target {
     pub key: Vec<String>,
     /// The columns a record may name beside the key; `None`: all.
     pub columns: Option<Vec<String>>,
+    /// Columns that records call by other names: that name, and the column.
+    pub rename: Vec<(String, String)>,
     /// Whether bad records are set aside; if not, they stop the topic.
     pub set_aside: bool,
+    /// What its workers remember together.
+    pub history: Arc<History>,
 }
 
 /// Makes connections.
@@ -83,6 +90,8 @@ pub struct Stats {
     pub dead_letters: usize,
     /// Attempts that failed before.
     pub retries: u32,
+    /// Those of them that asked too much of the database.
+    pub saturated: u32,
     /// How long the last transaction took.
     pub took: Duration,
 }
@@ -127,11 +136,20 @@ impl Target {
     /// [`StoreError::Stop`], if the table or its key or a column is not as configured.
     pub async fn describe<S: Store>(&self, store: &mut S) -> Result<Table, StoreError> {
         let table = store.describe(&self.table, &self.key).await?;
-        let Some(columns) = &self.columns else { return Ok(table) };
-        table.only(columns).map_err(|unknown| {
-            let table = &self.table;
-            StoreError::Stop(format!("`columns` names {unknown:?}, which {table} does not have"))
-        })
+        let name = &self.table;
+        let table = match &self.columns {
+            None => table,
+            Some(columns) => table.only(columns).map_err(|unknown| {
+                StoreError::Stop(format!("`columns` names {unknown:?}, which {name} does not have"))
+            })?,
+        };
+        let table = table.renamed(&self.rename).map_err(|why| {
+            StoreError::Stop(format!("`rename` does not fit {name}: {why}; correct the route"))
+        })?;
+        if self.history.is_empty() {
+            self.history.learn(&table);
+        }
+        Ok(table)
     }
 }
 
@@ -163,12 +181,12 @@ impl<C: Connect, L: Log> Worker<C, L> {
     /// is finished, and no other one is begun.
     pub async fn apply(&mut self, batch: &Batch, shutdown: &mut watch::Receiver<bool>) -> Applied {
         let mut plan = None;
-        let mut retries = 0;
+        let (mut retries, mut saturated) = (0, 0);
         loop {
             let trouble = match self.attempt(batch, &mut plan).await {
                 Ok(Some(applied)) => {
                     self.succeeded(batch);
-                    return with_retries(applied, retries);
+                    return with_retries(applied, retries, saturated);
                 }
                 Ok(None) => continue,
                 Err(trouble) => trouble,
@@ -186,6 +204,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
             };
             (self.observe)(Event::Failed(&trouble));
             retries += 1;
+            saturated += u32::from(matches!(trouble, Trouble::Store(StoreError::Saturated(_))));
             let next = self.retry.failed(&trouble);
             if let Some(say) = next.say {
                 tracing::warn!(topic = %batch.topic, error = %say, "can't write; trying again");
@@ -220,12 +239,17 @@ impl<C: Connect, L: Log> Worker<C, L> {
             *kept = Some(plan);
             return Err(trouble);
         }
+        let target = self.target(batch.route)?;
         let started = Instant::now();
         let outcome = self.write(batch, &plan).await;
         let plan = kept.insert(plan);
         match outcome? {
             Outcome::Committed(set_aside) => {
                 let stats = plan.stats(batch, set_aside.len(), started.elapsed());
+                target.history.set_aside(batch.records, stats.dead_letters);
+                if plan.fresh {
+                    target.history.learn(&plan.table);
+                }
                 Ok(Some(Applied::Written(Written::new(batch.spans.clone()), stats)))
             }
             Outcome::Fenced(found) => {
@@ -237,8 +261,18 @@ impl<C: Connect, L: Log> Worker<C, L> {
                 let stats = plan.stats(batch, 0, started.elapsed());
                 Ok(Some(Applied::Written(Written::new(batch.spans.clone()), stats)))
             }
+            Outcome::Bad(letters) if target.set_aside => {
+                target.history.flooded();
+                Err(StoreError::Stop(flood(&letters)).into())
+            }
             Outcome::Bad(letters) => Ok(Some(Applied::Bad(letters))),
             Outcome::Refused(rows) => {
+                let refused = rows.iter().filter_map(|row| plan.judged.rows.get(*row));
+                if plan.fresh
+                    && let Some(why) = target.history.demanded(&plan.table, refused)
+                {
+                    return Err(StoreError::Stop(why).into());
+                }
                 if plan.fresh {
                     (self.observe)(Event::Isolated(rows.len()));
                     plan.isolate(batch, rows);
@@ -265,6 +299,10 @@ impl<C: Connect, L: Log> Worker<C, L> {
         }
         let isolated = std::mem::take(&mut judged.misfits);
         if !isolated.is_empty() {
+            let misfits = isolated.iter().filter_map(|place| batch.rows.get(*place));
+            if let Some(why) = self.target(batch.route)?.history.lost(&table, misfits) {
+                return Err(StoreError::Stop(why).into());
+            }
             (self.observe)(Event::Isolated(isolated.len()));
         }
         let read_again = isolated.is_empty();
@@ -275,6 +313,9 @@ impl<C: Connect, L: Log> Worker<C, L> {
         let target = self.target(route)?;
         let store = self.connected().await?;
         let table = Arc::new(target.describe(store).await?);
+        if target.history.is_empty() {
+            target.history.learn(&table);
+        }
         self.tables[route] = Some(Arc::clone(&table));
         Ok(table)
     }
@@ -297,7 +338,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
         let target = self.target(batch.route)?;
         let manner = Manner {
             rows_per_statement: self.retry.rows_per_statement(),
-            set_aside: target.set_aside,
+            set_aside_max: if target.set_aside { target.history.room(batch.records) } else { 0 },
             refuse_missing_references: batch.refuse_missing_references,
         };
         let dead_letters = [&batch.dead_letters[..], &plan.singly.dead_letters].concat();
@@ -345,14 +386,31 @@ impl Plan {
             singly: self.singly.records.len().saturating_sub(set_aside),
             dead_letters: batch.dead_letters.len() + self.singly.dead_letters.len() + set_aside,
             retries: 0,
+            saturated: 0,
             took,
         }
     }
 }
 
-fn with_retries(applied: Applied, retries: u32) -> Applied {
+/// What to say when more records are bad than may be set aside.
+fn flood(letters: &[DeadLetter]) -> String {
+    let first = letters.iter().min_by_key(|letter| (letter.record.partition, letter.record.offset));
+    let told = first.map_or(String::new(), |letter| {
+        let (partition, offset) = (letter.record.partition, letter.record.offset);
+        format!("partition {partition}, offset {offset}: {}; ", letter.reason)
+    });
+    format!(
+        "{told}so many records are bad that none is set aside any more. Correct the table, or what \
+         writes such records; or raise `bad_records.max_ratio` or `bad_records.max_per_second` to \
+         set them aside, and restart the consumer"
+    )
+}
+
+fn with_retries(applied: Applied, retries: u32, saturated: u32) -> Applied {
     match applied {
-        Applied::Written(written, stats) => Applied::Written(written, Stats { retries, ..stats }),
+        Applied::Written(written, stats) => {
+            Applied::Written(written, Stats { retries, saturated, ..stats })
+        }
         other => other,
     }
 }

@@ -77,20 +77,21 @@ impl Row {
     /// # Errors
     /// [`Misfit`]: the change, or one of the records folded into it, is bad.
     pub fn judge(table: &Table, key: &[u8], change: &Change) -> Result<Self, Misfit> {
-        let key = key::decode(key, &table.key)?;
+        let key = key::decode(key, table.record_key())?;
         let delete = change.resets();
         if !change.writes() {
             return Ok(Self { key, delete, write: None });
         }
         let mut write = Vec::with_capacity(change.cells().len());
         for (name, cell) in change.cells() {
-            if let Some(place) = table.key.iter().position(|column| column.name == name) {
-                if !repeats(&table.key[place].kind, &key[place], cell) {
+            let key_columns = table.record_key();
+            if let Some(place) = key_columns.iter().position(|column| column.name == name) {
+                if !repeats(&key_columns[place].kind, &key[place], cell) {
                     return Err(Misfit::KeyColumn(name.to_owned()));
                 }
                 continue;
             }
-            let place = table.column(name);
+            let place = table.member(name);
             let place = place.ok_or_else(|| Misfit::UnknownColumn(name.to_owned()))?;
             let column = &table.columns[place];
             if matches!(cell, Cell::Add(_)) && !column.counts_from_nothing {

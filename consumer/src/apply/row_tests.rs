@@ -5,7 +5,7 @@ use write_behind_shared::key::KeyColumn;
 use write_behind_shared::{Number, record};
 
 use super::*;
-use crate::apply::table::Column;
+use crate::apply::table::{BadRename, Column};
 
 fn table() -> Table {
     let column = |name: &str, kind| Column {
@@ -24,7 +24,9 @@ fn table() -> Table {
             column("cents", ColumnKind::Numeric(Some(2))),
         ],
         key: vec![KeyColumn { name: "id".to_owned(), kind: KeyKind::Integer(0..=1000) }],
+        key_index: None,
         guarded: false,
+        renamed: None,
     }
 }
 
@@ -131,4 +133,44 @@ proptest! {
             let _ = Row::judge(&table(), b"7", &folded);
         }
     }
+}
+
+fn renamed(renames: &[(&str, &str)]) -> Result<Table, BadRename> {
+    let owned = |(member, column): &(&str, &str)| ((*member).to_owned(), (*column).to_owned());
+    table().renamed(&renames.iter().map(owned).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_renamed_column_is_known_to_records_by_its_other_name_alone() {
+    let table = renamed(&[("playerId", "id"), ("points", "n"), ("n", "cents")]).unwrap();
+    let judged = |value: &str| {
+        let change = record::decode(Some(value.as_bytes()), None).unwrap();
+        Row::judge(&table, b"7", &change)
+    };
+    let row = judged(r#"{"playerId":7,"points":5,"n":1.25,"name":"ada"}"#).unwrap();
+    assert_eq!(row.key, ["7"]);
+    assert_eq!(row.write.unwrap(), [(3, set("1.25")), (2, set("ada")), (1, set("5"))]);
+    for unknown in ["id", "cents"] {
+        let value = format!(r#"{{"{unknown}":7}}"#);
+        assert_eq!(judged(&value), Err(Misfit::UnknownColumn(unknown.to_owned())));
+    }
+    assert_eq!(judged(r#"{"playerId":8}"#), Err(Misfit::KeyColumn("playerId".to_owned())));
+}
+
+#[test]
+fn a_composite_key_has_the_names_that_records_give_its_columns() {
+    let mut table = table();
+    table.key.push(KeyColumn { name: "name".to_owned(), kind: KeyKind::Text });
+    let table = table.renamed(&[("tenant".to_owned(), "name".to_owned())]).unwrap();
+    let judged = |key: &str| Row::judge(&table, key.as_bytes(), &Change::new());
+    assert_eq!(judged(r#"{"id":7,"tenant":"a"}"#).unwrap().key, ["7", "a"]);
+    assert!(matches!(judged(r#"{"id":7,"name":"a"}"#), Err(Misfit::Key(_))));
+}
+
+#[test]
+fn renames_that_leave_open_which_column_is_meant_are_refused() {
+    assert_eq!(renamed(&[("x", "y")]), Err(BadRename::NoColumn("y".to_owned())));
+    assert_eq!(renamed(&[("x", "n"), ("y", "n")]), Err(BadRename::Twice("n".to_owned())));
+    assert_eq!(renamed(&[("name", "n")]), Err(BadRename::Taken("name".to_owned())));
+    assert!(renamed(&[("name", "n"), ("n", "name")]).is_ok(), "two names are swapped");
 }

@@ -14,9 +14,37 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The key columns, in the key's order. Each is also one of `columns`.
     pub key: Vec<KeyColumn>,
+    /// The key's index, unquoted, where a statement must name it: in MySQL.
+    pub key_index: Option<String>,
     /// An insert may be refused although the update it would become is fine: the table has CHECK
-    /// constraints, or a required column outside of `columns`.
+    /// constraints, or a required column outside of `columns`. Or, in MySQL, an insert may change
+    /// another row than the key's: the table has another unique key.
     pub guarded: bool,
+    /// What records call some columns, where the route renames any.
+    pub renamed: Option<Renamed>,
+}
+
+/// Columns that records call by other names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renamed {
+    /// The name in records, and the place of the column.
+    members: Vec<(String, usize)>,
+    /// The table's key, under its names in records.
+    key: Vec<KeyColumn>,
+}
+
+/// A rename that a table has no use for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRename {
+    /// The table does not have the column, or the route leaves it out.
+    #[error("there is no column {0:?}")]
+    NoColumn(String),
+    /// Two names in records would mean one column.
+    #[error("records would have two names for the column {0:?}")]
+    Twice(String),
+    /// A name in records would mean two columns.
+    #[error("{0:?} is a column itself; rename that one too")]
+    Taken(String),
 }
 
 /// A column of a table.
@@ -55,6 +83,13 @@ pub enum ColumnKind {
     Instant,
     /// Any JSON; null is SQL's NULL.
     Json,
+    /// A string that is one of these labels, or several of them with commas in between.
+    Labels {
+        /// The column's labels.
+        labels: Vec<String>,
+        /// Whether a value may be several.
+        several: bool,
+    },
     /// A base64 string.
     Bytes,
     /// A JSON array of elements of this kind.
@@ -66,6 +101,55 @@ impl Table {
     #[must_use]
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// The place of the column that records call `member`.
+    #[must_use]
+    pub fn member(&self, member: &str) -> Option<usize> {
+        let Some(renamed) = &self.renamed else { return self.column(member) };
+        let named = renamed.members.iter().find(|(name, _)| name == member);
+        named.map(|(_, place)| *place).or_else(|| {
+            // A renamed column has no other name.
+            let place = self.column(member)?;
+            let elsewhere = renamed.members.iter().any(|(_, other)| *other == place);
+            (!elsewhere).then_some(place)
+        })
+    }
+
+    /// The key's columns, under their names in records.
+    #[must_use]
+    pub fn record_key(&self) -> &[KeyColumn] {
+        self.renamed.as_ref().map_or(&self.key, |renamed| &renamed.key)
+    }
+
+    /// This table with columns that records call by other names: pairs of that name and the column.
+    ///
+    /// # Errors
+    /// [`BadRename`], if it would not be clear which column a record means.
+    pub fn renamed(mut self, renames: &[(String, String)]) -> Result<Self, BadRename> {
+        let mut members: Vec<(String, usize)> = Vec::with_capacity(renames.len());
+        for (member, column) in renames {
+            let place = self.column(column).ok_or_else(|| BadRename::NoColumn(column.clone()))?;
+            if members.iter().any(|(_, other)| *other == place) {
+                return Err(BadRename::Twice(column.clone()));
+            }
+            members.push((member.clone(), place));
+        }
+        let is_renamed = |place| members.iter().any(|(_, other)| *other == place);
+        for (member, _) in renames {
+            if self.column(member).is_some_and(|place| !is_renamed(place)) {
+                return Err(BadRename::Taken(member.clone()));
+            }
+        }
+        let mut key = self.key.clone();
+        for column in &mut key {
+            let renamed = renames.iter().find(|(_, name)| *name == column.name);
+            if let Some((member, _)) = renamed {
+                column.name.clone_from(member);
+            }
+        }
+        self.renamed = (!members.is_empty()).then_some(Renamed { members, key });
+        Ok(self)
     }
 
     /// This table with the columns in `names` and its key only.

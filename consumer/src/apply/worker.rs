@@ -10,7 +10,7 @@ use crate::apply::retry::RetryLimits;
 use crate::apply::{Applied, Event, Target, Worker};
 use crate::kafka::orders::{Exit, Input, Work};
 use crate::kafka::reread::KafkaLog;
-use crate::pipeline::action::Ended;
+use crate::pipeline::action::{Effort, Ended};
 use crate::status::Status;
 use crate::store::{Database, Timeouts};
 
@@ -90,7 +90,8 @@ impl Workers {
             Applied::Written(written, stats) => {
                 metrics.batch_written(&stats, taken.elapsed());
                 self.status.database_answered();
-                Some(Input::Finished(id, Ended::Written(written)))
+                let effort = Effort { took: stats.took, saturated: stats.saturated };
+                Some(Input::Finished(id, Ended::Written(written, effort)))
             }
             Applied::Fenced(_) => {
                 self.status.database_answered();

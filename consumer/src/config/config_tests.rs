@@ -139,8 +139,14 @@ fn settings_that_do_not_go_together_are_refused_with_the_mend() {
     assert!(with("WRITE_BEHIND_BATCH_TARGET_TIME", "0s").starts_with("`batch.target_time`"));
     assert!(with("WRITE_BEHIND_DATABASE_CONNECTIONS", "0").contains("`database.connections`"));
     assert!(with("WRITE_BEHIND_DATABASE_ROWS_PER_SECOND", "0").contains("rows_per_second"));
-    assert!(with("WRITE_BEHIND_DATABASE_URL", "mysql://x").contains("postgres:// or sqlite://"));
-    assert!(with("WRITE_BEHIND_DATABASE_URL", "oracle://x").contains("postgres:// or sqlite://"));
+    assert!(
+        with("WRITE_BEHIND_DATABASE_URL", "mongodb://x")
+            .contains("postgres://, mysql:// or sqlite://")
+    );
+    assert!(
+        with("WRITE_BEHIND_DATABASE_URL", "oracle://x")
+            .contains("postgres://, mysql:// or sqlite://")
+    );
     assert!(with("WRITE_BEHIND_HTTP_LISTEN", "9464").starts_with("`http.listen`: must be"));
     assert!(with("WRITE_BEHIND_NAME", " ").starts_with("`name`: is empty"));
     assert!(with("WRITE_BEHIND_KAFKA_GROUP_ID", "g").contains("`group.id` can't be set"));
@@ -157,4 +163,35 @@ fn secrets_are_never_shown() {
     let config = Config::read(WHOLE, &variables(&[("PASSWORD", "hush")])).unwrap();
     let shown = format!("{config:?}");
     assert!(!shown.contains("hush"), "{shown}");
+}
+
+#[test]
+fn the_documented_configurations_are_valid() {
+    for (page, text) in [
+        ("docs/configuration.md", include_str!("../../../docs/configuration.md")),
+        ("README.md", include_str!("../../../README.md")),
+    ] {
+        let (_, rest) = text.split_once("```toml\n").unwrap_or_else(|| panic!("{page}: no TOML"));
+        let (example, _) = rest.split_once("```").unwrap();
+        let secrets = [("PASSWORD".to_owned(), "hush".to_owned())].into();
+        let config = Config::read(example, &secrets).unwrap_or_else(|why| panic!("{page}: {why}"));
+        assert_eq!(config.name, "scores", "{page}");
+    }
+}
+
+#[test]
+fn renames_come_from_the_file_or_from_the_environment() {
+    let text = format!("{LEAST}rename = {{ playerId = \"player_id\" }}\n");
+    let renames = |text: &str, variables: &[(&str, &str)]| {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let config = Config::read(text, &variables.iter().map(owned).collect());
+        config.map(|config| config.routes[0].rename.clone())
+    };
+    let pair = |name: &str, column: &str| (name.to_owned(), column.to_owned());
+    assert_eq!(renames(&text, &[]).unwrap(), [pair("playerId", "player_id")]);
+    let variable = "WRITE_BEHIND_ROUTE_0_RENAME";
+    let both = [pair("a", "b"), pair("c", "d")];
+    assert_eq!(renames(&text, &[(variable, "a=b, c=d")]).unwrap(), both);
+    let refused = renames(&text, &[(variable, "a")]).unwrap_err().to_string();
+    assert!(refused.contains(variable) && refused.contains("playerId=player_id"), "{refused}");
 }

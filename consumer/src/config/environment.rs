@@ -11,9 +11,11 @@ pub type Variables = BTreeMap<String, String>;
 
 const PREFIX: &str = "WRITE_BEHIND_";
 /// Keys whose values are numbers.
-const NUMBERS: [&str; 3] = ["connections", "rows_per_second", "max_rows"];
+const NUMBERS: [&str; 4] = ["connections", "rows_per_second", "max_rows", "max_per_second"];
 /// Keys whose values are lists.
 const LISTS: [&str; 2] = ["key", "columns"];
+/// Keys whose values are pairs of names, written like `playerId=player_id`.
+const PAIRS: [&str; 1] = ["rename"];
 
 /// Replaces every `${NAME}` in the texts of `table`.
 pub fn substitute(table: &mut Table, variables: &Variables) -> Result<(), ConfigError> {
@@ -70,14 +72,17 @@ pub fn override_by(table: &mut Table, variables: &Variables) -> Result<(), Confi
             table.insert(path, Value::String(value.clone()));
             continue;
         }
-        let Some((section, key)) = path.split_once('_') else { continue };
+        let key_of = |section| path.strip_prefix(section)?.strip_prefix('_').map(|k| (section, k));
+        let of_two_words = key_of("dead_letters").or_else(|| key_of("bad_records"));
+        let named = of_two_words.or_else(|| path.split_once('_'));
+        let Some((section, key)) = named else { continue };
         match section {
             "kafka" => {
                 section_of(table, section).map(|section| {
                     section.insert(key.replace('_', "."), Value::String(value.clone()))
                 });
             }
-            "database" | "batch" | "memory" | "http" => {
+            "database" | "batch" | "memory" | "http" | "dead_letters" | "bad_records" => {
                 let value = typed(variable, key, value)?;
                 section_of(table, section).map(|section| section.insert(key.to_owned(), value));
             }
@@ -122,6 +127,11 @@ fn section_of<'t>(table: &'t mut Table, name: &str) -> Option<&'t mut Table> {
 }
 
 fn typed(variable: &str, key: &str, value: &str) -> Result<Value, ConfigError> {
+    if key == "max_ratio" {
+        let why = format!("is {value:?}, which is not a number such as 0.5");
+        let ratio = value.trim().parse().map(Value::Float);
+        return ratio.map_err(|_| ConfigError::Setting { setting: variable.to_owned(), why });
+    }
     if NUMBERS.contains(&key) {
         let why = || format!("is {value:?}, which is not a number");
         let number = value.trim().parse::<i64>();
@@ -132,6 +142,17 @@ fn typed(variable: &str, key: &str, value: &str) -> Result<Value, ConfigError> {
     if LISTS.contains(&key) {
         let items = value.split(',').map(|item| Value::String(item.trim().to_owned()));
         return Ok(Value::Array(items.collect()));
+    }
+    if PAIRS.contains(&key) {
+        let pair = |item: &str| {
+            let (name, other) = item.split_once('=')?;
+            Some((name.trim().to_owned(), Value::String(other.trim().to_owned())))
+        };
+        let pairs: Option<Table> = value.split(',').map(pair).collect();
+        let why = || format!("is {value:?}; write it like \"playerId=player_id,teamId=team_id\"");
+        return pairs
+            .map(Value::Table)
+            .ok_or_else(|| ConfigError::Setting { setting: variable.to_owned(), why: why() });
     }
     Ok(Value::String(value.to_owned()))
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use write_behind_shared::kafka::{KafkaSettings, RESERVED_BY_CONSUMER};
 
+use crate::config::bad_records::BadRecordsFile;
+use crate::config::dead_letters::DeadLettersFile;
 use crate::config::error::{ConfigError, refuse};
 use crate::config::route::{RouteFile, check_routes};
 use crate::config::units::{Size, Span};
@@ -23,6 +25,10 @@ pub(super) struct File {
     batch: BatchFile,
     #[serde(default)]
     route: Vec<RouteFile>,
+    #[serde(default)]
+    dead_letters: DeadLettersFile,
+    #[serde(default)]
+    bad_records: BadRecordsFile,
     #[serde(default)]
     memory: MemoryFile,
     #[serde(default)]
@@ -99,9 +105,21 @@ impl File {
             return Err(refuse("memory.buffers", why));
         }
         let routes = check_routes(self.route)?;
+        let dead_letters = self.dead_letters.check(&routes)?;
+        let bad_records = self.bad_records.check()?;
         let http = self.http.check()?;
-        let config =
-            Config { name: self.name, kafka, database, batch, routes, memory_buffers, http };
+        let name = self.name;
+        let config = Config {
+            name,
+            kafka,
+            database,
+            batch,
+            routes,
+            dead_letters,
+            bad_records,
+            memory_buffers,
+            http,
+        };
         if batch.drain_time >= config.session_timeout() {
             let why = "must be less than Kafka's `session.timeout.ms`, or a partition is given away \
                        while it is still being written; lower it, or raise the timeout";

@@ -14,6 +14,8 @@ pub mod environment;
 pub mod units;
 mod file;
 pub mod route;
+mod bad_records;
+mod dead_letters;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,10 +23,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use write_behind_shared::kafka::KafkaSettings;
 
+use crate::apply::flood::FloodLimits;
 use crate::config::environment::Variables;
 use crate::config::file::File;
 use crate::store;
 
+pub use crate::config::dead_letters::DeadLetters;
 pub use crate::config::error::ConfigError;
 pub use crate::config::route::{OnBadRecord, Route};
 
@@ -44,8 +48,12 @@ pub struct Config {
     pub batch: Batch,
     /// Which topic goes to which table.
     pub routes: Vec<Route>,
+    /// How many bad records a route sets aside before it stops.
+    pub bad_records: FloodLimits,
     /// Bytes of records held at most, over all partitions.
     pub memory_buffers: usize,
+    /// What becomes of records that were set aside.
+    pub dead_letters: DeadLetters,
     /// Where to serve metrics and health; `None`: nowhere.
     pub http: Option<SocketAddr>,
 }

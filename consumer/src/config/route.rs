@@ -1,6 +1,8 @@
 //! What a route says: takes each `[[route]]` of the file, gives a topic, its table and how its records
 //! are taken, or says which setting is not valid.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::config::error::{ConfigError, refuse};
@@ -16,6 +18,8 @@ pub struct Route {
     pub key: Vec<String>,
     /// The columns a record may name beside the key; `None`: all.
     pub columns: Option<Vec<String>>,
+    /// Columns that records call by other names: that name, and the column.
+    pub rename: Vec<(String, String)>,
     /// What happens to a record that cannot be applied.
     pub on_bad_record: OnBadRecord,
 }
@@ -39,6 +43,8 @@ pub(super) struct RouteFile {
     #[serde(default)]
     key: Vec<String>,
     columns: Option<Vec<String>>,
+    #[serde(default)]
+    rename: BTreeMap<String, String>,
     priority: Option<String>,
     version: Option<String>,
     #[serde(default)]
@@ -75,6 +81,7 @@ pub(super) fn check_routes(files: Vec<RouteFile>) -> Result<Vec<Route>, ConfigEr
             topic: file.topic,
             key: file.key,
             columns: file.columns,
+            rename: file.rename.into_iter().collect(),
             on_bad_record: file.on_bad_record,
         });
     }

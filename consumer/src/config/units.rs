@@ -22,8 +22,8 @@ const SIZES: [(&str, u64); 8] = [
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
 ];
-const TIMES: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000)];
+const TIMES: [(&str, u64); 6] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// The number in `text`, times what its unit stands for.
 fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -50,11 +50,16 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+impl Span {
+    /// The time that `text` names, if it names one.
+    pub fn parse(text: &str) -> Option<Self> {
+        measure(text.trim(), &TIMES).map(|millis| Self(Duration::from_millis(millis)))
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let millis = measure(text.trim(), &TIMES);
-        let span = millis.map(|millis| Self(Duration::from_millis(millis)));
+        let span = Self::parse(&String::deserialize(deserializer)?);
         span.ok_or_else(|| de::Error::custom("a time is written like \"200ms\" or \"1s\""))
     }
 }
@@ -69,6 +74,7 @@ mod tests {
         assert_eq!(measure("10 kB", &SIZES), Some(10_000));
         assert_eq!(measure("200ms", &TIMES), Some(200));
         assert_eq!(measure("2h", &TIMES), Some(7_200_000));
+        assert_eq!(measure("90d", &TIMES), Some(90 * 24 * 3_600_000));
     }
 
     #[test]

@@ -24,6 +24,8 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
+use crate::pipeline::commit::CommitId;
+
 /// Partitions by topic and number.
 pub(crate) type Partitions = Vec<(String, i32)>;
 
@@ -36,8 +38,8 @@ pub(crate) enum GroupEvent {
     Revoked(Partitions),
     /// These were given to another already.
     Lost(Partitions),
-    /// The commit was answered: whether it succeeded.
-    Committed(Result<(), String>),
+    /// The commit of this number was answered: whether it succeeded.
+    Committed(CommitId, Result<(), String>),
 }
 
 /// Collects what happens in the callbacks.
@@ -79,7 +81,7 @@ pub(crate) fn assign(
 /// A consumer in its group, and the thread that commits for it.
 pub(crate) struct Member {
     consumer: Arc<BaseConsumer<Group>>,
-    commits: SyncSender<TopicPartitionList>,
+    commits: SyncSender<(CommitId, TopicPartitionList)>,
     committer: JoinHandle<()>,
 }
 
@@ -89,13 +91,13 @@ impl Member {
         let consumer = config.create_with_context(Group::default());
         let consumer: Arc<BaseConsumer<Group>> =
             Arc::new(consumer.map_err(|error: KafkaError| error.to_string())?);
-        let (commits, offsets) = sync_channel::<TopicPartitionList>(1);
+        let (commits, offsets) = sync_channel::<(CommitId, TopicPartitionList)>(1);
         let committing = Arc::clone(&consumer);
         let commit = move || {
-            for offsets in offsets {
+            for (id, offsets) in offsets {
                 let result = committing.commit(&offsets, CommitMode::Sync);
                 let result = result.map_err(|error| error.to_string());
-                committing.context().lock().push_back(GroupEvent::Committed(result));
+                committing.context().lock().push_back(GroupEvent::Committed(id, result));
             }
         };
         let thread = std::thread::Builder::new().name("write-behind-commit".to_owned());
@@ -103,10 +105,10 @@ impl Member {
         Ok(Self { consumer, commits, committer })
     }
 
-    /// Commits `offsets`, and says how that went by an event. `false`: the last commit is not
+    /// Commits `offsets` as the commit `id`, and says how that went by an event. `false`: the last commit is not
     /// answered yet, so this one is not made.
-    pub(crate) fn commit(&self, offsets: TopicPartitionList) -> bool {
-        self.commits.try_send(offsets).is_ok()
+    pub(crate) fn commit(&self, id: CommitId, offsets: TopicPartitionList) -> bool {
+        self.commits.try_send((id, offsets)).is_ok()
     }
 
     /// Leaves the group and ends the client. Blocks, for longer than anyone should wait if no broker

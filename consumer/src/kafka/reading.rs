@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::kafka::broker;
 use crate::kafka::group::{self, Member, Partitions};
 use crate::pipeline::action::Place;
+use crate::pipeline::commit::CommitId;
 
 /// A member of the group, and what it reads.
 pub(crate) struct Reading {
@@ -95,8 +96,8 @@ impl Reading {
     }
 
     /// Commits; `false`: not now.
-    pub(crate) fn commit(&self, offsets: &[(Place, NextOffset)]) -> bool {
-        self.member.commit(self.positions(offsets))
+    pub(crate) fn commit(&self, id: CommitId, offsets: &[(Place, NextOffset)]) -> bool {
+        self.member.commit(id, self.positions(offsets))
     }
 
     /// Which places the group speaks of.

@@ -29,8 +29,9 @@ use crate::kafka::notice::tell;
 use crate::kafka::orders::{Exit, Input, Work};
 use crate::kafka::reading::Reading;
 use crate::pipeline::Pipeline;
-use crate::pipeline::action::{Action, BatchId, Limits, Place};
+use crate::pipeline::action::{Action, BatchId, Limits, Place, RouteLimits};
 use crate::pipeline::buffer::Incoming;
+use crate::pipeline::commit::CommitId;
 use crate::status::Status;
 
 /// Records taken before the other queues are looked at.
@@ -89,10 +90,12 @@ impl Source {
             workers: ends.workers.len(),
             rows_per_second: config.database.rows_per_second,
         };
-        let aside = |route: &Route| route.on_bad_record == OnBadRecord::DeadLetter;
+        let limits_of = |route: &Route| RouteLimits {
+            sets_aside: route.on_bad_record == OnBadRecord::DeadLetter,
+        };
         Ok(Self {
             reading,
-            pipeline: Pipeline::new(limits, config.routes.iter().map(aside).collect()),
+            pipeline: Pipeline::new(limits, config.routes.iter().map(limits_of)),
             free: (0..ends.workers.len()).collect(),
             busy: Vec::new(),
             ends,
@@ -216,12 +219,12 @@ impl Source {
                 );
                 self.pipeline.lose(self.now, places);
             }
-            GroupEvent::Committed(result) => {
+            GroupEvent::Committed(id, result) => {
                 match &result {
                     Ok(()) => self.commit_failures = 0,
                     Err(error) => self.commit_failed(error),
                 }
-                self.pipeline.commit_answered(self.now, result.is_ok());
+                self.pipeline.commit_answered(self.now, id, result.is_ok());
             }
         }
         self.act()
@@ -265,7 +268,7 @@ impl Source {
                 Action::WriteAgain(id, batch) => self.hand_over(id, Work::Again(id, batch))?,
                 Action::Pause(places) => done("pause", self.reading.pause(&places))?,
                 Action::Resume(places) => done("resume", self.reading.resume(&places))?,
-                Action::Commit(offsets) => self.commit(&offsets),
+                Action::Commit(id, offsets) => self.commit(id, &offsets),
                 Action::Release(places) => done("unassign", self.reading.release(&places))?,
                 Action::StopAtBad(place, letter) => {
                     let (partition, offset) = (place.partition, letter.record.offset);
@@ -298,9 +301,9 @@ impl Source {
         ControlFlow::Break(Exit::Failed("a worker has ended".to_owned()))
     }
 
-    fn commit(&mut self, offsets: &[(Place, NextOffset)]) {
-        if !self.reading.commit(offsets) {
-            self.pipeline.commit_answered(self.now, false);
+    fn commit(&mut self, id: CommitId, offsets: &[(Place, NextOffset)]) {
+        if !self.reading.commit(id, offsets) {
+            self.pipeline.commit_answered(self.now, id, false);
         }
     }
 
@@ -315,7 +318,9 @@ impl Source {
     }
 
     fn publish(&self) {
-        self.ends.status.publish(self.now, self.pipeline.counts(), || self.pipeline.progress());
+        self.ends
+            .status
+            .publish(self.now, self.pipeline.counts(), || self.pipeline.progress(self.now));
     }
 }
 

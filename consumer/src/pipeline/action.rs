@@ -8,6 +8,7 @@ use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
 
 use crate::batch::{Batch, DeadLetter, Span, Written};
 use crate::pipeline::buffer::Buffer;
+use crate::pipeline::commit::CommitId;
 
 /// A partition of a route's topic, the route by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +48,13 @@ impl Limits {
     }
 }
 
+/// How the records of a route are taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RouteLimits {
+    /// Whether its bad records are set aside; if not, the consumer stops at them.
+    pub sets_aside: bool,
+}
+
 /// The number of one life of a partition here: answers to an earlier life are ignored.
 pub type Epoch = u64;
 /// The number of a batch.
@@ -69,9 +77,18 @@ pub struct Closed {
 #[derive(Debug)]
 pub enum Ended {
     /// It is in the database.
-    Written(Written),
+    Written(Written, Effort),
     /// The database stands elsewhere: nothing of it was written.
     Fenced,
+}
+
+/// What a batch has cost the database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// How long the transaction took that wrote it, without those that failed and the waits.
+    pub took: Duration,
+    /// How many attempts the database gave up because they asked too much of it.
+    pub saturated: u32,
 }
 
 /// Where a partition stands, in the database and in Kafka.
@@ -104,8 +121,8 @@ pub enum Action {
     Pause(Vec<Place>),
     /// Fetch these again.
     Resume(Vec<Place>),
-    /// Commit to Kafka, and answer with `commit_answered`.
-    Commit(Vec<(Place, NextOffset)>),
+    /// Commit to Kafka, and answer with `commit_answered` and the commit's number.
+    Commit(CommitId, Vec<(Place, NextOffset)>),
     /// Nothing of these is held any more: the revoke may be acknowledged.
     Release(Vec<Place>),
     /// A record cannot be decoded and its route does not want it set aside.
@@ -172,10 +189,49 @@ pub struct Progress {
     pub in_flight_rows: usize,
     /// Bytes in batches on their way.
     pub in_flight_bytes: usize,
+    /// Each route, by its place in the configuration.
+    pub routes: Vec<RouteProgress>,
     /// Each partition held.
     pub parts: Vec<PartProgress>,
     /// The routes that are stopped until a person mends something, each with what it is.
     pub stopped: BTreeMap<usize, String>,
+}
+
+/// What one route has done since the start, and what it is about to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RouteProgress {
+    /// Records read and folded.
+    pub records_read: u64,
+    /// Records in batches that are in the database: over `rows_written`, how dense the fold is.
+    pub records_written: u64,
+    /// Rows in batches that are in the database, as they were handed to a worker.
+    pub rows_written: u64,
+    /// Rows that a batch should have to take the target time.
+    pub target_rows: usize,
+    /// Rows in open buffers.
+    pub open_rows: usize,
+    /// Bytes in open buffers.
+    pub open_bytes: usize,
+    /// Rows in batches on their way.
+    pub in_flight_rows: usize,
+    /// What it is doing.
+    pub doing: Doing,
+}
+
+/// What a route is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Doing {
+    /// Nothing of it is held.
+    #[default]
+    Idle,
+    /// Records are folded; no batch is ripe yet.
+    Filling,
+    /// A batch is ripe and waits for a worker, or for its turn.
+    Waiting,
+    /// A batch is ripe and waits for a ceiling of rows per second.
+    Throttled,
+    /// A batch is on its way, and nothing else is ripe.
+    Writing,
 }
 
 /// Where one partition stands.

@@ -17,11 +17,15 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// A commit that is not answered for so long is taken as failed.
 const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 
+/// The number of a commit: a late answer to an earlier one is not taken for that to the present one.
+pub type CommitId = u64;
+
 /// What the database says and what Kafka knows, of each partition.
 #[derive(Debug, Default)]
 pub struct Commits {
     parts: BTreeMap<Place, Part>,
     under_way: Option<UnderWay>,
+    last_id: CommitId,
     /// How long to wait after the next failure; zero when the last commit succeeded.
     backoff: Duration,
     not_before: Duration,
@@ -35,6 +39,7 @@ struct Part {
 
 #[derive(Debug)]
 struct UnderWay {
+    id: CommitId,
     offsets: Vec<(Place, NextOffset)>,
     since: Duration,
 }
@@ -60,9 +65,11 @@ impl Commits {
     }
 
     /// What to commit now, if anything.
-    pub fn next(&mut self, now: Duration) -> Option<Vec<(Place, NextOffset)>> {
-        if self.under_way.as_ref().is_some_and(|commit| now >= commit.since + ANSWER_WITHIN) {
-            self.answered(now, false);
+    pub fn next(&mut self, now: Duration) -> Option<(CommitId, Vec<(Place, NextOffset)>)> {
+        if let Some(commit) = &self.under_way
+            && now >= commit.since + ANSWER_WITHIN
+        {
+            self.answered(now, commit.id, false);
         }
         if self.under_way.is_some() || now < self.not_before {
             return None;
@@ -74,13 +81,15 @@ impl Commits {
         if offsets.is_empty() {
             return None;
         }
-        self.under_way = Some(UnderWay { offsets: offsets.clone(), since: now });
-        Some(offsets)
+        self.last_id += 1;
+        let id = self.last_id;
+        self.under_way = Some(UnderWay { id, offsets: offsets.clone(), since: now });
+        Some((id, offsets))
     }
 
-    /// Kafka answered.
-    pub fn answered(&mut self, now: Duration, succeeded: bool) {
-        let Some(commit) = self.under_way.take() else { return };
+    /// Kafka answered the commit `id`; nobody waits any more for an answer that came too late.
+    pub fn answered(&mut self, now: Duration, id: CommitId, succeeded: bool) {
+        let Some(commit) = self.under_way.take_if(|commit| commit.id == id) else { return };
         if succeeded {
             self.backoff = Duration::ZERO;
             for (place, next) in commit.offsets {
@@ -127,8 +136,8 @@ mod tests {
     fn kafka_is_caught_up_with_a_database_that_is_ahead_and_left_alone_when_it_is_not() {
         let mut commits = Commits::default();
         commits.located(PLACE, Some(NextOffset(3)), NextOffset(9));
-        assert_eq!(commits.next(at(0)), Some(vec![(PLACE, NextOffset(9))]));
-        commits.answered(at(1), true);
+        assert_eq!(commits.next(at(0)), Some((1, vec![(PLACE, NextOffset(9))])));
+        commits.answered(at(1), 1, true);
         assert_eq!(commits.next(at(1)), None);
     }
 
@@ -139,8 +148,8 @@ mod tests {
         assert!(commits.next(at(0)).is_some());
         commits.written(PLACE, &written(5));
         assert_eq!(commits.next(at(0)), None);
-        commits.answered(at(0), true);
-        assert_eq!(commits.next(at(0)), Some(vec![(PLACE, NextOffset(5))]));
+        commits.answered(at(0), 1, true);
+        assert_eq!(commits.next(at(0)), Some((2, vec![(PLACE, NextOffset(5))])));
     }
 
     #[test]
@@ -150,11 +159,14 @@ mod tests {
         let (mut now, mut waits) = (at(0), Vec::new());
         for _ in 0..10 {
             let before = now;
-            while commits.next(now).is_none() {
-                now += at(50);
-            }
+            let id = loop {
+                match commits.next(now) {
+                    Some((id, _)) => break id,
+                    None => now += at(50),
+                }
+            };
             waits.push(now.saturating_sub(before));
-            commits.answered(now, false);
+            commits.answered(now, id, false);
         }
         assert!(waits.is_sorted(), "{waits:?}");
         assert_eq!((waits[1], waits[9]), (BACKOFF_MIN, BACKOFF_MAX));
@@ -167,5 +179,20 @@ mod tests {
         assert!(commits.next(at(0)).is_some());
         assert_eq!(commits.next(ANSWER_WITHIN), None);
         assert!(commits.next(ANSWER_WITHIN + BACKOFF_MIN).is_some());
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_its_time_is_not_taken_for_the_next_one_s() {
+        let mut commits = Commits::default();
+        commits.located(PLACE, None, NextOffset(1));
+        let (late, _) = commits.next(at(0)).unwrap();
+        assert_eq!(commits.next(ANSWER_WITHIN), None, "it counts as failed");
+        commits.written(PLACE, &written(5));
+        let (present, offsets) = commits.next(ANSWER_WITHIN + BACKOFF_MIN).unwrap();
+        assert_eq!(offsets, [(PLACE, NextOffset(5))]);
+        commits.answered(ANSWER_WITHIN + BACKOFF_MIN, late, true);
+        assert!(!commits.is_known(PLACE), "nobody has answered for offset 5");
+        commits.answered(ANSWER_WITHIN + BACKOFF_MIN, present, true);
+        assert!(commits.is_known(PLACE));
     }
 }

@@ -114,7 +114,6 @@ impl Pipeline {
                     && let Some(mut batch) = held.batch.take()
                 {
                     batch.refuse_missing_references = held.tries >= TRIES;
-                    flight.since = now;
                     self.actions.push_back(Action::WriteAgain(id, batch));
                 }
             }

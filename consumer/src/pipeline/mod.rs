@@ -15,12 +15,13 @@ use std::time::Duration;
 use write_behind_shared::NextOffset;
 
 use crate::pipeline::action::{
-    Action, BatchId, Counts, Ended, Epoch, Limits, Located, Notice, PartProgress, Place, Progress,
+    Action, BatchId, Counts, Doing, Ended, Epoch, Limits, Located, Notice, PartProgress, Place,
+    Progress, RouteLimits, RouteProgress,
 };
 use crate::pipeline::buffer::{Buffer, Folded, Incoming, Memory};
-use crate::pipeline::commit::Commits;
+use crate::pipeline::commit::{CommitId, Commits};
 use crate::pipeline::held::Held;
-use crate::pipeline::routes::Routes;
+use crate::pipeline::stops::Stops;
 use crate::pipeline::throttle::Throttle;
 
 pub mod shape;
@@ -28,7 +29,7 @@ pub mod buffer;
 pub mod action;
 pub mod throttle;
 pub mod commit;
-mod routes;
+mod stops;
 mod held;
 mod settle;
 
@@ -36,8 +37,7 @@ mod settle;
 #[derive(Debug)]
 pub struct Pipeline {
     limits: Limits,
-    /// Whether each route sets bad records aside; if not, the consumer stops at them.
-    sets_aside: Vec<bool>,
+    routes: Vec<RouteState>,
     parts: BTreeMap<Place, Part>,
     in_flight: BTreeMap<BatchId, InFlight>,
     /// Of all open buffers.
@@ -47,7 +47,7 @@ pub struct Pipeline {
     /// How many rows a batch should have to take the target time.
     target_rows: usize,
     throttle: Throttle,
-    routes: Routes,
+    stops: Stops,
     commits: Commits,
     revoke: Option<Revoke>,
     draining: bool,
@@ -56,6 +56,15 @@ pub struct Pipeline {
     last_batch: BatchId,
     counts: Counts,
     actions: VecDeque<Action>,
+}
+
+/// One route.
+#[derive(Debug)]
+struct RouteState {
+    limits: RouteLimits,
+    records_read: u64,
+    records_written: u64,
+    rows_written: u64,
 }
 
 #[derive(Debug)]
@@ -87,9 +96,10 @@ enum Fetching {
 
 #[derive(Debug)]
 struct InFlight {
+    route: usize,
     bytes: usize,
     rows: usize,
-    since: Duration,
+    records: u64,
     /// Its partitions, with the time of the oldest record of each.
     places: Vec<(Place, Option<i64>)>,
     /// What it waits for, and the batch itself while no worker has it.
@@ -104,19 +114,18 @@ struct Revoke {
 }
 
 impl Pipeline {
-    /// A consumer that holds nothing. `sets_aside` says for each route whether it sets bad records
-    /// aside or stops at them.
-    pub fn new(limits: Limits, sets_aside: Vec<bool>) -> Self {
+    /// A consumer of these routes, which holds nothing.
+    pub fn new(limits: Limits, routes: impl IntoIterator<Item = RouteLimits>) -> Self {
         Self {
             limits,
-            sets_aside,
+            routes: routes.into_iter().map(RouteState::new).collect(),
             parts: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             open_bytes: 0,
             out_of_memory: false,
             target_rows: limits.rows_of_a_batch(),
             throttle: Throttle::new(limits.rows_per_second),
-            routes: Routes::default(),
+            stops: Stops::default(),
             commits: Commits::default(),
             revoke: None,
             draining: false,
@@ -155,7 +164,7 @@ impl Pipeline {
             if let Some(buffer) = self.parts.insert(*place, part).and_then(|part| part.buffer) {
                 self.open_bytes -= buffer.bytes();
             }
-            if self.routes.may_read(*place) {
+            if self.stops.may_read(*place) {
                 asked.push((*place, self.last_epoch));
             }
         }
@@ -219,6 +228,7 @@ impl Pipeline {
         part.next = buffer.next();
         self.open_bytes = self.open_bytes - bytes + buffer.bytes();
         self.counts.records += 1;
+        self.routes[route].records_read += 1;
         match folded {
             Folded::Applied => {}
             Folded::Duplicate => self.counts.duplicates += 1,
@@ -229,7 +239,9 @@ impl Pipeline {
             }
             Folded::Bad => {
                 self.counts.bad += 1;
-                if let (false, Some(letter)) = (self.sets_aside[route], buffer.last_bad()) {
+                if let (false, Some(letter)) =
+                    (self.routes[route].limits.sets_aside, buffer.last_bad())
+                {
                     let stop = Action::StopAtBad(place, Box::new(letter.clone()));
                     self.actions.push_back(stop);
                     return;
@@ -259,16 +271,22 @@ impl Pipeline {
             }
             part.in_flight = None;
             match ended {
-                Ended::Written(written) => {
+                Ended::Written(written, _) => {
                     part.written = written.end_of(place.partition).or(part.written);
                     self.commits.written(*place, written);
                 }
                 Ended::Fenced => fenced.push(*place),
             }
         }
-        self.judge_trial(now, id, matches!(ended, Ended::Written(_)));
+        self.judge_trial(now, id, matches!(ended, Ended::Written(..)));
         match ended {
-            Ended::Written(_) => self.adapt(flight.rows, now.saturating_sub(flight.since)),
+            Ended::Written(_, effort) => {
+                if let Some(route) = self.routes.get_mut(flight.route) {
+                    route.records_written += flight.records;
+                    route.rows_written += flight.rows as u64;
+                }
+                self.adapt(flight.rows, effort.took);
+            }
             Ended::Fenced => {
                 self.counts.fenced += 1;
                 self.locate_again(&fenced);
@@ -277,10 +295,10 @@ impl Pipeline {
         self.settle(now);
     }
 
-    /// Kafka answered the commit that was asked for.
-    pub fn commit_answered(&mut self, now: Duration, succeeded: bool) {
+    /// Kafka answered the commit `id`.
+    pub fn commit_answered(&mut self, now: Duration, id: CommitId, succeeded: bool) {
         self.counts.commit_failures += u64::from(!succeeded);
-        self.commits.answered(now, succeeded);
+        self.commits.answered(now, id, succeeded);
         self.settle(now);
     }
 
@@ -316,7 +334,7 @@ impl Pipeline {
     }
 
     /// What is held, and where the partitions stand.
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self, now: Duration) -> Progress {
         let part = |(place, part): (&Place, &Part)| {
             let flight = part.in_flight.and_then(|id| self.in_flight.get(&id));
             let on_its_way = flight.and_then(|flight| {
@@ -336,14 +354,52 @@ impl Pipeline {
             open_bytes: self.open_bytes,
             in_flight_rows: self.in_flight.values().map(|flight| flight.rows).sum(),
             in_flight_bytes: self.in_flight_bytes(),
+            routes: (0..self.routes.len()).map(|route| self.route_progress(now, route)).collect(),
             parts: self.parts.iter().map(part).collect(),
-            stopped: self.routes.stopped().map(|(route, why)| (route, why.to_owned())).collect(),
+            stopped: self.stops.stopped().map(|(route, why)| (route, why.to_owned())).collect(),
+        }
+    }
+
+    fn route_progress(&self, now: Duration, route: usize) -> RouteProgress {
+        let state = &self.routes[route];
+        let parts = || self.parts.iter().filter(|(place, _)| place.route == route);
+        let open = || parts().filter_map(|(_, part)| part.buffer.as_ref());
+        let is_ripe = |part: &Part| {
+            let buffer = part.buffer.as_ref();
+            part.in_flight.is_none() && buffer.is_some_and(|buffer| self.is_ripe(buffer, now))
+        };
+        let on_their_way = self.in_flight.values().filter(|flight| flight.route == route);
+        let in_flight_rows = on_their_way.map(|flight| flight.rows).sum();
+        let doing = if parts().any(|(_, part)| is_ripe(part)) {
+            if self.throttle.is_free(now) { Doing::Waiting } else { Doing::Throttled }
+        } else if in_flight_rows > 0 {
+            Doing::Writing
+        } else if open().next().is_some() {
+            Doing::Filling
+        } else {
+            Doing::Idle
+        };
+        RouteProgress {
+            records_read: state.records_read,
+            records_written: state.records_written,
+            rows_written: state.rows_written,
+            target_rows: self.target_rows,
+            open_rows: open().map(Buffer::rows).sum(),
+            open_bytes: open().map(Buffer::bytes).sum(),
+            in_flight_rows,
+            doing,
         }
     }
 
     /// Where this partition stands here: the offset to read it from.
     pub fn next_of(&self, place: Place) -> Option<NextOffset> {
         self.parts.get(&place).filter(|part| part.reading).map(|part| part.next)
+    }
+}
+
+impl RouteState {
+    fn new(limits: RouteLimits) -> Self {
+        Self { limits, records_read: 0, records_written: 0, rows_written: 0 }
     }
 }
 

@@ -18,8 +18,8 @@ impl Pipeline {
         self.dispatch(now);
         self.weigh();
         self.pause_and_resume();
-        if let Some(offsets) = self.commits.next(now) {
-            self.actions.push_back(Action::Commit(offsets));
+        if let Some((id, offsets)) = self.commits.next(now) {
+            self.actions.push_back(Action::Commit(id, offsets));
         }
         // A commit that fails while the group rebalances does not hold up the group: the next owner
         // makes it. At the end there may be no next owner, so it is tried until the deadline.
@@ -88,7 +88,7 @@ impl Pipeline {
         }
     }
 
-    fn is_ripe(&self, buffer: &Buffer, now: Duration) -> bool {
+    pub(super) fn is_ripe(&self, buffer: &Buffer, now: Duration) -> bool {
         self.out_of_memory
             || buffer.rows() >= self.target_rows
             || buffer.bytes() >= self.limits.max_bytes
@@ -100,13 +100,16 @@ impl Pipeline {
         self.last_batch += 1;
         let id = self.last_batch;
         let mut buffers = Vec::with_capacity(places.len());
-        let mut flight = InFlight { bytes: 0, rows: 0, since: now, places: Vec::new(), held: None };
+        let route = places[0].route;
+        let mut flight =
+            InFlight { route, bytes: 0, rows: 0, records: 0, places: Vec::new(), held: None };
         for place in places {
             let Some(part) = self.parts.get_mut(place) else { continue };
             let Some(buffer) = part.buffer.take() else { continue };
             part.in_flight = Some(id);
             flight.bytes += buffer.bytes();
             flight.rows += buffer.rows();
+            flight.records += buffer.records();
             flight.places.push((*place, buffer.oldest()));
             buffers.push(buffer);
         }
@@ -116,8 +119,8 @@ impl Pipeline {
         self.counts.batches += 1;
         self.counts.rows += flight.rows as u64;
         self.in_flight.insert(id, flight);
-        self.routes.left(id, places);
-        let (route, age) = (places[0].route, now.saturating_sub(opened));
+        self.stops.left(id, places);
+        let age = now.saturating_sub(opened);
         self.actions.push_back(Action::Write(Closed { id, route, buffers, age }));
     }
 
@@ -142,7 +145,7 @@ impl Pipeline {
             if let Some(buffer) = part.buffer.take() {
                 self.open_bytes -= buffer.bytes();
             }
-            if !leaving && self.routes.may_read(*place) {
+            if !leaving && self.stops.may_read(*place) {
                 self.last_epoch += 1;
                 part.epoch = self.last_epoch;
                 part.reading = false;

@@ -36,6 +36,9 @@ pub struct Metrics {
     paused: IntGauge,
     lag_records: IntGaugeVec,
     lag_seconds: prometheus::GaugeVec,
+    stored_dead_letters: IntGaugeVec,
+    dead_letters_copied: IntCounter,
+    dead_letters_deleted: IntCounter,
 }
 
 impl Metrics {
@@ -94,6 +97,17 @@ impl Metrics {
                 "lag_seconds",
                 "Age of the oldest record that is read and not in the database.",
                 |opts| prometheus::GaugeVec::new(opts, &of_partition),
+            )?,
+            stored_dead_letters: on.with(
+                "stored_dead_letters",
+                "Dead letters in the database, by topic and state; looked at every 10 seconds.",
+                |opts| IntGaugeVec::new(opts, &["topic", "state"]),
+            )?,
+            dead_letters_copied: on
+                .counter("dead_letters_copied_total", "Dead letters copied to their topic.")?,
+            dead_letters_deleted: on.counter(
+                "dead_letters_deleted_total",
+                "Dead letters deleted because their retention was over.",
             )?,
         })
     }

@@ -4,6 +4,8 @@
 //! that is not listed is taken for an outage, because an outage that is taken for bad data empties
 //! a topic into the dead letters.
 
+use sqlx::mysql::MySqlDatabaseError;
+
 use crate::store::StoreError;
 
 /// What to do about an error.
@@ -61,6 +63,38 @@ const POSTGRES: &[(&str, Class)] = &[
     ("26000", Class::Unavailable),
 ];
 
+/// MySQL's and MariaDB's error numbers.
+const MYSQL: &[(Class, &[u16])] = &[
+    // Conflicts with other transactions, and locks not had in time.
+    (Class::Unavailable, &[1020, 1205, 1213]),
+    // Connections: too many, broken, ended by an administrator, a shutdown or a limit.
+    (Class::Unavailable, &[1040, 1053, 1152, 1158, 1159, 1160, 1161, 1203, 1226, 1927]),
+    // A server that takes no writes: after a failover, connecting anew may reach one that does.
+    (Class::Unavailable, &[1290, 1792, 1836, 3100]),
+    // Prepared statements: their tables were altered, or there are too many.
+    (Class::Unavailable, &[1243, 1461, 1615]),
+    // A savepoint that is gone with its transaction.
+    (Class::Unavailable, &[1305]),
+    // A statement that took too long or was ended, or one too large for the server's memory,
+    // messages, locks or disk.
+    (Class::Saturated, &[1317, 1969, 3024, 1021, 1037, 1038, 1041, 1114, 1153, 1206]),
+    // Values that don't fit.
+    (Class::Data, &[1048, 1264, 1265, 1292, 1364, 1365, 1366, 1367, 1406, 1411, 1416, 1525, 1690]),
+    (Class::Data, &[3140, 3141, 3157]),
+    // A row beyond the size of a page or of the undo log.
+    (Class::Data, &[1118, 1713]),
+    // Constraints: unique keys, CHECK in MySQL and in MariaDB, no partition for a row.
+    (Class::Data, &[1022, 1062, 1586, 1761, 1762, 3819, 4025, 1526, 1748]),
+    // A trigger that signals an error.
+    (Class::Data, &[1644]),
+    (Class::MissingReference, &[1216, 1217, 1451, 1452]),
+    // The schema, rights, credentials.
+    (Class::Stop, &[1044, 1045, 1046, 1049, 1054, 1064, 1109, 1130, 1142, 1143, 1146, 1227, 1251]),
+    (Class::Stop, &[1356, 1370, 1442, 1449, 1698, 1820, 1862, 3118, 4151]),
+    // Settings: the engine, collations, variables, the binary log.
+    (Class::Stop, &[1193, 1231, 1235, 1267, 1271, 1286, 1665, 1785]),
+];
+
 /// SQLite's primary result codes.
 const SQLITE: &[(u32, Class)] = &[
     (18, Class::Data), // SQLITE_TOOBIG
@@ -113,6 +147,15 @@ pub fn postgres(sqlstate: &str, message: &str) -> Class {
     longest.map_or(Class::Unavailable, |(_, class)| *class)
 }
 
+/// The class of a MySQL error number.
+#[must_use]
+pub fn mysql(number: &str, _message: &str) -> Class {
+    let number = number.parse::<u16>();
+    let listed =
+        MYSQL.iter().find(|(_, numbers)| number.as_ref().is_ok_and(|n| numbers.contains(n)));
+    listed.map_or(Class::Unavailable, |(class, _)| *class)
+}
+
 /// The class of an SQLite extended result code.
 #[must_use]
 pub fn sqlite(code: &str, message: &str) -> Class {
@@ -133,7 +176,10 @@ pub(crate) fn failure(error: sqlx::Error, class_of: fn(&str, &str) -> Class) -> 
     let sqlx::Error::Database(error) = error else {
         return Failure::Store(StoreError::Unavailable(error.to_string()));
     };
-    let (code, message) = (error.code(), error.message().to_owned());
+    // MySQL's states are too coarse: a missing reference has that of a value that is there twice.
+    let number = error.try_downcast_ref::<MySqlDatabaseError>().map(|e| e.number().to_string());
+    let code = number.map(Into::into).or_else(|| error.code());
+    let message = error.message().to_owned();
     let class = code.as_deref().map_or(Class::Unavailable, |code| class_of(code, &message));
     let told = || match &code {
         Some(code) => format!("{message} ({code})"),
@@ -207,12 +253,41 @@ mod tests {
         }
         assert_eq!(sqlite("", ""), Class::Unavailable);
         assert_eq!(sqlite("999", ""), Class::Unavailable);
+        for number in ["", "x", "0", "1105", "2013", "9999", "99999"] {
+            assert_eq!(mysql(number, ""), Class::Unavailable, "{number:?}");
+        }
     }
 
     #[test]
     fn a_plan_made_stale_by_ddl_is_made_anew() {
         let message = "cached plan must not change result type";
         assert_eq!(postgres("0A000", message), Class::Unavailable);
+    }
+
+    #[test]
+    fn every_mysql_number_has_the_class_the_policy_gives_it() {
+        let policy: &[(Class, &[&str])] = &[
+            (Class::Unavailable, &["1040", "1205", "1213", "1290", "1305", "1836", "2006", "2013"]),
+            (Class::Saturated, &["1114", "1153", "1206", "1317", "1969", "3024"]),
+            (
+                Class::Data,
+                &["1048", "1062", "1264", "1292", "1364", "1366", "1406", "1690", "3819", "4025"],
+            ),
+            (Class::MissingReference, &["1451", "1452"]),
+            (Class::Stop, &["1044", "1045", "1049", "1054", "1142", "1146", "1665"]),
+        ];
+        for (class, numbers) in policy {
+            for number in *numbers {
+                assert_eq!(mysql(number, ""), *class, "{number}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mysql_number_is_listed_once() {
+        let numbers: Vec<u16> = MYSQL.iter().flat_map(|(_, numbers)| *numbers).copied().collect();
+        let once: std::collections::BTreeSet<_> = numbers.iter().collect();
+        assert_eq!(once.len(), numbers.len());
     }
 
     #[test]

@@ -4,10 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use sqlx::mysql::MySqlConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use write_behind_shared::Partition;
 
+use super::mysql::MysqlStore;
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use super::{Outcome, Position, Scope, Store, StoreError, Transaction};
@@ -21,13 +23,14 @@ pub struct Database(Kind);
 enum Kind {
     Postgres(Box<PgConnectOptions>),
     Sqlite(Box<SqliteConnectOptions>),
+    Mysql(Box<MySqlConnectOptions>),
 }
 
 /// A URL that names no database we can write to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// Not one of the databases.
-    #[error("the database URL must begin with postgres:// or sqlite://, not {0:?}")]
+    #[error("the database URL must begin with postgres://, mysql:// or sqlite://, not {0:?}")]
     Scheme(String),
     /// Malformed. The reason never repeats the URL, which may hold a password.
     #[error("the database URL can't be read: {0}")]
@@ -63,7 +66,8 @@ impl Timeouts {
 }
 
 impl Database {
-    /// Reads a URL: `postgres://user:password@host/name` or `sqlite://file`.
+    /// Reads a URL: `postgres://user:password@host/name`, the same with `mysql://` or `mariadb://`,
+    /// or `sqlite://file`.
     ///
     /// # Errors
     /// [`UrlError`].
@@ -77,6 +81,10 @@ impl Database {
             "sqlite" => {
                 let options = SqliteConnectOptions::from_str(url);
                 Kind::Sqlite(Box::new(options.map_err(|error| malformed(url, &error))?))
+            }
+            "mysql" | "mariadb" => {
+                let options = MySqlConnectOptions::from_str(url);
+                Kind::Mysql(Box::new(options.map_err(|error| malformed(url, &error))?))
             }
             other => return Err(UrlError::Scheme(other.to_owned())),
         };
@@ -94,6 +102,9 @@ impl Database {
             }
             Kind::Sqlite(options) => {
                 SqliteStore::connect(options, timeouts).await.map(AnyStore::Sqlite)
+            }
+            Kind::Mysql(options) => {
+                MysqlStore::connect(options, timeouts).await.map(AnyStore::Mysql)
             }
         }
     }
@@ -117,6 +128,10 @@ impl fmt::Debug for Database {
                 let name = options.get_database().unwrap_or(options.get_username());
                 write!(f, "postgres://{host}:{port}/{name}")
             }
+            Kind::Mysql(options) => {
+                let (host, port) = (options.get_host(), options.get_port());
+                write!(f, "mysql://{host}:{port}/{}", options.get_database().unwrap_or_default())
+            }
             Kind::Sqlite(options) => write!(f, "sqlite://{}", options.get_filename().display()),
         }
     }
@@ -129,6 +144,8 @@ pub enum AnyStore {
     Postgres(PostgresStore),
     /// SQLite.
     Sqlite(SqliteStore),
+    /// MySQL or MariaDB.
+    Mysql(MysqlStore),
 }
 
 /// Calls the store inside.
@@ -137,6 +154,7 @@ macro_rules! inside {
         match $store {
             AnyStore::Postgres($inner) => $call.await,
             AnyStore::Sqlite($inner) => $call.await,
+            AnyStore::Mysql($inner) => $call.await,
         }
     };
 }
@@ -181,12 +199,22 @@ mod tests {
         assert!(!error.contains("hush"), "{error}");
         let database = Database::parse("postgres://u:hush@h:5/db?password=hush").unwrap();
         assert_eq!(format!("{database:?}"), "postgres://h:5/db");
+        for scheme in ["mysql", "mariadb"] {
+            let database = Database::parse(&format!("{scheme}://u:hush@h:5/db")).unwrap();
+            assert_eq!(format!("{database:?}"), "mysql://h:5/db");
+        }
+        let error = Database::parse("mysql://u:hush@h/db?ssl-mode=hush").unwrap_err().to_string();
+        assert!(!error.contains("hush"), "{error}");
     }
 
     #[tokio::test]
     async fn a_database_that_is_down_is_unavailable_and_its_password_stays_secret() {
-        let database = Database::parse("postgres://u:hush@127.0.0.1:1/db").unwrap();
-        let error = database.connect(&Timeouts::STANDARD).await.unwrap_err();
-        assert!(matches!(&error, StoreError::Unavailable(why) if !why.contains("hush")), "{error}");
+        for scheme in ["postgres", "mysql"] {
+            let database = Database::parse(&format!("{scheme}://u:hush@127.0.0.1:1/db")).unwrap();
+            let error = database.connect(&Timeouts::STANDARD).await.unwrap_err();
+            let unavailable =
+                matches!(&error, StoreError::Unavailable(why) if !why.contains("hush"));
+            assert!(unavailable, "{error}");
+        }
     }
 }

@@ -72,7 +72,7 @@ impl PostgresStore {
     }
 
     /// Waits for one answer, but not for ever.
-    async fn answered<T>(
+    pub(super) async fn answered<T>(
         &mut self,
         call: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, Failure> {
@@ -134,7 +134,7 @@ fn integers<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> Result<Vec<Opti
     })
 }
 
-fn failed(error: sqlx::Error) -> Failure {
+pub(super) fn failed(error: sqlx::Error) -> Failure {
     classify::failure(error, classify::postgres)
 }
 

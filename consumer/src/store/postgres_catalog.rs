@@ -102,7 +102,9 @@ pub(super) async fn describe(
         sql_name: format!("{}.{}", quoted(&schema), quoted(&table_name)),
         columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
         key,
+        key_index: None,
         guarded,
+        renamed: None,
     }))
 }
 

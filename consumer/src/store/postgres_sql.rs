@@ -197,7 +197,9 @@ mod tests {
             sql_name: "\"public\".\"Seats\"".to_owned(),
             columns: vec![column("id", "bigint"), column("a\"b", "text"), column("n", "integer")],
             key: vec![KeyColumn { name: "id".to_owned(), kind: KeyKind::Integer(0..=9) }],
+            key_index: None,
             guarded: false,
+            renamed: None,
         }
     }
 

@@ -55,7 +55,7 @@ impl SqliteStore {
     }
 
     /// Waits for one answer, but not for ever.
-    async fn answered<T>(
+    pub(super) async fn answered<T>(
         &mut self,
         call: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, Failure> {
@@ -105,7 +105,7 @@ fn scoped<'q>(sql: &'static str, scope: &'q Scope) -> Query<'q> {
     sqlx::query(sql).bind(&*scope.pipeline).bind(&*scope.cluster).bind(&*scope.topic)
 }
 
-fn failed(error: sqlx::Error) -> Failure {
+pub(super) fn failed(error: sqlx::Error) -> Failure {
     classify::failure(error, classify::sqlite)
 }
 

@@ -75,7 +75,9 @@ pub(super) async fn describe(
         sql_name: quoted(&table_name),
         columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
         key,
+        key_index: None,
         guarded: found.try_get::<Option<bool>, _>("guarded")?.unwrap_or(false),
+        renamed: None,
     }))
 }
 

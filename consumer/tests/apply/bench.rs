@@ -8,6 +8,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tempfile::TempDir;
 use tokio::sync::watch;
+use write_behind_consumer::apply::flood::FloodLimits;
+use write_behind_consumer::apply::history::History;
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::table::Table;
 use write_behind_consumer::apply::{Applied, Connect, Event, Stats, Target, Worker};
@@ -186,7 +188,9 @@ impl Bench {
             table: owned("t"),
             key: Vec::new(),
             columns: None,
+            rename: Vec::new(),
             set_aside,
+            history: Arc::new(History::new(FloodLimits::STANDARD)),
         };
         let (script, log) = (Arc::new(Script::default()), Arc::new(Records::default()));
         let limits = RetryLimits {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::batch::Written;
-use crate::pipeline::action::Closed;
+use crate::pipeline::action::{Closed, Effort};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -24,7 +24,7 @@ fn some_limits() -> Limits {
 
 /// A pipeline that reads `partitions` partitions from offset 0, and Kafka knows it.
 fn reading(limits: Limits, partitions: usize) -> Pipeline {
-    let mut pipeline = Pipeline::new(limits, vec![true]);
+    let mut pipeline = Pipeline::new(limits, [RouteLimits { sets_aside: true }]);
     let places: Vec<Place> = (0..partitions).map(place).collect();
     pipeline.assign(&places);
     let located = |(place, epoch)| Located {
@@ -62,7 +62,7 @@ fn record(pipeline: &mut Pipeline, now: Duration, partition: i32, offset: i64) {
 fn written(pipeline: &mut Pipeline, now: Duration, closed: Closed) {
     let id = closed.id;
     let batch = closed.into_batch(Arc::from("topic"));
-    pipeline.finished(now, id, &Ended::Written(Written::new(batch.spans)));
+    pipeline.finished(now, id, &Ended::Written(Written::new(batch.spans), Effort::default()));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn while_a_batch_is_on_its_way_the_next_records_fold_into_one_that_starts_where_
     assert!(next.iter().any(|action| matches!(action,
         Action::Write(closed) if closed.buffers[0].start() == NextOffset(3))));
     assert!(next.iter().any(|action| matches!(action,
-        Action::Commit(offsets) if offsets == &[(place(0), NextOffset(3))])));
+        Action::Commit(_, offsets) if offsets == &[(place(0), NextOffset(3))])));
 }
 
 #[test]
@@ -198,8 +198,8 @@ fn a_revoke_is_answered_when_its_partitions_are_written_and_committed() {
     };
     assert_eq!(closed.buffers[0].next(), NextOffset(1), "nothing is read any more");
     written(&mut pipeline, NOW, closed);
-    assert!(matches!(&actions(&mut pipeline)[..], [Action::Commit(_)]));
-    pipeline.commit_answered(NOW, true);
+    assert!(matches!(&actions(&mut pipeline)[..], [Action::Commit(..)]));
+    pipeline.commit_answered(NOW, 1, true);
     let done = actions(&mut pipeline);
     assert!(matches!(&done[..], [Action::Release(places)] if places == &[place(0)]), "{done:?}");
 }
@@ -227,18 +227,18 @@ fn a_drain_ends_when_everything_is_written_and_kafka_knows_it() {
         panic!("written before its age")
     };
     written(&mut pipeline, NOW, closed);
-    assert!(matches!(&actions(&mut pipeline)[..], [Action::Commit(_)]));
-    pipeline.commit_answered(NOW, false);
+    assert!(matches!(&actions(&mut pipeline)[..], [Action::Commit(..)]));
+    pipeline.commit_answered(NOW, 1, false);
     assert!(actions(&mut pipeline).is_empty(), "a failed commit is tried again");
     pipeline.tick(at(1_000));
-    assert!(matches!(&actions(&mut pipeline)[..], [Action::Commit(_)]));
-    pipeline.commit_answered(at(1_000), true);
+    assert!(matches!(&actions(&mut pipeline)[..], [Action::Commit(..)]));
+    pipeline.commit_answered(at(1_000), 2, true);
     assert!(matches!(&actions(&mut pipeline)[..], [Action::Drained]));
 }
 
 #[test]
 fn an_answer_to_an_earlier_question_is_not_taken_for_the_present_one() {
-    let mut pipeline = Pipeline::new(some_limits(), vec![true]);
+    let mut pipeline = Pipeline::new(some_limits(), [RouteLimits { sets_aside: true }]);
     pipeline.assign(&[place(0)]);
     let Some(Action::Locate(old)) = pipeline.next_action() else { panic!("asks") };
     pipeline.lose(NOW, vec![place(0)]);
@@ -251,7 +251,7 @@ fn an_answer_to_an_earlier_question_is_not_taken_for_the_present_one() {
 
 #[test]
 fn a_route_that_stops_at_bad_records_writes_nothing_of_the_buffer_before() {
-    let mut pipeline = Pipeline::new(some_limits(), vec![false]);
+    let mut pipeline = Pipeline::new(some_limits(), [RouteLimits { sets_aside: false }]);
     pipeline.assign(&[place(0)]);
     let Some(Action::Locate(asked)) = pipeline.next_action() else { panic!("asks") };
     let (place, epoch) = asked[0];

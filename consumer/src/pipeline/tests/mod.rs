@@ -45,7 +45,7 @@ struct World {
     held: Vec<BatchId>,
     /// Batches of consumers that died.
     orphans: Vec<Batch>,
-    committing: Option<Vec<(Place, NextOffset)>>,
+    committing: Option<(CommitId, Vec<(Place, NextOffset)>)>,
 }
 
 /// The first and the last partition are of one route.
@@ -68,7 +68,7 @@ fn limits() -> Limits {
 impl World {
     fn new() -> Self {
         Self {
-            pipeline: Pipeline::new(limits(), vec![true; 2]),
+            pipeline: Pipeline::new(limits(), [RouteLimits { sets_aside: true }; 2]),
             now: Duration::ZERO,
             logs: Default::default(),
             tables: Default::default(),
@@ -164,14 +164,14 @@ impl World {
     }
 
     fn answer_commit(&mut self, answer: Answer) {
-        let Some(offsets) = self.committing.take() else { return };
+        let Some((id, offsets)) = self.committing.take() else { return };
         if !matches!(answer, Answer::Refused) {
             for (place, next) in offsets {
                 let partition = place.partition.0 as usize;
                 self.committed[partition] = Some(next.0);
             }
         }
-        self.pipeline.commit_answered(self.now, matches!(answer, Answer::Taken));
+        self.pipeline.commit_answered(self.now, id, matches!(answer, Answer::Taken));
     }
 
     fn locate(&mut self) {
@@ -193,7 +193,7 @@ impl World {
 
     fn crash(&mut self) {
         self.orphans.extend(self.batches.drain(..).map(|(_, batch)| batch));
-        self.pipeline = Pipeline::new(limits(), vec![true; 2]);
+        self.pipeline = Pipeline::new(limits(), [RouteLimits { sets_aside: true }; 2]);
         self.batch_lives.clear();
         self.held.clear();
         self.fetching.clear();
@@ -281,9 +281,9 @@ impl World {
                 }
                 Action::Pause(places) => self.pause(&places, true),
                 Action::Resume(places) => self.pause(&places, false),
-                Action::Commit(offsets) => {
+                Action::Commit(id, offsets) => {
                     assert!(self.committing.is_none(), "one commit at a time");
-                    self.committing = Some(offsets);
+                    self.committing = Some((id, offsets));
                 }
                 Action::Release(places) => {
                     self.revoking = false;
@@ -330,7 +330,7 @@ impl World {
                 assert!(committed as usize <= table.next, "Kafka is never ahead of the database");
             }
         }
-        let progress = self.pipeline.progress();
+        let progress = self.pipeline.progress(self.now);
         let held = progress.open_bytes + progress.in_flight_bytes;
         assert!(held <= MEMORY + 1_000, "{held} bytes are within the limit and one record");
     }

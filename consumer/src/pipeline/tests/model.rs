@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use write_behind_shared::{Cell, Change, NextOffset, Partition, record};
 
 use crate::batch::{Batch, Written};
-use crate::pipeline::action::Ended;
+use crate::pipeline::action::{Effort, Ended};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
@@ -83,7 +83,7 @@ pub(super) fn transact(tables: &mut [Table], batch: &Batch) -> Ended {
     let stands = |table: &Table| NextOffset(table.next as i64);
     let of = |partition: Partition| partition.0 as usize;
     if batch.spans.iter().all(|span| stands(&tables[of(span.partition)]) == span.end) {
-        return Ended::Written(Written::new(batch.spans.clone()));
+        return Ended::Written(Written::new(batch.spans.clone()), Effort::default());
     }
     if batch.spans.iter().any(|span| stands(&tables[of(span.partition)]) != span.start) {
         return Ended::Fenced;
@@ -101,5 +101,5 @@ pub(super) fn transact(tables: &mut [Table], batch: &Batch) -> Ended {
     for span in &batch.spans {
         tables[of(span.partition)].next = span.end.0 as usize;
     }
-    Ended::Written(Written::new(batch.spans.clone()))
+    Ended::Written(Written::new(batch.spans.clone()), Effort::default())
 }

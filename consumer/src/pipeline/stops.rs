@@ -18,7 +18,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// The routes that are stopped. A route not named here runs.
 #[derive(Debug, Default)]
-pub(super) struct Routes(BTreeMap<usize, Stopped>);
+pub(super) struct Stops(BTreeMap<usize, Stopped>);
 
 #[derive(Debug)]
 struct Stopped {
@@ -40,7 +40,7 @@ enum Next {
     Writes(Place, BatchId),
 }
 
-impl Routes {
+impl Stops {
     /// Whether this partition may be read.
     pub(super) fn may_read(&self, place: Place) -> bool {
         self.0.get(&place.route).is_none_or(|stopped| match stopped.next {
@@ -142,10 +142,10 @@ impl Pipeline {
         }
         // A batch whose partitions were all let go says nothing that their next owner won't see.
         if first.is_none() {
-            self.routes.goes_on(now, id);
+            self.stops.goes_on(now, id);
         }
         if let Some(place) = first
-            && let Some(is_new) = self.routes.refused(now, place, why)
+            && let Some(is_new) = self.stops.refused(now, place, why)
         {
             self.let_go_of(place.route);
             if is_new {
@@ -158,19 +158,19 @@ impl Pipeline {
 
     /// Tries stopped routes again.
     pub(super) fn try_again(&mut self, now: Duration) {
-        for route in self.routes.unanswered(now) {
+        for route in self.stops.unanswered(now) {
             self.run_again(now, route);
         }
         if self.draining {
             return;
         }
-        for place in self.routes.due(now) {
+        for place in self.stops.due(now) {
             let stays = |place: &&Place| !self.is_revoked(**place);
             let of_route = self.parts.keys().filter(|other| other.route == place.route);
             let held: Vec<&Place> = of_route.filter(stays).collect();
             let chosen = held.iter().find(|held| ***held == place).or(held.first());
             if let Some(chosen) = chosen.map(|chosen| **chosen) {
-                self.routes.tries(now, chosen);
+                self.stops.tries(now, chosen);
                 self.locate_again(&[chosen]);
             }
         }
@@ -178,15 +178,15 @@ impl Pipeline {
 
     /// A batch was written, or the database stands elsewhere.
     pub(super) fn judge_trial(&mut self, now: Duration, id: BatchId, written: bool) {
-        match self.routes.tried_by(id) {
+        match self.stops.tried_by(id) {
             Some(route) if written => self.run_again(now, route),
-            Some(_) => self.routes.goes_on(now, id),
+            Some(_) => self.stops.goes_on(now, id),
             None => {}
         }
     }
 
     fn run_again(&mut self, now: Duration, route: usize) {
-        let Some(since) = self.routes.runs(route) else { return };
+        let Some(since) = self.stops.runs(route) else { return };
         let notice = Notice::RouteRuns(route, now.saturating_sub(since));
         self.actions.push_back(Action::Tell(notice));
         let waits = |(place, part): &(&Place, &super::Part)| place.route == route && !part.reading;
@@ -207,5 +207,5 @@ impl Pipeline {
 }
 
 #[cfg(test)]
-#[path = "routes_tests.rs"]
+#[path = "stops_tests.rs"]
 mod tests;

@@ -1,0 +1,97 @@
+//! What becomes of records that were set aside: takes `[dead_letters]` of the file, gives a topic for
+//! copies and how long to keep what is dealt with, or says which setting is not valid.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::config::error::{ConfigError, refuse};
+use crate::config::route::Route;
+use crate::config::units::Span;
+
+/// What becomes of records that were set aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetters {
+    /// Where copies of them go; `None`: nowhere.
+    pub topic: Option<String>,
+    /// How long after they were set aside those are kept that were dealt with since; `None`: for
+    /// ever. Open ones are always kept.
+    pub retention: Option<Duration>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DeadLettersFile {
+    topic: Option<String>,
+    retention: Option<Span>,
+}
+
+impl DeadLettersFile {
+    pub(super) fn check(self, routes: &[Route]) -> Result<DeadLetters, ConfigError> {
+        if let Some(topic) = &self.topic {
+            if topic.trim().is_empty() {
+                let why = "is empty; name the topic that copies go to, or remove it";
+                return Err(refuse("dead_letters.topic", why));
+            }
+            if routes.iter().any(|route| route.topic == *topic) {
+                let why = "names a topic that a route reads: copies would be set aside and copied \
+                           again without end; name another one";
+                return Err(refuse("dead_letters.topic", why));
+            }
+        }
+        if self.retention == Some(Span(Duration::ZERO)) {
+            let why = "is 0; set it to a time such as \"90d\", or remove it to keep all";
+            return Err(refuse("dead_letters.retention", why));
+        }
+        Ok(DeadLetters { topic: self.topic, retention: self.retention.map(|span| span.0) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const LEAST: &str = r#"
+name = "scores"
+kafka = { "bootstrap.servers" = "localhost:9092" }
+database = { url = "sqlite://scores.db" }
+[[route]]
+topic = "scores"
+"#;
+
+    fn read(more: &str, variables: &[(&str, &str)]) -> Result<DeadLetters, String> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let config =
+            Config::read(&format!("{LEAST}{more}"), &variables.iter().map(owned).collect());
+        config.map(|config| config.dead_letters).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_topic_and_a_retention_come_from_the_file_or_from_the_environment() {
+        let both = DeadLetters {
+            topic: Some("scores.dead".to_owned()),
+            retention: Some(Duration::from_hours(90 * 24)),
+        };
+        let section = "[dead_letters]\ntopic = \"scores.dead\"\nretention = \"90d\"\n";
+        assert_eq!(read(section, &[]), Ok(both.clone()));
+        let variables = [
+            ("WRITE_BEHIND_DEAD_LETTERS_TOPIC", "scores.dead"),
+            ("WRITE_BEHIND_DEAD_LETTERS_RETENTION", "90d"),
+        ];
+        assert_eq!(read("", &variables), Ok(both));
+        assert_eq!(read("", &[]), Ok(DeadLetters::default()));
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_the_mend() {
+        let refusal = |variable, value| read("", &[(variable, value)]).unwrap_err();
+        let topic = "WRITE_BEHIND_DEAD_LETTERS_TOPIC";
+        assert!(refusal(topic, " ").starts_with("`dead_letters.topic`: is empty"));
+        assert!(refusal(topic, "scores").contains("name another one"));
+        let retention = "WRITE_BEHIND_DEAD_LETTERS_RETENTION";
+        assert!(refusal(retention, "0d").starts_with("`dead_letters.retention`: is 0"));
+        assert!(refusal(retention, "90").contains("a time is written like"));
+        assert!(refusal("WRITE_BEHIND_DEAD_LETTERS_TOPICS", "x").contains("topics"));
+    }
+}

@@ -1,0 +1,351 @@
+//! MySQL and MariaDB: one dedicated connection, with a limit on every wait.
+//!
+//! The session's settings are ours, whatever the server's defaults are: strict, in UTC, READ
+//! COMMITTED, and with names in double quotes as in the other databases.
+//!
+//! What MySQL lacks: a limit for a statement that writes (MariaDB has one), so that there a slow
+//! one ends with the connection; and one for a transaction that stands idle, for which the
+//! connection's own limit is lowered while a transaction is open.
+
+use std::time::Duration;
+
+use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, MySql, Row as _};
+use write_behind_shared::{NextOffset, Partition, WriteId};
+
+use super::classify::{self, Failure};
+use super::fenced::{self, Command, Session};
+use super::grouping::{Groups, updates_first};
+use super::mysql_rows::documents;
+use super::{
+    Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping, mysql_catalog,
+    mysql_sql,
+};
+use crate::apply::row::Row;
+use crate::apply::table::Table;
+use crate::batch::{DeadLetter, Span, WriterSeen};
+
+/// A connection to MySQL or MariaDB.
+#[derive(Debug)]
+pub struct MysqlStore {
+    connection: MySqlConnection,
+    /// How long to wait for one answer.
+    answer: Duration,
+    /// How long the server waits between two statements of a transaction.
+    idle_in_transaction: Duration,
+    /// The largest message that the server takes.
+    packet_bytes: usize,
+    /// A call was not answered in time, so nobody knows what the connection will say next.
+    broken: bool,
+}
+
+type Query<'q> = sqlx::query::Query<'q, MySql, MySqlArguments>;
+
+/// Beyond this a statement is not faster, and the server holds it in memory.
+const STATEMENT_BYTES_MAX: usize = 4 << 20;
+/// What a message holds beside its largest parameter, at most.
+const PACKET_BYTES_SPARE: usize = 64 << 10;
+
+/// `/*M! … */` is read by MariaDB only.
+fn settings(timeouts: &Timeouts) -> String {
+    format!(
+        "SET sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_ZERO_DATE,\
+         NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION', \
+         NAMES utf8mb4, time_zone = '+00:00', autocommit = 1, foreign_key_checks = 1, \
+         unique_checks = 1, sql_safe_updates = 0, innodb_lock_wait_timeout = {lock}, \
+         lock_wait_timeout = {lock} \
+         /*M! , max_statement_time = {statement}, check_constraint_checks = 1 */; \
+         SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        lock = seconds(timeouts.lock),
+        statement = timeouts.statement.as_secs_f64(),
+    )
+}
+
+/// Whole seconds, and no fewer than one: 0 would mean none.
+fn seconds(limit: Duration) -> u64 {
+    limit.as_millis().div_ceil(1_000).max(1) as u64
+}
+
+const SERVER: &str = "SELECT CAST(@@max_allowed_packet AS unsigned) AS packet,
+    CAST(@@global.read_only AS char) NOT IN ('0', 'OFF') OR @@global.innodb_read_only AS standby";
+
+impl MysqlStore {
+    /// Connects to a server that takes writes.
+    pub(super) async fn connect(
+        options: &MySqlConnectOptions,
+        timeouts: &Timeouts,
+    ) -> Result<Self, StoreError> {
+        let connecting = async {
+            let mut connection = options.clone().disable_statement_logging().connect().await?;
+            let settings = AssertSqlSafe(settings(timeouts));
+            sqlx::raw_sql(settings).execute(&mut connection).await?;
+            let server = sqlx::query(SERVER).fetch_one(&mut connection).await?;
+            let packet: u64 = server.try_get("packet")?;
+            Ok((connection, packet as usize, server.try_get::<bool, _>("standby")?))
+        };
+        let connected = match tokio::time::timeout(timeouts.connect, connecting).await {
+            Ok(connected) => connected.map_err(failed).map_err(Failure::of_no_row)?,
+            Err(_) => return Err(unanswered(timeouts.connect)),
+        };
+        let (connection, packet_bytes, standby) = connected;
+        if standby {
+            return Err(StoreError::Unavailable(
+                "the server is a replica or read-only; waiting for one that takes writes"
+                    .to_owned(),
+            ));
+        }
+        let Timeouts { answer, idle_in_transaction, .. } = *timeouts;
+        Ok(Self { connection, answer, idle_in_transaction, packet_bytes, broken: false })
+    }
+
+    /// Waits for one answer, but not for ever.
+    async fn answered<T>(
+        &mut self,
+        call: impl AsyncFnOnce(&mut MySqlConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, Failure> {
+        if self.broken {
+            let broken = "an earlier call was not answered; connect anew".to_owned();
+            return Err(Failure::Store(StoreError::Unavailable(broken)));
+        }
+        // Set while waiting: it stays set as well when the caller itself is cancelled.
+        self.broken = true;
+        match tokio::time::timeout(self.answer, call(&mut self.connection)).await {
+            Ok(answer) => {
+                self.broken = false;
+                answer.map_err(failed)
+            }
+            Err(_) => Err(Failure::Store(unanswered(self.answer))),
+        }
+    }
+
+    /// How many rows the statement found, whether or not it changed them: sqlx asks for that.
+    async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
+        let executing = async |connection: &mut MySqlConnection| query.execute(connection).await;
+        Ok(self.answered(executing).await?.rows_affected())
+    }
+
+    async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<MySqlRow>, Failure> {
+        self.answered(async |connection| query.fetch_all(connection).await).await
+    }
+
+    /// Runs statements without parameters.
+    async fn run(&mut self, sql: String) -> Result<(), Failure> {
+        let sql = AssertSqlSafe(sql);
+        self.answered(async |connection| sqlx::raw_sql(sql).execute(connection).await).await?;
+        Ok(())
+    }
+
+    /// Runs the statements for `rows`, all of one shape: each statement on all rows that fit one
+    /// message.
+    async fn bulk(
+        &mut self,
+        statements: &[String],
+        table: &Table,
+        rows: &[&Row],
+        with_cells: bool,
+    ) -> Result<(), Failure> {
+        let bytes_max = self.packet_bytes.saturating_sub(PACKET_BYTES_SPARE);
+        let documents = documents(table, rows, with_cells, bytes_max.min(STATEMENT_BYTES_MAX));
+        let documents =
+            documents.map_err(|error| Failure::Store(StoreError::Stop(error.to_string())))?;
+        for document in documents {
+            self.fits_a_packet(document.len())?;
+            for sql in statements {
+                self.execute(sqlx::query(AssertSqlSafe(sql.clone())).bind(&*document)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The server ends the connection over a message that is too large, and so it would each time
+    /// the batch is tried again.
+    fn fits_a_packet(&self, bytes: usize) -> Result<(), Failure> {
+        if bytes + PACKET_BYTES_SPARE <= self.packet_bytes {
+            return Ok(());
+        }
+        Err(Failure::Store(StoreError::Stop(format!(
+            "a row or record takes {bytes} bytes in a statement, and the server's \
+             max_allowed_packet is {}: raise it",
+            self.packet_bytes
+        ))))
+    }
+}
+
+/// The three parameters that most statements on the bookkeeping tables begin with.
+fn scoped<'q>(sql: &'static str, scope: &'q Scope) -> Query<'q> {
+    sqlx::query(sql).bind(&*scope.pipeline).bind(&*scope.cluster).bind(&*scope.topic)
+}
+
+fn failed(error: sqlx::Error) -> Failure {
+    classify::failure(error, classify::mysql)
+}
+
+fn unanswered(waited: Duration) -> StoreError {
+    StoreError::Unavailable(format!("no answer within {waited:?}"))
+}
+
+impl Session for MysqlStore {
+    async fn command(&mut self, command: Command) -> Result<(), Failure> {
+        let sql = match command {
+            Command::Begin => {
+                let limit = seconds(self.idle_in_transaction);
+                let begin = format!("SET wait_timeout = {limit}; START TRANSACTION");
+                return self.run(begin).await;
+            }
+            Command::Savepoint => "SAVEPOINT write_behind",
+            Command::Release => "RELEASE SAVEPOINT write_behind",
+            Command::RollBackToSavepoint => {
+                "ROLLBACK TO SAVEPOINT write_behind; RELEASE SAVEPOINT write_behind"
+            }
+            Command::RollBack => "ROLLBACK; SET wait_timeout = DEFAULT",
+            Command::Commit => "COMMIT; SET wait_timeout = DEFAULT",
+        };
+        self.run(sql.to_owned()).await
+    }
+
+    async fn move_offset(
+        &mut self,
+        scope: &Scope,
+        partitions: i32,
+        span: &Span,
+    ) -> Result<u64, Failure> {
+        let query = sqlx::query(mysql_sql::MOVE_OFFSET)
+            .bind(span.end.0)
+            .bind(partitions)
+            .bind(&*scope.pipeline)
+            .bind(&*scope.cluster)
+            .bind(&*scope.topic)
+            .bind(span.partition.0)
+            .bind(span.start.0);
+        self.execute(query).await
+    }
+
+    async fn next_offsets(
+        &mut self,
+        scope: &Scope,
+        spans: &[Span],
+    ) -> Result<Vec<Option<NextOffset>>, Failure> {
+        let rows = self.fetch(scoped(mysql_sql::POSITIONS, scope)).await?;
+        let known = rows.iter().map(position).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        Ok(super::next_offsets_of(spans, &known))
+    }
+
+    async fn write(
+        &mut self,
+        table: &Table,
+        rows: &[&Row],
+        rows_per_statement: usize,
+    ) -> Result<(), Failure> {
+        let groups = Groups::of(rows.iter().copied());
+        let size = rows_per_statement.max(1);
+        for chunk in groups.deletes.chunks(size) {
+            self.bulk(&[mysql_sql::delete(table)], table, chunk, false).await?;
+        }
+        for (shape, rows) in &groups.writes {
+            let statements = match (updates_first(table, shape), shape.is_empty()) {
+                (false, _) => vec![mysql_sql::upsert(table, shape)],
+                (true, true) => vec![mysql_sql::insert(table, shape)],
+                (true, false) => {
+                    vec![mysql_sql::update(table, shape), mysql_sql::insert(table, shape)]
+                }
+            };
+            for chunk in rows.chunks(size) {
+                self.bulk(&statements, table, chunk, true).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn note_writers(&mut self, scope: &Scope, writers: &[WriterSeen]) -> Result<(), Failure> {
+        for seen in writers {
+            let sequence = bookkeeping::sequence(seen.last.sequence);
+            let query = scoped(mysql_sql::NOTE_WRITER, scope)
+                .bind(seen.partition.0)
+                .bind(seen.last.writer.to_string())
+                .bind(sequence)
+                .bind(sequence);
+            self.execute(query).await?;
+        }
+        Ok(())
+    }
+
+    async fn set_aside(&mut self, scope: &Scope, letters: &[&DeadLetter]) -> Result<(), Failure> {
+        for letter in letters {
+            let (record, headers) = (&letter.record, bookkeeping::headers(letter));
+            let bytes = [record.key.as_deref(), record.value.as_deref()].into_iter().flatten();
+            self.fits_a_packet(bytes.map(<[u8]>::len).sum::<usize>() + headers.len())?;
+            let query = scoped(mysql_sql::SET_ASIDE, scope)
+                .bind(record.partition.0)
+                .bind(record.offset.0)
+                .bind(record.key.as_deref())
+                .bind(record.value.as_deref())
+                .bind(headers)
+                .bind(bookkeeping::reason(letter))
+                .bind(letter.sqlstate.as_deref());
+            self.execute(query).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Store for MysqlStore {
+    /// Each statement commits by itself, as MySQL has it; two consumers may create a table at once.
+    async fn init(&mut self) -> Result<(), StoreError> {
+        let creating = self.run(bookkeeping::CREATE_MYSQL.to_owned()).await;
+        creating.map_err(Failure::of_no_row)
+    }
+
+    async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
+        let describing = async |connection: &mut MySqlConnection| {
+            mysql_catalog::describe(connection, table, key).await
+        };
+        self.answered(describing).await.map_err(Failure::of_no_row)?
+    }
+
+    async fn positions(
+        &mut self,
+        scope: &Scope,
+        partitions: &[Partition],
+    ) -> Result<Vec<Position>, StoreError> {
+        let known = self.fetch(scoped(mysql_sql::POSITIONS, scope)).await;
+        let known = known.map_err(Failure::of_no_row)?;
+        let writers = self.fetch(scoped(mysql_sql::WRITERS, scope)).await;
+        let writers = writers.map_err(Failure::of_no_row)?;
+        let read = || {
+            let known = known.iter().map(position).collect::<Result<Vec<_>, _>>()?;
+            let writers = writers.iter().map(writer).collect::<Result<Vec<_>, _>>()?;
+            Ok::<_, sqlx::Error>(super::positions_of(partitions, known, writers))
+        };
+        read().map_err(failed).map_err(Failure::of_no_row)
+    }
+
+    async fn begin_at(&mut self, scope: &Scope, positions: &[Position]) -> Result<(), StoreError> {
+        for position in positions {
+            let query = scoped(mysql_sql::BEGIN_AT, scope)
+                .bind(position.partition.0)
+                .bind(position.next.0)
+                .bind(position.partitions);
+            self.execute(query).await.map_err(Failure::of_no_row)?;
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
+        fenced::apply(self, transaction).await
+    }
+}
+
+fn position(row: &MySqlRow) -> Result<Position, sqlx::Error> {
+    Ok(Position {
+        partition: Partition(row.try_get("partition")?),
+        next: NextOffset(row.try_get("next_offset")?),
+        partitions: row.try_get("partitions")?,
+        writers: Vec::new(),
+    })
+}
+
+fn writer(row: &MySqlRow) -> Result<(Partition, WriteId), sqlx::Error> {
+    let writer: String = row.try_get("writer")?;
+    let last = bookkeeping::write_id(&writer, row.try_get("last_sequence")?)?;
+    Ok((Partition(row.try_get("partition")?), last))
+}
