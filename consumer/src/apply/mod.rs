@@ -191,6 +191,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
                 Ok(None) => continue,
                 Err(trouble) => trouble,
             };
+            let by_an_old_reading = plan.as_ref().is_some_and(|plan: &Plan| !plan.fresh);
             if let Trouble::Connect(_) | Trouble::Store(_) = trouble {
                 // Whatever happened meanwhile, the table may not be as it was.
                 self.store = None;
@@ -198,6 +199,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
                 plan = None;
             }
             let trouble = match trouble {
+                Trouble::Store(StoreError::Stop(_)) if by_an_old_reading => continue,
                 Trouble::Store(StoreError::Stop(why)) => return Applied::Refused(why),
                 Trouble::Store(StoreError::NotYet(why)) => return Applied::Held(why),
                 passing => passing,

@@ -125,7 +125,8 @@ async fn what_a_person_must_mend_is_given_back_at_once_and_written_when_it_is_me
     let batch = bench.batch(&[ONE]);
     for _ in 0..2 {
         let applied = bench.apply(&batch).await;
-        assert!(matches!(&applied, Applied::Refused(why) if why.contains('t')), "{applied:?}");
+        let Applied::Refused(why) = applied else { panic!("{applied:?}") };
+        assert!(why.contains("no such table") || why.contains("does not exist"), "{why}");
     }
     bench.file.sql("ALTER TABLE elsewhere RENAME TO t").await;
     let applied = bench.apply(&batch).await;
@@ -187,15 +188,11 @@ async fn a_table_that_changed_is_read_again_before_a_refused_row_counts_as_bad()
 }
 
 #[tokio::test]
-async fn a_table_that_was_refused_is_read_again() {
+async fn a_table_that_changed_its_key_is_read_again_before_the_route_counts_as_stuck() {
     let mut bench = Bench::new().await;
     bench.write(&[ONE]).await;
     bench.file.sql("DROP TABLE t; CREATE TABLE t (key integer PRIMARY KEY, n bigint)").await;
-    let batch = bench.batch(&[ONE]);
-    let applied = bench.apply(&batch).await;
-    assert!(matches!(applied, Applied::Refused(_)), "{applied:?}");
-    let applied = bench.apply(&batch).await;
-    assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
+    bench.write(&[ONE]).await;
     assert_eq!(bench.file.list("SELECT CAST(key AS text) FROM t").await, ["1"]);
 }
 
