@@ -204,8 +204,15 @@ async fn check_positions(
             return;
         }
     };
-    for (partition, (standing, _)) in partitions.iter().zip(standings) {
+    for (partition, stood) in partitions.iter().zip(standings) {
         let what = format!("topic {}, partition {partition}", scope.topic);
+        let standing = match stood {
+            Ok((standing, _)) => standing,
+            Err(error) => {
+                report.add(Grade::Failed, what, error.to_string());
+                continue;
+            }
+        };
         match judge(&standing, adopt_offsets) {
             Verdict::Begin(next) if next > standing.low || next.0 == 0 => {
                 report.add(Grade::Ok, what, format!("would begin at offset {next}"));

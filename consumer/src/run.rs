@@ -11,6 +11,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use write_behind_shared::Partition;
 
 use crate::apply::Target;
 use crate::apply::history::History;
@@ -21,6 +22,7 @@ use crate::kafka::locate::{self, Locator, Wanted};
 use crate::kafka::orders::{Exit, Input};
 use crate::kafka::reread::{KafkaLog, RereadLimits};
 use crate::kafka::source::{Ends, Source};
+use crate::pipeline::action::Place;
 use crate::status::Status;
 use crate::status::http;
 use crate::status::metrics::Metrics;
@@ -288,7 +290,8 @@ async fn order(orders: &mpsc::Sender<Input>, input: Input) {
     }
 }
 
-/// Looks at the ends of the logs, every now and then.
+/// Looks at the ends of the logs, every now and then. What one topic or partition does not tell does
+/// not hide the others.
 async fn watch_lag(
     broker: &Arc<Broker>,
     targets: &[Target],
@@ -297,22 +300,27 @@ async fn watch_lag(
 ) -> String {
     loop {
         let places = status.places();
-        let topics: Vec<String> =
-            places.iter().map(|place| targets[place.route].scope.topic.clone()).collect();
-        let ends = locate::ask(broker, move |broker| {
-            let end = |(place, topic): (&crate::pipeline::action::Place, &String)| {
-                Ok((*place, broker.watermarks(topic, place.partition)?.1))
-            };
-            places.iter().zip(&topics).map(end).collect::<Result<BTreeMap<_, _>, _>>()
-        });
-        match ends.await {
-            Ok(ends) => {
-                order(answers, Input::Ends(ends.iter().map(|(at, end)| (*at, *end)).collect()))
-                    .await;
-                status.logs_end(ends);
+        let mut ends = BTreeMap::new();
+        for (route, target) in targets.iter().enumerate() {
+            let of_route: Vec<Place> =
+                places.iter().copied().filter(|place| place.route == route).collect();
+            if of_route.is_empty() {
+                continue;
             }
-            Err(error) => tracing::debug!(%error, "the ends of the logs are not known"),
+            let asked: Vec<Partition> = of_route.iter().map(|place| place.partition).collect();
+            let topic = target.scope.topic.clone();
+            match locate::ask(broker, move |broker| broker.logs(&topic, &asked)).await {
+                Ok(logs) => ends.extend(
+                    of_route
+                        .into_iter()
+                        .zip(logs.ends)
+                        .filter_map(|(p, end)| Some((p, end.ok()?.1))),
+                ),
+                Err(error) => tracing::debug!(%error, "the ends of the logs are not known"),
+            }
         }
+        order(answers, Input::Ends(ends.iter().map(|(at, end)| (*at, *end)).collect())).await;
+        status.logs_end(ends);
         tokio::time::sleep(LAG_EVERY).await;
     }
 }
@@ -339,7 +347,7 @@ async fn patiently<T, E, F: Future<Output = Result<T, E>>>(
 
 fn passes(error: BrokerError) -> Result<String, RunError> {
     match error {
-        BrokerError::Unreachable(_) => Ok(error.to_string()),
+        BrokerError::Unreachable(_) | BrokerError::NoLeader(..) => Ok(error.to_string()),
         BrokerError::NoTopic(_) => Err(failed(error)),
     }
 }

@@ -1,15 +1,20 @@
 //! The store's contract, for SQLite.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod contract;
 
 use std::any::Any;
 
+use contract::{Bench, Lab, MANNER, moving, record, scope, span};
+use serde_json::json;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tempfile::TempDir;
-use write_behind_consumer::store::Database;
+use write_behind_consumer::store::{
+    Database, Manner, Outcome, Store as _, StoreError, Transaction,
+};
+use write_behind_shared::Change;
 
 /// A file in a directory of its own.
 struct Sqlite {
@@ -23,7 +28,7 @@ impl Sqlite {
     }
 }
 
-impl contract::Lab for Sqlite {
+impl Lab for Sqlite {
     const BYTES: &'static str = "blob";
 
     async fn new() -> Self {
@@ -57,3 +62,81 @@ impl contract::Lab for Sqlite {
 }
 
 contract!(Sqlite);
+
+#[tokio::test]
+async fn a_reference_that_is_checked_at_commit_refuses_its_row_and_not_the_batch() {
+    let lab = Sqlite::new().await;
+    lab.sql("CREATE TABLE parents (id integer PRIMARY KEY)").await;
+    let columns = "id integer PRIMARY KEY, parent integer \
+                   REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED";
+    let mut bench = Bench::with(lab, columns).await;
+    let parent = |id: i32| Change::of(&json!({ "parent": id })).unwrap();
+    let rows = [("1", Change::new()), ("2", parent(7)), ("3", parent(8)), ("4", parent(9))];
+    bench.lab.sql("INSERT INTO parents VALUES (8)").await;
+    let outcome = bench
+        .run(&rows, |transaction| {
+            transaction.manner = Manner { refuse_missing_references: false, ..MANNER };
+        })
+        .await;
+    assert!(matches!(outcome, Err(StoreError::NotYet(_))), "{outcome:?}");
+    bench.store = bench.another_store().await;
+    assert_eq!(bench.refused(&rows).await, [1, 3]);
+    assert_eq!(bench.stands_at().await, 0);
+
+    let singly = [(record(1, "2", "7"), bench.row("2", &parent(7)))];
+    let (scope, spans) = (scope(), [span(0, 0, 2)]);
+    let good = [bench.row("1", &Change::new()), bench.row("3", &parent(8))];
+    let transaction =
+        Transaction { rows: &good, singly: &singly, ..moving(&scope, &spans, &bench.table) };
+    let outcome = bench.store.apply(&transaction).await.unwrap();
+    let Outcome::Committed(set_aside) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(set_aside.iter().map(|letter| letter.record.offset.0).collect::<Vec<_>>(), [1]);
+    assert_eq!(bench.table(&["id", "parent"]).await, ["1 NULL", "3 8"]);
+}
+
+#[tokio::test]
+async fn a_unique_index_that_upserts_cannot_use_is_refused() {
+    let lab = Sqlite::new().await;
+    let mut bench = Bench::with(lab, "id integer PRIMARY KEY, a integer, b text, c text").await;
+    bench
+        .lab
+        .sql(
+            "CREATE UNIQUE INDEX part ON t (a) WHERE a > 0; CREATE UNIQUE INDEX low ON t (lower(b));
+             CREATE UNIQUE INDEX loose ON t (c COLLATE NOCASE)",
+        )
+        .await;
+    for (key, why) in [("a", "without a condition"), ("b", "no unique key"), ("c", "NOCASE")] {
+        let described = bench.store.describe("t", &[key.to_owned()]).await;
+        assert!(
+            matches!(&described, Err(StoreError::Stop(said)) if said.contains(why)),
+            "{key}: {described:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn tables_that_are_strict_or_without_rowid_take_rows() {
+    let mut bench = Bench::with(Sqlite::new().await, "id integer PRIMARY KEY").await;
+    bench
+        .lab
+        .sql(
+            "CREATE TABLE strict (k TEXT PRIMARY KEY, i INT, r REAL, t TEXT, b BLOB, a ANY) \
+                 STRICT, WITHOUT ROWID",
+        )
+        .await;
+    bench.table = bench.store.describe("strict", &[]).await.unwrap();
+    let full = json!({"i": 1, "r": 2, "t": "x", "b": "aGVsbG8=", "a": "007"});
+    for _ in 0..2 {
+        bench.write(&[("k", Change::of(&full).unwrap())]).await;
+    }
+    bench.write(&[("k", Change::new().add("i", 2).add("r", 1))]).await;
+    let rows = bench
+        .lab
+        .rows(
+            "SELECT k, CAST(i AS TEXT), CAST(r AS TEXT), t, CAST(b AS TEXT), a, \
+        typeof(a) FROM strict",
+        )
+        .await;
+    let row = ["k", "3", "3.0", "x", "hello", "007", "text"].map(|text| Some(text.to_owned()));
+    assert_eq!(rows, [row]);
+}

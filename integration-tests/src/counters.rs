@@ -39,6 +39,11 @@ impl Counters {
         records
     }
 
+    /// What the counters are to be, by key.
+    pub fn sums(&self) -> &BTreeMap<String, i64> {
+        &self.sums
+    }
+
     /// Appends the next increments.
     pub async fn append(&mut self, pipeline: &Pipeline, count: u64) -> Result<()> {
         let records = self.next(count);

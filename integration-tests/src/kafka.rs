@@ -123,6 +123,10 @@ pub(crate) fn image() -> ContainerRequest<GenericImage> {
         .with_env_var("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
         // A killed worker is given up after its session, so sessions must be allowed to be short.
         .with_env_var("KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS", "1000")
+        .with_env_var("KAFKA_GROUP_CONSUMER_MIN_SESSION_TIMEOUT_MS", "1000")
+        .with_env_var("KAFKA_GROUP_CONSUMER_SESSION_TIMEOUT_MS", "3000")
+        .with_env_var("KAFKA_GROUP_CONSUMER_MIN_HEARTBEAT_INTERVAL_MS", "100")
+        .with_env_var("KAFKA_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS", "500")
         .with_env_var("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0")
         // On a few cores the compiler of the virtual machine costs more than it gains in a test.
         .with_env_var("KAFKA_JVM_PERFORMANCE_OPTS", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")

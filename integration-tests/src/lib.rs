@@ -16,6 +16,7 @@ pub mod kafka;
 pub mod cluster;
 pub mod log;
 pub mod postgres;
+pub mod mariadb;
 pub mod wire;
 pub mod postgres_wire;
 pub mod kafka_wire;

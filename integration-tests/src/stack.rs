@@ -165,6 +165,38 @@ impl Pipeline {
         .await
     }
 
+    /// Waits until these workers read all partitions between them, each its part. They say it
+    /// themselves, so it holds for every group protocol.
+    pub async fn shared_out(&self, workers: &[&Worker]) -> Result<()> {
+        let name = &self.name;
+        until(&format!("{} workers to read all of {name}", workers.len()), PATIENCE, async || {
+            let mut parts = Vec::new();
+            for worker in workers {
+                worker.still_runs()?;
+                let part = worker.metric("write_behind_consumer_partitions").await;
+                // One that was started just now does not answer yet.
+                parts.push(part.ok().flatten().unwrap_or(0.0) as i32);
+            }
+            let idle = parts.iter().filter(|part| **part == 0).count();
+            let may_be_idle = workers.len().saturating_sub(self.partitions as usize);
+            let all = parts.iter().sum::<i32>() == self.partitions && idle <= may_be_idle;
+            Ok(Seen::when(all, || format!("{parts:?} partitions")))
+        })
+        .await
+    }
+
+    /// Makes each insert wait in its transaction, so that whoever leaves does so inside of one.
+    pub async fn slow_down(&self) -> Result<()> {
+        let text = format!(
+            "create function slow_{0}() returns trigger language plpgsql as
+                $$ begin perform pg_sleep(0.1); return null; end $$;
+            create trigger slow before insert on {0} for each statement execute function slow_{0}()",
+            self.name
+        );
+        sqlx::raw_sql(AssertSqlSafe(text)).execute(&self.sql).await?;
+        Ok(())
+    }
+
     /// What was set aside, in the order of the log.
     pub async fn dead_letters(&self) -> Result<Vec<SetAside>> {
         let text = r#"select "partition", record_offset, reason, sqlstate

@@ -75,6 +75,13 @@ impl Settings {
             .kafka("max.poll.interval.ms", "4000")
     }
 
+    /// The same with the protocol of KIP-848, where the broker decides how soon.
+    #[must_use]
+    pub fn with_new_protocol(mut self) -> Self {
+        self.drain_time = "1s";
+        self.kafka("group.protocol", "consumer").kafka("max.poll.interval.ms", "4000")
+    }
+
     fn to_toml(&self, http: u16) -> String {
         let Self { pipeline, bootstrap, database, client, connections, .. } = self;
         let Self { max_rows, max_bytes, max_age, buffers, drain_time, .. } = self;

@@ -93,7 +93,7 @@ async fn a_route_whose_table_is_in_trouble_stops_alone_and_goes_on_when_it_is_me
         ensure!(told.contains(&format!("public.{}", hurt.name)), "the table is named: {told}");
         others.append(&well, 200).await?;
         others.are_exact(&well, &[&worker]).await?;
-        let running = worker.metric("write_behind_consumer_routes_running").await?;
+        let running = worker.metric("write_behind_consumer_route_running").await?;
         ensure!(running == Some(1.0), "one of two routes runs: {running:?}");
         sql(&hurt, mend).await?;
         ours.are_exact(&hurt, &[&worker]).await?;

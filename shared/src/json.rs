@@ -13,6 +13,9 @@ use serde_json::value::RawValue;
 /// How deeply a document may be nested; the outer object is level 1.
 pub const DEPTH_MAX: usize = 64;
 
+/// How many members the outer object may have: more than a table has columns.
+pub const MEMBERS_MAX: usize = 2_000;
+
 /// One member of an object: its name, and its value as it was written.
 pub type Member<'a> = (Cow<'a, str>, &'a RawValue);
 
@@ -28,6 +31,9 @@ pub enum JsonError {
     /// A name stands twice in the object.
     #[error("the member {0:?} is named twice")]
     NamedTwice(String),
+    /// More members than [`MEMBERS_MAX`].
+    #[error("the value names more than {MEMBERS_MAX} columns")]
+    TooManyMembers,
     /// Nested deeper than [`DEPTH_MAX`].
     #[error("the value is nested deeper than {DEPTH_MAX} levels")]
     TooDeep,
@@ -45,6 +51,9 @@ pub fn members(document: &[u8]) -> Result<Vec<Member<'_>>, JsonError> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let members = reader.deserialize_map(Members).map_err(not_an_object)?;
     reader.end().map_err(not_an_object)?;
+    if members.len() > MEMBERS_MAX {
+        return Err(JsonError::TooManyMembers);
+    }
     if let Some(name) = named_twice(&members) {
         return Err(JsonError::NamedTwice(name.to_owned()));
     }
@@ -277,6 +286,17 @@ mod tests {
         assert_eq!(members(nested(1_000_000).as_bytes()).unwrap_err(), JsonError::TooDeep);
         let quoted = format!(r#"{{"a":"\"{}"}}"#, "[".repeat(500));
         assert!(members(quoted.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn members_are_limited() {
+        let object = |members: usize| {
+            let members = (0..members).map(|at| format!("\"c{at}\":1")).collect::<Vec<_>>();
+            format!("{{{}}}", members.join(","))
+        };
+        assert!(members(object(MEMBERS_MAX).as_bytes()).is_ok());
+        let error = members(object(MEMBERS_MAX + 1).as_bytes()).unwrap_err();
+        assert_eq!(error, JsonError::TooManyMembers);
     }
 
     #[test]

@@ -13,6 +13,9 @@ use uuid::Uuid;
 
 pub use crate::key_encode::KeyWriter;
 
+/// How long a key may be, in bytes. No database indexes a longer one.
+pub const KEY_BYTES_MAX: usize = 8 << 10;
+
 /// The types a key column may have: those whose equality is that of their text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyKind {
@@ -43,6 +46,9 @@ pub enum KeyError {
     /// The Rust value has no canonical text: a float, a null, a list, a nested struct.
     #[error("a key is an integer, a text, a boolean, or a struct of these, not {0}")]
     NotAKey(String),
+    /// Longer than [`KEY_BYTES_MAX`].
+    #[error("the key is longer than {KEY_BYTES_MAX} bytes")]
+    TooLong,
     /// Not UTF-8.
     #[error("the key is not UTF-8")]
     NotUtf8,
@@ -99,6 +105,9 @@ pub fn encode<K: Serialize + ?Sized>(key: &K) -> Result<Vec<u8>, KeyError> {
 /// # Errors
 /// [`KeyError`]: the record is bad.
 pub fn decode(key: &[u8], columns: &[KeyColumn]) -> Result<Vec<String>, KeyError> {
+    if key.len() > KEY_BYTES_MAX {
+        return Err(KeyError::TooLong);
+    }
     let text = std::str::from_utf8(key).map_err(|_| KeyError::NotUtf8)?;
     if let [column] = columns {
         return Ok(vec![column.check(text.to_owned())?]);

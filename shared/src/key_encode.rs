@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::ser::Error as _;
 
 use crate::json;
-use crate::key::KeyError;
+use crate::key::{KEY_BYTES_MAX, KeyError};
 use crate::key_serialize::{Part, Place};
 
 /// Writes keys, one after the other, and keeps its memory from one to the next.
@@ -57,7 +57,7 @@ impl KeyWriter {
         self.columns.clear();
         self.plain = names.len() == 1;
         key.serialize(Part { writer: self, place: Place::Whole(names) })?;
-        Ok(&self.text)
+        if self.text.len() > KEY_BYTES_MAX { Err(KeyError::TooLong) } else { Ok(&self.text) }
     }
 
     /// The text of the key just written.

@@ -110,3 +110,14 @@ proptest! {
         let _ = decode(&key, &[column("a", KeyKind::Text), column("b", KeyKind::Uuid)]);
     }
 }
+
+#[test]
+fn a_key_that_no_index_takes_is_refused_by_both_sides() {
+    let column = KeyColumn { name: "k".to_owned(), kind: KeyKind::Text };
+    let longest = "k".repeat(KEY_BYTES_MAX);
+    assert_eq!(encode(&longest).as_deref(), Ok(longest.as_bytes()));
+    assert!(decode(longest.as_bytes(), std::slice::from_ref(&column)).is_ok());
+    let longer = longest + "k";
+    assert_eq!(encode(&longer), Err(KeyError::TooLong));
+    assert_eq!(decode(longer.as_bytes(), &[column]), Err(KeyError::TooLong));
+}

@@ -24,6 +24,11 @@ pub const ADD: &str = "add";
 /// The header that identifies a write.
 pub const WRITE_ID: &str = "write-id";
 
+/// How many headers a record may have, those that mean nothing here included.
+pub const HEADERS_MAX: usize = 256;
+/// How many bytes their names and values may have together.
+pub const HEADER_BYTES_MAX: usize = 64 << 10;
+
 /// Which write a record carries: lets the consumer drop a producer's duplicate and notice a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriteId {
@@ -65,6 +70,9 @@ pub enum RecordError {
     /// The value cannot be taken apart.
     #[error(transparent)]
     Value(#[from] JsonError),
+    /// More headers than [`HEADERS_MAX`], or more bytes in them than [`HEADER_BYTES_MAX`].
+    #[error("the record has more than {HEADERS_MAX} headers, or {HEADER_BYTES_MAX} bytes in them")]
+    TooManyHeaders,
     /// The `add` header stands twice, has no value or is not UTF-8.
     #[error("the header `add` must stand once and be text")]
     AddHeader,
@@ -91,7 +99,13 @@ impl<'a> Headers<'a> {
         headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>,
     ) -> Result<Self, RecordError> {
         let mut found = Headers::default();
+        let (mut count, mut bytes) = (0, 0);
         for (name, value) in headers {
+            count += 1;
+            bytes += name.len() + value.map_or(0, <[u8]>::len);
+            if count > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
+                return Err(RecordError::TooManyHeaders);
+            }
             match name {
                 ADD => {
                     let names = value.and_then(|bytes| std::str::from_utf8(bytes).ok());

@@ -122,3 +122,14 @@ proptest! {
         let _ = decode(Some(&value), add.as_deref());
     }
 }
+
+#[test]
+fn headers_are_limited_in_number_and_in_bytes() {
+    let many = |count: usize| Headers::read((0..count).map(|_| ("h", Some(&[][..]))));
+    assert_eq!(many(HEADERS_MAX), Ok(Headers::default()));
+    assert_eq!(many(HEADERS_MAX + 1), Err(RecordError::TooManyHeaders));
+    let large = vec![0; HEADER_BYTES_MAX - 1];
+    let with = |name| Headers::read([(name, Some(&large[..]))].into_iter());
+    assert_eq!(with("h"), Ok(Headers::default()));
+    assert_eq!(with("hh"), Err(RecordError::TooManyHeaders));
+}

@@ -38,6 +38,12 @@ pub fn text_of(kind: &ColumnKind, json: &str) -> Result<Option<String>, String> 
             number.map_err(|_| is_not(json, "a decimal number"))?;
             digits.to_owned()
         }
+        ColumnKind::Significant(most) => {
+            let digits = unquoted(json);
+            let number: Result<Number, _> = digits.parse();
+            number.map_err(|_| is_not(json, "a decimal number"))?;
+            significant(digits, *most)?
+        }
         ColumnKind::Float => match json.parse::<Number>() {
             Ok(_) => finite(json)?,
             Err(_) => return Err(is_not(json, "a number")),
@@ -54,6 +60,13 @@ pub fn text_of(kind: &ColumnKind, json: &str) -> Result<Option<String>, String> 
             };
             if !fits {
                 return Err(is_not(json, "one of the column's labels"));
+            }
+            text
+        }
+        ColumnKind::Calendar => {
+            let text = string(json)?;
+            if is_of_the_moment(&text) {
+                return Err(is_not(json, "the same date or time whenever it is applied"));
             }
             text
         }
@@ -99,6 +112,7 @@ pub fn delta_text(kind: &ColumnKind, delta: &Number) -> Result<String, String> {
             format!("{} has more than the column's {scale} digits after the point", excerpt(&text)),
         ),
         ColumnKind::Numeric(_) => Ok(text),
+        ColumnKind::Significant(most) => significant(&text, *most),
         ColumnKind::Float => finite(&text),
         _ => Err(format!("{} is added to a column that is not numeric", excerpt(&text))),
     }
@@ -118,6 +132,25 @@ fn not_between(digits: &str, range: &RangeInclusive<i64>) -> String {
 
 fn digits_after_the_point(plain: &str) -> usize {
     plain.split_once('.').map_or(0, |(_, fraction)| fraction.trim_end_matches('0').len())
+}
+
+/// `number`, if it is an integer of 64 bits or has no more significant digits than `most`.
+fn significant(number: &str, most: u32) -> Result<String, String> {
+    let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
+    let digits = mantissa.trim_start_matches(['-', '0', '.']).replace('.', "");
+    let digits = if mantissa.contains('.') { digits.trim_end_matches('0') } else { &digits };
+    if digits.len() <= most as usize || integer(number).is_some() {
+        return finite(number);
+    }
+    Err(format!("{} has more than the {most} digits that the column keeps", excerpt(number)))
+}
+
+/// Whether `text` holds one of the words that stand for the time at which they are read.
+fn is_of_the_moment(text: &str) -> bool {
+    let mut words = text.split(|letter: char| !letter.is_ascii_alphabetic());
+    words.any(|word| {
+        ["now", "today", "tomorrow", "yesterday"].iter().any(|the| word.eq_ignore_ascii_case(the))
+    })
 }
 
 fn finite(text: &str) -> Result<String, String> {

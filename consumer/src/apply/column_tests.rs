@@ -117,3 +117,24 @@ fn a_reason_shows_no_more_of_a_value_than_is_needed() {
     let why = text_of(&ColumnKind::Boolean, &format!("\"{}\"", "x".repeat(100_000))).unwrap_err();
     assert!(why.len() < 200, "{} bytes", why.len());
 }
+
+#[test]
+fn a_date_is_one_that_does_not_depend_on_when_it_is_applied() {
+    let date = ColumnKind::Calendar;
+    assert_eq!(fits(&date, r#""2013-01-31""#), "2013-01-31");
+    assert_eq!(fits(&date, r#""31 January 2013""#), "31 January 2013");
+    refused(&date, &[r#""now""#, r#""Today""#, r#""tomorrow 10:00""#, r#""yesterday""#, "7"]);
+}
+
+#[test]
+fn what_a_column_of_floats_keeps_is_its_first_digits_or_a_whole_integer() {
+    let fifteen = ColumnKind::Significant(15);
+    for kept in
+        ["0", "-12.5", "0.000123456789012345", "123456789012345e3", "1.50000000000000000000"]
+    {
+        assert_eq!(fits(&fifteen, kept), kept);
+    }
+    assert_eq!(fits(&fifteen, r#""9223372036854775807""#), "9223372036854775807");
+    refused(&fifteen, &["0.1234567890123456", "9223372036854775808", "1e400", r#""x""#]);
+    assert!(delta_text(&fifteen, &"0.1234567890123456".parse().unwrap()).is_err());
+}

@@ -88,6 +88,10 @@ pub struct Stats {
     pub singly: usize,
     /// Records set aside, those that could not be decoded included.
     pub dead_letters: usize,
+    /// Those of them that do not fit their columns.
+    pub unfit: usize,
+    /// Those of them that the database refused.
+    pub refused: usize,
     /// Attempts that failed before.
     pub retries: u32,
     /// Those of them that asked too much of the database.
@@ -387,6 +391,8 @@ impl Plan {
             rows: self.judged.rows.len(),
             singly: self.singly.records.len().saturating_sub(set_aside),
             dead_letters: batch.dead_letters.len() + self.singly.dead_letters.len() + set_aside,
+            unfit: self.singly.dead_letters.len(),
+            refused: set_aside,
             retries: 0,
             saturated: 0,
             took,

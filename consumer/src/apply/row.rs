@@ -49,8 +49,9 @@ pub enum Misfit {
     /// The key.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A column that the table does not have, or that the route leaves out.
-    #[error("there is no column {0:?}")]
+    /// A column that the table does not have, that the database generates, or that the route leaves
+    /// out.
+    #[error("there is no column {0:?} that a record may write")]
     UnknownColumn(String),
     /// A key column that is repeated in the value but differs from the key, or is incremented.
     #[error("the key column {0:?} may be repeated in the value only as it stands in the key")]

@@ -83,7 +83,7 @@ fn a_tombstone_only_deletes_and_an_empty_object_only_inserts() {
 #[test]
 fn what_does_not_fit_is_told_with_its_column() {
     let why = |value, add| judge(Some(value), add).unwrap_err().to_string();
-    assert_eq!(why(r#"{"nmae":1}"#, None), "there is no column \"nmae\"");
+    assert_eq!(why(r#"{"nmae":1}"#, None), "there is no column \"nmae\" that a record may write");
     assert_eq!(
         why(r#"{"n":"x"}"#, None),
         "column \"n\": \"x\" is not an integer in the column's range"

@@ -71,14 +71,20 @@ pub enum ColumnKind {
     /// An exact decimal: a JSON number or its text as a string. The scale is how many digits after
     /// the point the column keeps, if it limits them.
     Numeric(Option<u32>),
+    /// A decimal of at most so many significant digits, or an integer of 64 bits: all that a column
+    /// keeps that holds a float where it can't hold an integer.
+    Significant(u32),
     /// A float: a JSON number.
     Float,
     /// true or false.
     Boolean,
     /// A string without NUL.
     Text,
-    /// A string in the database's own notation of a type we do not parse: date, time, uuid, enum.
+    /// A string in the database's own notation of a type we do not parse: uuid, enum, network.
     Notation,
+    /// A date or a time in the database's own notation, as a string; not one of the words, such as
+    /// `now`, whose meaning changes from one attempt to the next.
+    Calendar,
     /// An instant, as a string in RFC 3339.
     Instant,
     /// Any JSON; null is SQL's NULL.

@@ -88,7 +88,7 @@ impl Workers {
         };
         match worker.apply(&batch, &mut self.shutdown).await {
             Applied::Written(written, stats) => {
-                metrics.batch_written(&stats, taken.elapsed());
+                metrics.batch_written(&target.scope.topic, &stats, taken.elapsed());
                 self.status.database_answered();
                 let effort = Effort { took: stats.took, saturated: stats.saturated };
                 Some(Input::Finished(id, Ended::Written(written, effort)))

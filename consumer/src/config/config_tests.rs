@@ -159,6 +159,17 @@ fn settings_that_do_not_go_together_are_refused_with_the_mend() {
 }
 
 #[test]
+fn what_the_broker_decides_in_the_new_protocol_cannot_be_set() {
+    let new = LEAST.replace("\"localhost:9092\"", "\"b:1\", \"group.protocol\" = \"consumer\"");
+    let config = Config::read(&new, &Variables::new()).unwrap();
+    assert_eq!(config.session_timeout(), Duration::from_secs(45));
+    for name in ["SESSION_TIMEOUT_MS", "HEARTBEAT_INTERVAL_MS", "PARTITION_ASSIGNMENT_STRATEGY"] {
+        let refused = refusal(&new, &[(&format!("WRITE_BEHIND_KAFKA_{name}"), "1")]);
+        assert!(refused.contains("can't be set with `group.protocol` = \"consumer\""), "{refused}");
+    }
+}
+
+#[test]
 fn secrets_are_never_shown() {
     let config = Config::read(WHOLE, &variables(&[("PASSWORD", "hush")])).unwrap();
     let shown = format!("{config:?}");

@@ -15,6 +15,14 @@ use crate::config::units::{Size, Span};
 use crate::config::{Batch, Config, Database};
 use crate::store;
 
+/// What the broker decides when it assigns the partitions, and where.
+const BY_THE_BROKER: [(&str, &str); 4] = [
+    ("session.timeout.ms", "the broker's `group.consumer.session.timeout.ms` says it"),
+    ("heartbeat.interval.ms", "the broker's `group.consumer.heartbeat.interval.ms` says it"),
+    ("partition.assignment.strategy", "the broker assigns; `group.remote.assignor` chooses how"),
+    ("group.protocol.type", "it belongs to the older protocol"),
+];
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -120,6 +128,16 @@ impl File {
             memory_buffers,
             http,
         };
+        if config.has_new_protocol() {
+            let set =
+                BY_THE_BROKER.iter().find(|(property, _)| config.kafka.get(property).is_some());
+            if let Some((property, instead)) = set {
+                let why = format!(
+                    "can't be set with `group.protocol` = \"consumer\"; remove it: {instead}"
+                );
+                return Err(refuse(format!("kafka.{property}"), why));
+            }
+        }
         if batch.drain_time >= config.session_timeout() {
             let why = "must be less than Kafka's `session.timeout.ms`, or a partition is given away \
                        while it is still being written; lower it, or raise the timeout";

@@ -32,7 +32,7 @@ pub use crate::config::dead_letters::DeadLetters;
 pub use crate::config::error::ConfigError;
 pub use crate::config::route::{OnBadRecord, Route};
 
-/// librdkafka's own default of `session.timeout.ms`.
+/// librdkafka's own default of `session.timeout.ms`, and a broker's of `group.consumer.session.timeout.ms`.
 const SESSION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(45);
 
 /// A valid configuration.
@@ -96,7 +96,14 @@ impl Config {
         file.check()
     }
 
-    /// How long Kafka waits for this consumer's heartbeat.
+    /// Whether the group follows the protocol of KIP-848, in which the broker assigns.
+    pub fn has_new_protocol(&self) -> bool {
+        let protocol = self.kafka.get("group.protocol");
+        protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"))
+    }
+
+    /// How long Kafka waits for this consumer's heartbeat. With the new protocol the broker decides,
+    /// and this is its default.
     pub fn session_timeout(&self) -> Duration {
         let millis = self.kafka.get("session.timeout.ms").and_then(|text| text.parse().ok());
         millis.map_or(SESSION_TIMEOUT_DEFAULT, Duration::from_millis)

@@ -4,7 +4,7 @@
 //! Every call blocks until it is answered or its time is over, so it belongs on a blocking thread.
 //! The client behind it never joins the group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -35,6 +35,19 @@ pub enum BrokerError {
         "the topic {0:?} does not exist; create it, with the number of partitions it is to keep"
     )]
     NoTopic(String),
+    /// A partition is not served at the moment.
+    #[error("partition {1} of {0} has no leader; a broker that has a copy of it must come back")]
+    NoLeader(String, Partition),
+}
+
+/// A topic's partitions, and where the log of those begins and ends that were asked for.
+#[derive(Debug)]
+pub struct Logs {
+    /// How many partitions the topic has.
+    pub partitions: i32,
+    /// The first offset and the end of each, in the order they were asked for; or why that is not
+    /// known.
+    pub ends: Vec<Result<(NextOffset, NextOffset), BrokerError>>,
 }
 
 /// The same properties that the reading client has, without those about reading.
@@ -66,25 +79,52 @@ impl Broker {
 
     /// How many partitions `topic` has.
     pub fn partitions(&self, topic: &str) -> Result<i32, BrokerError> {
+        Ok(self.leaders(topic)?.len() as i32)
+    }
+
+    /// Where the log of each of `asked` begins and ends. One that has no leader, or whose leader does
+    /// not answer, does not keep the others from their answer.
+    pub fn logs(&self, topic: &str, asked: &[Partition]) -> Result<Logs, BrokerError> {
+        let leaders = self.leaders(topic)?;
+        let mut silent = BTreeSet::new();
+        let ends = asked.iter().map(|partition| {
+            let leader = leaders.get(partition).copied().filter(|leader| *leader >= 0);
+            let leader =
+                leader.ok_or_else(|| BrokerError::NoLeader(topic.to_owned(), *partition))?;
+            if silent.contains(&leader) {
+                return Err(BrokerError::Unreachable(format!("broker {leader} is silent")));
+            }
+            // The time of one unanswered question is spent once a leader, not once a partition.
+            self.watermarks(topic, *partition).inspect_err(|_| {
+                silent.insert(leader);
+            })
+        });
+        Ok(Logs { ends: ends.collect(), partitions: leaders.len() as i32 })
+    }
+
+    /// The leader of each partition of `topic`; negative: none.
+    fn leaders(&self, topic: &str) -> Result<BTreeMap<Partition, i32>, BrokerError> {
         self.forget_events();
         let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER_WITHIN);
         let metadata = metadata.map_err(|error| unreachable(&error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let partitions = found.map_or(0, |found| found.partitions().len());
+        let partitions = found.map_or(&[][..], MetadataTopic::partitions);
+        let leaders: BTreeMap<Partition, i32> =
+            partitions.iter().map(|one| (Partition(one.id()), one.leader())).collect();
         match found.and_then(MetadataTopic::error).map(RDKafkaErrorCode::from) {
             None
             | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
-                if partitions == 0 =>
+                if leaders.is_empty() =>
             {
                 Err(BrokerError::NoTopic(topic.to_owned()))
             }
-            Some(error) if partitions == 0 => Err(BrokerError::Unreachable(error.to_string())),
-            _ => Ok(partitions as i32),
+            Some(error) if leaders.is_empty() => Err(BrokerError::Unreachable(error.to_string())),
+            _ => Ok(leaders),
         }
     }
 
     /// The first offset the log has, and its end.
-    pub fn watermarks(
+    fn watermarks(
         &self,
         topic: &str,
         partition: Partition,

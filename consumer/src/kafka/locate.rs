@@ -1,15 +1,17 @@
 //! Where partitions stand: takes those that the pipeline asks for, asks the database and Kafka, and
 //! answers with positions that were judged safe to go on from.
 //!
-//! While the database or Kafka is away it asks again and again. What is asked for last counts: a
-//! partition asked for anew meanwhile is answered once, for the last time it was asked.
+//! While the database or Kafka is away it asks again and again, partition by partition: one without a
+//! leader, or of a topic that is gone, does not hold up the others. What is asked for last counts: a
+//! partition asked for anew meanwhile is answered once, for the last time it was asked; one that was
+//! given back is forgotten.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use write_behind_shared::{NextOffset, Partition};
+use write_behind_shared::{NextOffset, Partition, WriteId};
 
 use crate::apply::Target;
 use crate::kafka::assign::{Standing, Verdict, judge};
@@ -34,6 +36,17 @@ impl Wanted {
     pub(crate) fn ask(&self, places: Vec<(Place, Epoch)>) {
         self.lock().extend(places);
         self.asked.notify_one();
+    }
+
+    /// Forgets these: they were given back.
+    pub(crate) fn forget(&self, places: &[Place]) {
+        self.lock().retain(|place, _| !places.contains(place));
+    }
+
+    /// Waits so long, or until something is asked for.
+    async fn asked_or_after(&self, time: Duration) {
+        // Either way it is time to ask.
+        let _ = tokio::time::timeout(time, self.asked.notified()).await;
     }
 
     async fn next(&self) -> BTreeMap<Place, Epoch> {
@@ -61,11 +74,14 @@ impl Wanted {
     }
 }
 
-/// Why there is no answer.
-enum NoAnswer {
-    /// It will pass.
-    Later(String),
-    End(Exit),
+/// What is known of the partitions that were asked for.
+#[derive(Default)]
+struct Answer {
+    located: Vec<Located>,
+    /// Those that are asked for again later, and why.
+    later: BTreeMap<Place, String>,
+    /// What a safety check says of one of them.
+    refused: Option<String>,
 }
 
 /// Finds out where partitions stand.
@@ -80,33 +96,45 @@ pub(crate) struct Locator {
 }
 
 impl Locator {
-    /// Answers until nobody listens.
+    /// Answers until nobody listens, or a safety check refuses.
     pub(crate) async fn run(self) {
         let mut store = None;
         let mut backoff = BACKOFF_MIN;
+        let mut told = BTreeMap::new();
         loop {
             let wanted = self.wanted.next().await;
-            let input = match self.locate(&mut store, &wanted).await {
-                Ok(found) => {
-                    backoff = BACKOFF_MIN;
-                    self.wanted.answered(&found);
-                    Input::Located(found)
-                }
-                Err(NoAnswer::End(exit)) => Input::End(exit),
-                Err(NoAnswer::Later(error)) => {
-                    if backoff == BACKOFF_MIN {
-                        tracing::warn!(%error, "partitions can't be located yet");
-                    }
-                    // After an error the connection is in an unknown state.
-                    store = None;
-                    tokio::time::sleep(backoff).await;
-                    backoff = (backoff * 2).min(BACKOFF_MAX);
-                    continue;
-                }
-            };
-            let ends = matches!(input, Input::End(_));
-            if self.answers.send(input).await.is_err() || ends {
+            let Answer { located, later, refused } = self.locate(&mut store, &wanted).await;
+            self.wanted.answered(&located);
+            if !located.is_empty() && self.answers.send(Input::Located(located)).await.is_err() {
                 return;
+            }
+            if let Some(why) = refused {
+                // Whoever does not listen has ended already.
+                let _ = self.answers.send(Input::End(Exit::Refused(why))).await;
+                return;
+            }
+            self.tell(&told, &later);
+            self.status.not_located(&later);
+            told = later;
+            if told.is_empty() {
+                backoff = BACKOFF_MIN;
+            } else {
+                self.wanted.asked_or_after(backoff).await;
+                backoff = (backoff * 2).min(BACKOFF_MAX);
+            }
+        }
+    }
+
+    /// What is asked for again and again is told once.
+    fn tell(&self, before: &BTreeMap<Place, String>, now: &BTreeMap<Place, String>) {
+        for (route, target) in self.targets.iter().enumerate() {
+            let mut new = now
+                .iter()
+                .filter(|(place, error)| place.route == route && before.get(place) != Some(error));
+            if let Some((place, error)) = new.next() {
+                let (topic, partition) = (&target.scope.topic, place.partition);
+                let others = new.count();
+                tracing::warn!(%topic, %partition, others, %error, "not located yet");
             }
         }
     }
@@ -115,42 +143,58 @@ impl Locator {
         &self,
         store: &mut Option<AnyStore>,
         wanted: &BTreeMap<Place, Epoch>,
-    ) -> Result<Vec<Located>, NoAnswer> {
-        let mut found = Vec::with_capacity(wanted.len());
+    ) -> Answer {
+        let mut answer = Answer::default();
         for (route, target) in self.targets.iter().enumerate() {
-            let asked: Vec<(Place, Epoch)> = wanted
-                .iter()
-                .filter(|(place, _)| place.route == route)
-                .map(|(place, epoch)| (*place, *epoch))
-                .collect();
-            if !asked.is_empty() {
-                self.locate_in(store, &target.scope, &asked, &mut found).await?;
+            let of_route = wanted.iter().filter(|(place, _)| place.route == route);
+            let asked: Vec<(Place, Epoch)> =
+                of_route.map(|(place, epoch)| (*place, *epoch)).collect();
+            if asked.is_empty() {
+                continue;
             }
+            let error = match self.locate_in(store, &target.scope, &asked, &mut answer).await {
+                Ok(()) => continue,
+                Err(Unknown::Broker(error)) => error.to_string(),
+                Err(Unknown::Store(error)) => {
+                    self.status.database_failed(&error);
+                    // After an error the connection is in an unknown state.
+                    *store = None;
+                    let error = error.to_string();
+                    answer.later.extend(wanted.keys().map(|place| (*place, error.clone())));
+                    break;
+                }
+            };
+            answer.later.extend(asked.iter().map(|(place, _)| (*place, error.clone())));
         }
-        Ok(found)
+        answer.later.retain(|place, _| !answer.located.iter().any(|one| one.place == *place));
+        answer
     }
 
+    /// Locates the partitions of one route.
     async fn locate_in(
         &self,
         store: &mut Option<AnyStore>,
         scope: &Scope,
         asked: &[(Place, Epoch)],
-        found: &mut Vec<Located>,
-    ) -> Result<(), NoAnswer> {
+        answer: &mut Answer,
+    ) -> Result<(), Unknown> {
         let partitions: Vec<Partition> = asked.iter().map(|(place, _)| place.partition).collect();
         let connected = match store.take() {
             Some(store) => store,
-            None => self.database.connect(&Timeouts::STANDARD).await.map_err(|e| self.away(e))?,
+            None => self.database.connect(&Timeouts::STANDARD).await?,
         };
         let store = store.insert(connected);
-        let standings = stand(&self.broker, store, scope, partitions).await;
-        let standings = standings.map_err(|error| match error {
-            Unknown::Store(error) => self.away(error),
-            Unknown::Broker(error) => NoAnswer::Later(error.to_string()),
-        })?;
+        let standings = stand(&self.broker, store, scope, partitions).await?;
         self.status.database_answered();
-        let mut begun = Vec::new();
-        for ((place, epoch), (standing, writers)) in asked.iter().zip(standings) {
+        let (mut begun, mut located) = (Vec::new(), Vec::new());
+        for ((place, epoch), stood) in asked.iter().zip(standings) {
+            let (standing, writers) = match stood {
+                Ok(stood) => stood,
+                Err(error) => {
+                    answer.later.insert(*place, error.to_string());
+                    continue;
+                }
+            };
             let next = match judge(&standing, self.adopt_offsets) {
                 Verdict::Continue(next) => next,
                 Verdict::Begin(next) => {
@@ -160,29 +204,20 @@ impl Locator {
                     next
                 }
                 Verdict::Refuse(refusal) => {
-                    return Err(NoAnswer::End(Exit::Refused(format!(
-                        "topic {}, partition {}: {refusal}",
-                        scope.topic, place.partition
-                    ))));
+                    let (topic, partition) = (&scope.topic, place.partition);
+                    let why = format!("topic {topic}, partition {partition}: {refusal}");
+                    answer.refused = Some(why);
+                    return Ok(());
                 }
             };
             let committed = standing.committed;
-            found.push(Located { place: *place, epoch: *epoch, next, committed, writers });
+            located.push(Located { place: *place, epoch: *epoch, next, committed, writers });
         }
-        if begun.is_empty() {
-            return Ok(());
+        if !begun.is_empty() {
+            store.begin_at(scope, &begun).await?;
         }
-        store.begin_at(scope, &begun).await.map_err(|error| self.away(error))
-    }
-
-    fn away(&self, error: StoreError) -> NoAnswer {
-        match error {
-            StoreError::Stop(why) => NoAnswer::End(Exit::Failed(why)),
-            passing => {
-                self.status.database_failed(&passing);
-                NoAnswer::Later(passing.to_string())
-            }
-        }
+        answer.located.append(&mut located);
+        Ok(())
     }
 }
 
@@ -207,7 +242,10 @@ pub(crate) enum Unknown {
     Broker(#[from] BrokerError),
 }
 
-/// Where each of `partitions` stands, with its writers.
+/// Where a partition stands, with its writers; or why Kafka does not say.
+pub(crate) type Stood = Result<(Standing, Vec<WriteId>), BrokerError>;
+
+/// Where each of `partitions` stands. One of which Kafka says nothing does not hold up the others.
 ///
 /// The order of the questions matters. Whoever owned a partition before may still be writing: asked
 /// the other way round, what it wrote in between looks like offsets without a database, or like a
@@ -217,7 +255,7 @@ pub(crate) async fn stand(
     store: &mut AnyStore,
     scope: &Scope,
     partitions: Vec<Partition>,
-) -> Result<Vec<(Standing, Vec<write_behind_shared::WriteId>)>, Unknown> {
+) -> Result<Vec<Stood>, Unknown> {
     let (topic, asked) = (scope.topic.clone(), partitions.clone());
     let committed = ask(broker, move |broker| broker.committed(&topic, &asked)).await?;
     // With those below them: what the database says of any partition tells how many there were.
@@ -225,12 +263,10 @@ pub(crate) async fn stand(
     let with_siblings: Vec<Partition> = (0..=highest).map(Partition).collect();
     let known = store.positions(scope, &with_siblings).await?;
     let (topic, asked) = (scope.topic.clone(), partitions.clone());
-    let (partitions_now, watermarks) = ask(broker, move |broker| {
-        let watermarks = asked.iter().map(|partition| broker.watermarks(&topic, *partition));
-        Ok((broker.partitions(&topic)?, watermarks.collect::<Result<Vec<_>, _>>()?))
-    })
-    .await?;
-    let standing = |(partition, (low, high)): (&Partition, (NextOffset, NextOffset))| {
+    let logs = ask(broker, move |broker| broker.logs(&topic, &asked)).await?;
+    let partitions_now = logs.partitions;
+    let stood = |(partition, ends): (&Partition, Result<(NextOffset, NextOffset), BrokerError>)| {
+        let (low, high) = ends?;
         let position = known.iter().find(|position| position.partition == *partition);
         let standing = Standing {
             database: position.map(|position| position.next),
@@ -242,9 +278,9 @@ pub(crate) async fn stand(
             low,
             high,
         };
-        (standing, position.map_or(Vec::new(), |position| position.writers.clone()))
+        Ok((standing, position.map_or(Vec::new(), |position| position.writers.clone())))
     };
-    Ok(partitions.iter().zip(watermarks).map(standing).collect())
+    Ok(partitions.iter().zip(logs.ends).map(stood).collect())
 }
 
 /// Asks Kafka on a thread that may block.

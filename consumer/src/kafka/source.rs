@@ -183,8 +183,17 @@ impl Source {
                      `check` to see which partition, and what to do"
                 )))
             }
-            (KafkaError::MessageConsumptionFatal(_), _) => {
-                ControlFlow::Break(Exit::Failed(format!("Kafka's client can't go on: {error}")))
+            (KafkaError::MessageConsumptionFatal(_), code) => {
+                let why = match code {
+                    Some(
+                        RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId,
+                    ) => {
+                        "another member of the group has the same `group.instance.id`: give each \
+                         process one of its own, or start this one again once the other is gone"
+                    }
+                    _ => "Kafka's client can't go on",
+                };
+                ControlFlow::Break(Exit::Failed(format!("{why} ({error})")))
             }
             _ => {
                 self.ends.status.metrics().broker_error();
@@ -217,6 +226,7 @@ impl Source {
                     partitions = places.len(),
                     "partitions lost: the group gave them away"
                 );
+                self.ends.status.left();
                 self.pipeline.lose(self.now, places);
             }
             GroupEvent::Committed(id, result) => {
@@ -269,7 +279,10 @@ impl Source {
                 Action::Pause(places) => done("pause", self.reading.pause(&places))?,
                 Action::Resume(places) => done("resume", self.reading.resume(&places))?,
                 Action::Commit(id, offsets) => self.commit(id, &offsets),
-                Action::Release(places) => done("unassign", self.reading.release(&places))?,
+                Action::Release(places) => {
+                    self.ends.wanted.forget(&places);
+                    done("unassign", self.reading.release(&places))?;
+                }
                 Action::StopAtBad(place, letter) => {
                     let (partition, offset) = (place.partition, letter.record.offset);
                     let told = format!("partition {partition}, offset {offset}: {}", letter.reason);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use write_behind_shared::metrics::Register;
 
 use crate::apply::Stats;
@@ -21,7 +21,8 @@ pub struct Metrics {
     rows: IntCounter,
     fenced: IntCounter,
     commit_failures: IntCounter,
-    dead_letters: IntCounter,
+    dead_letters: IntCounterVec,
+    route_running: IntGaugeVec,
     retries: IntCounter,
     broker_errors: IntCounter,
     written_rows: IntCounter,
@@ -70,7 +71,17 @@ impl Metrics {
             )?,
             commit_failures: on
                 .counter("commit_failures_total", "Commits to Kafka that failed.")?,
-            dead_letters: on.counter("dead_letters_total", "Records set aside.")?,
+            dead_letters: on.with(
+                "dead_letters_total",
+                "Records set aside, by topic and reason: undecodable, unfit for its columns, or \
+                 refused by the database.",
+                |opts| IntCounterVec::new(opts, &["topic", "reason"]),
+            )?,
+            route_running: on.with(
+                "route_running",
+                "1 while the topic's route is written; 0 while it is stopped for a person to mend.",
+                |opts| IntGaugeVec::new(opts, &["topic"]),
+            )?,
             retries: on
                 .counter("retries_total", "Attempts to write that failed and were made again.")?,
             broker_errors: on.counter("broker_errors_total", "Errors of Kafka while reading.")?,
@@ -156,11 +167,24 @@ impl Metrics {
     }
 
     /// A batch is in the database, so long after it was taken.
-    pub(crate) fn batch_written(&self, stats: &Stats, took: Duration) {
+    pub(crate) fn batch_written(&self, topic: &str, stats: &Stats, took: Duration) {
         self.written_rows.inc_by((stats.rows + stats.singly) as u64);
-        self.dead_letters.inc_by(stats.dead_letters as u64);
+        let undecodable = stats.dead_letters - stats.unfit - stats.refused;
+        let reasons =
+            [("undecodable", undecodable), ("unfit", stats.unfit), ("refused", stats.refused)];
+        for (reason, letters) in reasons {
+            let counter = self.dead_letters.with_label_values(&[topic, reason]);
+            counter.inc_by(letters as u64);
+        }
         self.batch.observe(took.as_secs_f64());
         self.transaction.observe(stats.took.as_secs_f64());
+    }
+
+    /// Whether each topic's route runs.
+    pub(crate) fn routes<'a>(&self, routes: impl Iterator<Item = (&'a str, bool)>) {
+        for (topic, runs) in routes {
+            self.route_running.with_label_values(&[topic]).set(i64::from(runs));
+        }
     }
 
     /// A transaction failed and is tried again.

@@ -34,6 +34,7 @@ struct State {
     /// When the poll thread last turned; `None`: it has not started yet.
     beat: Option<Instant>,
     joined: bool,
+    not_located: BTreeMap<Place, String>,
     database: Option<String>,
     stopped: bool,
     ends: BTreeMap<Place, NextOffset>,
@@ -60,6 +61,7 @@ impl Status {
             published: None,
             beat: None,
             joined: false,
+            not_located: BTreeMap::new(),
             database: None,
             stopped: false,
             ends: BTreeMap::new(),
@@ -97,14 +99,21 @@ impl Status {
             return Some(sickness.to_owned());
         }
         let state = self.lock();
+        if let Some((route, why)) = state.progress.stopped.first_key_value() {
+            return Some(format!("the route of topic {} is stopped: {why}", self.topics[*route]));
+        }
         if let Some(error) = &state.database {
             return Some(error.clone());
         }
         if !state.joined {
             return Some("the consumer has not joined its group yet".to_owned());
         }
-        let locating = state.progress.parts.iter().filter(|part| !part.reading).count();
-        (locating > 0).then(|| format!("{locating} partitions are not located yet"))
+        let locating: Vec<Place> =
+            state.progress.parts.iter().filter(|p| !p.reading).map(|p| p.place).collect();
+        let why = locating.iter().find_map(|place| state.not_located.get(place));
+        let why = why.map_or(String::new(), |why| format!(": {why}"));
+        let count = locating.len();
+        (count > 0).then(|| format!("{count} partitions are not located yet{why}"))
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -128,6 +137,9 @@ impl Status {
         state.counts = counts;
         state.progress = progress();
         self.metrics.held(&state.progress);
+        let stopped = &state.progress.stopped;
+        let topics = self.topics.iter().enumerate();
+        self.metrics.routes(topics.map(|(at, topic)| (&**topic, !stopped.contains_key(&at))));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let lag = |part: &PartProgress| {
             let records = part.written?.distance_to(*state.ends.get(&part.place)?);
@@ -142,6 +154,16 @@ impl Status {
     /// The group has given this consumer its part, if only none.
     pub(crate) fn joined(&self) {
         self.lock().joined = true;
+    }
+
+    /// The group has given this consumer's part to others; it is about to join again.
+    pub(crate) fn left(&self) {
+        self.lock().joined = false;
+    }
+
+    /// Why these partitions are not located yet: all of those that can't be at the moment.
+    pub(crate) fn not_located(&self, why: &BTreeMap<Place, String>) {
+        self.lock().not_located.clone_from(why);
     }
 
     /// The database answered.

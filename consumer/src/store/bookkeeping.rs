@@ -7,9 +7,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 use uuid::Uuid;
-use write_behind_shared::WriteId;
+use write_behind_shared::{NextOffset, Partition, WriteId};
 
+use super::Position;
 use crate::batch::DeadLetter;
 
 /// The tables, for Postgres.
@@ -141,12 +143,38 @@ pub(crate) fn sequence(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
 }
 
-/// A writer's last sequence as its row has it.
-pub(crate) fn write_id(writer: &str, last_sequence: i64) -> Result<WriteId, sqlx::Error> {
-    let writer = Uuid::parse_str(writer).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-    let sequence = u64::try_from(last_sequence);
-    let sequence = sequence.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-    Ok(WriteId { writer, sequence })
+/// A value that every database's driver can read.
+pub(crate) trait Readable<'r, D: Database>: Decode<'r, D> + Type<D> {}
+impl<'r, D: Database, T: Decode<'r, D> + Type<D>> Readable<'r, D> for T {}
+
+/// A row of [`POSITIONS`].
+pub(crate) fn position<'r, R: Row>(row: &'r R) -> Result<Position, sqlx::Error>
+where
+    &'static str: ColumnIndex<R>,
+    i32: Readable<'r, R::Database>,
+    i64: Readable<'r, R::Database>,
+{
+    Ok(Position {
+        partition: Partition(row.try_get("partition")?),
+        next: NextOffset(row.try_get("next_offset")?),
+        partitions: row.try_get("partitions")?,
+        writers: Vec::new(),
+    })
+}
+
+/// A row of [`WRITERS`].
+pub(crate) fn writer<'r, R: Row>(row: &'r R) -> Result<(Partition, WriteId), sqlx::Error>
+where
+    &'static str: ColumnIndex<R>,
+    i32: Readable<'r, R::Database>,
+    i64: Readable<'r, R::Database>,
+    String: Readable<'r, R::Database>,
+{
+    let writer: String = row.try_get("writer")?;
+    let writer = Uuid::parse_str(&writer).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let sequence: i64 = row.try_get("last_sequence")?;
+    let sequence = u64::try_from(sequence).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    Ok((Partition(row.try_get("partition")?), WriteId { writer, sequence }))
 }
 
 fn without_nul(text: &str) -> String {

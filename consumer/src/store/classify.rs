@@ -49,6 +49,9 @@ const POSTGRES: &[(&str, Class)] = &[
     // An index row, or a value's nesting, beyond the server's limits.
     ("54000", Class::Data),
     ("54001", Class::Data),
+    // Too many columns in a statement, or arguments: the table's shape, not a row's.
+    ("54011", Class::Stop),
+    ("54023", Class::Stop),
     // A trigger that raises an exception.
     ("P0001", Class::Data),
     ("21000", Class::Twice),
@@ -59,6 +62,12 @@ const POSTGRES: &[(&str, Class)] = &[
     ("3F000", Class::Stop),
     ("42", Class::Stop),
     ("428C9", Class::Stop),
+    // Pages that can't be read: trying again reads the same.
+    ("XX001", Class::Stop),
+    ("XX002", Class::Stop),
+    // Our own bug, were it ever met: a statement after one that failed (INV-12). The transaction is
+    // given up and begun again, and told as every failed attempt is.
+    ("25P02", Class::Unavailable),
     // A prepared statement that a connection pooler in between has lost.
     ("26000", Class::Unavailable),
 ];
@@ -210,6 +219,12 @@ impl Failure {
     }
 }
 
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Failure::Store(error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,7 +236,8 @@ mod tests {
                 Class::Unavailable,
                 &[
                     "40001", "40P01", "40003", "55P03", "53300", "57P01", "57P02", "57P03",
-                    "58000", "58030", "08000", "08006", "08007", "25P03", "25006", "26000",
+                    "58000", "58030", "08000", "08006", "08007", "25P02", "25P03", "25006",
+                    "26000",
                 ],
             ),
             (Class::Saturated, &["57014", "53100", "53200", "53400"]),
@@ -236,7 +252,10 @@ mod tests {
             (Class::Twice, &["21000"]),
             (
                 Class::Stop,
-                &["42P01", "42703", "42501", "42P10", "428C9", "28P01", "3D000", "3F000", "0A000"],
+                &[
+                    "42P01", "42703", "42501", "42P10", "428C9", "28P01", "3D000", "3F000",
+                    "0A000", "54011", "54023", "XX001", "XX002",
+                ],
             ),
         ];
         for (class, codes) in policy {
@@ -248,7 +267,7 @@ mod tests {
 
     #[test]
     fn an_unknown_code_is_never_the_datas_fault() {
-        for code in ["", "XX000", "25P02", "99999", "2", "F0000"] {
+        for code in ["", "XX000", "99999", "2", "F0000"] {
             assert_eq!(postgres(code, ""), Class::Unavailable, "{code:?}");
         }
         assert_eq!(sqlite("", ""), Class::Unavailable);

@@ -57,6 +57,12 @@ pub(crate) trait Session: Send {
         scope: &Scope,
         letters: &[&DeadLetter],
     ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// How many references to missing rows only COMMIT would find. None, where every statement is
+    /// checked for them.
+    fn dangling(&mut self) -> impl Future<Output = Result<u64, Failure>> + Send {
+        async { Ok(0) }
+    }
 }
 
 /// A command without parameters.
@@ -81,14 +87,31 @@ pub(crate) async fn apply<S: Session>(
     session: &mut S,
     tx: &Transaction<'_>,
 ) -> Result<Outcome, StoreError> {
-    let mut open = Open::begin(session).await?;
+    let ended = match run(session, tx, false).await {
+        Err(Failure::MissingReference(refusal)) if !tx.manner.refuse_missing_references => {
+            return Err(StoreError::NotYet(refusal.reason));
+        }
+        // Which row it was, COMMIT does not say: once more, with a look after every statement.
+        Err(Failure::MissingReference(_)) => run(session, tx, true).await,
+        ended => ended,
+    };
+    ended.map_err(Failure::of_no_row)
+}
+
+/// A missing reference is one that COMMIT has found; the transaction is rolled back.
+async fn run<S: Session>(
+    session: &mut S,
+    tx: &Transaction<'_>,
+    looks_for_dangling: bool,
+) -> Result<Outcome, Failure> {
+    let mut open = Open::begin(session, looks_for_dangling).await?;
     for span in tx.spans {
         let moved;
         (open, moved) = open.move_offset(tx, span).await?;
         if !moved {
             let session = open.roll_back().await?;
             let found = session.next_offsets(tx.scope, tx.spans).await;
-            return found.map(Outcome::Fenced).map_err(Failure::of_no_row);
+            return Ok(Outcome::Fenced(found.map_err(Failure::of_no_row)?));
         }
     }
     let refused;
@@ -108,12 +131,20 @@ pub(crate) async fn apply<S: Session>(
 }
 
 /// An open transaction in which every statement so far succeeded or was taken back.
-struct Open<'s, S>(&'s mut S);
+struct Open<'s, S> {
+    session: &'s mut S,
+    /// How many references dangle; `None`: it is not looked after.
+    dangling: Option<u64>,
+}
 
 impl<'s, S: Session> Open<'s, S> {
-    async fn begin(session: &'s mut S) -> Result<Self, StoreError> {
+    async fn begin(session: &'s mut S, looks_for_dangling: bool) -> Result<Self, StoreError> {
         session.command(Command::Begin).await.map_err(Failure::of_no_row)?;
-        Ok(Self(session))
+        let dangling = match looks_for_dangling {
+            true => Some(session.dangling().await.map_err(Failure::of_no_row)?),
+            false => None,
+        };
+        Ok(Self { session, dangling })
     }
 
     /// Whether the database stood at the span's start, and so now stands at its end.
@@ -122,7 +153,7 @@ impl<'s, S: Session> Open<'s, S> {
         tx: &Transaction<'_>,
         span: &Span,
     ) -> Result<(Self, bool), StoreError> {
-        let moved = self.0.move_offset(tx.scope, tx.partitions, span).await;
+        let moved = self.session.move_offset(tx.scope, tx.partitions, span).await;
         match moved.map_err(Failure::of_no_row)? {
             0 => Ok((self, false)),
             1 => Ok((self, true)),
@@ -175,12 +206,12 @@ impl<'s, S: Session> Open<'s, S> {
 
     /// Writes `rows` all or none.
     async fn attempt(
-        self,
+        mut self,
         tx: &Transaction<'_>,
         rows: &[&Row],
     ) -> Result<(Self, Result<(), Refusal>), StoreError> {
-        self.0.command(Command::Savepoint).await.map_err(Failure::of_no_row)?;
-        let refusal = match self.0.write(tx.table, rows, tx.manner.rows_per_statement).await {
+        self.session.command(Command::Savepoint).await.map_err(Failure::of_no_row)?;
+        let refusal = match self.write(tx, rows).await {
             Ok(()) => None,
             Err(Failure::Data(refusal)) => Some(refusal),
             Err(Failure::MissingReference(refusal)) if tx.manner.refuse_missing_references => {
@@ -197,8 +228,21 @@ impl<'s, S: Session> Open<'s, S> {
             Err(failure) => return Err(failure.of_no_row()),
         };
         let end = if refusal.is_some() { Command::RollBackToSavepoint } else { Command::Release };
-        self.0.command(end).await.map_err(Failure::of_no_row)?;
+        self.session.command(end).await.map_err(Failure::of_no_row)?;
         Ok((self, refusal.map_or(Ok(()), Err)))
+    }
+
+    async fn write(&mut self, tx: &Transaction<'_>, rows: &[&Row]) -> Result<(), Failure> {
+        self.session.write(tx.table, rows, tx.manner.rows_per_statement).await?;
+        if let Some(before) = &mut self.dangling {
+            let now = self.session.dangling().await?;
+            if now > *before {
+                let reason = "a row refers to one that is not there".to_owned();
+                return Err(Failure::MissingReference(Refusal { sqlstate: None, reason }));
+            }
+            *before = now;
+        }
+        Ok(())
     }
 
     async fn note(
@@ -207,24 +251,31 @@ impl<'s, S: Session> Open<'s, S> {
         set_aside: &[DeadLetter],
     ) -> Result<Self, StoreError> {
         if !tx.writers.is_empty() {
-            let noted = self.0.note_writers(tx.scope, tx.writers).await;
+            let noted = self.session.note_writers(tx.scope, tx.writers).await;
             noted.map_err(Failure::of_no_row)?;
         }
         let letters: Vec<&DeadLetter> = tx.dead_letters.iter().chain(set_aside).collect();
         if !letters.is_empty() {
-            let stored = self.0.set_aside(tx.scope, &letters).await;
+            let stored = self.session.set_aside(tx.scope, &letters).await;
             stored.map_err(Failure::of_no_row)?;
         }
         Ok(self)
     }
 
-    /// An error leaves open whether it was committed: the next attempt's compare-and-set tells.
-    async fn commit(self) -> Result<(), StoreError> {
-        self.0.command(Command::Commit).await.map_err(Failure::of_no_row)
+    /// An error leaves open whether it was committed: the next attempt's compare-and-set tells. But
+    /// one that names a missing reference is an answer: nothing was.
+    async fn commit(self) -> Result<(), Failure> {
+        match self.session.command(Command::Commit).await {
+            Err(Failure::MissingReference(refusal)) => {
+                self.roll_back().await?;
+                Err(Failure::MissingReference(refusal))
+            }
+            committed => committed.map_err(|failure| failure.of_no_row().into()),
+        }
     }
 
     async fn roll_back(self) -> Result<&'s mut S, StoreError> {
-        self.0.command(Command::RollBack).await.map_err(Failure::of_no_row)?;
-        Ok(self.0)
+        self.session.command(Command::RollBack).await.map_err(Failure::of_no_row)?;
+        Ok(self.session)
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, MySql, Row as _};
-use write_behind_shared::{NextOffset, Partition, WriteId};
+use write_behind_shared::{NextOffset, Partition};
 
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
@@ -226,7 +226,11 @@ impl Session for MysqlStore {
         spans: &[Span],
     ) -> Result<Vec<Option<NextOffset>>, Failure> {
         let rows = self.fetch(scoped(mysql_sql::POSITIONS, scope)).await?;
-        let known = rows.iter().map(position).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let known = rows
+            .iter()
+            .map(bookkeeping::position)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
         Ok(super::next_offsets_of(spans, &known))
     }
 
@@ -312,8 +316,8 @@ impl Store for MysqlStore {
         let writers = self.fetch(scoped(mysql_sql::WRITERS, scope)).await;
         let writers = writers.map_err(Failure::of_no_row)?;
         let read = || {
-            let known = known.iter().map(position).collect::<Result<Vec<_>, _>>()?;
-            let writers = writers.iter().map(writer).collect::<Result<Vec<_>, _>>()?;
+            let known = known.iter().map(bookkeeping::position).collect::<Result<Vec<_>, _>>()?;
+            let writers = writers.iter().map(bookkeeping::writer).collect::<Result<Vec<_>, _>>()?;
             Ok::<_, sqlx::Error>(super::positions_of(partitions, known, writers))
         };
         read().map_err(failed).map_err(Failure::of_no_row)
@@ -333,19 +337,4 @@ impl Store for MysqlStore {
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
         fenced::apply(self, transaction).await
     }
-}
-
-fn position(row: &MySqlRow) -> Result<Position, sqlx::Error> {
-    Ok(Position {
-        partition: Partition(row.try_get("partition")?),
-        next: NextOffset(row.try_get("next_offset")?),
-        partitions: row.try_get("partitions")?,
-        writers: Vec::new(),
-    })
-}
-
-fn writer(row: &MySqlRow) -> Result<(Partition, WriteId), sqlx::Error> {
-    let writer: String = row.try_get("writer")?;
-    let last = bookkeeping::write_id(&writer, row.try_get("last_sequence")?)?;
-    Ok((Partition(row.try_get("partition")?), last))
 }

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Postgres, Row as _};
-use write_behind_shared::{NextOffset, Partition, WriteId};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Postgres};
+use write_behind_shared::{NextOffset, Partition};
 
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
@@ -178,7 +178,11 @@ impl Session for PostgresStore {
         spans: &[Span],
     ) -> Result<Vec<Option<NextOffset>>, Failure> {
         let rows = self.fetch(scoped(bookkeeping::POSITIONS, scope)).await?;
-        let known = rows.iter().map(position).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let known = rows
+            .iter()
+            .map(bookkeeping::position)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
         Ok(super::next_offsets_of(spans, &known))
     }
 
@@ -267,8 +271,8 @@ impl Store for PostgresStore {
         let writers = self.fetch(scoped(bookkeeping::WRITERS, scope)).await;
         let writers = writers.map_err(Failure::of_no_row)?;
         let read = || {
-            let known = known.iter().map(position).collect::<Result<Vec<_>, _>>()?;
-            let writers = writers.iter().map(writer).collect::<Result<Vec<_>, _>>()?;
+            let known = known.iter().map(bookkeeping::position).collect::<Result<Vec<_>, _>>()?;
+            let writers = writers.iter().map(bookkeeping::writer).collect::<Result<Vec<_>, _>>()?;
             Ok::<_, sqlx::Error>(super::positions_of(partitions, known, writers))
         };
         read().map_err(failed).map_err(Failure::of_no_row)
@@ -288,19 +292,4 @@ impl Store for PostgresStore {
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
         fenced::apply(self, transaction).await
     }
-}
-
-fn position(row: &PgRow) -> Result<Position, sqlx::Error> {
-    Ok(Position {
-        partition: Partition(row.try_get("partition")?),
-        next: NextOffset(row.try_get("next_offset")?),
-        partitions: row.try_get("partitions")?,
-        writers: Vec::new(),
-    })
-}
-
-fn writer(row: &PgRow) -> Result<(Partition, WriteId), sqlx::Error> {
-    let writer: String = row.try_get("writer")?;
-    let last = bookkeeping::write_id(&writer, row.try_get("last_sequence")?)?;
-    Ok((Partition(row.try_get("partition")?), last))
 }

@@ -10,7 +10,10 @@ use super::StoreError;
 use crate::apply::table::{Column, ColumnKind, Name, Table};
 
 const TABLE: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name,
-        c.relkind::text AS kind,
+        c.relkind::text AS kind, c.relpersistence = 'u' AS unlogged,
+        row_security_active(c.oid) AS row_security,
+        c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
+            AS has_children,
         EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c')
         OR EXISTS (SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND t.typtype = 'd') AS guarded
@@ -35,31 +38,42 @@ const COLUMNS: &str = "WITH RECURSIVE base AS (
         b.not_null AND NOT b.has_default AS required,
         NOT b.has_default OR coalesce(pg_get_expr(d.adbin, d.adrelid)
             ~ '^(NULL|[(]?''?[0.]+''?[)]?)(::.*)?$', false) AS counts_from_nothing,
-        a.attgenerated <> '' OR a.attidentity = 'a' AS generated,
-        coalesce(l.collisdeterministic, true) AS deterministic
+        a.attgenerated <> '' OR a.attidentity = 'a' AS generated
     FROM base b JOIN pg_attribute a ON a.attrelid = $1 AND a.attnum = b.attnum
     JOIN pg_type t ON t.oid = b.type AND t.typtype <> 'd'
     LEFT JOIN pg_type e ON e.oid = t.typelem
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-    LEFT JOIN pg_collation l ON l.oid = a.attcollation
     ORDER BY a.attnum";
 
-/// Unique keys that ON CONFLICT can use.
+/// Unique keys, each with what ON CONFLICT can't do with it, and whether it compares texts as they
+/// are.
 const KEYS: &str = "SELECT i.indisprimary AS is_primary,
         array(SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY AS k(attnum, place)
             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-            WHERE k.place <= i.indnkeyatts ORDER BY k.place) AS columns
-    FROM pg_index i
-    WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid
-        AND i.indpred IS NULL AND i.indexprs IS NULL
+            WHERE k.place <= i.indnkeyatts ORDER BY k.place) AS columns,
+        CASE WHEN i.indexprs IS NOT NULL THEN 'is of expressions'
+            WHEN i.indpred IS NOT NULL THEN 'has a condition'
+            WHEN NOT i.indimmediate THEN 'is deferrable'
+            WHEN NOT i.indisvalid THEN 'is not valid: its index was not built to the end'
+        END AS unusable,
+        NOT EXISTS (SELECT FROM unnest(i.indcollation) AS x(oid)
+            JOIN pg_collation l ON l.oid = x.oid WHERE NOT l.collisdeterministic) AS deterministic
+    FROM pg_index i WHERE i.indrelid = $1 AND i.indisunique
     ORDER BY i.indisprimary DESC, i.indexrelid";
+
+/// A unique key.
+struct UniqueKey {
+    is_primary: bool,
+    columns: Vec<String>,
+    unusable: Option<String>,
+    deterministic: bool,
+}
 
 /// What the catalogue says of one column.
 struct Described {
     column: Column,
     type_name: String,
     generated: bool,
-    deterministic: bool,
 }
 
 /// Reads the table `name` and its `key`, or its primary key.
@@ -79,18 +93,20 @@ pub(super) async fn describe(
              exactly as it is spelled, capital letters included)"
         ))));
     };
-    let kind: String = table.try_get("kind")?;
-    if !matches!(&*kind, "r" | "p") {
-        return Ok(Err(StoreError::Stop(format!(
-            "{name} is not a table but a view or a foreign table, which can't be upserted into"
-        ))));
+    if let Some(why) = unfit(&table)? {
+        return Ok(Err(StoreError::Stop(format!("{name} {why}"))));
     }
     let oid: sqlx::postgres::types::Oid = table.try_get("oid")?;
     let rows = sqlx::query(COLUMNS).bind(oid).fetch_all(&mut *connection).await?;
     let columns = rows.iter().map(described).collect::<Result<Vec<_>, _>>()?;
     let mut keys = Vec::new();
     for row in sqlx::query(KEYS).bind(oid).fetch_all(&mut *connection).await? {
-        keys.push((row.try_get("is_primary")?, row.try_get("columns")?));
+        keys.push(UniqueKey {
+            is_primary: row.try_get("is_primary")?,
+            columns: row.try_get("columns")?,
+            unusable: row.try_get("unusable")?,
+            deterministic: row.try_get("deterministic")?,
+        });
     }
     let (schema, table_name): (String, String) = (table.try_get("schema")?, table.try_get("name")?);
     let guarded = table.try_get("guarded")?;
@@ -106,6 +122,31 @@ pub(super) async fn describe(
         guarded,
         renamed: None,
     }))
+}
+
+/// Why rows can't be upserted into the table, or can't be trusted to be there afterwards.
+fn unfit(table: &PgRow) -> Result<Option<&'static str>, sqlx::Error> {
+    let kind: String = table.try_get("kind")?;
+    Ok(if !matches!(&*kind, "r" | "p") {
+        Some("is not a table but a view or a foreign table, which can't be upserted into")
+    } else if table.try_get("unlogged")? {
+        Some(
+            "is UNLOGGED: a crash empties it, while the offsets say that its rows are there; run \
+             ALTER TABLE … SET LOGGED",
+        )
+    } else if table.try_get("row_security")? {
+        Some(
+            "has row-level security, which hides rows from updates and deletes without a word; \
+             give this role BYPASSRLS, or use another one",
+        )
+    } else if table.try_get("has_children")? {
+        Some(
+            "has child tables (INHERITS), whose rows its unique keys do not know; write to a \
+             partitioned table, or to one without children",
+        )
+    } else {
+        None
+    })
 }
 
 fn described(row: &PgRow) -> Result<Described, sqlx::Error> {
@@ -127,7 +168,6 @@ fn described(row: &PgRow) -> Result<Described, sqlx::Error> {
         },
         type_name,
         generated: row.try_get("generated")?,
-        deterministic: row.try_get("deterministic")?,
     })
 }
 
@@ -142,6 +182,7 @@ fn kind_of(type_name: &str, scale: Option<u32>) -> ColumnKind {
         "bool" => ColumnKind::Boolean,
         "text" | "varchar" | "bpchar" | "citext" | "name" => ColumnKind::Text,
         "timestamptz" => ColumnKind::Instant,
+        "date" | "time" | "timetz" | "timestamp" => ColumnKind::Calendar,
         "json" | "jsonb" => ColumnKind::Json,
         "bytea" => ColumnKind::Bytes,
         _ => ColumnKind::Notation,
@@ -152,33 +193,45 @@ fn kind_of(type_name: &str, scale: Option<u32>) -> ColumnKind {
 fn key_columns(
     table: &str,
     wanted: &[String],
-    keys: &[(bool, Vec<String>)],
+    keys: &[UniqueKey],
     columns: &[Described],
 ) -> Result<Vec<KeyColumn>, String> {
-    let same = |have: &[String]| {
-        have.len() == wanted.len() && wanted.iter().all(|name| have.contains(name))
+    let is_meant = |key: &&UniqueKey| match wanted {
+        [] => key.is_primary,
+        names => {
+            key.columns.len() == names.len() && names.iter().all(|name| key.columns.contains(name))
+        }
     };
-    let names = if wanted.is_empty() {
-        let primary = keys.iter().find(|(is_primary, _)| *is_primary).map(|(_, names)| names);
-        primary.ok_or_else(|| {
-            format!(
-                "{table} has no primary key: add one, or name a unique key in the route's `key`"
-            )
-        })?
-    } else if keys.iter().any(|(_, have)| same(have)) {
-        wanted
-    } else {
-        let list = wanted.join(", ");
+    let unusable = |key: &&UniqueKey| key.unusable.is_some();
+    let key = keys.iter().filter(is_meant).min_by_key(unusable).ok_or_else(|| match wanted {
+        [] => format!(
+            "{table} has no primary key: add one, or name a unique key in the route's `key`"
+        ),
+        names => format!(
+            "{table} has no unique key of exactly ({}): add a unique constraint that is not \
+             deferrable, or an index without a condition",
+            names.join(", ")
+        ),
+    })?;
+    if let Some(why) = &key.unusable {
+        let list = key.columns.join(", ");
         return Err(format!(
-            "{table} has no unique key of exactly ({list}): add a unique constraint that is not \
-             deferrable, or an index without a condition"
+            "the unique key of {table} on ({list}) {why}, so rows can't be upserted by it: add a \
+             unique constraint on whole columns that is not deferrable and has no condition, or \
+             name another one in the route's `key`"
         ));
-    };
+    }
+    let names = if wanted.is_empty() { &key.columns[..] } else { wanted };
     let find = |name: &String| columns.iter().find(|described| described.column.name == *name);
-    names.iter().filter_map(find).map(|described| key_column(table, described)).collect()
+    let found = names.iter().filter_map(find);
+    found.map(|described| key_column(table, described, key.deterministic)).collect()
 }
 
-fn key_column(table: &str, described: &Described) -> Result<KeyColumn, String> {
+fn key_column(
+    table: &str,
+    described: &Described,
+    deterministic: bool,
+) -> Result<KeyColumn, String> {
     let name = described.column.name.clone();
     let refuse = |why: &str| {
         Err(format!(
@@ -192,7 +245,7 @@ fn key_column(table: &str, described: &Described) -> Result<KeyColumn, String> {
     let kind = match (&described.column.kind, &*described.type_name) {
         (ColumnKind::Integer(range), "int2" | "int4" | "int8") => KeyKind::Integer(range.clone()),
         (ColumnKind::Boolean, _) => KeyKind::Boolean,
-        (_, "text" | "varchar") if described.deterministic => KeyKind::Text,
+        (_, "text" | "varchar") if deterministic => KeyKind::Text,
         (_, "text" | "varchar") => return refuse("its collation makes unequal texts equal"),
         (_, "uuid") => KeyKind::Uuid,
         (_, "date") => KeyKind::Date,

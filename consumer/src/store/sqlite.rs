@@ -9,8 +9,8 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _, Sqlite};
-use write_behind_shared::{NextOffset, Partition, WriteId};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Sqlite};
+use write_behind_shared::{NextOffset, Partition};
 
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
@@ -148,7 +148,11 @@ impl Session for SqliteStore {
         spans: &[Span],
     ) -> Result<Vec<Option<NextOffset>>, Failure> {
         let rows = self.fetch(scoped(bookkeeping::POSITIONS, scope)).await?;
-        let known = rows.iter().map(position).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let known = rows
+            .iter()
+            .map(bookkeeping::position)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
         Ok(super::next_offsets_of(spans, &known))
     }
 
@@ -206,6 +210,12 @@ impl Session for SqliteStore {
         }
         Ok(())
     }
+
+    /// SQLite checks deferred foreign keys at COMMIT, and has no way to have it sooner.
+    async fn dangling(&mut self) -> Result<u64, Failure> {
+        let found = self.fetch(sqlx::query("PRAGMA main.foreign_key_check")).await?;
+        Ok(found.len() as u64)
+    }
 }
 
 impl Store for SqliteStore {
@@ -233,8 +243,8 @@ impl Store for SqliteStore {
         let writers = self.fetch(scoped(bookkeeping::WRITERS, scope)).await;
         let writers = writers.map_err(Failure::of_no_row)?;
         let read = || {
-            let known = known.iter().map(position).collect::<Result<Vec<_>, _>>()?;
-            let writers = writers.iter().map(writer).collect::<Result<Vec<_>, _>>()?;
+            let known = known.iter().map(bookkeeping::position).collect::<Result<Vec<_>, _>>()?;
+            let writers = writers.iter().map(bookkeeping::writer).collect::<Result<Vec<_>, _>>()?;
             Ok::<_, sqlx::Error>(super::positions_of(partitions, known, writers))
         };
         read().map_err(failed).map_err(Failure::of_no_row)
@@ -254,19 +264,4 @@ impl Store for SqliteStore {
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
         fenced::apply(self, transaction).await
     }
-}
-
-fn position(row: &SqliteRow) -> Result<Position, sqlx::Error> {
-    Ok(Position {
-        partition: Partition(row.try_get("partition")?),
-        next: NextOffset(row.try_get("next_offset")?),
-        partitions: row.try_get("partitions")?,
-        writers: Vec::new(),
-    })
-}
-
-fn writer(row: &SqliteRow) -> Result<(Partition, WriteId), sqlx::Error> {
-    let writer: String = row.try_get("writer")?;
-    let last = bookkeeping::write_id(&writer, row.try_get("last_sequence")?)?;
-    Ok((Partition(row.try_get("partition")?), last))
 }

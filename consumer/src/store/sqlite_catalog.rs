@@ -2,7 +2,7 @@
 //!
 //! SQLite's types are advice: what JSON fits a column is taken from the declared type by SQLite's
 //! own rules of affinity, and a few common names beyond them (boolean, date, uuid, json). A numeric
-//! column holds binary floats where a value is no integer: sums of fractions are not exact there.
+//! column holds binary floats where a value is no integer: more digits than these keep are refused.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
@@ -34,6 +34,9 @@ struct Described {
     primary: i64,
     generated: bool,
 }
+
+/// So many decimal digits survive in SQLite's floats.
+const REAL_DIGITS: u32 = 15;
 
 /// A unique key: its columns, each with its collation.
 type UniqueKey = Vec<(String, String)>;
@@ -124,14 +127,14 @@ fn kind_of(declared: &str) -> ColumnKind {
         ColumnKind::Json
     } else if has(&["INT"]) {
         ColumnKind::Integer(i64::MIN..=i64::MAX)
-    } else if declared.is_empty() || has(&["CHAR", "CLOB", "TEXT"]) {
+    } else if matches!(declared, "" | "ANY") || has(&["CHAR", "CLOB", "TEXT"]) {
         ColumnKind::Text
     } else if has(&["BLOB"]) {
         ColumnKind::Bytes
     } else if has(&["REAL", "FLOA", "DOUB"]) {
         ColumnKind::Float
     } else {
-        ColumnKind::Numeric(None)
+        ColumnKind::Significant(REAL_DIGITS)
     }
 }
 

@@ -113,7 +113,7 @@ impl<'a> Given<'a> {
             let value = match kind {
                 ColumnKind::Integer(_) => format!("CAST({text} AS INTEGER)"),
                 ColumnKind::Float => format!("CAST({text} AS REAL)"),
-                ColumnKind::Numeric(_) if *is_add => format!("CAST({text} AS NUMERIC)"),
+                ColumnKind::Significant(_) if *is_add => format!("CAST({text} AS NUMERIC)"),
                 ColumnKind::Boolean => format!("({text} = 'true')"),
                 // The text is `\x` and the bytes in hexadecimal.
                 ColumnKind::Bytes => format!("unhex(substr({text}, 3))"),

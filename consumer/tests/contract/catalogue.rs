@@ -50,6 +50,24 @@ pub async fn a_unique_key_may_be_named(lab: impl Lab) {
     }
 }
 
+pub async fn rows_go_by_the_key_that_was_named(lab: impl Lab) {
+    let columns = "code integer PRIMARY KEY, a integer NOT NULL, b integer NOT NULL, n bigint, \
+                   UNIQUE (a, b)";
+    let mut bench = Bench::with(lab, columns).await;
+    let key = ["a", "b"].map(str::to_owned);
+    bench.table = bench.store.describe("t", &key).await.unwrap();
+    let (one, other) = (r#"{"a":1,"b":2}"#, r#"{"a":1,"b":3}"#);
+    let full = |code: i32, n: i64| Change::new().set("code", &code).unwrap().add("n", n);
+    bench.write(&[(one, full(7, 1))]).await;
+    bench.write(&[(one, Change::new().add("n", 2)), (other, full(8, 5))]).await;
+    // The table's other key is another row's: refused, and neither row is touched.
+    assert_eq!(bench.refused(&[(one, full(8, 9))]).await, [0]);
+    assert_eq!(bench.refused(&[(r#"{"a":9,"b":9}"#, full(7, 9))]).await, [0]);
+    assert_eq!(bench.table(&["code", "a", "b", "n"]).await, ["7 1 2 3", "8 1 3 5"]);
+    bench.write(&[(one, Change::delete())]).await;
+    assert_eq!(bench.table(&["code"]).await, ["8"]);
+}
+
 pub async fn what_has_no_usable_key_is_refused_with_advice(lab: impl Lab) {
     lab.sql("CREATE TABLE keyless (id integer)").await;
     lab.sql("CREATE TABLE floating (id double precision PRIMARY KEY)").await;

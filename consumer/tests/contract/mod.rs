@@ -10,6 +10,7 @@ pub mod offsets;
 pub mod rows;
 pub mod refusals;
 pub mod catalogue;
+pub mod types;
 pub mod model;
 
 use std::time::Duration;
@@ -211,7 +212,9 @@ macro_rules! contract {
             catalogue::a_table_is_described_with_its_key,
             catalogue::a_column_counts_from_nothing_unless_its_default_is_something,
             catalogue::a_unique_key_may_be_named,
+            catalogue::rows_go_by_the_key_that_was_named,
             catalogue::what_has_no_usable_key_is_refused_with_advice,
+            types::every_line_of_the_documented_types_is_so,
             model::any_batches_end_as_the_same_changes_one_by_one,
         );
     };

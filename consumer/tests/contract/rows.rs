@@ -11,21 +11,21 @@ pub(super) fn set(value: &Value) -> Change {
 pub async fn values_take_their_columns_types<L: Lab>(lab: L) {
     let columns = format!(
         "id integer PRIMARY KEY, small smallint, flag boolean, exact numeric(30, 10), \
-         real double precision, note text, day date, uid uuid, doc jsonb, raw {}",
+         ratio double precision, note text, day date, uid uuid, doc jsonb, raw {}",
         L::BYTES
     );
     let mut bench = Bench::with(lab, &columns).await;
     let full = json!({
-        "small": "-7", "flag": true, "exact": "12.5", "real": 0.25, "note": "né\"\\,{}",
+        "small": "-7", "flag": true, "exact": "12.5", "ratio": 0.25, "note": "né\"\\,{}",
         "day": "2013-01-31", "uid": "0011aabb-2233-4455-8677-8899aabbccdd", "doc": [1],
         "raw": "AP8="
     });
     let empty = json!({
-        "small": null, "flag": false, "exact": null, "real": null, "note": null, "day": null,
+        "small": null, "flag": false, "exact": null, "ratio": null, "note": null, "day": null,
         "uid": null, "doc": null, "raw": null
     });
     bench.write(&[("1", set(&full)), ("2", set(&empty))]).await;
-    let shown = ["id", "small", "flag", "real", "note", "day", "uid", "doc"];
+    let shown = ["id", "small", "flag", "ratio", "note", "day", "uid", "doc"];
     let truth = bench.lab.rows("SELECT CAST(flag AS text) FROM t ORDER BY id").await;
     let [yes, no] = [0, 1].map(|row| truth[row][0].clone().unwrap());
     assert!(["true", "1"].contains(&&*yes) && ["false", "0"].contains(&&*no), "{truth:?}");

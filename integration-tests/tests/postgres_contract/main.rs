@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
-#[path = "../../consumer/tests/contract/mod.rs"]
+#[path = "../../../consumer/tests/contract/mod.rs"]
 mod contract;
+mod catalogue;
+mod sqlstate;
 
 use std::any::Any;
 use std::time::Duration;

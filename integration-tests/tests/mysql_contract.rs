@@ -1,0 +1,465 @@
+//! The store's contract, for a real MariaDB, what only MySQL and MariaDB can do, and the whole
+//! pipeline into it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
+#[path = "../../consumer/tests/contract/mod.rs"]
+mod contract;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use contract::{Bench, Lab, MANNER, moving, scope, span};
+use integration_tests::counters::Counters;
+use integration_tests::log::Log;
+use integration_tests::mariadb;
+use integration_tests::stack::{self, same_rows};
+use integration_tests::wait::{PATIENCE, Seen, until};
+use integration_tests::worker::Settings;
+use serde_json::json;
+use sqlx::mysql::MySqlConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use uuid::Uuid;
+use write_behind_consumer::store::{
+    Database, Manner, Outcome, Store as _, StoreError, Timeouts, Transaction,
+};
+use write_behind_shared::Change;
+
+/// A database of its own on the shared server.
+struct Mariadb {
+    url: String,
+}
+
+impl Mariadb {
+    async fn connection(&self) -> MySqlConnection {
+        let mut connection = MySqlConnection::connect(&self.url).await.unwrap();
+        let mode = "SET sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES')";
+        sqlx::raw_sql(mode).execute(&mut connection).await.unwrap();
+        connection
+    }
+}
+
+/// The contract's SQL in MariaDB's words: a text that is to be a key needs a length.
+fn translated(sql: &str) -> AssertSqlSafe<String> {
+    let sql = sql.replace("AS text)", "AS char)").replace(" text", " varchar(255)");
+    AssertSqlSafe(sql.replace(" jsonb", " json").replace(" / ", " DIV "))
+}
+
+impl Lab for Mariadb {
+    const BYTES: &'static str = "blob";
+
+    async fn new() -> Self {
+        let server = mariadb::shared().await.unwrap();
+        Self { url: server.new_database().await.unwrap() }
+    }
+
+    fn database(&self) -> Database {
+        Database::parse(&self.url).unwrap()
+    }
+
+    async fn sql(&self, sql: &str) {
+        let mut connection = self.connection().await;
+        sqlx::raw_sql(translated(sql)).execute(&mut connection).await.unwrap();
+    }
+
+    async fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+        let mut connection = self.connection().await;
+        let rows = sqlx::query(translated(sql)).fetch_all(&mut connection).await.unwrap();
+        rows.iter().map(|row| (0..row.len()).map(|at| row.get(at)).collect()).collect()
+    }
+
+    async fn hold(&self, sql: &str) -> Box<dyn Any + Send> {
+        let mut connection = self.connection().await;
+        let sql = translated(&format!("START TRANSACTION; {sql}"));
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        Box::new(connection)
+    }
+}
+
+contract!(Mariadb);
+
+async fn bench(columns: &str) -> Bench<Mariadb> {
+    Bench::with(Mariadb::new().await, columns).await
+}
+
+fn set(value: &serde_json::Value) -> Change {
+    Change::of(value).unwrap()
+}
+
+#[tokio::test]
+async fn values_reach_mariadbs_own_types() {
+    let columns = "id int PRIMARY KEY, at timestamp(6) NULL, local datetime(3), t time, y year, \
+         m enum('ok', 'it''s', '7'), s set('a', 'b', 'c'), v varchar(5), cents decimal(6, 2), \
+         f float, bits bit(4), b bit(1), u tinyint unsigned, fixed binary(3), doc json, \
+         l varchar(9) CHARACTER SET latin1, big mediumtext, uid uuid";
+    let mut bench = bench(columns).await;
+    let full = json!({
+        "at": "2013-01-01T10:00:00.25+05:30", "local": "2013-01-31 10:00:00.5",
+        "t": "10:00:01", "y": "2013", "m": "it's", "s": "a,c", "v": "\u{1f600}2345",
+        "cents": "1.005", "f": 0.5, "bits": 9, "b": true, "u": 255, "fixed": "AP8=",
+        "doc": {"a": "\"\\\n\u{1f600}"}, "l": "né", "big": "\t\r\u{1}\u{2028}",
+        "uid": "0011aabb-2233-4455-8677-8899aabbccdd"
+    });
+    bench.write(&[("1", set(&full))]).await;
+    let shown = [
+        "at",
+        "local",
+        "t",
+        "y",
+        "m",
+        "s",
+        "v",
+        "cents",
+        "f",
+        "bits + 0",
+        "b + 0",
+        "u",
+        "hex(fixed)",
+        "doc",
+        "l",
+        "hex(big)",
+        "uid",
+    ];
+    assert_eq!(
+        bench.table(&shown).await,
+        ["2013-01-01 04:30:00.250000 2013-01-31 10:00:00.500 10:00:01 2013 it's a,c \
+          \u{1f600}2345 1.01 0.5 9 1 255 00FF00 {\"a\":\"\\\"\\\\\\n\u{1f600}\"} né \
+          090D01E280A8 0011aabb-2233-4455-8677-8899aabbccdd"]
+    );
+    // The middle one is taken for the place of a label by MariaDB, were it given it.
+    for bad in [json!({"m": "glad"}), json!({"m": "1"}), json!({"s": "a,7"}), json!({"u": 256})] {
+        let misfit = write_behind_consumer::apply::row::Row::judge(&bench.table, b"1", &set(&bad));
+        assert!(misfit.is_err(), "{bad}");
+    }
+    bench.write(&[("1", set(&json!({"m": "7", "s": ""})))]).await;
+    for bad in [
+        json!({"v": "123456"}),
+        json!({"at": "2013-02-30T10:00:00Z"}),
+        json!({"at": "2213-01-01T10:00:00Z"}),
+        json!({"local": "2013-02-30 10:00:00"}),
+        json!({"local": "0000-00-00 00:00:00"}),
+        json!({"t": "noon"}),
+        json!({"y": "1066"}),
+        json!({"cents": 12345}),
+        json!({"cents": "1e400"}),
+        json!({"f": 1e300}),
+        json!({"fixed": "AAECAw=="}),
+        json!({"l": "\u{1f600}"}),
+        json!({"uid": "0011"}),
+    ] {
+        assert_eq!(bench.refused(&[("1", set(&bad)), ("2", Change::new())]).await, [0], "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn sums_are_exact_or_refused_and_never_clamped() {
+    let columns = "id int PRIMARY KEY, tiny tinyint, u int unsigned, b bigint unsigned, \
+         x decimal(65, 30), whole decimal(65, 0), f double";
+    let mut bench = bench(columns).await;
+    let start = json!({
+        "tiny": 120, "u": 5, "b": i64::MAX, "x": "0.000000000000000000000000000001",
+        "whole": "0", "f": 1e308
+    });
+    bench.write(&[("1", set(&start))]).await;
+    let exact = "12345678901234567890123456789012345.123456789012345678901234567890";
+    let delta: write_behind_shared::Number = exact.parse().unwrap();
+    for _ in 0..2 {
+        bench
+            .write(&[("1", Change::new().add("u", -2).add("b", i64::MAX).add("x", delta.clone()))])
+            .await;
+        // Whether the table has another unique key or not, the sum is the same.
+        bench.lab.sql("ALTER TABLE t ADD COLUMN IF NOT EXISTS k int UNIQUE").await;
+        bench.table = bench.store.describe("t", &[]).await.unwrap();
+        if bench.next == 2 {
+            let half = Change::new().add("b", -i64::MAX);
+            bench.write(&[("1", half)]).await;
+        }
+    }
+    let shown = ["u", "b", "x"];
+    let doubled = "24691357802469135780246913578024690.246913578024691357802469135781";
+    assert_eq!(bench.table(&shown).await, [format!("1 18446744073709551614 {doubled}")]);
+    for bad in [
+        Change::new().add("tiny", 8),
+        Change::new().add("u", -2),
+        Change::new().add("u", i64::from(u32::MAX)),
+        Change::new().add("b", 2),
+        Change::new().add("whole", "1e70".parse::<write_behind_shared::Number>().unwrap()),
+        Change::new().add("f", "1e308".parse::<write_behind_shared::Number>().unwrap()),
+    ] {
+        let rows = [("1", bad), ("2", Change::new())];
+        assert_eq!(bench.refused(&rows).await, [0], "{:?}", rows[0].1);
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_is_there_twice_is_refused_and_never_changes_the_other_row() {
+    let columns = "id int PRIMARY KEY, mail varchar(20) UNIQUE, n bigint";
+    let mut bench = bench(columns).await;
+    bench
+        .write(&[("1", set(&json!({"mail": "a", "n": 1}))), ("2", set(&json!({"mail": "b"})))])
+        .await;
+    let rows = [
+        ("1", Change::new().add("n", 1)),
+        ("2", set(&json!({"mail": "a"}))),
+        ("3", set(&json!({"mail": "a", "n": 9}))),
+        ("4", set(&json!({"mail": "d", "n": 4}))),
+    ];
+    assert_eq!(bench.refused(&rows).await, [1, 2]);
+    assert_eq!(bench.table(&["id", "mail", "n"]).await, ["1 a 1", "2 b NULL"]);
+    // The route's key may be the other one, beside a primary key that counts by itself.
+    bench
+        .lab
+        .sql("CREATE TABLE byname (id int AUTO_INCREMENT PRIMARY KEY, name text UNIQUE, n int)")
+        .await;
+    bench.table = bench.store.describe("byname", &["name".to_owned()]).await.unwrap();
+    for _ in 0..3 {
+        bench.write(&[("x", Change::new().add("n", 1)), ("y", Change::new().add("n", 2))]).await;
+    }
+    let rows = bench
+        .lab
+        .rows("SELECT CAST(id AS text), name, CAST(n AS text) FROM byname ORDER BY 1")
+        .await;
+    let expected = [["1", "x", "3"], ["2", "y", "6"]];
+    assert_eq!(rows, expected.map(|row| row.map(|text| Some(text.to_owned()))));
+}
+
+#[tokio::test]
+async fn a_key_of_zero_is_zero_although_the_column_counts_by_itself() {
+    let mut bench = bench("id int AUTO_INCREMENT PRIMARY KEY, n int").await;
+    bench.write(&[("0", Change::new().add("n", 1)), ("7", Change::new())]).await;
+    bench.write(&[("0", Change::new().add("n", 1))]).await;
+    assert_eq!(bench.table(&["id", "n"]).await, ["0 2", "7 NULL"]);
+}
+
+#[tokio::test]
+async fn keys_that_differ_in_case_accents_or_trailing_spaces_are_rows_of_their_own() {
+    let mut bench = bench("k text PRIMARY KEY, n int").await;
+    let keys = ["a", "A", "ä", "a ", "a\u{301}", "\u{1f600}", "a'\\\"", "0", "00"];
+    for _ in 0..2 {
+        let rows = keys.map(|key| (key, Change::new().add("n", 1)));
+        bench.write(&rows).await;
+    }
+    bench.write(&[("a", Change::delete())]).await;
+    assert_eq!(bench.table(&["n"]).await, ["2"; 8]);
+}
+
+#[tokio::test]
+async fn what_cant_be_rolled_back_or_told_apart_is_refused_with_the_mend() {
+    let mut bench = bench("id int PRIMARY KEY").await;
+    for (table, columns, why) in [
+        ("a", "id varchar(9) COLLATE utf8mb4_general_ci PRIMARY KEY", "utf8mb4_nopad_bin"),
+        ("b", "id varchar(9) COLLATE utf8mb4_bin PRIMARY KEY", "takes different texts for equal"),
+        ("c", "id char(36) PRIMARY KEY", "char"),
+        ("d", "id varbinary(9) PRIMARY KEY", "varbinary"),
+        ("e", "id datetime PRIMARY KEY", "datetime"),
+        ("f", "id int AS (1) STORED UNIQUE, k int", "no primary key"),
+        ("g", "id mediumtext, PRIMARY KEY (id(9))", "beginning only"),
+        ("h", "id enum('a') PRIMARY KEY", "enum"),
+        ("i", "id int PRIMARY KEY) ENGINE = MyISAM", "ENGINE = InnoDB"),
+        ("j", "id int PRIMARY KEY) ENGINE = Aria", "can't roll back"),
+    ] {
+        // The last two close the parenthesis themselves.
+        let end = if columns.contains("ENGINE") { "" } else { ")" };
+        bench.lab.sql(&format!("CREATE TABLE {table} ({columns}{end}")).await;
+        let described = bench.store.describe(table, &[]).await;
+        assert!(
+            matches!(&described, Err(StoreError::Stop(said)) if said.contains(why)),
+            "{columns}: {described:?}"
+        );
+    }
+    let described = bench.store.describe("f", &["id".to_owned()]).await;
+    assert!(
+        matches!(&described, Err(StoreError::Stop(said)) if said.contains("generates its value")),
+        "{described:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_table_of_another_database_is_named_with_it() {
+    let other = bench("id int PRIMARY KEY, n int").await;
+    let mut bench = bench("id int PRIMARY KEY").await;
+    let (_, name) = other.lab.url.rsplit_once('/').unwrap();
+    bench.table = bench.store.describe(&format!("{name}.t"), &[]).await.unwrap();
+    bench.write(&[("1", Change::new().add("n", 1))]).await;
+    assert_eq!(other.table(&["id", "n"]).await, ["1 1"]);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_ended_is_an_outage() {
+    let mut bench = bench("id int PRIMARY KEY, n bigint").await;
+    let one = [("1", Change::new().add("n", 1))];
+    bench.write(&one).await;
+    let ours = "SELECT CAST(id AS text) FROM information_schema.processlist \
+                WHERE db = database() AND id <> connection_id()";
+    let ours = bench.lab.rows(ours).await;
+    assert_eq!(ours.len(), 1);
+    bench.lab.sql(&format!("KILL {}", ours[0][0].as_deref().unwrap())).await;
+    let outcome = bench.run(&one, |_| {}).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+    bench.store = bench.another_store().await;
+    bench.write(&one).await;
+    assert_eq!(bench.table(&["n"]).await, ["2"]);
+}
+
+#[tokio::test]
+async fn a_slow_statement_and_a_long_lock_end_on_the_server() {
+    let mut bench = bench("id int PRIMARY KEY, n bigint").await;
+    bench.lab.sql("CREATE TRIGGER slow BEFORE INSERT ON t FOR EACH ROW SET @x = sleep(60)").await;
+    let one = [("1", Change::new().add("n", 1))];
+    let hasty = Timeouts { statement: Duration::from_millis(200), ..Timeouts::STANDARD };
+    bench.store = bench.lab.database().connect(&hasty).await.unwrap();
+    let outcome = bench.run(&one, |_| {}).await;
+    assert!(matches!(outcome, Err(StoreError::Saturated(_))), "{outcome:?}");
+
+    let held = bench.lab.hold("UPDATE write_behind_offsets SET partitions = 3").await;
+    let impatient = Timeouts { lock: Duration::from_millis(200), ..Timeouts::STANDARD };
+    bench.store = bench.lab.database().connect(&impatient).await.unwrap();
+    let outcome = bench.run(&one, |_| {}).await;
+    assert!(
+        matches!(&outcome, Err(StoreError::Unavailable(why)) if why.contains("1205")),
+        "{outcome:?}"
+    );
+    drop(held);
+}
+
+#[tokio::test]
+async fn the_transaction_of_a_consumer_that_hangs_is_ended_by_the_server() {
+    let mut bench = bench("id int PRIMARY KEY, n bigint").await;
+    let one = [("1", Change::new().add("n", 1))];
+    bench.write(&one).await;
+    let held = bench.lab.hold("UPDATE t SET n = n").await;
+    let hasty = Timeouts { idle_in_transaction: Duration::from_secs(1), ..Timeouts::STANDARD };
+    let successor = bench.another_store().await;
+    bench.store = bench.lab.database().connect(&hasty).await.unwrap();
+    let waits = "SELECT CAST(id AS text) FROM information_schema.processlist AS p \
+         JOIN information_schema.innodb_trx AS x ON x.trx_mysql_thread_id = p.id \
+         WHERE p.db = database() AND x.trx_state = 'LOCK WAIT'";
+    let lab = Mariadb { url: bench.lab.url.clone() };
+    tokio::select! {
+        outcome = bench.run(&one, |_| {}) => panic!("it waits for the row: {outcome:?}"),
+        seen = until("the row to be waited for", PATIENCE, async || {
+            let waiting = lab.rows(waits).await;
+            Ok(Seen::when(waiting.len() == 1, || format!("{waiting:?}")))
+        }) => seen.unwrap(),
+    }
+    // Its offset is moved, its row is locked, and nobody will ever go on with it.
+    let hanging = std::mem::replace(&mut bench.store, successor);
+    drop(held);
+    bench.write(&one).await;
+    assert_eq!(bench.table(&["n"]).await, ["2"]);
+    drop(hanging);
+}
+
+#[tokio::test]
+async fn rows_that_are_more_than_a_message_holds_are_written_in_several() {
+    let mut bench = bench("id int PRIMARY KEY, doc longtext").await;
+    let text = "x".repeat(3 << 20);
+    let keys: Vec<_> = (1..=6).map(|key: u32| key.to_string()).collect();
+    let rows: Vec<_> = keys.iter().map(|key| (&**key, set(&json!({ "doc": text })))).collect();
+    bench.write(&rows).await;
+    assert_eq!(bench.table(&["length(doc)"]).await, vec![text.len().to_string(); 6]);
+    let outcome = bench.run(&[("1", set(&json!({ "doc": text.repeat(6) })))], |_| {}).await;
+    assert!(
+        matches!(&outcome, Err(StoreError::Stop(why)) if why.contains("max_allowed_packet")),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_table_altered_under_a_prepared_statement_is_written_to() {
+    let mut bench = bench("id int PRIMARY KEY, n int, name text NOT NULL").await;
+    let full = [("1", set(&json!({"n": 1, "name": "x"})))];
+    let part = [("1", Change::new().add("n", 1))];
+    bench.write(&full).await;
+    bench.write(&part).await;
+    for change in ["n bigint", "id bigint", "name varchar(9) NOT NULL"] {
+        bench.lab.sql(&format!("ALTER TABLE t MODIFY COLUMN {change}")).await;
+        bench.write(&part).await;
+    }
+    assert_eq!(bench.table(&["n"]).await, ["5"]);
+}
+
+#[tokio::test]
+async fn the_refused_are_found_among_thousands() {
+    let mut bench = bench("id int PRIMARY KEY, n smallint CHECK (n >= 0)").await;
+    let keys: Vec<_> = (10_000..13_000).map(|key: i32| key.to_string()).collect();
+    let bad = [0, 1, 1_500, 2_999];
+    let rows: Vec<_> = keys
+        .iter()
+        .enumerate()
+        .map(|(at, key)| {
+            bench.row(key, &set(&json!({"n": if bad.contains(&at) { -1 } else { 1 }})))
+        })
+        .collect();
+    let (scope, spans) = (scope(), [span(0, 0, 1)]);
+    let manner = Manner { rows_per_statement: 1_000, ..MANNER };
+    let transaction = Transaction { rows: &rows, manner, ..moving(&scope, &spans, &bench.table) };
+    let outcome = bench.store.apply(&transaction).await;
+    assert!(matches!(&outcome, Ok(Outcome::Refused(places)) if *places == bad), "{outcome:?}");
+}
+
+/// How far the bookkeeping has come, in records.
+async fn applied(lab: &Mariadb) -> i64 {
+    let tables = lab.rows("SHOW TABLES LIKE 'write_behind_offsets'").await;
+    if tables.is_empty() {
+        return 0;
+    }
+    let sum = "SELECT CAST(coalesce(sum(next_offset), 0) AS text) FROM write_behind_offsets";
+    lab.rows(sum).await[0][0].as_deref().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_killed_in_the_middle_lose_and_double_nothing() -> Result<()> {
+    const RECORDS: u64 = 6_000;
+    let (lab, kafka) = (Mariadb::new().await, stack::kafka().await?);
+    let topic = format!("mysql_{}", &Uuid::new_v4().simple().to_string()[..8]);
+    kafka.create_topic(&topic, 2).await?;
+    lab.sql("CREATE TABLE counters (id text PRIMARY KEY, n bigint)").await;
+    let log = Log::new(&kafka.bootstrap())?;
+    let mut counters = Counters::new(500);
+    log.append(&topic, 2, &counters.next(RECORDS)).await?;
+    let settings = |client: &str, rows_per_second| Settings {
+        pipeline: topic.clone(),
+        routes: vec![(topic.clone(), "counters".to_owned())],
+        bootstrap: kafka.bootstrap(),
+        database: lab.url.replace("mysql://", "mariadb://"),
+        client: format!("{client}-{topic}"),
+        kafka: Vec::new(),
+        connections: 2,
+        rows_per_second,
+        max_rows: 50,
+        max_age: "50ms",
+        max_bytes: "8MiB",
+        buffers: "256MiB",
+        drain_time: "2s",
+    };
+    for client in ["first", "second"] {
+        let before = applied(&lab).await;
+        let worker = settings(client, Some(300)).soon_given_up().start().await?;
+        until("the worker to be in the middle", PATIENCE, async || {
+            worker.still_runs()?;
+            let now = applied(&lab).await;
+            Ok(Seen::when(now > before, || format!("{now} of {RECORDS}")))
+        })
+        .await?;
+        worker.kill()?;
+        assert!(applied(&lab).await < RECORDS as i64, "the kill came too late");
+    }
+    let last = settings("last", None).soon_given_up().start().await?;
+    until("all to be in the database", PATIENCE, async || {
+        last.still_runs()?;
+        let now = applied(&lab).await;
+        Ok(Seen::when(now == RECORDS as i64, || format!("{now} of {RECORDS}")))
+    })
+    .await?;
+    let rows = lab.rows("SELECT id, CAST(n AS text) FROM counters").await;
+    let found: BTreeMap<String, i64> = rows
+        .into_iter()
+        .map(|row| (row[0].clone().unwrap(), row[1].as_deref().unwrap().parse().unwrap()))
+        .collect();
+    same_rows(&found, counters.sums())?;
+    assert_eq!(lab.rows("SELECT reason FROM write_behind_dead_letters").await.len(), 0);
+    Ok(())
+}
