@@ -88,7 +88,7 @@ fn ours(bootstrap: &str, topic: &str) -> Result<Lap> {
             value: message.payload(),
             headers: &headers,
         };
-        buffer.fold(&record, memory);
+        buffer.fold(&record, memory).expect("every record is well formed");
         if buffer.rows() >= ROWS_MAX {
             rows += open.take().map_or(0, |buffer| buffer.rows());
         }

@@ -40,6 +40,8 @@ pub struct Batch {
     pub duplicates: Vec<(Partition, Offset)>,
     /// The last sequence seen of each writer, per partition.
     pub writers: Vec<WriterSeen>,
+    /// The last record of each span, where the log says when it was written.
+    pub last_records: Vec<LastRecord>,
     /// How many records were folded, the dead letters and duplicates included.
     pub records: u64,
     /// How long before the batch was closed its oldest record was read.
@@ -92,6 +94,18 @@ pub struct WriterSeen {
     pub partition: Partition,
     /// The writer and its last sequence.
     pub last: WriteId,
+}
+
+/// The last record of a partition that is in the database. Another log of the same name may be as
+/// long, but has another record there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastRecord {
+    /// The partition.
+    pub partition: Partition,
+    /// Where it stands.
+    pub offset: Offset,
+    /// When it was written, in milliseconds since 1970.
+    pub timestamp: i64,
 }
 
 /// The proof that a batch is in the database. Only a worker makes one, after COMMIT.

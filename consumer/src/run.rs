@@ -11,21 +11,29 @@ use std::time::Duration;
 use prometheus::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use write_behind_shared::Partition;
+use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
 use crate::apply::history::History;
 use crate::apply::worker::Workers;
+use crate::check::database::not_its_table;
+use crate::check::topic::compaction;
 use crate::config::{Config, OnBadRecord, Route};
+use crate::dead_letters::upkeep::Upkeep;
 use crate::kafka::broker::{Broker, BrokerError};
-use crate::kafka::locate::{self, Locator, Wanted};
+use crate::kafka::letter_topic::LetterTopic;
+use crate::kafka::locate::{Locator, Wanted};
 use crate::kafka::orders::{Exit, Input};
 use crate::kafka::reread::{KafkaLog, RereadLimits};
+use crate::kafka::settings::topic_configuration;
 use crate::kafka::source::{Ends, Source};
+use crate::kafka::stand::ask;
 use crate::pipeline::action::Place;
 use crate::status::Status;
 use crate::status::http;
 use crate::status::metrics::Metrics;
+use crate::status::trouble::{About, Teller};
+use crate::store::inspect::Inspect;
 use crate::store::{Scope, Store, StoreError, Timeouts};
 
 /// How long closing the Kafka client may take; it says goodbye to the group, and nothing depends
@@ -98,8 +106,7 @@ impl Consumer {
     /// Registers its metrics.
     pub fn new(config: Config, options: Options) -> Result<Self, RunError> {
         let metrics = Metrics::new(&options.registry, &config.name).map_err(failed)?;
-        let topics = config.routes.iter().map(|route| Arc::from(&*route.topic)).collect();
-        let status = Arc::new(Status::new(metrics, topics));
+        let status = Arc::new(Status::new(metrics, &config));
         Ok(Self { config, options, status })
     }
 
@@ -117,10 +124,7 @@ impl Consumer {
                 RunError::Failed(format!("can't listen on `http.listen` = {address}: {error}"))
             })?;
             let (status, registry) = (self.status(), self.options.registry.clone());
-            tasks.spawn(async move {
-                let served = http::serve(listener, status, registry).await;
-                format!("the HTTP server has ended: {served:?}")
-            });
+            tasks.spawn(async move { match http::serve(listener, status, registry).await {} });
         }
         let prepared = tokio::select! {
             biased;
@@ -129,7 +133,7 @@ impl Consumer {
         };
         let (orders, inbox) = mpsc::channel(self.config.database.connections + 8);
         let (end_workers, shutdown_of_workers) = watch::channel(false);
-        let ends = self.start(prepared, &orders, inbox, shutdown_of_workers, &mut tasks);
+        let ends = self.start(prepared, &orders, inbox, shutdown_of_workers, &mut tasks)?;
         let (mut exit, closed) = start_polling(&self.config, ends)?;
         let mut draining = false;
         let exit = loop {
@@ -138,6 +142,7 @@ impl Consumer {
                 exit = &mut exit => break exit.map_err(failed)?,
                 () = &mut shutdown, if !draining => {
                     draining = true;
+                    self.status.draining();
                     tracing::info!("draining");
                     order(&orders, Input::Drain).await;
                 }
@@ -167,7 +172,7 @@ impl Consumer {
         inbox: mpsc::Receiver<Input>,
         shutdown: watch::Receiver<bool>,
         tasks: &mut JoinSet<String>,
-    ) -> Ends {
+    ) -> Result<Ends, RunError> {
         let Prepared { broker, targets } = prepared;
         let workers = Workers {
             database: self.config.database.target.clone(),
@@ -192,6 +197,7 @@ impl Consumer {
             status: self.status(),
             answers: answers.clone(),
         };
+        self.look_after_letters(&targets, tasks)?;
         tasks.spawn(async move {
             locator.run().await;
             "the locator has ended".to_owned()
@@ -199,21 +205,53 @@ impl Consumer {
         let status = self.status();
         let answers = answers.clone();
         tasks.spawn(async move { watch_lag(&broker, &targets, &status, &answers).await });
-        Ends { workers, inbox, wanted, status: self.status() }
+        Ok(Ends { workers, inbox, wanted, status: self.status() })
+    }
+
+    /// Starts what becomes of dead letters behind the consumer's back.
+    fn look_after_letters(
+        &self,
+        targets: &Arc<[Target]>,
+        tasks: &mut JoinSet<String>,
+    ) -> Result<(), RunError> {
+        let settings = &self.config.dead_letters;
+        let topic = settings.topic.as_deref();
+        let topic = topic.map(|topic| LetterTopic::new(&self.config.kafka, topic)).transpose();
+        let upkeep = Upkeep::new(
+            self.config.name.clone(),
+            self.config.database.target.clone(),
+            Arc::clone(targets),
+            topic.map_err(failed)?,
+            settings.retention,
+            self.status(),
+        );
+        tasks.spawn(async move {
+            upkeep.run().await;
+            "the upkeep of dead letters has ended".to_owned()
+        });
+        Ok(())
     }
 
     /// Waits for Kafka and the database, and learns what does not change.
     async fn prepare(&self) -> Result<Prepared, RunError> {
         let broker = Arc::new(Broker::new(&self.config.kafka, &self.config.name).map_err(failed)?);
-        let cluster = patiently(|| locate::ask(&broker, Broker::cluster_id), passes).await?;
+        let passes = |error: BrokerError| match error {
+            BrokerError::Unreachable(_) | BrokerError::NoLeader(..) => {
+                self.status.failed(Teller::Start, About::Kafka, &error);
+                Ok(())
+            }
+            BrokerError::NoTopic(_) => Err(failed(error)),
+        };
+        let cluster = patiently(|| ask(&broker, Broker::cluster_id), passes).await?;
         let mut partitions = Vec::new();
         for route in &self.config.routes {
             let ask = || {
                 let topic = route.topic.clone();
-                locate::ask(&broker, move |broker| broker.partitions(&topic))
+                ask(&broker, move |broker| broker.partitions(&topic))
             };
             partitions.push(patiently(ask, passes).await?);
         }
+        self.status.answered(Teller::Start);
         let target =
             |(route, partitions): (&Route, i32)| route.target(&self.config, &cluster, partitions);
         let targets: Arc<[Target]> =
@@ -221,26 +259,50 @@ impl Consumer {
         let judge = |error: StoreError| match error {
             StoreError::Stop(why) => Err(RunError::Failed(why)),
             passing => {
-                self.status.database_failed(&passing);
-                Ok(passing.to_string())
+                self.status.failed(Teller::Start, About::Database, &passing);
+                Ok(())
             }
         };
-        patiently(|| self.look_at(&targets), judge).await?;
-        self.status.database_answered();
+        for route in &self.config.routes {
+            self.refuse_compaction(route).await?;
+        }
+        patiently(|| self.look_at(&targets), judge).await??;
+        self.status.answered(Teller::Start);
         Ok(Prepared { broker, targets })
     }
 
     /// Finds out at the start, not at the first record, that a table is missing or its key is of no
-    /// use.
-    async fn look_at(&self, targets: &[Target]) -> Result<(), StoreError> {
+    /// use or another pipeline's.
+    async fn look_at(&self, targets: &[Target]) -> Result<Result<(), RunError>, StoreError> {
         let mut store = self.config.database.target.connect(&Timeouts::STANDARD).await?;
         if self.options.init {
             store.init().await?;
         }
         for target in targets {
-            target.describe(&mut store).await?;
+            let table = target.describe(&mut store).await?;
+            let owner = store.claim(&table, &target.scope).await?;
+            if let Some(why) = not_its_table(target, &owner) {
+                return Ok(Err(RunError::Refused(why)));
+            }
         }
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    async fn refuse_compaction(&self, route: &Route) -> Result<(), RunError> {
+        let (config, topic) = (&self.config, &route.topic);
+        match topic_configuration(&config.kafka, &config.name, topic).await {
+            Ok(configuration) => match compaction(&configuration) {
+                Some(why) => Err(RunError::Refused(format!("topic {topic}: {why}"))),
+                None => Ok(()),
+            },
+            Err(error) => {
+                tracing::warn!(
+                    %topic, %error,
+                    "the topic's configuration can't be read; make sure that cleanup.policy is delete"
+                );
+                Ok(())
+            }
+        }
     }
 }
 
@@ -309,13 +371,16 @@ async fn watch_lag(
             }
             let asked: Vec<Partition> = of_route.iter().map(|place| place.partition).collect();
             let topic = target.scope.topic.clone();
-            match locate::ask(broker, move |broker| broker.logs(&topic, &asked)).await {
-                Ok(logs) => ends.extend(
-                    of_route
-                        .into_iter()
-                        .zip(logs.ends)
-                        .filter_map(|(p, end)| Some((p, end.ok()?.1))),
-                ),
+            match ask(broker, move |broker| broker.logs(&topic, &asked)).await {
+                Ok(logs) => {
+                    if logs.ends.iter().any(Result::is_ok) {
+                        status.kafka_answered();
+                    }
+                    let known = |(place, end): (Place, Result<(_, NextOffset), _>)| {
+                        Some((place, end.ok()?.1))
+                    };
+                    ends.extend(of_route.into_iter().zip(logs.ends).filter_map(known));
+                }
                 Err(error) => tracing::debug!(%error, "the ends of the logs are not known"),
             }
         }
@@ -328,27 +393,14 @@ async fn watch_lag(
 /// Asks until there is an answer, or an error of which `judge` says that it will not pass.
 async fn patiently<T, E, F: Future<Output = Result<T, E>>>(
     mut ask: impl FnMut() -> F,
-    judge: impl Fn(E) -> Result<String, RunError>,
+    judge: impl Fn(E) -> Result<(), RunError>,
 ) -> Result<T, RunError> {
-    let mut told = false;
     loop {
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(error) => {
-                let error = judge(error)?;
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(%error, "waiting");
-                }
-                tokio::time::sleep(RETRY_EVERY).await;
-            }
+            Err(error) => judge(error)?,
         }
-    }
-}
-
-fn passes(error: BrokerError) -> Result<String, RunError> {
-    match error {
-        BrokerError::Unreachable(_) | BrokerError::NoLeader(..) => Ok(error.to_string()),
-        BrokerError::NoTopic(_) => Err(failed(error)),
+        tokio::time::sleep(RETRY_EVERY).await;
     }
 }
 

@@ -103,6 +103,7 @@ impl Pipeline {
             max_bytes: "8MiB",
             buffers: "256MiB",
             drain_time: "2s",
+            environment: Vec::new(),
         }
     }
 

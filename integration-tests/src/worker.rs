@@ -45,6 +45,8 @@ pub struct Settings {
     pub buffers: &'static str,
     /// How long what is held may take when a partition is let go; less than Kafka's session.
     pub drain_time: &'static str,
+    /// Environment variables.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// A running worker. Dropping it kills it and shows the end of its log, which `cargo test` prints
@@ -63,6 +65,14 @@ impl Settings {
     #[must_use]
     pub fn kafka(mut self, property: &'static str, value: &str) -> Self {
         self.kafka.push((property, value.to_owned()));
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn with(mut self, variable: &'static str, value: &str) -> Self {
+        self.environment.retain(|(name, _)| *name != variable);
+        self.environment.push((variable, value.to_owned()));
         self
     }
 
@@ -139,6 +149,7 @@ listen = "127.0.0.1:{http}"
             .arg(&configuration)
             .env("WRITE_BEHIND_LOG", "info,write_behind_consumer=debug")
             .env("NO_COLOR", "1")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -194,6 +205,21 @@ impl Worker {
         Ok(())
     }
 
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http)
+    }
+
+    /// Runs another command of `write-behind` with its configuration; gives how it ended and what
+    /// it printed.
+    pub async fn command(&self, arguments: &[&str]) -> Result<(ExitStatus, String)> {
+        let mut command = Command::new(binary::path().await?);
+        command.args(arguments).arg("--config").arg(self.folder.path().join("write-behind.toml"));
+        command.stdin(Stdio::null()).stderr(Stdio::inherit());
+        let ended = tokio::task::spawn_blocking(move || command.output()).await??;
+        Ok((ended.status, String::from_utf8(ended.stdout)?))
+    }
+
     /// The memory it occupies, in bytes.
     pub fn resident(&self) -> Result<u64> {
         resident(self.pid)
@@ -220,22 +246,34 @@ impl Worker {
 
     /// What its HTTP endpoint answers, without the head.
     pub async fn get(&self, path: &str) -> Result<String> {
+        let answer = self.answer(path).await?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+        ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+        Ok(body.to_owned())
+    }
+
+    /// What its HTTP endpoint answers, whatever that is, with the head.
+    pub async fn answer(&self, path: &str) -> Result<String> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n");
+        self.talk(request.as_bytes()).await
+    }
+
+    /// What its HTTP endpoint answers to these bytes, until it closes the connection.
+    pub async fn talk(&self, request: &[u8]) -> Result<String> {
         let asked = async {
             let mut stream = TcpStream::connect(("127.0.0.1", self.http)).await?;
-            let request =
-                format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await?;
+            stream.write_all(request).await?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await?;
-            let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-            ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
-            Ok(body.to_owned())
+            Ok(answer)
         };
         tokio::time::timeout(Duration::from_secs(10), asked).await.context("the HTTP endpoint")?
     }
 
+    /// Sends it a signal, by its name without SIG.
+    ///
     /// `kill` as a command may be missing on a small machine; every shell has its own.
-    fn signal(&self, name: &str) -> Result<()> {
+    pub fn signal(&self, name: &str) -> Result<()> {
         let script = format!("kill -{name} {}", self.pid);
         let status = Command::new("sh").args(["-c", &script]).status()?;
         ensure!(status.success(), "{script}: {status}");

@@ -93,8 +93,8 @@ async fn a_route_whose_table_is_in_trouble_stops_alone_and_goes_on_when_it_is_me
         ensure!(told.contains(&format!("public.{}", hurt.name)), "the table is named: {told}");
         others.append(&well, 200).await?;
         others.are_exact(&well, &[&worker]).await?;
-        let running = worker.metric("write_behind_consumer_route_running").await?;
-        ensure!(running == Some(1.0), "one of two routes runs: {running:?}");
+        let failing = worker.metric("write_behind_consumer_route_failing").await?;
+        ensure!(failing == Some(1.0), "one of two routes is in trouble: {failing:?}");
         sql(&hurt, mend).await?;
         ours.are_exact(&hurt, &[&worker]).await?;
         line(&worker, &hurt, GOES_ON, count).await?;

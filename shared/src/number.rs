@@ -52,6 +52,18 @@ impl Number {
         }
     }
 
+    /// What it takes in memory beside itself, in bytes.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Number::Integer(_) => 0,
+            Number::Decimal(decimal) => {
+                let (digits, _) = decimal.as_bigint_and_scale();
+                usize::try_from(digits.bits() / 8 + 8).unwrap_or(usize::MAX)
+            }
+        }
+    }
+
     fn to_decimal(&self) -> BigDecimal {
         match self {
             Number::Integer(integer) => BigDecimal::from(*integer),

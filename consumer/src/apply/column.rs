@@ -32,18 +32,8 @@ pub fn text_of(kind: &ColumnKind, json: &str) -> Result<Option<String>, String> 
                 None => return Err(is_not(json, "an integer in the column's range")),
             }
         }
-        ColumnKind::Numeric(_) => {
-            let digits = unquoted(json);
-            let number: Result<Number, _> = digits.parse();
-            number.map_err(|_| is_not(json, "a decimal number"))?;
-            digits.to_owned()
-        }
-        ColumnKind::Significant(most) => {
-            let digits = unquoted(json);
-            let number: Result<Number, _> = digits.parse();
-            number.map_err(|_| is_not(json, "a decimal number"))?;
-            significant(digits, *most)?
-        }
+        ColumnKind::Numeric(_) => decimal(json)?.to_owned(),
+        ColumnKind::Significant(most) => significant(decimal(json)?, *most)?,
         ColumnKind::Float => match json.parse::<Number>() {
             Ok(_) => finite(json)?,
             Err(_) => return Err(is_not(json, "a number")),
@@ -51,6 +41,13 @@ pub fn text_of(kind: &ColumnKind, json: &str) -> Result<Option<String>, String> 
         ColumnKind::Boolean if json == "true" || json == "false" => json.to_owned(),
         ColumnKind::Boolean => return Err(is_not(json, "true or false")),
         ColumnKind::Text | ColumnKind::Notation => string(json)?,
+        ColumnKind::Calendar => {
+            let text = string(json)?;
+            if is_of_the_moment(&text) {
+                return Err(is_not(json, "the same date or time whenever it is applied"));
+            }
+            text
+        }
         ColumnKind::Labels { labels, several } => {
             let text = string(json)?;
             let known = |label: &str| labels.iter().any(|known| known == label);
@@ -60,13 +57,6 @@ pub fn text_of(kind: &ColumnKind, json: &str) -> Result<Option<String>, String> 
             };
             if !fits {
                 return Err(is_not(json, "one of the column's labels"));
-            }
-            text
-        }
-        ColumnKind::Calendar => {
-            let text = string(json)?;
-            if is_of_the_moment(&text) {
-                return Err(is_not(json, "the same date or time whenever it is applied"));
             }
             text
         }
@@ -132,6 +122,13 @@ fn not_between(digits: &str, range: &RangeInclusive<i64>) -> String {
 
 fn digits_after_the_point(plain: &str) -> usize {
     plain.split_once('.').map_or(0, |(_, fraction)| fraction.trim_end_matches('0').len())
+}
+
+/// The number that `json` is, or that stands in it as a text.
+fn decimal(json: &str) -> Result<&str, String> {
+    let digits = unquoted(json);
+    let number: Result<Number, _> = digits.parse();
+    number.map(|_| digits).map_err(|_| is_not(json, "a decimal number"))
 }
 
 /// `number`, if it is an integer of 64 bits or has no more significant digits than `most`.

@@ -88,10 +88,6 @@ pub struct Stats {
     pub singly: usize,
     /// Records set aside, those that could not be decoded included.
     pub dead_letters: usize,
-    /// Those of them that do not fit their columns.
-    pub unfit: usize,
-    /// Those of them that the database refused.
-    pub refused: usize,
     /// Attempts that failed before.
     pub retries: u32,
     /// Those of them that asked too much of the database.
@@ -103,8 +99,8 @@ pub struct Stats {
 /// What a worker tells while it works.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// An attempt failed; there will be another one.
-    Failed(&'a Trouble),
+    /// An attempt to write a batch of this route failed; there will be another one.
+    Failed(usize, &'a Trouble),
     /// Rows were refused, and their records are taken one by one.
     Isolated(usize),
 }
@@ -208,12 +204,12 @@ impl<C: Connect, L: Log> Worker<C, L> {
                 Trouble::Store(StoreError::NotYet(why)) => return Applied::Held(why),
                 passing => passing,
             };
-            (self.observe)(Event::Failed(&trouble));
+            (self.observe)(Event::Failed(batch.route, &trouble));
             retries += 1;
             saturated += u32::from(matches!(trouble, Trouble::Store(StoreError::Saturated(_))));
             let next = self.retry.failed(&trouble);
             if let Some(say) = next.say {
-                tracing::warn!(topic = %batch.topic, error = %say, "can't write; trying again");
+                tracing::debug!(topic = %batch.topic, error = %say, "can't write; trying again");
             }
             tokio::select! {
                 biased;
@@ -225,7 +221,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
 
     fn succeeded(&mut self, batch: &Batch) {
         if let Some(failures) = self.retry.succeeded() {
-            tracing::info!(topic = %batch.topic, failures, "writing again");
+            tracing::debug!(topic = %batch.topic, failures, "writing again");
         }
     }
 
@@ -358,6 +354,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
             singly: &plan.singly.records,
             dead_letters: &dead_letters,
             writers: &batch.writers,
+            last_records: &batch.last_records,
             manner,
         };
         Ok(store.apply(&transaction).await?)
@@ -391,8 +388,6 @@ impl Plan {
             rows: self.judged.rows.len(),
             singly: self.singly.records.len().saturating_sub(set_aside),
             dead_letters: batch.dead_letters.len() + self.singly.dead_letters.len() + set_aside,
-            unfit: self.singly.dead_letters.len(),
-            refused: set_aside,
             retries: 0,
             saturated: 0,
             took,

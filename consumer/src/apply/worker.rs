@@ -12,6 +12,7 @@ use crate::kafka::orders::{Exit, Input, Work};
 use crate::kafka::reread::KafkaLog;
 use crate::pipeline::action::{Effort, Ended};
 use crate::status::Status;
+use crate::status::trouble::Teller;
 use crate::store::{Database, Timeouts};
 
 /// What every worker needs.
@@ -49,7 +50,7 @@ impl Workers {
     async fn work(mut self, number: u64, mut batches: mpsc::Receiver<Work>) {
         let status = Arc::clone(&self.status);
         let observe = move |event: Event<'_>| match event {
-            Event::Failed(trouble) => status.failed(trouble),
+            Event::Failed(route, trouble) => status.write_failed(number, route, trouble),
             Event::Isolated(rows) => tracing::debug!(rows, "rows are taken record by record"),
         };
         let connect = (self.database.clone(), Timeouts::STANDARD);
@@ -57,7 +58,10 @@ impl Workers {
         let retry = (RetryLimits::STANDARD, u64::from(std::process::id()) << 32 | number);
         let mut worker = Worker::new(connect, log, targets, retry, Arc::new(observe));
         while let Some(work) = batches.recv().await {
-            let Some(input) = self.write(&mut worker, work).await else { return };
+            let input = self.write(&mut worker, work).await;
+            // Whatever failed before has succeeded, or is not tried again.
+            self.status.answered(Teller::Worker(number));
+            let Some(input) = input else { return };
             if self.answers.send(input).await.is_err() {
                 return;
             }
@@ -88,29 +92,18 @@ impl Workers {
         };
         match worker.apply(&batch, &mut self.shutdown).await {
             Applied::Written(written, stats) => {
-                metrics.batch_written(&target.scope.topic, &stats, taken.elapsed());
-                self.status.database_answered();
+                let (route, records) = (batch.route, batch.records);
+                self.status.batch_written(route, records, &stats, taken.elapsed());
                 let effort = Effort { took: stats.took, saturated: stats.saturated };
                 Some(Input::Finished(id, Ended::Written(written, effort)))
             }
-            Applied::Fenced(_) => {
-                self.status.database_answered();
-                Some(Input::Finished(id, Ended::Fenced))
-            }
-            Applied::Bad(letters) => {
-                let told = letters.first().map_or(String::new(), |letter| {
-                    let (partition, offset) = (letter.record.partition, letter.record.offset);
-                    format!("partition {partition}, offset {offset}: {}", letter.reason)
-                });
-                Some(Input::End(Exit::Failed(bad_record(&target.scope.topic, &told))))
-            }
+            Applied::Fenced(_) => Some(Input::Finished(id, Ended::Fenced)),
+            Applied::Bad(letters) => Some(Input::Finished(id, Ended::Bad(letters))),
             Applied::Refused(why) => {
-                self.status.database_answered();
                 Some(Input::Refused(id, format!("table {}: {why}", target.table)))
             }
             Applied::Held(why) => {
                 tracing::debug!(topic = %batch.topic, error = %why, "waiting for another row");
-                self.status.database_answered();
                 Some(Input::Held(id, batch))
             }
             Applied::Interrupted => None,

@@ -1,6 +1,8 @@
 //! The subcommands: each takes its arguments and the configuration, gives the exit code.
 
 pub(crate) mod check;
+pub(crate) mod dead_letters;
+pub(crate) mod status;
 
 /// It was done.
 pub(crate) const DONE: u8 = 0;

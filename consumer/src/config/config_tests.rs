@@ -1,6 +1,7 @@
 //! What a configuration may say, and how it is refused.
 
 use super::*;
+use crate::pipeline::schedule::Priority;
 
 const WHOLE: &str = r#"
 name = "scores"
@@ -22,7 +23,8 @@ topic = "scores"
 table = "public.scores"
 key = ["player_id"]
 columns = ["score", "name"]
-priority = "normal"
+priority = "high"
+rows_per_second = 200
 on_bad_record = "stop"
 [[route]]
 topic = "players"
@@ -61,6 +63,8 @@ fn every_key_is_read() {
     assert_eq!((config.memory_buffers, config.http), (64 << 20, None));
     let [scores, players] = &config.routes[..] else { panic!("two routes") };
     assert_eq!((&*scores.table, scores.on_bad_record), ("public.scores", OnBadRecord::Stop));
+    assert_eq!((scores.priority, scores.rows_per_second), (Priority::High, Some(200)));
+    assert_eq!((players.priority, players.rows_per_second), (Priority::Normal, None));
     assert_eq!(scores.key, ["player_id"]);
     assert_eq!(scores.columns.as_deref().unwrap(), ["score", "name"]);
     assert_eq!((&*players.table, &players.columns), ("players", &None));
@@ -151,7 +155,10 @@ fn settings_that_do_not_go_together_are_refused_with_the_mend() {
     assert!(with("WRITE_BEHIND_NAME", " ").starts_with("`name`: is empty"));
     assert!(with("WRITE_BEHIND_KAFKA_GROUP_ID", "g").contains("`group.id` can't be set"));
     assert!(with("WRITE_BEHIND_ROUTE_0_VERSION", "v").contains("not supported yet"));
-    assert!(with("WRITE_BEHIND_ROUTE_0_PRIORITY", "high").contains("not supported yet"));
+    let urgent = with("WRITE_BEHIND_ROUTE_0_PRIORITY", "urgent");
+    assert!(urgent.contains("`high`, `normal`, `low`"), "{urgent}");
+    assert!(with("WRITE_BEHIND_ROUTE_0_ROWS_PER_SECOND", "0").contains("remove it or raise it"));
+    assert!(with("WRITE_BEHIND_ROUTE_0_ROWS_PER_SECOND", "many").contains("is not a number"));
     assert!(with("WRITE_BEHIND_ROUTE_1_TOPIC", "scores").contains("`route[1].topic`: names a"));
     assert!(with("WRITE_BEHIND_ROUTE_2_TOPIC", "x").contains("skips a route"));
     assert!(with("WRITE_BEHIND_ROUTE_X", "x").contains("WRITE_BEHIND_ROUTE_0_TOPIC"));

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::config::error::{ConfigError, refuse};
+use crate::pipeline::schedule::Priority;
 
 /// A topic and its table.
 #[derive(Clone, Debug)]
@@ -22,6 +23,10 @@ pub struct Route {
     pub rename: Vec<(String, String)>,
     /// What happens to a record that cannot be applied.
     pub on_bad_record: OnBadRecord,
+    /// Its share of the database, while other routes want it too.
+    pub priority: Priority,
+    /// At most so many of its rows are written per second.
+    pub rows_per_second: Option<u32>,
 }
 
 /// What happens to a record that cannot be applied.
@@ -45,7 +50,9 @@ pub(super) struct RouteFile {
     columns: Option<Vec<String>>,
     #[serde(default)]
     rename: BTreeMap<String, String>,
-    priority: Option<String>,
+    #[serde(default)]
+    priority: Priority,
+    rows_per_second: Option<u32>,
     version: Option<String>,
     #[serde(default)]
     on_bad_record: OnBadRecord,
@@ -69,8 +76,9 @@ pub(super) fn check_routes(files: Vec<RouteFile>) -> Result<Vec<Route>, ConfigEr
         if file.version.is_some() {
             return Err(refuse(setting("version"), "is not supported yet; remove it"));
         }
-        if file.priority.is_some_and(|priority| priority != "normal") {
-            return Err(refuse(setting("priority"), "other than \"normal\" is not supported yet"));
+        if file.rows_per_second == Some(0) {
+            let why = "is 0, so nothing of it would ever be written; remove it or raise it";
+            return Err(refuse(setting("rows_per_second"), why));
         }
         if file.columns.as_ref().is_some_and(Vec::is_empty) {
             let why = "is empty, so no record could be applied; remove it or name columns";
@@ -83,6 +91,8 @@ pub(super) fn check_routes(files: Vec<RouteFile>) -> Result<Vec<Route>, ConfigEr
             columns: file.columns,
             rename: file.rename.into_iter().collect(),
             on_bad_record: file.on_bad_record,
+            priority: file.priority,
+            rows_per_second: file.rows_per_second,
         });
     }
     Ok(routes)

@@ -3,6 +3,9 @@
 
 pub mod remainder;
 pub mod later;
+pub mod replay;
+pub mod desk;
+pub(crate) mod upkeep;
 
 use std::fmt;
 use std::str::FromStr;

@@ -7,6 +7,8 @@
 
 use write_behind_shared::NextOffset;
 
+use crate::batch::LastRecord;
+
 /// Where everything stands, of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -22,6 +24,18 @@ pub struct Standing {
     pub low: NextOffset,
     /// The end of the log.
     pub high: NextOffset,
+    /// The last record that the database holds, if it is known and the log has its offset.
+    pub trace: Option<Trace>,
+}
+
+/// The last record that the database holds, beside the one that the log has at its offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// As the database noted it.
+    pub last: LastRecord,
+    /// When the log's record there was written, in milliseconds since 1970; `None`: there is no
+    /// record there, or none that says when it was written.
+    pub there: Option<i64>,
 }
 
 /// What to do with the partition.
@@ -72,6 +86,15 @@ pub enum Refusal {
         /// The first offset of the log.
         low: NextOffset,
     },
+    /// The log has another record where the last one stood that the database holds.
+    #[error(
+        "the record at offset {} is not the one that the database holds from there (written at {} \
+         milliseconds since 1970; now there is {}): the topic was recreated, or its log was \
+         truncated and has grown again. What the database holds is of another log, so nothing says \
+         where to go on. To fill the table from this log, choose another `name`; docs/safety.md \
+         says how to hand the table over", .0.last.offset, .0.last.timestamp, of_another_time(.0)
+    )]
+    AnotherLog(Trace),
     /// Keys lie in other partitions than before.
     #[error(
         "the topic had {then} partitions and has {now}: records of one key now lie in two \
@@ -86,10 +109,15 @@ pub enum Refusal {
     },
 }
 
+fn of_another_time(trace: &Trace) -> String {
+    trace.there.map_or("no such record".to_owned(), |there| format!("one written at {there}"))
+}
+
 /// Says where to read a partition from. `adopt`: a database that does not know a partition is taken
 /// to hold what the group has committed.
 pub fn judge(standing: &Standing, adopt: bool) -> Verdict {
-    let Standing { database, partitions_then, partitions_now, committed, low, high } = *standing;
+    let Standing { database, partitions_then, partitions_now, committed, low, high, trace } =
+        *standing;
     let within = |next: NextOffset| {
         if next > high {
             Err(Refusal::BeyondTheLog { next, high })
@@ -105,7 +133,12 @@ pub fn judge(standing: &Standing, adopt: bool) -> Verdict {
         _ if partitions_then != partitions_now => {
             Err(Refusal::PartitionsChanged { then: partitions_then, now: partitions_now })
         }
-        (Some(next), _) => within(next).map(Verdict::Continue),
+        (Some(next), _) => within(next).and_then(|next| match trace {
+            Some(trace) if trace.there != Some(trace.last.timestamp) => {
+                Err(Refusal::AnotherLog(trace))
+            }
+            _ => Ok(Verdict::Continue(next)),
+        }),
         (None, Some(committed)) if adopt => within(committed).map(Verdict::Begin),
         (None, Some(committed)) => Err(Refusal::UnknownToDatabase(committed)),
         (None, None) => Ok(Verdict::Begin(low)),
@@ -113,8 +146,35 @@ pub fn judge(standing: &Standing, adopt: bool) -> Verdict {
     verdict.unwrap_or_else(Verdict::Refuse)
 }
 
+/// What to do about a partition that is being read, when all is asked again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// Nothing.
+    GoOn,
+    /// The database stands elsewhere than where it was left: find out where to read on from.
+    Doubt,
+    /// Stop.
+    Refuse(Refusal),
+}
+
+/// Judges a partition anew that is being read, and of which everything below `written` was in the
+/// database when last heard of.
+///
+/// That the log begins after `written` is no reason to stop: what is missing there may have been read
+/// already. If it was not, the reading itself finds that out.
+pub fn judge_again(standing: &Standing, adopt: bool, written: NextOffset) -> Again {
+    match judge(standing, adopt) {
+        Verdict::Continue(next) if next == written => Again::GoOn,
+        Verdict::Refuse(Refusal::BeforeTheLog { next, .. }) if next == written => Again::GoOn,
+        Verdict::Continue(_) | Verdict::Begin(_) => Again::Doubt,
+        Verdict::Refuse(refusal) => Again::Refuse(refusal),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use write_behind_shared::{Offset, Partition};
+
     use super::*;
 
     /// The usual case: 4 partitions, a log from 10 up to 90.
@@ -126,7 +186,46 @@ mod tests {
             committed: committed.map(NextOffset),
             low: NextOffset(10),
             high: NextOffset(90),
+            trace: None,
         }
+    }
+
+    /// The database holds a record at 49, written at 1,000; the log has one there written at `there`.
+    fn traced(there: Option<i64>) -> Standing {
+        let last = LastRecord { partition: Partition(0), offset: Offset(49), timestamp: 1_000 };
+        Standing { trace: Some(Trace { last, there }), ..standing(Some(50), Some(50)) }
+    }
+
+    #[test]
+    fn a_log_with_another_record_where_the_last_one_stood_is_another_log() {
+        assert_eq!(judge(&traced(Some(1_000)), false), Verdict::Continue(NextOffset(50)));
+        for there in [Some(999), Some(1_001), None] {
+            let Verdict::Refuse(refusal) = judge(&traced(there), true) else { panic!("{there:?}") };
+            assert!(matches!(refusal, Refusal::AnotherLog(_)), "{refusal:?}");
+            assert!(refusal.to_string().contains("offset 49"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_partition_that_is_read_is_doubted_when_the_database_went_elsewhere() {
+        let written = NextOffset(50);
+        let again = |standing: &Standing| judge_again(standing, false, written);
+        assert_eq!(again(&standing(Some(50), Some(20))), Again::GoOn);
+        assert_eq!(again(&standing(Some(40), Some(50))), Again::Doubt, "restored");
+        assert_eq!(again(&standing(Some(60), Some(50))), Again::Doubt, "written by another");
+        assert_eq!(again(&standing(None, None)), Again::Doubt, "emptied");
+        assert!(matches!(again(&standing(None, Some(50))), Again::Refuse(_)), "another database");
+        assert!(matches!(again(&traced(Some(7))), Again::Refuse(Refusal::AnotherLog(_))));
+        let grown = Standing { partitions_now: 6, ..standing(Some(50), Some(50)) };
+        assert!(matches!(again(&grown), Again::Refuse(Refusal::PartitionsChanged { .. })));
+    }
+
+    #[test]
+    fn a_log_that_loses_what_was_read_already_does_not_stop_the_reading() {
+        let passed = Standing { low: NextOffset(70), ..standing(Some(50), Some(50)) };
+        assert_eq!(judge_again(&passed, false, NextOffset(50)), Again::GoOn);
+        let restored = Standing { low: NextOffset(70), ..standing(Some(40), Some(50)) };
+        assert!(matches!(judge_again(&restored, false, NextOffset(50)), Again::Refuse(_)));
     }
 
     #[test]

@@ -14,7 +14,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use write_behind_shared::kafka::KafkaSettings;
-use write_behind_shared::{NextOffset, Partition};
+use write_behind_shared::{NextOffset, Offset as RecordOffset, Partition};
+
+use super::peek::Peek;
 
 /// How long one question may take.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -22,6 +24,7 @@ pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// A client for questions.
 pub struct Broker {
     consumer: BaseConsumer<Quiet>,
+    peek: Peek,
 }
 
 /// Why a question has no answer.
@@ -66,8 +69,9 @@ pub(crate) fn client_config(settings: &KafkaSettings, group: &str) -> ClientConf
 impl Broker {
     /// A client of the cluster and group. Does not wait for a connection.
     pub fn new(settings: &KafkaSettings, group: &str) -> Result<Self, KafkaError> {
-        let consumer = client_config(settings, group).create_with_context(Quiet)?;
-        Ok(Self { consumer })
+        let config = client_config(settings, group);
+        let consumer = config.create_with_context(Quiet)?;
+        Ok(Self { consumer, peek: Peek::new(config) })
     }
 
     /// The cluster's id.
@@ -134,6 +138,27 @@ impl Broker {
         Ok((NextOffset(low), NextOffset(high)))
     }
 
+    /// How many replicas the partition of `topic` with the fewest has.
+    pub fn replicas(&self, topic: &str) -> Result<Option<usize>, BrokerError> {
+        self.forget_events();
+        let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER_WITHIN);
+        let metadata = metadata.map_err(|error| unreachable(&error))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let partitions = found.map_or(&[][..], MetadataTopic::partitions);
+        Ok(partitions.iter().map(|partition| partition.replicas().len()).min())
+    }
+
+    /// When the record at each offset was written, in milliseconds since 1970; `None`: there is no
+    /// record, or it does not say. Without those partitions that did not answer in time. Every offset
+    /// must lie within its log.
+    pub fn timestamps(
+        &self,
+        topic: &str,
+        wanted: &BTreeMap<Partition, RecordOffset>,
+    ) -> Result<BTreeMap<Partition, Option<i64>>, BrokerError> {
+        self.peek.timestamps(topic, wanted)
+    }
+
     /// What the group has committed, where it has.
     pub fn committed(
         &self,
@@ -169,13 +194,13 @@ impl std::fmt::Debug for Broker {
     }
 }
 
-fn unreachable(error: &KafkaError) -> BrokerError {
+pub(super) fn unreachable(error: &KafkaError) -> BrokerError {
     BrokerError::Unreachable(error.to_string())
 }
 
 /// What librdkafka logs by itself is detail: what matters comes back as an error.
 #[derive(Debug)]
-struct Quiet;
+pub(crate) struct Quiet;
 
 impl ClientContext for Quiet {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {

@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use write_behind_shared::{NextOffset, Partition, WriteId};
+use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
 use crate::kafka::assign::{Standing, Verdict, judge};
-use crate::kafka::broker::{Broker, BrokerError};
+use crate::kafka::broker::Broker;
 use crate::kafka::orders::{Exit, Input};
+use crate::kafka::stand::{Unknown, stand};
 use crate::pipeline::action::{Epoch, Located, Place};
 use crate::status::Status;
 use crate::store::{AnyStore, Database, Position, Scope, Store, StoreError, Timeouts};
@@ -81,7 +82,7 @@ struct Answer {
     /// Those that are asked for again later, and why.
     later: BTreeMap<Place, String>,
     /// What a safety check says of one of them.
-    refused: Option<String>,
+    refused: Option<Exit>,
 }
 
 /// Finds out where partitions stand.
@@ -102,15 +103,23 @@ impl Locator {
         let mut backoff = BACKOFF_MIN;
         let mut told = BTreeMap::new();
         loop {
-            let wanted = self.wanted.next().await;
+            let wanted = tokio::select! {
+                biased;
+                wanted = self.wanted.next() => wanted,
+                exit = self.watch(&mut store) => {
+                    // Whoever does not listen has ended already.
+                    let _ = self.answers.send(Input::End(exit)).await;
+                    return;
+                }
+            };
             let Answer { located, later, refused } = self.locate(&mut store, &wanted).await;
             self.wanted.answered(&located);
             if !located.is_empty() && self.answers.send(Input::Located(located)).await.is_err() {
                 return;
             }
-            if let Some(why) = refused {
+            if let Some(exit) = refused {
                 // Whoever does not listen has ended already.
-                let _ = self.answers.send(Input::End(Exit::Refused(why))).await;
+                let _ = self.answers.send(Input::End(exit)).await;
                 return;
             }
             self.tell(&told, &later);
@@ -179,24 +188,24 @@ impl Locator {
         answer: &mut Answer,
     ) -> Result<(), Unknown> {
         let partitions: Vec<Partition> = asked.iter().map(|(place, _)| place.partition).collect();
-        let connected = match store.take() {
-            Some(store) => store,
-            None => self.database.connect(&Timeouts::STANDARD).await?,
-        };
-        let store = store.insert(connected);
-        let standings = stand(&self.broker, store, scope, partitions).await?;
+        let store = self.connected(store).await?;
+        let standings = stand(&self.broker, store, scope, &partitions).await?;
+        let known = store.positions(scope, &partitions).await?;
         self.status.database_answered();
         let (mut begun, mut located) = (Vec::new(), Vec::new());
         for ((place, epoch), stood) in asked.iter().zip(standings) {
-            let (standing, writers) = match stood {
-                Ok(stood) => stood,
+            let standing = match stood {
+                Ok(standing) => standing,
                 Err(error) => {
                     answer.later.insert(*place, error.to_string());
                     continue;
                 }
             };
             let next = match judge(&standing, self.adopt_offsets) {
-                Verdict::Continue(next) => next,
+                Verdict::Continue(next) => {
+                    tell_difference(scope, *place, next, standing.committed);
+                    next
+                }
                 Verdict::Begin(next) => {
                     tell_beginning(scope, *place, next, &standing);
                     let (partition, partitions) = (place.partition, standing.partitions_now);
@@ -204,12 +213,12 @@ impl Locator {
                     next
                 }
                 Verdict::Refuse(refusal) => {
-                    let (topic, partition) = (&scope.topic, place.partition);
-                    let why = format!("topic {topic}, partition {partition}: {refusal}");
-                    answer.refused = Some(why);
+                    answer.refused = Some(Exit::refused(&scope.topic, place.partition, &refusal));
                     return Ok(());
                 }
             };
+            let position = known.iter().find(|known| known.partition == place.partition);
+            let writers = position.map_or(Vec::new(), |position| position.writers.clone());
             let committed = standing.committed;
             located.push(Located { place: *place, epoch: *epoch, next, committed, writers });
         }
@@ -218,6 +227,39 @@ impl Locator {
         }
         answer.located.append(&mut located);
         Ok(())
+    }
+
+    /// The connection, made anew where there is none.
+    pub(super) async fn connected<'s>(
+        &self,
+        store: &'s mut Option<AnyStore>,
+    ) -> Result<&'s mut AnyStore, StoreError> {
+        let connected = match store.take() {
+            Some(store) => store,
+            None => self.database.connect(&Timeouts::STANDARD).await?,
+        };
+        Ok(store.insert(connected))
+    }
+}
+
+/// Kafka's committed offset is advisory; where it is not the database's, a person may want to know.
+fn tell_difference(scope: &Scope, place: Place, next: NextOffset, committed: Option<NextOffset>) {
+    let (topic, partition) = (&scope.topic, place.partition);
+    match committed {
+        Some(committed) if committed > next => tracing::warn!(
+            %topic, %partition, database = %next, kafka = %committed,
+            "the database stands before the group's committed offset: it was restored, or the offset \
+             was moved by hand; the database counts, and the records from there are applied again"
+        ),
+        Some(committed) if committed < next => tracing::info!(
+            %topic, %partition, database = %next, kafka = %committed,
+            "the group's committed offset is behind the database, which counts"
+        ),
+        None => tracing::info!(
+            %topic, %partition, database = %next,
+            "the group has no committed offset here; the database counts"
+        ),
+        Some(_) => {}
     }
 }
 
@@ -231,64 +273,4 @@ fn tell_beginning(scope: &Scope, place: Place, next: NextOffset, standing: &Stan
             "the log's beginning is gone already: the table will lack what was written before"
         );
     }
-}
-
-/// Who did not answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unknown {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-}
-
-/// Where a partition stands, with its writers; or why Kafka does not say.
-pub(crate) type Stood = Result<(Standing, Vec<WriteId>), BrokerError>;
-
-/// Where each of `partitions` stands. One of which Kafka says nothing does not hold up the others.
-///
-/// The order of the questions matters. Whoever owned a partition before may still be writing: asked
-/// the other way round, what it wrote in between looks like offsets without a database, or like a
-/// database beyond the end of the log.
-pub(crate) async fn stand(
-    broker: &Arc<Broker>,
-    store: &mut AnyStore,
-    scope: &Scope,
-    partitions: Vec<Partition>,
-) -> Result<Vec<Stood>, Unknown> {
-    let (topic, asked) = (scope.topic.clone(), partitions.clone());
-    let committed = ask(broker, move |broker| broker.committed(&topic, &asked)).await?;
-    // With those below them: what the database says of any partition tells how many there were.
-    let highest = partitions.iter().map(|partition| partition.0).max().unwrap_or(-1);
-    let with_siblings: Vec<Partition> = (0..=highest).map(Partition).collect();
-    let known = store.positions(scope, &with_siblings).await?;
-    let (topic, asked) = (scope.topic.clone(), partitions.clone());
-    let logs = ask(broker, move |broker| broker.logs(&topic, &asked)).await?;
-    let partitions_now = logs.partitions;
-    let stood = |(partition, ends): (&Partition, Result<(NextOffset, NextOffset), BrokerError>)| {
-        let (low, high) = ends?;
-        let position = known.iter().find(|position| position.partition == *partition);
-        let standing = Standing {
-            database: position.map(|position| position.next),
-            partitions_then: position
-                .or(known.first())
-                .map_or(partitions_now, |position| position.partitions),
-            partitions_now,
-            committed: committed.get(partition).copied(),
-            low,
-            high,
-        };
-        Ok((standing, position.map_or(Vec::new(), |position| position.writers.clone())))
-    };
-    Ok(partitions.iter().zip(logs.ends).map(stood).collect())
-}
-
-/// Asks Kafka on a thread that may block.
-pub(crate) async fn ask<T: Send + 'static>(
-    broker: &Arc<Broker>,
-    question: impl FnOnce(&Broker) -> Result<T, BrokerError> + Send + 'static,
-) -> Result<T, BrokerError> {
-    let broker = Arc::clone(broker);
-    let answer = tokio::task::spawn_blocking(move || question(&broker)).await;
-    answer.unwrap_or_else(|error| Err(BrokerError::Unreachable(error.to_string())))
 }

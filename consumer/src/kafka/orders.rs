@@ -1,8 +1,9 @@
 //! What the poll thread is told while it runs, and how it ends.
 
-use write_behind_shared::NextOffset;
+use write_behind_shared::{NextOffset, Partition};
 
 use crate::batch::Batch;
+use crate::kafka::assign::Refusal;
 use crate::pipeline::action::{BatchId, Closed, Ended, Located, Place};
 
 /// How the reading ended.
@@ -28,11 +29,20 @@ pub(crate) enum Work {
     Again(BatchId, Box<Batch>),
 }
 
+impl Exit {
+    /// The end because of one partition.
+    pub(crate) fn refused(topic: &str, partition: Partition, refusal: &Refusal) -> Self {
+        Exit::Refused(format!("topic {topic}, partition {partition}: {refusal}"))
+    }
+}
+
 /// An answer or an order to the poll thread.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Where partitions stand.
     Located(Vec<Located>),
+    /// The database was found elsewhere than at these offsets, where it had been left.
+    Doubted(Vec<(Place, NextOffset)>),
     /// A worker finished a batch.
     Finished(BatchId, Ended),
     /// A row of this batch refers to one that is not there; nothing was written.

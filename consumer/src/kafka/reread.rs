@@ -19,6 +19,7 @@ use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::batch::{RawRecord, Span};
+use crate::pipeline::buffer::Incoming;
 
 /// The keys whose records are wanted.
 pub type Wanted = HashSet<(Partition, Box<[u8]>)>;
@@ -44,6 +45,23 @@ pub trait Log: Send + Sync + 'static {
         wanted: &Wanted,
     ) -> Result<Vec<RawRecord>, RereadError>;
 }
+
+/// A log of which a range can be read again whole.
+pub trait Scan: Send + Sync + 'static {
+    /// The first offset that it still has. Blocks.
+    fn begins(&self, topic: &str, partition: Partition) -> Result<NextOffset, RereadError>;
+
+    /// Hands every record of `span` to `take`, in log order. Blocks. An error of `take` ends it.
+    fn scan(
+        &self,
+        topic: &str,
+        span: Span,
+        take: &mut dyn FnMut(&Incoming<'_>) -> Result<(), RereadError>,
+    ) -> Result<(), RereadError>;
+}
+
+/// What takes a record that was read.
+type Take<'a> = &'a mut dyn FnMut(&BorrowedMessage<'_>) -> Result<(), RereadError>;
 
 /// The limits of reading again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,27 +112,75 @@ impl Log for KafkaLog {
         spans: &[Span],
         wanted: &Wanted,
     ) -> Result<Vec<RawRecord>, RereadError> {
+        self.with_consumer(|consumer| {
+            let mut kept = Kept::new(self.limits.bytes);
+            let read = self.read(consumer, topic, spans, &mut |message| kept.take(message, wanted));
+            consumer.unassign().map_err(|error| unavailable(&error))?;
+            read?;
+            kept.records.sort_by_key(|record| (record.partition, record.offset));
+            Ok(kept.records)
+        })
+    }
+}
+
+impl Scan for KafkaLog {
+    fn begins(&self, topic: &str, partition: Partition) -> Result<NextOffset, RereadError> {
+        self.with_consumer(|consumer| {
+            let found = consumer.fetch_watermarks(topic, partition.0, self.limits.silence);
+            found.map(|(low, _)| NextOffset(low)).map_err(|error| unavailable(&error))
+        })
+    }
+
+    fn scan(
+        &self,
+        topic: &str,
+        span: Span,
+        take: &mut dyn FnMut(&Incoming<'_>) -> Result<(), RereadError>,
+    ) -> Result<(), RereadError> {
+        let mut take = |message: &BorrowedMessage<'_>| {
+            let headers: Vec<(&str, Option<&[u8]>)> =
+                message.headers().map_or(Vec::new(), |headers| {
+                    headers.iter().map(|header| (header.key, header.value)).collect()
+                });
+            take(&Incoming {
+                partition: Partition(message.partition()),
+                offset: Offset(message.offset()),
+                timestamp: message.timestamp().to_millis(),
+                key: message.key(),
+                value: message.payload(),
+                headers: &headers,
+            })
+        };
+        self.with_consumer(|consumer| {
+            let read = self.read(consumer, topic, &[span], &mut take);
+            consumer.unassign().map_err(|error| unavailable(&error))?;
+            read
+        })
+    }
+}
+
+impl KafkaLog {
+    fn with_consumer<T>(
+        &self,
+        ask: impl FnOnce(&BaseConsumer) -> Result<T, RereadError>,
+    ) -> Result<T, RereadError> {
         // Whoever panicked left a consumer that the next assignment makes as good as new.
         let mut kept = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
         let consumer = match kept.take() {
             Some(consumer) => consumer,
             None => self.config.create().map_err(|error| unavailable(&error))?,
         };
-        let consumer = kept.insert(consumer);
-        let records = self.read(consumer, topic, spans, wanted);
-        consumer.unassign().map_err(|error| unavailable(&error))?;
-        records
+        ask(kept.insert(consumer))
     }
-}
 
-impl KafkaLog {
+    /// Reads `spans`, and hands every record of them on.
     fn read(
         &self,
         consumer: &BaseConsumer,
         topic: &str,
         spans: &[Span],
-        wanted: &Wanted,
-    ) -> Result<Vec<RawRecord>, RereadError> {
+        take: Take<'_>,
+    ) -> Result<(), RereadError> {
         let mut start = TopicPartitionList::new();
         for span in spans {
             let at = KafkaOffset::Offset(span.start.0);
@@ -128,19 +194,20 @@ impl KafkaLog {
             self.reaches_its_end(consumer, topic, span)?;
         }
         consumer.assign(&start).map_err(|error| unavailable(&error))?;
-        let mut reading = Reading::new(spans, self.limits.bytes);
+        let mut unfinished: Vec<_> =
+            spans.iter().copied().filter(|span| span.start < span.end).collect();
         let mut last_heard = Instant::now();
-        while !reading.unfinished.is_empty() {
+        while !unfinished.is_empty() {
             if last_heard.elapsed() > self.limits.silence {
                 let silence = self.limits.silence;
                 return Err(RereadError::Unavailable(format!("no answer within {silence:?}")));
             }
             let finished = match consumer.poll(Duration::from_millis(100)) {
                 None => continue,
-                Some(Ok(message)) => reading.take(&message, wanted)?,
+                Some(Ok(message)) => within(&unfinished, &message, take)?,
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     let partition = Partition(partition);
-                    let early = reading.unfinished.iter().find(|span| span.partition == partition);
+                    let early = unfinished.iter().find(|span| span.partition == partition);
                     if let Some(span) = early {
                         self.reaches_its_end(consumer, topic, span)?;
                     }
@@ -158,11 +225,10 @@ impl KafkaLog {
             last_heard = Instant::now();
             if let Some(partition) = finished {
                 // It is not paused: the next assignment of this consumer would find it so.
-                reading.unfinished.retain(|span| span.partition != partition);
+                unfinished.retain(|span| span.partition != partition);
             }
         }
-        reading.records.sort_by_key(|record| (record.partition, record.offset));
-        Ok(reading.records)
+        Ok(())
     }
 
     /// Whether the log shows all of the span. A leader that was just elected may show less for a
@@ -203,47 +269,49 @@ impl fmt::Debug for KafkaLog {
     }
 }
 
-/// What was read so far.
-struct Reading {
-    unfinished: Vec<Span>,
+/// Hands a record on that is in a span. Says which partition is finished with it.
+fn within(
+    unfinished: &[Span],
+    message: &BorrowedMessage<'_>,
+    take: Take<'_>,
+) -> Result<Option<Partition>, RereadError> {
+    let (partition, offset) = (Partition(message.partition()), Offset(message.offset()));
+    let Some(span) = unfinished.iter().find(|span| span.partition == partition) else {
+        return Ok(None);
+    };
+    if span.end.is_past(offset) {
+        take(message)?;
+    }
+    Ok((offset.next() >= span.end).then_some(partition))
+}
+
+/// The records that were wanted, as far as they were read.
+struct Kept {
     records: Vec<RawRecord>,
     bytes: usize,
     bytes_max: usize,
 }
 
-impl Reading {
-    fn new(spans: &[Span], bytes_max: usize) -> Self {
-        let unfinished: Vec<_> =
-            spans.iter().copied().filter(|span| span.start < span.end).collect();
-        Self { unfinished, records: Vec::new(), bytes: 0, bytes_max }
+impl Kept {
+    fn new(bytes_max: usize) -> Self {
+        Self { records: Vec::new(), bytes: 0, bytes_max }
     }
 
-    /// Keeps a wanted record. Says which partition is finished with it.
-    fn take(
-        &mut self,
-        message: &BorrowedMessage<'_>,
-        wanted: &Wanted,
-    ) -> Result<Option<Partition>, RereadError> {
-        let (partition, offset) = (Partition(message.partition()), Offset(message.offset()));
-        let Some(span) = self.unfinished.iter().find(|span| span.partition == partition) else {
-            return Ok(None);
-        };
-        let end = span.end;
-        if end.is_past(offset) {
-            let key: Option<Box<[u8]>> = message.key().map(Into::into);
-            if key.as_ref().is_some_and(|key| wanted.contains(&(partition, key.clone()))) {
-                self.bytes += message.payload_len() + message.key_len();
-                if self.bytes > self.bytes_max {
-                    return Err(RereadError::Stop(format!(
-                        "the records of a row that the database refuses take more than {} bytes \
-                         of memory; close batches earlier (`max_age`, `max_bytes`)",
-                        self.bytes_max
-                    )));
-                }
-                self.records.push(raw(message, key));
+    fn take(&mut self, message: &BorrowedMessage<'_>, wanted: &Wanted) -> Result<(), RereadError> {
+        let partition = Partition(message.partition());
+        let key: Option<Box<[u8]>> = message.key().map(Into::into);
+        if key.as_ref().is_some_and(|key| wanted.contains(&(partition, key.clone()))) {
+            self.bytes += message.payload_len() + message.key_len();
+            if self.bytes > self.bytes_max {
+                return Err(RereadError::Stop(format!(
+                    "the records of a row that the database refuses take more than {} bytes of \
+                     memory; close batches earlier (`max_age`, `max_bytes`)",
+                    self.bytes_max
+                )));
             }
+            self.records.push(raw(message, key));
         }
-        Ok((offset.next() >= end).then_some(partition))
+        Ok(())
     }
 }
 

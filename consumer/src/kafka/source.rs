@@ -33,6 +33,7 @@ use crate::pipeline::action::{Action, BatchId, Limits, Place, RouteLimits};
 use crate::pipeline::buffer::Incoming;
 use crate::pipeline::commit::CommitId;
 use crate::status::Status;
+use crate::status::trouble::{About, Teller};
 
 /// Records taken before the other queues are looked at.
 const BURST: usize = 1_000;
@@ -73,8 +74,8 @@ pub(crate) struct Source {
     now: Duration,
     /// Commits that failed in a row.
     commit_failures: u32,
-    /// The last error of the broker that was told, so that it is told once.
-    told: Option<RDKafkaErrorCode>,
+    /// Whether Kafka reported an error since the last record.
+    failing: bool,
 }
 
 impl Source {
@@ -92,6 +93,8 @@ impl Source {
         };
         let limits_of = |route: &Route| RouteLimits {
             sets_aside: route.on_bad_record == OnBadRecord::DeadLetter,
+            priority: route.priority,
+            rows_per_second: route.rows_per_second,
         };
         Ok(Self {
             reading,
@@ -105,7 +108,7 @@ impl Source {
             started: Instant::now(),
             now: Duration::ZERO,
             commit_failures: 0,
-            told: None,
+            failing: false,
         })
     }
 
@@ -157,7 +160,9 @@ impl Source {
             match self.reading.member.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
-                    self.told = None;
+                    if std::mem::take(&mut self.failing) {
+                        self.ends.status.kafka_answered();
+                    }
                     let route = route_of(&self.reading.topics, self.last_route, message.topic());
                     let Some(route) = route else { continue };
                     self.last_route = route;
@@ -197,10 +202,8 @@ impl Source {
             }
             _ => {
                 self.ends.status.metrics().broker_error();
-                if self.told != code {
-                    self.told = code;
-                    tracing::warn!(%error, "kafka");
-                }
+                self.failing = true;
+                self.ends.status.failed(Teller::Poll, About::Kafka, error);
                 ControlFlow::Continue(())
             }
         }
@@ -231,7 +234,11 @@ impl Source {
             }
             GroupEvent::Committed(id, result) => {
                 match &result {
-                    Ok(()) => self.commit_failures = 0,
+                    Ok(()) if self.commit_failures == 0 => {}
+                    Ok(()) => {
+                        self.commit_failures = 0;
+                        self.ends.status.answered(Teller::Commits);
+                    }
                     Err(error) => self.commit_failed(error),
                 }
                 self.pipeline.commit_answered(self.now, id, result.is_ok());
@@ -243,6 +250,7 @@ impl Source {
     fn input(&mut self, input: Input) -> ControlFlow<Exit> {
         match input {
             Input::Located(found) => self.pipeline.located(self.now, found),
+            Input::Doubted(found) => self.pipeline.doubt(self.now, &found),
             Input::Finished(id, ended) => {
                 self.take_back(id);
                 self.pipeline.finished(self.now, id, &ended);
@@ -323,10 +331,10 @@ impl Source {
     /// A few failures belong to every rebalance.
     fn commit_failed(&mut self, error: &str) {
         self.commit_failures += 1;
-        if self.commit_failures == COMMIT_FAILURES_TOLD {
-            tracing::warn!(%error, "commits to kafka keep failing; the database is not affected");
-        } else {
-            tracing::debug!(%error, "the commit to kafka failed and is tried again");
+        tracing::debug!(%error, "the commit to kafka failed and is tried again");
+        if self.commit_failures >= COMMIT_FAILURES_TOLD {
+            let error = format!("commits keep failing; the database is not affected: {error}");
+            self.ends.status.failed(Teller::Commits, About::Kafka, &error);
         }
     }
 

@@ -9,6 +9,7 @@ use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
 use crate::batch::{Batch, DeadLetter, Span, Written};
 use crate::pipeline::buffer::Buffer;
 use crate::pipeline::commit::CommitId;
+use crate::pipeline::schedule::Priority;
 
 /// A partition of a route's topic, the route by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,13 +23,13 @@ pub struct Place {
 /// When a batch closes, and how much may be held.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Rows after which a partition's buffer is ripe.
+    /// Rows of a partition that are held at most; a batch has fewer while the database is slow.
     pub max_rows: usize,
     /// Bytes after which it is ripe.
     pub max_bytes: usize,
     /// Age of its first record after which it is ripe.
     pub max_age: Duration,
-    /// How long a transaction should take: batches of several partitions are sized to it.
+    /// How long a transaction should take: the size of batches follows it.
     pub target_time: Duration,
     /// Bytes held at most, over all buffers and batches.
     pub memory: usize,
@@ -38,21 +39,15 @@ pub struct Limits {
     pub rows_per_second: Option<u32>,
 }
 
-impl Limits {
-    /// How many rows a batch of several partitions has at most: under a ceiling of rows per second
-    /// no more than a target time's worth, so that the database is asked evenly.
-    #[must_use]
-    pub fn rows_of_a_batch(&self) -> usize {
-        let worth = |rate: u32| (f64::from(rate) * self.target_time.as_secs_f64()).ceil() as usize;
-        self.rows_per_second.map_or(self.max_rows, |rate| worth(rate).clamp(1, self.max_rows))
-    }
-}
-
 /// How the records of a route are taken.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RouteLimits {
     /// Whether its bad records are set aside; if not, the consumer stops at them.
     pub sets_aside: bool,
+    /// Its share of the database, while others want it too.
+    pub priority: Priority,
+    /// Rows of it written per second at most.
+    pub rows_per_second: Option<u32>,
 }
 
 /// The number of one life of a partition here: answers to an earlier life are ignored.
@@ -80,6 +75,8 @@ pub enum Ended {
     Written(Written, Effort),
     /// The database stands elsewhere: nothing of it was written.
     Fenced,
+    /// These records are bad, and their route stops at such: nothing of it was written.
+    Bad(Vec<DeadLetter>),
 }
 
 /// What a batch has cost the database.
@@ -125,7 +122,7 @@ pub enum Action {
     Commit(CommitId, Vec<(Place, NextOffset)>),
     /// Nothing of these is held any more: the revoke may be acknowledged.
     Release(Vec<Place>),
-    /// A record cannot be decoded and its route does not want it set aside.
+    /// A record is bad and its route stops at such: what was read before it is written and committed.
     StopAtBad(Place, Box<DeadLetter>),
     /// Everything read is written and committed.
     Drained,
@@ -241,12 +238,20 @@ pub struct PartProgress {
     pub place: Place,
     /// Whether it is being read; if not, its position is not known yet, or it is being let go.
     pub reading: bool,
+    /// Whether it is being let go.
+    pub leaving: bool,
     /// Whether fetching is paused.
     pub paused: bool,
     /// The next offset to read.
     pub next: NextOffset,
     /// Everything below is in the database; `None`: not known yet.
     pub written: Option<NextOffset>,
+    /// What Kafka was told of that; `None`: nothing, as far as it is known.
+    pub committed: Option<NextOffset>,
+    /// Rows in its open buffer.
+    pub buffer_rows: usize,
+    /// Bytes of them.
+    pub buffer_bytes: usize,
     /// When the oldest record read and not yet written was written to the log, in milliseconds
     /// since 1970.
     pub oldest: Option<i64>,
@@ -263,6 +268,7 @@ impl Closed {
             dead_letters: Vec::new(),
             duplicates: Vec::new(),
             writers: Vec::new(),
+            last_records: Vec::new(),
             records: 0,
             age: self.age,
             refuse_missing_references: false,
@@ -271,6 +277,7 @@ impl Closed {
             let (partition, start, end) = (buffer.partition(), buffer.start(), buffer.next());
             batch.spans.push(Span { partition, start, end });
             batch.records += buffer.records();
+            batch.last_records.extend(buffer.last_record());
             let contents = buffer.into_contents();
             batch.rows.extend(contents.rows);
             batch.dead_letters.extend(contents.dead_letters);

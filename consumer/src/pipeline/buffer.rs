@@ -16,13 +16,14 @@ use write_behind_shared::{
     Change, Headers, NextOffset, Offset, Partition, RecordError, WriteId, record,
 };
 
-use crate::batch::{DeadLetter, FoldedRow, RawRecord, WriterSeen};
+use crate::batch::{DeadLetter, FoldedRow, LastRecord, RawRecord, WriterSeen};
 use crate::pipeline::shape::{Shape, Shapes};
+use crate::pipeline::weight;
 
-/// What a row takes in memory beside its key and its columns: the table's slot and two allocations.
-const ROW_OVERHEAD: usize = 96;
-/// What a dead letter takes beside its record.
-const DEAD_LETTER_OVERHEAD: usize = 256;
+/// What a writer takes in a buffer's memory.
+const WRITER: usize = 64;
+/// Room that a value may keep though it needs less.
+const ROOM_KEPT: usize = 96;
 
 /// A record as it is read, still borrowed from the client.
 #[derive(Clone, Copy, Debug)]
@@ -46,12 +47,8 @@ pub struct Incoming<'a> {
 pub enum Folded {
     /// It is part of its row.
     Applied,
-    /// It is part of its row, but its writer's records before it are missing.
-    AppliedAfterGap(WriteId),
     /// Its writer's sequence was seen before: dropped.
     Duplicate,
-    /// It cannot be decoded: a dead letter.
-    Bad,
 }
 
 /// What a partition remembers from one buffer to the next.
@@ -59,15 +56,9 @@ pub enum Folded {
 pub struct Memory {
     /// The last sequence seen of each writer.
     writers: HashMap<Uuid, u64, RandomState>,
+    /// The record folded last, if its writer's records before it are missing.
+    gap: Option<WriteId>,
     shapes: Shapes,
-}
-
-/// How a sequence follows those seen before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Follows {
-    Next,
-    Gap,
-    Seen,
 }
 
 /// The records of one partition from `start` up to `next`, folded by key.
@@ -84,6 +75,7 @@ pub struct Buffer {
     bytes: usize,
     opened: Duration,
     oldest: Option<i64>,
+    newest: Option<i64>,
 }
 
 /// What a buffer holds, taken apart.
@@ -111,22 +103,26 @@ impl Memory {
     /// The memory of a partition whose writers the database has seen so far.
     pub fn new(seen: impl IntoIterator<Item = WriteId>) -> Self {
         let writers = seen.into_iter().map(|id| (id.writer, id.sequence)).collect();
-        Self { writers, shapes: Shapes::default() }
+        Self { writers, gap: None, shapes: Shapes::default() }
     }
 
-    fn see(&mut self, id: WriteId) -> Follows {
-        match self.writers.get_mut(&id.writer) {
-            Some(last) if id.sequence <= *last => Follows::Seen,
-            Some(last) => {
-                let follows = if id.sequence == *last + 1 { Follows::Next } else { Follows::Gap };
-                *last = id.sequence;
-                follows
-            }
+    /// The record folded last or set aside last, if its writer's records before it are missing.
+    pub fn take_gap(&mut self) -> Option<WriteId> {
+        self.gap.take()
+    }
+
+    /// Whether the writer's sequence was seen before; if not, it is now.
+    fn has_seen(&mut self, id: WriteId) -> bool {
+        let expected = match self.writers.get_mut(&id.writer) {
+            Some(last) if id.sequence <= *last => return true,
+            Some(last) => std::mem::replace(last, id.sequence) + 1,
             None => {
                 self.writers.insert(id.writer, id.sequence);
-                if id.sequence == 0 { Follows::Next } else { Follows::Gap }
+                0
             }
-        }
+        };
+        self.gap = (id.sequence != expected).then_some(id);
+        false
     }
 }
 
@@ -145,37 +141,47 @@ impl Buffer {
             bytes: 0,
             opened: now,
             oldest: None,
+            newest: None,
         }
     }
 
-    /// Takes the next record of the partition.
-    pub fn fold(&mut self, record: &Incoming<'_>, memory: &mut Memory) -> Folded {
-        debug_assert!(!self.next.is_past(record.offset), "records come in log order");
-        self.next = record.offset.next();
-        self.records += 1;
-        self.oldest = self.oldest.or(record.timestamp);
-        let headers = match Headers::read(record.headers.iter().copied()) {
-            Ok(headers) => headers,
-            Err(error) => return self.set_aside(record, &error),
+    /// Takes the next record of the partition, unless it is bad.
+    ///
+    /// # Errors
+    /// It cannot be decoded. The buffer is as it was, and ends before the record, until that is set
+    /// aside.
+    pub fn fold(
+        &mut self,
+        record: &Incoming<'_>,
+        memory: &mut Memory,
+    ) -> Result<Folded, RecordError> {
+        let headers = Headers::read(record.headers.iter().copied());
+        let id = match &headers {
+            Ok(headers) => headers.write_id,
+            Err(_) => write_id(record),
         };
-        let follows = headers.write_id.map_or(Follows::Next, |id| memory.see(id));
-        if follows == Follows::Seen {
+        if let Some(id) = id
+            && memory.has_seen(id)
+        {
+            self.advance(record, None);
             self.duplicates.push((self.partition, record.offset));
-            self.bytes += size_of::<(Partition, Offset)>();
-            return Folded::Duplicate;
+            self.bytes += 2 * size_of::<(Partition, Offset)>();
+            return Ok(Folded::Duplicate);
         }
-        if let Some(id) = headers.write_id {
-            self.writers.insert(id.writer, id.sequence);
-        }
-        let Some(key) = record.key else { return self.set_aside(record, &RecordError::NoKey) };
+        let headers = headers?;
+        let key = record.key.ok_or(RecordError::NoKey)?;
         let add = headers.add.filter(|names| !names.is_empty());
-        if let Err(error) = self.fold_row(key, record.value, add, &mut memory.shapes) {
-            return self.set_aside(record, &error);
-        }
-        match (follows, headers.write_id) {
-            (Follows::Gap, Some(id)) => Folded::AppliedAfterGap(id),
-            _ => Folded::Applied,
-        }
+        self.fold_row(key, record.value, add, &mut memory.shapes)?;
+        self.advance(record, id);
+        Ok(Folded::Applied)
+    }
+
+    /// Takes the bad record that was just not folded, as a dead letter.
+    pub fn set_aside(&mut self, record: &Incoming<'_>, why: &RecordError) {
+        self.advance(record, write_id(record));
+        let letter = dead_letter(record, why);
+        self.bytes += weight::of_dead_letter(&letter);
+        self.dead_letters.push(letter);
     }
 
     /// The partition.
@@ -203,9 +209,9 @@ impl Buffer {
         self.records
     }
 
-    /// Roughly what it takes in memory.
+    /// About what it takes in memory, allocations and tables included.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + weight::of_table::<(Box<[u8]>, Row)>(self.rows.capacity())
     }
 
     /// When its first record was read.
@@ -218,9 +224,10 @@ impl Buffer {
         self.oldest
     }
 
-    /// The last record that cannot be decoded, if there is one.
-    pub fn last_bad(&self) -> Option<&DeadLetter> {
-        self.dead_letters.last()
+    /// Its last record, if the log says when it was written.
+    pub fn last_record(&self) -> Option<LastRecord> {
+        let offset = Offset(self.next.0 - 1);
+        self.newest.map(|timestamp| LastRecord { partition: self.partition, offset, timestamp })
     }
 
     /// Parses what was only kept as bytes, and gives everything away.
@@ -255,7 +262,7 @@ impl Buffer {
                 Some((shape, value)) => Row::Values(shape, value.to_vec()),
                 None => Row::Change(record::decode(value, add)?),
             };
-            self.bytes += ROW_OVERHEAD + key.len() + row.bytes();
+            self.bytes += weight::allocated(key.len()) + row.bytes();
             self.rows.insert(key.into(), row);
             return Ok(());
         };
@@ -263,12 +270,16 @@ impl Buffer {
         if let (Row::Values(shape, bytes), Some(value), None) = (&mut *row, value, add)
             && shapes.fits(*shape, value)
         {
-            self.bytes = self.bytes - bytes.len() + value.len();
+            let before = bytes.capacity();
             bytes.clear();
             bytes.extend_from_slice(value);
-            // One large value must not keep its room, which is not counted any more.
-            if bytes.capacity() / 4 > value.len().max(ROW_OVERHEAD) {
+            // One large value must not keep its room.
+            if bytes.capacity() / 4 > value.len().max(ROOM_KEPT) {
                 bytes.shrink_to_fit();
+            }
+            if bytes.capacity() != before {
+                self.bytes -= weight::allocated(before);
+                self.bytes += weight::allocated(bytes.capacity());
             }
             return Ok(());
         }
@@ -280,19 +291,37 @@ impl Buffer {
         folded
     }
 
-    fn set_aside(&mut self, record: &Incoming<'_>, why: &RecordError) -> Folded {
-        let record = RawRecord::from(record);
-        self.bytes += DEAD_LETTER_OVERHEAD + record.bytes();
-        self.dead_letters.push(DeadLetter { record, reason: why.to_string(), sqlstate: None });
-        Folded::Bad
+    /// The record is in the buffer; `id` is its writer's last.
+    fn advance(&mut self, record: &Incoming<'_>, id: Option<WriteId>) {
+        debug_assert!(!self.next.is_past(record.offset), "records come in log order");
+        self.next = record.offset.next();
+        self.records += 1;
+        self.oldest = self.oldest.or(record.timestamp);
+        self.newest = record.timestamp;
+        if let Some(id) = id {
+            let known = self.writers.len();
+            self.writers.insert(id.writer, id.sequence);
+            self.bytes += (self.writers.len() - known) * WRITER;
+        }
     }
+}
+
+/// A record as a dead letter.
+pub(crate) fn dead_letter(record: &Incoming<'_>, why: &RecordError) -> DeadLetter {
+    DeadLetter { record: RawRecord::from(record), reason: why.to_string(), sqlstate: None }
+}
+
+/// The identity of a record, though its other headers may be bad.
+fn write_id(record: &Incoming<'_>) -> Option<WriteId> {
+    let named = record.headers.iter().find(|(name, _)| *name == record::WRITE_ID);
+    named.and_then(|(_, value)| WriteId::decode((*value)?))
 }
 
 impl Row {
     fn bytes(&self) -> usize {
         match self {
-            Row::Values(_, bytes) => bytes.len(),
-            Row::Change(change) => change.bytes(),
+            Row::Values(_, bytes) => weight::allocated(bytes.capacity()),
+            Row::Change(change) => weight::of_change(change),
         }
     }
 
@@ -319,14 +348,6 @@ impl From<&Incoming<'_>> for RawRecord {
             value: record.value.map(Into::into),
             headers: record.headers.iter().map(header).collect(),
         }
-    }
-}
-
-impl RawRecord {
-    fn bytes(&self) -> usize {
-        let length = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
-        let headers = self.headers.iter().map(|(name, value)| name.len() + length(value));
-        length(&self.key) + length(&self.value) + headers.sum::<usize>()
     }
 }
 

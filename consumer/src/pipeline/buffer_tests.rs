@@ -8,7 +8,13 @@ use super::*;
 
 type Record = (u8, Option<&'static str>, Option<&'static str>, Option<WriteId>);
 
-fn fold(buffer: &mut Buffer, memory: &mut Memory, offset: i64, record: &Record) -> Folded {
+/// Folds a record, or sets it aside.
+fn fold(
+    buffer: &mut Buffer,
+    memory: &mut Memory,
+    offset: i64,
+    record: &Record,
+) -> Result<Folded, RecordError> {
     let (key, value, add, id) = record;
     let id = id.map(WriteId::encode);
     let mut headers: Vec<(&str, Option<&[u8]>)> = Vec::new();
@@ -22,7 +28,11 @@ fn fold(buffer: &mut Buffer, memory: &mut Memory, offset: i64, record: &Record) 
         value: value.map(str::as_bytes),
         headers: &headers,
     };
-    buffer.fold(&incoming, memory)
+    let folded = buffer.fold(&incoming, memory);
+    if let Err(error) = &folded {
+        buffer.set_aside(&incoming, error);
+    }
+    folded
 }
 
 fn empty() -> (Buffer, Memory) {
@@ -62,10 +72,10 @@ proptest! {
         for (at, record) in records.iter().enumerate() {
             let folded = fold(&mut buffer, &mut memory, at as i64, record);
             if let Ok(change) = record::decode(record.1.map(str::as_bytes), record.2) {
-                prop_assert_eq!(folded, Folded::Applied);
+                prop_assert_eq!(folded, Ok(Folded::Applied));
                 model.entry(record.0).or_default().fold(change);
             } else {
-                prop_assert_eq!(folded, Folded::Bad);
+                prop_assert!(folded.is_err());
                 bad.push(Offset(at as i64));
             }
         }
@@ -86,16 +96,13 @@ proptest! {
     ) {
         let (mut buffer, mut memory) = empty();
         for (at, record) in records.iter().enumerate() {
-            fold(&mut buffer, &mut memory, at as i64, record);
+            let _ = fold(&mut buffer, &mut memory, at as i64, record);
         }
-        let held: usize = buffer.rows.iter().map(|(key, row)| key.len() + row.bytes()).sum();
-        let aside: usize = buffer.dead_letters.iter().map(|letter| letter.record.bytes()).sum();
-        prop_assert_eq!(
-            buffer.bytes(),
-            held + aside
-                + ROW_OVERHEAD * buffer.rows.len()
-                + DEAD_LETTER_OVERHEAD * buffer.dead_letters.len()
-        );
+        let held: usize =
+            buffer.rows.iter().map(|(key, row)| weight::allocated(key.len()) + row.bytes()).sum();
+        let aside: usize = buffer.dead_letters.iter().map(weight::of_dead_letter).sum();
+        let table = weight::of_table::<(Box<[u8]>, Row)>(buffer.rows.capacity());
+        prop_assert_eq!(buffer.bytes(), held + aside + table);
     }
 }
 
@@ -107,7 +114,7 @@ fn id(sequence: u64) -> WriteId {
 fn a_repeated_row_with_the_same_columns_stays_bytes() {
     let (mut buffer, mut memory) = empty();
     for at in 0..3 {
-        fold(&mut buffer, &mut memory, at, &(1, Some(r#"{"a":1}"#), None, None));
+        fold(&mut buffer, &mut memory, at, &(1, Some(r#"{"a":1}"#), None, None)).unwrap();
     }
     assert!(matches!(buffer.rows.values().next(), Some(Row::Values(..))));
     assert_eq!((buffer.start(), buffer.next()), (NextOffset(0), NextOffset(3)));
@@ -118,8 +125,8 @@ fn a_repeated_row_with_the_same_columns_stays_bytes() {
 fn a_large_value_does_not_keep_its_room_when_a_small_one_replaces_it() {
     let (mut buffer, mut memory) = empty();
     let large: &'static str = format!(r#"{{"a":"{}"}}"#, "x".repeat(900_000)).leak();
-    fold(&mut buffer, &mut memory, 0, &(1, Some(large), None, None));
-    fold(&mut buffer, &mut memory, 1, &(1, Some(r#"{"a":""}"#), None, None));
+    fold(&mut buffer, &mut memory, 0, &(1, Some(large), None, None)).unwrap();
+    fold(&mut buffer, &mut memory, 1, &(1, Some(r#"{"a":""}"#), None, None)).unwrap();
     let Some(Row::Values(_, bytes)) = buffer.rows.values().next() else { panic!("it is bytes") };
     assert!(bytes.capacity() <= buffer.bytes(), "{} bytes are kept", bytes.capacity());
 }
@@ -129,9 +136,9 @@ fn a_sequence_seen_before_is_dropped_and_remembered() {
     let (mut buffer, _) = empty();
     let mut memory = Memory::new([id(4)]);
     let one = |sequence| (1, Some(r#"{"n":1}"#), Some("n"), Some(id(sequence)));
-    assert_eq!(fold(&mut buffer, &mut memory, 0, &one(4)), Folded::Duplicate);
-    assert_eq!(fold(&mut buffer, &mut memory, 1, &one(5)), Folded::Applied);
-    assert_eq!(fold(&mut buffer, &mut memory, 2, &one(5)), Folded::Duplicate);
+    assert_eq!(fold(&mut buffer, &mut memory, 0, &one(4)), Ok(Folded::Duplicate));
+    assert_eq!(fold(&mut buffer, &mut memory, 1, &one(5)), Ok(Folded::Applied));
+    assert_eq!(fold(&mut buffer, &mut memory, 2, &one(5)), Ok(Folded::Duplicate));
     let contents = buffer.into_contents();
     assert_eq!(contents.duplicates, [(Partition(0), Offset(0)), (Partition(0), Offset(2))]);
     assert_eq!(contents.rows[0].change.to_row().unwrap().unwrap(), br#"{"n":1}"#);
@@ -142,10 +149,12 @@ fn a_sequence_seen_before_is_dropped_and_remembered() {
 fn a_jump_in_the_sequence_is_applied_and_told() {
     let (mut buffer, mut memory) = empty();
     let one = |sequence| (1, Some(r#"{"n":1}"#), Some("n"), Some(id(sequence)));
-    assert_eq!(fold(&mut buffer, &mut memory, 0, &one(0)), Folded::Applied);
-    let gap = Folded::AppliedAfterGap(id(2));
-    assert_eq!(fold(&mut buffer, &mut memory, 1, &one(2)), gap);
-    assert_eq!(fold(&mut buffer, &mut memory, 2, &one(3)), Folded::Applied);
+    let mut gaps = Vec::new();
+    for (offset, sequence) in [(0, 0), (1, 2), (2, 3)] {
+        assert_eq!(fold(&mut buffer, &mut memory, offset, &one(sequence)), Ok(Folded::Applied));
+        gaps.push(memory.take_gap());
+    }
+    assert_eq!(gaps, [None, Some(id(2)), None]);
     let contents = buffer.into_contents();
     assert_eq!(contents.rows[0].change.to_row().unwrap().unwrap(), br#"{"n":3}"#);
 }
@@ -154,8 +163,59 @@ fn a_jump_in_the_sequence_is_applied_and_told() {
 fn a_writers_first_record_must_be_its_sequence_zero() {
     let (mut buffer, mut memory) = empty();
     let late = (1, Some(r#"{"n":1}"#), None, Some(id(1)));
-    let gap = Folded::AppliedAfterGap(id(1));
-    assert_eq!(fold(&mut buffer, &mut memory, 0, &late), gap);
+    fold(&mut buffer, &mut memory, 0, &late).unwrap();
+    assert_eq!(memory.take_gap(), Some(id(1)));
+}
+
+#[test]
+fn a_jump_is_told_of_a_bad_record_too_and_a_bad_record_is_no_jump() {
+    let (mut buffer, mut memory) = empty();
+    let bad = |sequence| (1, Some("{"), None, Some(id(sequence)));
+    let bad_headers = |sequence| (1, Some("{}"), Some("n"), Some(id(sequence)));
+    let good = |sequence| (1, Some("{}"), None, Some(id(sequence)));
+    assert!(fold(&mut buffer, &mut memory, 0, &bad(1)).is_err());
+    assert_eq!(memory.take_gap(), Some(id(1)), "the record with sequence 0 is missing");
+    assert!(fold(&mut buffer, &mut memory, 1, &bad_headers(2)).is_err());
+    assert_eq!(fold(&mut buffer, &mut memory, 2, &good(3)), Ok(Folded::Applied));
+    assert_eq!(memory.take_gap(), None);
+    assert_eq!(fold(&mut buffer, &mut memory, 3, &bad(3)), Ok(Folded::Duplicate));
+    assert_eq!(buffer.into_contents().writers[0].last, id(3));
+}
+
+#[test]
+fn a_header_that_stands_twice_does_not_hide_which_write_the_record_is() {
+    let (mut buffer, mut memory) = empty();
+    let id = id(0).encode();
+    let headers = [(record::WRITE_ID, Some(&id[..])), (record::ADD, None), (record::ADD, None)];
+    let record = |offset| Incoming {
+        partition: Partition(0),
+        offset: Offset(offset),
+        timestamp: None,
+        key: Some(b"1"),
+        value: Some(b"{}"),
+        headers: &headers,
+    };
+    assert_eq!(buffer.fold(&record(0), &mut memory), Err(RecordError::AddHeader));
+    buffer.set_aside(&record(0), &RecordError::AddHeader);
+    assert_eq!(buffer.fold(&record(1), &mut memory), Ok(Folded::Duplicate));
+}
+
+#[test]
+fn a_bad_record_that_is_not_set_aside_leaves_the_buffer_ending_before_it() {
+    let (mut buffer, mut memory) = empty();
+    fold(&mut buffer, &mut memory, 0, &(1, Some("{}"), None, Some(id(0)))).unwrap();
+    let write_id = id(1).encode();
+    let bad = Incoming {
+        partition: Partition(0),
+        offset: Offset(1),
+        timestamp: None,
+        key: Some(b"2"),
+        value: Some(b"{"),
+        headers: &[(record::WRITE_ID, Some(&write_id[..]))],
+    };
+    assert!(buffer.fold(&bad, &mut memory).is_err());
+    assert_eq!((buffer.next(), buffer.records(), buffer.rows()), (NextOffset(1), 1, 1));
+    assert_eq!(buffer.into_contents().writers[0].last, id(0), "it is still to be seen");
 }
 
 #[test]
@@ -170,7 +230,8 @@ fn a_record_without_a_key_is_bad_and_keeps_all_it_came_with() {
         value: Some(b"{}"),
         headers: &headers,
     };
-    assert_eq!(buffer.fold(&record, &mut memory), Folded::Bad);
+    assert_eq!(buffer.fold(&record, &mut memory), Err(RecordError::NoKey));
+    buffer.set_aside(&record, &RecordError::NoKey);
     let contents = buffer.into_contents();
     let letter = &contents.dead_letters[0];
     assert_eq!(letter.reason, "the record has no key");

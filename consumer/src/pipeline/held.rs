@@ -79,6 +79,8 @@ impl Pipeline {
             held.batch = Some(batch);
             flight.held = Some(held);
             self.in_flight.insert(id, flight);
+        } else {
+            self.room.changed(self.lanes[flight.route].limits.priority, flight.bytes, 0);
         }
         self.settle(now);
     }
@@ -123,12 +125,16 @@ impl Pipeline {
 
     /// Forgets held batches of which no partition is left here.
     pub(super) fn forget_held(&mut self) {
-        let parts = &self.parts;
+        let (parts, room, lanes) = (&self.parts, &mut self.room, &self.lanes);
         self.in_flight.retain(|id, flight| {
             let is_left = |(place, _): &(Place, _)| {
                 parts.get(place).is_some_and(|part| part.in_flight == Some(*id))
             };
-            !flight.is_held() || flight.places.iter().any(is_left)
+            let stays = !flight.is_held() || flight.places.iter().any(is_left);
+            if !stays {
+                room.changed(lanes[flight.route].limits.priority, flight.bytes, 0);
+            }
+            stays
         });
     }
 
@@ -149,7 +155,7 @@ impl Pipeline {
         let flight = part.in_flight.and_then(|id| self.in_flight.get(&id));
         part.written.is_some_and(|written| written >= *next)
             || flight.is_some_and(|flight| flight.held.is_some())
-            || self.out_of_memory && part.buffer.is_none()
+            || self.room.is_tight(self.lanes[place.route].limits.priority) && part.buffer.is_none()
     }
 
     /// Whether something of this partition is here or is kept from being read. If not, its log may

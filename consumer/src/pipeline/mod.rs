@@ -5,7 +5,8 @@
 //! done is queued as [`Action`]s. It keeps three promises. A partition's batches leave in log order,
 //! one at a time, each starting where the one before ended. Only what a
 //! [`Written`](crate::batch::Written) proves, or the database says on being asked, is committed to
-//! Kafka. What it holds stays within the memory limit and one record.
+//! Kafka. What it holds stays within the memory limit and one record. Where the database is limited,
+//! routes share it by their priorities.
 //!
 //! What it does not know: tables, connections, topics' names, why a write took long.
 
@@ -14,57 +15,56 @@ use std::time::Duration;
 
 use write_behind_shared::NextOffset;
 
+use crate::batch::DeadLetter;
 use crate::pipeline::action::{
-    Action, BatchId, Counts, Doing, Ended, Epoch, Limits, Located, Notice, PartProgress, Place,
-    Progress, RouteLimits, RouteProgress,
+    Action, BatchId, Counts, Ended, Epoch, Limits, Located, Notice, Place, RouteLimits,
 };
-use crate::pipeline::buffer::{Buffer, Folded, Incoming, Memory};
+use crate::pipeline::buffer::{Buffer, Folded, Incoming, Memory, dead_letter};
 use crate::pipeline::commit::{CommitId, Commits};
 use crate::pipeline::held::Held;
+use crate::pipeline::lane::Lane;
+use crate::pipeline::room::Room;
+use crate::pipeline::schedule::Schedule;
 use crate::pipeline::stops::Stops;
-use crate::pipeline::throttle::Throttle;
+use crate::pipeline::throttle::Ceiling;
 
 pub mod shape;
+pub mod weight;
 pub mod buffer;
 pub mod action;
+pub mod schedule;
 pub mod throttle;
+pub mod size;
+pub mod room;
 pub mod commit;
+mod lane;
 mod stops;
 mod held;
 mod settle;
+mod progress;
 
 /// All partitions of this consumer.
 #[derive(Debug)]
 pub struct Pipeline {
     limits: Limits,
-    routes: Vec<RouteState>,
+    lanes: Vec<Lane>,
     parts: BTreeMap<Place, Part>,
     in_flight: BTreeMap<BatchId, InFlight>,
-    /// Of all open buffers.
-    open_bytes: usize,
-    /// The memory limit was reached, and everything is paused until there is room again.
-    out_of_memory: bool,
-    /// How many rows a batch should have to take the target time.
-    target_rows: usize,
-    throttle: Throttle,
+    /// What all open buffers and batches take.
+    room: Room,
+    schedule: Schedule,
+    ceiling: Ceiling,
     stops: Stops,
     commits: Commits,
     revoke: Option<Revoke>,
     draining: bool,
     drained: bool,
+    /// The bad record that it drains for.
+    stop: Option<(Place, Box<DeadLetter>)>,
     last_epoch: Epoch,
     last_batch: BatchId,
     counts: Counts,
     actions: VecDeque<Action>,
-}
-
-/// One route.
-#[derive(Debug)]
-struct RouteState {
-    limits: RouteLimits,
-    records_read: u64,
-    records_written: u64,
-    rows_written: u64,
 }
 
 #[derive(Debug)]
@@ -84,6 +84,10 @@ struct Part {
     /// What the source was told last.
     fetching: Fetching,
     told_skip: bool,
+    /// This record is bad, and its route stops at such.
+    stop_at: Option<Box<DeadLetter>>,
+    /// It was reached: nothing more is read, and what was read before it is being written.
+    halted: bool,
 }
 
 /// What the source does about a partition.
@@ -116,20 +120,23 @@ struct Revoke {
 impl Pipeline {
     /// A consumer of these routes, which holds nothing.
     pub fn new(limits: Limits, routes: impl IntoIterator<Item = RouteLimits>) -> Self {
+        let lane = |route| Lane::new(&limits, route);
+        let lanes: Vec<Lane> = routes.into_iter().map(lane).collect();
+        let priorities = || lanes.iter().map(|lane| lane.limits.priority);
         Self {
             limits,
-            routes: routes.into_iter().map(RouteState::new).collect(),
             parts: BTreeMap::new(),
             in_flight: BTreeMap::new(),
-            open_bytes: 0,
-            out_of_memory: false,
-            target_rows: limits.rows_of_a_batch(),
-            throttle: Throttle::new(limits.rows_per_second),
+            room: Room::new(limits.memory, priorities()),
+            schedule: Schedule::new(priorities()),
+            ceiling: Ceiling::new(limits.rows_per_second),
+            lanes,
             stops: Stops::default(),
             commits: Commits::default(),
             revoke: None,
             draining: false,
             drained: false,
+            stop: None,
             last_epoch: 0,
             last_batch: 0,
             counts: Counts::default(),
@@ -149,7 +156,7 @@ impl Pipeline {
 
     /// Whether nothing is held, so that no time limit runs.
     pub fn is_idle(&self) -> bool {
-        self.open_bytes == 0 && self.in_flight.is_empty()
+        self.room.held() == 0 && self.in_flight.is_empty()
     }
 
     /// The group gives these partitions.
@@ -160,10 +167,8 @@ impl Pipeline {
         let mut asked = Vec::with_capacity(places.len());
         for place in places {
             self.last_epoch += 1;
-            let part = Part::new(self.last_epoch);
-            if let Some(buffer) = self.parts.insert(*place, part).and_then(|part| part.buffer) {
-                self.open_bytes -= buffer.bytes();
-            }
+            self.drop_buffer(*place);
+            self.parts.insert(*place, Part::new(self.last_epoch));
             if self.stops.may_read(*place) {
                 asked.push((*place, self.last_epoch));
             }
@@ -195,6 +200,7 @@ impl Pipeline {
             part.next = next;
             part.written = Some(next);
             part.memory = Memory::new(located.writers);
+            part.stop_at.take_if(|letter| next.is_past(letter.record.offset));
             self.commits.located(place, located.committed, next);
             read.push((place, next));
         }
@@ -214,6 +220,10 @@ impl Pipeline {
                 return;
             }
         };
+        if part.stop_at.as_ref().is_some_and(|letter| letter.record.offset <= record.offset) {
+            part.halt();
+            return self.settle(now);
+        }
         if record.offset != part.next.offset() {
             self.counts.skips += 1;
             if !std::mem::replace(&mut part.told_skip, true) {
@@ -221,35 +231,42 @@ impl Pipeline {
                 self.actions.push_back(Action::Tell(notice));
             }
         }
-        let start = part.next;
-        let buffer = part.buffer.get_or_insert_with(|| Buffer::new(record.partition, start, now));
-        let bytes = buffer.bytes();
+        let (start, lane, max_bytes) = (part.next, &mut self.lanes[route], self.limits.max_bytes);
+        let (opened, buffer) = match &mut part.buffer {
+            Some(buffer) => (false, buffer),
+            none => (true, none.insert(Buffer::new(record.partition, start, now))),
+        };
+        let (bytes, fill) = (if opened { 0 } else { buffer.bytes() }, lane.fill(buffer, max_bytes));
         let folded = buffer.fold(record, &mut part.memory);
-        part.next = buffer.next();
-        self.open_bytes = self.open_bytes - bytes + buffer.bytes();
-        self.counts.records += 1;
-        self.routes[route].records_read += 1;
-        match folded {
-            Folded::Applied => {}
-            Folded::Duplicate => self.counts.duplicates += 1,
-            Folded::AppliedAfterGap(id) => {
-                self.counts.gaps += 1;
-                let notice = Notice::RecordsMissing(place, record.offset, id);
-                self.actions.push_back(Action::Tell(notice));
-            }
-            Folded::Bad => {
-                self.counts.bad += 1;
-                if let (false, Some(letter)) =
-                    (self.routes[route].limits.sets_aside, buffer.last_bad())
-                {
-                    let stop = Action::StopAtBad(place, Box::new(letter.clone()));
-                    self.actions.push_back(stop);
-                    return;
-                }
-            }
+        let stops = !lane.limits.sets_aside;
+        if let Err(error) = &folded
+            && !stops
+        {
+            buffer.set_aside(record, error);
+            self.counts.bad += 1;
         }
-        let (rows, bytes) = (buffer.rows(), buffer.bytes());
-        if rows >= self.target_rows || bytes >= self.limits.max_bytes || self.memory_is_short() {
+        let (priority, was_tight) =
+            (lane.limits.priority, self.room.is_tight(lane.limits.priority));
+        self.room.changed(priority, bytes, buffer.bytes());
+        if let (Err(error), true) = (&folded, stops) {
+            part.stop_at = Some(Box::new(dead_letter(record, error)));
+            part.halt();
+            if opened {
+                self.drop_buffer(place);
+            }
+            return self.settle(now);
+        }
+        part.next = buffer.next();
+        lane.records_read += 1;
+        self.counts.records += 1;
+        self.counts.duplicates += u64::from(folded == Ok(Folded::Duplicate));
+        if let Some(id) = part.memory.take_gap() {
+            self.counts.gaps += 1;
+            let notice = Notice::RecordsMissing(place, record.offset, id);
+            self.actions.push_back(Action::Tell(notice));
+        }
+        // What changes with each record is left to the next tick, which comes soon.
+        if lane.fill(buffer, max_bytes) > fill || self.room.is_tight(priority) && !was_tight {
             self.settle(now);
         }
     }
@@ -262,7 +279,7 @@ impl Pipeline {
     /// A batch ended.
     pub fn finished(&mut self, now: Duration, id: BatchId, ended: &Ended) {
         let Some(flight) = self.in_flight.remove(&id) else { return };
-        let mut fenced = Vec::new();
+        let mut unwritten = Vec::new();
         for (place, _) in &flight.places {
             // A partition that was let go meanwhile is not this batch's any more.
             let Some(part) = self.parts.get_mut(place) else { continue };
@@ -275,21 +292,21 @@ impl Pipeline {
                     part.written = written.end_of(place.partition).or(part.written);
                     self.commits.written(*place, written);
                 }
-                Ended::Fenced => fenced.push(*place),
+                Ended::Fenced | Ended::Bad(_) => unwritten.push(*place),
             }
         }
         self.judge_trial(now, id, matches!(ended, Ended::Written(..)));
+        let lane = &mut self.lanes[flight.route];
+        self.room.changed(lane.limits.priority, flight.bytes, 0);
         match ended {
-            Ended::Written(_, effort) => {
-                if let Some(route) = self.routes.get_mut(flight.route) {
-                    route.records_written += flight.records;
-                    route.rows_written += flight.rows as u64;
-                }
-                self.adapt(flight.rows, effort.took);
-            }
+            Ended::Written(_, effort) => lane.written(flight.records, flight.rows, *effort),
             Ended::Fenced => {
                 self.counts.fenced += 1;
-                self.locate_again(&fenced);
+                self.locate_again(&unwritten);
+            }
+            Ended::Bad(letters) => {
+                self.remember_bad(flight.route, letters);
+                self.locate_again(&unwritten);
             }
         }
         self.settle(now);
@@ -333,73 +350,9 @@ impl Pipeline {
         self.counts
     }
 
-    /// What is held, and where the partitions stand.
-    pub fn progress(&self, now: Duration) -> Progress {
-        let part = |(place, part): (&Place, &Part)| {
-            let flight = part.in_flight.and_then(|id| self.in_flight.get(&id));
-            let on_its_way = flight.and_then(|flight| {
-                flight.places.iter().find(|(other, _)| other == place).and_then(|found| found.1)
-            });
-            PartProgress {
-                place: *place,
-                reading: part.reading,
-                paused: part.fetching == Fetching::Paused,
-                next: part.next,
-                written: part.written,
-                oldest: on_its_way.or_else(|| part.buffer.as_ref().and_then(Buffer::oldest)),
-            }
-        };
-        Progress {
-            open_rows: self.parts.values().filter_map(|p| Some(p.buffer.as_ref()?.rows())).sum(),
-            open_bytes: self.open_bytes,
-            in_flight_rows: self.in_flight.values().map(|flight| flight.rows).sum(),
-            in_flight_bytes: self.in_flight_bytes(),
-            routes: (0..self.routes.len()).map(|route| self.route_progress(now, route)).collect(),
-            parts: self.parts.iter().map(part).collect(),
-            stopped: self.stops.stopped().map(|(route, why)| (route, why.to_owned())).collect(),
-        }
-    }
-
-    fn route_progress(&self, now: Duration, route: usize) -> RouteProgress {
-        let state = &self.routes[route];
-        let parts = || self.parts.iter().filter(|(place, _)| place.route == route);
-        let open = || parts().filter_map(|(_, part)| part.buffer.as_ref());
-        let is_ripe = |part: &Part| {
-            let buffer = part.buffer.as_ref();
-            part.in_flight.is_none() && buffer.is_some_and(|buffer| self.is_ripe(buffer, now))
-        };
-        let on_their_way = self.in_flight.values().filter(|flight| flight.route == route);
-        let in_flight_rows = on_their_way.map(|flight| flight.rows).sum();
-        let doing = if parts().any(|(_, part)| is_ripe(part)) {
-            if self.throttle.is_free(now) { Doing::Waiting } else { Doing::Throttled }
-        } else if in_flight_rows > 0 {
-            Doing::Writing
-        } else if open().next().is_some() {
-            Doing::Filling
-        } else {
-            Doing::Idle
-        };
-        RouteProgress {
-            records_read: state.records_read,
-            records_written: state.records_written,
-            rows_written: state.rows_written,
-            target_rows: self.target_rows,
-            open_rows: open().map(Buffer::rows).sum(),
-            open_bytes: open().map(Buffer::bytes).sum(),
-            in_flight_rows,
-            doing,
-        }
-    }
-
     /// Where this partition stands here: the offset to read it from.
     pub fn next_of(&self, place: Place) -> Option<NextOffset> {
         self.parts.get(&place).filter(|part| part.reading).map(|part| part.next)
-    }
-}
-
-impl RouteState {
-    fn new(limits: RouteLimits) -> Self {
-        Self { limits, records_read: 0, records_written: 0, rows_written: 0 }
     }
 }
 
@@ -416,7 +369,15 @@ impl Part {
             memory: Memory::default(),
             fetching: Fetching::NotYet,
             told_skip: false,
+            stop_at: None,
+            halted: false,
         }
+    }
+
+    /// Takes no more records: the next one is bad.
+    fn halt(&mut self) {
+        self.let_go();
+        self.halted = true;
     }
 
     /// Takes no more records, and no answer to where it stands.

@@ -5,18 +5,21 @@
 
 use std::time::Duration;
 
-use super::{Fetching, InFlight, Pipeline};
+use write_behind_shared::NextOffset;
+
+use super::{Fetching, InFlight, Part, Pipeline};
+use crate::batch::DeadLetter;
 use crate::pipeline::action::{Action, Closed, Notice, Place};
 use crate::pipeline::buffer::Buffer;
+use crate::pipeline::lane::Fill;
 
 impl Pipeline {
     /// Does whatever the last event made possible.
     pub(super) fn settle(&mut self, now: Duration) {
-        self.weigh();
+        self.stop_at_bad(now);
         self.try_again(now);
         self.dispatch_held(now);
         self.dispatch(now);
-        self.weigh();
         self.pause_and_resume();
         if let Some((id, offsets)) = self.commits.next(now) {
             self.actions.push_back(Action::Commit(id, offsets));
@@ -37,70 +40,82 @@ impl Pipeline {
         let empty = || self.parts.keys().all(is_done);
         if self.draining && !self.drained && self.in_flight.is_empty() && empty() {
             self.drained = true;
-            self.actions.push_back(Action::Drained);
-        }
-    }
-
-    pub(super) fn in_flight_bytes(&self) -> usize {
-        self.in_flight.values().map(|flight| flight.bytes).sum()
-    }
-
-    pub(super) fn memory_is_short(&self) -> bool {
-        self.open_bytes + self.in_flight_bytes() >= self.limits.memory
-    }
-
-    /// Everything is paused at the limit, and fetched again below three quarters of it.
-    fn weigh(&mut self) {
-        let held = self.open_bytes + self.in_flight_bytes();
-        if held >= self.limits.memory {
-            self.out_of_memory = true;
-        } else if held <= self.limits.memory / 4 * 3 {
-            self.out_of_memory = false;
+            self.actions.push_back(match self.stop.take() {
+                Some((place, letter)) => Action::StopAtBad(place, letter),
+                None => Action::Drained,
+            });
         }
     }
 
     /// Hands ripe buffers to free workers.
     fn dispatch(&mut self, now: Duration) {
-        while self.at_workers() < self.limits.workers && self.throttle.is_free(now) {
-            let mut ripe: Vec<_> = self
-                .parts
-                .iter()
-                .filter(|(_, part)| part.in_flight.is_none())
-                .filter_map(|(place, part)| Some((part.reading, part.buffer.as_ref()?, *place)))
-                .filter(|(reading, buffer, _)| !reading || self.is_ripe(buffer, now))
-                .collect();
-            // Those being let go have a deadline; of the others the oldest goes first.
-            ripe.sort_by_key(|(reading, buffer, place)| (*reading, buffer.opened(), *place));
-            let Some((_, first, Place { route, .. })) = ripe.first() else { return };
-            let (mut rows, mut bytes) = (first.rows(), first.bytes());
-            let mut places = vec![ripe[0].2];
-            for (_, buffer, place) in ripe.iter().filter(|(_, _, p)| p.route == *route).skip(1) {
-                if rows + buffer.rows() <= self.target_rows
-                    && bytes + buffer.bytes() <= self.limits.max_bytes
-                {
-                    rows += buffer.rows();
-                    bytes += buffer.bytes();
-                    places.push(*place);
-                }
-            }
-            places.sort_unstable();
-            self.close(now, &places);
+        while self.at_workers() < self.limits.workers {
+            let Some(route) = self.whose_turn(now) else { return };
+            let places = self.gather(now, route);
+            self.close(now, route, &places);
         }
     }
 
-    pub(super) fn is_ripe(&self, buffer: &Buffer, now: Duration) -> bool {
-        self.out_of_memory
-            || buffer.rows() >= self.target_rows
-            || buffer.bytes() >= self.limits.max_bytes
+    /// The route whose batch goes next, if one may go.
+    fn whose_turn(&self, now: Duration) -> Option<usize> {
+        let (mut waiting, mut leaving) = (vec![false; self.lanes.len()], false);
+        for (place, part) in &self.parts {
+            if self.is_waiting(now, *place, part) {
+                // Those being let go have a deadline, so they come before all others.
+                if !part.reading && !leaving {
+                    leaving = true;
+                    waiting.fill(false);
+                }
+                waiting[place.route] |= !leaving || !part.reading;
+            }
+        }
+        let may_go = |route: &usize| waiting[*route] && self.lanes[*route].throttle.is_free(now);
+        let first = self.schedule.first((0..self.lanes.len()).filter(may_go))?;
+        // Who is first and may not go yet holds up the others, or they would go before it for ever.
+        self.ceiling.is_free(now, self.lanes[first].limits.priority).then_some(first)
+    }
+
+    /// Whether a partition has something to write and could write it.
+    pub(super) fn is_waiting(&self, now: Duration, place: Place, part: &Part) -> bool {
+        let Some(buffer) = part.buffer.as_ref().filter(|_| part.in_flight.is_none()) else {
+            return false;
+        };
+        let lane = &self.lanes[place.route];
+        !part.reading
+            || lane.fill(buffer, self.limits.max_bytes) >= Fill::Ripe
             || now.saturating_sub(buffer.opened()) >= self.limits.max_age
+            || self.room.is_tight(lane.limits.priority)
+    }
+
+    /// The partitions of `route` that share its next batch.
+    fn gather(&self, now: Duration, route: usize) -> Vec<Place> {
+        let mut waiting: Vec<_> = self
+            .parts
+            .iter()
+            .filter(|(place, part)| place.route == route && self.is_waiting(now, **place, part))
+            .filter_map(|(place, part)| Some((part.reading, part.buffer.as_ref()?, *place)))
+            .collect();
+        // Those being let go have a deadline; of the others the oldest goes first.
+        waiting.sort_by_key(|(reading, buffer, place)| (*reading, buffer.opened(), *place));
+        let (mut rows, mut bytes, mut places) = (0, 0, Vec::new());
+        for (_, buffer, place) in waiting {
+            let fits = rows + buffer.rows() <= self.lanes[route].size.target()
+                && bytes + buffer.bytes() <= self.limits.max_bytes;
+            if places.is_empty() || fits {
+                rows += buffer.rows();
+                bytes += buffer.bytes();
+                places.push(place);
+            }
+        }
+        places.sort_unstable();
+        places
     }
 
     /// Closes these partitions' buffers and hands them over as one batch.
-    fn close(&mut self, now: Duration, places: &[Place]) {
+    fn close(&mut self, now: Duration, route: usize, places: &[Place]) {
         self.last_batch += 1;
         let id = self.last_batch;
         let mut buffers = Vec::with_capacity(places.len());
-        let route = places[0].route;
         let mut flight =
             InFlight { route, bytes: 0, rows: 0, records: 0, places: Vec::new(), held: None };
         for place in places {
@@ -114,8 +129,10 @@ impl Pipeline {
             buffers.push(buffer);
         }
         let opened = buffers.iter().map(Buffer::opened).min().unwrap_or(now);
-        self.open_bytes -= flight.bytes;
-        self.throttle.charge(now, flight.rows);
+        let lane = &mut self.lanes[route];
+        lane.went(now, flight.rows);
+        self.ceiling.charge(now, lane.limits.priority, flight.rows);
+        self.schedule.went(route, flight.rows);
         self.counts.batches += 1;
         self.counts.rows += flight.rows as u64;
         self.in_flight.insert(id, flight);
@@ -124,16 +141,56 @@ impl Pipeline {
         self.actions.push_back(Action::Write(Closed { id, route, buffers, age }));
     }
 
-    /// Sizes batches to the target time by how long the last one took.
-    pub(super) fn adapt(&mut self, rows: usize, took: Duration) {
-        const ROWS_MIN: usize = 100;
-        let target = self.limits.target_time;
-        if took > target {
-            let fitting = rows as f64 * target.as_secs_f64() / took.as_secs_f64();
-            self.target_rows = (fitting as usize).max(ROWS_MIN).min(self.limits.rows_of_a_batch());
-        } else if took * 2 < target && rows * 2 > self.target_rows {
-            self.target_rows = (self.target_rows * 2).min(self.limits.rows_of_a_batch());
+    /// Once all that stands before a bad record is written, everything else is, and then it ends.
+    fn stop_at_bad(&mut self, now: Duration) {
+        if self.draining {
+            return;
         }
+        let places = self.parts.iter().filter(|(_, part)| part.halted).map(|(place, _)| *place);
+        let Some(place) = places.into_iter().find(|place| self.is_written(*place)) else { return };
+        let letter = self.parts.get_mut(&place).and_then(|part| part.stop_at.take());
+        self.stop = letter.map(|letter| (place, letter));
+        self.drain(now);
+    }
+
+    /// The database refused these, and nothing of their batch was written: what stands before them
+    /// is read again, and written without them.
+    pub(super) fn remember_bad(&mut self, route: usize, letters: &[DeadLetter]) {
+        for letter in letters {
+            let place = Place { route, partition: letter.record.partition };
+            if self.is_revoked(place) {
+                continue;
+            }
+            let Some(part) = self.parts.get_mut(&place) else { continue };
+            let offset = letter.record.offset;
+            if self.draining {
+                // Nothing is read again any more; the next start does.
+                self.stop.get_or_insert_with(|| (place, Box::new(letter.clone())));
+            } else if part.stop_at.as_ref().is_none_or(|first| offset < first.record.offset) {
+                part.stop_at = Some(Box::new(letter.clone()));
+            }
+        }
+    }
+
+    /// Forgets what is held of a partition and not on its way.
+    pub(super) fn drop_buffer(&mut self, place: Place) -> Option<Buffer> {
+        let buffer = self.parts.get_mut(&place)?.buffer.take()?;
+        self.room.changed(self.lanes[place.route].limits.priority, buffer.bytes(), 0);
+        Some(buffer)
+    }
+
+    /// The database was found elsewhere than at these offsets, where it had been left. Those of which
+    /// a batch is on its way or has arrived meanwhile are let be: the compare-and-set tells.
+    pub fn doubt(&mut self, now: Duration, found: &[(Place, NextOffset)]) {
+        let is_idle = |(place, left): &&(Place, NextOffset)| {
+            let part = self.parts.get(place);
+            part.is_some_and(|part| {
+                part.reading && part.in_flight.is_none() && part.written == Some(*left)
+            })
+        };
+        let doubted: Vec<Place> = found.iter().filter(is_idle).map(|(place, _)| *place).collect();
+        self.locate_again(&doubted);
+        self.settle(now);
     }
 
     /// The database stands elsewhere: what is held of these is void, and their place is asked for.
@@ -141,14 +198,13 @@ impl Pipeline {
         let mut asked = Vec::with_capacity(places.len());
         for place in places {
             let leaving = self.draining || self.is_revoked(*place);
+            self.drop_buffer(*place);
             let Some(part) = self.parts.get_mut(place) else { continue };
-            if let Some(buffer) = part.buffer.take() {
-                self.open_bytes -= buffer.bytes();
-            }
             if !leaving && self.stops.may_read(*place) {
                 self.last_epoch += 1;
                 part.epoch = self.last_epoch;
                 part.reading = false;
+                part.halted = false;
                 asked.push((*place, part.epoch));
             }
         }
@@ -171,10 +227,8 @@ impl Pipeline {
         let mut dropped = 0;
         for place in &places {
             self.commits.forget(*place);
-            if let Some(buffer) = self.parts.remove(place).and_then(|part| part.buffer) {
-                self.open_bytes -= buffer.bytes();
-                dropped += buffer.records();
-            }
+            dropped += self.drop_buffer(*place).map_or(0, |buffer| buffer.records());
+            self.parts.remove(place);
         }
         self.forget_held();
         if dropped > 0 {
@@ -186,10 +240,11 @@ impl Pipeline {
     fn pause_and_resume(&mut self) {
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         for (place, part) in &mut self.parts {
-            let is_full = part.buffer.as_ref().is_some_and(|buffer| {
-                buffer.rows() >= self.limits.max_rows || buffer.bytes() >= self.limits.max_bytes
-            });
-            let stop = !part.reading || is_full || self.out_of_memory;
+            let lane = &self.lanes[place.route];
+            let buffer = part.buffer.as_ref();
+            let is_full =
+                buffer.is_some_and(|buffer| lane.fill(buffer, self.limits.max_bytes) == Fill::Full);
+            let stop = !part.reading || is_full || self.room.is_tight(lane.limits.priority);
             match part.fetching {
                 Fetching::Yes if stop => {
                     part.fetching = Fetching::Paused;

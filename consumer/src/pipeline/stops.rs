@@ -132,6 +132,7 @@ impl Pipeline {
     /// A batch was not written, and will not be until a person has mended what `why` says.
     pub fn refused(&mut self, now: Duration, id: BatchId, why: &str) {
         let Some(flight) = self.in_flight.remove(&id) else { return };
+        self.room.changed(self.lanes[flight.route].limits.priority, flight.bytes, 0);
         let mut first = None;
         for (place, _) in &flight.places {
             let Some(part) = self.parts.get_mut(place) else { continue };
@@ -197,11 +198,13 @@ impl Pipeline {
 
     /// Holds nothing of `route` any more but what is on its way already.
     fn let_go_of(&mut self, route: usize) {
-        for (_, part) in self.parts.iter_mut().filter(|(place, _)| place.route == route) {
-            if let Some(buffer) = part.buffer.take() {
-                self.open_bytes -= buffer.bytes();
+        let of_route = self.parts.keys().filter(|place| place.route == route);
+        for place in of_route.copied().collect::<Vec<_>>() {
+            self.drop_buffer(place);
+            if let Some(part) = self.parts.get_mut(&place) {
+                part.let_go();
+                part.halted = false;
             }
-            part.let_go();
         }
     }
 }

@@ -9,7 +9,11 @@ use super::*;
 use crate::batch::{Batch, Written};
 use crate::pipeline::action::{Effort, Ended, Limits, Located, RouteLimits};
 use crate::pipeline::buffer::Incoming;
+use crate::pipeline::schedule::Priority;
 
+/// A route as most are.
+const ROUTE: RouteLimits =
+    RouteLimits { sets_aside: true, priority: Priority::Normal, rows_per_second: None };
 const NOW: Duration = Duration::ZERO;
 
 fn at(millis: u64) -> Duration {
@@ -43,7 +47,7 @@ impl Scene {
             rows_per_second: None,
         };
         let mut scene = Self {
-            pipeline: Pipeline::new(limits, [RouteLimits { sets_aside: true }; 2]),
+            pipeline: Pipeline::new(limits, [ROUTE; 2]),
             next: BTreeMap::new(),
             batches: Vec::new(),
             told: Vec::new(),

@@ -6,7 +6,8 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Re
 use write_behind_shared::metrics::Register;
 
 use crate::apply::Stats;
-use crate::pipeline::action::{Counts, PartProgress, Progress};
+use crate::dead_letters::{State, Tally};
+use crate::pipeline::action::{Counts, PartProgress, Progress, RouteProgress};
 
 /// The consumer's metrics. Their names begin with `write_behind_consumer_`.
 #[derive(Clone, Debug)]
@@ -21,8 +22,7 @@ pub struct Metrics {
     rows: IntCounter,
     fenced: IntCounter,
     commit_failures: IntCounter,
-    dead_letters: IntCounterVec,
-    route_running: IntGaugeVec,
+    dead_letters: IntCounter,
     retries: IntCounter,
     broker_errors: IntCounter,
     written_rows: IntCounter,
@@ -37,6 +37,14 @@ pub struct Metrics {
     paused: IntGauge,
     lag_records: IntGaugeVec,
     lag_seconds: prometheus::GaugeVec,
+    in_group: IntGauge,
+    failures: IntCounterVec,
+    route_records: IntCounterVec,
+    route_written_records: IntCounterVec,
+    route_written_rows: IntCounterVec,
+    route_dead_letters: IntCounterVec,
+    route_failing: IntGaugeVec,
+    route_target_rows: IntGaugeVec,
     stored_dead_letters: IntGaugeVec,
     dead_letters_copied: IntCounter,
     dead_letters_deleted: IntCounter,
@@ -47,6 +55,7 @@ impl Metrics {
     pub fn new(registry: &Registry, name: &str) -> Result<Self, prometheus::Error> {
         let on = Register::new(registry, "write_behind_consumer").label("pipeline", name);
         let of_partition = ["topic", "partition"];
+        let of_route = ["topic"];
         Ok(Self {
             records: on.counter("records_total", "Records read and folded.")?,
             duplicates: on.counter(
@@ -71,17 +80,7 @@ impl Metrics {
             )?,
             commit_failures: on
                 .counter("commit_failures_total", "Commits to Kafka that failed.")?,
-            dead_letters: on.with(
-                "dead_letters_total",
-                "Records set aside, by topic and reason: undecodable, unfit for its columns, or \
-                 refused by the database.",
-                |opts| IntCounterVec::new(opts, &["topic", "reason"]),
-            )?,
-            route_running: on.with(
-                "route_running",
-                "1 while the topic's route is written; 0 while it is stopped for a person to mend.",
-                |opts| IntGaugeVec::new(opts, &["topic"]),
-            )?,
+            dead_letters: on.counter("dead_letters_total", "Records set aside.")?,
             retries: on
                 .counter("retries_total", "Attempts to write that failed and were made again.")?,
             broker_errors: on.counter("broker_errors_total", "Errors of Kafka while reading.")?,
@@ -108,6 +107,40 @@ impl Metrics {
                 "lag_seconds",
                 "Age of the oldest record that is read and not in the database.",
                 |opts| prometheus::GaugeVec::new(opts, &of_partition),
+            )?,
+            in_group: on.gauge("in_group", "1 while it is a member of its group, else 0.")?,
+            failures: on.with(
+                "failures_total",
+                "Failed attempts to read or write, by what they were about.",
+                |opts| IntCounterVec::new(opts, &["about"]),
+            )?,
+            route_records: on.with("route_records_total", "Records read, by topic.", |opts| {
+                IntCounterVec::new(opts, &of_route)
+            })?,
+            route_written_records: on.with(
+                "route_written_records_total",
+                "Records that are in the database, by topic.",
+                |opts| IntCounterVec::new(opts, &of_route),
+            )?,
+            route_written_rows: on.with(
+                "route_written_rows_total",
+                "Rows that they became: route_written_records_total over it is the fold.",
+                |opts| IntCounterVec::new(opts, &of_route),
+            )?,
+            route_dead_letters: on.with(
+                "route_dead_letters_total",
+                "Records set aside, by topic.",
+                |opts| IntCounterVec::new(opts, &of_route),
+            )?,
+            route_failing: on.with(
+                "route_failing",
+                "1 while a topic's records can't be written, else 0.",
+                |opts| IntGaugeVec::new(opts, &of_route),
+            )?,
+            route_target_rows: on.with(
+                "route_target_rows",
+                "Rows that a batch should have to take the target time.",
+                |opts| IntGaugeVec::new(opts, &of_route),
             )?,
             stored_dead_letters: on.with(
                 "stored_dead_letters",
@@ -150,6 +183,30 @@ impl Metrics {
         self.paused.set(count(|part| part.paused));
     }
 
+    /// What a route has done since `before`, and how it is.
+    pub(crate) fn route(
+        &self,
+        topic: &str,
+        before: &RouteProgress,
+        now: &RouteProgress,
+        is_failing: bool,
+    ) {
+        let read = self.route_records.with_label_values(&[topic]);
+        read.inc_by(now.records_read - before.records_read);
+        self.route_target_rows.with_label_values(&[topic]).set(now.target_rows as i64);
+        self.route_failing.with_label_values(&[topic]).set(i64::from(is_failing));
+    }
+
+    /// Whether it is a member of its group.
+    pub(crate) fn in_group(&self, is_in_group: bool) {
+        self.in_group.set(i64::from(is_in_group));
+    }
+
+    /// An attempt failed; `about` is one of a few words.
+    pub(crate) fn attempt_failed(&self, about: &str) {
+        self.failures.with_label_values(&[about]).inc();
+    }
+
     /// How far behind each partition is; partitions not named any more are forgotten.
     pub(crate) fn lag<'a>(&self, lags: impl Iterator<Item = (&'a str, String, u64, f64)>) {
         self.lag_records.reset();
@@ -166,25 +223,47 @@ impl Metrics {
         self.batch_age.observe(age.as_secs_f64());
     }
 
-    /// A batch is in the database, so long after it was taken.
-    pub(crate) fn batch_written(&self, topic: &str, stats: &Stats, took: Duration) {
-        self.written_rows.inc_by((stats.rows + stats.singly) as u64);
-        let undecodable = stats.dead_letters - stats.unfit - stats.refused;
-        let reasons =
-            [("undecodable", undecodable), ("unfit", stats.unfit), ("refused", stats.refused)];
-        for (reason, letters) in reasons {
-            let counter = self.dead_letters.with_label_values(&[topic, reason]);
-            counter.inc_by(letters as u64);
-        }
+    /// A batch of so many records of `topic` is in the database, so long after it was taken.
+    pub(crate) fn batch_written(&self, topic: &str, records: u64, stats: &Stats, took: Duration) {
+        let (rows, letters) = ((stats.rows + stats.singly) as u64, stats.dead_letters as u64);
+        self.written_rows.inc_by(rows);
+        self.dead_letters.inc_by(letters);
+        self.route_written_records.with_label_values(&[topic]).inc_by(records);
+        self.route_written_rows.with_label_values(&[topic]).inc_by(rows);
+        self.route_dead_letters.with_label_values(&[topic]).inc_by(letters);
         self.batch.observe(took.as_secs_f64());
         self.transaction.observe(stats.took.as_secs_f64());
     }
 
-    /// Whether each topic's route runs.
-    pub(crate) fn routes<'a>(&self, routes: impl Iterator<Item = (&'a str, bool)>) {
-        for (topic, runs) in routes {
-            self.route_running.with_label_values(&[topic]).set(i64::from(runs));
+    /// How many records were set aside so far.
+    pub(crate) fn set_aside(&self) -> u64 {
+        self.dead_letters.get()
+    }
+
+    /// How many dead letters the database holds now. A topic of which it holds none has no open one.
+    pub(crate) fn stored_letters<'a>(
+        &self,
+        topics: impl Iterator<Item = &'a str>,
+        tallies: &[Tally],
+    ) {
+        self.stored_dead_letters.reset();
+        for topic in topics {
+            self.stored_dead_letters.with_label_values(&[topic, State::Open.as_str()]).set(0);
         }
+        for Tally { topic, state, letters } in tallies {
+            let gauge = self.stored_dead_letters.with_label_values(&[topic, state.as_str()]);
+            gauge.set(*letters as i64);
+        }
+    }
+
+    /// Dead letters were copied to their topic.
+    pub(crate) fn letters_copied(&self, letters: usize) {
+        self.dead_letters_copied.inc_by(letters as u64);
+    }
+
+    /// Dead letters were deleted.
+    pub(crate) fn letters_deleted(&self, letters: u64) {
+        self.dead_letters_deleted.inc_by(letters);
     }
 
     /// A transaction failed and is tried again.

@@ -34,6 +34,14 @@ CREATE TABLE IF NOT EXISTS write_behind_dead_letters (
     state text NOT NULL DEFAULT 'open'
         CHECK (state IN ('open', 'replayed', 'discarded', 'superseded')),
     PRIMARY KEY (pipeline, cluster, topic, partition, record_offset));
+CREATE TABLE IF NOT EXISTS write_behind_last_records (
+    pipeline text NOT NULL, cluster text NOT NULL, topic text NOT NULL, partition integer NOT NULL,
+    record_offset bigint NOT NULL, record_timestamp bigint NOT NULL,
+    PRIMARY KEY (pipeline, cluster, topic, partition));
+CREATE TABLE IF NOT EXISTS write_behind_tables (
+    table_name text NOT NULL PRIMARY KEY,
+    pipeline text NOT NULL, cluster text NOT NULL, topic text NOT NULL,
+    since timestamptz NOT NULL DEFAULT now());
 CREATE TABLE IF NOT EXISTS write_behind_dead_letter_copies (
     pipeline text NOT NULL, cluster text NOT NULL, topic text NOT NULL, partition integer NOT NULL,
     next_offset bigint NOT NULL,
@@ -60,6 +68,14 @@ CREATE TABLE IF NOT EXISTS write_behind_dead_letters (
     state TEXT NOT NULL DEFAULT 'open'
         CHECK (state IN ('open', 'replayed', 'discarded', 'superseded')),
     PRIMARY KEY (pipeline, cluster, topic, partition, record_offset));
+CREATE TABLE IF NOT EXISTS write_behind_last_records (
+    pipeline TEXT NOT NULL, cluster TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+    record_offset INTEGER NOT NULL, record_timestamp INTEGER NOT NULL,
+    PRIMARY KEY (pipeline, cluster, topic, partition));
+CREATE TABLE IF NOT EXISTS write_behind_tables (
+    table_name TEXT NOT NULL PRIMARY KEY,
+    pipeline TEXT NOT NULL, cluster TEXT NOT NULL, topic TEXT NOT NULL,
+    since TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
 CREATE TABLE IF NOT EXISTS write_behind_dead_letter_copies (
     pipeline TEXT NOT NULL, cluster TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
     next_offset INTEGER NOT NULL,
@@ -85,10 +101,25 @@ CREATE TABLE IF NOT EXISTS write_behind_dead_letters (
     pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
     "partition" integer NOT NULL, record_offset bigint NOT NULL, record_key longblob,
     record_value longblob, headers json NOT NULL DEFAULT (json_array()), reason text NOT NULL,
-    sqlstate varchar(10), failed_at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    "sqlstate" varchar(10), failed_at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     state varchar(20) NOT NULL DEFAULT 'open'
         CHECK (state IN ('open', 'replayed', 'discarded', 'superseded')),
     PRIMARY KEY (pipeline, cluster, topic, "partition", record_offset))
+    ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE TABLE IF NOT EXISTS write_behind_dead_letter_copies (
+    pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
+    "partition" integer NOT NULL, next_offset bigint NOT NULL,
+    PRIMARY KEY (pipeline, cluster, topic, "partition"))
+    ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE TABLE IF NOT EXISTS write_behind_last_records (
+    pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
+    "partition" integer NOT NULL, record_offset bigint NOT NULL, record_timestamp bigint NOT NULL,
+    PRIMARY KEY (pipeline, cluster, topic, "partition"))
+    ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE TABLE IF NOT EXISTS write_behind_tables (
+    table_name varchar(300) NOT NULL PRIMARY KEY,
+    pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
+    since timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6))
     ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 "#;
 
@@ -101,6 +132,23 @@ pub(crate) const MOVE_OFFSET: &str = "UPDATE write_behind_offsets
 pub(crate) const POSITIONS: &str = "SELECT partition, next_offset, partitions
     FROM write_behind_offsets WHERE pipeline = $1 AND cluster = $2 AND topic = $3
     ORDER BY partition";
+
+/// All partitions of a scope, each with its last record. Parameters: scope.
+pub(crate) const STANDINGS: &str = "SELECT o.partition, o.next_offset, o.partitions,
+        l.record_offset, l.record_timestamp
+    FROM write_behind_offsets o LEFT JOIN write_behind_last_records l
+        ON l.pipeline = o.pipeline AND l.cluster = o.cluster AND l.topic = o.topic
+        AND l.partition = o.partition
+    WHERE o.pipeline = $1 AND o.cluster = $2 AND o.topic = $3 ORDER BY o.partition";
+
+/// Makes a table one topic's, unless it is another's. Parameters: scope, table.
+pub(crate) const CLAIM: &str = "INSERT INTO write_behind_tables
+    (pipeline, cluster, topic, table_name) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (table_name) DO NOTHING";
+
+/// Whose a table is. Parameters: table.
+pub(crate) const OWNER: &str = "SELECT pipeline, cluster, topic
+    FROM write_behind_tables WHERE table_name = $1";
 
 /// All writers of a scope. Parameters: scope.
 pub(crate) const WRITERS: &str = "SELECT partition, writer, last_sequence
@@ -134,7 +182,12 @@ pub(crate) fn headers(letter: &DeadLetter) -> String {
 
 /// A letter's reason as a text column can hold it.
 pub(crate) fn reason(letter: &DeadLetter) -> String {
-    without_nul(&letter.reason).chars().take(REASON_CHARS).collect()
+    reason_of(&letter.reason)
+}
+
+/// A reason as a text column can hold it.
+pub(crate) fn reason_of(reason: &str) -> String {
+    without_nul(reason).chars().take(REASON_CHARS).collect()
 }
 
 /// A sequence as a database integer. One beyond its range was never counted up to: it is a lie,

@@ -9,6 +9,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use write_behind_shared::Partition;
 
+use super::inspect::{Inspect, Known, MissingRight};
 use super::mysql::MysqlStore;
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
@@ -182,6 +183,28 @@ impl Store for AnyStore {
 
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
         inside!(self, store => store.apply(transaction))
+    }
+}
+
+impl Inspect for AnyStore {
+    async fn known(&mut self, scope: &Scope) -> Result<Vec<Known>, StoreError> {
+        inside!(self, store => store.known(scope))
+    }
+
+    async fn claim(&mut self, table: &Table, scope: &Scope) -> Result<Scope, StoreError> {
+        inside!(self, store => store.claim(table, scope))
+    }
+
+    async fn owner(&mut self, table: &Table) -> Result<Option<Scope>, StoreError> {
+        inside!(self, store => store.owner(table))
+    }
+
+    async fn missing_rights(&mut self, table: &Table) -> Result<Vec<MissingRight>, StoreError> {
+        inside!(self, store => store.missing_rights(table))
+    }
+
+    async fn free_connections(&mut self) -> Result<Option<i64>, StoreError> {
+        inside!(self, store => store.free_connections())
     }
 }
 

@@ -14,7 +14,7 @@ use super::classify::{Failure, Refusal};
 use super::{Outcome, Scope, StoreError, Transaction};
 use crate::apply::row::Row;
 use crate::apply::table::Table;
-use crate::batch::{DeadLetter, Span, WriterSeen};
+use crate::batch::{DeadLetter, LastRecord, Span, WriterSeen};
 
 /// What a database must be able to do within a transaction.
 pub(crate) trait Session: Send {
@@ -49,6 +49,13 @@ pub(crate) trait Session: Send {
         &mut self,
         scope: &Scope,
         writers: &[WriterSeen],
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Notes the last record of each partition instead of an earlier one.
+    fn note_last_records(
+        &mut self,
+        scope: &Scope,
+        records: &[LastRecord],
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Stores dead letters; one that is there already stays.
@@ -131,20 +138,28 @@ async fn run<S: Session>(
 }
 
 /// An open transaction in which every statement so far succeeded or was taken back.
-struct Open<'s, S> {
+pub(super) struct Open<'s, S> {
     session: &'s mut S,
     /// How many references dangle; `None`: it is not looked after.
     dangling: Option<u64>,
 }
 
 impl<'s, S: Session> Open<'s, S> {
-    async fn begin(session: &'s mut S, looks_for_dangling: bool) -> Result<Self, StoreError> {
+    pub(super) async fn begin(
+        session: &'s mut S,
+        looks_for_dangling: bool,
+    ) -> Result<Self, StoreError> {
         session.command(Command::Begin).await.map_err(Failure::of_no_row)?;
         let dangling = match looks_for_dangling {
             true => Some(session.dangling().await.map_err(Failure::of_no_row)?),
             false => None,
         };
         Ok(Self { session, dangling })
+    }
+
+    /// What the transaction runs on. After an error of it the transaction is to be dropped.
+    pub(super) fn session(&mut self) -> &mut S {
+        self.session
     }
 
     /// Whether the database stood at the span's start, and so now stands at its end.
@@ -189,7 +204,7 @@ impl<'s, S: Session> Open<'s, S> {
     }
 
     /// Writes single records in log order and makes dead letters of those that are refused.
-    async fn write_singly(
+    pub(super) async fn write_singly(
         mut self,
         tx: &Transaction<'_>,
     ) -> Result<(Self, Vec<DeadLetter>), StoreError> {
@@ -254,6 +269,10 @@ impl<'s, S: Session> Open<'s, S> {
             let noted = self.session.note_writers(tx.scope, tx.writers).await;
             noted.map_err(Failure::of_no_row)?;
         }
+        if !tx.last_records.is_empty() {
+            let noted = self.session.note_last_records(tx.scope, tx.last_records).await;
+            noted.map_err(Failure::of_no_row)?;
+        }
         let letters: Vec<&DeadLetter> = tx.dead_letters.iter().chain(set_aside).collect();
         if !letters.is_empty() {
             let stored = self.session.set_aside(tx.scope, &letters).await;
@@ -264,7 +283,7 @@ impl<'s, S: Session> Open<'s, S> {
 
     /// An error leaves open whether it was committed: the next attempt's compare-and-set tells. But
     /// one that names a missing reference is an answer: nothing was.
-    async fn commit(self) -> Result<(), Failure> {
+    pub(super) async fn commit(self) -> Result<(), Failure> {
         match self.session.command(Command::Commit).await {
             Err(Failure::MissingReference(refusal)) => {
                 self.roll_back().await?;
@@ -274,7 +293,7 @@ impl<'s, S: Session> Open<'s, S> {
         }
     }
 
-    async fn roll_back(self) -> Result<&'s mut S, StoreError> {
+    pub(super) async fn roll_back(self) -> Result<&'s mut S, StoreError> {
         self.session.command(Command::RollBack).await.map_err(Failure::of_no_row)?;
         Ok(self.session)
     }

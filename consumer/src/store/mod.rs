@@ -8,7 +8,7 @@ use write_behind_shared::{NextOffset, Partition, WriteId};
 
 use crate::apply::row::Row;
 use crate::apply::table::Table;
-use crate::batch::{DeadLetter, RawRecord, Span, WriterSeen};
+use crate::batch::{DeadLetter, LastRecord, RawRecord, Span, WriterSeen};
 
 pub mod classify;
 pub mod bookkeeping;
@@ -20,10 +20,17 @@ mod postgres_catalog;
 pub mod sqlite;
 mod sqlite_sql;
 mod sqlite_catalog;
+pub mod inspect;
 pub mod mysql;
 mod mysql_sql;
 mod mysql_rows;
 mod mysql_catalog;
+mod statement;
+pub mod letters;
+mod postgres_letters;
+mod sqlite_letters;
+mod mysql_letters;
+pub mod replay;
 pub mod database;
 
 pub use database::{AnyStore, Database, Timeouts};
@@ -77,6 +84,8 @@ pub struct Transaction<'a> {
     pub dead_letters: &'a [DeadLetter],
     /// The writers' last sequences.
     pub writers: &'a [WriterSeen],
+    /// The last record of each span.
+    pub last_records: &'a [LastRecord],
     /// How the rows are written.
     pub manner: Manner,
 }

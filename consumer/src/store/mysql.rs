@@ -23,7 +23,7 @@ use super::{
 };
 use crate::apply::row::Row;
 use crate::apply::table::Table;
-use crate::batch::{DeadLetter, Span, WriterSeen};
+use crate::batch::{DeadLetter, LastRecord, Span, WriterSeen};
 
 /// A connection to MySQL or MariaDB.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct MysqlStore {
     broken: bool,
 }
 
-type Query<'q> = sqlx::query::Query<'q, MySql, MySqlArguments>;
+pub(super) type Query<'q> = sqlx::query::Query<'q, MySql, MySqlArguments>;
 
 /// Beyond this a statement is not faster, and the server holds it in memory.
 const STATEMENT_BYTES_MAX: usize = 4 << 20;
@@ -99,7 +99,7 @@ impl MysqlStore {
     }
 
     /// Waits for one answer, but not for ever.
-    async fn answered<T>(
+    pub(super) async fn answered<T>(
         &mut self,
         call: impl AsyncFnOnce(&mut MySqlConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, Failure> {
@@ -119,12 +119,12 @@ impl MysqlStore {
     }
 
     /// How many rows the statement found, whether or not it changed them: sqlx asks for that.
-    async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
+    pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
         let executing = async |connection: &mut MySqlConnection| query.execute(connection).await;
         Ok(self.answered(executing).await?.rows_affected())
     }
 
-    async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<MySqlRow>, Failure> {
+    pub(super) async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<MySqlRow>, Failure> {
         self.answered(async |connection| query.fetch_all(connection).await).await
     }
 
@@ -176,7 +176,7 @@ fn scoped<'q>(sql: &'static str, scope: &'q Scope) -> Query<'q> {
     sqlx::query(sql).bind(&*scope.pipeline).bind(&*scope.cluster).bind(&*scope.topic)
 }
 
-fn failed(error: sqlx::Error) -> Failure {
+pub(super) fn failed(error: sqlx::Error) -> Failure {
     classify::failure(error, classify::mysql)
 }
 
@@ -268,6 +268,24 @@ impl Session for MysqlStore {
                 .bind(seen.last.writer.to_string())
                 .bind(sequence)
                 .bind(sequence);
+            self.execute(query).await?;
+        }
+        Ok(())
+    }
+
+    async fn note_last_records(
+        &mut self,
+        scope: &Scope,
+        records: &[LastRecord],
+    ) -> Result<(), Failure> {
+        for record in records {
+            let (offset, timestamp) = (record.offset.0, record.timestamp);
+            let query = scoped(mysql_sql::NOTE_LAST_RECORD, scope)
+                .bind(record.partition.0)
+                .bind(offset)
+                .bind(timestamp)
+                .bind(offset)
+                .bind(timestamp);
             self.execute(query).await?;
         }
         Ok(())

@@ -175,13 +175,11 @@ fn unique_keys(rows: &[MySqlRow]) -> Result<Vec<UniqueKey>, sqlx::Error> {
 
 /// `size` is a decimal's scale, or how many bits there are.
 fn kind_of(type_name: &str, sql_type: &str, size: u32) -> ColumnKind {
-    let integer = |bits: u32| {
-        if sql_type.contains("unsigned") {
-            // Of 64 bits, the upper half of the range is out of reach.
-            ColumnKind::Integer(0..=i64::MAX.min((1 << bits.min(63)) - 1))
-        } else {
-            ColumnKind::Integer(-1 << (bits - 1)..=!(-1 << (bits - 1)))
-        }
+    // Of 64 bits without a sign, the upper half of the range is out of reach.
+    let natural = |bits: u32| ColumnKind::Integer(0..=i64::MAX >> 63_u32.saturating_sub(bits));
+    let integer = |bits: u32| match sql_type.contains("unsigned") {
+        true => natural(bits),
+        false => ColumnKind::Integer(-1 << (bits - 1)..=!(-1 << (bits - 1))),
     };
     match type_name {
         "tinyint" if sql_type.starts_with("tinyint(1)") => ColumnKind::Boolean,
@@ -191,7 +189,7 @@ fn kind_of(type_name: &str, sql_type: &str, size: u32) -> ColumnKind {
         "int" => integer(32),
         "bigint" => integer(64),
         "bit" if size == 1 => ColumnKind::Boolean,
-        "bit" => ColumnKind::Integer(0..=i64::MAX >> 63_u32.saturating_sub(size)),
+        "bit" => natural(size),
         "decimal" => ColumnKind::Numeric(Some(size)),
         "float" | "double" => ColumnKind::Float,
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => ColumnKind::Text,
@@ -200,6 +198,7 @@ fn kind_of(type_name: &str, sql_type: &str, size: u32) -> ColumnKind {
         }
         "timestamp" => ColumnKind::Instant,
         "json" => ColumnKind::Json,
+        "date" | "time" | "datetime" => ColumnKind::Calendar,
         "enum" | "set" => {
             ColumnKind::Labels { labels: labels(sql_type), several: type_name == "set" }
         }

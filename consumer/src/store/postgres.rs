@@ -19,7 +19,7 @@ use super::{
 };
 use crate::apply::row::Row;
 use crate::apply::table::{ColumnKind, Table};
-use crate::batch::{DeadLetter, Span, WriterSeen};
+use crate::batch::{DeadLetter, LastRecord, Span, WriterSeen};
 
 /// A connection to Postgres.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct PostgresStore {
     broken: bool,
 }
 
-type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+pub(super) type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 
 impl PostgresStore {
     /// Connects to a server that takes writes.
@@ -91,12 +91,12 @@ impl PostgresStore {
         }
     }
 
-    async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
+    pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
         let executing = async |connection: &mut PgConnection| query.execute(connection).await;
         Ok(self.answered(executing).await?.rows_affected())
     }
 
-    async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<PgRow>, Failure> {
+    pub(super) async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<PgRow>, Failure> {
         self.answered(async |connection| query.fetch_all(connection).await).await
     }
 
@@ -220,6 +220,18 @@ impl Session for PostgresStore {
                     .map(|seen| bookkeeping::sequence(seen.last.sequence))
                     .collect::<Vec<_>>(),
             );
+        self.execute(query).await.map(|_| ())
+    }
+
+    async fn note_last_records(
+        &mut self,
+        scope: &Scope,
+        records: &[LastRecord],
+    ) -> Result<(), Failure> {
+        let query = scoped(postgres_sql::NOTE_LAST_RECORDS, scope)
+            .bind(records.iter().map(|record| record.partition.0).collect::<Vec<_>>())
+            .bind(records.iter().map(|record| record.offset.0).collect::<Vec<_>>())
+            .bind(records.iter().map(|record| record.timestamp).collect::<Vec<_>>());
         self.execute(query).await.map(|_| ())
     }
 

@@ -32,6 +32,15 @@ pub(super) const NOTE_WRITERS: &str = "INSERT INTO write_behind_writers AS w
     ON CONFLICT (pipeline, cluster, topic, partition, writer) DO UPDATE
     SET last_sequence = greatest(w.last_sequence, excluded.last_sequence), updated_at = now()";
 
+/// Notes last records. Parameters: scope, then an array a column.
+pub(super) const NOTE_LAST_RECORDS: &str = "INSERT INTO write_behind_last_records
+    (pipeline, cluster, topic, partition, record_offset, record_timestamp)
+    SELECT $1, $2, $3, r.partition, r.record_offset, r.record_timestamp
+    FROM unnest($4::integer[], $5::bigint[], $6::bigint[])
+        AS r(partition, record_offset, record_timestamp)
+    ON CONFLICT (pipeline, cluster, topic, partition) DO UPDATE
+    SET record_offset = excluded.record_offset, record_timestamp = excluded.record_timestamp";
+
 /// Deletes rows. Parameters: an array a key column.
 pub(super) fn delete(table: &Table) -> String {
     let given = Given::of(table, &[]);

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::apply::row::Row;
 use crate::apply::table::Table;
-use crate::batch::{DeadLetter, Span, WriterSeen};
+use crate::batch::{DeadLetter, LastRecord, Span, WriterSeen};
 
 /// A connection to an SQLite file.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct SqliteStore {
     broken: bool,
 }
 
-type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+pub(super) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
 impl SqliteStore {
     /// Opens the file.
@@ -74,12 +74,12 @@ impl SqliteStore {
         }
     }
 
-    async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
+    pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
         let executing = async |connection: &mut SqliteConnection| query.execute(connection).await;
         Ok(self.answered(executing).await?.rows_affected())
     }
 
-    async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<SqliteRow>, Failure> {
+    pub(super) async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<SqliteRow>, Failure> {
         self.answered(async |connection| query.fetch_all(connection).await).await
     }
 
@@ -190,6 +190,21 @@ impl Session for SqliteStore {
                 .bind(seen.partition.0)
                 .bind(seen.last.writer.to_string())
                 .bind(bookkeeping::sequence(seen.last.sequence));
+            self.execute(query).await?;
+        }
+        Ok(())
+    }
+
+    async fn note_last_records(
+        &mut self,
+        scope: &Scope,
+        records: &[LastRecord],
+    ) -> Result<(), Failure> {
+        for record in records {
+            let query = scoped(sqlite_sql::NOTE_LAST_RECORD, scope)
+                .bind(record.partition.0)
+                .bind(record.offset.0)
+                .bind(record.timestamp);
             self.execute(query).await?;
         }
         Ok(())

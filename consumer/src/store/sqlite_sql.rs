@@ -26,6 +26,13 @@ pub(super) const NOTE_WRITER: &str = "INSERT INTO write_behind_writers AS w
     SET last_sequence = max(w.last_sequence, excluded.last_sequence),
         updated_at = CURRENT_TIMESTAMP";
 
+/// A last record. Parameters: scope, partition, offset, timestamp.
+pub(super) const NOTE_LAST_RECORD: &str = "INSERT INTO write_behind_last_records
+    (pipeline, cluster, topic, partition, record_offset, record_timestamp)
+    VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (pipeline, cluster, topic, partition) DO UPDATE
+    SET record_offset = excluded.record_offset, record_timestamp = excluded.record_timestamp";
+
 /// Deletes rows.
 pub(super) fn delete(table: &Table) -> String {
     let keys = key_list(table);

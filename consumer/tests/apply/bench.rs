@@ -223,6 +223,7 @@ impl Bench {
             dead_letters: Vec::new(),
             duplicates: Vec::new(),
             writers: Vec::new(),
+            last_records: Vec::new(),
             records: records.len() as u64,
             age: Duration::ZERO,
             refuse_missing_references: false,

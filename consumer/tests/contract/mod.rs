@@ -80,6 +80,7 @@ pub fn moving<'a>(scope: &'a Scope, spans: &'a [Span], table: &'a Table) -> Tran
         singly: &[],
         dead_letters: &[],
         writers: &[],
+        last_records: &[],
         manner: MANNER,
     }
 }
@@ -189,6 +190,7 @@ macro_rules! contract {
             offsets::writers_never_go_back,
             offsets::dead_letters_are_stored_with_the_offsets_and_stay_as_they_are,
             offsets::an_answer_that_does_not_come_breaks_the_connection,
+            offsets::a_transaction_cut_off_at_any_moment_is_written_whole_or_not_at_all,
             offsets::transactions_that_meet_in_many_rows_all_finish,
             rows::values_take_their_columns_types,
             rows::a_partial_update_leaves_the_other_columns_alone,
@@ -216,6 +218,7 @@ macro_rules! contract {
             catalogue::what_has_no_usable_key_is_refused_with_advice,
             types::every_line_of_the_documented_types_is_so,
             model::any_batches_end_as_the_same_changes_one_by_one,
+            model::any_batches_with_refused_rows_end_as_the_good_changes_one_by_one,
         );
     };
     ($lab:ty: $($module:ident :: $test:ident),* $(,)?) => {

@@ -1,5 +1,8 @@
 //! The offsets and what moves with them.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -138,6 +141,46 @@ pub async fn an_answer_that_does_not_come_breaks_the_connection(lab: impl Lab) {
     bench.store = bench.another_store().await;
     bench.write(&add).await;
     assert_eq!(bench.table(&["n"]).await, ["1"]);
+}
+
+/// Lets `future` run to its `moments`th wait and drops it there; `None`: it was not done by then.
+async fn cut_off<T>(mut moments: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => {
+            moments -= 1;
+            if moments == 0 { Poll::Ready(None) } else { Poll::Pending }
+        }
+    })
+    .await
+}
+
+/// The end of a process, or of its connection, as the database sees it: before, inside and after
+/// each statement, COMMIT included, whose answer is then lost.
+pub async fn a_transaction_cut_off_at_any_moment_is_written_whole_or_not_at_all(lab: impl Lab) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    let rows = [bench.row("1", &Change::new().add("n", 1))];
+    let query = "SELECT CAST(next_offset AS text), CAST(coalesce((SELECT n FROM t), 0) AS text) \
+                 FROM write_behind_offsets WHERE partition = 0";
+    let (mut moments, mut cut_offs) = (1, 0);
+    loop {
+        let (scope, spans) = (scope(), [span(0, bench.next, bench.next + 1)]);
+        let transaction = Transaction { rows: &rows, ..moving(&scope, &spans, &bench.table) };
+        let outcome = cut_off(moments, bench.store.apply(&transaction)).await;
+        let found = bench.lab.rows(query).await;
+        assert_eq!(found[0][0], found[0][1], "cut off at moment {moments}: {outcome:?}");
+        match outcome {
+            Some(Ok(Outcome::Committed(_))) => break,
+            None => (moments, cut_offs) = (moments + 1, cut_offs + 1),
+            // The one before was committed after we had looked.
+            Some(Ok(Outcome::Fenced(_))) => {}
+            other => panic!("{other:?}"),
+        }
+        bench.store = bench.another_store().await;
+        bench.next = bench.stands_at().await;
+    }
+    assert!(cut_offs > 5, "a transaction has more than {cut_offs} moments");
 }
 
 pub async fn transactions_that_meet_in_many_rows_all_finish(lab: impl Lab) {

@@ -78,7 +78,7 @@ pub async fn single_records_are_tried_in_their_order_and_only_the_bad_are_set_as
     assert_eq!(bench.table(&["id", "short", "n"]).await, ["1 b 3", "2 ok NULL"]);
     assert_eq!(bench.stands_at().await, 10);
     let query = "SELECT CAST(record_offset AS text), state, CAST(length(record_value) AS text) \
-                 FROM write_behind_dead_letters WHERE sqlstate IS NOT NULL OR record_offset = 7 \
+                 FROM write_behind_dead_letters WHERE \"sqlstate\" IS NOT NULL OR record_offset = 7 \
                  ORDER BY 1";
     let rows = bench.lab.rows(query).await;
     let expected = [["1", "open", "4"], ["3", "open", "6"], ["7", "open", "2"]];

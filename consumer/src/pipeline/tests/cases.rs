@@ -4,13 +4,13 @@ use super::*;
 use crate::batch::Written;
 use crate::pipeline::action::{Closed, Effort};
 
-const NOW: Duration = Duration::ZERO;
+pub(super) const NOW: Duration = Duration::ZERO;
 
-fn at(millis: u64) -> Duration {
+pub(super) fn at(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-fn some_limits() -> Limits {
+pub(super) fn some_limits() -> Limits {
     Limits {
         max_rows: 3,
         max_bytes: 1 << 20,
@@ -24,9 +24,13 @@ fn some_limits() -> Limits {
 
 /// A pipeline that reads `partitions` partitions from offset 0, and Kafka knows it.
 fn reading(limits: Limits, partitions: usize) -> Pipeline {
-    let mut pipeline = Pipeline::new(limits, [RouteLimits { sets_aside: true }]);
     let places: Vec<Place> = (0..partitions).map(place).collect();
-    pipeline.assign(&places);
+    reading_all(Pipeline::new(limits, [ASIDE]), &places)
+}
+
+/// The pipeline when it reads these from offset 0, and Kafka knows it.
+pub(super) fn reading_all(mut pipeline: Pipeline, places: &[Place]) -> Pipeline {
+    pipeline.assign(places);
     let located = |(place, epoch)| Located {
         place,
         epoch,
@@ -37,12 +41,12 @@ fn reading(limits: Limits, partitions: usize) -> Pipeline {
     let [Action::Locate(asked)] = &actions(&mut pipeline)[..] else { panic!("asks") };
     pipeline.located(NOW, asked.iter().copied().map(located).collect());
     assert!(
-        matches!(&actions(&mut pipeline)[..], [Action::Read(read)] if read.len() == partitions)
+        matches!(&actions(&mut pipeline)[..], [Action::Read(read)] if read.len() == places.len())
     );
     pipeline
 }
 
-fn actions(pipeline: &mut Pipeline) -> Vec<Action> {
+pub(super) fn actions(pipeline: &mut Pipeline) -> Vec<Action> {
     std::iter::from_fn(|| pipeline.next_action()).collect()
 }
 
@@ -59,7 +63,7 @@ fn record(pipeline: &mut Pipeline, now: Duration, partition: i32, offset: i64) {
     pipeline.record(now, 0, &incoming);
 }
 
-fn written(pipeline: &mut Pipeline, now: Duration, closed: Closed) {
+pub(super) fn written(pipeline: &mut Pipeline, now: Duration, closed: Closed) {
     let id = closed.id;
     let batch = closed.into_batch(Arc::from("topic"));
     pipeline.finished(now, id, &Ended::Written(Written::new(batch.spans), Effort::default()));
@@ -93,9 +97,10 @@ fn a_batch_closes_at_its_age() {
 
 #[test]
 fn a_batch_closes_at_its_bytes() {
-    let mut pipeline = reading(Limits { max_bytes: 150, ..some_limits() }, 1);
+    // An empty table and one row take less, two rows take more.
+    let mut pipeline = reading(Limits { max_bytes: 560, ..some_limits() }, 1);
     record(&mut pipeline, NOW, 0, 0);
-    assert!(actions(&mut pipeline).is_empty());
+    assert!(actions(&mut pipeline).is_empty(), "{:?}", pipeline.progress(NOW));
     record(&mut pipeline, NOW, 0, 1);
     assert!(matches!(&actions(&mut pipeline)[..], [Action::Write(_)]));
 }
@@ -153,6 +158,40 @@ fn a_full_buffer_that_no_worker_takes_pauses_its_partition_alone() {
 }
 
 #[test]
+fn partitions_that_do_not_meet_are_written_in_parallel() {
+    let mut pipeline = reading(Limits { workers: 2, ..some_limits() }, 3);
+    for partition in 0..3 {
+        for offset in 0..3 {
+            record(&mut pipeline, NOW, partition, offset);
+        }
+    }
+    let done = actions(&mut pipeline);
+    let of = |action: &Action| match action {
+        Action::Write(closed) => closed.buffers.iter().map(Buffer::partition).collect::<Vec<_>>(),
+        _ => Vec::new(),
+    };
+    let written: Vec<_> = done.iter().map(of).filter(|one| !one.is_empty()).collect();
+    assert_eq!(written, [[Partition(0)], [Partition(1)]], "the third waits for a worker");
+}
+
+#[test]
+fn a_slow_database_is_given_denser_batches_up_to_a_few_times_the_target() {
+    let limits = Limits { max_rows: 10_000, rows_per_second: Some(10), ..some_limits() };
+    let mut pipeline = reading(limits, 1);
+    assert_eq!(pipeline.progress(NOW).routes[0].target_rows, 10);
+    let mut offset = 0;
+    let paused_after = loop {
+        record(&mut pipeline, NOW, 0, offset);
+        pipeline.tick(NOW);
+        offset += 1;
+        if actions(&mut pipeline).iter().any(|action| matches!(action, Action::Pause(_))) {
+            break offset;
+        }
+    };
+    assert_eq!(paused_after, 10 + 80, "one batch on its way, and eight times the target");
+}
+
+#[test]
 fn a_ceiling_of_rows_makes_the_next_batch_wait_until_the_last_is_paid_for() {
     let limits = Limits { rows_per_second: Some(10), ..some_limits() };
     let mut pipeline = reading(limits, 1);
@@ -166,22 +205,6 @@ fn a_ceiling_of_rows_makes_the_next_batch_wait_until_the_last_is_paid_for() {
     assert!(!actions(&mut pipeline).iter().any(|action| matches!(action, Action::Write(_))));
     pipeline.tick(at(300));
     assert!(actions(&mut pipeline).iter().any(|action| matches!(action, Action::Write(_))));
-}
-
-#[test]
-fn a_slow_database_is_given_smaller_batches_and_a_quick_one_larger_again() {
-    let limits = Limits { max_rows: 1_000, target_time: at(100), ..some_limits() };
-    let mut pipeline = reading(limits, 1);
-    pipeline.adapt(1_000, at(500));
-    assert_eq!(pipeline.target_rows, 200);
-    pipeline.adapt(200, at(100_000));
-    assert_eq!(pipeline.target_rows, 100, "no smaller than is worth a transaction");
-    pipeline.adapt(10, at(1));
-    assert_eq!(pipeline.target_rows, 100, "a small batch tells nothing of a large one");
-    for _ in 0..9 {
-        pipeline.adapt(pipeline.target_rows, at(10));
-    }
-    assert_eq!(pipeline.target_rows, 1_000);
 }
 
 #[test]
@@ -238,7 +261,7 @@ fn a_drain_ends_when_everything_is_written_and_kafka_knows_it() {
 
 #[test]
 fn an_answer_to_an_earlier_question_is_not_taken_for_the_present_one() {
-    let mut pipeline = Pipeline::new(some_limits(), [RouteLimits { sets_aside: true }]);
+    let mut pipeline = Pipeline::new(some_limits(), [ASIDE]);
     pipeline.assign(&[place(0)]);
     let Some(Action::Locate(old)) = pipeline.next_action() else { panic!("asks") };
     pipeline.lose(NOW, vec![place(0)]);
@@ -250,29 +273,6 @@ fn an_answer_to_an_earlier_question_is_not_taken_for_the_present_one() {
 }
 
 #[test]
-fn a_route_that_stops_at_bad_records_writes_nothing_of_the_buffer_before() {
-    let mut pipeline = Pipeline::new(some_limits(), [RouteLimits { sets_aside: false }]);
-    pipeline.assign(&[place(0)]);
-    let Some(Action::Locate(asked)) = pipeline.next_action() else { panic!("asks") };
-    let (place, epoch) = asked[0];
-    let (next, committed) = (NextOffset(0), Some(NextOffset(0)));
-    pipeline.located(NOW, vec![Located { place, epoch, next, committed, writers: Vec::new() }]);
-    actions(&mut pipeline);
-    record(&mut pipeline, NOW, 0, 0);
-    let bad = Incoming {
-        partition: Partition(0),
-        offset: Offset(1),
-        timestamp: None,
-        key: None,
-        value: None,
-        headers: &[],
-    };
-    pipeline.record(NOW, 0, &bad);
-    let done = actions(&mut pipeline);
-    assert!(matches!(&done[..], [Action::StopAtBad(at, _)] if *at == place), "{done:?}");
-}
-
-#[test]
 fn offsets_that_the_log_lacks_are_told_once() {
     let mut pipeline = reading(Limits { max_rows: 100, ..some_limits() }, 1);
     for offset in [0, 2, 4] {
@@ -281,13 +281,4 @@ fn offsets_that_the_log_lacks_are_told_once() {
     let notice = Notice::OffsetsSkipped(place(0), NextOffset(1), Offset(2));
     assert!(matches!(&actions(&mut pipeline)[..], [Action::Tell(told)] if *told == notice));
     assert_eq!(pipeline.counts().skips, 2);
-}
-
-#[test]
-fn under_a_ceiling_of_rows_a_batch_of_several_partitions_is_no_more_than_a_target_times_worth() {
-    let ceiling = Limits { max_rows: 10_000, rows_per_second: Some(1_000), ..some_limits() };
-    assert_eq!(ceiling.rows_of_a_batch(), 1_000);
-    let slow = Limits { rows_per_second: Some(2), target_time: at(100), ..ceiling };
-    assert_eq!(slow.rows_of_a_batch(), 1, "one row at least, or nothing would ever be written");
-    assert_eq!(Limits { rows_per_second: None, ..ceiling }.rows_of_a_batch(), 10_000);
 }

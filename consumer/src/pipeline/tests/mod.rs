@@ -10,10 +10,13 @@ use write_behind_shared::{Offset, Partition, WriteId, record};
 
 use super::*;
 use crate::batch::Batch;
+use crate::pipeline::schedule::Priority;
 
 mod model;
 mod ops;
 mod cases;
+mod shares;
+mod stops;
 
 use model::{Entry, Kind, Table, prefix, transact};
 use ops::{Answer, Op, an_op};
@@ -48,6 +51,10 @@ struct World {
     committing: Option<(CommitId, Vec<(Place, NextOffset)>)>,
 }
 
+/// A route as most are.
+const ASIDE: RouteLimits =
+    RouteLimits { sets_aside: true, priority: Priority::Normal, rows_per_second: None };
+
 /// The first and the last partition are of one route.
 fn place(partition: usize) -> Place {
     Place { route: partition % 2, partition: Partition(partition as i32) }
@@ -68,7 +75,7 @@ fn limits() -> Limits {
 impl World {
     fn new() -> Self {
         Self {
-            pipeline: Pipeline::new(limits(), [RouteLimits { sets_aside: true }; 2]),
+            pipeline: Pipeline::new(limits(), [ASIDE; 2]),
             now: Duration::ZERO,
             logs: Default::default(),
             tables: Default::default(),
@@ -193,7 +200,7 @@ impl World {
 
     fn crash(&mut self) {
         self.orphans.extend(self.batches.drain(..).map(|(_, batch)| batch));
-        self.pipeline = Pipeline::new(limits(), [RouteLimits { sets_aside: true }; 2]);
+        self.pipeline = Pipeline::new(limits(), [ASIDE; 2]);
         self.batch_lives.clear();
         self.held.clear();
         self.fetching.clear();

@@ -1,0 +1,94 @@
+//! The database's part of the preflight: the connection, the tables, whose they are, what the user may
+//! do there.
+
+use super::{Grade, Report};
+use crate::apply::Target;
+use crate::apply::table::Table;
+use crate::config::Config;
+use crate::store::inspect::Inspect;
+use crate::store::{AnyStore, Scope, StoreError, Timeouts};
+
+/// Beside the workers': one to find out where partitions stand.
+const CONNECTIONS_MORE: usize = 1;
+
+/// Why `target` may not write its table, if that is another topic's.
+pub(crate) fn not_its_table(target: &Target, owner: &Scope) -> Option<String> {
+    let Scope { pipeline, cluster, topic } = owner;
+    (*owner != target.scope).then(|| {
+        format!(
+            "table {} is written by the pipeline {pipeline:?} from topic {topic:?} of cluster \
+             {cluster:?}: two logs have no order between them. Give this route a table of its own; \
+             or, when the other pipeline has ended for good, hand the table over by deleting its row \
+             from write_behind_tables",
+            target.table
+        )
+    })
+}
+
+pub(super) async fn connect(config: &Config, report: &mut Report) -> Option<AnyStore> {
+    let database = &config.database.target;
+    let mut store = match database.connect(&Timeouts::STANDARD).await {
+        Ok(store) => store,
+        Err(error) => {
+            report.add(Grade::Failed, "database", error.to_string());
+            return None;
+        }
+    };
+    report.add(Grade::Ok, "database", format!("{database:?}"));
+    let needed = (config.database.connections + CONNECTIONS_MORE) as i64;
+    match store.free_connections().await {
+        // This one will be free again.
+        Ok(Some(free)) if free + 1 < needed => {
+            let found = format!(
+                "{needed} connections are needed, but only {} are free now: raise the limit of the \
+                 server, the database or the role, or lower `database.connections`",
+                free + 1
+            );
+            report.add(Grade::Warning, "database connections", found);
+        }
+        Ok(_) => {}
+        Err(error) => report.add(Grade::Warning, "database connections", error.to_string()),
+    }
+    Some(store)
+}
+
+/// Whether records can be written to the table as the route wants.
+pub(super) async fn table(store: &mut AnyStore, target: &Target, report: &mut Report) {
+    let what = format!("table {}", target.table);
+    let table = match target.describe(store).await {
+        Ok(table) => table,
+        Err(error) => return report.add(Grade::Failed, what, error.to_string()),
+    };
+    let key: Vec<&str> = table.key.iter().map(|column| &*column.name).collect();
+    let found = format!("{} columns, key {}", table.columns.len(), key.join(", "));
+    report.add(Grade::Ok, &*what, found);
+    rights(store, &table, &what, report).await;
+    match store.owner(&table).await {
+        Ok(Some(owner)) if target.scope.cluster.is_empty() => {
+            report.add(Grade::Ok, what, format!("is written by the pipeline {:?}", owner.pipeline));
+        }
+        Ok(Some(owner)) => match not_its_table(target, &owner) {
+            Some(why) => report.add(Grade::Refused, what, why),
+            None => report.add(Grade::Ok, what, "is this pipeline's"),
+        },
+        Ok(None) => report.add(Grade::Ok, what, "is no other pipeline's"),
+        Err(StoreError::Stop(error)) => super::no_bookkeeping(&error, report),
+        Err(error) => report.add(Grade::Failed, what, error.to_string()),
+    }
+}
+
+async fn rights(store: &mut AnyStore, table: &Table, what: &str, report: &mut Report) {
+    match store.missing_rights(table).await {
+        Ok(missing) => {
+            for missing in missing {
+                let found = format!(
+                    "the user may not {right} there: GRANT {right} ON {table}",
+                    right = missing.right,
+                    table = missing.table
+                );
+                report.add(Grade::Failed, format!("table {}", missing.table), found);
+            }
+        }
+        Err(error) => report.add(Grade::Warning, what, format!("its rights are unknown: {error}")),
+    }
+}

@@ -1,0 +1,220 @@
+//! The preflight: looks at everything a consumer depends on, changes nothing, and gives a verdict
+//! a line.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use write_behind_shared::Partition;
+
+use crate::apply::Target;
+use crate::config::{Config, Route};
+use crate::kafka::assign::{Standing, Verdict, judge};
+use crate::kafka::broker::Broker;
+use crate::kafka::settings::topic_configuration;
+use crate::kafka::stand::{Unknown, ask, stand};
+use crate::store::{AnyStore, Store, StoreError, Timeouts};
+
+pub(crate) mod database;
+pub(crate) mod topic;
+
+/// How something was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// As it should be.
+    Ok,
+    /// `run` would work, but a person should know.
+    Warning,
+    /// `run` would not work.
+    Failed,
+    /// `run` would refuse: the data would not be safe.
+    Refused,
+}
+
+/// One line of the preflight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How it is.
+    pub grade: Grade,
+    /// What was looked at.
+    pub what: String,
+    /// What was found, and what to do.
+    pub found: String,
+}
+
+/// Everything found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Line by line.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// The worst of all.
+    pub fn grade(&self) -> Grade {
+        let has = |grade| self.findings.iter().any(|finding| finding.grade == grade);
+        let worst = [Grade::Refused, Grade::Failed, Grade::Warning].into_iter().find(|g| has(*g));
+        worst.unwrap_or(Grade::Ok)
+    }
+
+    fn add(&mut self, grade: Grade, what: impl Into<String>, found: impl Into<String>) {
+        self.findings.push(Finding { grade, what: what.into(), found: found.into() });
+    }
+}
+
+/// Looks at everything. `adopt_offsets` as it would be given to `run`.
+pub async fn check(config: &Config, adopt_offsets: bool) -> Report {
+    let mut report = Report::default();
+    report.add(Grade::Ok, "configuration", format!("{} routes", config.routes.len()));
+    let broker = check_broker(config, &mut report).await;
+    let mut store = database::connect(config, &mut report).await;
+    let mut targets = Vec::new();
+    for route in &config.routes {
+        let target = match &broker {
+            Some((broker, cluster)) => {
+                let partitions = check_topic(config, broker, route, &mut report).await;
+                partitions.map(|partitions| route.target(config, cluster, partitions))
+            }
+            None => None,
+        };
+        if let Some(store) = &mut store {
+            let unknown = || route.target(config, "", 1);
+            let target = target.clone().unwrap_or_else(unknown);
+            database::table(store, &target, &mut report).await;
+        }
+        targets.extend(target);
+    }
+    if let (Some(store), Some((broker, _))) = (&mut store, &broker) {
+        for target in &targets {
+            check_positions(broker, store, target, adopt_offsets, &mut report).await;
+        }
+    }
+    report
+}
+
+async fn check_broker(config: &Config, report: &mut Report) -> Option<(Arc<Broker>, String)> {
+    let broker = match Broker::new(&config.kafka, &config.name) {
+        Ok(broker) => Arc::new(broker),
+        Err(error) => {
+            report.add(Grade::Failed, "kafka", error.to_string());
+            return None;
+        }
+    };
+    match ask(&broker, Broker::cluster_id).await {
+        Ok(cluster) => {
+            report.add(Grade::Ok, "kafka", format!("cluster {cluster}"));
+            Some((broker, cluster))
+        }
+        Err(error) => {
+            report.add(Grade::Failed, "kafka", error.to_string());
+            None
+        }
+    }
+}
+
+async fn check_topic(
+    config: &Config,
+    broker: &Arc<Broker>,
+    route: &Route,
+    report: &mut Report,
+) -> Option<i32> {
+    let what = format!("topic {}", route.topic);
+    let topic = route.topic.clone();
+    let partitions = match ask(broker, move |broker| broker.partitions(&topic)).await {
+        Ok(partitions) => partitions,
+        Err(error) => {
+            report.add(Grade::Failed, what, error.to_string());
+            return None;
+        }
+    };
+    report.add(Grade::Ok, &*what, format!("{partitions} partitions"));
+    let topic = route.topic.clone();
+    let replicas = ask(broker, move |broker| broker.replicas(&topic)).await.ok().flatten();
+    match topic_configuration(&config.kafka, &config.name, &route.topic).await {
+        Ok(configuration) => {
+            for (grade, found) in topic::judge(&configuration, replicas) {
+                report.add(grade, &*what, found);
+            }
+        }
+        Err(error) => report.add(
+            Grade::Warning,
+            what,
+            format!(
+                "its configuration can't be read ({error}); make sure that cleanup.policy is delete"
+            ),
+        ),
+    }
+    Some(partitions)
+}
+
+async fn check_positions(
+    broker: &Arc<Broker>,
+    store: &mut AnyStore,
+    target: &Target,
+    adopt_offsets: bool,
+    report: &mut Report,
+) {
+    let scope = &target.scope;
+    let partitions: Vec<Partition> = (0..target.partitions).map(Partition).collect();
+    let standings = match stand(broker, store, scope, &partitions).await {
+        Ok(standings) => standings,
+        Err(Unknown::Store(StoreError::Stop(error))) => return no_bookkeeping(&error, report),
+        Err(error) => {
+            report.add(Grade::Failed, format!("topic {}", scope.topic), error.to_string());
+            return;
+        }
+    };
+    for (partition, stood) in partitions.iter().zip(&standings) {
+        let what = format!("topic {}, partition {partition}", scope.topic);
+        let (grade, found) = match stood {
+            Ok(standing) => verdict(standing, adopt_offsets),
+            Err(error) => (Grade::Failed, error.to_string()),
+        };
+        report.add(grade, what, found);
+    }
+}
+
+/// What `run` would do about a partition.
+fn verdict(standing: &Standing, adopt_offsets: bool) -> (Grade, String) {
+    match judge(standing, adopt_offsets) {
+        Verdict::Begin(next) if next > standing.low || next.0 == 0 => {
+            (Grade::Ok, format!("would begin at offset {next}"))
+        }
+        Verdict::Begin(next) => {
+            (Grade::Warning, format!("would begin at offset {next}: the log's beginning is gone"))
+        }
+        Verdict::Continue(next) => {
+            let lag = next.distance_to(standing.high);
+            let found = format!("would go on at {next}, {lag} records behind");
+            match standing.committed {
+                Some(committed) if committed > next => (
+                    Grade::Warning,
+                    format!(
+                        "{found}, although the group has committed {committed}: the database was \
+                         restored, or the offset was moved by hand; the database counts"
+                    ),
+                ),
+                Some(_) => (Grade::Ok, found),
+                None => (Grade::Ok, format!("{found}; the group has committed nothing here")),
+            }
+        }
+        Verdict::Refuse(refusal) => (Grade::Refused, refusal.to_string()),
+    }
+}
+
+/// A missing table is no reason to worry before the first start, and told once.
+fn no_bookkeeping(error: &str, report: &mut Report) {
+    const WHAT: &str = "bookkeeping tables";
+    if report.findings.iter().all(|finding| finding.what != WHAT) {
+        let found = format!("{error} (`init` creates them, and so does `run`)");
+        report.add(Grade::Warning, WHAT, found);
+    }
+}
+
+/// Creates the bookkeeping tables where they are missing.
+///
+/// # Errors
+/// What the database says.
+pub async fn init(config: &Config) -> Result<(), StoreError> {
+    config.database.target.connect(&Timeouts::STANDARD).await?.init().await
+}

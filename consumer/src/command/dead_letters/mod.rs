@@ -1,0 +1,310 @@
+//! `dead-letters`: lists, shows, replays and discards what was set aside.
+
+mod print;
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use write_behind_consumer::config::Config;
+use write_behind_consumer::config::units::Span;
+use write_behind_consumer::dead_letters::desk::{Desk, Manner};
+use write_behind_consumer::dead_letters::replay::Fate;
+use write_behind_consumer::dead_letters::{Filter, State};
+
+use crate::command::{DONE, FAILED, REFUSED, USAGE};
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadLetters {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Lists them, and counts them by topic and state.
+    List(List),
+    /// Shows one with all that is known of it.
+    Show(Show),
+    /// Applies open ones to their rows, each once and as far as no later record has said otherwise.
+    Replay(Replay),
+    /// Marks open ones as never to be applied.
+    Discard(Discard),
+}
+
+/// Which ones: those that every given part fits.
+#[derive(Debug, Args)]
+struct Selection {
+    /// Of this topic.
+    #[arg(long)]
+    topic: Option<String>,
+    /// Of this partition.
+    #[arg(long)]
+    partition: Option<i32>,
+    /// From this offset on.
+    #[arg(long, value_name = "OFFSET")]
+    from: Option<i64>,
+    /// Up to this offset, which still counts.
+    #[arg(long, value_name = "OFFSET")]
+    to: Option<i64>,
+    /// Whose reason holds this text, in upper or lower case.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Whose SQLSTATE begins like this, as `23514` or `23`.
+    #[arg(long)]
+    sqlstate: Option<String>,
+    /// Whose record has this key, as it stands in the log.
+    #[arg(long)]
+    key: Option<String>,
+    /// Set aside since then: so long ago, as `2h`, or a time, as `2030-01-31T08:00:00Z`.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<i64>,
+    /// Set aside before then, written as for --since.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    until: Option<i64>,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    #[command(flatten)]
+    selection: Selection,
+    /// In this state: open, replayed, discarded, superseded, or all.
+    #[arg(long, default_value = "open", value_parser = state)]
+    state: AnyState,
+    /// At most so many are listed; all are counted.
+    #[arg(long, default_value_t = 50)]
+    limit: u64,
+    /// One JSON object a line, and no counts.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Show {
+    /// Which one, as `PARTITION:OFFSET`.
+    #[arg(value_parser = place)]
+    place: (i32, i64),
+    /// Of this topic; needed where several topics have one at that place.
+    #[arg(long)]
+    topic: Option<String>,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Replay {
+    #[command(flatten)]
+    selection: Selection,
+    /// At most so many, the first ones of each partition first.
+    #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
+    limit: u64,
+    /// Tells what would become of each, and changes nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Does not ask.
+    #[arg(long)]
+    yes: bool,
+    /// Also those whose later records the log no longer has: what those have set since is then
+    /// overwritten.
+    #[arg(long)]
+    force: bool,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Discard {
+    #[command(flatten)]
+    selection: Selection,
+    /// At most so many, the first ones of each partition first.
+    #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
+    limit: u64,
+    /// Lists what would be discarded, and changes nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Does not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// `None`: any.
+#[derive(Clone, Copy, Debug)]
+struct AnyState(Option<State>);
+
+impl DeadLetters {
+    pub(crate) async fn perform(self, config: &Config) -> anyhow::Result<u8> {
+        let mut desk = Desk::open(config).await?;
+        match self.what {
+            What::List(list) => list.perform(&mut desk).await,
+            What::Show(show) => show.perform(&mut desk).await,
+            What::Replay(replay) => replay.perform(&mut desk).await,
+            What::Discard(discard) => discard.perform(&mut desk).await,
+        }
+    }
+}
+
+impl Selection {
+    fn filter(self, state: Option<State>) -> Filter {
+        Filter {
+            cluster: None,
+            topic: self.topic,
+            partition: self.partition,
+            from: self.from,
+            to: self.to,
+            reason: self.reason,
+            sqlstate: self.sqlstate,
+            key: self.key.map(String::into_bytes),
+            since: self.since,
+            until: self.until,
+            state,
+        }
+    }
+}
+
+impl List {
+    async fn perform(self, desk: &mut Desk<'_>) -> anyhow::Result<u8> {
+        let filter = self.selection.filter(self.state.0);
+        let mut lines = print::Lines::new(self.json);
+        desk.list(&filter, self.limit, |letter| lines.add(&letter)).await?;
+        lines.print();
+        if !self.json {
+            print::counts(&desk.tally(&filter).await?, lines.listed());
+        }
+        Ok(DONE)
+    }
+}
+
+impl Show {
+    async fn perform(self, desk: &mut Desk<'_>) -> anyhow::Result<u8> {
+        let (partition, offset) = self.place;
+        let filter = Filter {
+            topic: self.topic,
+            partition: Some(partition),
+            from: Some(offset),
+            to: Some(offset),
+            ..Filter::default()
+        };
+        let mut found = Vec::new();
+        desk.list(&filter, 2, |letter| found.push(letter)).await?;
+        let [letter] = &found[..] else {
+            if found.is_empty() {
+                bail!("there is no dead letter {partition}:{offset}; `list --state all` names all");
+            }
+            bail!("several topics have a dead letter {partition}:{offset}; name one by --topic");
+        };
+        if self.json {
+            println!("{}", print::json(letter));
+        } else {
+            print::whole(letter);
+        }
+        Ok(DONE)
+    }
+}
+
+impl Replay {
+    async fn perform(self, desk: &mut Desk<'_>) -> anyhow::Result<u8> {
+        let filter = self.selection.filter(Some(State::Open));
+        let letters = open_letters(desk, &filter, self.limit).await?;
+        if letters == 0 {
+            eprintln!("no open dead letter fits");
+            return Ok(DONE);
+        }
+        if !self.dry_run && !agreed("Replay", letters, self.yes)? {
+            return Ok(USAGE);
+        }
+        let (mut open, mut refused) = (0, 0);
+        let manner = Manner { force: self.force, dry_run: self.dry_run };
+        let telling = desk.replay(&filter, letters, manner, |letter, fate| {
+            match fate {
+                Fate::Gone | Fate::AnotherLog => refused += 1,
+                Fate::Refused { .. } | Fate::Undecodable(_) => open += 1,
+                Fate::Replayed(_) | Fate::Superseded | Fate::Closed(_) => {}
+            }
+            print::fate(letter, fate, self.dry_run, self.json);
+        });
+        telling.await?;
+        Ok(if refused > 0 {
+            REFUSED
+        } else if open > 0 {
+            FAILED
+        } else {
+            DONE
+        })
+    }
+}
+
+impl Discard {
+    async fn perform(self, desk: &mut Desk<'_>) -> anyhow::Result<u8> {
+        let filter = self.selection.filter(Some(State::Open));
+        if self.dry_run {
+            let mut lines = print::Lines::new(false);
+            desk.list(&filter, self.limit, |letter| lines.add(&letter)).await?;
+            lines.print();
+            println!("{} would be discarded", lines.listed());
+            return Ok(DONE);
+        }
+        let letters = open_letters(desk, &filter, self.limit).await?;
+        if letters == 0 {
+            eprintln!("no open dead letter fits");
+            return Ok(DONE);
+        }
+        if !agreed("Discard", letters, self.yes)? {
+            return Ok(USAGE);
+        }
+        println!("{} discarded", desk.discard(&filter, letters).await?);
+        Ok(DONE)
+    }
+}
+
+async fn open_letters(desk: &mut Desk<'_>, filter: &Filter, limit: u64) -> anyhow::Result<u64> {
+    let tallies = desk.tally(filter).await?;
+    Ok(tallies.iter().map(|tally| tally.letters).sum::<u64>().min(limit))
+}
+
+/// Whether a person agrees, on a terminal, or has agreed beforehand.
+fn agreed(act: &str, letters: u64, yes: bool) -> anyhow::Result<bool> {
+    if yes {
+        return Ok(true);
+    }
+    let count =
+        if letters == 1 { "1 dead letter".to_owned() } else { format!("{letters} dead letters") };
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        eprintln!(
+            "{act} {count}? Nobody is there to be asked: add --yes, or --dry-run to look first"
+        );
+        return Ok(false);
+    }
+    eprint!("{act} {count}? [y/N] ");
+    std::io::stderr().flush().context("asking")?;
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer).context("reading the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn time(text: &str) -> Result<i64, String> {
+    if let Some(Span(ago)) = Span::parse(text) {
+        let ago = i64::try_from(ago.as_secs()).unwrap_or(i64::MAX);
+        return Ok(Timestamp::now().as_second().saturating_sub(ago));
+    }
+    let time: Result<Timestamp, _> = text.parse();
+    time.map(Timestamp::as_second)
+        .map_err(|_| "write it like 2h or 30m (ago), or like 2030-01-31T08:00:00Z".to_owned())
+}
+
+fn state(text: &str) -> Result<AnyState, String> {
+    if text == "all" {
+        return Ok(AnyState(None));
+    }
+    text.parse().map(|state| AnyState(Some(state))).map_err(|why| format!("{why}, or all"))
+}
+
+fn place(text: &str) -> Result<(i32, i64), String> {
+    let parts = text.split_once(':');
+    let parsed =
+        parts.and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
+    parsed.ok_or_else(|| "write it like 3:4711, the partition and the offset".to_owned())
+}

@@ -1,0 +1,175 @@
+//! What an operator does with dead letters, apart from how it is asked and shown: takes filters, finds,
+//! counts, discards and replays what they fit, a page at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::dead_letters::replay::{Fate, ReplayError, Replayer};
+use crate::dead_letters::{Filter, Letter, State, Tally};
+use crate::kafka::broker::{Broker, BrokerError};
+use crate::kafka::reread::{KafkaLog, RereadLimits};
+use crate::kafka::stand::ask;
+use crate::store::{AnyStore, StoreError, Timeouts, letters};
+
+/// How many letters are held at a time.
+const PAGE: u32 = 200;
+/// The log is also read while a partition's lock is held, so its silence is not waited for longer
+/// than the consumer waits for that lock.
+const LIMITS: RereadLimits =
+    RereadLimits { silence: Duration::from_secs(5), ..RereadLimits::STANDARD };
+
+/// A connection to the database of one pipeline, for its dead letters.
+#[derive(Debug)]
+pub struct Desk<'a> {
+    config: &'a Config,
+    store: AnyStore,
+}
+
+/// How replaying is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// See [`Replayer::force`].
+    pub force: bool,
+    /// See [`Replayer::dry_run`].
+    pub dry_run: bool,
+}
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Kafka.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// A Kafka client could not be made.
+    #[error("Kafka: {0}")]
+    Client(String),
+    /// Replaying.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// Letters of a topic that no route reads.
+    #[error("no route reads {0:?}, so it is not known which table its letters belong to")]
+    NoRoute(String),
+}
+
+impl<'a> Desk<'a> {
+    /// Connects to the database.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn open(config: &'a Config) -> Result<Self, StoreError> {
+        let store = config.database.target.connect(&Timeouts::STANDARD).await?;
+        Ok(Self { config, store })
+    }
+
+    /// How many letters fit, by topic and state.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn tally(&mut self, filter: &Filter) -> Result<Vec<Tally>, StoreError> {
+        letters::tally(&mut self.store, &self.config.name, filter).await
+    }
+
+    /// Hands the first `limit` letters that fit to `take`, in the order of their places.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn list(
+        &mut self,
+        filter: &Filter,
+        limit: u64,
+        mut take: impl FnMut(Letter),
+    ) -> Result<(), StoreError> {
+        let mut pages = Pages::new(filter, limit);
+        while let Some(page) = pages.next(&mut self.store, &self.config.name).await? {
+            page.into_iter().for_each(&mut take);
+        }
+        Ok(())
+    }
+
+    /// Discards the first `limit` open letters that fit; says how many.
+    ///
+    /// # Errors
+    /// [`StoreError`]: some may have been discarded.
+    pub async fn discard(&mut self, filter: &Filter, limit: u64) -> Result<u64, StoreError> {
+        let filter = Filter { state: Some(State::Open), ..filter.clone() };
+        let mut pages = Pages::new(&filter, limit);
+        let mut discarded = 0;
+        while let Some(page) = pages.next(&mut self.store, &self.config.name).await? {
+            discarded += letters::discard(&mut self.store, &page).await?;
+        }
+        Ok(discarded)
+    }
+
+    /// Replays the first `limit` open letters that fit, in log order, and tells of each.
+    ///
+    /// # Errors
+    /// [`DeskError`]: replaying the rest again is safe.
+    pub async fn replay(
+        &mut self,
+        filter: &Filter,
+        limit: u64,
+        manner: Manner,
+        mut tell: impl FnMut(&Letter, &Fate),
+    ) -> Result<(), DeskError> {
+        let client = |error: &dyn ToString| DeskError::Client(error.to_string());
+        let broker = Broker::new(&self.config.kafka, &self.config.name);
+        let broker = Arc::new(broker.map_err(|error| client(&error))?);
+        let cluster = ask(&broker, Broker::cluster_id).await?;
+        let log = Arc::new(KafkaLog::new(&self.config.kafka, &self.config.name, LIMITS));
+        let filter =
+            Filter { cluster: Some(cluster.clone()), state: Some(State::Open), ..filter.clone() };
+        let mut pages = Pages::new(&filter, limit);
+        while let Some(page) = pages.next(&mut self.store, &self.config.name).await? {
+            let of_partition = |a: &Letter, b: &Letter| {
+                a.scope.topic == b.scope.topic && a.partition() == b.partition()
+            };
+            for letters in page.chunk_by(of_partition) {
+                let topic = &letters[0].scope.topic;
+                let route = self.config.routes.iter().find(|route| route.topic == *topic);
+                let route = route.ok_or_else(|| DeskError::NoRoute(topic.clone()))?;
+                let replayer = Replayer {
+                    database: self.config.database.target.clone(),
+                    target: route.target(&self.config, &cluster, 0),
+                    log: Arc::clone(&log),
+                    force: manner.force,
+                    dry_run: manner.dry_run,
+                };
+                replayer.replay(letters, &mut tell).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The letters that fit a filter, page by page.
+struct Pages<'f> {
+    filter: &'f Filter,
+    left: u64,
+    after: Option<Letter>,
+}
+
+impl<'f> Pages<'f> {
+    fn new(filter: &'f Filter, limit: u64) -> Self {
+        Self { filter, left: limit, after: None }
+    }
+
+    async fn next(
+        &mut self,
+        store: &mut AnyStore,
+        pipeline: &str,
+    ) -> Result<Option<Vec<Letter>>, StoreError> {
+        let size = u32::try_from(self.left).unwrap_or(PAGE).min(PAGE);
+        if size == 0 {
+            return Ok(None);
+        }
+        let after = self.after.as_ref();
+        let page = letters::find(store, pipeline, self.filter, after, size).await?;
+        self.left -= page.len() as u64;
+        self.after = page.last().cloned();
+        Ok((!page.is_empty()).then_some(page))
+    }
+}

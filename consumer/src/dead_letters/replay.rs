@@ -1,0 +1,331 @@
+//! Replaying dead letters: takes open ones, gives for each what became of it.
+//!
+//! What later records did to a letter's row is read from the log before the transaction, and once more,
+//! from there up to where the database then stands, while the transaction holds the partition's lock:
+//! so it is never older than the row. The consumer may run meanwhile; its next transaction on the
+//! partition waits for ours.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use write_behind_shared::NextOffset;
+
+use crate::apply::Target;
+use crate::apply::row::Row;
+use crate::apply::table::Table;
+use crate::batch::Span;
+use crate::dead_letters::later::{Later, change_of};
+use crate::dead_letters::remainder::{Remainder, remainder};
+use crate::dead_letters::{Filter, Letter, State};
+use crate::kafka::reread::{RereadError, Scan};
+use crate::store::replay::{Decision, Replayed, Standing};
+use crate::store::{AnyStore, Database, Store as _, StoreError, Timeouts, letters, replay};
+
+/// So many offsets may be read while the partition's lock is held.
+const UNDER_LOCK_MAX: u64 = 10_000;
+/// What later records say of the letters' rows may take so much memory.
+const BYTES_MAX: usize = 256 << 20;
+/// How often a letter is begun again when the database or the log did not answer.
+const ATTEMPTS: u32 = 5;
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What became of a letter, or would become of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is applied, without these columns, which later records have set.
+    Replayed(Vec<String>),
+    /// Later records have said otherwise of all that it says.
+    Superseded,
+    /// It is refused again, and stays open.
+    Refused {
+        /// Why.
+        reason: String,
+        /// The database's code, when it was the database that refused.
+        sqlstate: Option<String>,
+    },
+    /// Its record can't be decoded, so it can never be replayed.
+    Undecodable(String),
+    /// The log no longer has what came after it.
+    Gone,
+    /// The log has another record in its place.
+    AnotherLog,
+    /// It is closed already: by another replay, or by this one when the answer was lost.
+    Closed(State),
+}
+
+/// Why replaying ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] RereadError),
+}
+
+/// What replays the letters of one topic.
+#[derive(Debug)]
+pub struct Replayer<L> {
+    /// The database.
+    pub database: Database,
+    /// The topic and its table.
+    pub target: Target,
+    /// The log.
+    pub log: Arc<L>,
+    /// Replays also letters whose later records the log no longer has, as if there were none.
+    pub force: bool,
+    /// Changes nothing, and tells what would become of each letter as far as that is known.
+    pub dry_run: bool,
+}
+
+/// A letter judged by what came after it.
+enum Judged {
+    Write(Row, Vec<String>),
+    Nothing,
+    No(Fate),
+}
+
+/// How far one attempt came.
+enum Step {
+    Told(Fate),
+    /// The database is so far ahead of what was read that the rest is not to be read under its lock.
+    Behind(NextOffset),
+    /// A letter that was passed over has been replayed since.
+    Stale,
+}
+
+impl<L: Scan> Replayer<L> {
+    /// Replays `letters`, which are of one partition and in log order, and tells of each.
+    ///
+    /// # Errors
+    /// [`ReplayError`]: the letters not told of may be replayed or not; replaying them again is safe.
+    pub async fn replay(
+        &self,
+        letters: &[Letter],
+        mut tell: impl FnMut(&Letter, &Fate),
+    ) -> Result<(), ReplayError> {
+        let mut rest = letters;
+        let mut attempts = 0;
+        while !rest.is_empty() {
+            let mut done = 0;
+            let mut count = |letter: &Letter, fate: &Fate| {
+                done += 1;
+                tell(letter, fate);
+            };
+            let outcome = self.pass(rest, &mut count).await;
+            rest = &rest[done..];
+            attempts = if done > 0 { 0 } else { attempts + 1 };
+            match outcome {
+                Ok(()) => {}
+                Err(error) if passes(&error) && attempts < ATTEMPTS => {
+                    tracing::warn!(%error, "trying again");
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the log once and replays as many letters as it can with that.
+    async fn pass(
+        &self,
+        letters: &[Letter],
+        tell: &mut impl FnMut(&Letter, &Fate),
+    ) -> Result<(), ReplayError> {
+        let mut store = self.database.connect(&Timeouts::STANDARD).await?;
+        let table = self.target.describe(&mut store).await?;
+        let begins = self.begins(letters).await?;
+        let mut later = Later::of(letters);
+        later.skip_to(begins);
+        let next = self.next(&mut store, letters).await?;
+        for letter in letters {
+            // What is learned first can't contradict anything.
+            let _ = later.learn(letter, letters::behind(&mut store, letter).await?);
+        }
+        later = self.read_on(later, letters, next).await?;
+        for letter in letters {
+            let behind = letter.offset().next();
+            let gone = begins > behind && next > behind;
+            let fate = if gone && !self.force {
+                Fate::Gone
+            } else if self.dry_run {
+                match judge(&table, letter, &later) {
+                    Judged::Write(_, left_out) => Fate::Replayed(left_out),
+                    Judged::Nothing => Fate::Superseded,
+                    Judged::No(fate) => fate,
+                }
+            } else {
+                match self.until_told(&mut store, &table, letter, &mut later).await? {
+                    Some(fate) => fate,
+                    None => return Ok(()),
+                }
+            };
+            tell(letter, &fate);
+        }
+        Ok(())
+    }
+
+    /// Replays one letter; `None`: what was folded does not stand any more.
+    async fn until_told(
+        &self,
+        store: &mut AnyStore,
+        table: &Table,
+        letter: &Letter,
+        later: &mut Later,
+    ) -> Result<Option<Fate>, ReplayError> {
+        loop {
+            match self.attempt(store, table, letter, later).await? {
+                Step::Told(fate) => return Ok(Some(fate)),
+                Step::Stale => return Ok(None),
+                Step::Behind(next) => {
+                    let read = std::mem::replace(later, Later::of([]));
+                    *later = self.read_on(read, std::slice::from_ref(letter), next).await?;
+                }
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        store: &mut AnyStore,
+        table: &Table,
+        letter: &Letter,
+        later: &mut Later,
+    ) -> Result<Step, ReplayError> {
+        let mut step = Step::Stale;
+        let decide = async |standing: Standing| {
+            if !later.learn(letter, standing.behind) {
+                return Ok(Decision::LeaveIt);
+            }
+            if later.next().distance_to(standing.next) > UNDER_LOCK_MAX {
+                step = Step::Behind(standing.next);
+                return Ok(Decision::LeaveIt);
+            }
+            let read = std::mem::replace(later, Later::of([]));
+            *later = self.read_on(read, std::slice::from_ref(letter), standing.next).await?;
+            Ok::<_, ReplayError>(match judge(table, letter, later) {
+                Judged::Write(row, left_out) => {
+                    step = Step::Told(Fate::Replayed(left_out));
+                    Decision::Write(row)
+                }
+                Judged::Nothing => {
+                    step = Step::Told(Fate::Superseded);
+                    Decision::Supersede
+                }
+                Judged::No(fate) => {
+                    step = Step::Told(fate);
+                    Decision::LeaveIt
+                }
+            })
+        };
+        match replay::replay(store, table, letter, decide).await? {
+            Replayed::Closed(_) => {}
+            Replayed::Left => {
+                if let Step::Told(Fate::Refused { reason, sqlstate }) = &step {
+                    letters::refused_again(store, letter, reason, sqlstate.as_deref()).await?;
+                }
+            }
+            Replayed::Refused(refused) => {
+                let (reason, sqlstate) = (refused.reason, refused.sqlstate);
+                letters::refused_again(store, letter, &reason, sqlstate.as_deref()).await?;
+                step = Step::Told(Fate::Refused { reason, sqlstate });
+            }
+            Replayed::NotOpen => step = Step::Told(Fate::Closed(state_of(store, letter).await?)),
+        }
+        Ok(step)
+    }
+
+    async fn next(
+        &self,
+        store: &mut AnyStore,
+        letters: &[Letter],
+    ) -> Result<NextOffset, ReplayError> {
+        let partition = letters[0].partition();
+        let positions = store.positions(&self.target.scope, &[partition]).await?;
+        let next = positions.first().map(|position| position.next);
+        next.ok_or_else(|| {
+            let why = format!("the database does not know partition {partition} of the topic");
+            StoreError::Stop(why).into()
+        })
+    }
+
+    async fn begins(&self, letters: &[Letter]) -> Result<NextOffset, ReplayError> {
+        let (log, partition) = (Arc::clone(&self.log), letters[0].partition());
+        let topic = self.target.scope.topic.clone();
+        let asking = tokio::task::spawn_blocking(move || log.begins(&topic, partition));
+        Ok(asking.await.map_err(|error| RereadError::Unavailable(error.to_string()))??)
+    }
+
+    async fn read_on(
+        &self,
+        mut later: Later,
+        letters: &[Letter],
+        next: NextOffset,
+    ) -> Result<Later, ReplayError> {
+        if later.next() >= next {
+            return Ok(later);
+        }
+        let log = Arc::clone(&self.log);
+        let topic = self.target.scope.topic.clone();
+        let span = Span { partition: letters[0].partition(), start: later.next(), end: next };
+        let reading = tokio::task::spawn_blocking(move || {
+            log.scan(&topic, span, &mut |record| {
+                later.take(record);
+                if later.bytes() > BYTES_MAX {
+                    let why = "what later records say of these letters' rows takes too much \
+                               memory; replay fewer at a time (`--limit`)";
+                    return Err(RereadError::Stop(why.to_owned()));
+                }
+                Ok(())
+            })?;
+            later.reached(next);
+            Ok::<_, RereadError>(later)
+        });
+        Ok(reading.await.map_err(|error| RereadError::Unavailable(error.to_string()))??)
+    }
+}
+
+/// What is left to do of a letter, as its table takes it.
+fn judge(table: &Table, letter: &Letter, later: &Later) -> Judged {
+    let record = &letter.letter.record;
+    let change = match change_of(record) {
+        Ok(change) => change,
+        Err(reason) => return Judged::No(Fate::Undecodable(reason)),
+    };
+    if later.is_another_log(letter) {
+        return Judged::No(Fate::AnotherLog);
+    }
+    let (change, left_out) = match remainder(&change, &later.behind(letter)) {
+        Remainder::Whole(change) => (change, Vec::new()),
+        Remainder::Part(change, left_out) => (change, left_out),
+        Remainder::Nothing => return Judged::Nothing,
+    };
+    match Row::judge(table, record.key.as_deref().unwrap_or_default(), &change) {
+        Ok(row) => Judged::Write(row, left_out),
+        Err(misfit) => Judged::No(Fate::Refused { reason: misfit.to_string(), sqlstate: None }),
+    }
+}
+
+async fn state_of(store: &mut AnyStore, letter: &Letter) -> Result<State, StoreError> {
+    let filter = Filter {
+        cluster: Some(letter.scope.cluster.clone()),
+        topic: Some(letter.scope.topic.clone()),
+        partition: Some(letter.partition().0),
+        from: Some(letter.offset().0),
+        to: Some(letter.offset().0),
+        ..Filter::default()
+    };
+    let found = letters::find(store, &letter.scope.pipeline, &filter, None, 1).await?;
+    let gone = || StoreError::Stop("a letter was deleted while it was replayed".to_owned());
+    found.first().map(|letter| letter.state).ok_or_else(gone)
+}
+
+fn passes(error: &ReplayError) -> bool {
+    let passing = |error: &StoreError| !matches!(error, StoreError::Stop(_));
+    match error {
+        ReplayError::Store(error) => passing(error),
+        ReplayError::Log(error) => matches!(error, RereadError::Unavailable(_)),
+    }
+}

@@ -1,0 +1,175 @@
+//! What becomes of dead letters while the consumer runs: they are counted, copied to their topic, and
+//! deleted when their retention is over. It has a connection of its own, so it holds nothing up.
+//!
+//! Copies are made from the table, after the transaction that wrote it, up to where they were made
+//! before; the table remembers that once the brokers have them. So each is copied at least once, by
+//! whoever reads the partition, and what a crash leaves undone is done by the next one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use write_behind_shared::{NextOffset, Partition};
+
+use crate::apply::Target;
+use crate::dead_letters::Filter;
+use crate::kafka::letter_topic::LetterTopic;
+use crate::pipeline::action::Place;
+use crate::status::Status;
+use crate::store::{AnyStore, Database, Scope, StoreError, Timeouts, letters};
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+const DELETE_EVERY: Duration = Duration::from_hours(1);
+/// How many letters are copied at a time.
+const PAGE: u32 = 200;
+
+/// Looks after the dead letters of one pipeline.
+pub(crate) struct Upkeep {
+    name: String,
+    database: Database,
+    targets: Arc<[Target]>,
+    topic: Option<LetterTopic>,
+    retention: Option<Duration>,
+    status: Arc<Status>,
+    /// Up to where the letters of the partitions that are read here were copied.
+    copied: HashMap<Place, NextOffset>,
+    /// How many records had been set aside when all of them were copied.
+    set_aside: u64,
+    counted: Option<Instant>,
+    deleted: Option<Instant>,
+}
+
+impl Upkeep {
+    pub(crate) fn new(
+        name: String,
+        database: Database,
+        targets: Arc<[Target]>,
+        topic: Option<LetterTopic>,
+        retention: Option<Duration>,
+        status: Arc<Status>,
+    ) -> Self {
+        let (copied, set_aside, counted, deleted) = (HashMap::new(), 0, None, None);
+        Self {
+            name,
+            database,
+            targets,
+            topic,
+            retention,
+            status,
+            copied,
+            set_aside,
+            counted,
+            deleted,
+        }
+    }
+
+    /// Goes on until it is dropped: whatever fails is tried again.
+    pub(crate) async fn run(mut self) {
+        let mut store = None;
+        let mut failing = false;
+        loop {
+            match self.look(&mut store).await {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    // A connection that met an error is not used again.
+                    store = None;
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "can't look after the dead letters; trying again");
+                    }
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn look(&mut self, kept: &mut Option<AnyStore>) -> Result<(), String> {
+        let store = if let Some(store) = kept {
+            store
+        } else {
+            kept.insert(self.database.connect(&Timeouts::STANDARD).await.map_err(told)?)
+        };
+        if is_due(self.counted, COUNT_EVERY) {
+            let tallies = letters::tally(store, &self.name, &Filter::default()).await;
+            let topics = self.targets.iter().map(|target| &*target.scope.topic);
+            self.status.metrics().stored_letters(topics, &tallies.map_err(told)?);
+            self.counted = Some(Instant::now());
+        }
+        if let Some(retention) = self.retention
+            && is_due(self.deleted, DELETE_EVERY)
+        {
+            let kept_since = SystemTime::now().checked_sub(retention).unwrap_or(UNIX_EPOCH);
+            let kept_since = kept_since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let before = i64::try_from(kept_since).unwrap_or(i64::MAX);
+            let deleted = letters::delete_old(store, &self.name, before).await.map_err(told)?;
+            self.status.metrics().letters_deleted(deleted);
+            // A bite at a time: there may be more.
+            if deleted == 0 {
+                self.deleted = Some(Instant::now());
+            }
+        }
+        self.copy(store).await
+    }
+
+    async fn copy(&mut self, store: &mut AnyStore) -> Result<(), String> {
+        let Some(topic) = &self.topic else { return Ok(()) };
+        let set_aside = self.status.metrics().set_aside();
+        let places = self.status.places();
+        self.copied.retain(|place, _| places.contains(place));
+        for place in places {
+            let known = self.copied.get(&place).copied();
+            if known.is_some() && set_aside == self.set_aside {
+                continue;
+            }
+            let scope = &self.targets[place.route].scope;
+            let next = copy_partition(topic, store, scope, place.partition, known).await;
+            let (next, letters) = next?;
+            self.status.metrics().letters_copied(letters);
+            self.copied.insert(place, next);
+        }
+        self.set_aside = set_aside;
+        Ok(())
+    }
+}
+
+/// Copies the partition's letters from `known` on, or from where the table says; gives up to where they
+/// are copied now, and how many that were.
+async fn copy_partition(
+    topic: &LetterTopic,
+    store: &mut AnyStore,
+    scope: &Scope,
+    partition: Partition,
+    known: Option<NextOffset>,
+) -> Result<(NextOffset, usize), String> {
+    let mut next = if let Some(known) = known {
+        known
+    } else {
+        letters::copied(store, scope, partition).await.map_err(told)?.unwrap_or_default()
+    };
+    let mut letters = 0;
+    loop {
+        let filter = Filter {
+            cluster: Some(scope.cluster.clone()),
+            topic: Some(scope.topic.clone()),
+            partition: Some(partition.0),
+            from: Some(next.0),
+            ..Filter::default()
+        };
+        let page = letters::find(store, &scope.pipeline, &filter, None, PAGE).await;
+        let page = page.map_err(told)?;
+        let Some(last) = page.last() else { return Ok((next, letters)) };
+        next = last.offset().next();
+        let too_large = topic.copy(&page).await.map_err(|error| error.to_string())?;
+        letters += page.len() - too_large;
+        letters::note_copied(store, scope, partition, next).await.map_err(told)?;
+    }
+}
+
+fn is_due(last: Option<Instant>, every: Duration) -> bool {
+    last.is_none_or(|last| last.elapsed() >= every)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
+fn told(error: StoreError) -> String {
+    error.to_string()
+}

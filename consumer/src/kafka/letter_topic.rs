@@ -1,0 +1,100 @@
+//! The topic that dead letters are copied to: takes letters, answers when the brokers have them all.
+//!
+//! A copy has the record's key, value and headers as they were, and headers of ours that say where it
+//! came from and why it was set aside. Its partition is that of its key, as any client computes it.
+
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use write_behind_shared::kafka::KafkaSettings;
+
+use crate::dead_letters::Letter;
+use crate::kafka::broker::Quiet;
+
+/// How long a copy may take.
+const SEND_WITHIN: Duration = Duration::from_secs(30);
+
+/// A topic for copies.
+pub(crate) struct LetterTopic {
+    producer: FutureProducer<Quiet>,
+    topic: String,
+}
+
+impl LetterTopic {
+    /// A producer for `topic`. Does not wait for a connection.
+    pub(crate) fn new(settings: &KafkaSettings, topic: &str) -> Result<Self, KafkaError> {
+        let mut config = ClientConfig::new();
+        for (property, value) in settings.iter() {
+            config.set(property, value);
+        }
+        config.set("enable.idempotence", "true");
+        config.set("acks", "all");
+        config.set("partitioner", "murmur2_random");
+        config.set("allow.auto.create.topics", "false");
+        config.set("message.timeout.ms", SEND_WITHIN.as_millis().to_string());
+        // The broker says what is too large: the record with its headers is larger than it was.
+        config.set("message.max.bytes", "1000000000");
+        Ok(Self { producer: config.create_with_context(Quiet)?, topic: topic.to_owned() })
+    }
+
+    /// Copies `letters`; says how many were too large for the topic.
+    ///
+    /// # Errors
+    /// Some may have been copied.
+    pub(crate) async fn copy(&self, letters: &[Letter]) -> Result<usize, KafkaError> {
+        let mut deliveries = Vec::with_capacity(letters.len());
+        for letter in letters {
+            let record = &letter.letter.record;
+            let mut copy: FutureRecord<'_, [u8], [u8]> =
+                FutureRecord::to(&self.topic).headers(headers(letter));
+            copy.key = record.key.as_deref();
+            copy.payload = record.value.as_deref();
+            deliveries.push(self.producer.send(copy, SEND_WITHIN));
+        }
+        let mut too_large = 0;
+        for (delivery, letter) in deliveries.into_iter().zip(letters) {
+            match delivery.await {
+                Ok(_) => {}
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge), _)) => {
+                    let (partition, offset) = (letter.partition(), letter.offset());
+                    let (topic, to) = (&letter.scope.topic, &self.topic);
+                    tracing::warn!(
+                        %topic, %partition, %offset, %to,
+                        "a dead letter is too large for the topic of copies; it is only in the \
+                         database (raise the topic's `max.message.bytes`)"
+                    );
+                    too_large += 1;
+                }
+                Err((error, _)) => return Err(error),
+            }
+        }
+        Ok(too_large)
+    }
+}
+
+impl std::fmt::Debug for LetterTopic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LetterTopic").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+fn headers(letter: &Letter) -> OwnedHeaders {
+    let known = &letter.letter;
+    let as_they_were = known.record.headers.iter();
+    let headers = as_they_were.fold(OwnedHeaders::new(), |headers, (key, value)| {
+        headers.insert(Header { key, value: value.as_deref() })
+    });
+    let ours = [
+        ("write-behind-topic", Some(letter.scope.topic.clone())),
+        ("write-behind-partition", Some(letter.partition().to_string())),
+        ("write-behind-offset", Some(letter.offset().to_string())),
+        ("write-behind-reason", Some(known.reason.clone())),
+        ("write-behind-sqlstate", known.sqlstate.clone()),
+        ("write-behind-failed-at", Some(letter.failed_at.to_string())),
+    ];
+    let said = ours.iter().filter_map(|(key, value)| Some((key, value.as_deref()?)));
+    said.fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+}

@@ -1,0 +1,94 @@
+//! Where partitions stand: takes a topic's partitions, asks Kafka and the database, gives what the
+//! judgement needs. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use write_behind_shared::{NextOffset, Offset, Partition};
+
+use super::assign::{Standing, Trace};
+use super::broker::{Broker, BrokerError};
+use crate::store::inspect::{Inspect, Known};
+use crate::store::{AnyStore, Scope, StoreError};
+
+/// Who did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unknown {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+/// Where a partition stands; or why Kafka does not say.
+pub(crate) type Stood = Result<Standing, BrokerError>;
+
+/// Where each of `partitions` stands, in their order. One of which Kafka says nothing does not hold up
+/// the others.
+///
+/// The order of the questions matters. Whoever owned a partition before may still be writing: asked
+/// the other way round, what it wrote in between looks like offsets without a database, or like a
+/// database beyond the end of the log.
+pub(crate) async fn stand(
+    broker: &Arc<Broker>,
+    store: &mut AnyStore,
+    scope: &Scope,
+    partitions: &[Partition],
+) -> Result<Vec<Stood>, Unknown> {
+    let (topic, asked) = (scope.topic.clone(), partitions.to_vec());
+    let committed = ask(broker, move |broker| broker.committed(&topic, &asked)).await?;
+    let known = store.known(scope).await?;
+    let (topic, asked) = (scope.topic.clone(), partitions.to_vec());
+    let logs = ask(broker, move |broker| broker.logs(&topic, &asked)).await?;
+    let wanted: BTreeMap<Partition, Offset> = partitions
+        .iter()
+        .zip(&logs.ends)
+        .filter_map(|(partition, ends)| {
+            let last = of(&known, *partition)?.last_record?;
+            has(ends.as_ref().ok()?, last.offset).then_some((*partition, last.offset))
+        })
+        .collect();
+    let topic = scope.topic.clone();
+    let there = ask(broker, move |broker| broker.timestamps(&topic, &wanted)).await?;
+    let stood = |(partition, ends): (&Partition, Result<(NextOffset, NextOffset), BrokerError>)| {
+        let (low, high) = ends?;
+        let of_it = of(&known, *partition);
+        let last = of_it.and_then(|known| known.last_record);
+        let last = last.filter(|last| has(&(low, high), last.offset));
+        let unread = || BrokerError::Unreachable("no answer to a look at one record".to_owned());
+        let trace = last.map(|last| match there.get(partition) {
+            Some(there) => Ok(Trace { last, there: *there }),
+            None => Err(unread()),
+        });
+        Ok(Standing {
+            database: of_it.map(|known| known.next),
+            // What the database says of any partition tells how many there were.
+            partitions_then: of_it.or(known.first()).map_or(logs.partitions, |one| one.partitions),
+            partitions_now: logs.partitions,
+            committed: committed.get(partition).copied(),
+            low,
+            high,
+            trace: trace.transpose()?,
+        })
+    };
+    Ok(partitions.iter().zip(logs.ends).map(stood).collect())
+}
+
+fn of(known: &[Known], partition: Partition) -> Option<&Known> {
+    known.iter().find(|known| known.partition == partition)
+}
+
+/// Whether a log of these ends has the offset.
+fn has((low, high): &(NextOffset, NextOffset), offset: Offset) -> bool {
+    !low.is_past(offset) && high.is_past(offset)
+}
+
+/// Asks Kafka on a thread that may block.
+pub(crate) async fn ask<T: Send + 'static>(
+    broker: &Arc<Broker>,
+    question: impl FnOnce(&Broker) -> Result<T, BrokerError> + Send + 'static,
+) -> Result<T, BrokerError> {
+    let broker = Arc::clone(broker);
+    let answer = tokio::task::spawn_blocking(move || question(&broker)).await;
+    answer.unwrap_or_else(|error| Err(BrokerError::Unreachable(error.to_string())))
+}

@@ -1,0 +1,174 @@
+//! Whose turn it is: takes which routes have a batch to write, says whose goes first, so that the
+//! database is shared by priority and nobody starves.
+//!
+//! Stride scheduling, by rows: each route has a pass, which its rows move on, the more slowly the
+//! higher its priority; the lowest pass goes first. A route that had nothing to write is moved up to
+//! where the others are, so that idleness saves nothing up.
+
+use serde::Deserialize;
+
+/// How much of a limited database a route gets while others want it too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Priority {
+    /// Four rows for each one of a normal route; and it does not wait for the debt that others' rows
+    /// have made under a ceiling of rows per second.
+    High,
+    /// Four rows for each one of a low route.
+    #[default]
+    Normal,
+    /// What is left, and one row of every few in any case.
+    Low,
+}
+
+impl Priority {
+    /// How far a row moves the pass on.
+    fn stride(self) -> u64 {
+        match self {
+            Priority::High => 1,
+            Priority::Normal => 4,
+            Priority::Low => 16,
+        }
+    }
+}
+
+/// The turns of all routes, by their places in the configuration.
+#[derive(Debug)]
+pub struct Schedule {
+    turns: Vec<Turn>,
+    /// The pass of the route that went last: no waiting route is behind it.
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Turn {
+    priority: Priority,
+    pass: u64,
+}
+
+impl Schedule {
+    /// Nobody has written anything yet.
+    pub fn new(priorities: impl IntoIterator<Item = Priority>) -> Self {
+        let turn = |priority| Turn { priority, pass: 0 };
+        Self { turns: priorities.into_iter().map(turn).collect(), clock: 0 }
+    }
+
+    /// Which of the `waiting` routes goes first; of several at one pass that of higher priority.
+    pub fn first(&self, waiting: impl Iterator<Item = usize>) -> Option<usize> {
+        waiting.min_by_key(|route| {
+            let turn = &self.turns[*route];
+            (turn.pass.max(self.clock), turn.priority, *route)
+        })
+    }
+
+    /// So many `rows` of `route` go.
+    pub fn went(&mut self, route: usize, rows: usize) {
+        let turn = &mut self.turns[route];
+        self.clock = turn.pass.max(self.clock);
+        turn.pass = self.clock + rows.max(1) as u64 * turn.priority.stride();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALL: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
+
+    fn a_priority() -> impl Strategy<Value = Priority> {
+        prop::sample::select(&ALL[..])
+    }
+
+    /// Of each route: its priority and the most rows of one of its batches.
+    fn routes() -> impl Strategy<Value = Vec<(Priority, usize)>> {
+        prop::collection::vec((a_priority(), 1_usize..2_000), 2..6)
+    }
+
+    fn schedule(routes: &[(Priority, usize)]) -> Schedule {
+        Schedule::new(routes.iter().map(|(priority, _)| *priority))
+    }
+
+    proptest! {
+        #[test]
+        fn of_a_saturated_database_each_route_gets_its_weight_s_share_to_within_a_batch(
+            routes in routes(),
+            sizes in prop::collection::vec(0.0..1.0_f64, 200..400),
+        ) {
+            let mut schedule = schedule(&routes);
+            let mut rows = vec![0_u64; routes.len()];
+            for size in sizes {
+                let route = schedule.first(0..routes.len()).unwrap();
+                let batch = 1 + (routes[route].1 as f64 * size) as usize;
+                schedule.went(route, batch);
+                rows[route] += batch as u64;
+            }
+            for (one, (priority, most)) in routes.iter().enumerate() {
+                for (other, (others, others_most)) in routes.iter().enumerate() {
+                    // Rows by their strides are even, but for the last batch of either.
+                    let (a, b) = (rows[one] * priority.stride(), rows[other] * others.stride());
+                    let apart = (*most as u64 + 1) * priority.stride()
+                        + (*others_most as u64 + 1) * others.stride();
+                    prop_assert!(a.abs_diff(b) <= apart, "{one} has {a}, {other} has {b}");
+                }
+            }
+        }
+
+        #[test]
+        fn whoever_waits_gets_a_turn_after_a_bounded_number_of_rows_of_others_whatever_they_do(
+            routes in routes(),
+            comings in prop::collection::vec((any::<u8>(), 0.0..1.0_f64), 300),
+        ) {
+            let mut schedule = schedule(&routes);
+            // Route 0 waits all the time; the others come and go as they like.
+            let (patient, _) = routes[0];
+            let bound: u64 = routes
+                .iter()
+                .map(|(priority, most)| {
+                    let own = (routes[0].1 as u64 + 1) * patient.stride() / priority.stride();
+                    own + 2 * (*most as u64 + 1)
+                })
+                .sum();
+            let mut since = 0;
+            for (present, size) in comings {
+                let waiting = (0..routes.len()).filter(|r| *r == 0 || present >> r & 1 == 1);
+                let route = schedule.first(waiting).unwrap();
+                let batch = 1 + (routes[route].1 as f64 * size) as usize;
+                schedule.went(route, batch);
+                since = if route == 0 { 0 } else { since + batch as u64 };
+                prop_assert!(since <= bound, "{since} rows of others, {bound} at most");
+            }
+        }
+
+        #[test]
+        fn a_high_route_that_asks_for_less_than_its_share_goes_before_all_others(
+            low in 1_usize..2_000, batches in prop::collection::vec(0.0..1.0_f64, 100),
+        ) {
+            let mut schedule = Schedule::new([Priority::Low, Priority::High]);
+            for size in batches {
+                // One batch of each in turn, the high one no larger than its share allows.
+                let high = ((low * 16) as f64 * size) as usize;
+                prop_assert_eq!(schedule.first([0, 1].into_iter()), Some(1));
+                schedule.went(1, high);
+                prop_assert_eq!(schedule.first(std::iter::once(0)), Some(0));
+                schedule.went(0, low);
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_goes_when_nobody_waits() {
+        assert_eq!(schedule(&[(Priority::High, 1)]).first(std::iter::empty()), None);
+    }
+
+    #[test]
+    fn a_route_that_was_idle_has_saved_nothing_up() {
+        let mut schedule = Schedule::new([Priority::Normal, Priority::Normal]);
+        for _ in 0..100 {
+            schedule.went(0, 10);
+        }
+        schedule.went(1, 10);
+        assert_eq!(schedule.first([0, 1].into_iter()), Some(0), "they take turns from here on");
+    }
+}

@@ -1,0 +1,252 @@
+//! Questions to the database that are no part of writing: where a topic stands, whose a table is, what
+//! the user may do, how many connections are left.
+//!
+//! Only [`Inspect::claim`] changes anything.
+
+use sqlx::Row as _;
+use write_behind_shared::{NextOffset, Offset, Partition};
+
+use super::classify::{self, Failure};
+use super::mysql::MysqlStore;
+use super::postgres::PostgresStore;
+use super::sqlite::SqliteStore;
+use super::{Scope, Store, StoreError, bookkeeping, mysql_sql};
+use crate::apply::table::Table;
+use crate::batch::LastRecord;
+
+/// Where the database stands in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The partition.
+    pub partition: Partition,
+    /// Everything below is in the database.
+    pub next: NextOffset,
+    /// How many partitions the topic had.
+    pub partitions: i32,
+    /// The last record below `next`, where it was noted.
+    pub last_record: Option<LastRecord>,
+}
+
+/// A right that is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingRight {
+    /// The table, as SQL spells it.
+    pub table: String,
+    /// Such as `INSERT`.
+    pub right: String,
+}
+
+/// A database that answers questions about itself.
+pub trait Inspect: Store {
+    /// All partitions of a topic that the database knows, as of one moment.
+    fn known(
+        &mut self,
+        scope: &Scope,
+    ) -> impl Future<Output = Result<Vec<Known>, StoreError>> + Send;
+
+    /// Makes the table this topic's unless it is another's, and says whose it is.
+    fn claim(
+        &mut self,
+        table: &Table,
+        scope: &Scope,
+    ) -> impl Future<Output = Result<Scope, StoreError>> + Send;
+
+    /// Whose the table is; `None`: nobody's yet.
+    fn owner(
+        &mut self,
+        table: &Table,
+    ) -> impl Future<Output = Result<Option<Scope>, StoreError>> + Send;
+
+    /// The rights that `run` needs on a table and on the bookkeeping and that the user does not have.
+    fn missing_rights(
+        &mut self,
+        table: &Table,
+    ) -> impl Future<Output = Result<Vec<MissingRight>, StoreError>> + Send;
+
+    /// How many more connections this user could make; `None`: the database does not say.
+    fn free_connections(&mut self) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
+}
+
+/// The rights on `$1` and on the bookkeeping, where it exists, that the user does not have.
+const MISSING_RIGHTS: &str = "SELECT t.name AS name, r.right AS right
+    FROM (VALUES ($1, true), ('write_behind_offsets', false), ('write_behind_writers', false),
+        ('write_behind_dead_letters', false), ('write_behind_last_records', false),
+        ('write_behind_tables', false)) AS t(name, deletes),
+        (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS r(right)
+    WHERE (t.deletes OR r.right <> 'DELETE') AND to_regclass(t.name) IS NOT NULL
+        AND NOT has_table_privilege(to_regclass(t.name), r.right)
+    ORDER BY t.name, r.right";
+
+/// What the server, the database and the role leave, whichever is least.
+const FREE_CONNECTIONS: &str = "SELECT least(
+        current_setting('max_connections')::bigint
+            - current_setting('superuser_reserved_connections')::bigint
+            - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+        (SELECT nullif(datconnlimit, -1)::bigint - (SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database())
+            FROM pg_database WHERE datname = current_database()),
+        (SELECT nullif(rolconnlimit, -1)::bigint - (SELECT count(*) FROM pg_stat_activity
+            WHERE usename = current_user)
+            FROM pg_roles WHERE rolname = current_user)) AS free";
+
+impl Inspect for PostgresStore {
+    async fn known(&mut self, scope: &Scope) -> Result<Vec<Known>, StoreError> {
+        let query = sqlx::query(bookkeeping::STANDINGS)
+            .bind(&*scope.pipeline)
+            .bind(&*scope.cluster)
+            .bind(&*scope.topic);
+        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
+        rows.iter().map(known).collect::<Result<_, _>>().map_err(postgres_failed)
+    }
+
+    async fn claim(&mut self, table: &Table, scope: &Scope) -> Result<Scope, StoreError> {
+        let query = sqlx::query(bookkeeping::CLAIM)
+            .bind(&*scope.pipeline)
+            .bind(&*scope.cluster)
+            .bind(&*scope.topic)
+            .bind(&*table.sql_name);
+        self.execute(query).await.map_err(Failure::of_no_row)?;
+        self.owner(table).await?.ok_or_else(unclaimed)
+    }
+
+    async fn owner(&mut self, table: &Table) -> Result<Option<Scope>, StoreError> {
+        let query = sqlx::query(bookkeeping::OWNER).bind(&*table.sql_name);
+        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
+        rows.first().map(scope_of).transpose().map_err(postgres_failed)
+    }
+
+    async fn missing_rights(&mut self, table: &Table) -> Result<Vec<MissingRight>, StoreError> {
+        let query = sqlx::query(MISSING_RIGHTS).bind(&*table.sql_name);
+        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
+        let missing = |row: &sqlx::postgres::PgRow| {
+            Ok(MissingRight { table: row.try_get("name")?, right: row.try_get("right")? })
+        };
+        rows.iter().map(missing).collect::<Result<_, _>>().map_err(postgres_failed)
+    }
+
+    async fn free_connections(&mut self) -> Result<Option<i64>, StoreError> {
+        let rows = self.fetch(sqlx::query(FREE_CONNECTIONS)).await.map_err(Failure::of_no_row)?;
+        let free = rows.first().map(|row| row.try_get("free")).transpose();
+        free.map(Option::flatten).map_err(postgres_failed)
+    }
+}
+
+impl Inspect for SqliteStore {
+    async fn known(&mut self, scope: &Scope) -> Result<Vec<Known>, StoreError> {
+        let query = sqlx::query(bookkeeping::STANDINGS)
+            .bind(&*scope.pipeline)
+            .bind(&*scope.cluster)
+            .bind(&*scope.topic);
+        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
+        rows.iter().map(known).collect::<Result<_, _>>().map_err(sqlite_failed)
+    }
+
+    async fn claim(&mut self, table: &Table, scope: &Scope) -> Result<Scope, StoreError> {
+        let query = sqlx::query(bookkeeping::CLAIM)
+            .bind(&*scope.pipeline)
+            .bind(&*scope.cluster)
+            .bind(&*scope.topic)
+            .bind(&*table.sql_name);
+        self.execute(query).await.map_err(Failure::of_no_row)?;
+        self.owner(table).await?.ok_or_else(unclaimed)
+    }
+
+    async fn owner(&mut self, table: &Table) -> Result<Option<Scope>, StoreError> {
+        let query = sqlx::query(bookkeeping::OWNER).bind(&*table.sql_name);
+        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
+        rows.first().map(scope_of).transpose().map_err(sqlite_failed)
+    }
+
+    /// Whoever may write the file may write all of it.
+    async fn missing_rights(&mut self, _: &Table) -> Result<Vec<MissingRight>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn free_connections(&mut self) -> Result<Option<i64>, StoreError> {
+        Ok(None)
+    }
+}
+
+impl Inspect for MysqlStore {
+    async fn known(&mut self, scope: &Scope) -> Result<Vec<Known>, StoreError> {
+        let query = sqlx::query(mysql_sql::STANDINGS)
+            .bind(&*scope.pipeline)
+            .bind(&*scope.cluster)
+            .bind(&*scope.topic);
+        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
+        rows.iter().map(known).collect::<Result<_, _>>().map_err(mysql_failed)
+    }
+
+    async fn claim(&mut self, table: &Table, scope: &Scope) -> Result<Scope, StoreError> {
+        let query = sqlx::query(mysql_sql::CLAIM)
+            .bind(&*scope.pipeline)
+            .bind(&*scope.cluster)
+            .bind(&*scope.topic)
+            .bind(&*table.sql_name);
+        self.execute(query).await.map_err(Failure::of_no_row)?;
+        self.owner(table).await?.ok_or_else(unclaimed)
+    }
+
+    async fn owner(&mut self, table: &Table) -> Result<Option<Scope>, StoreError> {
+        let query = sqlx::query(mysql_sql::OWNER).bind(&*table.sql_name);
+        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
+        rows.first().map(scope_of).transpose().map_err(mysql_failed)
+    }
+
+    /// Not asked: a right may come from a role, a pattern or the server, and the first statement
+    /// that lacks one says so.
+    async fn missing_rights(&mut self, _: &Table) -> Result<Vec<MissingRight>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Not asked: who else is connected is shown to few users.
+    async fn free_connections(&mut self) -> Result<Option<i64>, StoreError> {
+        Ok(None)
+    }
+}
+
+fn known<R: sqlx::Row>(row: &R) -> Result<Known, sqlx::Error>
+where
+    for<'r> i32: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+    for<'r> i64: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+    for<'c> &'c str: sqlx::ColumnIndex<R>,
+{
+    let partition = Partition(row.try_get("partition")?);
+    let offset: Option<i64> = row.try_get("record_offset")?;
+    let timestamp: Option<i64> = row.try_get("record_timestamp")?;
+    let last = |(offset, timestamp)| LastRecord { partition, offset: Offset(offset), timestamp };
+    Ok(Known {
+        partition,
+        next: NextOffset(row.try_get("next_offset")?),
+        partitions: row.try_get("partitions")?,
+        last_record: offset.zip(timestamp).map(last),
+    })
+}
+
+fn scope_of<R: sqlx::Row>(row: &R) -> Result<Scope, sqlx::Error>
+where
+    for<'r> String: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+    for<'c> &'c str: sqlx::ColumnIndex<R>,
+{
+    Ok(Scope {
+        pipeline: row.try_get("pipeline")?,
+        cluster: row.try_get("cluster")?,
+        topic: row.try_get("topic")?,
+    })
+}
+
+fn unclaimed() -> StoreError {
+    StoreError::Unavailable("another consumer has just given the table up".to_owned())
+}
+
+fn postgres_failed(error: sqlx::Error) -> StoreError {
+    classify::failure(error, classify::postgres).of_no_row()
+}
+
+fn mysql_failed(error: sqlx::Error) -> StoreError {
+    classify::failure(error, classify::mysql).of_no_row()
+}
+
+fn sqlite_failed(error: sqlx::Error) -> StoreError {
+    classify::failure(error, classify::sqlite).of_no_row()
+}

@@ -1,0 +1,168 @@
+//! The transaction that replays a dead letter: takes the letter and what decides about it, gives what
+//! became of it.
+//!
+//! It takes the partition's lock first, as the consumer's own transaction does, so the two wait for
+//! each other and never lock in another order; what is decided is decided while neither the offset
+//! nor another letter of the partition can change. The row and the letter's state change together:
+//! only a letter that is still open is closed, or everything is rolled back, so nothing is replayed
+//! twice, whoever replays at once and wherever a process dies.
+
+use write_behind_shared::NextOffset;
+
+use super::classify::Failure;
+use super::fenced::{Open, Session};
+use super::letters;
+use super::statement::{Dialect, Statement, Statements, Value};
+use super::{AnyStore, Manner, StoreError, Transaction};
+use crate::apply::row::Row;
+use crate::apply::table::Table;
+use crate::batch::DeadLetter;
+use crate::dead_letters::later::OfRow;
+use crate::dead_letters::{Letter, State};
+
+/// Where the database stands while the transaction decides.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Everything below is in the database.
+    pub next: NextOffset,
+    /// The letters of the same row behind this one.
+    pub behind: OfRow,
+}
+
+/// What to do with a letter.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// Write this, and close the letter as replayed.
+    Write(Row),
+    /// Close it as superseded.
+    Supersede,
+    /// Nothing: let the partition go.
+    LeaveIt,
+}
+
+/// What became of a letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// It is closed.
+    Closed(State),
+    /// The database refuses it again; nothing was changed.
+    Refused(DeadLetter),
+    /// It was not open any more; nothing was changed.
+    NotOpen,
+    /// As decided, nothing was changed.
+    Left,
+}
+
+/// Replays `letter` into `table`, as `decide` says.
+///
+/// # Errors
+/// What `decide` fails with; [`StoreError`] of the database, of which one at COMMIT leaves open
+/// whether it was done: the letter's state tells.
+pub async fn replay<E: From<StoreError>>(
+    store: &mut AnyStore,
+    table: &Table,
+    letter: &Letter,
+    decide: impl AsyncFnOnce(Standing) -> Result<Decision, E>,
+) -> Result<Replayed, E> {
+    match store {
+        AnyStore::Postgres(store) => replay_in(store, table, letter, decide).await,
+        AnyStore::Sqlite(store) => replay_in(store, table, letter, decide).await,
+        AnyStore::Mysql(store) => replay_in(store, table, letter, decide).await,
+    }
+}
+
+async fn replay_in<S: Session + Statements, E: From<StoreError>>(
+    session: &mut S,
+    table: &Table,
+    letter: &Letter,
+    decide: impl AsyncFnOnce(Standing) -> Result<Decision, E>,
+) -> Result<Replayed, E> {
+    let mut open = Open::begin(session, true).await?;
+    let Some(next) = letters::lock(open.session(), letter).await? else {
+        open.roll_back().await?;
+        let topic = &letter.scope.topic;
+        let why = format!("the database does not know how far it is in {topic}");
+        return Err(StoreError::Stop(why).into());
+    };
+    let behind = letters::behind(open.session(), letter).await?;
+    let decision = match decide(Standing { next, behind }).await {
+        Ok(decision) => decision,
+        Err(error) => {
+            open.roll_back().await?;
+            return Err(error);
+        }
+    };
+    let state = match decision {
+        Decision::LeaveIt => {
+            open.roll_back().await?;
+            return Ok(Replayed::Left);
+        }
+        Decision::Supersede => State::Superseded,
+        Decision::Write(row) => {
+            let singly = [(letter.letter.record.clone(), row)];
+            let mut refused;
+            (open, refused) = open.write_singly(&of_one(table, letter, &singly)).await?;
+            if let Some(refused) = refused.pop() {
+                open.roll_back().await?;
+                return Ok(Replayed::Refused(refused));
+            }
+            State::Replayed
+        }
+    };
+    if !letters::close(open.session(), letter, state).await? {
+        open.roll_back().await?;
+        return Ok(Replayed::NotOpen);
+    }
+    open.commit().await.map_err(Failure::of_no_row)?;
+    Ok(Replayed::Closed(state))
+}
+
+/// A transaction that moves no offset and writes one record alone.
+fn of_one<'a>(
+    table: &'a Table,
+    letter: &'a Letter,
+    singly: &'a [(crate::batch::RawRecord, Row)],
+) -> Transaction<'a> {
+    Transaction {
+        scope: &letter.scope,
+        partitions: 0,
+        spans: &[],
+        table,
+        rows: &[],
+        singly,
+        dead_letters: &[],
+        last_records: &[],
+        writers: &[],
+        manner: Manner {
+            rows_per_statement: 1,
+            set_aside_max: usize::MAX,
+            refuse_missing_references: true,
+        },
+    }
+}
+
+impl Statements for AnyStore {
+    fn dialect(&self) -> Dialect {
+        match self {
+            AnyStore::Postgres(store) => store.dialect(),
+            AnyStore::Sqlite(store) => store.dialect(),
+            AnyStore::Mysql(store) => store.dialect(),
+        }
+    }
+
+    async fn perform(&mut self, statement: Statement) -> Result<u64, Failure> {
+        match self {
+            AnyStore::Postgres(store) => store.perform(statement).await,
+            AnyStore::Sqlite(store) => store.perform(statement).await,
+            AnyStore::Mysql(store) => store.perform(statement).await,
+        }
+    }
+
+    async fn select(&mut self, statement: Statement) -> Result<Vec<Vec<Value>>, Failure> {
+        match self {
+            AnyStore::Postgres(store) => store.select(statement).await,
+            AnyStore::Sqlite(store) => store.select(statement).await,
+            AnyStore::Mysql(store) => store.select(statement).await,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A statement on dead letters with its values, built for any database, and what performs it in its own
+//! dialect.
+//!
+//! INV-13: the text is constant; whatever people or records say is bound.
+
+use std::fmt::Write as _;
+
+use write_behind_shared::{Offset, Partition};
+
+use super::Scope;
+use super::classify::Failure;
+use crate::dead_letters::Filter;
+
+/// How many places one statement names at most.
+pub(super) const PLACES_MAX: usize = 200;
+const OF_PARTITION: &str =
+    r#" WHERE pipeline = ? AND cluster = ? AND topic = ? AND "partition" = ?"#;
+
+/// How a database spells what they spell differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dialect {
+    /// Parameters are `$1`, `$2`, …; else each is `?`.
+    pub(crate) numbered: bool,
+    /// When a letter was set aside, in seconds since 1970.
+    pub(crate) failed_at: &'static str,
+    /// The function that finds a text in another.
+    pub(crate) find: &'static str,
+    /// The headers as text.
+    pub(crate) headers: &'static str,
+}
+
+/// A value that goes into a statement or comes out of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// An integer.
+    Integer(i64),
+    /// A text, or NULL.
+    Text(Option<String>),
+    /// Bytes, or NULL.
+    Bytes(Option<Vec<u8>>),
+}
+
+/// What a column of an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// [`Value::Integer`].
+    Integer,
+    /// [`Value::Text`].
+    Text,
+    /// [`Value::Bytes`].
+    Bytes,
+}
+
+/// A statement with its values.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    /// Its text.
+    pub(crate) text: String,
+    /// Its parameters, in their order.
+    pub(crate) values: Vec<Value>,
+    /// The columns of its answer.
+    pub(crate) columns: &'static [Kind],
+    numbered: bool,
+}
+
+/// A database that performs such statements.
+pub(crate) trait Statements: Send {
+    /// How it spells them.
+    fn dialect(&self) -> Dialect;
+
+    /// Performs one; says how many rows it found.
+    fn perform(
+        &mut self,
+        statement: Statement,
+    ) -> impl Future<Output = Result<u64, Failure>> + Send;
+
+    /// Performs one that answers with rows.
+    fn select(
+        &mut self,
+        statement: Statement,
+    ) -> impl Future<Output = Result<Vec<Vec<Value>>, Failure>> + Send;
+}
+
+impl Statement {
+    pub(super) fn new(dialect: Dialect, columns: &'static [Kind]) -> Self {
+        let (text, values) = (String::new(), Vec::new());
+        Self { text, values, columns, numbered: dialect.numbered }
+    }
+
+    /// Adds a text, in which each `?` stands for the next of `values`.
+    pub(super) fn add<const N: usize>(mut self, text: &str, values: [Value; N]) -> Self {
+        for part in text.split_inclusive('?') {
+            match part.strip_suffix('?') {
+                Some(before) if self.numbered => {
+                    let place = self.text.matches('$').count() + 1;
+                    // Writing to a string does not fail.
+                    let _ = write!(self.text, "{before}${place}");
+                }
+                _ => self.text.push_str(part),
+            }
+        }
+        self.values.extend(values);
+        self
+    }
+
+    pub(super) fn of_partition(self, scope: &Scope, partition: Partition) -> Self {
+        let values = [
+            scope.pipeline.clone().into(),
+            scope.cluster.clone().into(),
+            scope.topic.clone().into(),
+            i64::from(partition.0).into(),
+        ];
+        self.add(OF_PARTITION, values)
+    }
+
+    /// Adds the condition that a letter is one of these; they are not none.
+    pub(super) fn one_of(mut self, places: &[(Scope, Partition, Offset)]) -> Self {
+        for (at, (scope, partition, offset)) in places.iter().enumerate() {
+            let begin = if at == 0 { " AND (" } else { " OR " };
+            self = self.add(begin, []).add(
+                r#"(cluster = ? AND topic = ? AND "partition" = ? AND record_offset = ?)"#,
+                [
+                    scope.cluster.clone().into(),
+                    scope.topic.clone().into(),
+                    i64::from(partition.0).into(),
+                    offset.0.into(),
+                ],
+            );
+        }
+        self.add(")", [])
+    }
+
+    pub(super) fn filtered(mut self, dialect: Dialect, pipeline: &str, filter: &Filter) -> Self {
+        self = self.add(" WHERE pipeline = ?", [pipeline.to_owned().into()]);
+        let texts = [(" AND cluster = ?", &filter.cluster), (" AND topic = ?", &filter.topic)];
+        for (text, value) in texts {
+            if let Some(value) = value {
+                self = self.add(text, [value.clone().into()]);
+            }
+        }
+        let (failed_at, find) = (dialect.failed_at, dialect.find);
+        let integers = [
+            (r#" AND "partition" = ?"#.to_owned(), filter.partition.map(i64::from)),
+            (" AND record_offset >= ?".to_owned(), filter.from),
+            (" AND record_offset <= ?".to_owned(), filter.to),
+            (format!(" AND {failed_at} >= ?"), filter.since),
+            (format!(" AND {failed_at} < ?"), filter.until),
+        ];
+        for (text, value) in integers {
+            if let Some(value) = value {
+                self = self.add(&text, [value.into()]);
+            }
+        }
+        if let Some(part) = &filter.reason {
+            let text = format!(" AND {find}(lower(reason), lower(?)) > 0");
+            self = self.add(&text, [part.clone().into()]);
+        }
+        if let Some(start) = &filter.sqlstate {
+            let length = i32::try_from(start.chars().count()).unwrap_or(i32::MAX);
+            let text = format!(" AND substr(sqlstate, 1, {length}) = ?");
+            self = self.add(&text, [start.clone().into()]);
+        }
+        if let Some(key) = &filter.key {
+            self = self.add(" AND record_key = ?", [Value::Bytes(Some(key.clone()))]);
+        }
+        if let Some(state) = filter.state {
+            self = self.add(" AND state = ?", [state.as_str().to_owned().into()]);
+        }
+        self
+    }
+}
+
+impl From<i64> for Value {
+    fn from(integer: i64) -> Self {
+        Self::Integer(integer)
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(Some(text))
+    }
+}
