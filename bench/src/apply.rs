@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use integration_tests::postgres::Postgres;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::watch;
+use write_behind_consumer::apply::flood::FloodLimits;
+use write_behind_consumer::apply::history::History;
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::{Applied, Target, Worker};
 use write_behind_consumer::batch::{Batch, FoldedRow, RawRecord, Span};
@@ -124,6 +126,7 @@ async fn worker(url: &str) -> Result<OurWorker> {
         columns: None,
         rename: Vec::new(),
         set_aside: false,
+        history: Arc::new(History::new(FloodLimits::STANDARD)),
     };
     let (retry, connect) = ((RetryLimits::STANDARD, 1), (database, Timeouts::STANDARD));
     let targets = Arc::new([target]);
@@ -176,5 +179,6 @@ fn batch_of(next: &mut i64, batch: u64) -> Result<Batch> {
         last_records: Vec::new(),
         records: ROWS,
         age: Duration::ZERO,
+        refuse_missing_references: false,
     })
 }

@@ -46,6 +46,8 @@ pub struct Batch {
     pub records: u64,
     /// How long before the batch was closed its oldest record was read.
     pub age: Duration,
+    /// Whether a row that refers to a missing one is refused. If not, the batch waits for it.
+    pub refuse_missing_references: bool,
 }
 
 /// The records of one key, folded.

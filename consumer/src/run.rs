@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::apply::Target;
+use crate::apply::history::History;
 use crate::apply::worker::Workers;
 use crate::check::database::not_its_table;
 use crate::check::refuse_compaction;
@@ -255,9 +256,8 @@ impl Consumer {
             partitions.push(patiently(ask, passes).await?);
         }
         self.status.answered(Teller::Start);
-        let target = |(route, partitions): (&Route, i32)| {
-            route.target(&self.config.name, &cluster, partitions)
-        };
+        let target =
+            |(route, partitions): (&Route, i32)| route.target(&self.config, &cluster, partitions);
         let targets: Arc<[Target]> =
             self.config.routes.iter().zip(partitions).map(target).collect();
         let judge = |error: StoreError| match error {
@@ -297,10 +297,10 @@ impl Consumer {
 
 impl Route {
     /// Where the workers write this route.
-    pub(crate) fn target(&self, pipeline: &str, cluster: &str, partitions: i32) -> Target {
+    pub(crate) fn target(&self, config: &Config, cluster: &str, partitions: i32) -> Target {
         Target {
             scope: Scope {
-                pipeline: pipeline.to_owned(),
+                pipeline: config.name.clone(),
                 cluster: cluster.to_owned(),
                 topic: self.topic.clone(),
             },
@@ -311,6 +311,7 @@ impl Route {
             rename: self.rename.clone(),
             version: self.version.clone(),
             set_aside: self.on_bad_record == OnBadRecord::DeadLetter,
+            history: Arc::new(History::new(config.bad_records)),
         }
     }
 }

@@ -8,6 +8,8 @@ pub mod table;
 pub mod column;
 pub mod row;
 pub mod retry;
+pub mod flood;
+pub mod history;
 mod isolate;
 pub(crate) mod worker;
 
@@ -17,12 +19,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use write_behind_shared::NextOffset;
 
+use crate::apply::history::History;
 use crate::apply::isolate::{Judged, Places, Singly};
 use crate::apply::retry::{Retry, RetryLimits, Trouble};
 use crate::apply::table::Table;
 use crate::batch::{Batch, DeadLetter, Written};
 use crate::kafka::reread::{Log, RereadError, gone};
-use crate::store::{AnyStore, Database, Outcome, Scope, Store, StoreError, Timeouts, Transaction};
+use crate::store::{
+    AnyStore, Database, Manner, Outcome, Scope, Store, StoreError, Timeouts, Transaction,
+};
 
 /// A topic and the table it is written to.
 #[derive(Clone, Debug)]
@@ -43,6 +48,8 @@ pub struct Target {
     pub version: Option<String>,
     /// Whether bad records are set aside; if not, they stop the topic.
     pub set_aside: bool,
+    /// What its workers remember together.
+    pub history: Arc<History>,
 }
 
 /// Makes connections.
@@ -64,6 +71,11 @@ pub enum Applied {
     Fenced(Vec<Option<NextOffset>>),
     /// These records are bad and may not be set aside. Nothing was written.
     Bad(Vec<DeadLetter>),
+    /// It can't be written until a person mends this. Nothing was written, or all of it when the
+    /// answer to COMMIT was lost: the bookkeeping knows.
+    Refused(String),
+    /// A row refers to one that is not there, for this reason. Nothing was written.
+    Held(String),
     /// Told to shut down before it was written. An attempt whose answer was lost may have written
     /// it: the bookkeeping knows.
     Interrupted,
@@ -138,10 +150,16 @@ impl Target {
         let table = table.renamed(&self.rename).map_err(|why| {
             StoreError::Stop(format!("`rename` does not fit {name}: {why}; correct the route"))
         })?;
-        let Some(version) = &self.version else { return Ok(table) };
-        table.heeding(version).map_err(|why| {
-            StoreError::Stop(format!("`version` does not fit {name}: {why}; correct the route"))
-        })
+        let table = match &self.version {
+            None => table,
+            Some(version) => table.heeding(version).map_err(|why| {
+                StoreError::Stop(format!("`version` does not fit {name}: {why}; correct the route"))
+            })?,
+        };
+        if self.history.is_empty() {
+            self.history.learn(&table);
+        }
+        Ok(table)
     }
 }
 
@@ -177,22 +195,25 @@ impl<C: Connect, L: Log> Worker<C, L> {
         loop {
             let trouble = match self.attempt(batch, &mut plan).await {
                 Ok(Some(applied)) => {
-                    if let Some(failures) = self.retry.succeeded() {
-                        tracing::debug!(topic = %batch.topic, failures, "writing again");
-                    }
+                    self.succeeded(batch);
                     return with_retries(applied, retries, saturated);
                 }
                 Ok(None) => continue,
                 Err(trouble) => trouble,
             };
-            if matches!(trouble, Trouble::Store(_)) {
+            let by_an_old_reading = plan.as_ref().is_some_and(|plan: &Plan| !plan.fresh);
+            if let Trouble::Connect(_) | Trouble::Store(_) = trouble {
+                // Whatever happened meanwhile, the table may not be as it was.
                 self.store = None;
-            }
-            if matches!(trouble, Trouble::Store(StoreError::Stop(_))) {
-                // The table may have changed; it is read again when it is mended.
                 self.tables.fill(None);
                 plan = None;
             }
+            let trouble = match trouble {
+                Trouble::Store(StoreError::Stop(_)) if by_an_old_reading => continue,
+                Trouble::Store(StoreError::Stop(why)) => return Applied::Refused(why),
+                Trouble::Store(StoreError::NotYet(why)) => return Applied::Held(why),
+                passing => passing,
+            };
             (self.observe)(Event::Failed(batch.route, &trouble));
             retries += 1;
             saturated += u32::from(matches!(trouble, Trouble::Store(StoreError::Saturated(_))));
@@ -205,6 +226,12 @@ impl<C: Connect, L: Log> Worker<C, L> {
                 () = told(shutdown) => return Applied::Interrupted,
                 () = tokio::time::sleep(next.wait) => {}
             }
+        }
+    }
+
+    fn succeeded(&mut self, batch: &Batch) {
+        if let Some(failures) = self.retry.succeeded() {
+            tracing::debug!(topic = %batch.topic, failures, "writing again");
         }
     }
 
@@ -224,6 +251,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
             *kept = Some(plan);
             return Err(trouble);
         }
+        let target = self.target(batch.route)?;
         let started = Instant::now();
         let outcome = self.write(batch, &plan).await;
         let plan = kept.insert(plan);
@@ -231,6 +259,10 @@ impl<C: Connect, L: Log> Worker<C, L> {
             Outcome::Committed(set_aside) => {
                 let older = self.store.as_ref().map_or(0, Store::older);
                 let stats = plan.stats(batch, set_aside.len(), started.elapsed());
+                target.history.set_aside(batch.records, stats.dead_letters);
+                if plan.fresh {
+                    target.history.learn(&plan.table);
+                }
                 let written = Written::new(batch.spans.clone());
                 Ok(Some(Applied::Written(written, Stats { older, ..stats })))
             }
@@ -243,8 +275,18 @@ impl<C: Connect, L: Log> Worker<C, L> {
                 let stats = plan.stats(batch, 0, started.elapsed());
                 Ok(Some(Applied::Written(Written::new(batch.spans.clone()), stats)))
             }
+            Outcome::Bad(letters) if target.set_aside => {
+                target.history.flooded();
+                Err(StoreError::Stop(flood(&letters)).into())
+            }
             Outcome::Bad(letters) => Ok(Some(Applied::Bad(letters))),
             Outcome::Refused(rows) => {
+                let refused = rows.iter().filter_map(|row| plan.judged.rows.get(*row));
+                if plan.fresh
+                    && let Some(why) = target.history.demanded(&plan.table, refused)
+                {
+                    return Err(StoreError::Stop(why).into());
+                }
                 if plan.fresh {
                     (self.observe)(Event::Isolated(rows.len()));
                     plan.isolate(batch, rows);
@@ -272,6 +314,10 @@ impl<C: Connect, L: Log> Worker<C, L> {
         }
         let mut isolated = std::mem::take(&mut judged.misfits);
         if !isolated.is_empty() {
+            let misfits = isolated.iter().filter_map(|place| batch.rows.get(*place));
+            if let Some(why) = self.target(batch.route)?.history.lost(&table, misfits) {
+                return Err(StoreError::Stop(why).into());
+            }
             (self.observe)(Event::Isolated(isolated.len()));
         }
         isolated.extend(alone);
@@ -283,6 +329,9 @@ impl<C: Connect, L: Log> Worker<C, L> {
         let target = self.target(route)?;
         let store = self.connected().await?;
         let table = Arc::new(target.describe(store).await?);
+        if target.history.is_empty() {
+            target.history.learn(&table);
+        }
         self.tables[route] = Some(Arc::clone(&table));
         Ok(table)
     }
@@ -303,7 +352,11 @@ impl<C: Connect, L: Log> Worker<C, L> {
 
     async fn write(&mut self, batch: &Batch, plan: &Plan) -> Result<Outcome, Trouble> {
         let target = self.target(batch.route)?;
-        let manner = self.retry.manner(target.set_aside);
+        let manner = Manner {
+            rows_per_statement: self.retry.rows_per_statement(),
+            set_aside_max: if target.set_aside { target.history.room(batch.records) } else { 0 },
+            refuse_missing_references: batch.refuse_missing_references,
+        };
         let dead_letters = [&batch.dead_letters[..], &plan.singly.dead_letters].concat();
         let store = self.connected().await?;
         let transaction = Transaction {
@@ -326,10 +379,10 @@ impl<C: Connect, L: Log> Worker<C, L> {
         target.ok_or_else(|| StoreError::Stop(format!("there is no route {route}")))
     }
 
-    async fn connected(&mut self) -> Result<&mut C::Store, StoreError> {
+    async fn connected(&mut self) -> Result<&mut C::Store, Trouble> {
         let store = match self.store.take() {
             Some(store) => store,
-            None => self.connect.connect().await?,
+            None => self.connect.connect().await.map_err(Trouble::Connect)?,
         };
         Ok(self.store.insert(store))
     }
@@ -355,6 +408,20 @@ impl Plan {
             took,
         }
     }
+}
+
+/// What to say when more records are bad than may be set aside.
+fn flood(letters: &[DeadLetter]) -> String {
+    let first = letters.iter().min_by_key(|letter| (letter.record.partition, letter.record.offset));
+    let told = first.map_or(String::new(), |letter| {
+        let (partition, offset) = (letter.record.partition, letter.record.offset);
+        format!("partition {partition}, offset {offset}: {}; ", letter.reason)
+    });
+    format!(
+        "{told}so many records are bad that none is set aside any more. Correct the table, or what \
+         writes such records; or raise `bad_records.max_ratio` or `bad_records.max_per_second` to \
+         set them aside, and restart the consumer"
+    )
 }
 
 fn with_retries(applied: Applied, retries: u32, saturated: u32) -> Applied {

@@ -7,11 +7,14 @@
 use std::time::Duration;
 
 use crate::kafka::reread::RereadError;
-use crate::store::{Manner, StoreError};
+use crate::store::StoreError;
 
 /// What stands in a batch's way.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
+    /// No connection can be made: that concerns every route, and is waited out whatever it is.
+    #[error("can't connect to the database: {0}")]
+    Connect(StoreError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -27,8 +30,6 @@ pub struct RetryLimits {
     pub first_wait: Duration,
     /// The longest wait.
     pub longest_wait: Duration,
-    /// How often a row that refers to a missing one is tried before it counts as refused.
-    pub missing_reference_attempts: u32,
     /// How many rows a statement holds at most, while all is well.
     pub rows_per_statement: usize,
 }
@@ -38,7 +39,6 @@ impl RetryLimits {
     pub const STANDARD: Self = Self {
         first_wait: Duration::from_millis(100),
         longest_wait: Duration::from_secs(10),
-        missing_reference_attempts: 4,
         rows_per_statement: 10_000,
     };
 }
@@ -58,7 +58,6 @@ pub struct Retry {
     limits: RetryLimits,
     /// Failures in a row.
     failures: u32,
-    missing_references: u32,
     rows_per_statement: usize,
     chance: u64,
     said: Option<String>,
@@ -70,36 +69,26 @@ impl Retry {
         Self {
             limits,
             failures: 0,
-            missing_references: 0,
             rows_per_statement: limits.rows_per_statement,
             chance: seed,
             said: None,
         }
     }
 
-    /// How the next transaction writes its rows.
-    pub fn manner(&self, set_aside: bool) -> Manner {
-        Manner {
-            rows_per_statement: self.rows_per_statement,
-            set_aside,
-            refuse_missing_references: self.missing_references
-                >= self.limits.missing_reference_attempts,
-        }
+    /// How many rows a statement holds at most, as it goes so far.
+    pub fn rows_per_statement(&self) -> usize {
+        self.rows_per_statement
     }
 
     /// An attempt failed.
     pub fn failed(&mut self, trouble: &Trouble) -> Next {
-        match trouble {
-            Trouble::Store(StoreError::Saturated(_)) => {
-                self.rows_per_statement = (self.rows_per_statement / 2).max(1);
-            }
-            Trouble::Store(StoreError::NotYet(_)) => self.missing_references += 1,
-            _ => {}
+        if matches!(trouble, Trouble::Store(StoreError::Saturated(_))) {
+            self.rows_per_statement = (self.rows_per_statement / 2).max(1);
         }
         // What a person must mend will not be mended within a second.
         let needs_a_person = matches!(
             trouble,
-            Trouble::Store(StoreError::Stop(_)) | Trouble::Log(RereadError::Stop(_))
+            Trouble::Connect(StoreError::Stop(_)) | Trouble::Log(RereadError::Stop(_))
         );
         let doublings = if needs_a_person { 31 } else { self.failures.min(31) };
         let longest = self.limits.longest_wait;
@@ -114,7 +103,6 @@ impl Retry {
     /// A batch was written. Says after how many failures, if there were any.
     pub fn succeeded(&mut self) -> Option<u32> {
         let failures = std::mem::take(&mut self.failures);
-        self.missing_references = 0;
         self.said = None;
         self.rows_per_statement = (self.rows_per_statement * 2).min(self.limits.rows_per_statement);
         (failures > 0).then_some(failures)
@@ -177,30 +165,19 @@ mod tests {
         let saturated = Trouble::from(StoreError::Saturated("too slow".to_owned()));
         retry.failed(&saturated);
         retry.failed(&saturated);
-        assert_eq!(retry.manner(true).rows_per_statement, 2_500);
+        assert_eq!(retry.rows_per_statement(), 2_500);
         retry.succeeded();
-        assert_eq!(retry.manner(true).rows_per_statement, 5_000);
+        assert_eq!(retry.rows_per_statement(), 5_000);
         for _ in 0..100 {
             retry.failed(&saturated);
         }
-        assert_eq!(retry.manner(true).rows_per_statement, 1);
-    }
-
-    #[test]
-    fn a_missing_reference_is_given_time_and_then_refused() {
-        let mut retry = retry();
-        for _ in 0..RetryLimits::STANDARD.missing_reference_attempts {
-            assert!(!retry.manner(true).refuse_missing_references);
-            retry.failed(&StoreError::NotYet("no parent".to_owned()).into());
-        }
-        assert!(retry.manner(true).refuse_missing_references);
-        retry.succeeded();
-        assert!(!retry.manner(true).refuse_missing_references);
+        assert_eq!(retry.rows_per_statement(), 1);
     }
 
     #[test]
     fn what_a_person_must_mend_is_not_tried_ten_times_a_second() {
-        let wait = retry().failed(&StoreError::Stop("no table".to_owned()).into()).wait;
+        let wrong_password = Trouble::Connect(StoreError::Stop("wrong password".to_owned()));
+        let wait = retry().failed(&wrong_password).wait;
         assert!(wait >= RetryLimits::STANDARD.longest_wait / 2);
     }
 }

@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 
 use crate::apply::retry::RetryLimits;
 use crate::apply::{Applied, Event, Target, Worker};
-use crate::kafka::orders::{Exit, Input};
+use crate::kafka::orders::{Exit, Input, Work};
 use crate::kafka::reread::KafkaLog;
-use crate::pipeline::action::{Closed, Effort, Ended};
+use crate::pipeline::action::{Effort, Ended};
 use crate::status::Status;
 use crate::status::trouble::Teller;
 use crate::store::{Database, Timeouts};
@@ -33,7 +33,7 @@ impl Workers {
         &self,
         count: usize,
         tasks: &mut JoinSet<String>,
-    ) -> Vec<mpsc::Sender<Closed>> {
+    ) -> Vec<mpsc::Sender<Work>> {
         let mut queues = Vec::with_capacity(count);
         for number in 0..count {
             let (queue, batches) = mpsc::channel(1);
@@ -47,7 +47,7 @@ impl Workers {
         queues
     }
 
-    async fn work(mut self, number: u64, mut batches: mpsc::Receiver<Closed>) {
+    async fn work(mut self, number: u64, mut batches: mpsc::Receiver<Work>) {
         let status = Arc::clone(&self.status);
         let observe = move |event: Event<'_>| match event {
             Event::Failed(route, trouble) => status.write_failed(number, route, trouble),
@@ -57,8 +57,8 @@ impl Workers {
         let (log, targets) = (Arc::clone(&self.log), Arc::clone(&self.targets));
         let retry = (RetryLimits::STANDARD, u64::from(std::process::id()) << 32 | number);
         let mut worker = Worker::new(connect, log, targets, retry, Arc::new(observe));
-        while let Some(closed) = batches.recv().await {
-            let input = self.write(&mut worker, closed).await;
+        while let Some(work) = batches.recv().await {
+            let input = self.write(&mut worker, work).await;
             // Whatever failed before has succeeded, or is not tried again.
             self.status.answered(Teller::Worker(number));
             let Some(input) = input else { return };
@@ -72,16 +72,24 @@ impl Workers {
     async fn write(
         &mut self,
         worker: &mut Worker<(Database, Timeouts), KafkaLog>,
-        closed: Closed,
+        work: Work,
     ) -> Option<Input> {
-        let id = closed.id;
-        let Some(target) = self.targets.get(closed.route) else {
-            return Some(Input::End(Exit::Failed(format!("there is no route {}", closed.route))));
+        let route = match &work {
+            Work::Closed(closed) => closed.route,
+            Work::Again(_, batch) => batch.route,
+        };
+        let Some(target) = self.targets.get(route) else {
+            return Some(Input::End(Exit::Failed(format!("there is no route {route}"))));
         };
         let metrics = self.status.metrics();
-        metrics.batch_taken(closed.age);
         let taken = Instant::now();
-        let batch = closed.into_batch(Arc::from(&*target.scope.topic));
+        let (id, batch) = match work {
+            Work::Closed(closed) => {
+                metrics.batch_taken(closed.age);
+                (closed.id, Box::new(closed.into_batch(Arc::from(&*target.scope.topic))))
+            }
+            Work::Again(id, batch) => (id, batch),
+        };
         match worker.apply(&batch, &mut self.shutdown).await {
             Applied::Written(written, stats) => {
                 let (route, records) = (batch.route, batch.records);
@@ -91,6 +99,13 @@ impl Workers {
             }
             Applied::Fenced(_) => Some(Input::Finished(id, Ended::Fenced)),
             Applied::Bad(letters) => Some(Input::Finished(id, Ended::Bad(letters))),
+            Applied::Refused(why) => {
+                Some(Input::Refused(id, format!("table {}: {why}", target.table)))
+            }
+            Applied::Held(why) => {
+                tracing::debug!(topic = %batch.topic, error = %why, "waiting for another row");
+                Some(Input::Held(id, batch))
+            }
             Applied::Interrupted => None,
         }
     }

@@ -73,12 +73,12 @@ pub async fn check(config: &Config, adopt_offsets: bool) -> Report {
         let target = match &broker {
             Some((broker, cluster)) => {
                 let partitions = check_topic(config, broker, route, &mut report).await;
-                partitions.map(|partitions| route.target(&config.name, cluster, partitions))
+                partitions.map(|partitions| route.target(config, cluster, partitions))
             }
             None => None,
         };
         if let Some(store) = &mut store {
-            let unknown = || route.target(&config.name, "", 1);
+            let unknown = || route.target(config, "", 1);
             let target = target.clone().unwrap_or_else(unknown);
             database::table(store, &target, &mut report).await;
         }

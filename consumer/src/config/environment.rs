@@ -11,7 +11,7 @@ pub type Variables = BTreeMap<String, String>;
 
 const PREFIX: &str = "WRITE_BEHIND_";
 /// Keys whose values are numbers.
-const NUMBERS: [&str; 3] = ["connections", "rows_per_second", "max_rows"];
+const NUMBERS: [&str; 4] = ["connections", "rows_per_second", "max_rows", "max_per_second"];
 /// Keys whose values are lists.
 const LISTS: [&str; 2] = ["key", "columns"];
 /// Keys whose values are pairs of names, written like `playerId=player_id`.
@@ -73,7 +73,8 @@ pub fn override_by(table: &mut Table, variables: &Variables) -> Result<(), Confi
             continue;
         }
         let key_of = |section| path.strip_prefix(section)?.strip_prefix('_').map(|k| (section, k));
-        let named = key_of("dead_letters").or_else(|| path.split_once('_'));
+        let of_two_words = key_of("dead_letters").or_else(|| key_of("bad_records"));
+        let named = of_two_words.or_else(|| path.split_once('_'));
         let Some((section, key)) = named else { continue };
         match section {
             "kafka" => {
@@ -81,7 +82,8 @@ pub fn override_by(table: &mut Table, variables: &Variables) -> Result<(), Confi
                     section.insert(key.replace('_', "."), Value::String(value.clone()))
                 });
             }
-            "database" | "batch" | "memory" | "watchdog" | "http" | "dead_letters" => {
+            "database" | "batch" | "memory" | "watchdog" | "http" | "dead_letters"
+            | "bad_records" => {
                 let value = typed(variable, key, value)?;
                 section_of(table, section).map(|section| section.insert(key.to_owned(), value));
             }
@@ -126,6 +128,11 @@ fn section_of<'t>(table: &'t mut Table, name: &str) -> Option<&'t mut Table> {
 }
 
 fn typed(variable: &str, key: &str, value: &str) -> Result<Value, ConfigError> {
+    if key == "max_ratio" {
+        let why = format!("is {value:?}, which is not a number such as 0.5");
+        let ratio = value.trim().parse().map(Value::Float);
+        return ratio.map_err(|_| ConfigError::Setting { setting: variable.to_owned(), why });
+    }
     if NUMBERS.contains(&key) {
         let why = || format!("is {value:?}, which is not a number");
         let number = value.trim().parse::<i64>();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use write_behind_shared::kafka::{KafkaSettings, RESERVED_BY_CONSUMER};
 
+use crate::config::bad_records::BadRecordsFile;
 use crate::config::dead_letters::DeadLettersFile;
 use crate::config::error::{ConfigError, refuse};
 use crate::config::memory::Memory;
@@ -35,6 +36,8 @@ pub(super) struct File {
     route: Vec<RouteFile>,
     #[serde(default)]
     dead_letters: DeadLettersFile,
+    #[serde(default)]
+    bad_records: BadRecordsFile,
     #[serde(default)]
     memory: MemoryFile,
     #[serde(default)]
@@ -126,6 +129,7 @@ impl File {
         }
         let routes = check_routes(self.route)?;
         let dead_letters = self.dead_letters.check(&routes)?;
+        let bad_records = self.bad_records.check()?;
         let patience = self.watchdog.patience.0;
         if patience < Duration::from_secs(1) {
             let why = "is too short to tell a slow fetch from none; set it to 1s or more";
@@ -139,6 +143,7 @@ impl File {
             batch,
             routes,
             dead_letters,
+            bad_records,
             memory,
             patience,
             http,

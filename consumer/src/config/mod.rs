@@ -16,6 +16,7 @@ pub mod units;
 mod file;
 pub mod memory;
 pub mod route;
+mod bad_records;
 mod dead_letters;
 pub mod transport;
 
@@ -25,6 +26,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use write_behind_shared::kafka::KafkaSettings;
 
+use crate::apply::flood::FloodLimits;
 use crate::config::environment::Variables;
 use crate::config::file::File;
 use crate::config::memory::Memory;
@@ -50,6 +52,8 @@ pub struct Config {
     pub batch: Batch,
     /// Which topic goes to which table.
     pub routes: Vec<Route>,
+    /// How many bad records a route sets aside before it stops.
+    pub bad_records: FloodLimits,
     /// What records may take, over all partitions.
     pub memory: Memory,
     /// What becomes of records that were set aside.

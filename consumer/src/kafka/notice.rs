@@ -25,6 +25,14 @@ pub(crate) fn tell(topics: &[Arc<str>], notice: &Notice) {
             topic = %topic(place), partition = %place.partition, %from, %to,
             "another consumer wrote this partition; going on from where the database stands"
         ),
+        Notice::RouteStopped(route, why) => tracing::error!(
+            topic = %topics[*route], error = %why,
+            "the route has stopped: its records stay in the log until this is mended, then it goes \
+             on by itself; other routes are not held up"
+        ),
+        Notice::RouteRuns(route, after) => tracing::info!(
+            topic = %topics[*route], stopped_seconds = after.as_secs(), "the route goes on"
+        ),
         Notice::Dropped(records) => tracing::warn!(
             records,
             "partitions were let go with unwritten records; their next owner reads them again"

@@ -2,8 +2,9 @@
 
 use write_behind_shared::{NextOffset, Partition};
 
+use crate::batch::Batch;
 use crate::kafka::assign::Refusal;
-use crate::pipeline::action::{BatchId, Ended, Located, Place};
+use crate::pipeline::action::{BatchId, Closed, Ended, Located, Place};
 
 /// How the reading ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,15 @@ pub enum Exit {
     Refused(String),
     /// It can't go on.
     Failed(String),
+}
+
+/// What a worker is given to write.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// A batch that was just closed.
+    Closed(Closed),
+    /// One that was rolled back.
+    Again(BatchId, Box<Batch>),
 }
 
 impl Exit {
@@ -36,6 +46,12 @@ pub(crate) enum Input {
     Doubted(Vec<(Place, NextOffset)>),
     /// A worker finished a batch.
     Finished(BatchId, Ended),
+    /// A row of this batch refers to one that is not there; nothing was written.
+    Held(BatchId, Box<Batch>),
+    /// A batch can't be written until a person mends this; nothing was written.
+    Refused(BatchId, String),
+    /// Where logs end.
+    Ends(Vec<(Place, NextOffset)>),
     /// Stop reading, write what is held, and end.
     Drain,
     /// End now.

@@ -26,10 +26,10 @@ use crate::config::{Config, OnBadRecord, Route};
 use crate::kafka::group::{GroupEvent, Member, fatal};
 use crate::kafka::locate::Wanted;
 use crate::kafka::notice::tell;
-use crate::kafka::orders::{Exit, Input};
+use crate::kafka::orders::{Exit, Input, Work};
 use crate::kafka::reading::Reading;
 use crate::pipeline::Pipeline;
-use crate::pipeline::action::{Action, BatchId, Closed, Limits, Place, RouteLimits};
+use crate::pipeline::action::{Action, BatchId, Limits, Place, RouteLimits};
 use crate::pipeline::buffer::Incoming;
 use crate::pipeline::commit::CommitId;
 use crate::status::Status;
@@ -46,7 +46,7 @@ const COMMIT_FAILURES_TOLD: u32 = 10;
 /// What the poll thread is connected to.
 pub(crate) struct Ends {
     /// One queue a worker, each with room for one batch.
-    pub(crate) workers: Vec<mpsc::Sender<Closed>>,
+    pub(crate) workers: Vec<mpsc::Sender<Work>>,
     /// Answers and orders. When all its senders are gone, so is whoever runs this.
     pub(crate) inbox: mpsc::Receiver<Input>,
     /// Partitions whose positions are asked for.
@@ -241,11 +241,18 @@ impl Source {
             Input::Located(found) => self.pipeline.located(self.now, found),
             Input::Doubted(found) => self.pipeline.doubt(self.now, &found),
             Input::Finished(id, ended) => {
-                if let Some(at) = self.busy.iter().position(|(batch, _)| *batch == id) {
-                    self.free.push(self.busy.swap_remove(at).1);
-                }
+                self.take_back(id);
                 self.pipeline.finished(self.now, id, &ended);
             }
+            Input::Held(id, batch) => {
+                self.take_back(id);
+                self.pipeline.hold(self.now, id, batch);
+            }
+            Input::Refused(id, why) => {
+                self.take_back(id);
+                self.pipeline.refused(self.now, id, &why);
+            }
+            Input::Ends(ends) => self.pipeline.ends(ends),
             Input::Drain => {
                 self.deadline = Some(self.now + self.drain_time);
                 self.pipeline.drain(self.now);
@@ -264,7 +271,8 @@ impl Source {
                     let next_of = |place| self.pipeline.next_of(place);
                     done("assign", self.reading.start(&places, next_of))?;
                 }
-                Action::Write(closed) => self.hand_over(closed)?,
+                Action::Write(closed) => self.hand_over(closed.id, Work::Closed(closed))?,
+                Action::WriteAgain(id, batch) => self.hand_over(id, Work::Again(id, batch))?,
                 Action::Pause(places) => done("pause", self.reading.pause(&places))?,
                 Action::Resume(places) => done("resume", self.reading.resume(&places))?,
                 Action::Commit(id, offsets) => self.commit(id, &offsets),
@@ -285,10 +293,16 @@ impl Source {
         ControlFlow::Continue(())
     }
 
-    fn hand_over(&mut self, closed: Closed) -> ControlFlow<Exit> {
-        let id = closed.id;
+    /// The worker that had this batch is free again.
+    fn take_back(&mut self, id: BatchId) {
+        if let Some(at) = self.busy.iter().position(|(batch, _)| *batch == id) {
+            self.free.push(self.busy.swap_remove(at).1);
+        }
+    }
+
+    fn hand_over(&mut self, id: BatchId, work: Work) -> ControlFlow<Exit> {
         let worker = self.free.pop();
-        let sent = worker.map(|worker| (worker, self.ends.workers[worker].try_send(closed)));
+        let sent = worker.map(|worker| (worker, self.ends.workers[worker].try_send(work)));
         if let Some((worker, Ok(()))) = sent {
             self.busy.push((id, worker));
             return ControlFlow::Continue(());

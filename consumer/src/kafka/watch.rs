@@ -41,6 +41,10 @@ impl Watch {
             let parts = self.status.snapshot().progress.parts;
             let ends = self.ends(&parts).await;
             self.status.logs_end(ends.clone());
+            let told = Input::Ends(ends.iter().map(|(place, end)| (*place, *end)).collect());
+            if self.answers.send(told).await.is_err() {
+                return;
+            }
             let suspects = watchdog.look(started.elapsed(), &parts, &ends);
             // Answers of the last turn, now that it is known who has moved on meanwhile.
             for (place, next, found) in found.drain(..) {

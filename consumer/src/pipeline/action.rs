@@ -1,5 +1,6 @@
 //! What the pipeline is told and what it answers: the words it shares with the source.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,6 +112,8 @@ pub enum Action {
     Read(Vec<(Place, NextOffset)>),
     /// Hand a batch to a worker, and answer with `finished`.
     Write(Closed),
+    /// Hand a batch to a worker once more.
+    WriteAgain(BatchId, Box<Batch>),
     /// Stop fetching these.
     Pause(Vec<Place>),
     /// Fetch these again.
@@ -139,6 +142,10 @@ pub enum Notice {
     DatabaseWentBack(Place, NextOffset, NextOffset),
     /// The database stands beyond: another consumer wrote this partition.
     DatabaseWentAhead(Place, NextOffset, NextOffset),
+    /// A route can't be written until a person mends this. It is tried again by itself.
+    RouteStopped(usize, String),
+    /// A stopped route is written again, after so long.
+    RouteRuns(usize, Duration),
     /// Partitions let go with so many unwritten records, which their next owner will read again.
     Dropped(u64),
 }
@@ -185,6 +192,8 @@ pub struct Progress {
     pub routes: Vec<RouteProgress>,
     /// Each partition held.
     pub parts: Vec<PartProgress>,
+    /// The routes that are stopped until a person mends something, each with what it is.
+    pub stopped: BTreeMap<usize, String>,
 }
 
 /// What one route has done since the start, and what it is about to do.
@@ -264,6 +273,7 @@ impl Closed {
             last_records: Vec::new(),
             records: 0,
             age: self.age,
+            refuse_missing_references: false,
         };
         for buffer in self.buffers {
             let (partition, start, end) = (buffer.partition(), buffer.start(), buffer.next());

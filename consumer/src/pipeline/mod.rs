@@ -22,10 +22,12 @@ use crate::pipeline::action::{
 };
 use crate::pipeline::buffer::{Buffer, Folded, Incoming, Memory};
 use crate::pipeline::commit::{CommitId, Commits};
+use crate::pipeline::held::Held;
 use crate::pipeline::kept::dead_letter;
 use crate::pipeline::lane::Lane;
 use crate::pipeline::room::Room;
 use crate::pipeline::schedule::Schedule;
+use crate::pipeline::stops::Stops;
 use crate::pipeline::throttle::Ceiling;
 
 pub mod shape;
@@ -41,6 +43,8 @@ pub mod room;
 pub mod commit;
 pub mod watchdog;
 mod lane;
+mod stops;
+mod held;
 mod settle;
 mod progress;
 
@@ -55,6 +59,7 @@ pub struct Pipeline {
     room: Room,
     schedule: Schedule,
     ceiling: Ceiling,
+    stops: Stops,
     commits: Commits,
     revoke: Option<Revoke>,
     draining: bool,
@@ -76,6 +81,8 @@ struct Part {
     next: NextOffset,
     /// Everything below is known to be in the database.
     written: Option<NextOffset>,
+    /// Where its log was last seen to end.
+    end: NextOffset,
     buffer: Option<Buffer>,
     in_flight: Option<BatchId>,
     memory: Memory,
@@ -104,6 +111,8 @@ struct InFlight {
     records: u64,
     /// Its partitions, with the time of the oldest record of each.
     places: Vec<(Place, Option<i64>)>,
+    /// What it waits for, and the batch itself while no worker has it.
+    held: Option<Held>,
 }
 
 /// A revoke that waits for its partitions to be written.
@@ -127,6 +136,7 @@ impl Pipeline {
             schedule: Schedule::new(priorities()),
             ceiling: Ceiling::new(limits.rows_per_second),
             lanes,
+            stops: Stops::default(),
             commits: Commits::default(),
             revoke: None,
             draining: false,
@@ -174,7 +184,9 @@ impl Pipeline {
             self.last_epoch += 1;
             self.drop_buffer(*place);
             self.parts.insert(*place, Part::new(self.last_epoch));
-            asked.push((*place, self.last_epoch));
+            if self.stops.may_read(*place) {
+                asked.push((*place, self.last_epoch));
+            }
         }
         if !asked.is_empty() {
             self.actions.push_back(Action::Locate(asked));
@@ -300,6 +312,7 @@ impl Pipeline {
                 Ended::Fenced | Ended::Bad(_) => unwritten.push(*place),
             }
         }
+        self.judge_trial(now, id, matches!(ended, Ended::Written(..)));
         let lane = &mut self.lanes[flight.route];
         self.room.changed(lane.limits.priority, flight.bytes, 0);
         match ended {
@@ -367,6 +380,7 @@ impl Part {
             reading: false,
             next: NextOffset::ZERO,
             written: None,
+            end: NextOffset::ZERO,
             buffer: None,
             in_flight: None,
             memory: Memory::default(),

@@ -17,6 +17,7 @@ impl Pipeline {
             in_flight_bytes,
             routes: (0..self.lanes.len()).map(|route| self.route_progress(now, route)).collect(),
             parts: self.parts.iter().map(|(place, part)| self.part(*place, part)).collect(),
+            stopped: self.stops.stopped().map(|(route, why)| (route, why.to_owned())).collect(),
         }
     }
 

@@ -17,6 +17,8 @@ impl Pipeline {
     /// Does whatever the last event made possible.
     pub(super) fn settle(&mut self, now: Duration) {
         self.stop_at_bad(now);
+        self.try_again(now);
+        self.dispatch_held(now);
         self.dispatch(now);
         self.pause_and_resume();
         if let Some((id, offsets)) = self.commits.next(now) {
@@ -47,7 +49,7 @@ impl Pipeline {
 
     /// Hands ripe buffers to free workers.
     fn dispatch(&mut self, now: Duration) {
-        while self.in_flight.len() < self.limits.workers {
+        while self.at_workers() < self.limits.workers {
             let Some(route) = self.whose_turn(now) else { return };
             let places = self.gather(now, route);
             self.close(now, route, &places);
@@ -114,7 +116,8 @@ impl Pipeline {
         self.last_batch += 1;
         let id = self.last_batch;
         let mut buffers = Vec::with_capacity(places.len());
-        let mut flight = InFlight { route, bytes: 0, rows: 0, records: 0, places: Vec::new() };
+        let mut flight =
+            InFlight { route, bytes: 0, rows: 0, records: 0, places: Vec::new(), held: None };
         for place in places {
             let Some(part) = self.parts.get_mut(place) else { continue };
             let Some(buffer) = part.buffer.take() else { continue };
@@ -133,6 +136,7 @@ impl Pipeline {
         self.counts.batches += 1;
         self.counts.rows += flight.rows as u64;
         self.in_flight.insert(id, flight);
+        self.stops.left(id, places);
         let age = now.saturating_sub(opened);
         self.actions.push_back(Action::Write(Closed { id, route, buffers, age }));
     }
@@ -196,7 +200,7 @@ impl Pipeline {
             let leaving = self.draining || self.is_revoked(*place);
             self.drop_buffer(*place);
             let Some(part) = self.parts.get_mut(place) else { continue };
-            if !leaving {
+            if !leaving && self.stops.may_read(*place) {
                 self.last_epoch += 1;
                 part.epoch = self.last_epoch;
                 part.reading = false;
@@ -209,7 +213,7 @@ impl Pipeline {
         }
     }
 
-    fn is_revoked(&self, place: Place) -> bool {
+    pub(super) fn is_revoked(&self, place: Place) -> bool {
         self.revoke.as_ref().is_some_and(|revoke| revoke.places.contains(&place))
     }
 
@@ -226,6 +230,7 @@ impl Pipeline {
             dropped += self.drop_buffer(*place).map_or(0, |buffer| buffer.records());
             self.parts.remove(place);
         }
+        self.forget_held();
         if dropped > 0 {
             self.actions.push_back(Action::Tell(Notice::Dropped(dropped)));
         }

@@ -39,7 +39,7 @@ pub async fn look(config: &Config) -> Result<Report, BrokerError> {
         }
     };
     for route in &config.routes {
-        let scope = route.target(&config.name, &cluster, 0).scope;
+        let scope = route.target(config, &cluster, 0).scope;
         let known = match &mut store {
             Some(store) => positions(store, &broker, &scope).await,
             None => Ok(None),

@@ -171,12 +171,15 @@ impl Status {
             let (name, message) = (self.name(about), &trouble.message);
             if message.starts_with(&name) { message.clone() } else { format!("{name}: {message}") }
         };
+        let stopped = state.progress.stopped.iter();
+        let stopped =
+            stopped.map(|(route, why)| format!("{}: {why}", self.name(About::Route(*route))));
         Facts {
             phase: state.phase,
             silent: state.beat.map(|beat| self.started.elapsed().saturating_sub(beat)),
             in_group: state.in_group,
             not_read: state.progress.parts.iter().filter_map(not_read).collect(),
-            troubles: state.troubles.now().map(trouble).collect(),
+            troubles: state.troubles.now().map(trouble).chain(stopped).collect(),
         }
     }
 
@@ -222,7 +225,8 @@ impl Status {
         let progress = progress();
         for (route, now) in progress.routes.iter().enumerate() {
             let before = state.progress.routes.get(route).copied().unwrap_or_default();
-            let is_failing = state.troubles.of_route(route).is_some();
+            let is_failing =
+                state.troubles.of_route(route).is_some() || progress.stopped.contains_key(&route);
             self.metrics.route(&self.routes[route].topic, &before, now, is_failing);
         }
         self.metrics.in_group(state.in_group);
@@ -276,7 +280,8 @@ impl Status {
     pub(crate) fn write_failed(&self, worker: u64, route: usize, failed: &Failed) {
         self.metrics.retried();
         let about = match failed {
-            Failed::Store(StoreError::Unavailable(_) | StoreError::Saturated(_)) => About::Database,
+            Failed::Connect(_)
+            | Failed::Store(StoreError::Unavailable(_) | StoreError::Saturated(_)) => About::Database,
             Failed::Store(StoreError::NotYet(_) | StoreError::Stop(_)) => About::Route(route),
             Failed::Log(_) => About::Kafka,
         };

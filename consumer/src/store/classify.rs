@@ -202,7 +202,21 @@ pub(crate) fn failure(error: sqlx::Error, class_of: fn(&str, &str) -> Class) -> 
         Class::Twice => Failure::Twice,
         Class::Unavailable => Failure::Store(StoreError::Unavailable(told())),
         Class::Saturated => Failure::Store(StoreError::Saturated(told())),
-        Class::Stop => Failure::Store(StoreError::Stop(told())),
+        Class::Stop => Failure::Store(StoreError::Stop(match code.as_deref().and_then(mend) {
+            Some(mend) => format!("{}; {mend}", told()),
+            None => told(),
+        })),
+    }
+}
+
+/// What to do about an error that a person must mend, where its code says so.
+fn mend(code: &str) -> Option<&'static str> {
+    match code {
+        "42P01" | "3F000" => Some("create or rename it back, or correct the route's `table`"),
+        "42703" => Some("add the column again"),
+        "42501" => Some("grant this user SELECT, INSERT, UPDATE and DELETE on the table"),
+        "28P01" | "28000" | "3D000" => Some("correct `database.url`"),
+        _ => None,
     }
 }
 
@@ -262,6 +276,14 @@ mod tests {
             for code in *codes {
                 assert_eq!(postgres(code, ""), *class, "{code}");
             }
+        }
+    }
+
+    #[test]
+    fn what_a_person_must_mend_says_how() {
+        for code in ["42P01", "3F000", "42703", "42501", "28P01", "28000", "3D000"] {
+            assert!(mend(code).is_some_and(|mend| !mend.is_empty()), "{code}");
+            assert_eq!(postgres(code, ""), Class::Stop, "{code}");
         }
     }
 

@@ -61,7 +61,7 @@ impl Timeouts {
         connect: Duration::from_secs(10),
         statement: Duration::from_secs(20),
         lock: Duration::from_secs(10),
-        idle_in_transaction: Duration::from_secs(30),
+        idle_in_transaction: Duration::from_secs(8),
         answer: Duration::from_secs(30),
     };
 }

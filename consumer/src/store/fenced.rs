@@ -129,8 +129,7 @@ async fn run<S: Session>(
     }
     let set_aside;
     (open, set_aside) = open.write_singly(tx).await?;
-    let bad = !(set_aside.is_empty() && tx.dead_letters.is_empty());
-    if bad && !tx.manner.set_aside {
+    if tx.dead_letters.len() + set_aside.len() > tx.manner.set_aside_max {
         open.roll_back().await?;
         return Ok(Outcome::Bad([tx.dead_letters, &set_aside].concat()));
     }

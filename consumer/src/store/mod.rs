@@ -98,8 +98,9 @@ pub struct Transaction<'a> {
 pub struct Manner {
     /// How many rows a statement holds at most.
     pub rows_per_statement: usize,
-    /// Whether bad records may be set aside. If not, the first one rolls everything back.
-    pub set_aside: bool,
+    /// How many bad records may be set aside, those that could not be decoded included. One more
+    /// rolls everything back.
+    pub set_aside_max: usize,
     /// Whether a row that refers to a missing row is refused. If not, the missing row is given time
     /// to come: [`StoreError::NotYet`].
     pub refuse_missing_references: bool,
@@ -115,7 +116,7 @@ pub enum Outcome {
     Fenced(Vec<Option<NextOffset>>),
     /// Rolled back: the database refuses these rows, by their place in `rows`.
     Refused(Vec<usize>),
-    /// Rolled back: these records are bad, and none may be set aside.
+    /// Rolled back: these records are bad, and more than may be set aside.
     Bad(Vec<DeadLetter>),
 }
 

@@ -133,7 +133,11 @@ fn of_one<'a>(
         dead_letters: &[],
         last_records: &[],
         writers: &[],
-        manner: Manner { rows_per_statement: 1, set_aside: true, refuse_missing_references: true },
+        manner: Manner {
+            rows_per_statement: 1,
+            set_aside_max: usize::MAX,
+            refuse_missing_references: true,
+        },
     }
 }
 

@@ -69,7 +69,7 @@ pub async fn verify(
     let cluster = ask(&broker, Broker::cluster_id).await.map_err(|e| told(e.to_string()))?;
     let database = &config.database.target;
     let store = database.connect(&Timeouts::STANDARD).await.map_err(|e| told(e.to_string()))?;
-    let target = route.target(&config.name, &cluster, 1);
+    let target = route.target(config, &cluster, 1);
     let mut verifying =
         Verifying { config, target: &target, options, broker, store, progress, held: Vec::new() };
     let report = verifying.report().await.map_err(told)?;

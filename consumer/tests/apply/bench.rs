@@ -8,6 +8,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tempfile::TempDir;
 use tokio::sync::watch;
+use write_behind_consumer::apply::flood::FloodLimits;
+use write_behind_consumer::apply::history::History;
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::table::Table;
 use write_behind_consumer::apply::{Applied, Connect, Event, Stats, Target, Worker};
@@ -189,6 +191,7 @@ impl Bench {
             rename: Vec::new(),
             version: None,
             set_aside,
+            history: Arc::new(History::new(FloodLimits::STANDARD)),
         };
         let (script, log) = (Arc::new(Script::default()), Arc::new(Records::default()));
         let limits = RetryLimits {
@@ -224,6 +227,7 @@ impl Bench {
             last_records: Vec::new(),
             records: records.len() as u64,
             age: Duration::ZERO,
+            refuse_missing_references: false,
         };
         let mut folded: BTreeMap<&str, Change> = BTreeMap::new();
         for (key, value, add) in records {

@@ -118,21 +118,46 @@ async fn a_saturated_database_gets_smaller_statements() {
 }
 
 #[tokio::test]
-async fn a_table_that_a_person_mends_meanwhile_is_written_to() {
+async fn what_a_person_must_mend_is_given_back_at_once_and_written_when_it_is_mended() {
     let mut bench = Bench::new().await;
     bench.write(&[ONE]).await;
     bench.file.sql("ALTER TABLE t RENAME TO elsewhere").await;
     let batch = bench.batch(&[ONE]);
-    let (file, script) = (bench.file.clone(), Arc::clone(&bench.script));
-    let mend = async {
-        while *script.connections.lock().unwrap() < 4 {
-            tokio::task::yield_now().await;
-        }
-        file.sql("ALTER TABLE elsewhere RENAME TO t").await;
-    };
-    let (applied, ()) = tokio::join!(bench.apply(&batch), mend);
+    for _ in 0..2 {
+        let applied = bench.apply(&batch).await;
+        let Applied::Refused(why) = applied else { panic!("{applied:?}") };
+        assert!(why.contains("no such table") || why.contains("does not exist"), "{why}");
+    }
+    bench.file.sql("ALTER TABLE elsewhere RENAME TO t").await;
+    let applied = bench.apply(&batch).await;
     assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
     assert_eq!(bench.dump().await, ["1 2"]);
+}
+
+#[tokio::test]
+async fn a_row_whose_reference_is_missing_is_given_back_until_it_is_to_be_refused() {
+    let mut bench = Bench::new().await;
+    bench
+        .file
+        .sql(
+            "CREATE TABLE parent (id integer PRIMARY KEY); DROP TABLE t; \
+             CREATE TABLE t (id integer PRIMARY KEY, n bigint REFERENCES parent)",
+        )
+        .await;
+    let child = |n| ("1", n, "");
+    let mut batch = bench.batch(&[child(r#"{"n":7}"#), ("2", r#"{"n":null}"#, "")]);
+    let applied = bench.apply(&batch).await;
+    assert!(matches!(applied, Applied::Held(_)), "{applied:?}");
+    bench.file.sql("INSERT INTO parent VALUES (7)").await;
+    let applied = bench.apply(&batch).await;
+    assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
+    batch = bench.batch(&[child(r#"{"n":8}"#), ("3", r#"{"n":7}"#, "")]);
+    batch.refuse_missing_references = true;
+    let applied = bench.apply(&batch).await;
+    assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
+    let rows = bench.file.list("SELECT concat_ws(' ', id, n) FROM t ORDER BY id").await;
+    assert_eq!(rows, ["1 7", "2", "3 7"]);
+    assert_eq!(bench.letters().await.len(), 1);
 }
 
 #[tokio::test]
@@ -163,12 +188,73 @@ async fn a_table_that_changed_is_read_again_before_a_refused_row_counts_as_bad()
 }
 
 #[tokio::test]
-async fn a_table_that_stopped_the_worker_is_read_again() {
+async fn a_table_that_changed_its_key_is_read_again_before_the_route_counts_as_stuck() {
     let mut bench = Bench::new().await;
     bench.write(&[ONE]).await;
     bench.file.sql("DROP TABLE t; CREATE TABLE t (key integer PRIMARY KEY, n bigint)").await;
     bench.write(&[ONE]).await;
     assert_eq!(bench.file.list("SELECT CAST(key AS text) FROM t").await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_table_that_changed_in_an_outage_is_read_again() {
+    let mut bench = Bench::new().await;
+    bench.write(&[ONE]).await;
+    let batch = bench.batch(&[("1", r#"{"extra":"new"}"#, "")]);
+    bench.faults([Fault::Fails(StoreError::Unavailable("down".to_owned()))]);
+    bench.file.sql("ALTER TABLE t ADD COLUMN extra text").await;
+    let applied = bench.apply(&batch).await;
+    assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
+    assert_eq!(bench.letters().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_column_that_is_dropped_stops_the_route_instead_of_setting_its_records_aside() {
+    let mut bench = Bench::new().await;
+    bench.write(&[ONE]).await;
+    bench.file.sql("DROP TABLE t; CREATE TABLE t (id integer PRIMARY KEY, n bigint)").await;
+    let batch = bench.batch(&[("1", r#"{"short":"x"}"#, ""), ("2", r#"{"n":5}"#, "")]);
+    let applied = bench.apply(&batch).await;
+    assert!(matches!(&applied, Applied::Refused(why) if why.contains("\"short\" is gone")));
+    bench.file.sql("ALTER TABLE t ADD COLUMN short text").await;
+    let applied = bench.apply(&batch).await;
+    assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
+    assert_eq!(
+        (bench.dump().await, bench.letters().await),
+        (vec!["1 x".into(), "2 5".into()], vec![])
+    );
+}
+
+#[tokio::test]
+async fn a_column_that_becomes_required_stops_the_route_when_a_record_lacks_it() {
+    let mut bench = Bench::new().await;
+    bench.write(&[ONE]).await;
+    let required = "CREATE TABLE t (id integer PRIMARY KEY, n bigint, name text NOT NULL";
+    bench.file.sql(&format!("DROP TABLE t; {required})")).await;
+    let batch = bench.batch(&[("2", r#"{"n":5}"#, "")]);
+    let applied = bench.apply(&batch).await;
+    assert!(
+        matches!(&applied, Applied::Refused(why) if why.contains("\"name\" has become NOT NULL"))
+    );
+    bench.file.sql(&format!("DROP TABLE t; {required} DEFAULT '')")).await;
+    let applied = bench.apply(&batch).await;
+    assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
+    assert_eq!(bench.letters().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_flood_of_bad_records_is_not_set_aside() {
+    for bad in [("1", r#"{"short":"long"}"#, ""), ("1", r#"{"m":1}"#, ""), ("1", "{", "")] {
+        let mut bench = Bench::new().await;
+        bench.write(&[ONE, bad]).await;
+        assert_eq!(bench.letters().await.len(), 1, "a single one is");
+        let batch = bench.batch(&vec![bad; 300]);
+        let applied = bench.apply(&batch).await;
+        let Applied::Refused(why) = applied else { panic!("{applied:?}") };
+        assert!(why.starts_with("partition 0, offset 2: "), "{why}");
+        assert!(why.contains("so many records are bad"), "{why}");
+        assert_eq!(bench.letters().await.len(), 1, "none of a flood is");
+    }
 }
 
 #[tokio::test]

@@ -51,8 +51,11 @@ pub struct Bench<L> {
     pub next: i64,
 }
 
-pub const MANNER: Manner =
-    Manner { rows_per_statement: 10_000, set_aside: true, refuse_missing_references: true };
+pub const MANNER: Manner = Manner {
+    rows_per_statement: 10_000,
+    set_aside_max: usize::MAX,
+    refuse_missing_references: true,
+};
 
 pub fn scope() -> Scope {
     let owned = |text: &str| text.to_owned();

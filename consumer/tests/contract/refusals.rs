@@ -95,7 +95,7 @@ pub async fn nothing_is_set_aside_where_that_is_not_wanted(lab: impl Lab) {
         rows: &rows,
         singly: &singly,
         dead_letters: &letters,
-        manner: Manner { set_aside: false, ..MANNER },
+        manner: Manner { set_aside_max: 0, ..MANNER },
         ..moving(&scope, &spans, &bench.table)
     };
     let outcome = bench.store.apply(&transaction).await.unwrap();

@@ -44,6 +44,8 @@ struct World {
     batches: Vec<(BatchId, Batch)>,
     /// The lives of their partitions.
     batch_lives: BTreeMap<BatchId, Vec<(Partition, usize)>>,
+    /// Batches that were given back to be tried later.
+    held: Vec<BatchId>,
     /// Batches of consumers that died.
     orphans: Vec<Batch>,
     committing: Option<(CommitId, Vec<(Place, NextOffset)>)>,
@@ -53,8 +55,9 @@ struct World {
 const ASIDE: RouteLimits =
     RouteLimits { sets_aside: true, priority: Priority::Normal, rows_per_second: None };
 
+/// The first and the last partition are of one route.
 fn place(partition: usize) -> Place {
-    Place { route: 0, partition: Partition(partition as i32) }
+    Place { route: partition % 2, partition: Partition(partition as i32) }
 }
 
 fn limits() -> Limits {
@@ -72,7 +75,7 @@ fn limits() -> Limits {
 impl World {
     fn new() -> Self {
         Self {
-            pipeline: Pipeline::new(limits(), [ASIDE]),
+            pipeline: Pipeline::new(limits(), [ASIDE; 2]),
             now: Duration::ZERO,
             logs: Default::default(),
             tables: Default::default(),
@@ -86,6 +89,7 @@ impl World {
             lives: Default::default(),
             batches: Vec::new(),
             batch_lives: BTreeMap::new(),
+            held: Vec::new(),
             orphans: Vec::new(),
             committing: None,
         }
@@ -132,7 +136,7 @@ impl World {
             value: value.as_deref().map(str::as_bytes),
             headers: &headers,
         };
-        self.pipeline.record(self.now, 0, &incoming);
+        self.pipeline.record(self.now, place(partition).route, &incoming);
     }
 
     fn finish(&mut self, chosen: usize) {
@@ -150,6 +154,20 @@ impl World {
         let (id, batch) = self.batches.swap_remove(chosen);
         let ended = transact(&mut self.tables, &batch);
         self.pipeline.finished(self.now, id, &ended);
+    }
+
+    /// A person must mend something first; or a row refers to one that is not there.
+    fn give_back(&mut self, chosen: usize, mends: bool) {
+        if self.batches.is_empty() {
+            return;
+        }
+        let (id, batch) = self.batches.swap_remove(chosen % self.batches.len());
+        if mends {
+            self.pipeline.refused(self.now, id, "no table");
+        } else {
+            self.held.push(id);
+            self.pipeline.hold(self.now, id, Box::new(batch));
+        }
     }
 
     fn answer_commit(&mut self, answer: Answer) {
@@ -182,8 +200,9 @@ impl World {
 
     fn crash(&mut self) {
         self.orphans.extend(self.batches.drain(..).map(|(_, batch)| batch));
-        self.pipeline = Pipeline::new(limits(), [ASIDE]);
+        self.pipeline = Pipeline::new(limits(), [ASIDE; 2]);
         self.batch_lives.clear();
+        self.held.clear();
         self.fetching.clear();
         self.asked.clear();
         self.committing = None;
@@ -212,6 +231,8 @@ impl World {
                     transact(&mut self.tables, batch);
                 }
             }
+            Op::Refuse(chosen) => self.give_back(chosen, true),
+            Op::Hold(chosen) => self.give_back(chosen, false),
             Op::Commit(answer) => self.answer_commit(answer),
             Op::Assign(partition) if !self.owned[partition] && !self.revoking => {
                 self.owned[partition] = true;
@@ -260,6 +281,11 @@ impl World {
                     self.batches.push((id, batch));
                     assert!(self.batches.len() <= limits().workers, "every worker is busy");
                 }
+                Action::WriteAgain(id, batch) => {
+                    self.held.retain(|held| *held != id);
+                    self.batches.push((id, *batch));
+                    assert!(self.batches.len() <= limits().workers, "every worker is busy");
+                }
                 Action::Pause(places) => self.pause(&places, true),
                 Action::Resume(places) => self.pause(&places, false),
                 Action::Commit(id, offsets) => {
@@ -284,7 +310,8 @@ impl World {
     fn check_alone(&mut self, id: BatchId, batch: &Batch) {
         let life = |partition: Partition| (partition, self.lives[partition.0 as usize]);
         let lives: Vec<_> = batch.spans.iter().map(|span| life(span.partition)).collect();
-        for (other, _) in &self.batches {
+        let on_their_way = self.batches.iter().map(|(other, _)| other).chain(&self.held);
+        for other in on_their_way {
             let shared = self.batch_lives[other].iter().find(|one| lives.contains(one));
             assert_eq!(shared, None, "two batches of a partition are on their way");
         }

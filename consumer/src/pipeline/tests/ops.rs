@@ -20,6 +20,10 @@ pub(super) enum Op {
     Finish(usize),
     /// It is committed, but its answer is lost, and it will be tried again.
     LoseAnswer(usize),
+    /// It is rolled back, for the table is not as it must be.
+    Refuse(usize),
+    /// It is rolled back, for a row refers to one that is not there.
+    Hold(usize),
     /// Kafka takes a commit and answers; or takes it and the answer is lost; or refuses it.
     Commit(Answer),
     Assign(usize),
@@ -63,6 +67,8 @@ pub(super) fn an_op() -> impl Strategy<Value = Op> {
         8 => Just(Op::Locate),
         8 => (0_usize..8).prop_map(Op::Finish),
         2 => (0_usize..8).prop_map(Op::LoseAnswer),
+        2 => (0_usize..8).prop_map(Op::Refuse),
+        3 => (0_usize..8).prop_map(Op::Hold),
         6 => answer.prop_map(Op::Commit),
         8 => partition().prop_map(Op::Assign),
         2 => (partition(), 0_u64..300).prop_map(|(partition, n)| Op::Revoke(partition, n)),

@@ -1,0 +1,171 @@
+//! How many bad records a route may set aside: takes what was written and set aside lately, gives the
+//! room that is left.
+//!
+//! Pure. Single bad records stand aside; a flood of them is a mistake in the table or in a writer, and
+//! a person must see it before it fills the table of dead letters. While a route is flooded only a
+//! batch that is good enough by itself is let through.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// So few bad records in a window are no flood, whatever part of all they are.
+pub const FEW: u64 = 100;
+/// What falls into one such part of the window is remembered as one.
+const PARTS: u32 = 10;
+
+/// How many bad records a route sets aside.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FloodLimits {
+    /// Which part of the records of a window, from 0 to 1, once more than [`FEW`] are bad.
+    pub max_ratio: f64,
+    /// How many a second, on average over a window.
+    pub max_per_second: u32,
+    /// How far back is looked.
+    pub window: Duration,
+}
+
+impl FloodLimits {
+    /// What suits most.
+    pub const STANDARD: Self =
+        Self { max_ratio: 0.5, max_per_second: 100, window: Duration::from_secs(10) };
+}
+
+/// What a route has set aside lately.
+#[derive(Debug)]
+pub struct Flood {
+    limits: FloodLimits,
+    lately: VecDeque<Written>,
+    flooded: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    from: Duration,
+    until: Duration,
+    records: u64,
+    letters: u64,
+}
+
+impl Flood {
+    /// Nothing was set aside yet.
+    pub fn new(limits: FloodLimits) -> Self {
+        Self { limits, lately: VecDeque::new(), flooded: false }
+    }
+
+    /// How many records may be set aside now, of a batch that stands for `records`.
+    pub fn room(&mut self, now: Duration, records: u64) -> usize {
+        while self.lately.front().is_some_and(|first| first.until + self.limits.window <= now) {
+            self.lately.pop_front();
+        }
+        let letters: u64 = self.lately.iter().map(|written| written.letters).sum();
+        let all = records + self.lately.iter().map(|written| written.records).sum::<u64>();
+        let few = if self.flooded { 0 } else { FEW };
+        let by_ratio = ((all as f64 * self.limits.max_ratio) as u64).max(few);
+        let by_rate = f64::from(self.limits.max_per_second) * self.limits.window.as_secs_f64();
+        let room = by_ratio.min(by_rate as u64).saturating_sub(letters);
+        usize::try_from(room).unwrap_or(usize::MAX)
+    }
+
+    /// A batch that stands for `records` was written, with so many of them set aside.
+    pub fn written(&mut self, now: Duration, records: u64, letters: u64) {
+        self.flooded = false;
+        let part = self.limits.window / PARTS;
+        match self.lately.back_mut() {
+            Some(last) if now < last.from + part => {
+                last.until = now;
+                last.records += records;
+                last.letters += letters;
+            }
+            _ => self.lately.push_back(Written { from: now, until: now, records, letters }),
+        }
+    }
+
+    /// A batch had more bad records than there was room for.
+    pub fn flooded(&mut self) {
+        self.flooded = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn flood() -> Flood {
+        Flood::new(FloodLimits::STANDARD)
+    }
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_few_bad_records_are_no_flood_even_if_all_are_bad() {
+        assert_eq!(flood().room(at(0), 1), FEW as usize);
+    }
+
+    #[test]
+    fn of_many_records_no_more_than_the_ratio_is_set_aside() {
+        assert_eq!(flood().room(at(0), 1_000), 500);
+        let mut flood = flood();
+        flood.written(at(0), 1_000, 100);
+        assert_eq!(flood.room(at(1), 200), 500, "half of 1,200, and 100 were before");
+    }
+
+    #[test]
+    fn of_very_many_records_no_more_than_the_rate_is_set_aside() {
+        let mut flood = flood();
+        assert_eq!(flood.room(at(0), 1_000_000), 1_000);
+        flood.written(at(0), 1_000_000, 900);
+        assert_eq!(flood.room(at(9_999), 1_000_000), 100);
+        assert_eq!(flood.room(at(10_000), 1_000_000), 1_000);
+    }
+
+    #[test]
+    fn once_flooded_a_batch_must_be_good_enough_by_itself() {
+        let mut flood = flood();
+        flood.flooded();
+        assert_eq!(flood.room(at(60_000), 1), 0);
+        assert_eq!(flood.room(at(60_000), 10), 5);
+        flood.written(at(60_000), 10, 0);
+        assert_eq!(flood.room(at(120_000), 1), FEW as usize);
+    }
+
+    proptest! {
+        #[test]
+        fn over_any_window_no_more_is_set_aside_than_the_limits_say(
+            batches in prop::collection::vec((0_u64..3_000, 1_u64..3_000, 0_u64..3_000), 1..60),
+        ) {
+            let mut flood = flood();
+            let window = FloodLimits::STANDARD.window;
+            let (mut now, mut history) = (Duration::ZERO, Vec::new());
+            for (pause, records, bad) in batches {
+                now += at(pause);
+                let bad = bad.min(records);
+                if bad as usize > flood.room(now, records) {
+                    flood.flooded();
+                    continue;
+                }
+                flood.written(now, records, bad);
+                history.push((now, bad));
+                let since = |(when, _): &&(Duration, u64)| now < *when + window;
+                let lately: u64 = history.iter().filter(since).map(|(_, bad)| bad).sum();
+                prop_assert!(lately <= 1_000, "{lately} within {window:?}");
+            }
+            prop_assert!(flood.lately.len() <= 2 * PARTS as usize + 2);
+        }
+
+        #[test]
+        fn good_records_are_never_a_flood(records in prop::collection::vec(0_u64..10_000, 1..50)) {
+            let mut flood = flood();
+            flood.flooded();
+            for (second, records) in records.into_iter().enumerate() {
+                let now = Duration::from_secs(second as u64);
+                let room = flood.room(now, records);
+                prop_assert!(room as u64 * 2 >= records.min(2_000).saturating_sub(1));
+                flood.written(now, records, 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What the workers of a route remember together: which columns its table had, and what it set aside
+//! lately.
+//!
+//! A record that names a column the table does not have is bad. But if the table had it when it was
+//! written to before, then it is the table that has changed, and a person must know before every
+//! record is set aside. What was known is forgotten when the process ends.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::apply::flood::{Flood, FloodLimits};
+use crate::apply::row::Row;
+use crate::apply::table::Table;
+use crate::batch::FoldedRow;
+
+/// A route's past in this process.
+#[derive(Debug)]
+pub struct History {
+    /// Columns that were there, each with whether a new row had to name it.
+    columns: Mutex<BTreeMap<String, bool>>,
+    flood: Mutex<Flood>,
+    started: Instant,
+}
+
+impl History {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(limits: FloodLimits) -> Self {
+        let (columns, flood) = (Mutex::default(), Mutex::new(Flood::new(limits)));
+        Self { columns, flood, started: Instant::now() }
+    }
+
+    /// The table was read for the first time, or written to as it is.
+    pub(crate) fn learn(&self, table: &Table) {
+        let columns = table.columns.iter().map(|column| (column.name.clone(), column.required));
+        lock(&self.columns).extend(columns);
+    }
+
+    /// Whether no table was learnt yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.columns).is_empty()
+    }
+
+    /// What the table lacks that it had, of what these rows name.
+    pub(crate) fn lost<'a>(
+        &self,
+        table: &Table,
+        mut rows: impl Iterator<Item = &'a FoldedRow>,
+    ) -> Option<String> {
+        let known = lock(&self.columns);
+        let is_lost = |name: &str| known.contains_key(name) && table.member(name).is_none();
+        let lost = rows.find_map(|row| {
+            row.change.cells().map(|(name, _)| name).find(|name| is_lost(name)).map(str::to_owned)
+        })?;
+        Some(format!(
+            "its column {lost:?} is gone, and records name it; add it again, or restart the \
+             consumer to set such records aside"
+        ))
+    }
+
+    /// What the table demands that it did not, and one of these refused rows lacks.
+    pub(crate) fn demanded<'a>(
+        &self,
+        table: &Table,
+        mut rows: impl Iterator<Item = &'a Row>,
+    ) -> Option<String> {
+        let known = lock(&self.columns);
+        let is_new = |name: &str| known.get(name) != Some(&true);
+        let columns = table.columns.iter().enumerate();
+        let demanded: Vec<usize> = columns
+            .filter(|(_, column)| column.required && is_new(&column.name))
+            .filter(|(_, column)| !table.is_key(&column.name))
+            .map(|(place, _)| place)
+            .collect();
+        let place = rows.find_map(|row| {
+            let cells = row.write.as_ref()?;
+            let lacks = |place: &&usize| cells.iter().all(|(named, _)| named != *place);
+            demanded.iter().find(lacks)
+        })?;
+        let name = &table.columns[*place].name;
+        Some(format!(
+            "its column {name:?} has become NOT NULL without a default, and records do not name it; \
+             give it a default, or restart the consumer to set such records aside"
+        ))
+    }
+
+    /// How many of a batch's records may be set aside now.
+    pub(crate) fn room(&self, records: u64) -> usize {
+        lock(&self.flood).room(self.started.elapsed(), records)
+    }
+
+    /// So many of a batch's records were set aside.
+    pub(crate) fn set_aside(&self, records: u64, letters: usize) {
+        lock(&self.flood).written(self.started.elapsed(), records, letters as u64);
+    }
+
+    /// A batch had more bad records than there was room for.
+    pub(crate) fn flooded(&self) {
+        lock(&self.flood).flooded();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
