@@ -9,6 +9,7 @@
 pub mod offsets;
 pub mod rows;
 pub mod refusals;
+pub mod letters;
 pub mod catalogue;
 pub mod types;
 pub mod model;
@@ -208,6 +209,10 @@ macro_rules! contract {
             refusals::a_transaction_that_met_an_error_commits_nothing,
             refusals::a_missing_reference_is_given_time_and_then_refused,
             refusals::a_missing_table_is_for_a_person_to_mend,
+            letters::letters_are_found_as_they_were_set_aside_by_every_filter,
+            letters::a_letter_is_closed_once_and_deleted_only_when_no_open_one_needs_it,
+            letters::a_letter_is_replayed_with_its_state_or_not_at_all,
+            letters::how_far_letters_were_copied_is_remembered_for_each_partition,
             catalogue::a_table_is_described_with_its_key,
             catalogue::a_column_counts_from_nothing_unless_its_default_is_something,
             catalogue::a_unique_key_may_be_named,
