@@ -223,6 +223,22 @@ fn no_bookkeeping(error: &str, report: &mut Report) {
     }
 }
 
+/// Why `run` refuses the topic for its `cleanup.policy`; one that can't be read is told.
+pub(crate) async fn refuse_compaction(config: &Config, topic: &str) -> Option<String> {
+    match topic_configuration(&config.kafka, &config.name, topic).await {
+        Ok(configuration) => {
+            topic::compaction(&configuration).map(|why| format!("topic {topic}: {why}"))
+        }
+        Err(error) => {
+            tracing::warn!(
+                %topic, %error,
+                "the topic's configuration can't be read; make sure that cleanup.policy is delete"
+            );
+            None
+        }
+    }
+}
+
 /// Creates the bookkeeping tables where they are missing.
 ///
 /// # Errors

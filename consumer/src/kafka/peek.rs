@@ -52,7 +52,10 @@ impl Peek {
         let mut kept = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
         let consumer = match kept.take() {
             Some(consumer) => consumer,
-            None => self.config.create_with_context(Quiet).map_err(|error| unreachable(&error))?,
+            None => self
+                .config
+                .create_with_context(Quiet::default())
+                .map_err(|error| unreachable(&error))?,
         };
         let consumer = kept.insert(consumer);
         let found = look(consumer, topic, wanted);
@@ -89,9 +92,8 @@ fn look(
                 }
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                if waiting.remove(&Partition(partition)).is_some() {
-                    found.insert(Partition(partition), None);
-                }
+                let waited = waiting.remove(&Partition(partition));
+                found.extend(waited.map(|_| (Partition(partition), None)));
             }
             // librdkafka tries again by itself; what matters is whether the records still come.
             Some(Err(error)) => tracing::debug!(%error, topic, "no record yet"),
