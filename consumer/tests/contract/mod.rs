@@ -9,7 +9,6 @@
 pub mod offsets;
 pub mod rows;
 pub mod refusals;
-pub mod letters;
 pub mod catalogue;
 pub mod types;
 pub mod letters;
