@@ -19,7 +19,6 @@ use crate::check::refuse_compaction;
 use crate::config::{Config, OnBadRecord, Route};
 use crate::dead_letters::upkeep::Upkeep;
 use crate::kafka::broker::{Broker, BrokerError};
-use crate::kafka::letter_topic::LetterTopic;
 use crate::kafka::locate::{Locator, Wanted};
 use crate::kafka::orders::{Exit, Input};
 use crate::kafka::reread::{KafkaLog, RereadLimits};
@@ -192,7 +191,12 @@ impl Consumer {
             status: self.status(),
             answers: answers.clone(),
         };
-        self.look_after_letters(&targets, tasks)?;
+        let upkeep = Upkeep::new(&self.config, Arc::clone(&targets), self.status());
+        let upkeep = upkeep.map_err(failed)?;
+        tasks.spawn(async move {
+            upkeep.run().await;
+            "the upkeep of dead letters has ended".to_owned()
+        });
         tasks.spawn(async move {
             locator.run().await;
             "the locator has ended".to_owned()
@@ -210,30 +214,6 @@ impl Consumer {
             "the watch over the partitions has ended".to_owned()
         });
         Ok(Ends { workers, inbox, wanted, status: self.status() })
-    }
-
-    /// Starts what becomes of dead letters behind the consumer's back.
-    fn look_after_letters(
-        &self,
-        targets: &Arc<[Target]>,
-        tasks: &mut JoinSet<String>,
-    ) -> Result<(), RunError> {
-        let settings = &self.config.dead_letters;
-        let topic = settings.topic.as_deref();
-        let topic = topic.map(|topic| LetterTopic::new(&self.config.kafka, topic)).transpose();
-        let upkeep = Upkeep::new(
-            self.config.name.clone(),
-            self.config.database.target.clone(),
-            Arc::clone(targets),
-            topic.map_err(failed)?,
-            settings.retention,
-            self.status(),
-        );
-        tasks.spawn(async move {
-            upkeep.run().await;
-            "the upkeep of dead letters has ended".to_owned()
-        });
-        Ok(())
     }
 
     /// Waits for Kafka and the database, and learns what does not change.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
+use crate::config::Config;
 use crate::dead_letters::Filter;
 use crate::kafka::letter_topic::LetterTopic;
 use crate::pipeline::action::Place;
@@ -41,27 +42,31 @@ pub(crate) struct Upkeep {
 }
 
 impl Upkeep {
+    /// Does not wait for a connection.
+    ///
+    /// # Errors
+    /// Kafka's settings are not such that a client can be made.
     pub(crate) fn new(
-        name: String,
-        database: Database,
+        config: &Config,
         targets: Arc<[Target]>,
-        topic: Option<LetterTopic>,
-        retention: Option<Duration>,
         status: Arc<Status>,
-    ) -> Self {
-        let (copied, set_aside, counted, deleted) = (HashMap::new(), 0, None, None);
-        Self {
-            name,
-            database,
+    ) -> Result<Self, String> {
+        let settings = &config.dead_letters;
+        let topic = settings.topic.as_deref();
+        let topic = topic.map(|topic| LetterTopic::new(&config.kafka, topic)).transpose();
+        let topic = topic.map_err(|error| error.to_string())?;
+        Ok(Self {
+            name: config.name.clone(),
+            database: config.database.target.clone(),
             targets,
             topic,
-            retention,
+            retention: settings.retention,
             status,
-            copied,
-            set_aside,
-            counted,
-            deleted,
-        }
+            copied: HashMap::new(),
+            set_aside: 0,
+            counted: None,
+            deleted: None,
+        })
     }
 
     /// Goes on until it is dropped: whatever fails is tried again.

@@ -9,7 +9,7 @@ use super::statement::{Dialect, Kind, Statement, Statements, Value};
 
 const DIALECT: Dialect = Dialect {
     numbered: false,
-    failed_at: "CAST(unix_timestamp(failed_at) AS signed)",
+    failed_at: "CAST(floor(unix_timestamp(failed_at)) AS signed)",
     find: "instr",
     headers: "CAST(headers AS char)",
 };
