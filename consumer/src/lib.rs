@@ -20,3 +20,4 @@ pub mod status;
 pub mod dead_letters;
 pub mod run;
 pub mod check;
+pub mod verify;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use prometheus::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -31,13 +31,23 @@ struct Cli {
     /// What to log, as `error`, `warn`, `info`, `debug` or a filter such as `info,librdkafka=debug`.
     #[arg(long, env = "WRITE_BEHIND_LOG", default_value = "info", global = true)]
     log: String,
+    /// How to log: lines for people, or a JSON object a line.
+    #[arg(long, env = "WRITE_BEHIND_LOG_FORMAT", default_value = "text", global = true)]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Reads, folds and writes until SIGTERM or SIGINT; a second one ends it at once.
+    /// Reads, folds and writes until SIGTERM or SIGINT; a second one ends it at once. SIGHUP changes
+    /// nothing: the configuration is read at the start.
     Run {
         /// Takes a database that does not know a partition to hold what the group has committed.
         #[arg(long, env = "WRITE_BEHIND_ADOPT_OFFSETS")]
@@ -52,6 +62,9 @@ enum Command {
     Check(command::check::Check),
     /// Lists, shows, replays and discards the records that were set aside.
     DeadLetters(command::dead_letters::DeadLetters),
+    /// Compares the tables with their logs, and names every row that differs; the consumer may run.
+    Verify(command::verify::Verify),
+    Status(command::status::Status),
 }
 
 fn main() -> ExitCode {
@@ -61,13 +74,19 @@ fn main() -> ExitCode {
         eprintln!("error: --log {:?} is no filter; write it like `info`", cli.log);
         return ExitCode::from(USAGE);
     };
-    let ansi = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi);
-    lines.with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let format = cli.log_format;
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).init(),
+    }
     match start(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            match format {
+                LogFormat::Text => eprintln!("error: {error:#}"),
+                LogFormat::Json => tracing::error!(error = %format!("{error:#}"), "ended"),
+            }
             ExitCode::from(code_of(&error))
         }
     }
@@ -84,6 +103,15 @@ fn code_of(error: &anyhow::Error) -> u8 {
 }
 
 fn start(cli: Cli) -> anyhow::Result<ExitCode> {
+    let config = configuration(&cli);
+    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    let done = runtime.block_on(perform(cli.command, config));
+    // A thread that still waits for Kafka or the database must not hold up the exit.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+fn configuration(cli: &Cli) -> Result<Config, ConfigError> {
     let text = match &cli.config {
         Some(path) => std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Unreadable(format!("{}: {error}", path.display())))?,
@@ -92,18 +120,17 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     // A variable that is no text cannot be one of ours.
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let config = Config::read(&text, &secrets::from_files(variables.collect())?)?;
-    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
-    let done = runtime.block_on(perform(cli.command, config));
-    // A thread that still waits for Kafka or the database must not hold up the exit.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    done
+    Config::read(&text, &secrets::from_files(variables.collect())?)
 }
 
-async fn perform(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+async fn perform(
+    command: Command,
+    config: Result<Config, ConfigError>,
+) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run { adopt_offsets, no_init } => {
             let options = Options { registry: Registry::new(), adopt_offsets, init: !no_init };
+            let config = config?;
             let shutdown = stopped_by_a_signal()?;
             tracing::info!(?config, "starting");
             for warning in transport::in_the_clear(&config) {
@@ -112,9 +139,14 @@ async fn perform(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             let drained = run(config, options, shutdown).await?;
             tracing::info!(clean = drained.clean, "stopped");
         }
-        Command::Init => check::init(&config).await.context("creating the bookkeeping tables")?,
-        Command::DeadLetters(letters) => return letters.perform(&config).await.map(ExitCode::from),
-        Command::Check(check) => return check.perform(&config).await.map(ExitCode::from),
+        Command::Init => check::init(&config?).await.context("creating the bookkeeping tables")?,
+        Command::DeadLetters(letters) => {
+            return letters.perform(&config?).await.map(ExitCode::from);
+        }
+        Command::Verify(verify) => return verify.perform(&config?).await.map(ExitCode::from),
+        Command::Check(check) => return check.perform(&config?).await.map(ExitCode::from),
+        // A consumer that answers can be asked without a configuration.
+        Command::Status(status) => return status.perform(config).await.map(ExitCode::from),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -123,6 +155,15 @@ async fn perform(command: Command, config: Config) -> anyhow::Result<ExitCode> {
 fn stopped_by_a_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!(
+                "SIGHUP changes nothing: the configuration is read at the start; to take a changed \
+                 one, end this process with SIGTERM and start another"
+            );
+        }
+    });
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}

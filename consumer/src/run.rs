@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::apply::Target;
 use crate::apply::worker::Workers;
 use crate::check::database::not_its_table;
-use crate::check::topic::compaction;
+use crate::check::refuse_compaction;
 use crate::config::{Config, OnBadRecord, Route};
 use crate::dead_letters::upkeep::Upkeep;
 use crate::kafka::broker::{Broker, BrokerError};
@@ -22,13 +22,13 @@ use crate::kafka::letter_topic::LetterTopic;
 use crate::kafka::locate::{Locator, Wanted};
 use crate::kafka::orders::{Exit, Input};
 use crate::kafka::reread::{KafkaLog, RereadLimits};
-use crate::kafka::settings::topic_configuration;
 use crate::kafka::source::{Ends, Source};
 use crate::kafka::stand::ask;
 use crate::kafka::watch::Watch;
 use crate::status::Status;
 use crate::status::http;
 use crate::status::metrics::Metrics;
+use crate::status::trouble::{About, Teller};
 use crate::store::inspect::Inspect;
 use crate::store::{Scope, Store, StoreError, Timeouts};
 
@@ -100,8 +100,7 @@ impl Consumer {
     /// Registers its metrics.
     pub fn new(config: Config, options: Options) -> Result<Self, RunError> {
         let metrics = Metrics::new(&options.registry, &config.name).map_err(failed)?;
-        let topics = config.routes.iter().map(|route| Arc::from(&*route.topic)).collect();
-        let status = Arc::new(Status::new(metrics, topics));
+        let status = Arc::new(Status::new(metrics, &config));
         Ok(Self { config, options, status })
     }
 
@@ -119,10 +118,7 @@ impl Consumer {
                 RunError::Failed(format!("can't listen on `http.listen` = {address}: {error}"))
             })?;
             let (status, registry) = (self.status(), self.options.registry.clone());
-            tasks.spawn(async move {
-                let served = http::serve(listener, status, registry).await;
-                format!("the HTTP server has ended: {served:?}")
-            });
+            tasks.spawn(async move { match http::serve(listener, status, registry).await {} });
         }
         let prepared = tokio::select! {
             biased;
@@ -140,6 +136,7 @@ impl Consumer {
                 exit = &mut exit => break exit.map_err(failed)?,
                 () = &mut shutdown, if !draining => {
                     draining = true;
+                    self.status.draining();
                     tracing::info!("draining");
                     order(&orders, Input::Drain).await;
                 }
@@ -176,7 +173,7 @@ impl Consumer {
             log: Arc::new(KafkaLog::new(
                 &self.config.kafka,
                 &self.config.name,
-                RereadLimits::STANDARD,
+                RereadLimits::of(self.config.memory, self.config.database.connections),
             )),
             targets: Arc::clone(&targets),
             status: self.status(),
@@ -241,6 +238,13 @@ impl Consumer {
     /// Waits for Kafka and the database, and learns what does not change.
     async fn prepare(&self) -> Result<Prepared, RunError> {
         let broker = Arc::new(Broker::new(&self.config.kafka, &self.config.name).map_err(failed)?);
+        let passes = |error: BrokerError| match error {
+            BrokerError::Unreachable(_) | BrokerError::NoLeader(..) => {
+                self.status.failed(Teller::Start, About::Kafka, &error);
+                Ok(())
+            }
+            BrokerError::NoTopic(_) => Err(failed(error)),
+        };
         let cluster = patiently(|| ask(&broker, Broker::cluster_id), passes).await?;
         let mut partitions = Vec::new();
         for route in &self.config.routes {
@@ -250,6 +254,7 @@ impl Consumer {
             };
             partitions.push(patiently(ask, passes).await?);
         }
+        self.status.answered(Teller::Start);
         let target = |(route, partitions): (&Route, i32)| {
             route.target(&self.config.name, &cluster, partitions)
         };
@@ -258,15 +263,17 @@ impl Consumer {
         let judge = |error: StoreError| match error {
             StoreError::Stop(why) => Err(RunError::Failed(why)),
             passing => {
-                self.status.database_failed(&passing);
-                Ok(passing.to_string())
+                self.status.failed(Teller::Start, About::Database, &passing);
+                Ok(())
             }
         };
         for route in &self.config.routes {
-            self.refuse_compaction(route).await?;
+            if let Some(why) = refuse_compaction(&self.config, &route.topic).await {
+                return Err(RunError::Refused(why));
+            }
         }
         patiently(|| self.look_at(&targets), judge).await??;
-        self.status.database_answered();
+        self.status.answered(Teller::Start);
         Ok(Prepared { broker, targets })
     }
 
@@ -286,23 +293,6 @@ impl Consumer {
         }
         Ok(Ok(()))
     }
-
-    async fn refuse_compaction(&self, route: &Route) -> Result<(), RunError> {
-        let (config, topic) = (&self.config, &route.topic);
-        match topic_configuration(&config.kafka, &config.name, topic).await {
-            Ok(configuration) => match compaction(&configuration) {
-                Some(why) => Err(RunError::Refused(format!("topic {topic}: {why}"))),
-                None => Ok(()),
-            },
-            Err(error) => {
-                tracing::warn!(
-                    %topic, %error,
-                    "the topic's configuration can't be read; make sure that cleanup.policy is delete"
-                );
-                Ok(())
-            }
-        }
-    }
 }
 
 impl Route {
@@ -319,6 +309,7 @@ impl Route {
             key: self.key.clone(),
             columns: self.columns.clone(),
             rename: self.rename.clone(),
+            version: self.version.clone(),
             set_aside: self.on_bad_record == OnBadRecord::DeadLetter,
         }
     }
@@ -353,27 +344,14 @@ async fn order(orders: &mpsc::Sender<Input>, input: Input) {
 /// Asks until there is an answer, or an error of which `judge` says that it will not pass.
 async fn patiently<T, E, F: Future<Output = Result<T, E>>>(
     mut ask: impl FnMut() -> F,
-    judge: impl Fn(E) -> Result<String, RunError>,
+    judge: impl Fn(E) -> Result<(), RunError>,
 ) -> Result<T, RunError> {
-    let mut told = false;
     loop {
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(error) => {
-                let error = judge(error)?;
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(%error, "waiting");
-                }
-                tokio::time::sleep(RETRY_EVERY).await;
-            }
+            Err(error) => judge(error)?,
         }
-    }
-}
-
-fn passes(error: BrokerError) -> Result<String, RunError> {
-    match error {
-        BrokerError::Unreachable(_) | BrokerError::NoLeader(..) => Ok(error.to_string()),
-        BrokerError::NoTopic(_) => Err(failed(error)),
+        tokio::time::sleep(RETRY_EVERY).await;
     }
 }
 

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod world;
+#[path = "end_to_end/records.rs"]
+mod records;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -45,23 +47,6 @@ fn records_of_a_plain_client_become_rows_and_kafka_is_told() {
     assert_eq!(rows(), wanted);
     assert_eq!(world.committed(), world.positions());
     assert_eq!(world.positions().into_iter().flatten().sum::<i64>(), 6);
-}
-
-#[test]
-fn a_bad_record_stands_aside_and_the_others_are_applied() {
-    let world = World::new();
-    world.send_to(0, Some("7"), Some(r#"{"points":1"#), None);
-    world.send_to(0, None, Some("{}"), None);
-    world.send_to(0, Some("7"), Some(r#"{"points":2}"#), None);
-    world.send_to(0, Some("7"), Some(r#"{"points":"many"}"#), None);
-    world.send_to(0, Some("7"), Some(r#"{"visits":2}"#), None);
-    world.flush();
-    let consumer = world.start();
-    let rows = || world.query("SELECT points, visits FROM scores");
-    wait_for("the good ones are there", rows, |rows| rows == &[["2", "2"]]);
-    consumer.drain().unwrap();
-    let letters = "SELECT record_offset FROM write_behind_dead_letters ORDER BY record_offset";
-    assert_eq!(world.query(letters), [["0"], ["1"], ["3"]]);
 }
 
 #[test]

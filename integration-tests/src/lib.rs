@@ -23,6 +23,7 @@ pub mod wire;
 pub mod postgres_wire;
 pub mod kafka_wire;
 mod binary;
+pub mod browser;
 pub mod worker;
 pub mod stack;
 pub mod counters;

@@ -158,9 +158,14 @@ listen = "127.0.0.1:{http}"
 
     /// Runs `write-behind run` with these settings.
     pub async fn start(&self) -> Result<Worker> {
+        self.begin(&["run"]).await
+    }
+
+    /// Runs another command of `write-behind`, and does not wait for its end.
+    pub async fn begin(&self, arguments: &[&str]) -> Result<Worker> {
         let folder = tempfile::tempdir()?;
         let http = free_port()?;
-        let child = self.spawn(&folder, http, &["run"]).await?;
+        let child = self.spawn(&folder, http, arguments).await?;
         let pid = child.id();
         Ok(Worker { client: self.client.clone(), child: Mutex::new(child), pid, http, folder })
     }
@@ -175,12 +180,11 @@ listen = "127.0.0.1:{http}"
     pub async fn command(&self, arguments: &[&str]) -> Result<(ExitStatus, String)> {
         let folder = tempfile::tempdir()?;
         let mut child = self.spawn(&folder, free_port()?, arguments).await?;
-        let what = format!("{arguments:?} to end");
-        let status = until(&what, PATIENCE, async || {
+        let status = until(&format!("{arguments:?} to end"), PATIENCE, async || {
             let ended = child.try_wait()?;
             Ok(ended.map_or_else(|| Seen::NotYet("it runs".to_owned()), Seen::Done))
-        });
-        let status = status.await?;
+        })
+        .await?;
         Ok((status, std::fs::read_to_string(folder.path().join("log"))?))
     }
 
@@ -250,9 +254,29 @@ impl Worker {
         Ok(())
     }
 
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http)
+    }
+
+    /// Runs another command of `write-behind` with its configuration; gives how it ended and what
+    /// it printed.
+    pub async fn command(&self, arguments: &[&str]) -> Result<(ExitStatus, String)> {
+        let mut command = Command::new(binary::path().await?);
+        command.args(arguments).arg("--config").arg(self.folder.path().join("write-behind.toml"));
+        command.stdin(Stdio::null()).stderr(Stdio::inherit());
+        let ended = tokio::task::spawn_blocking(move || command.output()).await??;
+        Ok((ended.status, String::from_utf8(ended.stdout)?))
+    }
+
     /// The memory it occupies, in bytes.
     pub fn resident(&self) -> Result<u64> {
         resident(self.pid)
+    }
+
+    /// The most memory it has occupied since it started, in bytes.
+    pub fn peak(&self) -> Result<u64> {
+        of_status(self.pid, "VmHWM:")
     }
 
     /// What it has logged so far.
@@ -284,11 +308,15 @@ impl Worker {
 
     /// What its HTTP endpoint answers, whatever that is, with the head.
     pub async fn answer(&self, path: &str) -> Result<String> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n");
+        self.talk(request.as_bytes()).await
+    }
+
+    /// What its HTTP endpoint answers to these bytes, until it closes the connection.
+    pub async fn talk(&self, request: &[u8]) -> Result<String> {
         let asked = async {
             let mut stream = TcpStream::connect(("127.0.0.1", self.http)).await?;
-            let request =
-                format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await?;
+            stream.write_all(request).await?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await?;
             Ok(answer)
@@ -296,8 +324,10 @@ impl Worker {
         tokio::time::timeout(Duration::from_secs(10), asked).await.context("the HTTP endpoint")?
     }
 
+    /// Sends it a signal, by its name without SIG.
+    ///
     /// `kill` as a command may be missing on a small machine; every shell has its own.
-    fn signal(&self, name: &str) -> Result<()> {
+    pub fn signal(&self, name: &str) -> Result<()> {
         let script = format!("kill -{name} {}", self.pid);
         let status = Command::new("sh").args(["-c", &script]).status()?;
         ensure!(status.success(), "{script}: {status}");
@@ -317,10 +347,14 @@ impl Worker {
 
 /// The memory that a process occupies, in bytes.
 pub fn resident(pid: u32) -> Result<u64> {
+    of_status(pid, "VmRSS:")
+}
+
+fn of_status(pid: u32, name: &'static str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kilobytes = line.and_then(|rest| rest.split_whitespace().next());
-    Ok(kilobytes.context("no VmRSS")?.parse::<u64>()? * 1024)
+    Ok(kilobytes.context(name)?.parse::<u64>()? * 1024)
 }
 
 impl Drop for Worker {

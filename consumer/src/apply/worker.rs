@@ -12,6 +12,7 @@ use crate::kafka::orders::{Exit, Input};
 use crate::kafka::reread::KafkaLog;
 use crate::pipeline::action::{Closed, Effort, Ended};
 use crate::status::Status;
+use crate::status::trouble::Teller;
 use crate::store::{Database, Timeouts};
 
 /// What every worker needs.
@@ -49,7 +50,7 @@ impl Workers {
     async fn work(mut self, number: u64, mut batches: mpsc::Receiver<Closed>) {
         let status = Arc::clone(&self.status);
         let observe = move |event: Event<'_>| match event {
-            Event::Failed(trouble) => status.failed(trouble),
+            Event::Failed(route, trouble) => status.write_failed(number, route, trouble),
             Event::Isolated(rows) => tracing::debug!(rows, "rows are taken record by record"),
         };
         let connect = (self.database.clone(), Timeouts::STANDARD);
@@ -57,7 +58,10 @@ impl Workers {
         let retry = (RetryLimits::STANDARD, u64::from(std::process::id()) << 32 | number);
         let mut worker = Worker::new(connect, log, targets, retry, Arc::new(observe));
         while let Some(closed) = batches.recv().await {
-            let Some(input) = self.write(&mut worker, closed).await else { return };
+            let input = self.write(&mut worker, closed).await;
+            // Whatever failed before has succeeded, or is not tried again.
+            self.status.answered(Teller::Worker(number));
+            let Some(input) = input else { return };
             if self.answers.send(input).await.is_err() {
                 return;
             }
@@ -80,15 +84,12 @@ impl Workers {
         let batch = closed.into_batch(Arc::from(&*target.scope.topic));
         match worker.apply(&batch, &mut self.shutdown).await {
             Applied::Written(written, stats) => {
-                metrics.batch_written(&stats, taken.elapsed());
-                self.status.database_answered();
+                let (route, records) = (batch.route, batch.records);
+                self.status.batch_written(route, records, &stats, taken.elapsed());
                 let effort = Effort { took: stats.took, saturated: stats.saturated };
                 Some(Input::Finished(id, Ended::Written(written, effort)))
             }
-            Applied::Fenced(_) => {
-                self.status.database_answered();
-                Some(Input::Finished(id, Ended::Fenced))
-            }
+            Applied::Fenced(_) => Some(Input::Finished(id, Ended::Fenced)),
             Applied::Bad(letters) => Some(Input::Finished(id, Ended::Bad(letters))),
             Applied::Interrupted => None,
         }

@@ -84,6 +84,9 @@ pub async fn check(config: &Config, adopt_offsets: bool) -> Report {
         }
         targets.extend(target);
     }
+    if let (Some((broker, _)), Some(topic)) = (&broker, &config.dead_letters.topic) {
+        check_letter_topic(broker, topic, &mut report).await;
+    }
     if let (Some(store), Some((broker, _))) = (&mut store, &broker) {
         for target in &targets {
             check_positions(broker, store, target, adopt_offsets, &mut report).await;
@@ -109,6 +112,15 @@ async fn check_broker(config: &Config, report: &mut Report) -> Option<(Arc<Broke
             report.add(Grade::Failed, "kafka", error.to_string());
             None
         }
+    }
+}
+
+async fn check_letter_topic(broker: &Arc<Broker>, topic: &str, report: &mut Report) {
+    let what = format!("topic {topic} for dead letters");
+    let name = topic.to_owned();
+    match ask(broker, move |broker| broker.partitions(&name)).await {
+        Ok(partitions) => report.add(Grade::Ok, what, format!("{partitions} partitions")),
+        Err(error) => report.add(Grade::Failed, what, error.to_string()),
     }
 }
 
@@ -208,6 +220,22 @@ fn no_bookkeeping(error: &str, report: &mut Report) {
     if report.findings.iter().all(|finding| finding.what != WHAT) {
         let found = format!("{error} (`init` creates them, and so does `run`)");
         report.add(Grade::Warning, WHAT, found);
+    }
+}
+
+/// Why `run` refuses the topic for its `cleanup.policy`; one that can't be read is told.
+pub(crate) async fn refuse_compaction(config: &Config, topic: &str) -> Option<String> {
+    match topic_configuration(&config.kafka, &config.name, topic).await {
+        Ok(configuration) => {
+            topic::compaction(&configuration).map(|why| format!("topic {topic}: {why}"))
+        }
+        Err(error) => {
+            tracing::warn!(
+                %topic, %error,
+                "the topic's configuration can't be read; make sure that cleanup.policy is delete"
+            );
+            None
+        }
     }
 }
 

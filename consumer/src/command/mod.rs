@@ -2,6 +2,8 @@
 
 pub(crate) mod check;
 pub(crate) mod dead_letters;
+pub(crate) mod verify;
+pub(crate) mod status;
 
 /// It was done.
 pub(crate) const DONE: u8 = 0;

@@ -3,7 +3,7 @@
 use write_behind_shared::kafka::SettingsError;
 
 /// Why a configuration is refused.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not TOML, or a key that does not exist, or a value of the wrong type.
     #[error("the configuration can't be read: {0}")]

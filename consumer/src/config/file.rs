@@ -9,6 +9,7 @@ use write_behind_shared::kafka::{KafkaSettings, RESERVED_BY_CONSUMER};
 
 use crate::config::dead_letters::DeadLettersFile;
 use crate::config::error::{ConfigError, refuse};
+use crate::config::memory::Memory;
 use crate::config::route::{RouteFile, check_routes};
 use crate::config::units::{Size, Span};
 use crate::config::{Batch, Config, Database};
@@ -118,8 +119,8 @@ impl File {
         let kafka = KafkaSettings::new(properties, RESERVED_BY_CONSUMER)?;
         let database = self.database.check()?;
         let batch = self.batch.check()?;
-        let memory_buffers = self.memory.buffers.0;
-        if memory_buffers < batch.max_bytes {
+        let memory = Memory(self.memory.buffers.0);
+        if memory.0 < batch.max_bytes {
             let why = "is less than `batch.max_bytes`, so a batch could never fill; raise it";
             return Err(refuse("memory.buffers", why));
         }
@@ -138,7 +139,7 @@ impl File {
             batch,
             routes,
             dead_letters,
-            memory_buffers,
+            memory,
             patience,
             http,
         };

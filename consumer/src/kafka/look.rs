@@ -13,7 +13,7 @@ use super::assign::{Again, judge_again};
 use super::broker::BrokerError;
 use super::locate::Locator;
 use super::orders::{Exit, Input};
-use super::stand::{Unknown, stand};
+use super::stand::{Unknown, ask, stand};
 use crate::pipeline::action::Place;
 use crate::store::AnyStore;
 
@@ -30,6 +30,15 @@ enum Trouble {
     /// There is no such topic now.
     NoTopic(String),
     Refused(Exit),
+}
+
+impl From<BrokerError> for Trouble {
+    fn from(error: BrokerError) -> Self {
+        match error {
+            BrokerError::NoTopic(topic) => Trouble::NoTopic(topic),
+            other => Trouble::Passes(other.to_string()),
+        }
+    }
 }
 
 impl Locator {
@@ -71,6 +80,10 @@ impl Locator {
         for (route, target) in self.targets.iter().enumerate() {
             let of_route = held.iter().filter(|(place, _)| place.route == route);
             let held: Vec<(Place, NextOffset)> = of_route.copied().collect();
+            // Also of a topic of which nothing is held: one that is gone is taken from its readers.
+            let topic = target.scope.topic.clone();
+            let exists = ask(&self.broker, move |broker| broker.partitions(&topic)).await;
+            exists.map_err(Trouble::from)?;
             if held.is_empty() {
                 continue;
             }
@@ -78,8 +91,8 @@ impl Locator {
             let connected = self.connected(&mut in_use).await.map_err(passes)?;
             let standings = stand(&self.broker, connected, &target.scope, &partitions).await;
             let standings = standings.map_err(|error| match error {
-                Unknown::Broker(BrokerError::NoTopic(topic)) => Trouble::NoTopic(topic),
-                other => passes(other),
+                Unknown::Broker(error) => Trouble::from(error),
+                Unknown::Store(error) => passes(error),
             })?;
             for ((place, written), stood) in held.iter().zip(standings) {
                 // One of which Kafka says nothing is looked at again.

@@ -19,3 +19,4 @@ pub mod source;
 pub(crate) mod notice;
 pub mod reread;
 pub(crate) mod letter_topic;
+pub(crate) mod replay;

@@ -92,9 +92,8 @@ fn look(
                 }
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                if waiting.remove(&Partition(partition)).is_some() {
-                    found.insert(Partition(partition), None);
-                }
+                let waited = waiting.remove(&Partition(partition));
+                found.extend(waited.map(|_| (Partition(partition), None)));
             }
             // librdkafka tries again by itself; what matters is whether the records still come.
             Some(Err(error)) => tracing::debug!(%error, topic, "no record yet"),

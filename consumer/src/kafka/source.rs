@@ -33,6 +33,7 @@ use crate::pipeline::action::{Action, BatchId, Closed, Limits, Place, RouteLimit
 use crate::pipeline::buffer::Incoming;
 use crate::pipeline::commit::CommitId;
 use crate::status::Status;
+use crate::status::trouble::{About, Teller};
 
 /// Records taken before the other queues are looked at.
 const BURST: usize = 1_000;
@@ -73,8 +74,8 @@ pub(crate) struct Source {
     now: Duration,
     /// Commits that failed in a row.
     commit_failures: u32,
-    /// The last error of the broker that was told, so that it is told once.
-    told: Option<RDKafkaErrorCode>,
+    /// Whether Kafka reported an error since the last record.
+    failing: bool,
 }
 
 impl Source {
@@ -83,10 +84,10 @@ impl Source {
         let reading = Reading::subscribe(config)?;
         let limits = Limits {
             max_rows: config.batch.max_rows,
-            max_bytes: config.batch.max_bytes,
+            max_bytes: config.memory.of_batch(config.batch.max_bytes, ends.workers.len()),
             max_age: config.batch.max_age,
             target_time: config.batch.target_time,
-            memory: config.memory_buffers,
+            memory: config.memory.held(),
             workers: ends.workers.len(),
             rows_per_second: config.database.rows_per_second,
         };
@@ -95,9 +96,11 @@ impl Source {
             priority: route.priority,
             rows_per_second: route.rows_per_second,
         };
+        let version_of = |route: &Route| route.version_in_records().map(Arc::from);
         Ok(Self {
             reading,
-            pipeline: Pipeline::new(limits, config.routes.iter().map(limits_of)),
+            pipeline: Pipeline::new(limits, config.routes.iter().map(limits_of))
+                .heeding(config.routes.iter().map(version_of)),
             free: (0..ends.workers.len()).collect(),
             busy: Vec::new(),
             ends,
@@ -107,7 +110,7 @@ impl Source {
             started: Instant::now(),
             now: Duration::ZERO,
             commit_failures: 0,
-            told: None,
+            failing: false,
         })
     }
 
@@ -159,7 +162,9 @@ impl Source {
             match self.reading.member.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
-                    self.told = None;
+                    if std::mem::take(&mut self.failing) {
+                        self.ends.status.kafka_answered();
+                    }
                     let route = route_of(&self.reading.topics, self.last_route, message.topic());
                     let Some(route) = route else { continue };
                     self.last_route = route;
@@ -188,10 +193,8 @@ impl Source {
             )));
         }
         self.ends.status.metrics().broker_error();
-        if self.told != code {
-            self.told = code;
-            tracing::warn!(%error, "kafka");
-        }
+        self.failing = true;
+        self.ends.status.failed(Teller::Poll, About::Kafka, error);
         ControlFlow::Continue(())
     }
 
@@ -220,7 +223,11 @@ impl Source {
             }
             GroupEvent::Committed(id, result) => {
                 match &result {
-                    Ok(()) => self.commit_failures = 0,
+                    Ok(()) if self.commit_failures == 0 => {}
+                    Ok(()) => {
+                        self.commit_failures = 0;
+                        self.ends.status.answered(Teller::Commits);
+                    }
                     Err(error) => self.commit_failed(error),
                 }
                 self.pipeline.commit_answered(self.now, id, result.is_ok());
@@ -299,10 +306,10 @@ impl Source {
     /// A few failures belong to every rebalance.
     fn commit_failed(&mut self, error: &str) {
         self.commit_failures += 1;
-        if self.commit_failures == COMMIT_FAILURES_TOLD {
-            tracing::warn!(%error, "commits to kafka keep failing; the database is not affected");
-        } else {
-            tracing::debug!(%error, "the commit to kafka failed and is tried again");
+        tracing::debug!(%error, "the commit to kafka failed and is tried again");
+        if self.commit_failures >= COMMIT_FAILURES_TOLD {
+            let error = format!("commits keep failing; the database is not affected: {error}");
+            self.ends.status.failed(Teller::Commits, About::Kafka, &error);
         }
     }
 

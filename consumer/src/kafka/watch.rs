@@ -72,6 +72,9 @@ impl Watch {
             let topic = target.scope.topic.clone();
             match ask(&self.broker, move |broker| broker.logs(&topic, &asked)).await {
                 Ok(logs) => {
+                    if logs.ends.iter().any(Result::is_ok) {
+                        self.status.kafka_answered();
+                    }
                     let known = of_route.into_iter().zip(logs.ends);
                     ends.extend(known.filter_map(|(place, end)| Some((place, end.ok()?.1))));
                 }

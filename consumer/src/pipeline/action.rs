@@ -150,6 +150,8 @@ pub struct Counts {
     pub records: u64,
     /// Records dropped because their writer's sequence was seen before.
     pub duplicates: u64,
+    /// Records left out because a newer revision of their row was folded already.
+    pub older: u64,
     /// Jumps in a writer's sequence.
     pub gaps: u64,
     /// Records that cannot be decoded.
@@ -229,12 +231,20 @@ pub struct PartProgress {
     pub place: Place,
     /// Whether it is being read; if not, its position is not known yet, or it is being let go.
     pub reading: bool,
+    /// Whether it is being let go.
+    pub leaving: bool,
     /// Whether fetching is paused.
     pub paused: bool,
     /// The next offset to read.
     pub next: NextOffset,
     /// Everything below is in the database; `None`: not known yet.
     pub written: Option<NextOffset>,
+    /// What Kafka was told of that; `None`: nothing, as far as it is known.
+    pub committed: Option<NextOffset>,
+    /// Rows in its open buffer.
+    pub buffer_rows: usize,
+    /// Bytes of them.
+    pub buffer_bytes: usize,
     /// When the oldest record read and not yet written was written to the log, in milliseconds
     /// since 1970.
     pub oldest: Option<i64>,

@@ -108,6 +108,11 @@ impl Commits {
         self.parts.get(&place).is_none_or(|part| part.known == Some(part.wanted))
     }
 
+    /// What Kafka knows of a partition.
+    pub fn known(&self, place: Place) -> Option<NextOffset> {
+        self.parts.get(&place)?.known
+    }
+
     /// Whether the last commit failed, and the next one is not made yet.
     pub fn is_failing(&self) -> bool {
         self.under_way.is_none() && self.backoff > Duration::ZERO

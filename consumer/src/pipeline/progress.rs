@@ -28,9 +28,13 @@ impl Pipeline {
         PartProgress {
             place,
             reading: part.reading,
+            leaving: !part.reading && part.epoch == 0,
             paused: part.fetching == Fetching::Paused,
             next: part.next,
             written: part.written,
+            committed: self.commits.known(place),
+            buffer_rows: part.buffer.as_ref().map_or(0, Buffer::rows),
+            buffer_bytes: part.buffer.as_ref().map_or(0, Buffer::bytes),
             oldest: on_its_way.or_else(|| part.buffer.as_ref().and_then(Buffer::oldest)),
         }
     }

@@ -1,22 +1,67 @@
-//! Metrics and health over HTTP: `/metrics`, `/healthz`, `/readyz`.
+//! The HTTP side: the live page, `/status`, `/history`, `/metrics`, `/healthz`, `/readyz`. It takes
+//! GET alone, changes nothing, and tells nothing that is secret.
+//!
+//! Whoever asks is bounded: so many connections at a time, so many bytes of a request's head, so
+//! long to send it, and so long for all of a connection.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::get;
+use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use prometheus::Registry;
-use tokio::net::TcpListener;
+use serde::Deserialize;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use write_behind_shared::metrics::render;
 
 use crate::status::Status;
+use crate::status::history::Point;
+use crate::status::report::Report;
+
+const CONNECTIONS_MAX: usize = 64;
+const HEAD_BYTES_MAX: usize = 16 << 10;
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// After so long a connection is ended; a browser makes another one.
+const CONNECTION_WITHIN: Duration = Duration::from_mins(1);
+
+/// Sent with every answer. The page loads nothing but its own files, and stands in no frame.
+const HEADERS: [(HeaderName, HeaderValue); 4] = [
+    (
+        HeaderName::from_static("content-security-policy"),
+        HeaderValue::from_static(
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+             connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+    ),
+    (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff")),
+    (HeaderName::from_static("referrer-policy"), HeaderValue::from_static("no-referrer")),
+    (HeaderName::from_static("cache-control"), HeaderValue::from_static("no-store")),
+];
 
 #[derive(Clone)]
 struct Shown {
     status: Arc<Status>,
     registry: Registry,
+}
+
+/// Which points of the history are asked for.
+#[derive(Deserialize)]
+struct After {
+    /// Those later than this, in milliseconds since 1970.
+    #[serde(default)]
+    after: u64,
 }
 
 /// Begins to listen.
@@ -29,13 +74,71 @@ pub(crate) async fn serve(
     listener: TcpListener,
     status: Arc<Status>,
     registry: Registry,
-) -> std::io::Result<()> {
-    let router = Router::new()
+) -> Infallible {
+    let router = router(Shown { status, registry });
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.len() >= CONNECTIONS_MAX {
+            connections.join_next().await;
+        }
+        while connections.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                connections.spawn(converse(stream, router.clone()));
+            }
+            Err(error) => {
+                // Out of files, say: it passes.
+                tracing::debug!(%error, "a connection to the HTTP side failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, router: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    // How a connection ends is of no interest.
+    if tokio::time::timeout(CONNECTION_WITHIN, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(HEAD_WITHIN, connection).await;
+    }
+}
+
+fn router(shown: Shown) -> Router {
+    let file = |kind: &'static str, text: &'static str| {
+        get(async move || ([(CONTENT_TYPE, HeaderValue::from_static(kind))], text))
+    };
+    Router::new()
+        .route("/", file("text/html; charset=utf-8", include_str!("page/page.html")))
+        .route("/page.css", file("text/css; charset=utf-8", include_str!("page/page.css")))
+        .route("/page.js", file("text/javascript; charset=utf-8", include_str!("page/page.js")))
+        .route("/icon.svg", file("image/svg+xml", include_str!("page/icon.svg")))
+        .route("/status", get(status))
+        .route("/history", get(history))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .with_state(Shown { status, registry });
-    axum::serve(listener, router).await
+        .layer(map_response(async |mut answer: Response| {
+            answer.headers_mut().extend(HEADERS);
+            answer
+        }))
+        .with_state(shown)
+}
+
+async fn status(State(shown): State<Shown>) -> Json<Report> {
+    Json(shown.status.report())
+}
+
+/// For the page alone: its form may change.
+async fn history(State(shown): State<Shown>, Query(asked): Query<After>) -> Json<Vec<Point>> {
+    let mut points = shown.status.history();
+    points.retain(|point| point.time_ms > asked.after);
+    Json(points)
 }
 
 async fn metrics(State(shown): State<Shown>) -> (StatusCode, String) {

@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use write_behind_shared::metrics::Register;
 
 use crate::apply::Stats;
 use crate::dead_letters::{State, Tally};
-use crate::pipeline::action::{Counts, PartProgress, Progress};
+use crate::pipeline::action::{Counts, PartProgress, Progress, RouteProgress};
 
 /// The consumer's metrics. Their names begin with `write_behind_consumer_`.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     records: IntCounter,
     duplicates: IntCounter,
+    older: IntCounter,
     gaps: IntCounter,
     undecodable: IntCounter,
     strays: IntCounter,
@@ -38,6 +39,14 @@ pub struct Metrics {
     paused: IntGauge,
     lag_records: IntGaugeVec,
     lag_seconds: prometheus::GaugeVec,
+    in_group: IntGauge,
+    failures: IntCounterVec,
+    route_records: IntCounterVec,
+    route_written_records: IntCounterVec,
+    route_written_rows: IntCounterVec,
+    route_dead_letters: IntCounterVec,
+    route_failing: IntGaugeVec,
+    route_target_rows: IntGaugeVec,
     stored_dead_letters: IntGaugeVec,
     dead_letters_copied: IntCounter,
     dead_letters_deleted: IntCounter,
@@ -48,11 +57,16 @@ impl Metrics {
     pub fn new(registry: &Registry, name: &str) -> Result<Self, prometheus::Error> {
         let on = Register::new(registry, "write_behind_consumer").label("pipeline", name);
         let of_partition = ["topic", "partition"];
+        let of_route = ["topic"];
         Ok(Self {
             records: on.counter("records_total", "Records read and folded.")?,
             duplicates: on.counter(
                 "duplicates_total",
                 "Records dropped because their writer's sequence was seen before.",
+            )?,
+            older: on.counter(
+                "older_revisions_total",
+                "Records left out because their row has a newer revision.",
             )?,
             gaps: on.counter(
                 "sequence_gaps_total",
@@ -104,6 +118,40 @@ impl Metrics {
                 "Age of the oldest record that is read and not in the database.",
                 |opts| prometheus::GaugeVec::new(opts, &of_partition),
             )?,
+            in_group: on.gauge("in_group", "1 while it is a member of its group, else 0.")?,
+            failures: on.with(
+                "failures_total",
+                "Failed attempts to read or write, by what they were about.",
+                |opts| IntCounterVec::new(opts, &["about"]),
+            )?,
+            route_records: on.with("route_records_total", "Records read, by topic.", |opts| {
+                IntCounterVec::new(opts, &of_route)
+            })?,
+            route_written_records: on.with(
+                "route_written_records_total",
+                "Records that are in the database, by topic.",
+                |opts| IntCounterVec::new(opts, &of_route),
+            )?,
+            route_written_rows: on.with(
+                "route_written_rows_total",
+                "Rows that they became: route_written_records_total over it is the fold.",
+                |opts| IntCounterVec::new(opts, &of_route),
+            )?,
+            route_dead_letters: on.with(
+                "route_dead_letters_total",
+                "Records set aside, by topic.",
+                |opts| IntCounterVec::new(opts, &of_route),
+            )?,
+            route_failing: on.with(
+                "route_failing",
+                "1 while a topic's records can't be written, else 0.",
+                |opts| IntGaugeVec::new(opts, &of_route),
+            )?,
+            route_target_rows: on.with(
+                "route_target_rows",
+                "Rows that a batch should have to take the target time.",
+                |opts| IntGaugeVec::new(opts, &of_route),
+            )?,
             stored_dead_letters: on.with(
                 "stored_dead_letters",
                 "Dead letters in the database, by topic and state; looked at every 10 seconds.",
@@ -122,6 +170,7 @@ impl Metrics {
     pub(crate) fn counted(&self, before: &Counts, now: &Counts) {
         self.records.inc_by(now.records - before.records);
         self.duplicates.inc_by(now.duplicates - before.duplicates);
+        self.older.inc_by(now.older - before.older);
         self.gaps.inc_by(now.gaps - before.gaps);
         self.undecodable.inc_by(now.bad - before.bad);
         self.strays.inc_by(now.strays - before.strays);
@@ -145,6 +194,30 @@ impl Metrics {
         self.paused.set(count(|part| part.paused));
     }
 
+    /// What a route has done since `before`, and how it is.
+    pub(crate) fn route(
+        &self,
+        topic: &str,
+        before: &RouteProgress,
+        now: &RouteProgress,
+        is_failing: bool,
+    ) {
+        let read = self.route_records.with_label_values(&[topic]);
+        read.inc_by(now.records_read - before.records_read);
+        self.route_target_rows.with_label_values(&[topic]).set(now.target_rows as i64);
+        self.route_failing.with_label_values(&[topic]).set(i64::from(is_failing));
+    }
+
+    /// Whether it is a member of its group.
+    pub(crate) fn in_group(&self, is_in_group: bool) {
+        self.in_group.set(i64::from(is_in_group));
+    }
+
+    /// An attempt failed; `about` is one of a few words.
+    pub(crate) fn attempt_failed(&self, about: &str) {
+        self.failures.with_label_values(&[about]).inc();
+    }
+
     /// How far behind each partition is; partitions not named any more are forgotten.
     pub(crate) fn lag<'a>(&self, lags: impl Iterator<Item = (&'a str, String, u64, f64)>) {
         self.lag_records.reset();
@@ -161,10 +234,15 @@ impl Metrics {
         self.batch_age.observe(age.as_secs_f64());
     }
 
-    /// A batch is in the database, so long after it was taken.
-    pub(crate) fn batch_written(&self, stats: &Stats, took: Duration) {
-        self.written_rows.inc_by((stats.rows + stats.singly) as u64);
-        self.dead_letters.inc_by(stats.dead_letters as u64);
+    /// A batch of so many records of `topic` is in the database, so long after it was taken.
+    pub(crate) fn batch_written(&self, topic: &str, records: u64, stats: &Stats, took: Duration) {
+        let (rows, letters) = ((stats.rows + stats.singly) as u64, stats.dead_letters as u64);
+        self.written_rows.inc_by(rows);
+        self.dead_letters.inc_by(letters);
+        self.route_written_records.with_label_values(&[topic]).inc_by(records);
+        self.route_written_rows.with_label_values(&[topic]).inc_by(rows);
+        self.route_dead_letters.with_label_values(&[topic]).inc_by(letters);
+        self.older.inc_by(stats.older);
         self.batch.observe(took.as_secs_f64());
         self.transaction.observe(stats.took.as_secs_f64());
     }

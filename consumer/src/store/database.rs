@@ -204,6 +204,14 @@ impl Store for AnyStore {
         inside!(self, store => store.begin_at(scope, at))
     }
 
+    fn older(&self) -> u64 {
+        match self {
+            AnyStore::Postgres(store) => store.older(),
+            AnyStore::Mysql(store) => store.older(),
+            AnyStore::Sqlite(store) => store.older(),
+        }
+    }
+
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
         inside!(self, store => store.apply(transaction))
     }

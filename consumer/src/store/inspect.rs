@@ -68,14 +68,14 @@ pub trait Inspect: Store {
 }
 
 /// The rights on `$1` and on the bookkeeping, where it exists, that the user does not have.
-const MISSING_RIGHTS: &str = "SELECT t.name AS name, r.right AS right
+const MISSING_RIGHTS: &str = "SELECT t.name AS name, r.privilege AS privilege
     FROM (VALUES ($1, true), ('write_behind_offsets', false), ('write_behind_writers', false),
         ('write_behind_dead_letters', false), ('write_behind_last_records', false),
         ('write_behind_tables', false)) AS t(name, deletes),
-        (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS r(right)
-    WHERE (t.deletes OR r.right <> 'DELETE') AND to_regclass(t.name) IS NOT NULL
-        AND NOT has_table_privilege(to_regclass(t.name), r.right)
-    ORDER BY t.name, r.right";
+        (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS r(privilege)
+    WHERE (t.deletes OR r.privilege <> 'DELETE') AND to_regclass(t.name) IS NOT NULL
+        AND NOT has_table_privilege(to_regclass(t.name), r.privilege)
+    ORDER BY t.name, r.privilege";
 
 /// What the server, the database and the role leave, whichever is least.
 const FREE_CONNECTIONS: &str = "SELECT least(
@@ -119,7 +119,7 @@ impl Inspect for PostgresStore {
         let query = sqlx::query(MISSING_RIGHTS).bind(&*table.sql_name);
         let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
         let missing = |row: &sqlx::postgres::PgRow| {
-            Ok(MissingRight { table: row.try_get("name")?, right: row.try_get("right")? })
+            Ok(MissingRight { table: row.try_get("name")?, right: row.try_get("privilege")? })
         };
         rows.iter().map(missing).collect::<Result<_, _>>().map_err(postgres_failed)
     }

@@ -40,7 +40,7 @@ pub async fn find(
     let dialect = store.dialect();
     let select = format!(
         r#"SELECT cluster, topic, "partition", record_offset, record_key, record_value, {}, reason,
-            sqlstate, {}, state FROM write_behind_dead_letters"#,
+            "sqlstate", {}, state FROM write_behind_dead_letters"#,
         dialect.headers, dialect.failed_at
     );
     let mut statement = Statement::new(dialect, COLUMNS).add(&select, []);
@@ -154,7 +154,7 @@ pub async fn refused_again(
     let sqlstate = Value::Text(sqlstate.map(str::to_owned));
     let statement = Statement::new(store.dialect(), &[])
         .add(
-            "UPDATE write_behind_dead_letters SET reason = ?, sqlstate = ?",
+            r#"UPDATE write_behind_dead_letters SET reason = ?, "sqlstate" = ?"#,
             [reason.into(), sqlstate],
         )
         .of_partition(&letter.scope, letter.partition())

@@ -21,6 +21,9 @@ pub mod sqlite;
 mod sqlite_sql;
 mod sqlite_catalog;
 pub mod inspect;
+pub mod snapshot;
+mod postgres_snapshot;
+mod sqlite_snapshot;
 pub mod mysql;
 mod mysql_sql;
 mod mysql_rows;
@@ -160,6 +163,12 @@ pub trait Store: Send + Sized + 'static {
         scope: &Scope,
         positions: &[Position],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// How many rows and single records the last transaction left out, because the table had newer
+    /// revisions of their rows.
+    fn older(&self) -> u64 {
+        0
+    }
 
     /// Runs one fenced transaction.
     fn apply(

@@ -9,7 +9,7 @@
 
 use write_behind_shared::table_name::quoted;
 
-use super::grouping::places;
+use super::grouping::{places, version};
 use crate::apply::table::{ColumnKind, Table};
 
 /// A dead letter. Parameters: scope, partition, offset, key, value, headers, reason, code.
@@ -61,11 +61,12 @@ pub(super) fn upsert(table: &Table, shape: &[(usize, bool)]) -> String {
 pub(super) fn update(table: &Table, shape: &[(usize, bool)]) -> String {
     let given = Given::of(table, shape);
     format!(
-        "UPDATE {} AS t SET {} FROM ({}) AS g WHERE {}",
+        "UPDATE {} AS t SET {} FROM ({}) AS g WHERE {}{}",
         table.sql_name,
         given.set("g"),
         given.select(),
         same_key(table),
+        not_newer(table),
     )
 }
 
@@ -82,6 +83,44 @@ pub(super) fn insert(table: &Table, shape: &[(usize, bool)]) -> String {
     )
 }
 
+/// Finds the rows that differ: their place, whether they are missing, then for each column of the
+/// shape whether it differs, what it is to be and what it is.
+pub(super) fn compare(table: &Table, shape: &[usize]) -> String {
+    let set: Vec<(usize, bool)> = shape.iter().map(|place| (*place, false)).collect();
+    let given = Given::of(table, &set);
+    let of_shape = &given.columns[given.key_columns..];
+    let differs: Vec<String> = of_shape.iter().map(|(name, kind, _)| differs(name, kind)).collect();
+    let told = of_shape.iter().zip(&differs).map(|((name, ..), differs)| {
+        format!(", {differs}, CAST(g.{name} AS TEXT), CAST(t.{name} AS TEXT)")
+    });
+    let missing = format!("t.{} IS NULL", quoted(&table.key[0].name));
+    let wrong = std::iter::once(missing.clone()).chain(differs.iter().cloned());
+    format!(
+        "SELECT g.{AT}, {missing} {told} FROM (SELECT j.key AS {AT}, {values} \
+         FROM json_each($1) AS j) AS g LEFT JOIN {table} AS t ON {same} WHERE {wrong} \
+         ORDER BY g.{AT}",
+        told = told.collect::<String>(),
+        values = given.values(),
+        table = table.sql_name,
+        same = same_key(table),
+        wrong = wrong.collect::<Vec<_>>().join(" OR "),
+    )
+}
+
+/// A name that no column has by chance.
+const AT: &str = "\"the place of the row\"";
+
+/// Whether a column differs. Sums of floats depend on where batches ended, but not by much.
+fn differs(name: &str, kind: &ColumnKind) -> String {
+    match kind {
+        ColumnKind::Float | ColumnKind::Numeric(_) | ColumnKind::Significant(_) => format!(
+            "coalesce(abs(t.{name} - g.{name}) > 1e-9 * max(abs(t.{name}), abs(g.{name})), \
+             (t.{name} IS NULL) <> (g.{name} IS NULL))"
+        ),
+        _ => format!("(t.{name} IS NOT g.{name})"),
+    }
+}
+
 fn key_list(table: &Table) -> String {
     table.key.iter().map(|key| quoted(&key.name)).collect::<Vec<_>>().join(", ")
 }
@@ -92,6 +131,13 @@ fn same_key(table: &Table) -> String {
         format!("t.{name} = g.{name}")
     });
     same.collect::<Vec<_>>().join(" AND ")
+}
+
+/// That the row in the table has no newer revision than the given one. The column's affinity makes
+/// a number of a given text.
+fn not_newer(table: &Table) -> String {
+    version(table)
+        .map_or_else(String::new, |name| format!(" AND (t.{name} IS NULL OR t.{name} <= g.{name})"))
 }
 
 /// The columns of the rows given in the parameter: the key's, then the shape's.
@@ -115,6 +161,10 @@ impl<'a> Given<'a> {
     }
 
     fn select(&self) -> String {
+        format!("SELECT {} FROM json_each($1) AS j", self.values())
+    }
+
+    fn values(&self) -> String {
         let values = self.columns.iter().enumerate().map(|(at, (name, kind, is_add))| {
             let text = format!("json_extract(j.value, '$[{at}]')");
             let value = match kind {
@@ -128,7 +178,7 @@ impl<'a> Given<'a> {
             };
             format!("{value} AS {name}")
         });
-        format!("SELECT {} FROM json_each($1) AS j", values.collect::<Vec<_>>().join(", "))
+        values.collect::<Vec<_>>().join(", ")
     }
 
     fn set(&self, alias: &str) -> String {

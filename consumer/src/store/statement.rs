@@ -157,7 +157,7 @@ impl Statement {
         }
         if let Some(start) = &filter.sqlstate {
             let length = i32::try_from(start.chars().count()).unwrap_or(i32::MAX);
-            let text = format!(" AND substr(sqlstate, 1, {length}) = ?");
+            let text = format!(r#" AND substr("sqlstate", 1, {length}) = ?"#);
             self = self.add(&text, [start.clone().into()]);
         }
         if let Some(key) = &filter.key {

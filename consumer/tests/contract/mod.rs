@@ -11,13 +11,16 @@ pub mod rows;
 pub mod refusals;
 pub mod catalogue;
 pub mod types;
+pub mod letters;
+pub mod revisions;
 pub mod model;
 
 use std::time::Duration;
 
 use write_behind_consumer::apply::row::Row;
 use write_behind_consumer::apply::table::Table;
-use write_behind_consumer::batch::{DeadLetter, RawRecord, Span, WriterSeen};
+use write_behind_consumer::batch::{DeadLetter, LastRecord, RawRecord, Span, WriterSeen};
+use write_behind_consumer::store::inspect::Inspect as _;
 use write_behind_consumer::store::{
     AnyStore, Database, Manner, Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction,
 };
@@ -185,6 +188,8 @@ macro_rules! contract {
             offsets::a_transaction_that_was_committed_already_is_fenced,
             offsets::a_zombie_and_the_new_owner_write_a_span_once,
             offsets::writers_never_go_back,
+            offsets::the_last_record_is_noted_with_the_offsets_and_replaces_the_earlier_one,
+            offsets::a_table_belongs_to_the_topic_that_claims_it_first,
             offsets::dead_letters_are_stored_with_the_offsets_and_stay_as_they_are,
             offsets::an_answer_that_does_not_come_breaks_the_connection,
             offsets::a_transaction_cut_off_at_any_moment_is_written_whole_or_not_at_all,
@@ -213,6 +218,12 @@ macro_rules! contract {
             catalogue::a_unique_key_may_be_named,
             catalogue::rows_go_by_the_key_that_was_named,
             catalogue::what_has_no_usable_key_is_refused_with_advice,
+            letters::letters_are_found_by_what_is_known_of_them,
+            letters::letters_are_closed_once_counted_and_deleted_when_they_are_old,
+            letters::a_copy_is_remembered_and_goes_on_from_there,
+            revisions::an_older_revision_is_left_out_however_the_log_is_cut,
+            revisions::what_is_left_out_for_a_newer_revision_is_counted,
+            revisions::revisions_are_numbers_of_a_column_outside_of_the_key,
             types::every_line_of_the_documented_types_is_so,
             model::any_batches_end_as_the_same_changes_one_by_one,
             model::any_batches_with_refused_rows_end_as_the_good_changes_one_by_one,

@@ -200,3 +200,32 @@ pub async fn transactions_that_meet_in_many_rows_all_finish(lab: impl Lab) {
     let counted = bench.table(&["n"]).await;
     assert!(counted.len() == 200 && counted.iter().all(|n| n == "40"), "{counted:?}");
 }
+
+pub async fn the_last_record_is_noted_with_the_offsets_and_replaces_the_earlier_one(lab: impl Lab) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    // The later record may be older: its producer's clock counts.
+    for (offset, timestamp) in [(4, 2_000), (9, 1_000)] {
+        let partition = Partition(0);
+        let last = LastRecord { partition, offset: Offset(offset), timestamp };
+        let (scope, spans) = (scope(), [span(0, bench.next, offset + 1)]);
+        let transaction =
+            Transaction { last_records: &[last], ..moving(&scope, &spans, &bench.table) };
+        let outcome = bench.store.apply(&transaction).await;
+        assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+        bench.next = offset + 1;
+        let fenced = bench.store.apply(&transaction).await;
+        assert!(matches!(fenced, Ok(Outcome::Fenced(_))), "{fenced:?}");
+        let known = bench.store.known(&scope).await.unwrap();
+        let shown: Vec<_> = known.iter().map(|one| (one.next.0, one.last_record)).collect();
+        assert_eq!(shown, [(offset + 1, Some(last)), (0, None)]);
+    }
+}
+
+pub async fn a_table_belongs_to_the_topic_that_claims_it_first(lab: impl Lab) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    let other = Scope { topic: "other".to_owned(), ..scope() };
+    assert_eq!(bench.store.owner(&bench.table).await.unwrap(), None);
+    assert_eq!(bench.store.claim(&bench.table, &scope()).await.unwrap(), scope());
+    assert_eq!(bench.store.claim(&bench.table, &other).await.unwrap(), scope());
+    assert_eq!(bench.store.owner(&bench.table).await.unwrap(), Some(scope()));
+}

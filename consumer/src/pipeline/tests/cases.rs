@@ -282,3 +282,37 @@ fn offsets_that_the_log_lacks_are_told_once() {
     assert!(matches!(&actions(&mut pipeline)[..], [Action::Tell(told)] if *told == notice));
     assert_eq!(pipeline.counts().skips, 2);
 }
+
+#[test]
+fn a_partition_whose_database_went_back_while_it_was_idle_is_read_again_from_there() {
+    let mut pipeline = reading(some_limits(), 2);
+    (0..3).for_each(|offset| record(&mut pipeline, NOW, 0, offset));
+    let Some(Action::Write(first)) = actions(&mut pipeline).pop() else { panic!("the first") };
+    written(&mut pipeline, NOW, first);
+    pipeline.commit_answered(NOW, 1, true);
+    actions(&mut pipeline);
+
+    pipeline.doubt(NOW, &[(place(0), NextOffset(3)), (place(1), NextOffset(7))]);
+    let asked = actions(&mut pipeline);
+    let [Action::Locate(asked), ..] = &asked[..] else { panic!("asks: {asked:?}") };
+    let [(doubted, epoch)] = asked[..] else { panic!("only what was left there: {asked:?}") };
+    assert_eq!(doubted, place(0));
+    let (next, committed) = (NextOffset(1), Some(NextOffset(3)));
+    let found = Located { place: doubted, epoch, next, committed, writers: Vec::new() };
+    pipeline.located(NOW, vec![found]);
+    let actions = actions(&mut pipeline);
+    let goes_back = Notice::DatabaseWentBack(place(0), NextOffset(3), NextOffset(1));
+    assert!(actions.iter().any(|action| matches!(action, Action::Tell(n) if *n == goes_back)));
+    let reads_again =
+        |action: &Action| matches!(action, Action::Read(r) if *r == [(place(0), next)]);
+    assert!(actions.iter().any(reads_again), "{actions:?}");
+}
+
+#[test]
+fn a_doubt_while_a_batch_is_on_its_way_is_left_to_the_compare_and_set() {
+    let mut pipeline = reading(some_limits(), 1);
+    (0..3).for_each(|offset| record(&mut pipeline, NOW, 0, offset));
+    let Some(Action::Write(_)) = actions(&mut pipeline).pop() else { panic!("the first") };
+    pipeline.doubt(NOW, &[(place(0), NextOffset(0))]);
+    assert!(actions(&mut pipeline).is_empty());
+}

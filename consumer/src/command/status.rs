@@ -1,0 +1,138 @@
+//! `status`: asks the running consumer where it stands, or else Kafka and the database, and prints
+//! that once or again and again.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::Args;
+use terminal_size::{Height, terminal_size};
+use write_behind_consumer::config::{Config, ConfigError};
+use write_behind_consumer::status::report::Report;
+use write_behind_consumer::status::{ask, direct, table};
+
+use crate::command::DONE;
+
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Asks the consumer that runs here, else Kafka and the database.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// One JSON object instead of a table; docs/status.md describes it.
+    #[arg(long, conflicts_with = "watch")]
+    json: bool,
+    /// Looks again each second, until Ctrl-C.
+    #[arg(long)]
+    watch: bool,
+    /// Where the consumer listens; else where `http.listen` says.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Asks Kafka and the database in any case: they know all partitions of a whole fleet.
+    #[arg(long, conflicts_with = "url")]
+    direct: bool,
+}
+
+impl Status {
+    /// `config` is needed only where no consumer answers.
+    pub(crate) async fn perform(self, config: Result<Config, ConfigError>) -> anyhow::Result<u8> {
+        if !self.watch {
+            let (report, asked) = self.look(&config).await?;
+            if self.json {
+                println!("{}", serde_json::to_string(&report)?);
+            } else {
+                print(&table::lines(&report, &asked))?;
+            }
+            return Ok(DONE);
+        }
+        let mut ended = std::pin::pin!(tokio::signal::ctrl_c());
+        let mut screen = Screen { begun: false };
+        loop {
+            let looked = tokio::select! {
+                biased;
+                _ = &mut ended => return Ok(DONE),
+                looked = self.look(&config) => looked,
+            };
+            // A consumer that is being restarted will answer again.
+            let lines = looked.map_or_else(
+                |error| vec![format!("error: {error:#}")],
+                |(report, asked)| table::lines(&report, &asked),
+            );
+            screen.show(lines)?;
+            tokio::select! {
+                biased;
+                _ = &mut ended => return Ok(DONE),
+                () = tokio::time::sleep(WATCH_EVERY) => {}
+            }
+        }
+    }
+
+    /// The report, and who gave it.
+    async fn look(&self, config: &Result<Config, ConfigError>) -> anyhow::Result<(Report, String)> {
+        let listens = config.as_ref().ok().and_then(|config| config.http).map(reachable);
+        let url = self.url.clone().or(listens).filter(|_| !self.direct);
+        let mut silent = String::new();
+        if let Some(url) = url {
+            match ask::ask(&url).await {
+                Ok(report) => return Ok((report, format!("the consumer at {url}"))),
+                Err(error) if self.url.is_some() && config.is_err() => return Err(error.into()),
+                Err(error) => silent = format!(" ({error})"),
+            }
+        }
+        let config = config.as_ref().map_err(Clone::clone)?;
+        let report = direct::look(config).await?;
+        Ok((report, format!("Kafka and the database{silent}")))
+    }
+}
+
+/// A listener on every address is asked on the loopback.
+fn reachable(listens: SocketAddr) -> String {
+    let ip = match listens.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, listens.port()))
+}
+
+fn print(lines: &[String]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    out.flush()
+}
+
+/// What is written over in place, so that nothing flickers.
+struct Screen {
+    begun: bool,
+}
+
+impl Screen {
+    fn show(&mut self, mut lines: Vec<String>) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        if !out.is_terminal() {
+            lines.push(String::new());
+            return print(&lines);
+        }
+        if let Some((_, Height(height))) = terminal_size() {
+            // The last line stays free: a line feed there would scroll.
+            let fit = usize::from(height).saturating_sub(1);
+            if lines.len() > fit {
+                let more = lines.len() - fit.saturating_sub(1);
+                lines.truncate(fit.saturating_sub(1));
+                lines.push(format!("… and {more} lines more; a taller window shows them"));
+            }
+        }
+        let mut text =
+            if self.begun { "\u{1b}[H".to_owned() } else { "\u{1b}[2J\u{1b}[H".to_owned() };
+        self.begun = true;
+        for line in lines {
+            text.push_str(&line);
+            // Whatever stood there before.
+            text.push_str("\u{1b}[K\n");
+        }
+        text.push_str("\u{1b}[J");
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+}

@@ -1,0 +1,83 @@
+//! Asks a running consumer for its status report: takes its URL, gives what `/status` says.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::status::report::{Report, SCHEMA};
+
+/// How long all of it may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// A report is some hundred bytes a partition.
+const ANSWER_BYTES_MAX: usize = 32 << 20;
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The URL is of no use.
+    #[error("{0:?} is no URL of a consumer; write it like http://127.0.0.1:9464")]
+    Url(String),
+    /// Nobody answers there.
+    #[error("no consumer answers at {0}: {1}")]
+    NoAnswer(String, String),
+    /// Somebody else answers there, or another version.
+    #[error("what answers at {0} is no consumer of this version: {1}")]
+    Strange(String, String),
+}
+
+/// The report of the consumer that listens at `url`.
+///
+/// # Errors
+/// [`AskError`].
+pub async fn ask(url: &str) -> Result<Report, AskError> {
+    let uri: Uri = url.parse().map_err(|_| AskError::Url(url.to_owned()))?;
+    let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
+        return Err(AskError::Url(url.to_owned()));
+    };
+    let asked = get_status(host, uri.port_u16().unwrap_or(80));
+    let answer = tokio::time::timeout(ANSWER_WITHIN, asked).await;
+    let answer = answer.unwrap_or_else(|_| Err("no answer in time".into()));
+    let (status, body) =
+        answer.map_err(|error| AskError::NoAnswer(url.to_owned(), error.to_string()))?;
+    let strange = |why: String| AskError::Strange(url.to_owned(), why);
+    if status != StatusCode::OK {
+        return Err(strange(format!("/status: {status}")));
+    }
+    let report: Report =
+        serde_json::from_slice(&body).map_err(|error| strange(error.to_string()))?;
+    if report.schema != SCHEMA {
+        return Err(strange(format!("its report has schema {}, not {SCHEMA}", report.schema)));
+    }
+    Ok(report)
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+async fn get_status(host: &str, port: u16) -> Result<(StatusCode, Bytes), Failure> {
+    // An IPv6 address stands in brackets in a URL.
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((bare, port)).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let talk = async {
+        let request = Request::get("/status").header(HOST, format!("{host}:{port}"));
+        let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await?;
+        Ok((status, body.to_bytes()))
+    };
+    let mut talk = std::pin::pin!(talk);
+    tokio::select! {
+        answer = talk.as_mut() => answer,
+        // Without the connection the talk can't go on, but what was received is still to be read.
+        ended = connection => match ended {
+            Ok(()) => talk.await,
+            Err(error) => Err(error.into()),
+        },
+    }
+}

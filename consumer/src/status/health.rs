@@ -1,0 +1,122 @@
+//! Whether the consumer is well: takes what is known of it, says whether the process should be
+//! replaced, and why it is not doing its work.
+//!
+//! The two are kept apart because the answers to them differ. A process that is stuck is mended by
+//! a restart. A database that is away is not: a restarted consumer waits for it just the same, and
+//! its group has been through two rebalances meanwhile.
+
+use std::time::Duration;
+
+/// A poll thread silent for so long is stuck.
+pub const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// In which part of its life a consumer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It waits for Kafka and the database.
+    Starting,
+    /// It reads and writes.
+    Running,
+    /// It was asked to end, and writes what it holds.
+    Draining,
+    /// It has ended.
+    Stopped,
+}
+
+/// What is known.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// In which part of its life it is.
+    pub phase: Phase,
+    /// How long the poll thread has been silent; `None`: it has not started yet.
+    pub silent: Option<Duration>,
+    /// Whether it is a member of its group, with its part of the partitions.
+    pub in_group: bool,
+    /// Partitions of that part that are not read, with why as far as it is known.
+    pub not_read: Vec<(String, Option<String>)>,
+    /// What keeps it from reading or writing, in sentences.
+    pub troubles: Vec<String>,
+}
+
+/// Why the process should be replaced, if it should.
+pub fn sickness(facts: &Facts) -> Option<&'static str> {
+    if facts.phase == Phase::Stopped {
+        return Some("the consumer has stopped");
+    }
+    let is_stuck = facts.silent.is_some_and(|silent| silent > STUCK_AFTER);
+    is_stuck.then_some("the poll thread is stuck")
+}
+
+/// Why it is not doing its work: nothing, if it is.
+pub fn unreadiness(facts: &Facts) -> Vec<String> {
+    let mut why: Vec<String> = sickness(facts).into_iter().map(str::to_owned).collect();
+    if facts.phase == Phase::Draining {
+        why.push("the consumer is draining".to_owned());
+    }
+    why.extend(facts.troubles.iter().cloned());
+    if !facts.in_group {
+        why.push("the consumer is not in its group".to_owned());
+    } else if let Some((first, reason)) = facts.not_read.first() {
+        let reason = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+        let count = facts.not_read.len();
+        why.push(format!("{count} partitions are not located yet, the first is {first}{reason}"));
+    }
+    why
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn well() -> Facts {
+        Facts {
+            phase: Phase::Running,
+            silent: Some(Duration::ZERO),
+            in_group: true,
+            not_read: Vec::new(),
+            troubles: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_consumer_that_reads_and_writes_is_well_and_ready() {
+        assert_eq!((sickness(&well()), unreadiness(&well())), (None, Vec::new()));
+    }
+
+    #[test]
+    fn a_consumer_that_waits_to_start_is_well_and_not_ready() {
+        let facts = Facts { phase: Phase::Starting, silent: None, in_group: false, ..well() };
+        assert_eq!(sickness(&facts), None);
+        assert!(unreadiness(&facts)[0].contains("not in its group"));
+    }
+
+    #[test]
+    fn a_consumer_whose_database_is_away_is_well_and_not_ready() {
+        let away = "the database is away".to_owned();
+        let facts = Facts { troubles: vec![away.clone()], ..well() };
+        assert_eq!((sickness(&facts), unreadiness(&facts)), (None, vec![away]));
+    }
+
+    #[test]
+    fn a_consumer_that_the_group_put_out_or_that_drains_is_well_and_not_ready() {
+        for facts in
+            [Facts { in_group: false, ..well() }, Facts { phase: Phase::Draining, ..well() }]
+        {
+            assert_eq!((sickness(&facts), unreadiness(&facts).len()), (None, 1), "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_partition_that_is_not_located_is_named_with_the_reason() {
+        let not_read = vec![("scores 3".to_owned(), Some("no leader".to_owned()))];
+        let why = unreadiness(&Facts { not_read, ..well() });
+        assert!(why[0].contains("scores 3: no leader"), "{why:?}");
+    }
+
+    #[test]
+    fn a_poll_thread_that_is_silent_for_too_long_is_stuck() {
+        let facts = Facts { silent: Some(STUCK_AFTER * 2), ..well() };
+        assert_eq!(sickness(&facts), Some("the poll thread is stuck"));
+        assert!(!unreadiness(&facts).is_empty());
+    }
+}

@@ -1,0 +1,244 @@
+// The live page: asks /status and /history each second, and draws what they say.
+//
+// Whatever comes from the consumer (topics, tables, errors) is set as text, never as markup.
+"use strict";
+
+const EVERY_MS = 1000;
+const ANSWER_WITHIN_MS = 5000;
+const MINUTES = 5;
+const POINTS_MAX = MINUTES * 60;
+// Points further apart than this are not joined by a line: nobody was there.
+const GAP_MS = 3500;
+const WIDTH = 600;
+const HEIGHT = 160;
+
+const element = (id) => document.getElementById(id);
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+const whole = new Intl.NumberFormat("en");
+
+const count = (n) => (n === null || n === undefined ? "–" : n < 10000 ? whole.format(Math.round(n)) : short.format(n));
+const offset = (n) => (n === null || n === undefined ? "–" : String(n));
+const ratio = (n) => (n === null || n === undefined ? "–" : n.toFixed(n < 10 ? 1 : 0));
+
+function bytes(n) {
+  if (n === null || n === undefined) return "–";
+  if (n < 1024) return `${n} B`;
+  const units = ["KiB", "MiB", "GiB", "TiB"];
+  let unit = -1;
+  while (n >= 1024 && unit < units.length - 1) { n /= 1024; unit += 1; }
+  return `${n.toFixed(n < 10 ? 1 : 0)} ${units[unit]}`;
+}
+
+function time(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  if (seconds === 0) return "0 s";
+  if (seconds < 1) return `${Math.max(1, Math.round(seconds * 1000))} ms`;
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86400)} days`;
+}
+
+// Only a change is written down, so that a screen reader is told of changes alone.
+function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function make(name, className, text) {
+  const node = document.createElement(name);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function draw(name, attributes) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
+}
+
+// A chart of one or two lines over the last minutes.
+class Chart {
+  constructor(id, title, format, lines) {
+    this.format = format;
+    this.lines = lines;
+    this.figure = make("figure");
+    this.figure.id = id;
+    const caption = make("figcaption");
+    caption.append(make("b", "", title));
+    this.legends = lines.map((line) => caption.appendChild(make("span", line.className, line.name)));
+    this.svg = draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
+    for (const y of [0, HEIGHT / 2, HEIGHT]) this.svg.append(draw("line", { class: "grid", x1: 0, x2: WIDTH, y1: y, y2: y }));
+    this.paths = lines.map((line) => this.svg.appendChild(draw("path", { class: line.className, d: "" })));
+    const plot = make("div", "plot");
+    this.top = make("span", "top");
+    this.middle = make("span", "middle");
+    plot.append(this.svg, this.top, this.middle);
+    const times = make("div", "times");
+    times.append(make("span", "", `${MINUTES} min ago`), make("span", "", "now"));
+    this.figure.append(caption, plot, times);
+    this.title = title;
+  }
+
+  show(points, now) {
+    const values = (line) => points.map((point) => point[line.field]).filter((value) => value !== null);
+    const highest = Math.max(0, ...this.lines.flatMap(values));
+    const top = ceiling(highest);
+    say(this.top, this.format(top));
+    say(this.middle, this.format(top / 2));
+    const told = this.lines.map((line, at) => {
+      this.paths[at].setAttribute("d", path(points, line.field, top, now));
+      const last = points.length ? points[points.length - 1][line.field] : null;
+      const text = `${line.name} ${this.format(last)}`;
+      say(this.legends[at], text);
+      return text;
+    });
+    this.svg.setAttribute("aria-label", `${this.title} over the last ${MINUTES} minutes; now ${told.join(", ")}; highest ${this.format(highest)}`);
+  }
+}
+
+// The least of 1, 2, 5, 10, … that is not below `value`.
+function ceiling(value) {
+  if (value <= 0) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
+}
+
+function path(points, field, top, now) {
+  let d = "";
+  let before = null;
+  for (const point of points) {
+    const value = point[field];
+    if (value === null) { before = null; continue; }
+    const x = WIDTH * (1 - (now - point.time_ms) / (MINUTES * 60000));
+    const y = HEIGHT * (1 - value / top);
+    const joined = before !== null && point.time_ms - before < GAP_MS;
+    // A point alone is a line as well, or it could not be seen.
+    d += joined ? `L${x.toFixed(1)} ${y.toFixed(1)}` : `M${x.toFixed(1)} ${y.toFixed(1)}h1`;
+    before = point.time_ms;
+  }
+  return d;
+}
+
+const charts = [
+  new Chart("chart-rate", "Rate", (n) => `${count(n)}/s`, [
+    { name: "records in", field: "records_per_second", className: "first" },
+    { name: "rows out", field: "rows_per_second", className: "second" },
+  ]),
+  new Chart("chart-lag", "Lag", count, [{ name: "records behind", field: "lag_records", className: "first" }]),
+  new Chart("chart-latency", "Transactions", time, [
+    { name: "mean", field: "transaction_seconds", className: "first" },
+    { name: "slowest", field: "transaction_seconds_max", className: "second" },
+  ]),
+];
+
+// Rows are kept and their cells changed in place: nothing flickers, and a selection stays.
+function fill(body, rows) {
+  while (body.rows.length > rows.length) body.deleteRow(-1);
+  rows.forEach((cells, at) => {
+    const row = body.rows[at] ?? body.insertRow();
+    cells.forEach(([text, className], place) => {
+      let cell = row.cells[place];
+      if (!cell) {
+        cell = document.createElement(place === 0 ? "th" : "td");
+        if (place === 0) cell.scope = "row";
+        row.append(cell);
+      }
+      if (cell.className !== (className ?? "")) cell.className = className ?? "";
+      say(cell, text);
+    });
+  });
+}
+
+const MOODS = { running: "good", reading: "good", failing: "bad", stopped: "bad", locating: "warn", revoking: "warn", paused: "warn" };
+
+function routeCells(route) {
+  return [
+    [route.topic], [route.table, "name wide"], [route.priority, "wide"], [route.state, MOODS[route.state]],
+    [route.error ?? "", "error"],
+    [count(route.lag_records), "number"], [time(route.lag_seconds), "number wide"],
+    [count(route.records_per_second), "number"], [count(route.rows_per_second), "number"],
+    [ratio(route.fold), "number wide"], [count(route.dead_letters), "number wide"],
+  ];
+}
+
+function partitionCells(route, partition) {
+  return [
+    [route.topic], [String(partition.partition), "number"], [partition.state, MOODS[partition.state]],
+    [partition.error ?? "", "error"],
+    [count(partition.lag_records), "number"], [time(partition.lag_seconds), "number wide"],
+    [count(partition.records_per_second), "number"], [offset(partition.log_end), "number wide"],
+    [offset(partition.database_offset), "number wide"], [offset(partition.committed_offset), "number wide"],
+    [count(partition.buffer_rows), "number wide"], [bytes(partition.buffer_bytes), "number wide"],
+  ];
+}
+
+function mood(className, text) {
+  const state = element("state");
+  if (state.className !== `state ${className}`) state.className = `state ${className}`;
+  say(state, text);
+}
+
+const known = (values) => values.filter((value) => value !== null && value !== undefined);
+const sum = (values) => (known(values).length ? known(values).reduce((a, b) => a + b, 0) : null);
+
+function show(report) {
+  const { process, routes } = report;
+  document.title = `${report.pipeline} · write-behind`;
+  say(element("pipeline"), report.pipeline);
+  const troubles = report.troubles.map(({ about, message }) => (message.startsWith(about) ? message : `${about}: ${message}`));
+  const [why] = process.not_ready;
+  // What is listed as wrong need not be said twice.
+  if (why) mood(process.state === "running" ? "bad" : "warn", troubles.length ? "Not ready" : `Not ready: ${why}`);
+  else mood("good", "Reading and writing");
+  const { held_bytes, limit_bytes, resident_bytes } = process.memory;
+  say(element("process"), `version ${process.version}, up ${time(process.uptime_seconds)}, ${process.partitions} partitions, ` +
+    `holds ${bytes(held_bytes)} of ${bytes(limit_bytes)}, process ${bytes(resident_bytes)}`);
+
+  const list = element("trouble-list");
+  while (list.children.length > troubles.length) list.lastChild.remove();
+  troubles.forEach((text, at) => say(list.children[at] ?? list.appendChild(make("li")), text));
+  element("troubles").hidden = troubles.length === 0;
+
+  const all = (field) => routes.map((route) => route[field]);
+  say(element("lag-records"), count(sum(all("lag_records"))));
+  const ages = known(all("lag_seconds"));
+  say(element("lag-seconds"), time(ages.length ? Math.max(...ages) : null));
+  say(element("records"), count(sum(all("records_per_second"))));
+  say(element("rows"), count(sum(all("rows_per_second"))));
+  say(element("fold"), ratio(sum(all("rows_written")) ? sum(all("records_written")) / sum(all("rows_written")) : null));
+  say(element("dead-letters"), count(sum(all("dead_letters"))));
+
+  fill(element("routes"), routes.map(routeCells));
+  fill(element("partitions"), routes.flatMap((route) => route.partitions.map((partition) => partitionCells(route, partition))));
+}
+
+let points = [];
+let answered = null;
+
+async function ask(path) {
+  const answer = await fetch(path, { signal: AbortSignal.timeout(ANSWER_WITHIN_MS), cache: "no-store" });
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return answer.json();
+}
+
+async function turn() {
+  try {
+    const after = points.length ? points[points.length - 1].time_ms : 0;
+    const [report, newer] = await Promise.all([ask("/status"), ask(`/history?after=${after}`)]);
+    points = points.concat(newer).slice(-POINTS_MAX);
+    answered = report.time_ms;
+    show(report);
+    const from = answered - MINUTES * 60000;
+    points = points.filter((point) => point.time_ms >= from);
+    for (const chart of charts) chart.show(points, answered);
+  } catch {
+    const since = answered ? ` since ${new Date(answered).toLocaleTimeString()}` : "";
+    mood("bad", `The consumer does not answer${since}`);
+  }
+  setTimeout(turn, EVERY_MS);
+}
+
+element("charts").append(...charts.map((chart) => chart.figure));
+turn();

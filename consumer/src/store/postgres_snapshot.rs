@@ -1,0 +1,169 @@
+//! Postgres as of one moment: a read-only transaction in which every statement sees the same rows.
+
+use std::collections::BTreeMap;
+
+use sqlx::{AssertSqlSafe, Row as _};
+use write_behind_shared::table_name::quoted;
+use write_behind_shared::{Offset, Partition};
+
+use super::classify::{self, Failure};
+use super::postgres::PostgresStore;
+use super::snapshot::{Compared, Snapshot};
+use super::{Scope, StoreError, bookkeeping};
+use crate::apply::row::Row;
+use crate::apply::table::{ColumnKind, Table};
+
+/// Between two questions the log is read, for as long as it takes.
+const FREEZE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+    SET LOCAL idle_in_transaction_session_timeout = 0";
+
+/// The columns' types with their modifiers: a value is rounded as the column would round it.
+const TYPES: &str = "SELECT attname::text AS name, format_type(atttypid, atttypmod) AS type
+    FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped";
+
+impl Snapshot for PostgresStore {
+    async fn freeze(&mut self) -> Result<(), StoreError> {
+        self.run(FREEZE).await.map_err(Failure::of_no_row)
+    }
+
+    async fn set_aside_of(
+        &mut self,
+        scope: &Scope,
+    ) -> Result<Vec<(Partition, Offset)>, StoreError> {
+        let query = sqlx::query(bookkeeping::SET_ASIDE_OF)
+            .bind(&*scope.pipeline)
+            .bind(&*scope.cluster)
+            .bind(&*scope.topic);
+        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
+        let place = |row: &sqlx::postgres::PgRow| {
+            Ok((Partition(row.try_get("partition")?), Offset(row.try_get("record_offset")?)))
+        };
+        rows.iter().map(place).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn compare(
+        &mut self,
+        table: &Table,
+        shape: &[usize],
+        rows: &[&Row],
+    ) -> Result<Vec<Compared>, StoreError> {
+        let types = self.fetch(sqlx::query(TYPES).bind(&*table.sql_name)).await;
+        let types = types.map_err(Failure::of_no_row)?;
+        let typed = |row: &sqlx::postgres::PgRow| Ok((row.try_get("name")?, row.try_get("type")?));
+        let types: Result<BTreeMap<String, String>, sqlx::Error> =
+            types.iter().map(typed).collect();
+        let sql = compare(table, shape, &types.map_err(failed)?);
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for column in 0..table.key.len() + shape.len() {
+            let texts = super::grouping::texts(rows, column).map(|text| text.map(str::to_owned));
+            query = query.bind(texts.collect::<Vec<_>>());
+        }
+        let found = self.fetch(query).await.map_err(Failure::of_no_row)?;
+        let compared = |row: &sqlx::postgres::PgRow| {
+            let at: i64 = row.try_get("at")?;
+            let differs: Vec<Option<bool>> = row.try_get("differs")?;
+            let expected: Vec<Option<String>> = row.try_get("expected")?;
+            let there: Vec<Option<String>> = row.try_get("there")?;
+            let values = differs.into_iter().zip(expected.into_iter().zip(there)).enumerate();
+            let differs = values
+                .filter(|(_, (differs, _))| *differs == Some(true))
+                .map(|(place, (_, (expected, there)))| (place, expected, there));
+            let missing = row.try_get("missing")?;
+            Ok(Compared { at: at as usize - 1, missing, differs: differs.collect() })
+        };
+        found.iter().map(compared).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn keys(
+        &mut self,
+        table: &Table,
+        after: Option<&[String]>,
+        limit: usize,
+    ) -> Result<Vec<Vec<String>>, StoreError> {
+        let names: Vec<String> = table.key.iter().map(|key| quoted(&key.name)).collect();
+        let texts: Vec<String> = names.iter().map(|name| format!("{name}::text")).collect();
+        let typed = table.key.iter().enumerate().map(|(at, key)| {
+            let column = table.column(&key.name).map(|place| &*table.columns[place].sql_type);
+            format!("${}::text::{}", at + 1, column.unwrap_or("text"))
+        });
+        let (list, typed) = (names.join(", "), typed.collect::<Vec<_>>().join(", "));
+        let after_it = after.map(|_| format!("WHERE ({list}) > ({typed})")).unwrap_or_default();
+        let sql = format!(
+            "SELECT ARRAY[{}] AS key FROM {} {after_it} ORDER BY {list} LIMIT {limit}",
+            texts.join(", "),
+            table.sql_name,
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for text in after.unwrap_or_default() {
+            query = query.bind(text.clone());
+        }
+        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
+        rows.iter().map(|row| row.try_get("key")).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn thaw(&mut self) -> Result<(), StoreError> {
+        self.run("ROLLBACK").await.map_err(Failure::of_no_row)
+    }
+}
+
+/// Finds the rows that differ. Parameters: an array a key column, then an array a column of the shape.
+fn compare(table: &Table, shape: &[usize], types: &BTreeMap<String, String>) -> String {
+    let keys = table.key.iter().filter_map(|key| table.column(&key.name));
+    let places: Vec<usize> = keys.chain(shape.iter().copied()).collect();
+    let given = |at: usize, place: &usize| {
+        let column = &table.columns[*place];
+        let exact = types.get(&column.name).unwrap_or(&column.sql_type);
+        format!("u.p{at}::{exact} AS c{at}")
+    };
+    let list = |item: &dyn Fn(usize, &usize) -> String| {
+        let items = places.iter().enumerate().map(|(at, place)| item(at, place));
+        items.collect::<Vec<_>>().join(", ")
+    };
+    let arrays = list(&|at, _| format!("${}::text[]", at + 1));
+    let names = list(&|at, _| format!("p{at}"));
+    let key_count = table.key.len();
+    let same = table.key.iter().enumerate();
+    let same = same.map(|(at, key)| format!("t.{} = g.c{at}", quoted(&key.name)));
+    let of_shape = |item: &dyn Fn(usize, &str, &ColumnKind) -> String| {
+        let columns = shape.iter().enumerate().map(|(at, place)| {
+            let column = &table.columns[*place];
+            item(key_count + at, &quoted(&column.name), &column.kind)
+        });
+        columns.collect::<Vec<_>>()
+    };
+    let differs = of_shape(&|at, name, kind| differs(at, name, kind));
+    let expected = of_shape(&|at, _, _| format!("g.c{at}::text")).join(", ");
+    let there = of_shape(&|_, name, _| format!("t.{name}::text")).join(", ");
+    let missing = format!("t.{} IS NULL", quoted(&table.key[0].name));
+    let wrong = std::iter::once(missing.clone()).chain(differs.iter().cloned());
+    format!(
+        "SELECT g.ord AS at, {missing} AS missing, ARRAY[{differs}]::boolean[] AS differs, \
+         ARRAY[{expected}]::text[] AS expected, ARRAY[{there}]::text[] AS there \
+         FROM (SELECT u.ord, {given} FROM unnest({arrays}) WITH ORDINALITY AS u({names}, ord)) AS g \
+         LEFT JOIN {table} AS t ON {same} WHERE {wrong} ORDER BY g.ord",
+        differs = differs.join(", "),
+        given = list(&given),
+        table = table.sql_name,
+        same = same.collect::<Vec<_>>().join(" AND "),
+        wrong = wrong.collect::<Vec<_>>().join(" OR "),
+    )
+}
+
+/// Whether a column differs. Sums of floats depend on where batches ended, but not by much.
+fn differs(at: usize, name: &str, kind: &ColumnKind) -> String {
+    match kind {
+        ColumnKind::Numeric(_) | ColumnKind::Integer(_) => {
+            format!("(t.{name} IS DISTINCT FROM g.c{at})")
+        }
+        ColumnKind::Json => format!("(t.{name}::jsonb IS DISTINCT FROM g.c{at}::jsonb)"),
+        ColumnKind::Float => format!(
+            "coalesce(abs(t.{name} - g.c{at}) > 1e-5 * greatest(abs(t.{name}), abs(g.c{at})), \
+             (t.{name} IS NULL) <> (g.c{at} IS NULL))"
+        ),
+        _ => format!("(t.{name}::text IS DISTINCT FROM g.c{at}::text)"),
+    }
+}
+
+fn failed(error: sqlx::Error) -> StoreError {
+    classify::failure(error, classify::postgres).of_no_row()
+}

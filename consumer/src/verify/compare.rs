@@ -1,0 +1,172 @@
+//! Compares the rows of one pass with the table: takes what the log makes of them, adds to the report
+//! what differs.
+
+use std::collections::HashSet;
+
+use write_behind_shared::{Partition, key};
+
+use super::fold::{Choice, Entry, Folded, Range};
+use super::report::{ColumnDiffers, Difference, Kind, Report};
+use super::{Shapes, Verifying};
+use crate::apply::row::{Row, RowCell};
+use crate::apply::table::Table;
+use crate::store::StoreError;
+use crate::store::snapshot::Snapshot as _;
+
+/// Rows compared in one statement.
+const ROWS: usize = 1_000;
+/// Keys read in one statement.
+const KEYS: usize = 10_000;
+
+/// A row as the log has it, with its last records.
+struct Expected {
+    row: Row,
+    partition: Option<Partition>,
+    offsets: Vec<i64>,
+}
+
+impl Verifying<'_> {
+    /// Compares the rows of one pass.
+    pub(super) async fn compare(
+        &mut self,
+        table: &Table,
+        folded: Folded,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        let mut seen = HashSet::with_capacity(folded.rows.len());
+        let (mut there, mut absent, mut unjudged) = (Shapes::new(), Vec::new(), 0_u64);
+        for ((partition, key), entry) in folded.rows {
+            let Some(expected) = expected(table, partition, &key, entry) else {
+                unjudged += 1;
+                seen.extend(key::decode(&key, table.record_key()));
+                continue;
+            };
+            seen.insert(expected.row.key.clone());
+            match &expected.row.write {
+                Some(cells) => {
+                    let shape = cells.iter().map(|(place, _)| *place).collect();
+                    there.entry(shape).or_default().push(expected);
+                }
+                None => absent.push(expected),
+            }
+        }
+        if unjudged > 0 {
+            report.remarks.push(format!(
+                "{unjudged} rows have records that do not fit the table and are not among the dead \
+                 letters any more: they are not compared"
+            ));
+        }
+        report.rows += seen.len() as u64;
+        self.unseen(table, &seen, &mut absent);
+        for (shape, rows) in &there {
+            for rows in rows.chunks(ROWS) {
+                self.those_that_differ(table, shape, rows, report).await?;
+            }
+        }
+        for rows in absent.chunks(ROWS) {
+            self.those_that_are_there(table, rows, report).await?;
+        }
+        if self.options.choice == Choice::All && self.is_whole() {
+            self.extra(table, folded.range, &seen, report).await?;
+        }
+        Ok(())
+    }
+
+    /// Of the keys asked for, those without a record are to be absent.
+    fn unseen(&self, table: &Table, seen: &HashSet<Vec<String>>, absent: &mut Vec<Expected>) {
+        let Choice::Keys(keys) = &self.options.choice else { return };
+        if !self.is_whole() {
+            return;
+        }
+        for key in keys.iter().filter_map(|key| key::decode(key, table.record_key()).ok()) {
+            if !seen.contains(&key) {
+                let row = Row { key, delete: true, write: None };
+                absent.push(Expected { row, partition: None, offsets: Vec::new() });
+            }
+        }
+    }
+
+    async fn those_that_differ(
+        &mut self,
+        table: &Table,
+        shape: &[usize],
+        expected: &[Expected],
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        let rows: Vec<&Row> = expected.iter().map(|expected| &expected.row).collect();
+        for compared in self.store.compare(table, shape, &rows).await? {
+            let Some(expected) = expected.get(compared.at) else { continue };
+            let column = |(place, expected, found): (usize, Option<String>, Option<String>)| {
+                let column = table.columns[shape[place]].name.clone();
+                ColumnDiffers { column, expected, found }
+            };
+            let (kind, columns) = if compared.missing {
+                (Kind::Missing, Vec::new())
+            } else {
+                (Kind::Different, compared.differs.into_iter().map(column).collect())
+            };
+            report.add(expected.difference(kind, columns), self.options.at_most);
+        }
+        Ok(())
+    }
+
+    async fn those_that_are_there(
+        &mut self,
+        table: &Table,
+        expected: &[Expected],
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        let rows: Vec<&Row> = expected.iter().map(|expected| &expected.row).collect();
+        let missing = self.store.compare(table, &[], &rows).await?;
+        let missing: HashSet<usize> = missing.into_iter().map(|compared| compared.at).collect();
+        for (_, expected) in expected.iter().enumerate().filter(|(at, _)| !missing.contains(at)) {
+            report.add(expected.difference(Kind::Extra, Vec::new()), self.options.at_most);
+        }
+        Ok(())
+    }
+
+    /// Rows of the table that no record speaks of.
+    async fn extra(
+        &mut self,
+        table: &Table,
+        range: Range,
+        seen: &HashSet<Vec<String>>,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        let mut after: Option<Vec<String>> = None;
+        loop {
+            let keys = self.store.keys(table, after.as_deref(), KEYS).await?;
+            let Some(last) = keys.last() else { return Ok(()) };
+            after = Some(last.clone());
+            for key in keys.into_iter().filter(|key| range.holds(key) && !seen.contains(key)) {
+                let row = Row { key, delete: true, write: None };
+                let extra = Expected { row, partition: None, offsets: Vec::new() };
+                report.add(extra.difference(Kind::Extra, Vec::new()), self.options.at_most);
+            }
+        }
+    }
+}
+
+impl Expected {
+    fn difference(&self, kind: Kind, columns: Vec<ColumnDiffers>) -> Difference {
+        let partition = self.partition.map(|partition| partition.0);
+        Difference {
+            kind,
+            key: self.row.key.clone(),
+            partition,
+            offsets: self.offsets.clone(),
+            columns,
+        }
+    }
+}
+
+/// The row that `entry` makes; `None`: its records do not fit the table.
+fn expected(table: &Table, partition: Partition, key: &[u8], entry: Entry) -> Option<Expected> {
+    let mut row = Row::judge(table, key, &entry.change).ok()?;
+    if let Some(cells) = &mut row.write {
+        // What was there before the log's beginning is not known, so neither is a sum with it.
+        cells.retain(|(_, cell)| matches!(cell, RowCell::Set(_)));
+    }
+    let offsets = entry.offsets.into_iter().map(|offset| offset.0).collect();
+    Some(Expected { row, partition: Some(partition), offsets })
+}

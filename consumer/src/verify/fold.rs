@@ -1,0 +1,205 @@
+//! The log folded once more: takes a partition's records in their order, gives what each row must be.
+//!
+//! Pure, and independent of the consumer's buffer, so that it can tell that one's mistakes. What it
+//! holds is bounded: keys are taken by a range of their hash, and a range that is too large for the
+//! memory is halved; what falls out of it is left for another pass.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use ahash::RandomState;
+use uuid::Uuid;
+use write_behind_shared::key::{self, KeyColumn};
+use write_behind_shared::{Change, Headers, Offset, Partition, record};
+
+use crate::apply::table::Table;
+use crate::pipeline::buffer::Incoming;
+
+/// How many of a row's last records are named.
+const OFFSETS_NAMED: usize = 3;
+/// What a row takes beside its key and its columns.
+const ROW_OVERHEAD: usize = 256;
+
+/// Which keys are taken: those whose hash ends in `bits` bits that are `ending`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    ending: u64,
+    bits: u32,
+}
+
+/// Which keys are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Every one.
+    All,
+    /// These, as the records spell them.
+    Keys(BTreeSet<Box<[u8]>>),
+    /// So many, chosen by their hash, so that it is the same ones each time.
+    Sample(usize),
+}
+
+/// What the log says of one row.
+#[derive(Clone, Debug, Default)]
+pub struct Entry {
+    /// What is to be done to it. It resets the row when all of its records were seen.
+    pub change: Change,
+    /// Its last records, oldest first.
+    pub offsets: VecDeque<Offset>,
+}
+
+/// Rows by partition and record key.
+pub type Rows = HashMap<(Partition, Box<[u8]>), Entry, RandomState>;
+
+/// One pass over the log.
+#[derive(Debug)]
+pub struct Fold {
+    key: Vec<KeyColumn>,
+    choice: Arc<Choice>,
+    /// Records that the consumer has set aside and that were not replayed.
+    skipped: Arc<BTreeSet<(Partition, Offset)>>,
+    /// Partitions whose log is there from its beginning.
+    whole: BTreeSet<Partition>,
+    range: Range,
+    memory: usize,
+    writers: HashMap<(Partition, Uuid), u64, RandomState>,
+    rows: Rows,
+    bytes: usize,
+    left: Vec<Range>,
+}
+
+/// What a pass found, and what it left for others.
+#[derive(Debug)]
+pub struct Folded {
+    /// The rows of its range.
+    pub rows: Rows,
+    /// Its range.
+    pub range: Range,
+    /// Ranges that were too much for the memory.
+    pub left: Vec<Range>,
+}
+
+impl Range {
+    /// Every key.
+    pub const ALL: Self = Self { ending: 0, bits: 0 };
+
+    /// Whether the row of these key texts is in it.
+    #[must_use]
+    pub fn holds(self, key: &[String]) -> bool {
+        hash(key) & ((1 << self.bits) - 1) == self.ending
+    }
+
+    /// Its halves.
+    fn halves(self) -> (Self, Self) {
+        let bits = self.bits + 1;
+        (Self { bits, ..self }, Self { ending: self.ending | 1 << self.bits, bits })
+    }
+}
+
+/// The same in every run, so that a sample is.
+fn hash(key: &[String]) -> u64 {
+    RandomState::with_seeds(1, 2, 3, 4).hash_one(key)
+}
+
+impl Fold {
+    /// A pass over the keys of `range`, which holds about so many bytes of `memory` at most.
+    pub fn new(
+        table: &Table,
+        choice: Arc<Choice>,
+        skipped: Arc<BTreeSet<(Partition, Offset)>>,
+        whole: BTreeSet<Partition>,
+        range: Range,
+        memory: usize,
+    ) -> Self {
+        let (writers, rows) = (HashMap::default(), HashMap::default());
+        let (key, left) = (table.record_key().to_vec(), Vec::new());
+        Self { key, choice, skipped, whole, range, memory, writers, rows, bytes: 0, left }
+    }
+
+    /// Takes the next record of its partition.
+    pub fn take(&mut self, record: &Incoming<'_>) {
+        // What cannot be decoded was set aside, whether or not its letter is still there.
+        let Ok(headers) = Headers::read(record.headers.iter().copied()) else { return };
+        if let Some(id) = headers.write_id {
+            let last = self.writers.entry((record.partition, id.writer));
+            let mut seen = true;
+            let last = last.or_insert_with(|| {
+                seen = false;
+                id.sequence
+            });
+            if seen && id.sequence <= *last {
+                return;
+            }
+            *last = id.sequence;
+        }
+        if self.skipped.contains(&(record.partition, record.offset)) {
+            return;
+        }
+        let Some(key) = record.key else { return };
+        let Ok(texts) = key::decode(key, &self.key) else { return };
+        if !self.range.holds(&texts) || matches!(&*self.choice, Choice::Keys(k) if !k.contains(key))
+        {
+            return;
+        }
+        let add = headers.add.filter(|names| !names.is_empty());
+        let place = (record.partition, key.into());
+        let known = self.rows.contains_key(&place);
+        let entry = self.rows.entry(place).or_default();
+        let before = if known { entry.change.bytes() } else { 0 };
+        if !known && self.whole.contains(&record.partition) {
+            entry.change = Change::delete();
+        }
+        if record::fold(&mut entry.change, record.value, add).is_ok() {
+            entry.offsets.push_back(record.offset);
+            if entry.offsets.len() > OFFSETS_NAMED {
+                entry.offsets.pop_front();
+            }
+        }
+        let overhead = if known { 0 } else { ROW_OVERHEAD + key.len() };
+        self.bytes = (self.bytes + overhead + entry.change.bytes()).saturating_sub(before);
+        self.make_room();
+    }
+
+    /// The rows of the range that was left, and the ranges that were not.
+    pub fn finish(mut self) -> Folded {
+        // A row whose only records were bad is none.
+        self.rows.retain(|_, entry| !entry.offsets.is_empty());
+        if let Choice::Sample(size) = *self.choice {
+            let hash_of = |key: &[u8]| key::decode(key, &self.key).map_or(0, |key| hash(&key));
+            let mut hashes: Vec<u64> = self.rows.keys().map(|(_, key)| hash_of(key)).collect();
+            hashes.sort_unstable();
+            if let Some(first_left_out) = hashes.get(size) {
+                self.rows.retain(|(_, key), _| hash_of(key) < *first_left_out);
+            }
+        }
+        Folded { rows: self.rows, range: self.range, left: self.left }
+    }
+
+    fn make_room(&mut self) {
+        if let Choice::Sample(size) = *self.choice
+            && self.rows.len() > size.saturating_mul(2).max(1_000)
+        {
+            self.halve();
+            // What falls out of a sample is not looked at later.
+            self.left.clear();
+        }
+        while self.bytes > self.memory && self.rows.len() > 1 {
+            self.halve();
+        }
+    }
+
+    fn halve(&mut self) {
+        let (kept, left) = self.range.halves();
+        self.range = kept;
+        self.left.push(left);
+        let columns = &self.key;
+        self.rows.retain(|(_, key), _| key::decode(key, columns).is_ok_and(|key| kept.holds(&key)));
+        let bytes = |((_, key), entry): (&(Partition, Box<[u8]>), &Entry)| {
+            ROW_OVERHEAD + key.len() + entry.change.bytes()
+        };
+        self.bytes = self.rows.iter().map(bytes).sum();
+    }
+}
+
+#[cfg(test)]
+#[path = "fold_tests.rs"]
+mod tests;

@@ -1,0 +1,180 @@
+//! `verify`: folds the log up to where the database says that it stands, and compares the table with
+//! it. Changes nothing, and the consumer may run: all that is asked of the database is asked as of one
+//! moment.
+
+pub mod fold;
+pub mod report;
+mod compare;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use write_behind_shared::{NextOffset, Offset, Partition};
+
+use crate::apply::Target;
+use crate::apply::table::Table;
+use crate::batch::Span;
+use crate::config::{Config, Route};
+use crate::kafka::broker::Broker;
+use crate::kafka::replay::replay;
+use crate::kafka::stand::ask;
+use crate::pipeline::buffer::Incoming;
+use crate::store::inspect::{Inspect, Known};
+use crate::store::snapshot::Snapshot;
+use crate::store::{AnyStore, Timeouts};
+use crate::verify::fold::{Choice, Fold, Folded, Range};
+use crate::verify::report::Report;
+
+/// What is verified, and with how much.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which rows.
+    pub choice: Choice,
+    /// Bytes of rows held at most, about.
+    pub memory: usize,
+    /// Differences named at most; the others are counted.
+    pub at_most: usize,
+}
+
+/// Why nothing could be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// Kafka or the database gave no answer, or one that leaves nothing to compare.
+    #[error("topic {0}: {1}")]
+    Topic(String, String),
+}
+
+/// Is told how many offsets there are to read in a pass, and then how many more are behind it.
+pub trait Progress: Send + Sync {
+    /// A pass begins.
+    fn begins(&self, offsets: u64);
+    /// So many more were read.
+    fn read(&self, offsets: u64);
+}
+
+/// Verifies one route.
+///
+/// # Errors
+/// Why it can't be: Kafka or the database does not answer, or does not know the topic.
+pub async fn verify(
+    config: &Config,
+    route: &Route,
+    options: &Options,
+    progress: Arc<dyn Progress>,
+) -> Result<Report, VerifyError> {
+    let topic = route.topic.clone();
+    let told = |why: String| VerifyError::Topic(topic.clone(), why);
+    let broker = Broker::new(&config.kafka, &config.name).map_err(|e| told(e.to_string()))?;
+    let broker = Arc::new(broker);
+    let cluster = ask(&broker, Broker::cluster_id).await.map_err(|e| told(e.to_string()))?;
+    let database = &config.database.target;
+    let store = database.connect(&Timeouts::STANDARD).await.map_err(|e| told(e.to_string()))?;
+    let target = route.target(&config.name, &cluster, 1);
+    let mut verifying =
+        Verifying { config, target: &target, options, broker, store, progress, held: Vec::new() };
+    let report = verifying.report().await.map_err(told)?;
+    Ok(report)
+}
+
+/// One route's verification.
+struct Verifying<'a> {
+    config: &'a Config,
+    target: &'a Target,
+    options: &'a Options,
+    broker: Arc<Broker>,
+    store: AnyStore,
+    progress: Arc<dyn Progress>,
+    /// What the log still has of each partition, and the database holds.
+    held: Vec<Span>,
+}
+
+impl Verifying<'_> {
+    async fn report(&mut self) -> Result<Report, String> {
+        let table = self.target.describe(&mut self.store).await.map_err(|e| e.to_string())?;
+        self.store.freeze().await.map_err(|e| e.to_string())?;
+        let known = self.store.known(&self.target.scope).await.map_err(|e| e.to_string())?;
+        if known.is_empty() {
+            return Err(
+                "the database knows nothing of it, so there is nothing to verify".to_owned()
+            );
+        }
+        let mut report = Report {
+            topic: self.target.scope.topic.clone(),
+            table: self.target.table.clone(),
+            next_offsets: known.iter().map(|one| (one.partition.0, one.next.0)).collect(),
+            ..Report::default()
+        };
+        self.spans(&known, &mut report).await?;
+        let skipped = self.store.set_aside_of(&self.target.scope).await;
+        let skipped = Arc::new(skipped.map_err(|e| e.to_string())?.into_iter().collect());
+        let mut ranges = vec![Range::ALL];
+        while let Some(range) = ranges.pop() {
+            let folded = self.fold(&table, range, &skipped).await?;
+            ranges.extend(&folded.left);
+            report.passes += 1;
+            self.compare(&table, folded, &mut report).await.map_err(|e| e.to_string())?;
+        }
+        self.store.thaw().await.map_err(|e| e.to_string())?;
+        Ok(report)
+    }
+
+    /// What is to be read of each partition.
+    async fn spans(&mut self, known: &[Known], report: &mut Report) -> Result<(), String> {
+        let topic = self.target.scope.topic.clone();
+        let partitions: Vec<Partition> = known.iter().map(|one| one.partition).collect();
+        let logs = ask(&self.broker, move |broker| broker.logs(&topic, &partitions)).await;
+        for (known, ends) in known.iter().zip(logs.map_err(|e| e.to_string())?.ends) {
+            let Known { partition, next, .. } = *known;
+            let (low, high) = ends.map_err(|e| e.to_string())?;
+            if next > high {
+                return Err(format!(
+                    "partition {partition}: the database holds everything below offset {next}, but the \
+                     log ends at {high}; run `check`"
+                ));
+            }
+            if low > NextOffset::ZERO {
+                report.remarks.push(format!(
+                    "partition {partition}: the log begins at {low}. Of rows written before, only what \
+                     was set or deleted since can be judged, and extra rows are not looked for"
+                ));
+            }
+            self.held.push(Span { partition, start: low.min(next), end: next });
+        }
+        Ok(())
+    }
+
+    async fn fold(
+        &self,
+        table: &Table,
+        range: Range,
+        skipped: &Arc<BTreeSet<(Partition, Offset)>>,
+    ) -> Result<Folded, String> {
+        let (spans, choice) = (self.held.clone(), Arc::new(self.options.choice.clone()));
+        let offsets = |span: &Span| span.start.distance_to(span.end);
+        self.progress.begins(spans.iter().map(offsets).sum());
+        // Half is left for the rows in the database's words.
+        let memory = self.options.memory / 2;
+        let mut fold = Fold::new(table, choice, Arc::clone(skipped), self.whole(), range, memory);
+        let (settings, group) = (self.config.kafka.clone(), self.config.name.clone());
+        let (topic, progress) = (self.target.scope.topic.clone(), Arc::clone(&self.progress));
+        let reading = tokio::task::spawn_blocking(move || {
+            let take = |record: &Incoming<'_>| fold.take(record);
+            replay(&settings, &group, &topic, &spans, take, |read| progress.read(read))?;
+            Ok::<_, String>(fold.finish())
+        });
+        reading.await.map_err(|error| error.to_string())?
+    }
+
+    /// The partitions whose log is there from its beginning.
+    fn whole(&self) -> BTreeSet<Partition> {
+        let whole = self.held.iter().filter(|span| span.start == NextOffset::ZERO);
+        whole.map(|span| span.partition).collect()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.held.iter().all(|span| span.start == NextOffset::ZERO)
+    }
+}
+
+/// Rows of one shape, by the columns that they set.
+type Shapes<T> = BTreeMap<Vec<usize>, Vec<T>>;

@@ -1,0 +1,106 @@
+//! What `verify` found: takes differences as they come, keeps the first few and counts the others.
+
+use serde::Serialize;
+
+/// How a row differs from the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The log has it, the table has not.
+    Missing,
+    /// The table has it, and by the log there is none.
+    Extra,
+    /// Some columns hold something else.
+    Different,
+}
+
+/// A column that holds something else, both values in the database's notation; `None`: NULL.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct ColumnDiffers {
+    /// The column.
+    pub column: String,
+    /// What the log makes of it.
+    pub expected: Option<String>,
+    /// What it holds.
+    pub found: Option<String>,
+}
+
+/// A row that is not as the log has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Difference {
+    /// How.
+    pub kind: Kind,
+    /// The key columns' texts, in the key's order.
+    pub key: Vec<String>,
+    /// The partition of its records; `None`: there is none.
+    pub partition: Option<i32>,
+    /// The offsets of its last records, oldest first.
+    pub offsets: Vec<i64>,
+    /// The columns that differ.
+    pub columns: Vec<ColumnDiffers>,
+}
+
+/// What was compared, and how it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The topic.
+    pub topic: String,
+    /// The table.
+    pub table: String,
+    /// Up to where each partition was folded: what the database said when it was looked at.
+    pub next_offsets: Vec<(i32, i64)>,
+    /// How many rows the log has, the deleted ones included.
+    pub rows: u64,
+    /// How often the log was read.
+    pub passes: u32,
+    /// How many rows are missing.
+    pub missing: u64,
+    /// How many are too many.
+    pub extra: u64,
+    /// How many hold something else.
+    pub different: u64,
+    /// The first of them.
+    pub differences: Vec<Difference>,
+    /// What could not be judged, and why.
+    pub remarks: Vec<String>,
+}
+
+impl Report {
+    /// Whether every row that was compared is as the log has it.
+    #[must_use]
+    pub fn is_equal(&self) -> bool {
+        self.missing + self.extra + self.different == 0
+    }
+
+    /// Counts a difference, and keeps it if there are not `at_most` yet.
+    pub fn add(&mut self, difference: Difference, at_most: usize) {
+        match difference.kind {
+            Kind::Missing => self.missing += 1,
+            Kind::Extra => self.extra += 1,
+            Kind::Different => self.different += 1,
+        }
+        if self.differences.len() < at_most {
+            self.differences.push(difference);
+        }
+    }
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.kind {
+            Kind::Missing => "missing",
+            Kind::Extra => "extra",
+            Kind::Different => "different",
+        };
+        write!(f, "{kind} row {}", self.key.join(", "))?;
+        for ColumnDiffers { column, expected, found } in &self.columns {
+            let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "NULL".to_owned());
+            write!(f, "; {column} is {}, and is to be {}", text(found), text(expected))?;
+        }
+        if let Some(partition) = self.partition {
+            let offsets: Vec<String> = self.offsets.iter().map(ToString::to_string).collect();
+            write!(f, " (partition {partition}, last records at {})", offsets.join(", "))?;
+        }
+        Ok(())
+    }
+}

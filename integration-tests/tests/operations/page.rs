@@ -1,0 +1,95 @@
+//! The live page, served by the unmodified binary, in a real browser.
+
+use anyhow::{Result, ensure};
+use integration_tests::browser::Browser;
+use integration_tests::wait::PATIENCE;
+use integration_tests::wire::Door;
+
+use crate::{Scene, answers, is_ok};
+
+/// Points that each line of a chart has at least; drawn as in the page's script.
+const CHARTS_HAVE_POINTS: &str = r#"
+    const points = (id) => [...document.querySelectorAll(`#${id} path`)]
+        .reduce((sum, path) => sum + path.getAttribute("d").split(/[ML]/).length - 1, 0);
+    return points("chart-rate") >= 4 && points("chart-lag") >= 2 && points("chart-latency") >= 1;
+"#;
+const IS_GOOD: &str = r#"return document.getElementById("state").classList.contains("good")"#;
+const HAS_NO_HORIZONTAL_SCROLL: &str =
+    "return document.documentElement.scrollWidth <= window.innerWidth";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_numbers_charts_and_troubles_in_any_window() -> Result<()> {
+    let scene = Scene::new("page").await?;
+    let worker = scene.start(&scene.settings()).await?;
+    answers(&worker, "/readyz", "ok", is_ok).await?;
+    let browser = Browser::start().await?;
+    browser.resize(1200, 900).await?;
+    browser.client.goto(&worker.url()).await?;
+
+    browser.waits_for("it is well", IS_GOOD).await?;
+    browser
+        .waits_for(
+            "both partitions",
+            "return document.getElementById('partitions').rows.length === 2",
+        )
+        .await?;
+    let written =
+        "return Number(document.getElementById('partitions').rows[0].cells[8].textContent)";
+    let before = browser.evaluate(written).await?.as_f64();
+    scene.append(1_000).await?;
+    scene.pipeline.drained(&[&worker], PATIENCE).await?;
+    let moved = format!("{} > {}", written, before.unwrap_or_default());
+    browser.waits_for("the numbers to move", &moved).await?;
+    browser.waits_for("charts", CHARTS_HAVE_POINTS).await?;
+    shot(&browser, "wide").await?;
+
+    // A reload shows the past minutes at once: they come from the process.
+    browser.client.refresh().await?;
+    browser.waits_for("charts after a reload", CHARTS_HAVE_POINTS).await?;
+
+    browser.resize(360, 740).await?;
+    browser.waits_for("a narrow window", "return window.innerWidth === 360").await?;
+    let fits = browser.evaluate(HAS_NO_HORIZONTAL_SCROLL).await?;
+    ensure!(fits == true, "the page scrolls sideways in a narrow window");
+    shot(&browser, "narrow").await?;
+    browser.darken().await?;
+    shot(&browser, "dark").await?;
+    browser.resize(1200, 900).await?;
+
+    scene.wire.set(Door::Refusing);
+    scene.append(50).await?;
+    let told = "return !document.getElementById('troubles').hidden
+        && document.getElementById('trouble-list').textContent.includes('the database')
+        && document.getElementById('routes').textContent.includes('unavailable')";
+    browser.waits_for("the error of a stopped database", told).await?;
+    shot(&browser, "stopped").await?;
+    scene.wire.set(Door::Open);
+    let over =
+        format!("return document.getElementById('troubles').hidden && (() => {{ {IS_GOOD} }})()");
+    browser.waits_for("the error to go away", &over).await?;
+
+    let complaints = browser.complaints().await?;
+    ensure!(complaints.is_empty(), "the console: {complaints:?}");
+    let others: Vec<String> = browser
+        .requests()
+        .await?
+        .into_iter()
+        .filter(|url| !url.starts_with(&worker.url()))
+        .collect();
+    let others: Vec<&String> = others.iter().filter(|url| url.starts_with("http")).collect();
+    ensure!(others.is_empty(), "the page asks others: {others:?}");
+
+    worker.kill()?;
+    let gone = "return document.getElementById('state').textContent.includes('does not answer')";
+    browser.waits_for("the end of the worker", gone).await?;
+    Ok(())
+}
+
+/// Where `PAGE_SCREENSHOTS` names a folder, what the page looks like.
+async fn shot(browser: &Browser, name: &str) -> Result<()> {
+    if let Some(folder) = std::env::var_os("PAGE_SCREENSHOTS") {
+        let png = browser.client.screenshot().await?;
+        std::fs::write(std::path::Path::new(&folder).join(format!("{name}.png")), png)?;
+    }
+    Ok(())
+}
