@@ -10,7 +10,7 @@ use integration_tests::log::{Log, Raw};
 use integration_tests::postgres::Postgres;
 use integration_tests::secure::{SecureKafka, USER, secure_postgres};
 use integration_tests::wait::{PATIENCE, Seen, until};
-use integration_tests::worker::Settings;
+use integration_tests::worker::{Settings, Worker};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPool;
 use tempfile::TempDir;
@@ -116,8 +116,9 @@ impl Guarded {
         self.log.append(TOPIC, 2, &[record]).await.map(drop)
     }
 
-    async fn has(&self, rows: i64) -> Result<()> {
+    async fn has(&self, rows: i64, worker: &Worker) -> Result<()> {
         until("the rows to be in the database", PATIENCE, async || {
+            worker.still_runs()?;
             let found: i64 =
                 sqlx::query_scalar("select count(*) from scores").fetch_one(&self.sql).await?;
             Ok(Seen::when(found == rows, || format!("{found} rows")))
@@ -151,12 +152,12 @@ async fn with_encryption_proof_and_few_rights_it_works_and_without_any_of_them_i
     ensure!(status.success(), "`check` ended with {status}: {said}");
     let worker = good.start().await?;
     guarded.append("one").await?;
-    guarded.has(1).await?;
+    guarded.has(1, &worker).await?;
     // What lets the connections be read is not even tried by the servers.
     refused_by_both(&guarded, &good).await?;
     secrets_stay_secret(&guarded, &good).await?;
     guarded.append("two").await?;
-    guarded.has(2).await?;
+    guarded.has(2, &worker).await?;
     keeps_its_secrets(&worker.log())
 }
 
