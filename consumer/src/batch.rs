@@ -57,6 +57,8 @@ pub struct FoldedRow {
     pub key: Box<[u8]>,
     /// What is to be done to the row.
     pub change: Change,
+    /// What becomes of its records depends on what the row holds: each is to be tried alone.
+    pub singly: bool,
 }
 
 /// A record as it stood in the log: kept for the dead letters, or read again to apply it singly.

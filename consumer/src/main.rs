@@ -13,7 +13,7 @@ use prometheus::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use write_behind_consumer::check;
-use write_behind_consumer::config::{Config, ConfigError};
+use write_behind_consumer::config::{Config, ConfigError, secrets, transport};
 use write_behind_consumer::run::{Options, RunError, run};
 use write_behind_consumer::store::QUIET_LOG;
 
@@ -120,7 +120,7 @@ fn configuration(cli: &Cli) -> Result<Config, ConfigError> {
     // A variable that is no text cannot be one of ours.
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Config::read(&text, &variables.collect())
+    Config::read(&text, &secrets::from_files(variables.collect())?)
 }
 
 async fn perform(
@@ -133,17 +133,20 @@ async fn perform(
             let config = config?;
             let shutdown = stopped_by_a_signal()?;
             tracing::info!(?config, "starting");
+            for warning in transport::in_the_clear(&config) {
+                tracing::warn!("{warning}");
+            }
             let drained = run(config, options, shutdown).await?;
             tracing::info!(clean = drained.clean, "stopped");
         }
         Command::Init => check::init(&config?).await.context("creating the bookkeeping tables")?,
-        Command::Check(check) => return check.perform(&config?).await.map(ExitCode::from),
-        // A consumer that answers can be asked without a configuration.
-        Command::Status(status) => return status.perform(config).await.map(ExitCode::from),
         Command::DeadLetters(letters) => {
             return letters.perform(&config?).await.map(ExitCode::from);
         }
         Command::Verify(verify) => return verify.perform(&config?).await.map(ExitCode::from),
+        Command::Check(check) => return check.perform(&config?).await.map(ExitCode::from),
+        // A consumer that answers can be asked without a configuration.
+        Command::Status(status) => return status.perform(config).await.map(ExitCode::from),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,14 +4,12 @@
 //! It runs inside the caller's tokio runtime and keeps nothing global, so one process can run
 //! several. Dropping its future ends it at once, as a crash would: nothing is lost by that.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
 use crate::apply::worker::Workers;
@@ -26,7 +24,7 @@ use crate::kafka::orders::{Exit, Input};
 use crate::kafka::reread::{KafkaLog, RereadLimits};
 use crate::kafka::source::{Ends, Source};
 use crate::kafka::stand::ask;
-use crate::pipeline::action::Place;
+use crate::kafka::watch::Watch;
 use crate::status::Status;
 use crate::status::http;
 use crate::status::metrics::Metrics;
@@ -37,8 +35,6 @@ use crate::store::{Scope, Store, StoreError, Timeouts};
 /// How long closing the Kafka client may take; it says goodbye to the group, and nothing depends
 /// on that.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
-/// How often the ends of the logs are looked at.
-const LAG_EVERY: Duration = Duration::from_secs(5);
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// What is not in the configuration.
@@ -177,7 +173,7 @@ impl Consumer {
             log: Arc::new(KafkaLog::new(
                 &self.config.kafka,
                 &self.config.name,
-                RereadLimits::STANDARD,
+                RereadLimits::of(self.config.memory, self.config.database.connections),
             )),
             targets: Arc::clone(&targets),
             status: self.status(),
@@ -200,8 +196,18 @@ impl Consumer {
             locator.run().await;
             "the locator has ended".to_owned()
         });
-        let status = self.status();
-        tasks.spawn(async move { watch_lag(&broker, &targets, &status).await });
+        let watch = Watch {
+            broker,
+            targets,
+            settings: self.config.kafka.clone(),
+            patience: self.config.patience,
+            status: self.status(),
+            answers: answers.clone(),
+        };
+        tasks.spawn(async move {
+            watch.run().await;
+            "the watch over the partitions has ended".to_owned()
+        });
         Ok(Ends { workers, inbox, wanted, status: self.status() })
     }
 
@@ -303,6 +309,7 @@ impl Route {
             key: self.key.clone(),
             columns: self.columns.clone(),
             rename: self.rename.clone(),
+            version: self.version.clone(),
             set_aside: self.on_bad_record == OnBadRecord::DeadLetter,
         }
     }
@@ -331,38 +338,6 @@ fn start_polling(
 async fn order(orders: &mpsc::Sender<Input>, input: Input) {
     if orders.send(input).await.is_err() {
         tracing::debug!("the poll thread has ended already");
-    }
-}
-
-/// Looks at the ends of the logs, every now and then. What one topic or partition does not tell does
-/// not hide the others.
-async fn watch_lag(broker: &Arc<Broker>, targets: &[Target], status: &Status) -> String {
-    loop {
-        let places = status.places();
-        let mut ends = BTreeMap::new();
-        for (route, target) in targets.iter().enumerate() {
-            let of_route: Vec<Place> =
-                places.iter().copied().filter(|place| place.route == route).collect();
-            if of_route.is_empty() {
-                continue;
-            }
-            let asked: Vec<Partition> = of_route.iter().map(|place| place.partition).collect();
-            let topic = target.scope.topic.clone();
-            match ask(broker, move |broker| broker.logs(&topic, &asked)).await {
-                Ok(logs) => {
-                    if logs.ends.iter().any(Result::is_ok) {
-                        status.kafka_answered();
-                    }
-                    let known = |(place, end): (Place, Result<(_, NextOffset), _>)| {
-                        Some((place, end.ok()?.1))
-                    };
-                    ends.extend(of_route.into_iter().zip(logs.ends).filter_map(known));
-                }
-                Err(error) => tracing::debug!(%error, "the ends of the logs are not known"),
-            }
-        }
-        status.logs_end(ends);
-        tokio::time::sleep(LAG_EVERY).await;
     }
 }
 

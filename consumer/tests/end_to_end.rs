@@ -4,12 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod world;
+#[path = "end_to_end/records.rs"]
+mod records;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use world::{PARTITIONS, Running, World, wait_for, wait_until};
+use world::{PARTITIONS, Running, TOPIC, World, wait_for, wait_until};
 use write_behind_consumer::check::{self, Grade, Report};
 use write_behind_consumer::config::OnBadRecord;
 use write_behind_consumer::run::{Drained, Options, RunError};
@@ -48,23 +50,6 @@ fn records_of_a_plain_client_become_rows_and_kafka_is_told() {
 }
 
 #[test]
-fn a_bad_record_stands_aside_and_the_others_are_applied() {
-    let world = World::new();
-    world.send_to(0, Some("7"), Some(r#"{"points":1"#), None);
-    world.send_to(0, None, Some("{}"), None);
-    world.send_to(0, Some("7"), Some(r#"{"points":2}"#), None);
-    world.send_to(0, Some("7"), Some(r#"{"points":"many"}"#), None);
-    world.send_to(0, Some("7"), Some(r#"{"visits":2}"#), None);
-    world.flush();
-    let consumer = world.start();
-    let rows = || world.query("SELECT points, visits FROM scores");
-    wait_for("the good ones are there", rows, |rows| rows == &[["2", "2"]]);
-    consumer.drain().unwrap();
-    let letters = "SELECT record_offset FROM write_behind_dead_letters ORDER BY record_offset";
-    assert_eq!(world.query(letters), [["0"], ["1"], ["3"]]);
-}
-
-#[test]
 fn increments_are_exact_through_kills_at_any_moment() {
     let world = World::new();
     let mut sent = 0;
@@ -86,6 +71,26 @@ fn increments_are_exact_through_kills_at_any_moment() {
     consumer.drain().unwrap();
     assert_eq!(visits(&world), sent);
     assert_eq!(world.committed(), world.positions());
+}
+
+#[test]
+fn a_partition_without_a_leader_does_not_hold_up_the_others() {
+    let world = World::new();
+    world.cluster.partition_leader(TOPIC, 1, None).unwrap();
+    for partition in [0, 2, 3] {
+        world.send_to(partition, Some(&partition.to_string()), Some("{}"), None);
+    }
+    world.flush();
+    let consumer = world.start();
+    let rows = || world.number("SELECT count(*) FROM scores");
+    wait_for("the others are written", rows, |rows| *rows == 3);
+    let why = || consumer.status.unreadiness().unwrap_or_default();
+    wait_for("it says why", why, |why| why.contains("partition 1 of scores has no leader"));
+    world.cluster.partition_leader(TOPIC, 1, Some(1)).unwrap();
+    world.send_to(1, Some("1"), Some("{}"), None);
+    world.flush();
+    wait_for("it is written too", rows, |rows| *rows == 4);
+    consumer.drain().unwrap();
 }
 
 /// Two consumers share the partitions, one is killed, one is added, under load.

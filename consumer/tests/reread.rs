@@ -15,7 +15,7 @@ use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
 const LIMITS: RereadLimits =
-    RereadLimits { silence: Duration::from_secs(20), ..RereadLimits::STANDARD };
+    RereadLimits { bytes: 64 << 20, memory: Memory(64 << 20), silence: Duration::from_secs(20) };
 
 struct Kafka {
     _cluster: MockCluster<'static, DefaultProducerContext>,

@@ -30,7 +30,7 @@ impl Kafka {
             containers::start(|[direct, behind]| request(direct, proxied, behind)).await?;
         wire.forward_to(behind);
         let kafka = Self { container, direct, wire };
-        kafka.answers().await?;
+        answers(&kafka.bootstrap()).await?;
         Ok(kafka)
     }
 
@@ -57,33 +57,37 @@ impl Kafka {
     /// Runs a shell script inside the broker's container, with `input` as its `$1`, and returns
     /// what it printed.
     pub async fn shell(&self, script: &str, input: &str) -> Result<String> {
-        let command = ["bash", "-c", script, "bash", input];
-        let mut run = self.container.exec(ExecCommand::new(command)).await?;
-        let output = run.stdout_to_vec().await?;
-        let complaint = run.stderr_to_vec().await?;
-        let code = run.exit_code().await?;
-        let complaint = String::from_utf8_lossy(&complaint);
-        ensure!(
-            code == Some(0),
-            "{script:?} in Kafka's container ended with {code:?}: {complaint}"
-        );
-        Ok(String::from_utf8(output)?)
+        command(&self.container, ExecCommand::new(["bash", "-c", script, "bash", input]))
+            .await
+            .with_context(|| format!("{script:?} in Kafka's container"))
     }
+}
 
-    async fn answers(&self) -> Result<()> {
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", self.bootstrap()).create()?;
-        until("the broker to answer", PATIENCE, async || {
-            let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(2));
-            Ok(match metadata {
-                Ok(metadata) if !metadata.brokers().is_empty() => Seen::Done(()),
-                Ok(_) => Seen::NotYet("no broker in its metadata".to_owned()),
-                Err(error) => Seen::NotYet(error.to_string()),
-            })
+/// Runs a command in a container, and returns what it printed.
+pub(crate) async fn command(container: &Container, command: ExecCommand) -> Result<String> {
+    let mut run = container.exec(command).await?;
+    let output = run.stdout_to_vec().await?;
+    let complaint = run.stderr_to_vec().await?;
+    let code = run.exit_code().await?;
+    let complaint = String::from_utf8_lossy(&complaint);
+    ensure!(code == Some(0), "it ended with {code:?}: {complaint}");
+    Ok(String::from_utf8(output)?)
+}
+
+/// Waits until the broker there answers.
+pub(crate) async fn answers(bootstrap: &str) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
+    until("the broker to answer", PATIENCE, async || {
+        let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(2));
+        Ok(match metadata {
+            Ok(metadata) if !metadata.brokers().is_empty() => Seen::Done(()),
+            Ok(_) => Seen::NotYet("no broker in its metadata".to_owned()),
+            Err(error) => Seen::NotYet(error.to_string()),
         })
-        .await
-        .context("Kafka")
-    }
+    })
+    .await
+    .context("Kafka")
 }
 
 /// Creates a topic and waits until every partition has a leader.
@@ -137,17 +141,22 @@ fn request(direct: u16, proxied: u16, behind: u16) -> ContainerRequest<GenericIm
         "PLAINTEXT://127.0.0.1:{direct},PROXIED://127.0.0.1:{proxied},INSIDE://localhost:9093"
     );
     let protocols = "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,INSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT";
-    image()
+    single()
         .with_mapped_port(direct, 9092.tcp())
         .with_mapped_port(behind, 9095.tcp())
-        .with_env_var("KAFKA_NODE_ID", "1")
-        .with_env_var("KAFKA_CONTROLLER_QUORUM_VOTERS", "1@localhost:9094")
         .with_env_var(
             "KAFKA_LISTENERS",
             "PLAINTEXT://:9092,INSIDE://:9093,CONTROLLER://:9094,PROXIED://:9095",
         )
         .with_env_var("KAFKA_ADVERTISED_LISTENERS", advertised)
         .with_env_var("KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", protocols)
+}
+
+/// A broker that is alone, without its listeners.
+pub(crate) fn single() -> ContainerRequest<GenericImage> {
+    image()
+        .with_env_var("KAFKA_NODE_ID", "1")
+        .with_env_var("KAFKA_CONTROLLER_QUORUM_VOTERS", "1@localhost:9094")
         .with_env_var("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "1")
         .with_env_var("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1")
         .with_env_var("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1")

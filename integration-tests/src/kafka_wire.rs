@@ -1,4 +1,4 @@
-//! A proxy in front of the broker that can keep a client's commits from arriving.
+//! A proxy in front of the broker that can keep a client's commits or fetches from arriving.
 //!
 //! The broker advertises the proxy's port on a listener of its own, so whoever bootstraps there
 //! stays there, while the tests use the direct listener. Clients are told apart by their
@@ -14,18 +14,22 @@ use tokio::sync::watch;
 
 use crate::wire::{Door, Ends, Frames, Hold, Holds, forward, listen};
 
+const FETCH: i16 = 1;
 const OFFSET_COMMIT: i16 = 8;
 
-/// A client whose next `OffsetCommit` request is held back.
+/// The next request of this kind and client is held back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct CommitOf(String);
+struct Next {
+    api_key: i16,
+    client: String,
+}
 
 /// The proxy. It ends when it is dropped.
 #[derive(Debug)]
 pub struct KafkaWire {
     port: u16,
     server: Arc<AtomicU16>,
-    holds: Arc<Holds<CommitOf>>,
+    holds: Arc<Holds<Next>>,
     door: watch::Sender<Door>,
 }
 
@@ -52,7 +56,13 @@ impl KafkaWire {
 
     /// Keeps the next `OffsetCommit` of the client named `client_id` from the broker.
     pub fn hold_commit_of(&self, client_id: &str) -> Hold {
-        self.holds.arm(CommitOf(client_id.to_owned()))
+        self.holds.arm(Next { api_key: OFFSET_COMMIT, client: client_id.to_owned() })
+    }
+
+    /// Keeps the next `Fetch` of the client named `client_id` from the broker, and with it all that
+    /// comes after it on this connection.
+    pub fn hold_fetch_of(&self, client_id: &str) -> Hold {
+        self.holds.arm(Next { api_key: FETCH, client: client_id.to_owned() })
     }
 
     /// Opens or shuts the way to the broker.
@@ -61,11 +71,7 @@ impl KafkaWire {
     }
 }
 
-async fn serve(
-    ends: Ends,
-    door: watch::Receiver<Door>,
-    holds: Arc<Holds<CommitOf>>,
-) -> io::Result<()> {
+async fn serve(ends: Ends, door: watch::Receiver<Door>, holds: Arc<Holds<Next>>) -> io::Result<()> {
     tokio::select! {
         ended = requests(ends.from_client, ends.to_server, &holds, door.clone()) => ended,
         ended = answers(ends.from_server, ends.to_client, door) => ended,
@@ -75,13 +81,14 @@ async fn serve(
 async fn requests(
     mut from: Frames,
     mut to: OwnedWriteHalf,
-    holds: &Holds<CommitOf>,
+    holds: &Holds<Next>,
     mut door: watch::Receiver<Door>,
 ) -> io::Result<()> {
     while let Some(request) = from.next(length).await? {
-        if api_key(&request) == Some(OFFSET_COMMIT) {
+        if let Some(key @ (FETCH | OFFSET_COMMIT)) = api_key(&request) {
             let client = client_id(&request).unwrap_or_default();
-            if let Some(hold) = holds.take(|commit| commit.0.as_bytes() == client) {
+            let is_it = |next: &Next| next.api_key == key && next.client.as_bytes() == client;
+            if let Some(hold) = holds.take(is_it) {
                 from.while_alive(hold.stop()).await?;
             }
         }

@@ -17,6 +17,8 @@ pub mod cluster;
 pub mod log;
 pub mod postgres;
 pub mod mariadb;
+pub mod certificates;
+pub mod secure;
 pub mod wire;
 pub mod postgres_wire;
 pub mod kafka_wire;

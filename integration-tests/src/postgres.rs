@@ -23,6 +23,13 @@ pub struct Postgres {
 impl Postgres {
     /// Starts an empty database and waits until it answers.
     pub async fn start() -> Result<Self> {
+        Self::started_by(request).await
+    }
+
+    /// The same of another container.
+    pub(crate) async fn started_by(
+        request: impl Fn(u16) -> ContainerRequest<GenericImage>,
+    ) -> Result<Self> {
         let (container, [port]) = containers::start(|[port]| request(port)).await?;
         let postgres = Self { container, port };
         postgres.answers().await?;
@@ -85,7 +92,8 @@ impl Postgres {
     }
 }
 
-fn request(port: u16) -> ContainerRequest<GenericImage> {
+/// What a database here is made of.
+pub(crate) fn request(port: u16) -> ContainerRequest<GenericImage> {
     GenericImage::new("postgres", "17")
         // The entry point's temporary first server says so on stdout, the one that stays on stderr.
         .with_wait_for(WaitFor::message_on_stderr("database system is ready to accept connections"))

@@ -95,15 +95,7 @@ impl Pipeline {
             bootstrap: self.kafka.bootstrap(),
             database: Postgres::url_by_way_of(self.postgres.port()),
             client: format!("{client}-{}", self.name),
-            kafka: Vec::new(),
-            connections: 2,
-            rows_per_second: None,
-            max_rows: 10_000,
-            max_age: "50ms",
-            max_bytes: "8MiB",
-            buffers: "256MiB",
-            drain_time: "2s",
-            environment: Vec::new(),
+            ..Settings::plain()
         }
     }
 

@@ -45,6 +45,8 @@ pub struct Settings {
     pub buffers: &'static str,
     /// How long what is held may take when a partition is let go; less than Kafka's session.
     pub drain_time: &'static str,
+    /// How long a partition may stand still before the end of its log.
+    pub patience: &'static str,
     /// Environment variables.
     pub environment: Vec<(&'static str, String)>,
 }
@@ -64,6 +66,7 @@ impl Settings {
     /// Sets a librdkafka property.
     #[must_use]
     pub fn kafka(mut self, property: &'static str, value: &str) -> Self {
+        self.kafka.retain(|(name, _)| *name != property);
         self.kafka.push((property, value.to_owned()));
         self
     }
@@ -74,6 +77,27 @@ impl Settings {
         self.environment.retain(|(name, _)| *name != variable);
         self.environment.push((variable, value.to_owned()));
         self
+    }
+
+    /// Those of a worker that is told only what it must be.
+    pub fn plain() -> Self {
+        Self {
+            pipeline: String::new(),
+            routes: Vec::new(),
+            bootstrap: String::new(),
+            database: String::new(),
+            client: String::new(),
+            kafka: Vec::new(),
+            connections: 2,
+            rows_per_second: None,
+            max_rows: 10_000,
+            max_age: "50ms",
+            max_bytes: "8MiB",
+            buffers: "256MiB",
+            drain_time: "2s",
+            patience: "1m",
+            environment: Vec::new(),
+        }
     }
 
     /// A worker that falls silent is given up after three seconds, as short as a busy machine bears.
@@ -94,7 +118,7 @@ impl Settings {
 
     fn to_toml(&self, http: u16) -> String {
         let Self { pipeline, bootstrap, database, client, connections, .. } = self;
-        let Self { max_rows, max_bytes, max_age, buffers, drain_time, .. } = self;
+        let Self { max_rows, max_bytes, max_age, buffers, drain_time, patience, .. } = self;
         let properties = self.kafka.iter();
         let kafka: Vec<String> =
             properties.map(|(property, value)| format!("{property:?} = {value:?}")).collect();
@@ -124,6 +148,8 @@ drain_time = "{drain_time}"
 {routes}
 [memory]
 buffers = "{buffers}"
+[watchdog]
+patience = "{patience}"
 [http]
 listen = "127.0.0.1:{http}"
 "#
@@ -142,6 +168,11 @@ listen = "127.0.0.1:{http}"
         let child = self.spawn(&folder, http, arguments).await?;
         let pid = child.id();
         Ok(Worker { client: self.client.clone(), child: Mutex::new(child), pid, http, folder })
+    }
+
+    /// Runs `write-behind check` with these settings; see [`Settings::command`].
+    pub async fn check(&self) -> Result<(ExitStatus, String)> {
+        self.command(&["check"]).await
     }
 
     /// Runs a command of `write-behind` with these settings to its end; gives its exit code and all it
@@ -243,6 +274,11 @@ impl Worker {
         resident(self.pid)
     }
 
+    /// The most memory it has occupied since it started, in bytes.
+    pub fn peak(&self) -> Result<u64> {
+        of_status(self.pid, "VmHWM:")
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
@@ -311,10 +347,14 @@ impl Worker {
 
 /// The memory that a process occupies, in bytes.
 pub fn resident(pid: u32) -> Result<u64> {
+    of_status(pid, "VmRSS:")
+}
+
+fn of_status(pid: u32, name: &'static str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kilobytes = line.and_then(|rest| rest.split_whitespace().next());
-    Ok(kilobytes.context("no VmRSS")?.parse::<u64>()? * 1024)
+    Ok(kilobytes.context(name)?.parse::<u64>()? * 1024)
 }
 
 impl Drop for Worker {

@@ -430,15 +430,9 @@ async fn workers_killed_in_the_middle_lose_and_double_nothing() -> Result<()> {
         bootstrap: kafka.bootstrap(),
         database: lab.url.replace("mysql://", "mariadb://"),
         client: format!("{client}-{topic}"),
-        kafka: Vec::new(),
-        connections: 2,
         rows_per_second,
         max_rows: 50,
-        max_age: "50ms",
-        max_bytes: "8MiB",
-        buffers: "256MiB",
-        drain_time: "2s",
-        environment: Vec::new(),
+        ..Settings::plain()
     };
     for client in ["first", "second"] {
         let before = applied(&lab).await;

@@ -52,6 +52,15 @@ impl Number {
         }
     }
 
+    /// Whether this is less than `other`.
+    #[must_use]
+    pub fn is_less_than(&self, other: &Number) -> bool {
+        match (self, other) {
+            (Number::Integer(a), Number::Integer(b)) => a < b,
+            _ => self.to_decimal() < other.to_decimal(),
+        }
+    }
+
     /// What it takes in memory beside itself, in bytes.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
@@ -167,6 +176,13 @@ mod tests {
     fn sums_of_decimals_are_exact_where_floats_are_not() {
         assert_eq!(number("0.1").plus(&number("0.2")), number("0.3"));
         assert_eq!(number("1e20").plus(&number("1")).to_string(), "100000000000000000001");
+    }
+
+    #[test]
+    fn numbers_are_compared_by_value_and_not_by_text() {
+        assert!(number("9").is_less_than(&number("10")));
+        assert!(number("9.99").is_less_than(&number("1e1")));
+        assert!(!number("10.0").is_less_than(&number("10")));
     }
 
     #[test]

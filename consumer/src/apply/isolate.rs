@@ -58,6 +58,12 @@ pub(crate) fn judge(table: &Table, batch: &Batch, isolated: &Places) -> Judged {
     Judged { rows, places, misfits }
 }
 
+/// The rows whose records are to be tried one by one whatever the database says.
+pub(crate) fn taken_singly(batch: &Batch) -> Places {
+    let singly = batch.rows.iter().enumerate().filter(|(_, row)| row.singly);
+    singly.map(|(place, _)| place).collect()
+}
+
 /// The keys of the isolated rows, and the spans they are in.
 pub(crate) fn wanted(batch: &Batch, isolated: &Places) -> (Wanted, Vec<Span>) {
     let rows = isolated.iter().filter_map(|place| batch.rows.get(*place));

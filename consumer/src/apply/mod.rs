@@ -39,6 +39,8 @@ pub struct Target {
     pub columns: Option<Vec<String>>,
     /// Columns that records call by other names: that name, and the column.
     pub rename: Vec<(String, String)>,
+    /// The column whose value is a row's revision: an older one never overwrites a newer one.
+    pub version: Option<String>,
     /// Whether bad records are set aside; if not, they stop the topic.
     pub set_aside: bool,
 }
@@ -76,6 +78,8 @@ pub struct Stats {
     pub singly: usize,
     /// Records set aside, those that could not be decoded included.
     pub dead_letters: usize,
+    /// Rows and single records left out because the table has a newer revision.
+    pub older: u64,
     /// Attempts that failed before.
     pub retries: u32,
     /// Those of them that asked too much of the database.
@@ -131,8 +135,12 @@ impl Target {
                 StoreError::Stop(format!("`columns` names {unknown:?}, which {name} does not have"))
             })?,
         };
-        table.renamed(&self.rename).map_err(|why| {
+        let table = table.renamed(&self.rename).map_err(|why| {
             StoreError::Stop(format!("`rename` does not fit {name}: {why}; correct the route"))
+        })?;
+        let Some(version) = &self.version else { return Ok(table) };
+        table.heeding(version).map_err(|why| {
+            StoreError::Stop(format!("`version` does not fit {name}: {why}; correct the route"))
         })
     }
 }
@@ -221,8 +229,10 @@ impl<C: Connect, L: Log> Worker<C, L> {
         let plan = kept.insert(plan);
         match outcome? {
             Outcome::Committed(set_aside) => {
+                let older = self.store.as_ref().map_or(0, Store::older);
                 let stats = plan.stats(batch, set_aside.len(), started.elapsed());
-                Ok(Some(Applied::Written(Written::new(batch.spans.clone()), stats)))
+                let written = Written::new(batch.spans.clone());
+                Ok(Some(Applied::Written(written, Stats { older, ..stats })))
             }
             Outcome::Fenced(found) => {
                 let ends = batch.spans.iter().map(|span| Some(span.end));
@@ -254,15 +264,17 @@ impl<C: Connect, L: Log> Worker<C, L> {
             Some(table) => (table, false),
             None => (self.describe(batch.route).await?, true),
         };
-        let mut judged = isolate::judge(&table, batch, &Places::new());
+        let alone = isolate::taken_singly(batch);
+        let mut judged = isolate::judge(&table, batch, &alone);
         if !judged.misfits.is_empty() && !fresh {
             (table, fresh) = (self.describe(batch.route).await?, true);
-            judged = isolate::judge(&table, batch, &Places::new());
+            judged = isolate::judge(&table, batch, &alone);
         }
-        let isolated = std::mem::take(&mut judged.misfits);
+        let mut isolated = std::mem::take(&mut judged.misfits);
         if !isolated.is_empty() {
             (self.observe)(Event::Isolated(isolated.len()));
         }
+        isolated.extend(alone);
         let read_again = isolated.is_empty();
         Ok(Plan { table, fresh, isolated, judged, singly: Singly::default(), read_again })
     }
@@ -337,6 +349,7 @@ impl Plan {
             rows: self.judged.rows.len(),
             singly: self.singly.records.len().saturating_sub(set_aside),
             dead_letters: batch.dead_letters.len() + self.singly.dead_letters.len() + set_aside,
+            older: 0,
             retries: 0,
             saturated: 0,
             took,

@@ -5,6 +5,7 @@
 //! judge.
 
 use write_behind_shared::change::NotNumeric;
+use write_behind_shared::json::unquoted;
 use write_behind_shared::key::{self, KeyError, KeyKind};
 use write_behind_shared::{Cell, Change};
 
@@ -56,6 +57,9 @@ pub enum Misfit {
     /// A key column that is repeated in the value but differs from the key, or is incremented.
     #[error("the key column {0:?} may be repeated in the value only as it stands in the key")]
     KeyColumn(String),
+    /// A write without the revision that its route heeds.
+    #[error("the revision in {0:?} is missing: a value that this route takes sets one")]
+    NoRevision(String),
     /// Something was added to a column that starts from something in a new row.
     #[error("column {0:?} can't be incremented, for its default is neither 0 nor NULL: drop it")]
     Default(String),
@@ -98,7 +102,15 @@ impl Row {
             if matches!(cell, Cell::Add(_)) && !column.counts_from_nothing {
                 return Err(Misfit::Default(name.to_owned()));
             }
+            if table.version == Some(place) {
+                judge_revision(name, &column.kind, cell)?;
+            }
             write.push((place, judge_cell(name, &column.kind, cell, delete)?));
+        }
+        if let Some(version) = table.version
+            && !write.iter().any(|(place, _)| *place == version)
+        {
+            return Err(Misfit::NoRevision(table.columns[version].name.clone()));
         }
         Ok(Self { key, delete, write: Some(write) })
     }
@@ -125,6 +137,20 @@ fn judge_cell(
             delta_text(kind, delta).map_err(misfit)?;
             delta_text(kind, &sum).map(|text| RowCell::Set(Some(text))).map_err(misfit)
         }
+    }
+}
+
+/// Lets a revision pass. One that the column would round is none: whether it is older would depend
+/// on who rounds it.
+fn judge_revision(name: &str, kind: &ColumnKind, cell: &Cell) -> Result<(), Misfit> {
+    let missing = || Misfit::NoRevision(name.to_owned());
+    let Cell::Set(value) = cell else { return Err(missing()) };
+    match (kind, unquoted(value.get()).parse()) {
+        _ if value.get() == "null" => Err(missing()),
+        (ColumnKind::Numeric(_), Ok(number)) => delta_text(kind, &number)
+            .map(|_| ())
+            .map_err(|why| Misfit::Value { column: name.to_owned(), why }),
+        _ => Ok(()),
     }
 }
 

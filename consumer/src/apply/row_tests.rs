@@ -27,6 +27,7 @@ fn table() -> Table {
         key_index: None,
         guarded: false,
         renamed: None,
+        version: None,
     }
 }
 

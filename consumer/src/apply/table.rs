@@ -22,6 +22,9 @@ pub struct Table {
     pub guarded: bool,
     /// What records call some columns, where the route renames any.
     pub renamed: Option<Renamed>,
+    /// The place of the column that holds a row's revision, where the route heeds one: a write is
+    /// left out where the row has a newer one.
+    pub version: Option<usize>,
 }
 
 /// Columns that records call by other names.
@@ -45,6 +48,20 @@ pub enum BadRename {
     /// A name in records would mean two columns.
     #[error("{0:?} is a column itself; rename that one too")]
     Taken(String),
+}
+
+/// A column that can't hold a row's revision.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadVersion {
+    /// The table does not have the column, or the route leaves it out.
+    #[error("there is no column {0:?}")]
+    NoColumn(String),
+    /// It belongs to the key.
+    #[error("{0:?} is a column of the key")]
+    Key(String),
+    /// Its order is not that of numbers or instants.
+    #[error("{0:?} is neither an integer, nor numeric, nor an instant")]
+    Type(String),
 }
 
 /// A column of a table.
@@ -155,6 +172,25 @@ impl Table {
             }
         }
         self.renamed = (!members.is_empty()).then_some(Renamed { members, key });
+        Ok(self)
+    }
+
+    /// This table, where the column `name` holds a row's revision.
+    ///
+    /// # Errors
+    /// [`BadVersion`].
+    pub fn heeding(mut self, name: &str) -> Result<Self, BadVersion> {
+        let place = self.column(name).ok_or_else(|| BadVersion::NoColumn(name.to_owned()))?;
+        if self.is_key(name) {
+            return Err(BadVersion::Key(name.to_owned()));
+        }
+        match self.columns[place].kind {
+            ColumnKind::Integer(_)
+            | ColumnKind::Numeric(_)
+            | ColumnKind::Significant(_)
+            | ColumnKind::Instant => self.version = Some(place),
+            _ => return Err(BadVersion::Type(name.to_owned())),
+        }
         Ok(self)
     }
 

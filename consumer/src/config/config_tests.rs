@@ -1,5 +1,7 @@
 //! What a configuration may say, and how it is refused.
 
+use write_behind_shared::kafka::RESERVED_BY_CONSUMER;
+
 use super::*;
 use crate::pipeline::schedule::Priority;
 
@@ -60,7 +62,7 @@ fn every_key_is_read() {
     assert_eq!(config.batch.target_time, Duration::from_secs(2));
     assert_eq!(config.batch.drain_time, Duration::from_secs(10));
     assert_eq!(config.session_timeout(), Duration::from_secs(30));
-    assert_eq!((config.memory_buffers, config.http), (64 << 20, None));
+    assert_eq!((config.memory, config.http), (Memory(64 << 20), None));
     let [scores, players] = &config.routes[..] else { panic!("two routes") };
     assert_eq!((&*scores.table, scores.on_bad_record), ("public.scores", OnBadRecord::Stop));
     assert_eq!((scores.priority, scores.rows_per_second), (Priority::High, Some(200)));
@@ -98,7 +100,7 @@ fn a_variable_wins_over_the_file_and_can_be_all_there_is() {
     )
     .unwrap();
     assert_eq!((&*config.name, config.kafka.get("bootstrap.servers")), ("42", Some("b:1")));
-    assert_eq!((config.batch.max_rows, config.memory_buffers), (7, 9 << 20));
+    assert_eq!((config.batch.max_rows, config.memory), (7, Memory(9 << 20)));
     assert_eq!(config.session_timeout(), Duration::from_secs(40));
     assert_eq!(config.routes[0].key, ["tenant", "id"]);
     let config = Config::read(LEAST, &variables(&[("WRITE_BEHIND_NAME", "other")])).unwrap();
@@ -151,10 +153,13 @@ fn settings_that_do_not_go_together_are_refused_with_the_mend() {
         with("WRITE_BEHIND_DATABASE_URL", "oracle://x")
             .contains("postgres://, mysql:// or sqlite://")
     );
+    assert!(
+        with("WRITE_BEHIND_WATCHDOG_PATIENCE", "0s").starts_with("`watchdog.patience`: is too")
+    );
     assert!(with("WRITE_BEHIND_HTTP_LISTEN", "9464").starts_with("`http.listen`: must be"));
     assert!(with("WRITE_BEHIND_NAME", " ").starts_with("`name`: is empty"));
     assert!(with("WRITE_BEHIND_KAFKA_GROUP_ID", "g").contains("`group.id` can't be set"));
-    assert!(with("WRITE_BEHIND_ROUTE_0_VERSION", "v").contains("not supported yet"));
+    assert!(with("WRITE_BEHIND_ROUTE_0_VERSION", " ").contains("`route[0].version`: is empty"));
     let urgent = with("WRITE_BEHIND_ROUTE_0_PRIORITY", "urgent");
     assert!(urgent.contains("`high`, `normal`, `low`"), "{urgent}");
     assert!(with("WRITE_BEHIND_ROUTE_0_ROWS_PER_SECOND", "0").contains("remove it or raise it"));
@@ -173,6 +178,17 @@ fn what_the_broker_decides_in_the_new_protocol_cannot_be_set() {
     for name in ["SESSION_TIMEOUT_MS", "HEARTBEAT_INTERVAL_MS", "PARTITION_ASSIGNMENT_STRATEGY"] {
         let refused = refusal(&new, &[(&format!("WRITE_BEHIND_KAFKA_{name}"), "1")]);
         assert!(refused.contains("can't be set with `group.protocol` = \"consumer\""), "{refused}");
+    }
+}
+
+#[test]
+fn every_reserved_property_is_refused_in_the_file_and_in_the_environment() {
+    for (property, why) in RESERVED_BY_CONSUMER {
+        let text = LEAST.replace("kafka = {", &format!("kafka = {{ \"{property}\" = \"x\","));
+        let variable = format!("WRITE_BEHIND_KAFKA_{}", property.to_uppercase().replace('.', "_"));
+        for refused in [refusal(&text, &[]), refusal(LEAST, &[(&variable, "x")])] {
+            assert!(refused.contains(property) && refused.contains(why), "{refused}");
+        }
     }
 }
 
@@ -212,4 +228,18 @@ fn renames_come_from_the_file_or_from_the_environment() {
     assert_eq!(renames(&text, &[(variable, "a=b, c=d")]).unwrap(), both);
     let refused = renames(&text, &[(variable, "a")]).unwrap_err().to_string();
     assert!(refused.contains(variable) && refused.contains("playerId=player_id"), "{refused}");
+}
+
+#[test]
+fn a_revision_is_a_column_that_records_may_name_and_may_call_otherwise() {
+    let version = |text: &str| {
+        let config = Config::read(&format!("{LEAST}{text}"), &Variables::new());
+        config.map(|config| config.routes[0].version_in_records().map(str::to_owned))
+    };
+    assert_eq!(version("").unwrap(), None);
+    assert_eq!(version("version = \"v\"\n").unwrap().as_deref(), Some("v"));
+    let renamed = "version = \"v\"\nrename = { rev = \"v\", x = \"y\" }\n";
+    assert_eq!(version(renamed).unwrap().as_deref(), Some("rev"));
+    let left_out = version("version = \"v\"\ncolumns = [\"a\"]\n").unwrap_err().to_string();
+    assert!(left_out.contains("`columns` leaves out; add it there"), "{left_out}");
 }

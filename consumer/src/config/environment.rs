@@ -81,7 +81,7 @@ pub fn override_by(table: &mut Table, variables: &Variables) -> Result<(), Confi
                     section.insert(key.replace('_', "."), Value::String(value.clone()))
                 });
             }
-            "database" | "batch" | "memory" | "http" | "dead_letters" => {
+            "database" | "batch" | "memory" | "watchdog" | "http" | "dead_letters" => {
                 let value = typed(variable, key, value)?;
                 section_of(table, section).map(|section| section.insert(key.to_owned(), value));
             }

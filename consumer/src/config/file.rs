@@ -9,6 +9,7 @@ use write_behind_shared::kafka::{KafkaSettings, RESERVED_BY_CONSUMER};
 
 use crate::config::dead_letters::DeadLettersFile;
 use crate::config::error::{ConfigError, refuse};
+use crate::config::memory::Memory;
 use crate::config::route::{RouteFile, check_routes};
 use crate::config::units::{Size, Span};
 use crate::config::{Batch, Config, Database};
@@ -36,6 +37,8 @@ pub(super) struct File {
     dead_letters: DeadLettersFile,
     #[serde(default)]
     memory: MemoryFile,
+    #[serde(default)]
+    watchdog: WatchdogFile,
     #[serde(default)]
     http: HttpFile,
 }
@@ -66,6 +69,12 @@ struct MemoryFile {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct WatchdogFile {
+    patience: Span,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct HttpFile {
     listen: String,
 }
@@ -88,6 +97,12 @@ impl Default for MemoryFile {
     }
 }
 
+impl Default for WatchdogFile {
+    fn default() -> Self {
+        Self { patience: Span(Duration::from_mins(1)) }
+    }
+}
+
 impl Default for HttpFile {
     fn default() -> Self {
         Self { listen: "127.0.0.1:9464".to_owned() }
@@ -104,17 +119,30 @@ impl File {
         let kafka = KafkaSettings::new(properties, RESERVED_BY_CONSUMER)?;
         let database = self.database.check()?;
         let batch = self.batch.check()?;
-        let memory_buffers = self.memory.buffers.0;
-        if memory_buffers < batch.max_bytes {
+        let memory = Memory(self.memory.buffers.0);
+        if memory.0 < batch.max_bytes {
             let why = "is less than `batch.max_bytes`, so a batch could never fill; raise it";
             return Err(refuse("memory.buffers", why));
         }
         let routes = check_routes(self.route)?;
         let dead_letters = self.dead_letters.check(&routes)?;
+        let patience = self.watchdog.patience.0;
+        if patience < Duration::from_secs(1) {
+            let why = "is too short to tell a slow fetch from none; set it to 1s or more";
+            return Err(refuse("watchdog.patience", why));
+        }
         let http = self.http.check()?;
-        let name = self.name;
-        let config =
-            Config { name, kafka, database, batch, routes, memory_buffers, dead_letters, http };
+        let config = Config {
+            name: self.name,
+            kafka,
+            database,
+            batch,
+            routes,
+            dead_letters,
+            memory,
+            patience,
+            http,
+        };
         if config.has_new_protocol() {
             let set =
                 BY_THE_BROKER.iter().find(|(property, _)| config.kafka.get(property).is_some());

@@ -11,10 +11,13 @@
 
 pub mod error;
 pub mod environment;
+pub mod secrets;
 pub mod units;
 mod file;
+pub mod memory;
 pub mod route;
 mod dead_letters;
+pub mod transport;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,6 +27,7 @@ use write_behind_shared::kafka::KafkaSettings;
 
 use crate::config::environment::Variables;
 use crate::config::file::File;
+use crate::config::memory::Memory;
 use crate::store;
 
 pub use crate::config::dead_letters::DeadLetters;
@@ -46,10 +50,12 @@ pub struct Config {
     pub batch: Batch,
     /// Which topic goes to which table.
     pub routes: Vec<Route>,
-    /// Bytes of records held at most, over all partitions.
-    pub memory_buffers: usize,
+    /// What records may take, over all partitions.
+    pub memory: Memory,
     /// What becomes of records that were set aside.
     pub dead_letters: DeadLetters,
+    /// How long a partition may stand still before the end of its log until it is read anew.
+    pub patience: Duration,
     /// Where to serve metrics and health; `None`: nowhere.
     pub http: Option<SocketAddr>,
 }

@@ -21,12 +21,24 @@ pub struct Route {
     pub columns: Option<Vec<String>>,
     /// Columns that records call by other names: that name, and the column.
     pub rename: Vec<(String, String)>,
+    /// The column that holds a row's revision: an older one never overwrites a newer one.
+    pub version: Option<String>,
     /// What happens to a record that cannot be applied.
     pub on_bad_record: OnBadRecord,
     /// Its share of the database, while other routes want it too.
     pub priority: Priority,
     /// At most so many of its rows are written per second.
     pub rows_per_second: Option<u32>,
+}
+
+impl Route {
+    /// What records call the column that holds a row's revision.
+    #[must_use]
+    pub fn version_in_records(&self) -> Option<&str> {
+        let version = self.version.as_deref()?;
+        let renamed = self.rename.iter().find(|(_, column)| column == version);
+        Some(renamed.map_or(version, |(member, _)| member))
+    }
 }
 
 /// What happens to a record that cannot be applied.
@@ -73,8 +85,14 @@ pub(super) fn check_routes(files: Vec<RouteFile>) -> Result<Vec<Route>, ConfigEr
         if file.topic.trim().is_empty() {
             return Err(refuse(setting("topic"), "is empty; set it to the topic's name"));
         }
-        if file.version.is_some() {
-            return Err(refuse(setting("version"), "is not supported yet; remove it"));
+        if file.version.as_ref().is_some_and(|version| version.trim().is_empty()) {
+            return Err(refuse(setting("version"), "is empty; remove it or name a column"));
+        }
+        if let (Some(version), Some(columns)) = (&file.version, &file.columns)
+            && !columns.contains(version)
+        {
+            let why = "names a column that `columns` leaves out; add it there";
+            return Err(refuse(setting("version"), why));
         }
         if file.rows_per_second == Some(0) {
             let why = "is 0, so nothing of it would ever be written; remove it or raise it";
@@ -90,6 +108,7 @@ pub(super) fn check_routes(files: Vec<RouteFile>) -> Result<Vec<Route>, ConfigEr
             key: file.key,
             columns: file.columns,
             rename: file.rename.into_iter().collect(),
+            version: file.version,
             on_bad_record: file.on_bad_record,
             priority: file.priority,
             rows_per_second: file.rows_per_second,

@@ -5,6 +5,7 @@
 //! The client behind it never joins the group.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -70,7 +71,7 @@ impl Broker {
     /// A client of the cluster and group. Does not wait for a connection.
     pub fn new(settings: &KafkaSettings, group: &str) -> Result<Self, KafkaError> {
         let config = client_config(settings, group);
-        let consumer = config.create_with_context(Quiet)?;
+        let consumer = config.create_with_context(Quiet::default())?;
         Ok(Self { consumer, peek: Peek::new(config) })
     }
 
@@ -78,7 +79,7 @@ impl Broker {
     pub fn cluster_id(&self) -> Result<String, BrokerError> {
         self.forget_events();
         let id = self.consumer.client().fetch_cluster_id(ANSWER_WITHIN);
-        id.ok_or_else(|| BrokerError::Unreachable("no cluster id".to_owned()))
+        id.ok_or_else(|| self.no_answer("no cluster id"))
     }
 
     /// How many partitions `topic` has.
@@ -110,7 +111,7 @@ impl Broker {
     fn leaders(&self, topic: &str) -> Result<BTreeMap<Partition, i32>, BrokerError> {
         self.forget_events();
         let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER_WITHIN);
-        let metadata = metadata.map_err(|error| unreachable(&error))?;
+        let metadata = metadata.map_err(|error| self.no_answer(error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let partitions = found.map_or(&[][..], MetadataTopic::partitions);
         let leaders: BTreeMap<Partition, i32> =
@@ -134,7 +135,7 @@ impl Broker {
         partition: Partition,
     ) -> Result<(NextOffset, NextOffset), BrokerError> {
         let answer = self.consumer.fetch_watermarks(topic, partition.0, ANSWER_WITHIN);
-        let (low, high) = answer.map_err(|error| unreachable(&error))?;
+        let (low, high) = answer.map_err(|error| self.no_answer(error))?;
         Ok((NextOffset(low), NextOffset(high)))
     }
 
@@ -142,7 +143,7 @@ impl Broker {
     pub fn replicas(&self, topic: &str) -> Result<Option<usize>, BrokerError> {
         self.forget_events();
         let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER_WITHIN);
-        let metadata = metadata.map_err(|error| unreachable(&error))?;
+        let metadata = metadata.map_err(|error| self.no_answer(error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let partitions = found.map_or(&[][..], MetadataTopic::partitions);
         Ok(partitions.iter().map(|partition| partition.replicas().len()).min())
@@ -171,15 +172,23 @@ impl Broker {
             asked.add_partition(topic, partition.0);
         }
         let answer = self.consumer.committed_offsets(asked, ANSWER_WITHIN);
-        let answer = answer.map_err(|error| unreachable(&error))?;
+        let answer = answer.map_err(|error| self.no_answer(error))?;
         let mut committed = BTreeMap::new();
         for element in answer.elements() {
-            element.error().map_err(|error| unreachable(&error))?;
+            element.error().map_err(|error| self.no_answer(error))?;
             if let Offset::Offset(next) = element.offset() {
                 committed.insert(Partition(element.partition()), NextOffset(next));
             }
         }
         Ok(committed)
+    }
+
+    fn no_answer(&self, error: impl ToString) -> BrokerError {
+        self.forget_events();
+        let reason = self.consumer.context().reason.lock();
+        let reason = reason.unwrap_or_else(PoisonError::into_inner).take();
+        let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
+        BrokerError::Unreachable(format!("{}{reason}", error.to_string()))
     }
 
     /// Errors are queued for a poll that never comes; throw away what has gathered.
@@ -198,9 +207,12 @@ pub(super) fn unreachable(error: &KafkaError) -> BrokerError {
     BrokerError::Unreachable(error.to_string())
 }
 
-/// What librdkafka logs by itself is detail: what matters comes back as an error.
-#[derive(Debug)]
-pub(crate) struct Quiet;
+/// What librdkafka logs by itself is detail: what matters comes back as an error. Only why a connection
+/// fails, as a certificate or a password that is not accepted, is told nowhere else, so it is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Quiet {
+    reason: Mutex<Option<String>>,
+}
 
 impl ClientContext for Quiet {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -209,6 +221,10 @@ impl ClientContext for Quiet {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
+        // That no broker is left says less than why each of them is not.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use crate::pipeline::commit::CommitId;
 
@@ -149,6 +149,18 @@ pub(crate) fn unassign(
         RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
         RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
     }
+}
+
+/// What to say when the client can't go on.
+pub(crate) fn fatal(code: RDKafkaErrorCode, reason: &str) -> String {
+    let why = match code {
+        RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId => {
+            "another member of the group has the same `group.instance.id`: give each process one of \
+             its own, or start this one again once the other is gone"
+        }
+        _ => "Kafka's client can't go on",
+    };
+    format!("{why} ({reason})")
 }
 
 impl ClientContext for Group {

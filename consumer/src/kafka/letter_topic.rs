@@ -37,7 +37,10 @@ impl LetterTopic {
         config.set("message.timeout.ms", SEND_WITHIN.as_millis().to_string());
         // The broker says what is too large: the record with its headers is larger than it was.
         config.set("message.max.bytes", "1000000000");
-        Ok(Self { producer: config.create_with_context(Quiet)?, topic: topic.to_owned() })
+        Ok(Self {
+            producer: config.create_with_context(Quiet::default())?,
+            topic: topic.to_owned(),
+        })
     }
 
     /// Copies `letters`; says how many were too large for the topic.

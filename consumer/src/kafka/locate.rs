@@ -274,3 +274,31 @@ fn tell_beginning(scope: &Scope, place: Place, next: NextOffset, standing: &Stan
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(partition: i32) -> Place {
+        Place { route: 0, partition: Partition(partition) }
+    }
+
+    #[tokio::test]
+    async fn what_was_given_back_or_asked_for_anew_is_not_asked_for_as_before() {
+        let wanted = Wanted::default();
+        wanted.ask(vec![(place(0), 1), (place(1), 2), (place(2), 3)]);
+        wanted.forget(&[place(1)]);
+        assert_eq!(wanted.next().await, BTreeMap::from([(place(0), 1), (place(2), 3)]));
+        // An answer to the question before does not count as one to the last.
+        wanted.ask(vec![(place(2), 4)]);
+        let answer = |partition, epoch| Located {
+            place: place(partition),
+            epoch,
+            next: NextOffset(5),
+            committed: None,
+            writers: Vec::new(),
+        };
+        wanted.answered(&[answer(0, 1), answer(2, 3)]);
+        assert_eq!(wanted.next().await, BTreeMap::from([(place(2), 4)]));
+    }
+}

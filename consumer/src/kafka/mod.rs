@@ -9,6 +9,8 @@ pub(crate) mod settings;
 pub mod assign;
 pub(crate) mod stand;
 pub(crate) mod locate;
+pub(crate) mod watch;
+pub(crate) mod probe;
 mod look;
 pub(crate) mod group;
 pub(crate) mod reading;

@@ -31,7 +31,8 @@ impl Exit {
 pub(crate) enum Input {
     /// Where partitions stand.
     Located(Vec<Located>),
-    /// The database was found elsewhere than at these offsets, where it had been left.
+    /// The database was found elsewhere than at these offsets, where it had been left, or the records
+    /// from there on do not arrive.
     Doubted(Vec<(Place, NextOffset)>),
     /// A worker finished a batch.
     Finished(BatchId, Ended),

@@ -52,7 +52,10 @@ impl Peek {
         let mut kept = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
         let consumer = match kept.take() {
             Some(consumer) => consumer,
-            None => self.config.create_with_context(Quiet).map_err(|error| unreachable(&error))?,
+            None => self
+                .config
+                .create_with_context(Quiet::default())
+                .map_err(|error| unreachable(&error))?,
         };
         let consumer = kept.insert(consumer);
         let found = look(consumer, topic, wanted);

@@ -10,9 +10,11 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{Consumer, RebalanceProtocol};
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::config::Config;
+use crate::config::memory::Memory;
 use crate::kafka::broker;
 use crate::kafka::group::{self, Member, Partitions};
 use crate::pipeline::action::Place;
@@ -128,21 +130,24 @@ impl Reading {
     }
 }
 
-/// The client that reads: the reserved properties, and modest defaults for memory.
+/// The client that reads: the reserved properties, and no more fetched ahead than its share of memory.
 fn client_config(config: &Config) -> ClientConfig {
     let mut client = broker::client_config(&config.kafka, &config.name);
     client.set("auto.offset.reset", "error");
     client.set("isolation.level", "read_committed");
     client.set("check.crcs", "true");
     client.set("enable.partition.eof", "false");
-    for (property, value) in [
-        ("queued.max.messages.kbytes", "16384"),
-        ("fetch.message.max.bytes", "1048576"),
-        ("fetch.wait.max.ms", "100"),
-    ] {
-        if config.kafka.get(property).is_none() {
-            client.set(property, value);
+    fetch_ahead(&mut client, &config.kafka, config.memory);
+    client
+}
+
+/// How much a client fetches ahead, and how soon again when it had fetched enough: our own defaults
+/// where the configuration names none.
+pub(crate) fn fetch_ahead(client: &mut ClientConfig, settings: &KafkaSettings, memory: Memory) {
+    let sooner = [("fetch.wait.max.ms", 100), ("fetch.queue.backoff.ms", 20)];
+    for (property, value) in memory.fetched_ahead().into_iter().chain(sooner) {
+        if settings.get(property).is_none() {
+            client.set(property, value.to_string());
         }
     }
-    client
 }

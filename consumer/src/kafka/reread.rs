@@ -19,7 +19,10 @@ use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::batch::{RawRecord, Span};
+use crate::config::memory::Memory;
+use crate::kafka::reading::fetch_ahead;
 use crate::pipeline::buffer::Incoming;
+use crate::pipeline::weight;
 
 /// The keys whose records are wanted.
 pub type Wanted = HashSet<(Partition, Box<[u8]>)>;
@@ -66,15 +69,25 @@ type Take<'a> = &'a mut dyn FnMut(&BorrowedMessage<'_>) -> Result<(), RereadErro
 /// The limits of reading again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RereadLimits {
-    /// Bytes of records held at most.
+    /// What the records may take at most, in bytes; each connection has so much.
     pub bytes: usize,
+    /// The memory of which the client fetches ahead its share.
+    pub memory: Memory,
     /// How long to wait for the next record before the log counts as unavailable.
     pub silence: Duration,
 }
 
 impl RereadLimits {
-    /// What suits most.
-    pub const STANDARD: Self = Self { bytes: 256 << 20, silence: Duration::from_secs(30) };
+    /// What suits a command that does nothing else.
+    pub const STANDARD: Self =
+        Self { bytes: 256 << 20, memory: Memory(256 << 20), silence: Duration::from_secs(30) };
+
+    /// What suits a running consumer, where `connections` share the memory.
+    #[must_use]
+    pub fn of(memory: Memory, connections: usize) -> Self {
+        let bytes = memory.read_again(connections);
+        Self { bytes, memory, silence: Duration::from_secs(30) }
+    }
 }
 
 /// The log in Kafka.
@@ -91,6 +104,7 @@ impl KafkaLog {
         for (name, value) in settings.iter() {
             config.set(name, value);
         }
+        fetch_ahead(&mut config, settings, limits.memory);
         // librdkafka wants a group even of a consumer that joins none.
         config
             .set("group.id", group)
@@ -301,7 +315,8 @@ impl Kept {
         let partition = Partition(message.partition());
         let key: Option<Box<[u8]>> = message.key().map(Into::into);
         if key.as_ref().is_some_and(|key| wanted.contains(&(partition, key.clone()))) {
-            self.bytes += message.payload_len() + message.key_len();
+            let record = raw(message, key);
+            self.bytes += weight::of_record(&record);
             if self.bytes > self.bytes_max {
                 return Err(RereadError::Stop(format!(
                     "the records of a row that the database refuses take more than {} bytes of \
@@ -309,7 +324,7 @@ impl Kept {
                     self.bytes_max
                 )));
             }
-            self.records.push(raw(message, key));
+            self.records.push(record);
         }
         Ok(())
     }

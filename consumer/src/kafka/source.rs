@@ -23,7 +23,7 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::apply::worker::bad_record;
 use crate::config::{Config, OnBadRecord, Route};
-use crate::kafka::group::{GroupEvent, Member};
+use crate::kafka::group::{GroupEvent, Member, fatal};
 use crate::kafka::locate::Wanted;
 use crate::kafka::notice::tell;
 use crate::kafka::orders::{Exit, Input};
@@ -84,10 +84,10 @@ impl Source {
         let reading = Reading::subscribe(config)?;
         let limits = Limits {
             max_rows: config.batch.max_rows,
-            max_bytes: config.batch.max_bytes,
+            max_bytes: config.memory.of_batch(config.batch.max_bytes, ends.workers.len()),
             max_age: config.batch.max_age,
             target_time: config.batch.target_time,
-            memory: config.memory_buffers,
+            memory: config.memory.held(),
             workers: ends.workers.len(),
             rows_per_second: config.database.rows_per_second,
         };
@@ -96,9 +96,11 @@ impl Source {
             priority: route.priority,
             rows_per_second: route.rows_per_second,
         };
+        let version_of = |route: &Route| route.version_in_records().map(Arc::from);
         Ok(Self {
             reading,
-            pipeline: Pipeline::new(limits, config.routes.iter().map(limits_of)),
+            pipeline: Pipeline::new(limits, config.routes.iter().map(limits_of))
+                .heeding(config.routes.iter().map(version_of)),
             free: (0..ends.workers.len()).collect(),
             busy: Vec::new(),
             ends,
@@ -180,33 +182,20 @@ impl Source {
 
     fn broker_error(&mut self, error: &KafkaError) -> ControlFlow<Exit> {
         let code = error.rdkafka_error_code();
-        match (error, code) {
-            (_, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) => {
-                ControlFlow::Break(Exit::Refused(format!(
-                    "the log does not have the offset that the database continues at ({error}): it \
-                     was truncated or recreated, or its retention has passed the offset. Run \
-                     `check` to see which partition, and what to do"
-                )))
-            }
-            (KafkaError::MessageConsumptionFatal(_), code) => {
-                let why = match code {
-                    Some(
-                        RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId,
-                    ) => {
-                        "another member of the group has the same `group.instance.id`: give each \
-                         process one of its own, or start this one again once the other is gone"
-                    }
-                    _ => "Kafka's client can't go on",
-                };
-                ControlFlow::Break(Exit::Failed(format!("{why} ({error})")))
-            }
-            _ => {
-                self.ends.status.metrics().broker_error();
-                self.failing = true;
-                self.ends.status.failed(Teller::Poll, About::Kafka, error);
-                ControlFlow::Continue(())
-            }
+        if let Some((code, reason)) = self.reading.member.client().fatal_error() {
+            return ControlFlow::Break(Exit::Failed(fatal(code, &reason)));
         }
+        if let Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) = code {
+            return ControlFlow::Break(Exit::Refused(format!(
+                "the log does not have the offset that the database continues at ({error}): it was \
+                 truncated or recreated, or its retention has passed the offset. Run `check` to see \
+                 which partition, and what to do"
+            )));
+        }
+        self.ends.status.metrics().broker_error();
+        self.failing = true;
+        self.ends.status.failed(Teller::Poll, About::Kafka, error);
+        ControlFlow::Continue(())
     }
 
     fn group_event(&mut self, event: GroupEvent) -> ControlFlow<Exit> {

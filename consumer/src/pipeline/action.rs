@@ -150,6 +150,8 @@ pub struct Counts {
     pub records: u64,
     /// Records dropped because their writer's sequence was seen before.
     pub duplicates: u64,
+    /// Records left out because a newer revision of their row was folded already.
+    pub older: u64,
     /// Jumps in a writer's sequence.
     pub gaps: u64,
     /// Records that cannot be decoded.

@@ -8,6 +8,7 @@
 //! INV-8: a buffer leaves whole, so a batch's offsets never pass a record that stays behind.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::RandomState;
@@ -16,7 +17,9 @@ use write_behind_shared::{
     Change, Headers, NextOffset, Offset, Partition, RecordError, WriteId, record,
 };
 
-use crate::batch::{DeadLetter, FoldedRow, LastRecord, RawRecord, WriterSeen};
+use crate::batch::{DeadLetter, FoldedRow, LastRecord, WriterSeen};
+use crate::pipeline::kept::{dead_letter, write_id};
+use crate::pipeline::revision::{Meeting, meet};
 use crate::pipeline::shape::{Shape, Shapes};
 use crate::pipeline::weight;
 
@@ -47,6 +50,8 @@ pub struct Incoming<'a> {
 pub enum Folded {
     /// It is part of its row.
     Applied,
+    /// Its row has a newer revision already: left out.
+    Older,
     /// Its writer's sequence was seen before: dropped.
     Duplicate,
 }
@@ -59,6 +64,8 @@ pub struct Memory {
     /// The record folded last, if its writer's records before it are missing.
     gap: Option<WriteId>,
     shapes: Shapes,
+    /// The member of a value that holds the row's revision, on a route that heeds it.
+    version: Option<Arc<str>>,
 }
 
 /// The records of one partition from `start` up to `next`, folded by key.
@@ -97,13 +104,21 @@ enum Row {
     Values(Shape, Vec<u8>),
     /// Anything else.
     Change(Change),
+    /// The row's records are to be tried one by one, read again from the log.
+    Singly,
 }
 
 impl Memory {
     /// The memory of a partition whose writers the database has seen so far.
     pub fn new(seen: impl IntoIterator<Item = WriteId>) -> Self {
         let writers = seen.into_iter().map(|id| (id.writer, id.sequence)).collect();
-        Self { writers, gap: None, shapes: Shapes::default() }
+        Self { writers, gap: None, shapes: Shapes::default(), version: None }
+    }
+
+    /// The same, for a route on which this member of a value is the row's revision.
+    #[must_use]
+    pub fn heeding(self, version: Option<Arc<str>>) -> Self {
+        Self { version, ..self }
     }
 
     /// The record folded last or set aside last, if its writer's records before it are missing.
@@ -171,9 +186,15 @@ impl Buffer {
         let headers = headers?;
         let key = record.key.ok_or(RecordError::NoKey)?;
         let add = headers.add.filter(|names| !names.is_empty());
-        self.fold_row(key, record.value, add, &mut memory.shapes)?;
+        let folded = match &memory.version {
+            Some(version) => self.fold_revision(key, record.value, add, version)?,
+            None => {
+                self.fold_row(key, record.value, add, &mut memory.shapes)?;
+                Folded::Applied
+            }
+        };
         self.advance(record, id);
-        Ok(Folded::Applied)
+        Ok(folded)
     }
 
     /// Takes the bad record that was just not folded, as a dead letter.
@@ -233,7 +254,12 @@ impl Buffer {
     /// Parses what was only kept as bytes, and gives everything away.
     pub fn into_contents(self) -> Contents {
         let partition = self.partition;
-        let row = |(key, row)| FoldedRow { partition, key, change: Row::into_change(row) };
+        let row = |(key, row)| FoldedRow {
+            partition,
+            key,
+            singly: matches!(row, Row::Singly),
+            change: Row::into_change(row),
+        };
         let seen =
             |(writer, sequence)| WriterSeen { partition, last: WriteId { writer, sequence } };
         Contents {
@@ -291,6 +317,39 @@ impl Buffer {
         folded
     }
 
+    /// Takes a record of a route that heeds revisions.
+    fn fold_revision(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        add: Option<&str>,
+        version: &str,
+    ) -> Result<Folded, RecordError> {
+        let later = record::decode(value, add)?;
+        let Some(row) = self.rows.get_mut(key) else {
+            let row = Row::Change(later);
+            self.bytes += weight::allocated(key.len()) + row.bytes();
+            self.rows.insert(key.into(), row);
+            return Ok(Folded::Applied);
+        };
+        self.bytes -= row.bytes();
+        let mut change = match std::mem::replace(row, Row::Singly) {
+            Row::Singly if !later.resets() => return Ok(Folded::Applied),
+            before => before.into_change(),
+        };
+        let folded = match meet(&change, &later, version) {
+            Meeting::Singly => return Ok(Folded::Applied),
+            Meeting::Older => Folded::Older,
+            Meeting::Folds => {
+                change.fold(later);
+                Folded::Applied
+            }
+        };
+        *row = Row::Change(change);
+        self.bytes += row.bytes();
+        Ok(folded)
+    }
+
     /// The record is in the buffer; `id` is its writer's last.
     fn advance(&mut self, record: &Incoming<'_>, id: Option<WriteId>) {
         debug_assert!(!self.next.is_past(record.offset), "records come in log order");
@@ -306,22 +365,12 @@ impl Buffer {
     }
 }
 
-/// A record as a dead letter.
-pub(crate) fn dead_letter(record: &Incoming<'_>, why: &RecordError) -> DeadLetter {
-    DeadLetter { record: RawRecord::from(record), reason: why.to_string(), sqlstate: None }
-}
-
-/// The identity of a record, though its other headers may be bad.
-fn write_id(record: &Incoming<'_>) -> Option<WriteId> {
-    let named = record.headers.iter().find(|(name, _)| *name == record::WRITE_ID);
-    named.and_then(|(_, value)| WriteId::decode((*value)?))
-}
-
 impl Row {
     fn bytes(&self) -> usize {
         match self {
             Row::Values(_, bytes) => weight::allocated(bytes.capacity()),
             Row::Change(change) => weight::of_change(change),
+            Row::Singly => 0,
         }
     }
 
@@ -332,21 +381,7 @@ impl Row {
                 record::decode(Some(&bytes), None).expect("the value is well formed")
             }
             Row::Change(change) => change,
-        }
-    }
-}
-
-impl From<&Incoming<'_>> for RawRecord {
-    fn from(record: &Incoming<'_>) -> Self {
-        let header = |(name, value): &(&str, Option<&[u8]>)| {
-            ((*name).to_owned(), value.map(Box::<[u8]>::from))
-        };
-        Self {
-            partition: record.partition,
-            offset: record.offset,
-            key: record.key.map(Into::into),
-            value: record.value.map(Into::into),
-            headers: record.headers.iter().map(header).collect(),
+            Row::Singly => Change::default(),
         }
     }
 }

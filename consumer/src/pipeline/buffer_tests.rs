@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::batch::RawRecord;
 
 type Record = (u8, Option<&'static str>, Option<&'static str>, Option<WriteId>);
 

@@ -1,5 +1,6 @@
 //! One route within the pipeline: its limits, the size of its batches, what it has done.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::pipeline::action::{Effort, Limits, RouteLimits};
@@ -11,6 +12,8 @@ use crate::pipeline::throttle::Throttle;
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) limits: RouteLimits,
+    /// The member of a value that holds the row's revision, if it heeds one.
+    pub(super) version: Option<Arc<str>>,
     pub(super) size: Size,
     pub(super) throttle: Throttle,
     /// Records folded.
@@ -38,6 +41,7 @@ impl Lane {
         let lowest = ceilings.into_iter().flatten().min();
         Self {
             limits,
+            version: None,
             size: Size::new(all.max_rows, all.target_time, lowest),
             throttle: Throttle::new(limits.rows_per_second),
             records_read: 0,

@@ -11,6 +11,7 @@
 //! What it does not know: tables, connections, topics' names, why a write took long.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use write_behind_shared::NextOffset;
@@ -19,22 +20,26 @@ use crate::batch::DeadLetter;
 use crate::pipeline::action::{
     Action, BatchId, Counts, Ended, Epoch, Limits, Located, Notice, Place, RouteLimits,
 };
-use crate::pipeline::buffer::{Buffer, Folded, Incoming, Memory, dead_letter};
+use crate::pipeline::buffer::{Buffer, Folded, Incoming, Memory};
 use crate::pipeline::commit::{CommitId, Commits};
+use crate::pipeline::kept::dead_letter;
 use crate::pipeline::lane::Lane;
 use crate::pipeline::room::Room;
 use crate::pipeline::schedule::Schedule;
 use crate::pipeline::throttle::Ceiling;
 
 pub mod shape;
+pub(crate) mod revision;
 pub mod weight;
 pub mod buffer;
+mod kept;
 pub mod action;
 pub mod schedule;
 pub mod throttle;
 pub mod size;
 pub mod room;
 pub mod commit;
+pub mod watchdog;
 mod lane;
 mod settle;
 mod progress;
@@ -134,6 +139,16 @@ impl Pipeline {
         }
     }
 
+    /// The same, where some routes' records hold their row's revision in the member named here, one
+    /// for each route.
+    #[must_use]
+    pub fn heeding(mut self, versions: impl IntoIterator<Item = Option<Arc<str>>>) -> Self {
+        for (lane, version) in self.lanes.iter_mut().zip(versions) {
+            lane.version = version;
+        }
+        self
+    }
+
     /// What is to be done next.
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -187,7 +202,8 @@ impl Pipeline {
             part.fetching = Fetching::Yes;
             part.next = next;
             part.written = Some(next);
-            part.memory = Memory::new(located.writers);
+            let version = self.lanes.get(place.route).and_then(|lane| lane.version.clone());
+            part.memory = Memory::new(located.writers).heeding(version);
             part.stop_at.take_if(|letter| next.is_past(letter.record.offset));
             self.commits.located(place, located.committed, next);
             read.push((place, next));
@@ -248,6 +264,7 @@ impl Pipeline {
         lane.records_read += 1;
         self.counts.records += 1;
         self.counts.duplicates += u64::from(folded == Ok(Folded::Duplicate));
+        self.counts.older += u64::from(folded == Ok(Folded::Older));
         if let Some(id) = part.memory.take_gap() {
             self.counts.gaps += 1;
             let notice = Notice::RecordsMissing(place, record.offset, id);

@@ -22,6 +22,15 @@ pub enum Priority {
 }
 
 impl Priority {
+    /// As it is configured.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+
     /// How far a row moves the pass on.
     fn stride(self) -> u64 {
         match self {

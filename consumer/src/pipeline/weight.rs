@@ -6,7 +6,10 @@
 
 use write_behind_shared::{Cell, Change};
 
-use crate::batch::DeadLetter;
+use crate::batch::{DeadLetter, RawRecord};
+
+/// A list grows by doubling, so it has room for twice what it holds.
+const LIST: usize = 2;
 
 /// What an allocation of `bytes` takes: a header of eight, in steps of sixteen, as the common
 /// allocators do.
@@ -38,21 +41,24 @@ pub fn of_change(change: &Change) -> usize {
     allocated(room * size_of::<(Box<str>, Cell)>()) + cells.map(of_cell).sum::<usize>()
 }
 
-/// What a dead letter takes.
-pub fn of_dead_letter(letter: &DeadLetter) -> usize {
+/// What a record takes that is kept as it is, in a list.
+pub fn of_record(record: &RawRecord) -> usize {
     let length =
         |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| allocated(bytes.len()));
-    let record = &letter.record;
     let header =
         |(name, value): &(String, Option<Box<[u8]>>)| allocated(name.len()) + length(value);
     let table = allocated(record.headers.len() * size_of::<(String, Option<Box<[u8]>>)>());
-    // The list that holds it grows by doubling.
-    2 * size_of::<DeadLetter>()
+    LIST * size_of::<RawRecord>()
         + length(&record.key)
         + length(&record.value)
         + table
         + record.headers.iter().map(header).sum::<usize>()
-        + allocated(letter.reason.len())
+}
+
+/// What a dead letter takes.
+pub fn of_dead_letter(letter: &DeadLetter) -> usize {
+    let beside = size_of::<DeadLetter>() - size_of::<RawRecord>();
+    of_record(&letter.record) + LIST * beside + allocated(letter.reason.len())
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ impl Status {
         Route {
             topic: known.topic.to_string(),
             table: known.table.clone(),
-            priority: known.priority.clone(),
+            priority: known.priority.to_owned(),
             state: if error.is_some() { "failing" } else { "running" }.to_owned(),
             doing: progress.map(|progress| doing(progress.doing).to_owned()),
             error,

@@ -125,7 +125,7 @@ fn of_route(
     report::Route {
         topic: route.topic.clone(),
         table: route.table.clone(),
-        priority: "normal".to_owned(),
+        priority: route.priority.name().to_owned(),
         state: "unknown".to_owned(),
         doing: None,
         error,

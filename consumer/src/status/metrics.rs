@@ -14,6 +14,7 @@ use crate::pipeline::action::{Counts, PartProgress, Progress, RouteProgress};
 pub struct Metrics {
     records: IntCounter,
     duplicates: IntCounter,
+    older: IntCounter,
     gaps: IntCounter,
     undecodable: IntCounter,
     strays: IntCounter,
@@ -25,6 +26,7 @@ pub struct Metrics {
     dead_letters: IntCounter,
     retries: IntCounter,
     broker_errors: IntCounter,
+    read_anew: IntCounter,
     written_rows: IntCounter,
     transaction: Histogram,
     batch: Histogram,
@@ -62,6 +64,10 @@ impl Metrics {
                 "duplicates_total",
                 "Records dropped because their writer's sequence was seen before.",
             )?,
+            older: on.counter(
+                "older_revisions_total",
+                "Records left out because their row has a newer revision.",
+            )?,
             gaps: on.counter(
                 "sequence_gaps_total",
                 "Jumps in a writer's sequence: records are missing from the log.",
@@ -84,6 +90,10 @@ impl Metrics {
             retries: on
                 .counter("retries_total", "Attempts to write that failed and were made again.")?,
             broker_errors: on.counter("broker_errors_total", "Errors of Kafka while reading.")?,
+            read_anew: on.counter(
+                "read_anew_total",
+                "Partitions read anew because their records did not arrive.",
+            )?,
             written_rows: on.counter("written_rows_total", "Rows committed to the database.")?,
             transaction: on.latency("transaction_seconds", "How long a transaction took.")?,
             batch: on.latency(
@@ -160,6 +170,7 @@ impl Metrics {
     pub(crate) fn counted(&self, before: &Counts, now: &Counts) {
         self.records.inc_by(now.records - before.records);
         self.duplicates.inc_by(now.duplicates - before.duplicates);
+        self.older.inc_by(now.older - before.older);
         self.gaps.inc_by(now.gaps - before.gaps);
         self.undecodable.inc_by(now.bad - before.bad);
         self.strays.inc_by(now.strays - before.strays);
@@ -231,6 +242,7 @@ impl Metrics {
         self.route_written_records.with_label_values(&[topic]).inc_by(records);
         self.route_written_rows.with_label_values(&[topic]).inc_by(rows);
         self.route_dead_letters.with_label_values(&[topic]).inc_by(letters);
+        self.older.inc_by(stats.older);
         self.batch.observe(took.as_secs_f64());
         self.transaction.observe(stats.took.as_secs_f64());
     }
@@ -269,6 +281,11 @@ impl Metrics {
     /// A transaction failed and is tried again.
     pub(crate) fn retried(&self) {
         self.retries.inc();
+    }
+
+    /// A partition is read anew, because its records do not arrive.
+    pub(crate) fn read_anew(&self) {
+        self.read_anew.inc();
     }
 
     /// Kafka reported an error while reading.

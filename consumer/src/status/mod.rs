@@ -48,7 +48,7 @@ pub struct Status {
 struct Named {
     topic: Arc<str>,
     table: String,
-    priority: String,
+    priority: &'static str,
 }
 
 #[derive(Debug)]
@@ -127,7 +127,7 @@ impl Status {
         let named = |route: &Route| Named {
             topic: Arc::from(&*route.topic),
             table: route.table.clone(),
-            priority: "normal".to_owned(),
+            priority: route.priority.name(),
         };
         Self {
             metrics,
@@ -168,7 +168,8 @@ impl Status {
             (!part.reading).then(|| (name(), why))
         };
         let trouble = |(about, trouble): (About, &Trouble)| {
-            format!("{}: {}", self.name(about), trouble.message)
+            let (name, message) = (self.name(about), &trouble.message);
+            if message.starts_with(&name) { message.clone() } else { format!("{name}: {message}") }
         };
         Facts {
             phase: state.phase,
@@ -348,6 +349,9 @@ impl Status {
 
     /// The log of these partitions ends here.
     pub(crate) fn logs_end(&self, ends: BTreeMap<Place, NextOffset>) {
+        if !ends.is_empty() {
+            self.kafka_answered();
+        }
         self.lock().ends = ends;
     }
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::mysql::MySqlConnectOptions;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 use write_behind_shared::Partition;
 
@@ -111,6 +111,29 @@ impl Database {
     }
 }
 
+impl Database {
+    /// The host to which the connection may be unencrypted, if there is one.
+    pub fn in_the_clear(&self) -> Option<&str> {
+        match &self.0 {
+            Kind::Postgres(options) => {
+                let socket = options.get_socket().and_then(|path| path.to_str());
+                let mode = options.get_ssl_mode();
+                let may = matches!(mode, PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer);
+                may.then(|| socket.unwrap_or(options.get_host()))
+            }
+            Kind::Mysql(options) => {
+                let socket = options.get_socket().and_then(|path| path.to_str());
+                let may = matches!(
+                    options.get_ssl_mode(),
+                    MySqlSslMode::Disabled | MySqlSslMode::Preferred
+                );
+                may.then(|| socket.unwrap_or(options.get_host()))
+            }
+            Kind::Sqlite(_) => None,
+        }
+    }
+}
+
 fn malformed(url: &str, error: &sqlx::Error) -> UrlError {
     let reason = error.to_string();
     // No parser is trusted not to quote what it could not read.
@@ -179,6 +202,14 @@ impl Store for AnyStore {
 
     async fn begin_at(&mut self, scope: &Scope, at: &[Position]) -> Result<(), StoreError> {
         inside!(self, store => store.begin_at(scope, at))
+    }
+
+    fn older(&self) -> u64 {
+        match self {
+            AnyStore::Postgres(store) => store.older(),
+            AnyStore::Mysql(store) => store.older(),
+            AnyStore::Sqlite(store) => store.older(),
+        }
     }
 
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use write_behind_shared::table_name::quoted;
+
 use crate::apply::row::{Row, RowCell};
 use crate::apply::table::Table;
 
@@ -42,7 +44,8 @@ impl<'a> Groups<'a> {
 ///
 /// A database checks NOT NULL and CHECK on the row it would insert before it looks whether that row
 /// is there. So a partial update, or an increment of -1 under `CHECK (stock >= 0)`, would be refused
-/// although the row it is meant for is there and would be fine.
+/// although the row it is meant for is there and would be fine. The same goes for a row of an older
+/// revision, which is to be left out and not to be refused.
 pub(crate) fn updates_first(table: &Table, shape: &[(usize, bool)]) -> bool {
     let named = |at: usize| shape.iter().any(|(place, _)| *place == at);
     let lacks_a_required = table
@@ -50,7 +53,17 @@ pub(crate) fn updates_first(table: &Table, shape: &[(usize, bool)]) -> bool {
         .iter()
         .enumerate()
         .any(|(at, column)| column.required && !table.is_key(&column.name) && !named(at));
-    table.guarded || lacks_a_required
+    table.guarded || table.version.is_some() || lacks_a_required
+}
+
+/// The quoted name of the column that holds the rows' revisions, where the table's route heeds them.
+pub(crate) fn version(table: &Table) -> Option<String> {
+    table.version.map(|place| quoted(&table.columns[place].name))
+}
+
+/// How many of `rows` were left out by statements that wrote so many of them.
+pub(crate) fn left_out(table: &Table, rows: &[&Row], written: u64) -> u64 {
+    if table.version.is_some() { (rows.len() as u64).saturating_sub(written) } else { 0 }
 }
 
 /// The places in the table of a statement's columns: the key's, then the shape's.

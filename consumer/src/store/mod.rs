@@ -164,6 +164,12 @@ pub trait Store: Send + Sized + 'static {
         positions: &[Position],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// How many rows and single records the last transaction left out, because the table had newer
+    /// revisions of their rows.
+    fn older(&self) -> u64 {
+        0
+    }
+
     /// Runs one fenced transaction.
     fn apply(
         &mut self,

@@ -15,7 +15,7 @@ use write_behind_shared::{NextOffset, Partition};
 
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
-use super::grouping::{Groups, updates_first};
+use super::grouping::{Groups, left_out, updates_first};
 use super::mysql_rows::documents;
 use super::{
     Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping, mysql_catalog,
@@ -37,6 +37,8 @@ pub struct MysqlStore {
     packet_bytes: usize,
     /// A call was not answered in time, so nobody knows what the connection will say next.
     broken: bool,
+    /// Rows that the transaction left out for the table has newer ones.
+    older: u64,
 }
 
 pub(super) type Query<'q> = sqlx::query::Query<'q, MySql, MySqlArguments>;
@@ -95,7 +97,7 @@ impl MysqlStore {
             ));
         }
         let Timeouts { answer, idle_in_transaction, .. } = *timeouts;
-        Ok(Self { connection, answer, idle_in_transaction, packet_bytes, broken: false })
+        Ok(Self { connection, answer, idle_in_transaction, packet_bytes, broken: false, older: 0 })
     }
 
     /// Waits for one answer, but not for ever.
@@ -143,7 +145,8 @@ impl MysqlStore {
         table: &Table,
         rows: &[&Row],
         with_cells: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, Failure> {
+        let mut written = 0;
         let bytes_max = self.packet_bytes.saturating_sub(PACKET_BYTES_SPARE);
         let documents = documents(table, rows, with_cells, bytes_max.min(STATEMENT_BYTES_MAX));
         let documents =
@@ -151,10 +154,11 @@ impl MysqlStore {
         for document in documents {
             self.fits_a_packet(document.len())?;
             for sql in statements {
-                self.execute(sqlx::query(AssertSqlSafe(sql.clone())).bind(&*document)).await?;
+                let query = sqlx::query(AssertSqlSafe(sql.clone())).bind(&*document);
+                written += self.execute(query).await?;
             }
         }
-        Ok(())
+        Ok(written)
     }
 
     /// The server ends the connection over a message that is too large, and so it would each time
@@ -188,6 +192,7 @@ impl Session for MysqlStore {
     async fn command(&mut self, command: Command) -> Result<(), Failure> {
         let sql = match command {
             Command::Begin => {
+                self.older = 0;
                 let limit = seconds(self.idle_in_transaction);
                 let begin = format!("SET wait_timeout = {limit}; START TRANSACTION");
                 return self.run(begin).await;
@@ -254,7 +259,8 @@ impl Session for MysqlStore {
                 }
             };
             for chunk in rows.chunks(size) {
-                self.bulk(&statements, table, chunk, true).await?;
+                let written = self.bulk(&statements, table, chunk, true).await?;
+                self.older += left_out(table, chunk, written);
             }
         }
         Ok(())
@@ -350,6 +356,10 @@ impl Store for MysqlStore {
             self.execute(query).await.map_err(Failure::of_no_row)?;
         }
         Ok(())
+    }
+
+    fn older(&self) -> u64 {
+        self.older
     }
 
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {

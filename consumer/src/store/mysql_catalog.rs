@@ -99,6 +99,7 @@ pub(super) async fn describe(
             columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
             guarded: checked || keys.len() > 1,
             renamed: None,
+            version: None,
         })
         .map_err(StoreError::Stop))
 }

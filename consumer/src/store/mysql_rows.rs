@@ -74,6 +74,7 @@ mod tests {
             key_index: None,
             guarded: false,
             renamed: None,
+            version: None,
         }
     }
 

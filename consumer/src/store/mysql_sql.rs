@@ -100,7 +100,8 @@ pub(super) fn upsert(table: &Table, shape: &[(usize, bool)]) -> String {
 pub(super) fn update(table: &Table, shape: &[(usize, bool)]) -> String {
     let given = Given::of(table, shape);
     let (rows, target, set) = (given.rows(), given.target("ON"), given.set("t", "t."));
-    format!("UPDATE {rows} STRAIGHT_JOIN {target} SET {set}")
+    let not_newer = given.not_newer(shape);
+    format!("UPDATE {rows} STRAIGHT_JOIN {target}{not_newer} SET {set}")
 }
 
 /// Inserts the rows that are not there, and only those.
@@ -170,6 +171,22 @@ impl<'a> Given<'a> {
         format!("{} AS t FORCE INDEX ({}) {on} {same}", self.table.sql_name, quoted(index))
     }
 
+    /// That the row in the table has no newer revision than the given one. A text is cast, or it would
+    /// be compared as a float.
+    fn not_newer(&self, shape: &[(usize, bool)]) -> String {
+        let at = shape.iter().position(|(place, _)| Some(*place) == self.table.version);
+        let Some(at) = at.map(|at| at + self.table.key.len()) else { return String::new() };
+        let GivenColumn { name, value, .. } = &self.columns[at];
+        let given = match &self.table.columns[shape[at - self.table.key.len()].0].kind {
+            ColumnKind::Numeric(scale) => {
+                format!("CAST({value} AS decimal(65, {}))", scale.unwrap_or(0))
+            }
+            ColumnKind::Instant => format!("CAST({value} AS datetime(6))"),
+            _ => value.clone(),
+        };
+        format!(" AND (t.{name} IS NULL OR t.{name} <= {given})")
+    }
+
     fn set(&self, table: &str, prefix: &str) -> String {
         let set = self.columns[self.table.key.len()..].iter().map(|column| {
             let GivenColumn { name, value, is_add } = column;
@@ -226,6 +243,7 @@ mod tests {
             key_index: Some("PRIMARY".to_owned()),
             guarded: false,
             renamed: None,
+            version: None,
         }
     }
 

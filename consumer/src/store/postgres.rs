@@ -12,7 +12,7 @@ use write_behind_shared::{NextOffset, Partition};
 
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
-use super::grouping::{Groups, places, texts, updates_first};
+use super::grouping::{Groups, left_out, places, texts, updates_first};
 use super::{
     Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping,
     postgres_catalog, postgres_sql,
@@ -29,6 +29,8 @@ pub struct PostgresStore {
     answer: Duration,
     /// A call was not answered in time, so nobody knows what the connection will say next.
     broken: bool,
+    /// Rows that the transaction left out for the table has newer ones.
+    older: u64,
 }
 
 pub(super) type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
@@ -68,7 +70,7 @@ impl PostgresStore {
                     .to_owned(),
             ));
         }
-        Ok(Self { connection, answer: timeouts.answer, broken: false })
+        Ok(Self { connection, answer: timeouts.answer, broken: false, older: 0 })
     }
 
     /// Waits for one answer, but not for ever.
@@ -113,7 +115,7 @@ impl PostgresStore {
         table: &Table,
         shape: &[(usize, bool)],
         rows: &[&Row],
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, Failure> {
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for (column, (place, _)) in places(table, shape).enumerate() {
             let texts = texts(rows, column);
@@ -122,7 +124,7 @@ impl PostgresStore {
                 _ => query.bind(texts.collect::<Vec<_>>()),
             };
         }
-        self.execute(query).await.map(|_| ())
+        self.execute(query).await
     }
 }
 
@@ -150,6 +152,9 @@ fn unanswered(waited: Duration) -> StoreError {
 
 impl Session for PostgresStore {
     async fn command(&mut self, command: Command) -> Result<(), Failure> {
+        if command == Command::Begin {
+            self.older = 0;
+        }
         let sql = match command {
             // A constraint that is checked at COMMIT would refuse a batch when it is too late to
             // find the row.
@@ -210,7 +215,8 @@ impl Session for PostgresStore {
                 } else {
                     postgres_sql::upsert(table, shape)
                 };
-                self.bulk(sql, table, shape, chunk).await?;
+                let written = self.bulk(sql, table, shape, chunk).await?;
+                self.older += left_out(table, chunk, written);
             }
         }
         Ok(())
@@ -305,6 +311,10 @@ impl Store for PostgresStore {
             self.execute(query).await.map_err(Failure::of_no_row)?;
         }
         Ok(())
+    }
+
+    fn older(&self) -> u64 {
+        self.older
     }
 
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {

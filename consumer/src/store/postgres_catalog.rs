@@ -121,6 +121,7 @@ pub(super) async fn describe(
         key_index: None,
         guarded,
         renamed: None,
+        version: None,
     }))
 }
 

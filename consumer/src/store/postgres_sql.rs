@@ -9,7 +9,7 @@
 use write_behind_shared::key::KeyKind;
 use write_behind_shared::table_name::quoted;
 
-use super::grouping::places;
+use super::grouping::{places, version};
 use crate::apply::table::{Column, ColumnKind, Table};
 
 /// Stores dead letters. Parameters: scope, then an array a column.
@@ -71,6 +71,9 @@ pub(super) fn upsert(table: &Table, shape: &[(usize, bool)]) -> String {
 /// Updates the rows that are there, then inserts the others: one statement, the same parameters.
 pub(super) fn update_then_insert(table: &Table, shape: &[(usize, bool)]) -> String {
     let given = Given::of(table, shape);
+    if table.version.is_some() {
+        return update_then_insert_newer(table, &given);
+    }
     let (table, same, keys) = (&table.sql_name, given.same_key("g"), given.keys("t"));
     let there = if shape.is_empty() {
         format!("SELECT {keys} FROM {table} AS t JOIN given AS g ON {same}")
@@ -84,6 +87,28 @@ pub(super) fn update_then_insert(table: &Table, shape: &[(usize, bool)]) -> Stri
          WHERE NOT EXISTS (SELECT FROM there AS t WHERE {same}) ORDER BY {order} {on_conflict}",
         casts = given.casts(),
         unnest = given.unnest(),
+        names = given.names(),
+        columns = given.columns("g"),
+        order = given.order("g"),
+        on_conflict = given.on_conflict(),
+    )
+}
+
+/// The same, where a row of a newer revision stays as it is. Affects as many rows as are written.
+fn update_then_insert_newer(table: &Table, given: &Given<'_>) -> String {
+    format!(
+        "WITH given AS MATERIALIZED (SELECT {casts} FROM {unnest}), \
+         there AS (UPDATE {table} AS t SET {set} FROM given AS g WHERE {same}{not_newer} \
+         RETURNING 1), \
+         added AS (INSERT INTO {table} AS t ({names}) SELECT {columns} FROM given AS g \
+         WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE {same}) ORDER BY {order} {on_conflict} \
+         RETURNING 1) SELECT 1 FROM there UNION ALL SELECT 1 FROM added",
+        table = table.sql_name,
+        casts = given.casts(),
+        unnest = given.unnest(),
+        set = given.set("g"),
+        same = given.same_key("g"),
+        not_newer = given.not_newer("g", "AND"),
         names = given.names(),
         columns = given.columns("g"),
         order = given.order("g"),
@@ -175,12 +200,19 @@ impl<'a> Given<'a> {
         set.collect::<Vec<_>>().join(", ")
     }
 
+    /// That the row in the table has no newer revision than the given one.
+    fn not_newer(&self, alias: &str, word: &str) -> String {
+        version(self.table).map_or_else(String::new, |name| {
+            format!(" {word} (t.{name} IS NULL OR t.{name} <= {alias}.{name})")
+        })
+    }
+
     fn on_conflict(&self) -> String {
         let keys = self.table.key.iter().map(|key| quoted(&key.name)).collect::<Vec<_>>();
         let action = if self.shape.is_empty() {
             "NOTHING".to_owned()
         } else {
-            format!("UPDATE SET {}", self.set("excluded"))
+            format!("UPDATE SET {}{}", self.set("excluded"), self.not_newer("excluded", "WHERE"))
         };
         format!("ON CONFLICT ({}) DO {action}", keys.join(", "))
     }
@@ -209,6 +241,7 @@ mod tests {
             key_index: None,
             guarded: false,
             renamed: None,
+            version: None,
         }
     }
 

@@ -14,7 +14,7 @@ use write_behind_shared::{NextOffset, Partition};
 
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
-use super::grouping::{Groups, updates_first};
+use super::grouping::{Groups, left_out, updates_first};
 use super::{
     Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping,
     sqlite_catalog, sqlite_sql,
@@ -31,6 +31,8 @@ pub struct SqliteStore {
     answer: Duration,
     /// A call was not answered in time, so nobody knows what the connection will say next.
     broken: bool,
+    /// Rows that the transaction left out for the table has newer ones.
+    older: u64,
 }
 
 pub(super) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
@@ -48,7 +50,9 @@ impl SqliteStore {
             .busy_timeout(timeouts.lock)
             .disable_statement_logging();
         match tokio::time::timeout(timeouts.connect, options.connect()).await {
-            Ok(Ok(connection)) => Ok(Self { connection, answer: timeouts.answer, broken: false }),
+            Ok(Ok(connection)) => {
+                Ok(Self { connection, answer: timeouts.answer, broken: false, older: 0 })
+            }
             Ok(Err(error)) => Err(failed(error).of_no_row()),
             Err(_) => Err(unanswered(timeouts.connect)),
         }
@@ -89,9 +93,9 @@ impl SqliteStore {
         self.answered(async |connection| query.fetch_all(connection).await).await
     }
 
-    /// Runs one statement for `rows`, all of one shape.
-    async fn bulk(&mut self, sql: String, rows: &str) -> Result<(), Failure> {
-        self.execute(sqlx::query(AssertSqlSafe(sql)).bind(rows)).await.map(|_| ())
+    /// Runs one statement for `rows`, all of one shape; says how many it wrote.
+    async fn bulk(&mut self, sql: String, rows: &str) -> Result<u64, Failure> {
+        self.execute(sqlx::query(AssertSqlSafe(sql)).bind(rows)).await
     }
 }
 
@@ -121,6 +125,9 @@ fn unanswered(waited: Duration) -> StoreError {
 
 impl Session for SqliteStore {
     async fn command(&mut self, command: Command) -> Result<(), Failure> {
+        if command == Command::Begin {
+            self.older = 0;
+        }
         let sql = match command {
             // Takes the write lock at once: one taken later could not be waited for.
             Command::Begin => "BEGIN IMMEDIATE",
@@ -178,10 +185,12 @@ impl Session for SqliteStore {
                 let rows = json_of(chunk, true)?;
                 if updates_first(table, shape) {
                     // Two statements can't be raced: the transaction has the write lock.
+                    let mut written = 0;
                     if !shape.is_empty() {
-                        self.bulk(sqlite_sql::update(table, shape), &rows).await?;
+                        written += self.bulk(sqlite_sql::update(table, shape), &rows).await?;
                     }
-                    self.bulk(sqlite_sql::insert(table, shape), &rows).await?;
+                    written += self.bulk(sqlite_sql::insert(table, shape), &rows).await?;
+                    self.older += left_out(table, chunk, written);
                 } else {
                     self.bulk(sqlite_sql::upsert(table, shape), &rows).await?;
                 }
@@ -280,6 +289,10 @@ impl Store for SqliteStore {
             self.execute(query).await.map_err(Failure::of_no_row)?;
         }
         Ok(())
+    }
+
+    fn older(&self) -> u64 {
+        self.older
     }
 
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {

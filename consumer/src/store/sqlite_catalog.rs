@@ -81,6 +81,7 @@ pub(super) async fn describe(
         key_index: None,
         guarded: found.try_get::<Option<bool>, _>("guarded")?.unwrap_or(false),
         renamed: None,
+        version: None,
     }))
 }
 

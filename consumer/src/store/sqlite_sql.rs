@@ -9,7 +9,7 @@
 
 use write_behind_shared::table_name::quoted;
 
-use super::grouping::places;
+use super::grouping::{places, version};
 use crate::apply::table::{ColumnKind, Table};
 
 /// A dead letter. Parameters: scope, partition, offset, key, value, headers, reason, code.
@@ -61,11 +61,12 @@ pub(super) fn upsert(table: &Table, shape: &[(usize, bool)]) -> String {
 pub(super) fn update(table: &Table, shape: &[(usize, bool)]) -> String {
     let given = Given::of(table, shape);
     format!(
-        "UPDATE {} AS t SET {} FROM ({}) AS g WHERE {}",
+        "UPDATE {} AS t SET {} FROM ({}) AS g WHERE {}{}",
         table.sql_name,
         given.set("g"),
         given.select(),
         same_key(table),
+        not_newer(table),
     )
 }
 
@@ -130,6 +131,13 @@ fn same_key(table: &Table) -> String {
         format!("t.{name} = g.{name}")
     });
     same.collect::<Vec<_>>().join(" AND ")
+}
+
+/// That the row in the table has no newer revision than the given one. The column's affinity makes
+/// a number of a given text.
+fn not_newer(table: &Table) -> String {
+    version(table)
+        .map_or_else(String::new, |name| format!(" AND (t.{name} IS NULL OR t.{name} <= g.{name})"))
 }
 
 /// The columns of the rows given in the parameter: the key's, then the shape's.

@@ -187,6 +187,7 @@ impl Bench {
             key: Vec::new(),
             columns: None,
             rename: Vec::new(),
+            version: None,
             set_aside,
         };
         let (script, log) = (Arc::new(Script::default()), Arc::new(Records::default()));
@@ -244,6 +245,7 @@ impl Bench {
                 partition: Partition(0),
                 key: key.as_bytes().into(),
                 change,
+                singly: false,
             })
             .collect();
         let (start, end) = (NextOffset(start), NextOffset(self.next));

@@ -13,7 +13,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use write_behind_consumer::apply::Applied;
 use write_behind_consumer::store::StoreError;
-use write_behind_shared::{NextOffset, Offset, Partition};
+use write_behind_shared::{Change, NextOffset, Offset, Partition};
 
 const ONE: (&str, &str, &str) = ("1", r#"{"n":1}"#, "n");
 
@@ -208,6 +208,20 @@ async fn records_that_are_gone_from_the_log_are_not_skipped() {
     };
     let (applied, ()) = tokio::join!(bench.apply(&batch), come_back);
     assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
+    assert_eq!(bench.letters().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_row_whose_fold_is_not_known_is_taken_record_by_record() {
+    let mut bench = Bench::new().await;
+    let mut batch = bench.batch(&[ONE, ("1", r#"{"short":"long"}"#, ""), ONE, ("2", "{}", "")]);
+    for row in &mut batch.rows {
+        row.singly = *row.key == *b"1";
+        row.change = Change::default();
+    }
+    let applied = bench.apply(&batch).await;
+    assert!(matches!(applied, Applied::Written(_, stats) if stats.singly == 2), "{applied:?}");
+    assert_eq!(bench.dump().await, ["1 2"]);
     assert_eq!(bench.letters().await.len(), 1);
 }
 

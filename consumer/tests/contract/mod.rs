@@ -12,6 +12,7 @@ pub mod refusals;
 pub mod catalogue;
 pub mod types;
 pub mod letters;
+pub mod revisions;
 pub mod model;
 
 use std::time::Duration;
@@ -220,6 +221,9 @@ macro_rules! contract {
             letters::letters_are_found_by_what_is_known_of_them,
             letters::letters_are_closed_once_counted_and_deleted_when_they_are_old,
             letters::a_copy_is_remembered_and_goes_on_from_there,
+            revisions::an_older_revision_is_left_out_however_the_log_is_cut,
+            revisions::what_is_left_out_for_a_newer_revision_is_counted,
+            revisions::revisions_are_numbers_of_a_column_outside_of_the_key,
             types::every_line_of_the_documented_types_is_so,
             model::any_batches_end_as_the_same_changes_one_by_one,
             model::any_batches_with_refused_rows_end_as_the_good_changes_one_by_one,

@@ -3,6 +3,7 @@
 mod churn;
 mod identity;
 mod scale;
+mod silence;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

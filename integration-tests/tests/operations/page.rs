@@ -34,7 +34,7 @@ async fn the_page_shows_numbers_charts_and_troubles_in_any_window() -> Result<()
         )
         .await?;
     let written =
-        "return Number(document.getElementById('partitions').rows[0].cells[7].textContent)";
+        "return Number(document.getElementById('partitions').rows[0].cells[8].textContent)";
     let before = browser.evaluate(written).await?.as_f64();
     scene.append(1_000).await?;
     scene.pipeline.drained(&[&worker], PATIENCE).await?;

@@ -155,21 +155,22 @@ const MOODS = { running: "good", reading: "good", failing: "bad", stopped: "bad"
 
 function routeCells(route) {
   return [
-    [route.topic], [route.table, "wide"], [route.priority, "wide"], [route.state, MOODS[route.state]],
+    [route.topic], [route.table, "name wide"], [route.priority, "wide"], [route.state, MOODS[route.state]],
+    [route.error ?? "", "error"],
     [count(route.lag_records), "number"], [time(route.lag_seconds), "number wide"],
     [count(route.records_per_second), "number"], [count(route.rows_per_second), "number"],
-    [ratio(route.fold), "number wide"], [count(route.dead_letters), "number wide"], [route.error ?? "", "error"],
+    [ratio(route.fold), "number wide"], [count(route.dead_letters), "number wide"],
   ];
 }
 
 function partitionCells(route, partition) {
   return [
     [route.topic], [String(partition.partition), "number"], [partition.state, MOODS[partition.state]],
+    [partition.error ?? "", "error"],
     [count(partition.lag_records), "number"], [time(partition.lag_seconds), "number wide"],
     [count(partition.records_per_second), "number"], [offset(partition.log_end), "number wide"],
     [offset(partition.database_offset), "number wide"], [offset(partition.committed_offset), "number wide"],
     [count(partition.buffer_rows), "number wide"], [bytes(partition.buffer_bytes), "number wide"],
-    [partition.error ?? "", "error"],
   ];
 }
 
@@ -186,13 +187,15 @@ function show(report) {
   const { process, routes } = report;
   document.title = `${report.pipeline} · write-behind`;
   say(element("pipeline"), report.pipeline);
-  if (process.not_ready.length) mood(process.state === "running" ? "bad" : "warn", `Not ready: ${process.not_ready[0]}`);
+  const troubles = report.troubles.map(({ about, message }) => (message.startsWith(about) ? message : `${about}: ${message}`));
+  const [why] = process.not_ready;
+  // What is listed as wrong need not be said twice.
+  if (why) mood(process.state === "running" ? "bad" : "warn", troubles.length ? "Not ready" : `Not ready: ${why}`);
   else mood("good", "Reading and writing");
   const { held_bytes, limit_bytes, resident_bytes } = process.memory;
   say(element("process"), `version ${process.version}, up ${time(process.uptime_seconds)}, ${process.partitions} partitions, ` +
     `holds ${bytes(held_bytes)} of ${bytes(limit_bytes)}, process ${bytes(resident_bytes)}`);
 
-  const troubles = report.troubles.map((trouble) => `${trouble.about}: ${trouble.message}`);
   const list = element("trouble-list");
   while (list.children.length > troubles.length) list.lastChild.remove();
   troubles.forEach((text, at) => say(list.children[at] ?? list.appendChild(make("li")), text));

@@ -1,0 +1,71 @@
+//! How the memory is shared: takes `memory.buffers`, gives each part of the consumer its own limit.
+//!
+//! Five eighths hold folded rows, in open buffers and in batches on their way. Two are for what a
+//! batch takes beyond that while it is judged and written: its rows are parsed and turned into the
+//! arrays of a statement. One is for what librdkafka fetches ahead. What is read again of rows that
+//! the database refuses, which is rare, has its limit beside: a quarter, over all connections.
+
+/// How many times its folded bytes a batch takes more while it is being written.
+const WRITING: usize = 4;
+/// What librdkafka takes for a record beside its bytes.
+const RECORD_OVERHEAD: usize = 512;
+
+/// The memory that records may take, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory(pub usize);
+
+impl Memory {
+    /// For folded rows.
+    #[must_use]
+    pub fn held(self) -> usize {
+        self.0 / 8 * 5
+    }
+
+    /// For a batch: `max_bytes`, or less where so many connections write at once that all of them
+    /// could not.
+    #[must_use]
+    pub fn of_batch(self, max_bytes: usize, connections: usize) -> usize {
+        max_bytes.min(self.0 / 4 / WRITING / connections.max(1)).max(1)
+    }
+
+    /// For the records that one connection reads again of refused rows.
+    #[must_use]
+    pub fn read_again(self, connections: usize) -> usize {
+        self.0 / 4 / connections.max(1)
+    }
+
+    /// For records fetched ahead, as librdkafka's properties. Half is for their bytes and half for
+    /// what each takes beside; a single fetch is an eighth.
+    #[must_use]
+    pub fn fetched_ahead(self) -> [(&'static str, usize); 4] {
+        let half = self.0 / 16;
+        [
+            ("queued.max.messages.kbytes", (half >> 10).clamp(64, 1 << 20)),
+            ("queued.min.messages", (half / RECORD_OVERHEAD).clamp(100, 100_000)),
+            ("fetch.max.bytes", (half / 4).max(64 << 10)),
+            ("fetch.message.max.bytes", (half / 4).clamp(16 << 10, 1 << 20)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_shares_together_are_no_more_than_the_limit() {
+        for (memory, connections) in [(256 << 20, 2), (64 << 20, 8), (8 << 20, 1)] {
+            let shares = Memory(memory);
+            let batches = shares.of_batch(usize::MAX, connections) * connections;
+            let [(_, kbytes), (_, records), ..] = shares.fetched_ahead();
+            let ahead = (kbytes << 10) + records * RECORD_OVERHEAD;
+            assert!(shares.held() + batches * WRITING + ahead <= memory, "of {memory}");
+        }
+    }
+
+    #[test]
+    fn by_default_a_batch_has_all_of_its_eight_mebibytes() {
+        assert_eq!(Memory(256 << 20).of_batch(8 << 20, 2), 8 << 20);
+        assert_eq!(Memory(64 << 20).of_batch(8 << 20, 2), 2 << 20);
+    }
+}

@@ -1,0 +1,79 @@
+//! Settings that lie in files: takes the process's variables, gives them with each
+//! `WRITE_BEHIND_…_FILE` replaced by what the file says.
+//!
+//! That is how orchestrators hand over secrets: `WRITE_BEHIND_DATABASE_URL_FILE=/run/secrets/url` is
+//! `WRITE_BEHIND_DATABASE_URL` with the file's text. What is read is never shown, not in errors either.
+
+use crate::config::environment::Variables;
+use crate::config::error::{ConfigError, refuse};
+
+const PREFIX: &str = "WRITE_BEHIND_";
+const SUFFIX: &str = "_FILE";
+
+/// Reads the files that `variables` name. One line break at a file's end does not count.
+///
+/// # Errors
+/// [`ConfigError::Setting`] for a file that can't be read, and for a setting that is given twice.
+pub fn from_files(mut variables: Variables) -> Result<Variables, ConfigError> {
+    let names = variables.keys().filter_map(|name| {
+        let setting = name.strip_suffix(SUFFIX).filter(|name| name.len() > PREFIX.len())?;
+        name.starts_with(PREFIX).then(|| (name.clone(), setting.to_owned()))
+    });
+    for (name, setting) in names.collect::<Vec<_>>() {
+        if variables.contains_key(&setting) {
+            return Err(refuse(
+                name,
+                format!("says again what `{setting}` says; remove one of them"),
+            ));
+        }
+        let path = variables.remove(&name).unwrap_or_default();
+        let text = std::fs::read_to_string(&path);
+        let text = text.map_err(|error| refuse(name, format!("can't read {path:?}: {error}")))?;
+        let text =
+            text.strip_suffix('\n').map_or(&*text, |line| line.strip_suffix('\r').unwrap_or(line));
+        variables.insert(setting, text.to_owned());
+    }
+    Ok(variables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> Variables {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_file_is_read_without_its_last_line_break() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("url");
+        std::fs::write(&path, "sqlite://scores.db\n").unwrap();
+        let path = path.to_str().unwrap();
+        let given = variables(&[
+            ("WRITE_BEHIND_DATABASE_URL_FILE", path),
+            ("OTHER_FILE", "/nowhere"),
+            ("WRITE_BEHIND_NAME", "scores"),
+        ]);
+        let expected = variables(&[
+            ("WRITE_BEHIND_DATABASE_URL", "sqlite://scores.db"),
+            ("OTHER_FILE", "/nowhere"),
+            ("WRITE_BEHIND_NAME", "scores"),
+        ]);
+        assert_eq!(from_files(given).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_and_a_setting_given_twice_are_refused() {
+        let name = "WRITE_BEHIND_KAFKA_SASL_PASSWORD";
+        let missing = [("WRITE_BEHIND_KAFKA_SASL_PASSWORD_FILE", "/nowhere/at-all")];
+        let refused = from_files(variables(&missing)).unwrap_err().to_string();
+        assert!(
+            refused.contains("SASL_PASSWORD_FILE`: can't read \"/nowhere/at-all\""),
+            "{refused}"
+        );
+        let twice = [(name, "hush"), missing[0]];
+        let refused = from_files(variables(&twice)).unwrap_err().to_string();
+        assert!(refused.contains("says again") && !refused.contains("hush"), "{refused}");
+    }
+}

@@ -1,0 +1,80 @@
+//! What becomes of single records, from the log to the table: bad ones, ones beyond a limit, and ones
+//! of an older revision.
+
+use write_behind_consumer::run::Options;
+
+use super::world::{Running, World, wait_for};
+
+#[test]
+fn a_bad_record_stands_aside_and_the_others_are_applied() {
+    let world = World::new();
+    world.send_to(0, Some("7"), Some(r#"{"points":1"#), None);
+    world.send_to(0, None, Some("{}"), None);
+    world.send_to(0, Some("7"), Some(r#"{"points":2}"#), None);
+    world.send_to(0, Some("7"), Some(r#"{"points":"many"}"#), None);
+    world.send_to(0, Some("7"), Some(r#"{"visits":2}"#), None);
+    world.flush();
+    let consumer = world.start();
+    let rows = || world.query("SELECT points, visits FROM scores");
+    wait_for("the good ones are there", rows, |rows| rows == &[["2", "2"]]);
+    consumer.drain().unwrap();
+    let letters = "SELECT record_offset FROM write_behind_dead_letters ORDER BY record_offset";
+    assert_eq!(world.query(letters), [["0"], ["1"], ["3"]]);
+}
+
+#[test]
+fn a_record_beyond_a_limit_is_bad_and_says_which() {
+    let world = World::new();
+    let deep = format!(r#"{{"name":{}{}}}"#, "[".repeat(9_999), "]".repeat(9_999));
+    let wide: Vec<_> = (0..2_001).map(|column| format!(r#""c{column}":1"#)).collect();
+    let (wide, names) = (format!("{{{}}}", wide.join(",")), "c,".repeat(33_000));
+    for (key, value, add) in [
+        ("7", &*deep, None),
+        ("7", r#"{"name":"a\u0000b"}"#, None),
+        ("7", &*wide, None),
+        (&*"7".repeat(8_193), "{}", None),
+        ("7", "{}", Some(&*names)),
+        ("7", r#"{"name":"good"}"#, None),
+    ] {
+        world.send_to(0, Some(key), Some(value), add);
+    }
+    world.flush();
+    let consumer = world.start();
+    let rows = || world.query("SELECT id, name FROM scores");
+    wait_for("the good one is there", rows, |rows| rows == &[["7", "good"]]);
+    consumer.drain().unwrap();
+    let reasons = "SELECT reason FROM write_behind_dead_letters ORDER BY record_offset";
+    let said = ["64 levels", "a NUL", "2000 columns", "8192 bytes", "65536 bytes"];
+    let reasons = world.query(reasons);
+    assert_eq!(reasons.len(), said.len(), "{reasons:?}");
+    for (reason, said) in reasons.iter().zip(said) {
+        assert!(reason[0].contains(said), "{reason:?} should say {said}");
+    }
+}
+
+#[test]
+fn an_older_revision_overwrites_nothing() {
+    let world = World::new();
+    for value in [
+        r#"{"points":2,"name":"b"}"#,
+        r#"{"points":1,"name":"a"}"#,
+        r#"{"points":5,"name":"e"}"#,
+        r#"{"points":4,"visits":9}"#,
+        r#"{"points":6,"visits":1}"#,
+    ] {
+        world.send_to(0, Some("1"), Some(value), None);
+    }
+    world.flush();
+    let mut config = world.config("", "");
+    config.routes[0].version = Some("points".to_owned());
+    let consumer = Running::start(config, Options::default());
+    let rows = || world.query("SELECT id, name, visits, points FROM scores");
+    wait_for("the newest is there", rows, |rows| rows == &[["1", "e", "1", "6"]]);
+    world.send_to(0, Some("1"), Some(r#"{"points":3,"name":"c"}"#), None);
+    world.send_to(0, Some("2"), Some(r#"{"points":1}"#), None);
+    world.flush();
+    let count = || world.number("SELECT count(*) FROM scores");
+    wait_for("the next are there", count, |count| *count == 2);
+    consumer.drain().unwrap();
+    assert_eq!(rows()[0], ["1", "e", "1", "6"]);
+}
