@@ -14,6 +14,7 @@ fn table() -> Table {
         key_index: None,
         guarded: false,
         renamed: None,
+        version: None,
     }
 }
 
