@@ -142,9 +142,13 @@ mod tests {
         PartProgress {
             place: PLACE,
             reading: true,
+            leaving: false,
             paused: false,
             next: NextOffset(next),
             written: Some(NextOffset(next)),
+            committed: None,
+            buffer_rows: 0,
+            buffer_bytes: 0,
             oldest: None,
         }
     }

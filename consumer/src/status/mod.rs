@@ -133,7 +133,7 @@ impl Status {
             metrics,
             pipeline: config.name.clone(),
             routes: config.routes.iter().map(named).collect(),
-            memory_limit: config.memory_buffers,
+            memory_limit: config.memory.0,
             started: Instant::now(),
             state: Mutex::new(state),
         }
