@@ -87,7 +87,7 @@ fn admin(pipeline: &Pipeline) -> Result<AdminClient<DefaultClientContext>> {
 }
 
 async fn delete_topic(pipeline: &Pipeline) -> Result<()> {
-    for result in admin(pipeline)?.delete_topics(&[&pipeline.name], &AdminOptions::new()).await? {
+    for result in admin(pipeline)?.delete_topics(&[&*pipeline.name], &AdminOptions::new()).await? {
         result.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
     }
     Ok(())
