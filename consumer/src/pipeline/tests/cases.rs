@@ -10,6 +10,11 @@ pub(super) fn at(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// All partitions here are of one route.
+fn place(partition: usize) -> Place {
+    Place { route: 0, partition: Partition(partition as i32) }
+}
+
 pub(super) fn some_limits() -> Limits {
     Limits {
         max_rows: 3,
