@@ -63,7 +63,13 @@ impl Status {
         let parts = state.progress.parts.iter().filter(|part| part.place.route == route);
         let partitions: Vec<Partition> = parts.map(|part| self.partition(state, part)).collect();
         let written = &state.written[route];
-        let error = state.troubles.of_route(route).map(|trouble| trouble.message.clone());
+        let stopped = state.progress.stopped.get(&route);
+        let trouble = state.troubles.of_route(route).map(|trouble| &trouble.message);
+        let stands = match (stopped, trouble) {
+            (Some(_), _) => "stopped",
+            (None, Some(_)) => "failing",
+            (None, None) => "running",
+        };
         let last = state.troubles.last_of_route(route);
         let progress = state.progress.routes.get(route);
         let rows_per_second = Some(written.meter.per_second());
@@ -71,9 +77,9 @@ impl Status {
             topic: known.topic.to_string(),
             table: known.table.clone(),
             priority: known.priority.to_owned(),
-            state: if error.is_some() { "failing" } else { "running" }.to_owned(),
+            state: stands.to_owned(),
             doing: progress.map(|progress| doing(progress.doing).to_owned()),
-            error,
+            error: stopped.or(trouble).cloned(),
             last_error: last.map(|last| LastError {
                 message: last.message.clone(),
                 time_ms: self.unix_ms_at(last.at),
@@ -93,6 +99,7 @@ impl Status {
 
     fn partition(&self, state: &State, part: &PartProgress) -> Partition {
         let stands = match part {
+            _ if state.progress.stopped.contains_key(&part.place.route) => "stopped",
             PartProgress { leaving: true, .. } => "revoking",
             PartProgress { reading: false, .. } => "locating",
             PartProgress { paused: true, .. } => "paused",

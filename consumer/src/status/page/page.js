@@ -115,7 +115,7 @@ function path(points, field, top, now) {
     const y = HEIGHT * (1 - value / top);
     const joined = before !== null && point.time_ms - before < GAP_MS;
     // A point alone is a line as well, or it could not be seen.
-    d += joined ? `L${x.toFixed(1)} ${y.toFixed(1)}` : `M${x.toFixed(1)} ${y.toFixed(1)}h1`;
+    d += joined ? `L${x.toFixed(1)} ${y.toFixed(1)}` : `M${x.toFixed(1)} ${y.toFixed(1)}h2`;
     before = point.time_ms;
   }
   return d;
