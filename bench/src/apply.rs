@@ -125,6 +125,7 @@ async fn worker(url: &str) -> Result<OurWorker> {
         key: Vec::new(),
         columns: None,
         rename: Vec::new(),
+        version: None,
         set_aside: false,
         history: Arc::new(History::new(FloodLimits::STANDARD)),
     };
@@ -166,7 +167,7 @@ fn batch_of(next: &mut i64, batch: u64) -> Result<Batch> {
             format!(r#"{{"name":"player {id}","score":{score},"level":7,"updated_at":{at}}}"#);
         let change = record::decode(Some(value.as_bytes()), None)?;
         let key = id.to_string().into_bytes().into_boxed_slice();
-        anyhow::Ok(FoldedRow { partition: Partition(0), key, change })
+        anyhow::Ok(FoldedRow { partition: Partition(0), key, change, singly: false })
     };
     Ok(Batch {
         route: 0,
