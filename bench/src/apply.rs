@@ -126,6 +126,7 @@ async fn worker(url: &str) -> Result<OurWorker> {
         columns: None,
         version: None,
         rename: Vec::new(),
+        version: None,
         set_aside: false,
         history: Arc::new(History::new(FloodLimits::STANDARD)),
     };
