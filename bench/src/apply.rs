@@ -124,7 +124,6 @@ async fn worker(url: &str) -> Result<OurWorker> {
         table: TABLES[1].to_owned(),
         key: Vec::new(),
         columns: None,
-        version: None,
         rename: Vec::new(),
         version: None,
         set_aside: false,

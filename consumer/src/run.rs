@@ -266,7 +266,11 @@ impl Consumer {
         }
         for target in targets {
             let table = target.describe(&mut store).await?;
-            let owner = store.claim(&table, &target.scope).await?;
+            // Asked before it is claimed, so that a start needs no lock once the table is ours.
+            let owner = match store.owner(&table).await? {
+                Some(owner) => owner,
+                None => store.claim(&table, &target.scope).await?,
+            };
             if let Some(why) = not_its_table(target, &owner) {
                 return Ok(Err(RunError::Refused(why)));
             }

@@ -217,7 +217,7 @@ fn a_locked_database_keeps_the_consumer_in_its_group_and_memory_bounded() {
     let world = World::new();
     let config = world.config(
         r#""max.poll.interval.ms" = 6000"#,
-        "max_bytes = \"64KiB\"\n[memory]\nbuffers = \"256KiB\"",
+        "max_bytes = \"64KiB\"\n[memory]\nbuffers = \"2MiB\"",
     );
     let consumer = Running::start(config, Options::default());
     wait_until("it is ready", || consumer.status.unreadiness().is_none());
@@ -232,7 +232,7 @@ fn a_locked_database_keeps_the_consumer_in_its_group_and_memory_bounded() {
         assert_eq!(progress.parts.len(), PARTITIONS as usize, "it is still in its group");
         locked.elapsed() > Duration::from_secs(9)
     });
-    assert!(most <= (256 << 10) + 4096, "{most} bytes were held");
+    assert!(most <= (2 << 20) + 4096, "{most} bytes were held");
     assert!(consumer.status.sickness().is_none());
     world.block_on(async { sqlx::raw_sql("ROLLBACK").execute(&mut lock).await.unwrap() });
     wait_for("everything is written", || visits(&world), |visits| *visits >= 50_000);
@@ -244,7 +244,10 @@ fn a_locked_database_keeps_the_consumer_in_its_group_and_memory_bounded() {
 #[test]
 fn a_database_away_at_the_assignment_holds_up_neither_the_group_nor_the_session() {
     let world = World::new();
-    world.block_on(check::init(&world.config("", ""))).unwrap();
+    // An earlier life has made the table known as this pipeline's.
+    let earlier = Running::start(world.config("", ""), Options::default());
+    wait_until("it is ready", || earlier.status.unreadiness().is_none());
+    earlier.drain().unwrap();
     let mut lock = world.block_on(world.connect());
     world.block_on(async { sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap() });
     send_visits(&world, 1_000);

@@ -5,6 +5,7 @@
 //! does not know where batches come from, nor what becomes of Kafka's offsets.
 
 pub mod table;
+mod target;
 pub mod column;
 pub mod row;
 pub mod retry;
@@ -19,38 +20,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use write_behind_shared::NextOffset;
 
-use crate::apply::history::History;
 use crate::apply::isolate::{Judged, Places, Singly};
 use crate::apply::retry::{Retry, RetryLimits, Trouble};
 use crate::apply::table::Table;
 use crate::batch::{Batch, DeadLetter, Written};
 use crate::kafka::reread::{Log, RereadError, gone};
-use crate::store::{
-    AnyStore, Database, Manner, Outcome, Scope, Store, StoreError, Timeouts, Transaction,
-};
+use crate::store::{AnyStore, Database, Manner, Outcome, Store, StoreError, Timeouts, Transaction};
 
-/// A topic and the table it is written to.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// Whose bookkeeping.
-    pub scope: Scope,
-    /// How many partitions the topic has.
-    pub partitions: i32,
-    /// The table's name, as it is configured.
-    pub table: String,
-    /// The key's columns; empty: the primary key.
-    pub key: Vec<String>,
-    /// The columns a record may name beside the key; `None`: all.
-    pub columns: Option<Vec<String>>,
-    /// Columns that records call by other names: that name, and the column.
-    pub rename: Vec<(String, String)>,
-    /// The column whose value is a row's revision: an older one never overwrites a newer one.
-    pub version: Option<String>,
-    /// Whether bad records are set aside; if not, they stop the topic.
-    pub set_aside: bool,
-    /// What its workers remember together.
-    pub history: Arc<History>,
-}
+pub use crate::apply::target::Target;
 
 /// Makes connections.
 pub trait Connect: Send + Sync + 'static {
@@ -131,36 +108,6 @@ struct Plan {
     singly: Singly,
     /// Whether `singly` is that of `isolated`.
     read_again: bool,
-}
-
-impl Target {
-    /// Reads the table from the catalogue, with the columns that a record may name.
-    ///
-    /// # Errors
-    /// [`StoreError::Stop`], if the table or its key or a column is not as configured.
-    pub async fn describe<S: Store>(&self, store: &mut S) -> Result<Table, StoreError> {
-        let table = store.describe(&self.table, &self.key).await?;
-        let name = &self.table;
-        let table = match &self.columns {
-            None => table,
-            Some(columns) => table.only(columns).map_err(|unknown| {
-                StoreError::Stop(format!("`columns` names {unknown:?}, which {name} does not have"))
-            })?,
-        };
-        let table = table.renamed(&self.rename).map_err(|why| {
-            StoreError::Stop(format!("`rename` does not fit {name}: {why}; correct the route"))
-        })?;
-        let table = match &self.version {
-            None => table,
-            Some(version) => table.heeding(version).map_err(|why| {
-                StoreError::Stop(format!("`version` does not fit {name}: {why}; correct the route"))
-            })?,
-        };
-        if self.history.is_empty() {
-            self.history.learn(&table);
-        }
-        Ok(table)
-    }
 }
 
 impl Connect for (Database, Timeouts) {

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use write_behind_shared::NextOffset;
 
-use super::{Fetching, InFlight, Pipeline};
+use super::{InFlight, Pipeline};
 use crate::batch::Batch;
 use crate::pipeline::action::{Action, BatchId, Place};
+use crate::pipeline::part::Fetching;
 
 /// How often a batch is tried, once nothing is ahead of it, before a row counts as refused.
 const TRIES: u32 = 7;

@@ -25,6 +25,7 @@ use crate::pipeline::commit::{CommitId, Commits};
 use crate::pipeline::held::Held;
 use crate::pipeline::kept::dead_letter;
 use crate::pipeline::lane::Lane;
+use crate::pipeline::part::{Fetching, Part};
 use crate::pipeline::room::Room;
 use crate::pipeline::schedule::Schedule;
 use crate::pipeline::stops::Stops;
@@ -43,6 +44,7 @@ pub mod room;
 pub mod commit;
 pub mod watchdog;
 mod lane;
+mod part;
 mod stops;
 mod held;
 mod settle;
@@ -70,37 +72,6 @@ pub struct Pipeline {
     last_batch: BatchId,
     counts: Counts,
     actions: VecDeque<Action>,
-}
-
-#[derive(Debug)]
-struct Part {
-    epoch: Epoch,
-    /// Whether its records are taken: its position is known, and it is not being let go.
-    reading: bool,
-    /// The next offset to read.
-    next: NextOffset,
-    /// Everything below is known to be in the database.
-    written: Option<NextOffset>,
-    /// Where its log was last seen to end.
-    end: NextOffset,
-    buffer: Option<Buffer>,
-    in_flight: Option<BatchId>,
-    memory: Memory,
-    /// What the source was told last.
-    fetching: Fetching,
-    told_skip: bool,
-    /// This record is bad, and its route stops at such.
-    stop_at: Option<Box<DeadLetter>>,
-    /// It was reached: nothing more is read, and what was read before it is being written.
-    halted: bool,
-}
-
-/// What the source does about a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fetching {
-    NotYet,
-    Yes,
-    Paused,
 }
 
 #[derive(Debug)]
@@ -370,37 +341,6 @@ impl Pipeline {
     /// Where this partition stands here: the offset to read it from.
     pub fn next_of(&self, place: Place) -> Option<NextOffset> {
         self.parts.get(&place).filter(|part| part.reading).map(|part| part.next)
-    }
-}
-
-impl Part {
-    fn new(epoch: Epoch) -> Self {
-        Self {
-            epoch,
-            reading: false,
-            next: NextOffset::ZERO,
-            written: None,
-            end: NextOffset::ZERO,
-            buffer: None,
-            in_flight: None,
-            memory: Memory::default(),
-            fetching: Fetching::NotYet,
-            told_skip: false,
-            stop_at: None,
-            halted: false,
-        }
-    }
-
-    /// Takes no more records: the next one is bad.
-    fn halt(&mut self) {
-        self.let_go();
-        self.halted = true;
-    }
-
-    /// Takes no more records, and no answer to where it stands.
-    fn let_go(&mut self) {
-        self.reading = false;
-        self.epoch = 0;
     }
 }
 

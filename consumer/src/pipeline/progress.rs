@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Fetching, Part, Pipeline};
+use super::Pipeline;
 use crate::pipeline::action::{Doing, PartProgress, Place, Progress, RouteProgress};
 use crate::pipeline::buffer::Buffer;
+use crate::pipeline::part::{Fetching, Part};
 
 impl Pipeline {
     /// What is held, and where the routes and the partitions stand.

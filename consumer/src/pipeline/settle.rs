@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use write_behind_shared::NextOffset;
 
-use super::{Fetching, InFlight, Part, Pipeline};
+use super::{InFlight, Pipeline};
 use crate::batch::DeadLetter;
 use crate::pipeline::action::{Action, Closed, Notice, Place};
 use crate::pipeline::buffer::Buffer;
 use crate::pipeline::lane::Fill;
+use crate::pipeline::part::{Fetching, Part};
 
 impl Pipeline {
     /// Does whatever the last event made possible.

@@ -281,7 +281,9 @@ impl Status {
         self.metrics.retried();
         let about = match failed {
             Failed::Connect(_)
-            | Failed::Store(StoreError::Unavailable(_) | StoreError::Saturated(_)) => About::Database,
+            | Failed::Store(StoreError::Unavailable(_) | StoreError::Saturated(_)) => {
+                About::Database
+            }
             Failed::Store(StoreError::NotYet(_) | StoreError::Stop(_)) => About::Route(route),
             Failed::Log(_) => About::Kafka,
         };
