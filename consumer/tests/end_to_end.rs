@@ -180,7 +180,7 @@ fn a_database_beyond_the_end_of_the_log_is_refused() {
 fn a_changed_number_of_partitions_is_refused() {
     let world = World::new();
     let consumer = world.start();
-    wait_until("it is ready", || consumer.status.unreadiness().is_none());
+    wait_for("it is ready", || consumer.status.unreadiness(), Option::is_none);
     consumer.drain().unwrap();
     world.execute("UPDATE write_behind_offsets SET partitions = 3");
     let refused = world.start().ended();
@@ -220,7 +220,7 @@ fn a_locked_database_keeps_the_consumer_in_its_group_and_memory_bounded() {
         "max_bytes = \"64KiB\"\n[memory]\nbuffers = \"2MiB\"",
     );
     let consumer = Running::start(config, Options::default());
-    wait_until("it is ready", || consumer.status.unreadiness().is_none());
+    wait_for("it is ready", || consumer.status.unreadiness(), Option::is_none);
     let mut lock = world.block_on(world.connect());
     world.block_on(async { sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap() });
     send_visits(&world, 50_000);
@@ -246,7 +246,7 @@ fn a_database_away_at_the_assignment_holds_up_neither_the_group_nor_the_session(
     let world = World::new();
     // An earlier life has made the table known as this pipeline's.
     let earlier = Running::start(world.config("", ""), Options::default());
-    wait_until("it is ready", || earlier.status.unreadiness().is_none());
+    wait_for("it is ready", || earlier.status.unreadiness(), Option::is_none);
     earlier.drain().unwrap();
     let mut lock = world.block_on(world.connect());
     world.block_on(async { sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap() });

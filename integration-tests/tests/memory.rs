@@ -42,6 +42,11 @@ async fn a_backlog_before_a_stopped_database_takes_no_more_memory_than_its_limit
     settings.buffers = format!("{buffers}MiB").leak();
     let worker = settings.start().await?;
     pipeline.settled(&[&worker]).await?;
+    until("all partitions to be read", PATIENCE, async || {
+        let read = worker.metric("write_behind_consumer_partitions").await?;
+        Ok(Seen::when(read == Some(f64::from(PARTITIONS)), || format!("{read:?} are")))
+    })
+    .await?;
     let idle = worker.resident()?;
     pipeline.postgres.kill().await?;
     for first in (0..records).step_by(RECORDS_AT_ONCE) {

@@ -137,11 +137,10 @@ impl MysqlStore {
         Ok(())
     }
 
-    /// Runs the statements for `rows`, all of one shape: each statement on all rows that fit one
-    /// message.
+    /// Runs the steps for `rows`, all of one shape: each step on all rows that fit one message.
     async fn bulk(
         &mut self,
-        statements: &[String],
+        steps: &[Step],
         table: &Table,
         rows: &[&Row],
         with_cells: bool,
@@ -153,9 +152,15 @@ impl MysqlStore {
             documents.map_err(|error| Failure::Store(StoreError::Stop(error.to_string())))?;
         for document in documents {
             self.fits_a_packet(document.len())?;
-            for sql in statements {
-                let query = sqlx::query(AssertSqlSafe(sql.clone())).bind(&*document);
-                written += self.execute(query).await?;
+            let query = |sql: &String| sqlx::query(AssertSqlSafe(sql.clone())).bind(&*document);
+            for Step { sql, only_if } in steps {
+                let needed = match only_if {
+                    Some(question) => !self.fetch(query(question)).await?.is_empty(),
+                    None => true,
+                };
+                if needed {
+                    written += self.execute(query(sql)).await?;
+                }
             }
         }
         Ok(written)
@@ -172,6 +177,18 @@ impl MysqlStore {
              max_allowed_packet is {}: raise it",
             self.packet_bytes
         ))))
+    }
+}
+
+/// A statement, and the question to be asked before it, if it is not always needed.
+struct Step {
+    sql: String,
+    only_if: Option<String>,
+}
+
+impl Step {
+    fn always(sql: String) -> Self {
+        Self { sql, only_if: None }
     }
 }
 
@@ -248,18 +265,18 @@ impl Session for MysqlStore {
         let groups = Groups::of(rows.iter().copied());
         let size = rows_per_statement.max(1);
         for chunk in groups.deletes.chunks(size) {
-            self.bulk(&[mysql_sql::delete(table)], table, chunk, false).await?;
+            self.bulk(&[Step::always(mysql_sql::delete(table))], table, chunk, false).await?;
         }
         for (shape, rows) in &groups.writes {
-            let statements = match (updates_first(table, shape), shape.is_empty()) {
-                (false, _) => vec![mysql_sql::upsert(table, shape)],
-                (true, true) => vec![mysql_sql::insert(table, shape)],
-                (true, false) => {
-                    vec![mysql_sql::update(table, shape), mysql_sql::insert(table, shape)]
-                }
+            let missing = Some(mysql_sql::any_missing(table));
+            let insert = || Step { sql: mysql_sql::insert(table, shape), only_if: missing };
+            let steps = match (updates_first(table, shape), shape.is_empty()) {
+                (false, _) => vec![Step::always(mysql_sql::upsert(table, shape))],
+                (true, true) => vec![insert()],
+                (true, false) => vec![Step::always(mysql_sql::update(table, shape)), insert()],
             };
             for chunk in rows.chunks(size) {
-                let written = self.bulk(&statements, table, chunk, true).await?;
+                let written = self.bulk(&steps, table, chunk, true).await?;
                 self.older += left_out(table, chunk, written);
             }
         }

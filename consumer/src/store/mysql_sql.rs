@@ -120,6 +120,17 @@ pub(super) fn insert(table: &Table, shape: &[(usize, bool)]) -> String {
     )
 }
 
+/// Whether any row is missing. An insert of no row is refused all the same, for a required column
+/// or for a sum that a new row could not hold: so it is asked first.
+pub(super) fn any_missing(table: &Table) -> String {
+    let given = Given::of(table, &[]);
+    format!(
+        "SELECT 1 FROM {} WHERE NOT EXISTS (SELECT 1 FROM {}) LIMIT 1",
+        given.rows(),
+        given.target("WHERE"),
+    )
+}
+
 /// The columns of the rows given in the parameter: the key's, then the shape's.
 struct Given<'a> {
     table: &'a Table,

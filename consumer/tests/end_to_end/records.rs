@@ -30,7 +30,6 @@ fn a_record_beyond_a_limit_is_bad_and_says_which() {
     let (wide, names) = (format!("{{{}}}", wide.join(",")), "c,".repeat(33_000));
     for (key, value, add) in [
         ("7", &*deep, None),
-        ("7", r#"{"name":"a\u0000b"}"#, None),
         ("7", &*wide, None),
         (&*"7".repeat(8_193), "{}", None),
         ("7", "{}", Some(&*names)),
@@ -44,7 +43,7 @@ fn a_record_beyond_a_limit_is_bad_and_says_which() {
     wait_for("the good one is there", rows, |rows| rows == &[["7", "good"]]);
     consumer.drain().unwrap();
     let reasons = "SELECT reason FROM write_behind_dead_letters ORDER BY record_offset";
-    let said = ["64 levels", "a NUL", "2000 columns", "8192 bytes", "65536 bytes"];
+    let said = ["64 levels", "2000 columns", "8192 bytes", "65536 bytes"];
     let reasons = world.query(reasons);
     assert_eq!(reasons.len(), said.len(), "{reasons:?}");
     for (reason, said) in reasons.iter().zip(said) {

@@ -39,6 +39,7 @@ impl Mariadb {
 /// spelled as TEXT.
 fn translated(sql: &str) -> AssertSqlSafe<String> {
     let sql = sql.replace("AS text)", "AS char)").replace(" text", " varchar(255)");
+    let sql = sql.replace("WHERE partition", "WHERE \"partition\"");
     AssertSqlSafe(sql.replace(" jsonb", " json").replace(" / ", " DIV "))
 }
 
