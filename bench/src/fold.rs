@@ -88,7 +88,8 @@ fn ours(bootstrap: &str, topic: &str) -> Result<Lap> {
             value: message.payload(),
             headers: &headers,
         };
-        buffer.fold(&record, memory).expect("every record is well formed");
+        #[expect(clippy::expect_used, reason = "every record is well formed")]
+        buffer.fold(&record, memory).expect("a record of the bench is folded");
         if buffer.rows() >= ROWS_MAX {
             rows += open.take().map_or(0, |buffer| buffer.rows());
         }

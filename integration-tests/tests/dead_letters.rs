@@ -62,7 +62,10 @@ async fn forget_before(pipeline: &Pipeline, offset: i64) -> Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", pipeline.kafka.bootstrap()).create()?;
     let deleted = admin.delete_records(&places, &AdminOptions::new()).await?;
-    deleted.elements().iter().try_for_each(|element| element.error())?;
+    deleted
+        .elements()
+        .iter()
+        .try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)?;
     Ok(())
 }
 

@@ -263,14 +263,12 @@ async fn offsets_that_were_moved_or_deleted_in_kafka_change_nothing() -> Result<
         (Some(1), "committed offset is behind the database"),
         (None, "the group has no committed offset here"),
     ] {
-        match to {
-            Some(to) => move_group(&pipeline, to).await?,
-            None => {
-                let groups = [&*pipeline.group];
-                for result in admin(&pipeline)?.delete_groups(&groups, &AdminOptions::new()).await?
-                {
-                    result.map_err(|(group, code)| anyhow::anyhow!("{group}: {code}"))?;
-                }
+        if let Some(to) = to {
+            move_group(&pipeline, to).await?
+        } else {
+            let groups = [&*pipeline.group];
+            for result in admin(&pipeline)?.delete_groups(&groups, &AdminOptions::new()).await? {
+                result.map_err(|(group, code)| anyhow::anyhow!("{group}: {code}"))?;
             }
         }
         let worker = pipeline.settings("again").start().await?;

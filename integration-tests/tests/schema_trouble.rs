@@ -43,7 +43,11 @@ async fn line(worker: &Worker, pipeline: &Pipeline, what: &str, count: usize) ->
 
 /// What is done to a table, how it is mended, and what must be said of it.
 const TROUBLES: [(&str, &str, &str); 4] = [
-    ("alter table TABLE_ rename to TABLE__", "alter table TABLE__ rename to TABLE_", "not exist"),
+    (
+        "alter table TABLE_ rename to TABLE__",
+        "alter table TABLE__ rename to TABLE_",
+        "there is no table",
+    ),
     (
         "alter table TABLE_ rename column n to m",
         "alter table TABLE_ rename column m to n",

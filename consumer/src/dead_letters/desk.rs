@@ -133,7 +133,7 @@ impl<'a> Desk<'a> {
                 let route = route.ok_or_else(|| DeskError::NoRoute(topic.clone()))?;
                 let replayer = Replayer {
                     database: self.config.database.target.clone(),
-                    target: route.target(&self.config, &cluster, 0),
+                    target: route.target(self.config, &cluster, 0),
                     log: Arc::clone(&log),
                     force: manner.force,
                     dry_run: manner.dry_run,

@@ -183,12 +183,12 @@ impl Broker {
         Ok(committed)
     }
 
-    fn no_answer(&self, error: impl ToString) -> BrokerError {
+    fn no_answer(&self, error: impl std::fmt::Display) -> BrokerError {
         self.forget_events();
         let reason = self.consumer.context().reason.lock();
         let reason = reason.unwrap_or_else(PoisonError::into_inner).take();
         let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
-        BrokerError::Unreachable(format!("{}{reason}", error.to_string()))
+        BrokerError::Unreachable(format!("{error}{reason}"))
     }
 
     /// Errors are queued for a poll that never comes; throw away what has gathered.

@@ -186,12 +186,11 @@ impl Buffer {
         let headers = headers?;
         let key = record.key.ok_or(RecordError::NoKey)?;
         let add = headers.add.filter(|names| !names.is_empty());
-        let folded = match &memory.version {
-            Some(version) => self.fold_revision(key, record.value, add, version)?,
-            None => {
-                self.fold_row(key, record.value, add, &mut memory.shapes)?;
-                Folded::Applied
-            }
+        let folded = if let Some(version) = &memory.version {
+            self.fold_revision(key, record.value, add, version)?
+        } else {
+            self.fold_row(key, record.value, add, &mut memory.shapes)?;
+            Folded::Applied
         };
         self.advance(record, id);
         Ok(folded)

@@ -197,7 +197,7 @@ fn a_route_that_is_refused_again_waits_longer_up_to_ten_seconds_and_says_each_re
             now += at(100);
             scene.tick(now);
         }
-        waits.push((now - from).as_millis());
+        waits.push(now.saturating_sub(from).as_millis());
         scene.record(now, place(0, 0));
         scene.refuse(now, "no table");
     }

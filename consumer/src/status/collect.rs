@@ -61,7 +61,7 @@ impl Status {
     fn route(&self, state: &State, route: usize) -> Route {
         let known = &self.routes[route];
         let parts = state.progress.parts.iter().filter(|part| part.place.route == route);
-        let partitions: Vec<Partition> = parts.map(|part| self.partition(state, part)).collect();
+        let partitions: Vec<Partition> = parts.map(|part| Self::partition(state, part)).collect();
         let written = &state.written[route];
         let stopped = state.progress.stopped.get(&route);
         let trouble = state.troubles.of_route(route).map(|trouble| &trouble.message);
@@ -97,7 +97,7 @@ impl Status {
         }
     }
 
-    fn partition(&self, state: &State, part: &PartProgress) -> Partition {
+    fn partition(state: &State, part: &PartProgress) -> Partition {
         let stands = match part {
             _ if state.progress.stopped.contains_key(&part.place.route) => "stopped",
             PartProgress { leaving: true, .. } => "revoking",

@@ -85,7 +85,7 @@ impl Meter {
         let first = self.seen.len().saturating_sub(looks);
         match (self.seen.get(first), self.seen.back()) {
             (Some((from, before)), Some((to, total))) if to > from => {
-                (total - before) as f64 / (*to - *from).as_secs_f64()
+                (total - before) as f64 / to.saturating_sub(*from).as_secs_f64()
             }
             _ => 0.0,
         }

@@ -54,6 +54,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Registers the metrics of the pipeline `name`.
+    #[expect(clippy::too_many_lines, reason = "a list with an entry a metric")]
     pub fn new(registry: &Registry, name: &str) -> Result<Self, prometheus::Error> {
         let on = Register::new(registry, "write_behind_consumer").label("pipeline", name);
         let of_partition = ["topic", "partition"];

@@ -150,9 +150,10 @@ impl<'s, S: Session> Open<'s, S> {
         looks_for_dangling: bool,
     ) -> Result<Self, StoreError> {
         session.command(Command::Begin).await.map_err(Failure::of_no_row)?;
-        let dangling = match looks_for_dangling {
-            true => Some(session.dangling().await.map_err(Failure::of_no_row)?),
-            false => None,
+        let dangling = if looks_for_dangling {
+            Some(session.dangling().await.map_err(Failure::of_no_row)?)
+        } else {
+            None
         };
         Ok(Self { session, dangling })
     }

@@ -270,7 +270,9 @@ impl Session for MysqlStore {
         for (shape, rows) in &groups.writes {
             let missing = Some(mysql_sql::any_missing(table));
             let insert = || Step { sql: mysql_sql::insert(table, shape), only_if: missing };
-            let steps = match (updates_first(table, shape), shape.is_empty()) {
+            // An insert is refused for a delta that the column could not hold alone.
+            let adds = shape.iter().any(|(_, is_add)| *is_add);
+            let steps = match (adds || updates_first(table, shape), shape.is_empty()) {
                 (false, _) => vec![Step::always(mysql_sql::upsert(table, shape))],
                 (true, true) => vec![insert()],
                 (true, false) => vec![Step::always(mysql_sql::update(table, shape)), insert()],

@@ -178,9 +178,11 @@ fn unique_keys(rows: &[MySqlRow]) -> Result<Vec<UniqueKey>, sqlx::Error> {
 fn kind_of(type_name: &str, sql_type: &str, size: u32) -> ColumnKind {
     // Of 64 bits without a sign, the upper half of the range is out of reach.
     let natural = |bits: u32| ColumnKind::Integer(0..=i64::MAX >> 63_u32.saturating_sub(bits));
-    let integer = |bits: u32| match sql_type.contains("unsigned") {
-        true => natural(bits),
-        false => ColumnKind::Integer(-1 << (bits - 1)..=!(-1 << (bits - 1))),
+    let integer = |bits: u32| {
+        if sql_type.contains("unsigned") {
+            return natural(bits);
+        }
+        ColumnKind::Integer(-1 << (bits - 1)..=!(-1 << (bits - 1)))
     };
     match type_name {
         "tinyint" if sql_type.starts_with("tinyint(1)") => ColumnKind::Boolean,

@@ -48,9 +48,9 @@ async fn a_fleet_grows_from_one_to_six_and_shrinks_again_exactly() -> Result<()>
         let leaving = fleet.remove(0);
         // Every other one has no time to say goodbye.
         if fleet.len() % 2 == 0 {
-            leaving.kill()?
+            leaving.kill()?;
         } else {
-            end(&leaving).await?
+            end(&leaving).await?;
         }
         pipeline.shared_out(&fleet.iter().collect::<Vec<_>>()).await?;
     }

@@ -93,6 +93,7 @@ struct Show {
     json: bool,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Args)]
 struct Replay {
     #[command(flatten)]
