@@ -33,8 +33,8 @@ fn record(id: usize) -> Raw {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_before_a_stopped_database_takes_no_more_memory_than_its_limit() -> Result<()> {
-    let backlog = mebibytes("MEMORY_BACKLOG", 150);
-    let buffers = mebibytes("MEMORY_BUFFERS", 96);
+    let backlog = mebibytes("MEMORY_BACKLOG", 180);
+    let buffers = mebibytes("MEMORY_BUFFERS", 128);
     let records = (backlog << 20) / RECORD_BYTES;
     let postgres = Arc::new(Postgres::start().await?);
     let pipeline = Pipeline::on(postgres, "memory", PARTITIONS, COLUMNS).await?;

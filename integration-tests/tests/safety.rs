@@ -264,7 +264,7 @@ async fn offsets_that_were_moved_or_deleted_in_kafka_change_nothing() -> Result<
         (None, "the group has no committed offset here"),
     ] {
         if let Some(to) = to {
-            move_group(&pipeline, to).await?
+            move_group(&pipeline, to).await?;
         } else {
             let groups = [&*pipeline.group];
             for result in admin(&pipeline)?.delete_groups(&groups, &AdminOptions::new()).await? {
