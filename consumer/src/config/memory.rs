@@ -42,7 +42,8 @@ impl Memory {
         [
             ("queued.max.messages.kbytes", (half >> 10).clamp(64, 1 << 20)),
             ("queued.min.messages", (half / RECORD_OVERHEAD).clamp(100, 100_000)),
-            ("fetch.max.bytes", (half / 4).max(64 << 10)),
+            // librdkafka refuses less than its `message.max.bytes`.
+            ("fetch.max.bytes", (half / 4).max(1 << 20)),
             ("fetch.message.max.bytes", (half / 4).clamp(16 << 10, 1 << 20)),
         ]
     }
