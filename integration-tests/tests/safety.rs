@@ -168,15 +168,6 @@ async fn a_recreated_topic_is_refused_whether_its_log_is_shorter_or_longer() -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_deleted_while_it_is_read_stops_the_worker() -> Result<()> {
-    let deleted = applied("deleted", 1, 5).await?;
-    let losing = deleted.settings("losing").start().await?;
-    deleted.settled(&[&losing]).await?;
-    delete_topic(&deleted).await?;
-    stops_saying(&losing, "does not exist any more").await
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn added_partitions_stop_a_worker_and_are_refused_at_the_next_start() -> Result<()> {
     let pipeline = applied("grown", 2, 5).await?;
     let worker = pipeline.settings("reading").start().await?;
