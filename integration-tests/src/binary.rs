@@ -5,7 +5,7 @@
 //! the whole workspace's features, which is what `cargo test --workspace` has just made, so that
 //! nothing is compiled twice. `WORKER_BINARY` names another one to test instead.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +15,11 @@ use tokio::sync::OnceCell;
 #[derive(Deserialize)]
 struct BuildMessage {
     executable: Option<PathBuf>,
+}
+
+/// The folder that the binary is in.
+pub async fn folder() -> Result<&'static Path> {
+    path().await?.parent().context("the binary is in no folder")
 }
 
 /// The path of the binary; built once in a process.

@@ -19,7 +19,7 @@ use crate::wait::{PATIENCE, Seen, until};
 pub(crate) type Container = ContainerAsync<GenericImage>;
 
 /// A port that was free a moment ago.
-pub(crate) fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("a free port")?;
     Ok(listener.local_addr()?.port())
 }

@@ -34,6 +34,11 @@ impl Kafka {
         Ok(kafka)
     }
 
+    /// The container's id.
+    pub fn container(&self) -> &str {
+        self.container.id()
+    }
+
     /// Where tests connect.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.direct)

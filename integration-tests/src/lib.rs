@@ -11,7 +11,7 @@
 
 pub mod wait;
 mod reaper;
-mod containers;
+pub mod containers;
 pub mod kafka;
 pub mod cluster;
 pub mod log;
@@ -22,8 +22,8 @@ pub mod secure;
 pub mod wire;
 pub mod postgres_wire;
 pub mod kafka_wire;
-mod binary;
 pub mod browser;
+pub mod binary;
 pub mod worker;
 pub mod stack;
 pub mod counters;
@@ -36,3 +36,4 @@ pub mod handle;
 pub mod writer;
 pub mod fold;
 pub mod audit;
+pub mod walk;

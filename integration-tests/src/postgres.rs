@@ -36,6 +36,11 @@ impl Postgres {
         Ok(postgres)
     }
 
+    /// The container's id.
+    pub fn container(&self) -> &str {
+        self.container.id()
+    }
+
     /// The port on this machine.
     pub fn port(&self) -> u16 {
         self.port
