@@ -206,7 +206,7 @@ pub(crate) trait Readable<'r, D: Database>: Decode<'r, D> + Type<D> {}
 impl<'r, D: Database, T: Decode<'r, D> + Type<D>> Readable<'r, D> for T {}
 
 /// A row of [`POSITIONS`].
-pub(crate) fn position<'r, R: Row>(row: &'r R) -> Result<Position, sqlx::Error>
+fn position<'r, R: Row>(row: &'r R) -> Result<Position, sqlx::Error>
 where
     &'static str: ColumnIndex<R>,
     i32: Readable<'r, R::Database>,
@@ -220,8 +220,34 @@ where
     })
 }
 
+/// All rows of [`POSITIONS`], without their writers.
+pub(crate) fn positions<'r, R: Row>(rows: &'r [R]) -> Result<Vec<Position>, sqlx::Error>
+where
+    &'static str: ColumnIndex<R>,
+    i32: Readable<'r, R::Database>,
+    i64: Readable<'r, R::Database>,
+{
+    rows.iter().map(position).collect()
+}
+
+/// Those of the positions that are asked for, from all rows of [`POSITIONS`] and of [`WRITERS`].
+pub(crate) fn positions_with_writers<'r, R: Row>(
+    asked: &[Partition],
+    positions: &'r [R],
+    writers: &'r [R],
+) -> Result<Vec<Position>, sqlx::Error>
+where
+    &'static str: ColumnIndex<R>,
+    i32: Readable<'r, R::Database>,
+    i64: Readable<'r, R::Database>,
+    String: Readable<'r, R::Database>,
+{
+    let writers = writers.iter().map(writer).collect::<Result<_, _>>()?;
+    Ok(super::positions_of(asked, self::positions(positions)?, writers))
+}
+
 /// A row of [`WRITERS`].
-pub(crate) fn writer<'r, R: Row>(row: &'r R) -> Result<(Partition, WriteId), sqlx::Error>
+fn writer<'r, R: Row>(row: &'r R) -> Result<(Partition, WriteId), sqlx::Error>
 where
     &'static str: ColumnIndex<R>,
     i32: Readable<'r, R::Database>,

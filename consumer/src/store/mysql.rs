@@ -248,11 +248,7 @@ impl Session for MysqlStore {
         spans: &[Span],
     ) -> Result<Vec<Option<NextOffset>>, Failure> {
         let rows = self.fetch(scoped(mysql_sql::POSITIONS, scope)).await?;
-        let known = rows
-            .iter()
-            .map(bookkeeping::position)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(failed)?;
+        let known = bookkeeping::positions(&rows).map_err(failed)?;
         Ok(super::next_offsets_of(spans, &known))
     }
 
@@ -268,8 +264,10 @@ impl Session for MysqlStore {
             self.bulk(&[Step::always(mysql_sql::delete(table))], table, chunk, false).await?;
         }
         for (shape, rows) in &groups.writes {
-            let missing = Some(mysql_sql::any_missing(table));
-            let insert = || Step { sql: mysql_sql::insert(table, shape), only_if: missing };
+            let insert = || Step {
+                sql: mysql_sql::insert(table, shape),
+                only_if: Some(mysql_sql::any_missing(table)),
+            };
             // An insert is refused for a delta that the column could not hold alone.
             let adds = shape.iter().any(|(_, is_add)| *is_add);
             let steps = match (adds || updates_first(table, shape), shape.is_empty()) {
@@ -358,12 +356,8 @@ impl Store for MysqlStore {
         let known = known.map_err(Failure::of_no_row)?;
         let writers = self.fetch(scoped(mysql_sql::WRITERS, scope)).await;
         let writers = writers.map_err(Failure::of_no_row)?;
-        let read = || {
-            let known = known.iter().map(bookkeeping::position).collect::<Result<Vec<_>, _>>()?;
-            let writers = writers.iter().map(bookkeeping::writer).collect::<Result<Vec<_>, _>>()?;
-            Ok::<_, sqlx::Error>(super::positions_of(partitions, known, writers))
-        };
-        read().map_err(failed).map_err(Failure::of_no_row)
+        let found = bookkeeping::positions_with_writers(partitions, &known, &writers);
+        found.map_err(failed).map_err(Failure::of_no_row)
     }
 
     async fn begin_at(&mut self, scope: &Scope, positions: &[Position]) -> Result<(), StoreError> {

@@ -189,11 +189,7 @@ impl Session for PostgresStore {
         spans: &[Span],
     ) -> Result<Vec<Option<NextOffset>>, Failure> {
         let rows = self.fetch(scoped(bookkeeping::POSITIONS, scope)).await?;
-        let known = rows
-            .iter()
-            .map(bookkeeping::position)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(failed)?;
+        let known = bookkeeping::positions(&rows).map_err(failed)?;
         Ok(super::next_offsets_of(spans, &known))
     }
 
@@ -294,12 +290,8 @@ impl Store for PostgresStore {
         let known = known.map_err(Failure::of_no_row)?;
         let writers = self.fetch(scoped(bookkeeping::WRITERS, scope)).await;
         let writers = writers.map_err(Failure::of_no_row)?;
-        let read = || {
-            let known = known.iter().map(bookkeeping::position).collect::<Result<Vec<_>, _>>()?;
-            let writers = writers.iter().map(bookkeeping::writer).collect::<Result<Vec<_>, _>>()?;
-            Ok::<_, sqlx::Error>(super::positions_of(partitions, known, writers))
-        };
-        read().map_err(failed).map_err(Failure::of_no_row)
+        let found = bookkeeping::positions_with_writers(partitions, &known, &writers);
+        found.map_err(failed).map_err(Failure::of_no_row)
     }
 
     async fn begin_at(&mut self, scope: &Scope, positions: &[Position]) -> Result<(), StoreError> {
