@@ -29,6 +29,7 @@ mod mysql_sql;
 mod mysql_rows;
 mod mysql_catalog;
 mod statement;
+mod performed;
 pub mod letters;
 mod postgres_letters;
 mod sqlite_letters;

@@ -1,0 +1,50 @@
+//! What every driver does alike with a statement on dead letters: takes one, gives its query; takes the
+//! rows of its answer, gives values.
+
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, ColumnIndex, Database, Encode, IntoArguments, Row, Type};
+
+use super::bookkeeping::Readable;
+use super::statement::{Kind, Statement, Value};
+
+/// The statement as a driver's query.
+pub(super) fn bound<D: Database>(statement: Statement) -> Query<'static, D, D::Arguments>
+where
+    D::Arguments: IntoArguments<D>,
+    for<'q> i64: Encode<'q, D> + Type<D>,
+    for<'q> Option<String>: Encode<'q, D> + Type<D>,
+    for<'q> Option<Vec<u8>>: Encode<'q, D> + Type<D>,
+{
+    let query = sqlx::query(AssertSqlSafe(statement.text));
+    statement.values.into_iter().fold(query, |query, value| match value {
+        Value::Integer(integer) => query.bind(integer),
+        Value::Text(text) => query.bind(text),
+        Value::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+/// A driver's rows as values of these kinds.
+pub(super) fn values_of<'r, R: Row>(
+    rows: &'r [R],
+    columns: &[Kind],
+) -> Result<Vec<Vec<Value>>, sqlx::Error>
+where
+    usize: ColumnIndex<R>,
+    i32: Readable<'r, R::Database>,
+    i64: Readable<'r, R::Database>,
+    Option<String>: Readable<'r, R::Database>,
+    Option<Vec<u8>>: Readable<'r, R::Database>,
+{
+    let value = |row: &'r R, at: usize, kind: Kind| {
+        Ok(match kind {
+            // Partitions are of a narrower type.
+            Kind::Integer => Value::Integer(
+                row.try_get::<i64, _>(at).or_else(|_| row.try_get::<i32, _>(at).map(i64::from))?,
+            ),
+            Kind::Text => Value::Text(row.try_get(at)?),
+            Kind::Bytes => Value::Bytes(row.try_get(at)?),
+        })
+    };
+    let values = |row| columns.iter().enumerate().map(|(at, kind)| value(row, at, *kind)).collect();
+    rows.iter().map(values).collect()
+}
