@@ -110,6 +110,18 @@ impl Stops {
         }
     }
 
+    /// A trial whose batch is under way no more, as after its partition was let go while it was held,
+    /// decides nothing.
+    fn forget_trials(&mut self, now: Duration, is_under_way: impl Fn(BatchId) -> bool) {
+        for stopped in self.0.values_mut() {
+            if let Next::Writes(place, tried) = stopped.next
+                && !is_under_way(tried)
+            {
+                stopped.next = Next::Reads(place, now + LONGEST_WAIT);
+            }
+        }
+    }
+
     /// Routes whose trial has met nothing for too long to wait for it.
     fn unanswered(&self, now: Duration) -> Vec<usize> {
         let is_over = |stopped: &Stopped| matches!(stopped.next, Next::Reads(_, at) if at <= now);
@@ -159,6 +171,7 @@ impl Pipeline {
 
     /// Tries stopped routes again.
     pub(super) fn try_again(&mut self, now: Duration) {
+        self.stops.forget_trials(now, |id| self.in_flight.contains_key(&id));
         for route in self.stops.unanswered(now) {
             self.run_again(now, route);
         }

@@ -210,6 +210,23 @@ fn a_route_that_is_refused_again_waits_longer_up_to_ten_seconds_and_says_each_re
 }
 
 #[test]
+fn a_trial_whose_batch_was_held_and_given_away_does_not_keep_the_route_stopped() {
+    let mut scene = Scene::new();
+    scene.record(NOW, place(0, 0));
+    scene.refuse(NOW, "no table");
+    scene.tick(at(500));
+    scene.record(at(500), place(0, 0));
+    let (id, batch) = scene.take();
+    scene.pipeline.hold(at(520), id, batch);
+    scene.pipeline.lose(at(530), vec![place(0, 0)]);
+    scene.act(at(530));
+    scene.told.clear();
+    scene.tick(at(530) + LONGEST_WAIT);
+    assert_eq!(scene.told, [Notice::RouteRuns(0, at(530) + LONGEST_WAIT)]);
+    assert!(scene.read.contains(&place(0, 1)), "{:?}", scene.read);
+}
+
+#[test]
 fn a_trial_that_meets_no_record_does_not_keep_the_route_stopped() {
     let mut scene = Scene::new();
     scene.record(NOW, place(0, 0));
