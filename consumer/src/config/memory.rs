@@ -1,12 +1,12 @@
 //! How the memory is shared: takes `memory.buffers`, gives each part of the consumer its own limit.
 //!
-//! Five eighths hold folded rows, in open buffers and in batches on their way. Two are for what a
+//! Four eighths hold folded rows, in open buffers and in batches on their way. Three are for what a
 //! batch takes beyond that while it is judged and written: its rows are parsed and turned into the
 //! arrays of a statement. One is for what librdkafka fetches ahead. What is read again of rows that
 //! the database refuses, which is rare, has its limit beside: a quarter, over all connections.
 
 /// How many times its folded bytes a batch takes more while it is being written.
-const WRITING: usize = 4;
+const WRITING: usize = 6;
 /// What librdkafka takes for a record beside its bytes.
 const RECORD_OVERHEAD: usize = 512;
 
@@ -18,14 +18,14 @@ impl Memory {
     /// For folded rows.
     #[must_use]
     pub fn held(self) -> usize {
-        self.0 / 8 * 5
+        self.0 / 2
     }
 
     /// For a batch: `max_bytes`, or less where so many connections write at once that all of them
     /// could not.
     #[must_use]
     pub fn of_batch(self, max_bytes: usize, connections: usize) -> usize {
-        max_bytes.min(self.0 / 4 / WRITING / connections.max(1)).max(1)
+        max_bytes.min(self.0 / 8 * 3 / WRITING / connections.max(1)).max(1)
     }
 
     /// For the records that one connection reads again of refused rows.
