@@ -25,6 +25,22 @@ const DELETE_EVERY: Duration = Duration::from_hours(1);
 /// How many letters are copied at a time.
 const PAGE: u32 = 200;
 
+/// Why the dead letters were not looked after.
+#[derive(Debug, thiserror::Error)]
+enum Unkept {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Topic(String),
+}
+
+impl Unkept {
+    /// A database that is away is told of by those who write to it.
+    fn is_told_by_others(&self) -> bool {
+        matches!(self, Unkept::Store(StoreError::Unavailable(_) | StoreError::Saturated(_)))
+    }
+}
+
 /// Looks after the dead letters of one pipeline.
 pub(crate) struct Upkeep {
     name: String,
@@ -79,7 +95,9 @@ impl Upkeep {
                 Err(error) => {
                     // A connection that met an error is not used again.
                     store = None;
-                    if !std::mem::replace(&mut failing, true) {
+                    if error.is_told_by_others() {
+                        tracing::debug!(%error, "the dead letters can't be looked after");
+                    } else if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(%error, "can't look after the dead letters; trying again");
                     }
                 }
@@ -88,16 +106,16 @@ impl Upkeep {
         }
     }
 
-    async fn look(&mut self, kept: &mut Option<AnyStore>) -> Result<(), String> {
+    async fn look(&mut self, kept: &mut Option<AnyStore>) -> Result<(), Unkept> {
         let store = if let Some(store) = kept {
             store
         } else {
-            kept.insert(self.database.connect(&Timeouts::STANDARD).await.map_err(told)?)
+            kept.insert(self.database.connect(&Timeouts::STANDARD).await?)
         };
         if is_due(self.counted, COUNT_EVERY) {
             let tallies = letters::tally(store, &self.name, &Filter::default()).await;
             let topics = self.targets.iter().map(|target| &*target.scope.topic);
-            self.status.metrics().stored_letters(topics, &tallies.map_err(told)?);
+            self.status.metrics().stored_letters(topics, &tallies?);
             self.counted = Some(Instant::now());
         }
         if let Some(retention) = self.retention
@@ -106,7 +124,7 @@ impl Upkeep {
             let kept_since = SystemTime::now().checked_sub(retention).unwrap_or(UNIX_EPOCH);
             let kept_since = kept_since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             let before = i64::try_from(kept_since).unwrap_or(i64::MAX);
-            let deleted = letters::delete_old(store, &self.name, before).await.map_err(told)?;
+            let deleted = letters::delete_old(store, &self.name, before).await?;
             self.status.metrics().letters_deleted(deleted);
             // A bite at a time: there may be more.
             if deleted == 0 {
@@ -116,7 +134,7 @@ impl Upkeep {
         self.copy(store).await
     }
 
-    async fn copy(&mut self, store: &mut AnyStore) -> Result<(), String> {
+    async fn copy(&mut self, store: &mut AnyStore) -> Result<(), Unkept> {
         let Some(topic) = &self.topic else { return Ok(()) };
         let set_aside = self.status.metrics().set_aside();
         let places = self.status.places();
@@ -145,11 +163,11 @@ async fn copy_partition(
     scope: &Scope,
     partition: Partition,
     known: Option<NextOffset>,
-) -> Result<(NextOffset, usize), String> {
+) -> Result<(NextOffset, usize), Unkept> {
     let mut next = if let Some(known) = known {
         known
     } else {
-        letters::copied(store, scope, partition).await.map_err(told)?.unwrap_or_default()
+        letters::copied(store, scope, partition).await?.unwrap_or_default()
     };
     let mut letters = 0;
     loop {
@@ -161,20 +179,16 @@ async fn copy_partition(
             ..Filter::default()
         };
         let page = letters::find(store, &scope.pipeline, &filter, None, PAGE).await;
-        let page = page.map_err(told)?;
+        let page = page?;
         let Some(last) = page.last() else { return Ok((next, letters)) };
         next = last.offset().next();
-        let too_large = topic.copy(&page).await.map_err(|error| error.to_string())?;
+        let too_large =
+            topic.copy(&page).await.map_err(|error| Unkept::Topic(error.to_string()))?;
         letters += page.len() - too_large;
-        letters::note_copied(store, scope, partition, next).await.map_err(told)?;
+        letters::note_copied(store, scope, partition, next).await?;
     }
 }
 
 fn is_due(last: Option<Instant>, every: Duration) -> bool {
     last.is_none_or(|last| last.elapsed() >= every)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
-fn told(error: StoreError) -> String {
-    error.to_string()
 }
