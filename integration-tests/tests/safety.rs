@@ -168,6 +168,26 @@ async fn a_recreated_topic_is_refused_whether_its_log_is_shorter_or_longer() -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_deleted_while_it_is_read_stops_the_worker() -> Result<()> {
+    let pipeline = applied("deleted", 1, 5).await?;
+    let worker = pipeline.settings("losing").start().await?;
+    pipeline.settled(&[&worker]).await?;
+    delete_topic(&pipeline).await?;
+    stops_saying(&worker, "does not exist any more").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_recreated_and_filled_while_it_is_read_stops_the_worker() -> Result<()> {
+    let pipeline = applied("replaced", 1, 5).await?;
+    let worker = pipeline.settings("reading").start().await?;
+    pipeline.settled(&[&worker]).await?;
+    recreate_topic(&pipeline).await?;
+    // Beyond the worker's position at once: its next fetch meets no error.
+    pipeline.append(&increments(50)).await?;
+    stops_saying(&worker, "topic was recreated").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn added_partitions_stop_a_worker_and_are_refused_at_the_next_start() -> Result<()> {
     let pipeline = applied("grown", 2, 5).await?;
     let worker = pipeline.settings("reading").start().await?;

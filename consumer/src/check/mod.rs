@@ -1,6 +1,7 @@
 //! The preflight: looks at everything a consumer depends on, changes nothing, and gives a verdict
 //! a line.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -168,7 +169,7 @@ async fn check_positions(
 ) {
     let scope = &target.scope;
     let partitions: Vec<Partition> = (0..target.partitions).map(Partition).collect();
-    let standings = match stand(broker, store, scope, &partitions).await {
+    let standings = match stand(broker, store, scope, &partitions, &BTreeMap::new()).await {
         Ok(standings) => standings,
         Err(Unknown::Store(StoreError::Stop(error))) => return no_bookkeeping(&error, report),
         Err(error) => {

@@ -24,15 +24,17 @@ pub struct Standing {
     pub low: NextOffset,
     /// The end of the log.
     pub high: NextOffset,
-    /// The last record that the database holds, if it is known and the log has its offset.
+    /// The last record that the database holds, if it is known.
+    pub last: Option<LastRecord>,
+    /// A record that the database holds, the last one or an earlier one, if the log has its offset.
     pub trace: Option<Trace>,
 }
 
-/// The last record that the database holds, beside the one that the log has at its offset.
+/// A record that the database holds, beside the one that the log has at its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trace {
     /// As the database noted it.
-    pub last: LastRecord,
+    pub record: LastRecord,
     /// When the log's record there was written, in milliseconds since 1970; `None`: there is no
     /// record there, or none that says when it was written.
     pub there: Option<i64>,
@@ -92,9 +94,25 @@ pub enum Refusal {
          milliseconds since 1970; now there is {}): the topic was recreated, or its log was \
          truncated and has grown again. What the database holds is of another log, so nothing says \
          where to go on. To fill the table from this log, choose another `name`; docs/safety.md \
-         says how to hand the table over", .0.last.offset, .0.last.timestamp, of_another_time(.0)
+         says how to hand the table over", .0.record.offset, .0.record.timestamp, of_another_time(.0)
     )]
     AnotherLog(Trace),
+    /// The log has another record where one stood that the database holds, and records after that one
+    /// have been applied.
+    #[error(
+        "the record at offset {} is not the one that was read there (written at {} milliseconds since \
+         1970; now there is {}): the topic was recreated while it was read, or its log was truncated \
+         and has grown again. What was applied from offset {} up to {next} may be of the new log: \
+         restore the database to a state from before, or empty the table, and choose another \
+         `name`; docs/safety.md says how to hand the table over",
+        .trace.record.offset, .trace.record.timestamp, of_another_time(.trace), .trace.record.offset.next()
+    )]
+    ReplacedWhileRead {
+        /// The record that was there.
+        trace: Trace,
+        /// The database's next offset.
+        next: NextOffset,
+    },
     /// Keys lie in other partitions than before.
     #[error(
         "the topic had {then} partitions and has {now}: records of one key now lie in two \
@@ -116,7 +134,7 @@ fn of_another_time(trace: &Trace) -> String {
 /// Says where to read a partition from. `adopt`: a database that does not know a partition is taken
 /// to hold what the group has committed.
 pub fn judge(standing: &Standing, adopt: bool) -> Verdict {
-    let Standing { database, partitions_then, partitions_now, committed, low, high, trace } =
+    let Standing { database, partitions_then, partitions_now, committed, low, high, last, trace } =
         *standing;
     let within = |next: NextOffset| {
         if next > high {
@@ -134,10 +152,12 @@ pub fn judge(standing: &Standing, adopt: bool) -> Verdict {
             Err(Refusal::PartitionsChanged { then: partitions_then, now: partitions_now })
         }
         (Some(next), _) => within(next).and_then(|next| match trace {
-            Some(trace) if trace.there != Some(trace.last.timestamp) => {
-                Err(Refusal::AnotherLog(trace))
+            Some(trace) if trace.there == Some(trace.record.timestamp) => {
+                Ok(Verdict::Continue(next))
             }
-            _ => Ok(Verdict::Continue(next)),
+            Some(trace) if last == Some(trace.record) => Err(Refusal::AnotherLog(trace)),
+            Some(trace) => Err(Refusal::ReplacedWhileRead { trace, next }),
+            None => Ok(Verdict::Continue(next)),
         }),
         (None, Some(committed)) if adopt => within(committed).map(Verdict::Begin),
         (None, Some(committed)) => Err(Refusal::UnknownToDatabase(committed)),
@@ -186,14 +206,16 @@ mod tests {
             committed: committed.map(NextOffset),
             low: NextOffset(10),
             high: NextOffset(90),
+            last: None,
             trace: None,
         }
     }
 
     /// The database holds a record at 49, written at 1,000; the log has one there written at `there`.
     fn traced(there: Option<i64>) -> Standing {
-        let last = LastRecord { partition: Partition(0), offset: Offset(49), timestamp: 1_000 };
-        Standing { trace: Some(Trace { last, there }), ..standing(Some(50), Some(50)) }
+        let record = LastRecord { partition: Partition(0), offset: Offset(49), timestamp: 1_000 };
+        let (last, trace) = (Some(record), Some(Trace { record, there }));
+        Standing { last, trace, ..standing(Some(50), Some(50)) }
     }
 
     #[test]
@@ -204,6 +226,28 @@ mod tests {
             assert!(matches!(refusal, Refusal::AnotherLog(_)), "{refusal:?}");
             assert!(refusal.to_string().contains("offset 49"), "{refusal}");
         }
+    }
+
+    #[test]
+    fn an_earlier_record_that_the_log_has_no_more_tells_of_what_was_applied_since() {
+        let at = |offset, timestamp| LastRecord {
+            partition: Partition(0),
+            offset: Offset(offset),
+            timestamp,
+        };
+        let (before, newest) = (at(19, 400), Some(at(49, 1_000)));
+        let there = |there| Standing {
+            trace: Some(Trace { record: before, there }),
+            last: newest,
+            ..standing(Some(50), Some(50))
+        };
+        assert_eq!(judge(&there(Some(400)), false), Verdict::Continue(NextOffset(50)));
+        let Verdict::Refuse(refusal) = judge(&there(Some(900)), false) else {
+            panic!("it goes on")
+        };
+        let said = refusal.to_string();
+        assert!(said.contains("recreated while it was read"), "{said}");
+        assert!(said.contains("from offset 20 up to 50"), "{said}");
     }
 
     #[test]

@@ -14,8 +14,10 @@ use tokio::sync::{Notify, mpsc};
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
+use crate::batch::LastRecord;
 use crate::kafka::assign::{Standing, Verdict, judge};
 use crate::kafka::broker::Broker;
+use crate::kafka::look::Looks;
 use crate::kafka::orders::{Exit, Input};
 use crate::kafka::stand::{Unknown, stand};
 use crate::pipeline::action::{Epoch, Located, Place};
@@ -79,6 +81,8 @@ impl Wanted {
 #[derive(Default)]
 struct Answer {
     located: Vec<Located>,
+    /// The last record in the database of each of these, which the log was seen to have.
+    anchors: BTreeMap<Place, LastRecord>,
     /// Those that are asked for again later, and why.
     later: BTreeMap<Place, String>,
     /// What a safety check says of one of them.
@@ -102,17 +106,31 @@ impl Locator {
         let mut store = None;
         let mut backoff = BACKOFF_MIN;
         let mut told = BTreeMap::new();
+        let mut looks = Looks::new();
         loop {
-            let wanted = tokio::select! {
-                biased;
-                wanted = self.wanted.next() => wanted,
-                exit = self.watch(&mut store) => {
+            // Partitions that are asked for in vain must not keep the others from being looked at.
+            let looked = match looks.overdue() {
+                true => self.look_once(&mut store, &mut looks).await,
+                false => None,
+            };
+            let turn = match looked {
+                Some(exit) => Err(exit),
+                None => tokio::select! {
+                    biased;
+                    wanted = self.wanted.next() => Ok(wanted),
+                    exit = self.watch(&mut store, &mut looks) => Err(exit),
+                },
+            };
+            let wanted = match turn {
+                Ok(wanted) => wanted,
+                Err(exit) => {
                     // Whoever does not listen has ended already.
                     let _ = self.answers.send(Input::End(exit)).await;
                     return;
                 }
             };
-            let Answer { located, later, refused } = self.locate(&mut store, &wanted).await;
+            let Answer { located, later, refused, .. } =
+                self.locate(&mut store, &wanted, &mut looks).await;
             self.wanted.answered(&located);
             if !located.is_empty() && self.answers.send(Input::Located(located)).await.is_err() {
                 return;
@@ -152,6 +170,7 @@ impl Locator {
         &self,
         store: &mut Option<AnyStore>,
         wanted: &BTreeMap<Place, Epoch>,
+        looks: &mut Looks,
     ) -> Answer {
         let mut answer = Answer::default();
         for (route, target) in self.targets.iter().enumerate() {
@@ -175,6 +194,7 @@ impl Locator {
             };
             answer.later.extend(asked.iter().map(|(place, _)| (*place, error.clone())));
         }
+        looks.anchors.append(&mut answer.anchors);
         answer.later.retain(|place, _| !answer.located.iter().any(|one| one.place == *place));
         answer
     }
@@ -189,7 +209,7 @@ impl Locator {
     ) -> Result<(), Unknown> {
         let partitions: Vec<Partition> = asked.iter().map(|(place, _)| place.partition).collect();
         let store = self.connected(store).await?;
-        let standings = stand(&self.broker, store, scope, &partitions).await?;
+        let standings = stand(&self.broker, store, scope, &partitions, &BTreeMap::new()).await?;
         let known = store.positions(scope, &partitions).await?;
         self.status.database_answered();
         let (mut begun, mut located) = (Vec::new(), Vec::new());
@@ -217,6 +237,7 @@ impl Locator {
                     return Ok(());
                 }
             };
+            answer.anchors.extend(standing.last.map(|last| (*place, last)));
             let position = known.iter().find(|known| known.partition == place.partition);
             let writers = position.map_or(Vec::new(), |position| position.writers.clone());
             let committed = standing.committed;

@@ -8,6 +8,7 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 
 use super::assign::{Standing, Trace};
 use super::broker::{Broker, BrokerError};
+use crate::batch::LastRecord;
 use crate::store::inspect::{Inspect, Known};
 use crate::store::{AnyStore, Scope, StoreError};
 
@@ -24,7 +25,8 @@ pub(crate) enum Unknown {
 pub(crate) type Stood = Result<Standing, BrokerError>;
 
 /// Where each of `partitions` stands, in their order. One of which Kafka says nothing does not hold up
-/// the others.
+/// the others. The log is asked for a partition's record in `anchors`; without one, for the last that the
+/// database holds.
 ///
 /// The order of the questions matters. Whoever owned a partition before may still be writing: asked
 /// the other way round, what it wrote in between looks like offsets without a database, or like a
@@ -34,18 +36,24 @@ pub(crate) async fn stand(
     store: &mut AnyStore,
     scope: &Scope,
     partitions: &[Partition],
+    anchors: &BTreeMap<Partition, LastRecord>,
 ) -> Result<Vec<Stood>, Unknown> {
     let (topic, asked) = (scope.topic.clone(), partitions.to_vec());
     let committed = ask(broker, move |broker| broker.committed(&topic, &asked)).await?;
     let known = store.known(scope).await?;
     let (topic, asked) = (scope.topic.clone(), partitions.to_vec());
     let logs = ask(broker, move |broker| broker.logs(&topic, &asked)).await?;
+    let newest = |partition| of(&known, partition).and_then(|known| known.last_record);
+    let traced = |partition, ends: &(NextOffset, NextOffset)| {
+        let record = anchors.get(&partition).copied().or_else(|| newest(partition));
+        record.filter(|record| has(ends, record.offset))
+    };
     let wanted: BTreeMap<Partition, Offset> = partitions
         .iter()
         .zip(&logs.ends)
         .filter_map(|(partition, ends)| {
-            let last = of(&known, *partition)?.last_record?;
-            has(ends.as_ref().ok()?, last.offset).then_some((*partition, last.offset))
+            let record = traced(*partition, ends.as_ref().ok()?)?;
+            Some((*partition, record.offset))
         })
         .collect();
     let topic = scope.topic.clone();
@@ -53,11 +61,9 @@ pub(crate) async fn stand(
     let stood = |(partition, ends): (&Partition, Result<(NextOffset, NextOffset), BrokerError>)| {
         let (low, high) = ends?;
         let of_it = of(&known, *partition);
-        let last = of_it.and_then(|known| known.last_record);
-        let last = last.filter(|last| has(&(low, high), last.offset));
         let unread = || BrokerError::Unreachable("no answer to a look at one record".to_owned());
-        let trace = last.map(|last| match there.get(partition) {
-            Some(there) => Ok(Trace { last, there: *there }),
+        let trace = traced(*partition, &(low, high)).map(|record| match there.get(partition) {
+            Some(there) => Ok(Trace { record, there: *there }),
             None => Err(unread()),
         });
         Ok(Standing {
@@ -68,6 +74,7 @@ pub(crate) async fn stand(
             committed: committed.get(partition).copied(),
             low,
             high,
+            last: newest(*partition),
             trace: trace.transpose()?,
         })
     };
