@@ -108,20 +108,7 @@ impl Locator {
         let mut told = BTreeMap::new();
         let mut looks = Looks::new();
         loop {
-            // Partitions that are asked for in vain must not keep the others from being looked at.
-            let looked = match looks.overdue() {
-                true => self.look_once(&mut store, &mut looks).await,
-                false => None,
-            };
-            let turn = match looked {
-                Some(exit) => Err(exit),
-                None => tokio::select! {
-                    biased;
-                    wanted = self.wanted.next() => Ok(wanted),
-                    exit = self.watch(&mut store, &mut looks) => Err(exit),
-                },
-            };
-            let wanted = match turn {
+            let wanted = match self.next(&mut store, &mut looks).await {
                 Ok(wanted) => wanted,
                 Err(exit) => {
                     // Whoever does not listen has ended already.
@@ -149,6 +136,25 @@ impl Locator {
                 self.wanted.asked_or_after(backoff).await;
                 backoff = (backoff * 2).min(BACKOFF_MAX);
             }
+        }
+    }
+
+    /// What is asked for next; or the end, if looking again finds a reason for it.
+    async fn next(
+        &self,
+        store: &mut Option<AnyStore>,
+        looks: &mut Looks,
+    ) -> Result<BTreeMap<Place, Epoch>, Exit> {
+        // Partitions that are asked for in vain must not keep the others from being looked at.
+        if looks.overdue()
+            && let Some(exit) = self.look_once(store, looks).await
+        {
+            return Err(exit);
+        }
+        tokio::select! {
+            biased;
+            wanted = self.wanted.next() => Ok(wanted),
+            exit = self.watch(store, looks) => Err(exit),
         }
     }
 
