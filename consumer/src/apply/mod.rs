@@ -8,6 +8,7 @@ pub mod table;
 mod target;
 pub mod column;
 pub mod row;
+pub mod revision;
 pub mod retry;
 pub mod flood;
 pub mod history;

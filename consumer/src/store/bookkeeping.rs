@@ -141,11 +141,6 @@ pub(crate) const STANDINGS: &str = "SELECT o.partition, o.next_offset, o.partiti
         AND l.partition = o.partition
     WHERE o.pipeline = $1 AND o.cluster = $2 AND o.topic = $3 ORDER BY o.partition";
 
-/// Records that were set aside and not replayed since. Parameters: scope.
-pub(crate) const SET_ASIDE_OF: &str = "SELECT partition, record_offset
-    FROM write_behind_dead_letters
-    WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND state <> 'replayed'";
-
 /// Makes a table one topic's, unless it is another's. Parameters: scope, table.
 pub(crate) const CLAIM: &str = "INSERT INTO write_behind_tables
     (pipeline, cluster, topic, table_name) VALUES ($1, $2, $3, $4)

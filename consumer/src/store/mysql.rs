@@ -131,7 +131,7 @@ impl MysqlStore {
     }
 
     /// Runs statements without parameters.
-    async fn run(&mut self, sql: String) -> Result<(), Failure> {
+    pub(super) async fn run(&mut self, sql: String) -> Result<(), Failure> {
         let sql = AssertSqlSafe(sql);
         self.answered(async |connection| sqlx::raw_sql(sql).execute(connection).await).await?;
         Ok(())
@@ -146,12 +146,7 @@ impl MysqlStore {
         with_cells: bool,
     ) -> Result<u64, Failure> {
         let mut written = 0;
-        let bytes_max = self.packet_bytes.saturating_sub(PACKET_BYTES_SPARE);
-        let documents = documents(table, rows, with_cells, bytes_max.min(STATEMENT_BYTES_MAX));
-        let documents =
-            documents.map_err(|error| Failure::Store(StoreError::Stop(error.to_string())))?;
-        for document in documents {
-            self.fits_a_packet(document.len())?;
+        for (_, document) in self.documents(table, rows, with_cells)? {
             let query = |sql: &String| sqlx::query(AssertSqlSafe(sql.clone())).bind(&*document);
             for Step { sql, only_if } in steps {
                 let needed = match only_if {
@@ -164,6 +159,21 @@ impl MysqlStore {
             }
         }
         Ok(written)
+    }
+
+    /// `rows` as documents that each fit one message, with how many rows come before each.
+    pub(super) fn documents(
+        &self,
+        table: &Table,
+        rows: &[&Row],
+        with_cells: bool,
+    ) -> Result<Vec<(usize, String)>, Failure> {
+        let bytes_max = self.packet_bytes.saturating_sub(PACKET_BYTES_SPARE);
+        let documents = documents(table, rows, with_cells, bytes_max.min(STATEMENT_BYTES_MAX));
+        let documents =
+            documents.map_err(|error| Failure::Store(StoreError::Stop(error.to_string())))?;
+        documents.iter().try_for_each(|(_, document)| self.fits_a_packet(document.len()))?;
+        Ok(documents)
     }
 
     /// The server ends the connection over a message that is too large, and so it would each time

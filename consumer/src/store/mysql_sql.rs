@@ -132,7 +132,7 @@ pub(super) fn any_missing(table: &Table) -> String {
 }
 
 /// The columns of the rows given in the parameter: the key's, then the shape's.
-struct Given<'a> {
+pub(super) struct Given<'a> {
     table: &'a Table,
     columns: Vec<GivenColumn>,
 }
@@ -147,7 +147,7 @@ struct GivenColumn {
 }
 
 impl<'a> Given<'a> {
-    fn of(table: &'a Table, shape: &[(usize, bool)]) -> Self {
+    pub(super) fn of(table: &'a Table, shape: &[(usize, bool)]) -> Self {
         let columns = places(table, shape).enumerate().map(|(at, (place, is_add))| {
             let column = &table.columns[place];
             let key = table.key.get(at).map(|key| &key.kind);
@@ -167,14 +167,23 @@ impl<'a> Given<'a> {
 
     /// The name is one that no client's table has: an upsert's target can't be given another.
     fn rows(&self) -> String {
+        self.rows_with("")
+    }
+
+    /// The same with their `place`, from 1 on.
+    pub(super) fn numbered_rows(&self) -> String {
+        self.rows_with("place FOR ORDINALITY, ")
+    }
+
+    fn rows_with(&self, first: &str) -> String {
         let columns = (0..self.columns.len())
             .map(|at| format!("p{at} longtext CHARACTER SET utf8mb4 PATH '$[{at}]'"));
         let columns = columns.collect::<Vec<_>>().join(", ");
-        format!("JSON_TABLE(?, '$[*]' COLUMNS ({columns})) AS write_behind_rows")
+        format!("JSON_TABLE(?, '$[*]' COLUMNS ({first}{columns})) AS write_behind_rows")
     }
 
     /// The table as `t`, found by its key.
-    fn target(&self, on: &str) -> String {
+    pub(super) fn target(&self, on: &str) -> String {
         let keys = &self.columns[..self.table.key.len()];
         let same = keys.iter().map(|key| format!("t.{} = {}", key.name, key.value));
         let same = same.collect::<Vec<_>>().join(" AND ");
@@ -192,7 +201,7 @@ impl<'a> Given<'a> {
             ColumnKind::Numeric(scale) => {
                 format!("CAST({value} AS decimal(65, {}))", scale.unwrap_or(0))
             }
-            ColumnKind::Instant => format!("CAST({value} AS datetime(6))"),
+            ColumnKind::Instant(_) => format!("CAST({value} AS datetime(6))"),
             _ => value.clone(),
         };
         format!(" AND (t.{name} IS NULL OR t.{name} <= {given})")

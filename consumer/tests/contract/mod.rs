@@ -13,6 +13,7 @@ pub mod catalogue;
 pub mod types;
 pub mod letters;
 pub mod revisions;
+pub mod snapshots;
 pub mod model;
 
 use std::time::Duration;
@@ -227,6 +228,9 @@ macro_rules! contract {
             revisions::an_older_revision_is_left_out_however_the_log_is_cut,
             revisions::what_is_left_out_for_a_newer_revision_is_counted,
             revisions::revisions_are_numbers_of_a_column_outside_of_the_key,
+            snapshots::rows_that_differ_are_found_with_what_differs,
+            snapshots::a_frozen_moment_stays_as_it_was_and_holds_nobody_up,
+            snapshots::keys_are_read_a_page_at_a_time_and_none_is_left_out,
             types::every_line_of_the_documented_types_is_so,
             model::any_batches_end_as_the_same_changes_one_by_one,
             model::any_batches_with_refused_rows_end_as_the_good_changes_one_by_one,
