@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, MySql, Row as _};
-use write_behind_shared::{NextOffset, Partition};
+use write_behind_shared::{NextOffset, Offset, Partition};
 
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
 use super::grouping::{Groups, left_out, updates_first};
 use super::mysql_rows::documents;
+use super::mysql_sql::Step;
 use super::{
     Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping, mysql_catalog,
     mysql_sql,
@@ -190,18 +191,6 @@ impl MysqlStore {
     }
 }
 
-/// A statement, and the question to be asked before it, if it is not always needed.
-struct Step {
-    sql: String,
-    only_if: Option<String>,
-}
-
-impl Step {
-    fn always(sql: String) -> Self {
-        Self { sql, only_if: None }
-    }
-}
-
 /// The three parameters that most statements on the bookkeeping tables begin with.
 fn scoped<'q>(sql: &'static str, scope: &'q Scope) -> Query<'q> {
     sqlx::query(sql).bind(&*scope.pipeline).bind(&*scope.cluster).bind(&*scope.topic)
@@ -300,10 +289,22 @@ impl Session for MysqlStore {
                 .bind(seen.partition.0)
                 .bind(seen.last.writer.to_string())
                 .bind(sequence)
-                .bind(sequence);
+                .bind(seen.at.0)
+                .bind(sequence)
+                .bind(seen.at.0);
             self.execute(query).await?;
         }
         Ok(())
+    }
+
+    async fn forget_writers(
+        &mut self,
+        scope: &Scope,
+        partition: Partition,
+        up_to: Offset,
+    ) -> Result<(), Failure> {
+        let query = scoped(mysql_sql::FORGET_WRITERS, scope).bind(partition.0).bind(up_to.0);
+        self.execute(query).await.map(|_| ())
     }
 
     async fn note_last_records(
@@ -347,7 +348,13 @@ impl Store for MysqlStore {
     /// Each statement commits by itself, as MySQL has it; two consumers may create a table at once.
     async fn init(&mut self) -> Result<(), StoreError> {
         let creating = self.run(bookkeeping::CREATE_MYSQL.to_owned()).await;
-        creating.map_err(Failure::of_no_row)
+        creating.map_err(Failure::of_no_row)?;
+        let lacks = self.fetch(sqlx::query(bookkeeping::LACKS_LAST_OFFSET_MYSQL)).await;
+        if !lacks.map_err(Failure::of_no_row)?.is_empty() {
+            let adding = self.run(bookkeeping::ADD_LAST_OFFSET.to_owned()).await;
+            adding.map_err(Failure::of_no_row)?;
+        }
+        Ok(())
     }
 
     async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {

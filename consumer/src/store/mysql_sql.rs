@@ -28,7 +28,7 @@ pub(super) const POSITIONS: &str = r#"SELECT "partition", next_offset, partition
     ORDER BY "partition""#;
 
 /// All writers of a scope. Parameters: scope.
-pub(super) const WRITERS: &str = r#"SELECT "partition", writer, last_sequence
+pub(super) const WRITERS: &str = r#"SELECT "partition", writer, last_sequence, last_offset
     FROM write_behind_writers WHERE pipeline = ? AND cluster = ? AND topic = ?"#;
 
 /// A partition's first row. Parameters: scope, partition, next offset, partitions.
@@ -43,11 +43,16 @@ pub(super) const SET_ASIDE: &str = r#"INSERT INTO write_behind_dead_letters
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON DUPLICATE KEY UPDATE record_offset = record_offset"#;
 
-/// A writer. Parameters: scope, partition, writer, sequence, and the sequence again.
+/// A writer. Parameters: scope, partition, writer, sequence, offset, the last two again.
 pub(super) const NOTE_WRITER: &str = r#"INSERT INTO write_behind_writers
-    (pipeline, cluster, topic, "partition", writer, last_sequence) VALUES (?, ?, ?, ?, ?, ?)
+    (pipeline, cluster, topic, "partition", writer, last_sequence, last_offset)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
     ON DUPLICATE KEY UPDATE last_sequence = greatest(last_sequence, ?),
-        updated_at = CURRENT_TIMESTAMP(6)"#;
+        last_offset = greatest(last_offset, ?), updated_at = CURRENT_TIMESTAMP(6)"#;
+
+/// Forgets writers. Parameters: scope, partition, the last of their last offsets.
+pub(super) const FORGET_WRITERS: &str = r#"DELETE FROM write_behind_writers
+    WHERE pipeline = ? AND cluster = ? AND topic = ? AND "partition" = ? AND last_offset <= ?"#;
 
 /// A last record. Parameters: scope, partition, offset, timestamp, the last two again.
 pub(super) const NOTE_LAST_RECORD: &str = r#"INSERT INTO write_behind_last_records
@@ -71,6 +76,18 @@ pub(super) const CLAIM: &str = "INSERT INTO write_behind_tables
 /// Whose a table is. Parameters: table.
 pub(super) const OWNER: &str = "SELECT pipeline, cluster, topic
     FROM write_behind_tables WHERE table_name = ?";
+
+/// A statement, and the question to be asked before it, if it is not always needed.
+pub(super) struct Step {
+    pub(super) sql: String,
+    pub(super) only_if: Option<String>,
+}
+
+impl Step {
+    pub(super) fn always(sql: String) -> Self {
+        Self { sql, only_if: None }
+    }
+}
 
 /// Deletes rows.
 pub(super) fn delete(table: &Table) -> String {

@@ -20,11 +20,13 @@ pub(super) const SET_ASIDE: &str = "INSERT INTO write_behind_dead_letters
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     ON CONFLICT (pipeline, cluster, topic, partition, record_offset) DO NOTHING";
 
-/// A writer. Parameters: scope, partition, writer, sequence.
+/// A writer. Parameters: scope, partition, writer, sequence, offset.
 pub(super) const NOTE_WRITER: &str = "INSERT INTO write_behind_writers AS w
-    (pipeline, cluster, topic, partition, writer, last_sequence) VALUES ($1, $2, $3, $4, $5, $6)
+    (pipeline, cluster, topic, partition, writer, last_sequence, last_offset)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
     ON CONFLICT (pipeline, cluster, topic, partition, writer) DO UPDATE
     SET last_sequence = max(w.last_sequence, excluded.last_sequence),
+        last_offset = max(w.last_offset, excluded.last_offset),
         updated_at = CURRENT_TIMESTAMP";
 
 /// A last record. Parameters: scope, partition, offset, timestamp.

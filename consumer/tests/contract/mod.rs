@@ -84,6 +84,7 @@ pub fn moving<'a>(scope: &'a Scope, spans: &'a [Span], table: &'a Table) -> Tran
         singly: &[],
         dead_letters: &[],
         writers: &[],
+        forgotten: &[],
         last_records: &[],
         manner: MANNER,
     }
@@ -192,6 +193,8 @@ macro_rules! contract {
             offsets::a_transaction_that_was_committed_already_is_fenced,
             offsets::a_zombie_and_the_new_owner_write_a_span_once,
             offsets::writers_never_go_back,
+            offsets::writers_are_forgotten_with_the_offsets_and_only_those_before,
+            offsets::an_earlier_consumers_writers_are_the_first_to_be_forgotten,
             offsets::the_last_record_is_noted_with_the_offsets_and_replaces_the_earlier_one,
             offsets::a_table_belongs_to_the_topic_that_claims_it_first,
             offsets::dead_letters_are_stored_with_the_offsets_and_stay_as_they_are,
