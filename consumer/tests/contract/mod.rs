@@ -12,6 +12,7 @@ pub mod refusals;
 pub mod catalogue;
 pub mod types;
 pub mod letters;
+pub mod replays;
 pub mod revisions;
 pub mod snapshots;
 pub mod model;
@@ -228,6 +229,9 @@ macro_rules! contract {
             letters::letters_are_found_by_what_is_known_of_them,
             letters::letters_are_closed_once_counted_and_deleted_when_they_are_old,
             letters::a_copy_is_remembered_and_goes_on_from_there,
+            replays::a_letter_is_replayed_with_its_state_or_not_at_all,
+            replays::a_letter_is_replayed_once_and_a_refused_one_changes_nothing,
+            replays::a_letter_of_an_older_revision_is_superseded_by_the_row,
             revisions::an_older_revision_is_left_out_however_the_log_is_cut,
             revisions::what_is_left_out_for_a_newer_revision_is_counted,
             revisions::revisions_are_numbers_of_a_column_outside_of_the_key,
