@@ -177,6 +177,7 @@ fn batch_of(next: &mut i64, batch: u64) -> Result<Batch> {
         dead_letters: Vec::new(),
         duplicates: Vec::new(),
         writers: Vec::new(),
+        forgotten: Vec::new(),
         last_records: Vec::new(),
         records: ROWS,
         age: Duration::ZERO,

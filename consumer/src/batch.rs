@@ -40,6 +40,8 @@ pub struct Batch {
     pub duplicates: Vec<(Partition, Offset)>,
     /// The last sequence seen of each writer, per partition.
     pub writers: Vec<WriterSeen>,
+    /// Partitions in which the writers are forgotten whose last records stand so far back.
+    pub forgotten: Vec<(Partition, Offset)>,
     /// The last record of each span, where the log says when it was written.
     pub last_records: Vec<LastRecord>,
     /// How many records were folded, the dead letters and duplicates included.
@@ -96,6 +98,8 @@ pub struct WriterSeen {
     pub partition: Partition,
     /// The writer and its last sequence.
     pub last: WriteId,
+    /// The record that had it.
+    pub at: Offset,
 }
 
 /// The last record of a partition that is in the database. Another log of the same name may be as

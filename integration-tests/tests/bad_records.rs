@@ -154,3 +154,44 @@ async fn a_dead_letter_holds_the_record_as_it_stood_in_the_log() -> Result<()> {
     assert_eq!(state, "open");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_stops_at_bad_records_ends_before_each_and_again_until_it_may_pass()
+-> Result<()> {
+    let pipeline = Pipeline::new("stop", 1, COLUMNS).await?;
+    let good = |key: i64| Raw::put(&key.to_string(), r#"{"n":1}"#);
+    let undecodable = Raw::put("8", "no object");
+    // The second is one that only the database refuses.
+    let refused = Raw::put("9", r#"{"n":1000}"#);
+    let records = [good(1), good(2), undecodable, good(3), refused, good(4)];
+    let places = pipeline.append(&records).await?;
+    let stops =
+        |client: &str| pipeline.settings(client).with("WRITE_BEHIND_ROUTE_0_ON_BAD_RECORD", "stop");
+    let row = |id: i64| (id.to_string(), json!({ "id": id, "n": 1, "name": null }));
+    let stops_at = async |client: &str, at: i64, rows: &[i64]| {
+        let worker = stops(client).start().await?;
+        let ended = worker.exit().await?;
+        ensure!(ended.code() == Some(1), "{ended}");
+        let log = worker.log();
+        for says in [&pipeline.name, "on_bad_record", &format!("offset {at}"), "dead-letter"] {
+            ensure!(log.contains(says), "{says:?} is not in\n{log}");
+        }
+        assert_eq!(pipeline.applied().await?, [(0, at)].into());
+        assert_eq!(pipeline.dead_letters().await?, []);
+        same_rows(&pipeline.rows("id").await?, &rows.iter().map(|id| row(*id)).collect())
+    };
+    for client in ["first", "again"] {
+        stops_at(client, places[2].1, &[1, 2]).await?;
+    }
+    // A person lets the one pass; then it is the other one's turn.
+    let next = places[3].1;
+    let pass = format!("update write_behind_offsets set next_offset = {next} where topic = $1");
+    sqlx::query(sqlx::AssertSqlSafe(pass)).bind(&pipeline.name).execute(&pipeline.sql).await?;
+    stops_at("next", places[4].1, &[1, 2, 3]).await?;
+    let worker = pipeline.settings("last").start().await?;
+    pipeline.drained(&[&worker], PATIENCE).await?;
+    let set_aside: Vec<i64> =
+        pipeline.dead_letters().await?.iter().map(|letter| letter.offset).collect();
+    assert_eq!(set_aside, [places[4].1]);
+    same_rows(&pipeline.rows("id").await?, &[1, 2, 3, 4].map(row).into())
+}

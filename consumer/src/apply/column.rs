@@ -60,7 +60,7 @@ pub fn text_of(kind: &ColumnKind, json: &str) -> Result<Option<String>, String> 
             }
             text
         }
-        ColumnKind::Instant => {
+        ColumnKind::Instant(_) => {
             let text = string(json)?;
             if !is_instant(&text) {
                 return Err(is_not(json, "an instant in RFC 3339, like 2013-01-01T10:00:00Z"));

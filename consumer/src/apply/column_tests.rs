@@ -14,7 +14,7 @@ fn refused(kind: &ColumnKind, jsons: &[&str]) {
 
 #[test]
 fn null_fits_every_column() {
-    for kind in [ColumnKind::Text, ColumnKind::Json, ColumnKind::Boolean, ColumnKind::Instant] {
+    for kind in [ColumnKind::Text, ColumnKind::Json, ColumnKind::Boolean, ColumnKind::Instant(6)] {
         assert_eq!(text_of(&kind, "null"), Ok(None));
     }
 }
@@ -69,7 +69,7 @@ fn an_instant_is_rfc_3339_and_nothing_relative() {
         r#""2013-12-31t23:59:60.25+05:30""#,
         r#""2013-01-01 00:00:00z""#,
     ] {
-        let _ = fits(&ColumnKind::Instant, json);
+        let _ = fits(&ColumnKind::Instant(6), json);
     }
     let bad = [
         r#""now""#,
@@ -80,7 +80,7 @@ fn an_instant_is_rfc_3339_and_nothing_relative() {
         r#""2013-01-01T10:00:00+0530""#,
         "1357034400",
     ];
-    refused(&ColumnKind::Instant, &bad);
+    refused(&ColumnKind::Instant(6), &bad);
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub mod table;
 mod target;
 pub mod column;
 pub mod row;
+pub mod revision;
 pub mod retry;
 pub mod flood;
 pub mod history;
@@ -315,6 +316,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
             singly: &plan.singly.records,
             dead_letters: &dead_letters,
             writers: &batch.writers,
+            forgotten: &batch.forgotten,
             last_records: &batch.last_records,
             manner,
         };

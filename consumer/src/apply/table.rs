@@ -102,8 +102,8 @@ pub enum ColumnKind {
     /// A date or a time in the database's own notation, as a string; not one of the words, such as
     /// `now`, whose meaning changes from one attempt to the next.
     Calendar,
-    /// An instant, as a string in RFC 3339.
-    Instant,
+    /// An instant, as a string in RFC 3339. The column keeps so many digits of a second.
+    Instant(u32),
     /// Any JSON; null is SQL's NULL.
     Json,
     /// A string that is one of these labels, or several of them with commas in between.
@@ -137,6 +137,15 @@ impl Table {
             let elsewhere = renamed.members.iter().any(|(_, other)| *other == place);
             (!elsewhere).then_some(place)
         })
+    }
+
+    /// What records call the column of the rows' revisions, where the route heeds one.
+    #[must_use]
+    pub fn version_member(&self) -> Option<&str> {
+        let version = self.version?;
+        let renamed = self.renamed.iter().flat_map(|renamed| &renamed.members);
+        let member = renamed.clone().find(|(_, place)| *place == version);
+        Some(member.map_or(&*self.columns[version].name, |(member, _)| member))
     }
 
     /// The key's columns, under their names in records.
@@ -188,7 +197,7 @@ impl Table {
             ColumnKind::Integer(_)
             | ColumnKind::Numeric(_)
             | ColumnKind::Significant(_)
-            | ColumnKind::Instant => self.version = Some(place),
+            | ColumnKind::Instant(_) => self.version = Some(place),
             _ => return Err(BadVersion::Type(name.to_owned())),
         }
         Ok(self)

@@ -11,6 +11,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use uuid::Uuid;
 use write_behind_shared::{Change, Headers, NextOffset, Offset, record};
 
+use crate::apply::revision::{Revision, RevisionColumn};
 use crate::batch::RawRecord;
 use crate::dead_letters::{Letter, State};
 use crate::pipeline::buffer::Incoming;
@@ -24,6 +25,8 @@ pub struct Later {
     next: NextOffset,
     writers: HashMap<Uuid, u64>,
     rows: HashMap<Box<[u8]>, Behind>,
+    /// Where the route heeds revisions.
+    version: Option<RevisionColumn>,
     /// What the letters' records are, so that others in their places are noticed.
     prints: HashMap<Offset, u64>,
     /// Where the log holds another record than the letter.
@@ -37,7 +40,36 @@ struct Behind {
     /// Which of its records were set aside.
     letters: OfRow,
     /// For each letter that is followed, the fold of what was applied behind it.
-    folds: BTreeMap<Offset, Change>,
+    folds: BTreeMap<Offset, Fold>,
+}
+
+/// What was applied behind a letter.
+#[derive(Debug, Default)]
+struct Fold {
+    change: Change,
+    /// The row's revision, as far as the letter and what was applied behind it tell.
+    revision: Option<Revision>,
+}
+
+impl Fold {
+    fn take(&mut self, value: Option<&[u8]>, add: Option<&str>, version: Option<&RevisionColumn>) {
+        // A record that can't be decoded was never applied: it leaves the fold as it was.
+        let Some(version) = version else {
+            let _ = record::fold(&mut self.change, value, add);
+            return;
+        };
+        let Ok(later) = record::decode(value, add) else { return };
+        let revision = version.revision(&later);
+        if !later.resets() {
+            let Some(given) = &revision else { return };
+            let row = self.revision.as_ref();
+            if row.is_some_and(|row| given.is_older_than(row) == Some(true)) {
+                return;
+            }
+        }
+        self.change.fold(later);
+        self.revision = revision;
+    }
 }
 
 /// What a record says, or why it says nothing that could be applied.
@@ -53,7 +85,17 @@ pub fn change_of(record: &RawRecord) -> Result<Change, String> {
 impl Later {
     /// Of these letters, all of one partition, when nothing of its log was read yet.
     pub fn of<'a>(letters: impl IntoIterator<Item = &'a Letter>) -> Self {
+        Self::heeding(letters, None)
+    }
+
+    /// The same, on a route that heeds revisions: of what came behind a letter, what is older than the
+    /// letter is left out.
+    pub fn heeding<'a>(
+        letters: impl IntoIterator<Item = &'a Letter>,
+        version: Option<RevisionColumn>,
+    ) -> Self {
         let mut later = Self {
+            version,
             next: NextOffset(i64::MAX),
             writers: HashMap::new(),
             rows: HashMap::new(),
@@ -66,8 +108,10 @@ impl Later {
             let Some(key) = &record.key else { continue };
             later.next = later.next.min(NextOffset(record.offset.0));
             later.prints.insert(record.offset, print(Some(key), record.value.as_deref()));
-            let fold = Change::default();
-            later.bytes += fold.bytes();
+            let change = later.version.as_ref().zip(change_of(record).ok());
+            let revision = change.and_then(|(version, change)| version.revision(&change));
+            let fold = Fold { revision, ..Fold::default() };
+            later.bytes += fold.change.bytes();
             later.rows.entry(key.clone()).or_default().folds.insert(record.offset, fold);
         }
         later
@@ -134,10 +178,9 @@ impl Later {
             return;
         }
         for (_, fold) in row.folds.range_mut(..record.offset) {
-            self.bytes -= fold.bytes();
-            // A record that can't be decoded was never applied: it leaves the fold as it was.
-            let _ = record::fold(fold, record.value, headers.add);
-            self.bytes += fold.bytes();
+            self.bytes -= fold.change.bytes();
+            fold.take(record.value, headers.add, self.version.as_ref());
+            self.bytes += fold.change.bytes();
         }
     }
 
@@ -149,7 +192,8 @@ impl Later {
     /// The fold of what was applied to the letter's row behind it.
     pub fn behind(&self, letter: &Letter) -> Change {
         let row = letter.letter.record.key.as_deref().and_then(|key| self.rows.get(key));
-        row.and_then(|row| row.folds.get(&letter.offset())).cloned().unwrap_or_default()
+        let fold = row.and_then(|row| row.folds.get(&letter.offset()));
+        fold.map(|fold| fold.change.clone()).unwrap_or_default()
     }
 
     /// Whether the log holds another record at the letter's offset: it is not the log that the

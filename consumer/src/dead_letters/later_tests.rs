@@ -8,6 +8,7 @@ use write_behind_shared::record::{ADD, WRITE_ID};
 use write_behind_shared::{Cell, Partition, WriteId};
 
 use super::*;
+use crate::apply::table::ColumnKind;
 use crate::batch::DeadLetter;
 use crate::dead_letters::remainder::{Remainder, remainder};
 use crate::store::Scope;
@@ -141,7 +142,7 @@ impl World {
         read(&mut later, &self.log, self.next);
         assert!(!later.is_another_log(&letter));
         let change = change_of(&letter.letter.record).unwrap();
-        let state = match remainder(&change, &later.behind(&letter)) {
+        let state = match remainder(&change, &later.behind(&letter), None) {
             Remainder::Whole(change) | Remainder::Part(change, _) => {
                 self.apply(record.key, &change);
                 State::Replayed
@@ -307,14 +308,53 @@ fn another_record_in_the_letters_place_is_noticed() {
 fn what_a_later_record_has_set_is_left_out_and_named() {
     let change = |value: &str| record::decode(Some(value.as_bytes()), None).unwrap();
     let letter = change(r#"{"a":1,"b":2}"#);
-    let Remainder::Part(rest, left_out) = remainder(&letter, &change(r#"{"a":7,"c":7}"#)) else {
+    let Remainder::Part(rest, left_out) = remainder(&letter, &change(r#"{"a":7,"c":7}"#), None)
+    else {
         panic!("a part is left");
     };
     assert_eq!(
         (rest.to_row().unwrap().unwrap(), left_out),
         (br#"{"b":2}"#.to_vec(), vec!["a".to_owned()])
     );
-    assert!(matches!(remainder(&letter, &change(r#"{"b":7,"a":7}"#)), Remainder::Nothing));
-    assert!(matches!(remainder(&letter, &Change::delete()), Remainder::Nothing));
-    assert!(matches!(remainder(&letter, &change("{}")), Remainder::Whole(_)));
+    assert!(matches!(remainder(&letter, &change(r#"{"b":7,"a":7}"#), None), Remainder::Nothing));
+    assert!(matches!(remainder(&letter, &Change::delete(), None), Remainder::Nothing));
+    assert!(matches!(remainder(&letter, &change("{}"), None), Remainder::Whole(_)));
+}
+
+/// What is left of a letter on a route that heeds the revisions in `v`, behind these records.
+fn left_of(value: Option<&str>, behind: &[Option<&str>]) -> Option<String> {
+    let written = |value: Option<&str>| Written { value: value.map(str::to_owned), ..put(1, "") };
+    let log: Vec<Written> =
+        [value].iter().chain(behind).map(|value| written(value.as_deref())).collect();
+    let letter = letter(&log[0], 0);
+    let column = RevisionColumn::new("v", ColumnKind::Integer(0..=99));
+    let mut later = Later::heeding([&letter], Some(column));
+    // The consumer has set the letter's own record aside.
+    assert!(later.learn(&letter, OfRow::new()));
+    read(&mut later, &log, log.len());
+    let change = change_of(&letter.letter.record).unwrap();
+    match remainder(&change, &later.behind(&letter), Some("v")) {
+        Remainder::Whole(change) | Remainder::Part(change, _) => {
+            Some(String::from_utf8(change.to_row().unwrap().unwrap_or_default()).unwrap())
+        }
+        Remainder::Nothing => None,
+    }
+}
+
+#[test]
+fn behind_a_letter_with_a_revision_only_what_is_not_older_counts() {
+    let value = Some(r#"{"v":5,"a":1,"b":1}"#);
+    for (behind, left) in [
+        (&[][..], Some(r#"{"a":1,"b":1,"v":5}"#)),
+        (&[Some(r#"{"v":4,"a":2}"#)], Some(r#"{"a":1,"b":1,"v":5}"#)),
+        (&[Some(r#"{"v":5,"a":2}"#)], Some(r#"{"b":1,"v":5}"#)),
+        (&[Some(r#"{"v":5,"a":2,"b":2}"#)], None),
+        (&[Some(r#"{"v":4,"a":2}"#), None], None),
+        (&[Some(r#"{"a":2}"#)], Some(r#"{"a":1,"b":1,"v":5}"#)),
+    ] {
+        assert_eq!(left_of(value, behind).as_deref(), left, "{behind:?}");
+    }
+    // Behind a delete the row begins anew, and so do its revisions.
+    let behind = [Some(r#"{"v":2,"a":2}"#), Some(r#"{"v":1,"a":3}"#), Some(r#"{"v":2,"b":4}"#)];
+    assert_eq!(left_of(None, &behind).as_deref(), Some(r#"{"a":2,"b":4,"v":2}"#));
 }

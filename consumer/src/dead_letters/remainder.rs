@@ -19,9 +19,10 @@ pub enum Remainder {
 }
 
 /// What is left to do of `letter` after `later`, the fold of the row's records behind it that were
-/// applied ([`Change::default`] where there is none).
+/// applied ([`Change::default`] where there is none). `version` is the column of the row's revision,
+/// where there is one: a letter keeps its revision, for the database to judge it by.
 #[must_use]
-pub fn remainder(letter: &Change, later: &Change) -> Remainder {
+pub fn remainder(letter: &Change, later: &Change, version: Option<&str>) -> Remainder {
     if later.resets() {
         return Remainder::Nothing;
     }
@@ -36,7 +37,7 @@ pub fn remainder(letter: &Change, later: &Change) -> Remainder {
     }
     let mut change = Change::new();
     let mut left_out = Vec::new();
-    for (name, cell) in letter.cells() {
+    for (name, cell) in letter.cells().filter(|(name, _)| Some(*name) != version) {
         let behind = later.cells().find(|(column, _)| *column == name).map(|(_, cell)| cell);
         match (cell, behind) {
             (_, Some(Cell::Set(_) | Cell::SetThenAdd(..))) => left_out.push(name.to_owned()),
@@ -51,10 +52,10 @@ pub fn remainder(letter: &Change, later: &Change) -> Remainder {
     }
     // The row is there, for a later record has written it: nothing set is nothing to do.
     if change.cells().len() == 0 {
-        Remainder::Nothing
-    } else if left_out.is_empty() {
-        Remainder::Whole(change)
-    } else {
-        Remainder::Part(change, left_out)
+        return Remainder::Nothing;
     }
+    if let Some((name, cell)) = letter.cells().find(|(name, _)| Some(*name) == version) {
+        change.write(name, cell.clone());
+    }
+    if left_out.is_empty() { Remainder::Whole(change) } else { Remainder::Part(change, left_out) }
 }

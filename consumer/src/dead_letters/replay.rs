@@ -11,6 +11,7 @@ use std::time::Duration;
 use write_behind_shared::NextOffset;
 
 use crate::apply::Target;
+use crate::apply::revision::RevisionColumn;
 use crate::apply::row::Row;
 use crate::apply::table::Table;
 use crate::batch::Span;
@@ -137,7 +138,7 @@ impl<L: Scan> Replayer<L> {
         let mut store = self.database.connect(&Timeouts::STANDARD).await?;
         let table = self.target.describe(&mut store).await?;
         let begins = self.begins(letters).await?;
-        let mut later = Later::of(letters);
+        let mut later = Later::heeding(letters, RevisionColumn::of(&table));
         later.skip_to(begins);
         let next = self.next(&mut store, letters).await?;
         for letter in letters {
@@ -221,6 +222,8 @@ impl<L: Scan> Replayer<L> {
             })
         };
         match replay::replay(store, table, letter, decide).await? {
+            // The row has a newer revision.
+            Replayed::Closed(State::Superseded) => step = Step::Told(Fate::Superseded),
             Replayed::Closed(_) => {}
             Replayed::Left => {
                 if let Step::Told(Fate::Refused { reason, sqlstate }) = &step {
@@ -297,7 +300,8 @@ fn judge(table: &Table, letter: &Letter, later: &Later) -> Judged {
     if later.is_another_log(letter) {
         return Judged::No(Fate::AnotherLog);
     }
-    let (change, left_out) = match remainder(&change, &later.behind(letter)) {
+    let (change, left_out) = match remainder(&change, &later.behind(letter), table.version_member())
+    {
         Remainder::Whole(change) => (change, Vec::new()),
         Remainder::Part(change, left_out) => (change, left_out),
         Remainder::Nothing => return Judged::Nothing,

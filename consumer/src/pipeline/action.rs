@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
 
-use crate::batch::{Batch, DeadLetter, Span, Written};
+use crate::batch::{Batch, DeadLetter, Span, WriterSeen, Written};
 use crate::pipeline::buffer::Buffer;
 use crate::pipeline::commit::CommitId;
 use crate::pipeline::schedule::Priority;
@@ -100,7 +100,7 @@ pub struct Located {
     /// What the group has committed.
     pub committed: Option<NextOffset>,
     /// The last sequence of each writer.
-    pub writers: Vec<WriteId>,
+    pub writers: Vec<WriterSeen>,
 }
 
 /// Something to be done.
@@ -270,6 +270,7 @@ impl Closed {
             dead_letters: Vec::new(),
             duplicates: Vec::new(),
             writers: Vec::new(),
+            forgotten: Vec::new(),
             last_records: Vec::new(),
             records: 0,
             age: self.age,
@@ -285,6 +286,7 @@ impl Closed {
             batch.dead_letters.extend(contents.dead_letters);
             batch.duplicates.extend(contents.duplicates);
             batch.writers.extend(contents.writers);
+            batch.forgotten.extend(contents.forgotten.map(|at| (partition, at)));
         }
         batch
     }

@@ -8,7 +8,6 @@
 //! INV-8: a buffer leaves whole, so a batch's offsets never pass a record that stays behind.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::RandomState;
@@ -19,6 +18,7 @@ use write_behind_shared::{
 
 use crate::batch::{DeadLetter, FoldedRow, LastRecord, WriterSeen};
 use crate::pipeline::kept::{dead_letter, write_id};
+pub use crate::pipeline::memory::Memory;
 use crate::pipeline::revision::{Meeting, meet};
 use crate::pipeline::shape::{Shape, Shapes};
 use crate::pipeline::weight;
@@ -56,18 +56,6 @@ pub enum Folded {
     Duplicate,
 }
 
-/// What a partition remembers from one buffer to the next.
-#[derive(Debug, Default)]
-pub struct Memory {
-    /// The last sequence seen of each writer.
-    writers: HashMap<Uuid, u64, RandomState>,
-    /// The record folded last, if its writer's records before it are missing.
-    gap: Option<WriteId>,
-    shapes: Shapes,
-    /// The member of a value that holds the row's revision, on a route that heeds it.
-    version: Option<Arc<str>>,
-}
-
 /// The records of one partition from `start` up to `next`, folded by key.
 #[derive(Debug)]
 pub struct Buffer {
@@ -77,7 +65,11 @@ pub struct Buffer {
     rows: HashMap<Box<[u8]>, Row, RandomState>,
     dead_letters: Vec<DeadLetter>,
     duplicates: Vec<(Partition, Offset)>,
-    writers: HashMap<Uuid, u64, RandomState>,
+    writers: HashMap<Uuid, (u64, Offset), RandomState>,
+    /// The writers whose last records stand up to here were forgotten.
+    forgotten: Option<Offset>,
+    /// The same, if the record that was just not folded is set aside.
+    to_forget: Option<Offset>,
     records: u64,
     bytes: usize,
     opened: Duration,
@@ -96,6 +88,8 @@ pub struct Contents {
     pub duplicates: Vec<(Partition, Offset)>,
     /// The writers seen, with their last sequences.
     pub writers: Vec<WriterSeen>,
+    /// The writers whose last records stand up to here are forgotten.
+    pub forgotten: Option<Offset>,
 }
 
 #[derive(Debug)]
@@ -106,39 +100,6 @@ enum Row {
     Change(Change),
     /// The row's records are to be tried one by one, read again from the log.
     Singly,
-}
-
-impl Memory {
-    /// The memory of a partition whose writers the database has seen so far.
-    pub fn new(seen: impl IntoIterator<Item = WriteId>) -> Self {
-        let writers = seen.into_iter().map(|id| (id.writer, id.sequence)).collect();
-        Self { writers, gap: None, shapes: Shapes::default(), version: None }
-    }
-
-    /// The same, for a route on which this member of a value is the row's revision.
-    #[must_use]
-    pub fn heeding(self, version: Option<Arc<str>>) -> Self {
-        Self { version, ..self }
-    }
-
-    /// The record folded last or set aside last, if its writer's records before it are missing.
-    pub fn take_gap(&mut self) -> Option<WriteId> {
-        self.gap.take()
-    }
-
-    /// Whether the writer's sequence was seen before; if not, it is now.
-    fn has_seen(&mut self, id: WriteId) -> bool {
-        let expected = match self.writers.get_mut(&id.writer) {
-            Some(last) if id.sequence <= *last => return true,
-            Some(last) => std::mem::replace(last, id.sequence) + 1,
-            None => {
-                self.writers.insert(id.writer, id.sequence);
-                0
-            }
-        };
-        self.gap = (id.sequence != expected).then_some(id);
-        false
-    }
 }
 
 impl Buffer {
@@ -152,6 +113,8 @@ impl Buffer {
             dead_letters: Vec::new(),
             duplicates: Vec::new(),
             writers: HashMap::default(),
+            forgotten: None,
+            to_forget: None,
             records: 0,
             bytes: 0,
             opened: now,
@@ -176,13 +139,14 @@ impl Buffer {
             Err(_) => write_id(record),
         };
         if let Some(id) = id
-            && memory.has_seen(id)
+            && memory.has_seen(id, record.offset)
         {
             self.advance(record, None);
             self.duplicates.push((self.partition, record.offset));
             self.bytes += 2 * size_of::<(Partition, Offset)>();
             return Ok(Folded::Duplicate);
         }
+        self.to_forget = memory.writers.forget();
         let headers = headers?;
         let key = record.key.ok_or(RecordError::NoKey)?;
         let add = headers.add.filter(|names| !names.is_empty());
@@ -259,13 +223,19 @@ impl Buffer {
             singly: matches!(row, Row::Singly),
             change: Row::into_change(row),
         };
-        let seen =
-            |(writer, sequence)| WriterSeen { partition, last: WriteId { writer, sequence } };
+        // Some may have come and been forgotten again.
+        let kept = self.writers.into_iter().filter(|(_, (_, at))| Some(*at) > self.forgotten);
+        let seen = |(writer, (sequence, at))| WriterSeen {
+            partition,
+            last: WriteId { writer, sequence },
+            at,
+        };
         Contents {
             rows: self.rows.into_iter().map(row).collect(),
             dead_letters: self.dead_letters,
             duplicates: self.duplicates,
-            writers: self.writers.into_iter().map(seen).collect(),
+            writers: kept.map(seen).collect(),
+            forgotten: self.forgotten,
         }
     }
 }
@@ -356,9 +326,10 @@ impl Buffer {
         self.records += 1;
         self.oldest = self.oldest.or(record.timestamp);
         self.newest = record.timestamp;
+        self.forgotten = self.forgotten.max(self.to_forget.take());
         if let Some(id) = id {
             let known = self.writers.len();
-            self.writers.insert(id.writer, id.sequence);
+            self.writers.insert(id.writer, (id.sequence, record.offset));
             self.bytes += (self.writers.len() - known) * WRITER;
         }
     }

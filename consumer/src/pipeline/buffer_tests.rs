@@ -111,6 +111,10 @@ fn id(sequence: u64) -> WriteId {
     WriteId { writer: Uuid::from_u128(7), sequence }
 }
 
+fn seen(last: WriteId, at: i64) -> WriterSeen {
+    WriterSeen { partition: Partition(0), last, at: Offset(at) }
+}
+
 #[test]
 fn a_repeated_row_with_the_same_columns_stays_bytes() {
     let (mut buffer, mut memory) = empty();
@@ -135,7 +139,7 @@ fn a_large_value_does_not_keep_its_room_when_a_small_one_replaces_it() {
 #[test]
 fn a_sequence_seen_before_is_dropped_and_remembered() {
     let (mut buffer, _) = empty();
-    let mut memory = Memory::new([id(4)]);
+    let mut memory = Memory::new([seen(id(4), -1)]);
     let one = |sequence| (1, Some(r#"{"n":1}"#), Some("n"), Some(id(sequence)));
     assert_eq!(fold(&mut buffer, &mut memory, 0, &one(4)), Ok(Folded::Duplicate));
     assert_eq!(fold(&mut buffer, &mut memory, 1, &one(5)), Ok(Folded::Applied));
@@ -143,7 +147,7 @@ fn a_sequence_seen_before_is_dropped_and_remembered() {
     let contents = buffer.into_contents();
     assert_eq!(contents.duplicates, [(Partition(0), Offset(0)), (Partition(0), Offset(2))]);
     assert_eq!(contents.rows[0].change.to_row().unwrap().unwrap(), br#"{"n":1}"#);
-    assert_eq!(contents.writers, [WriterSeen { partition: Partition(0), last: id(5) }]);
+    assert_eq!(contents.writers, [seen(id(5), 1)]);
 }
 
 #[test]

@@ -34,6 +34,8 @@ use crate::pipeline::throttle::Ceiling;
 pub mod shape;
 pub(crate) mod revision;
 pub mod weight;
+mod writers;
+pub mod memory;
 pub mod buffer;
 mod kept;
 pub mod action;

@@ -30,11 +30,24 @@ use crate::status::Status;
 use crate::status::history::Point;
 use crate::status::report::Report;
 
-const CONNECTIONS_MAX: usize = 64;
-const HEAD_BYTES_MAX: usize = 16 << 10;
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// After so long a connection is ended; a browser makes another one.
-const CONNECTION_WITHIN: Duration = Duration::from_mins(1);
+/// What whoever asks may take.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    connections: usize,
+    /// Bytes of a request's head.
+    head_bytes: usize,
+    /// To send a head, also the first one and that of the next request; and to take the last answer.
+    head_within: Duration,
+    /// After so long a connection is ended; a browser makes another one.
+    connection_within: Duration,
+}
+
+const LIMITS: Limits = Limits {
+    connections: 64,
+    head_bytes: 16 << 10,
+    head_within: Duration::from_secs(10),
+    connection_within: Duration::from_mins(1),
+};
 
 /// Sent with every answer. The page loads nothing but its own files, and stands in no frame.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [
@@ -75,16 +88,19 @@ pub(crate) async fn serve(
     status: Arc<Status>,
     registry: Registry,
 ) -> Infallible {
-    let router = router(Shown { status, registry });
+    accept(listener, router(Shown { status, registry }), LIMITS).await
+}
+
+async fn accept(listener: TcpListener, router: Router, limits: Limits) -> Infallible {
     let mut connections = JoinSet::new();
     loop {
-        while connections.len() >= CONNECTIONS_MAX {
+        while connections.len() >= limits.connections {
             connections.join_next().await;
         }
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                connections.spawn(converse(stream, router.clone()));
+                connections.spawn(converse(stream, router.clone(), limits));
             }
             Err(error) => {
                 // Out of files, say: it passes.
@@ -95,17 +111,17 @@ pub(crate) async fn serve(
     }
 }
 
-async fn converse(stream: TcpStream, router: Router) {
+async fn converse(stream: TcpStream, router: Router, limits: Limits) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(HEAD_BYTES_MAX)
+        .header_read_timeout(limits.head_within)
+        .max_buf_size(limits.head_bytes)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     // How a connection ends is of no interest.
-    if tokio::time::timeout(CONNECTION_WITHIN, connection.as_mut()).await.is_err() {
+    if tokio::time::timeout(limits.connection_within, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
-        let _ = tokio::time::timeout(HEAD_WITHIN, connection).await;
+        let _ = tokio::time::timeout(limits.head_within, connection).await;
     }
 }
 
@@ -164,3 +180,7 @@ fn answer(trouble: Option<String>) -> (StatusCode, String) {
         Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")),
     }
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

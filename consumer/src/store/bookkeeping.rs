@@ -9,10 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 use uuid::Uuid;
-use write_behind_shared::{NextOffset, Partition, WriteId};
+use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
 
 use super::Position;
-use crate::batch::DeadLetter;
+use crate::batch::{DeadLetter, WriterSeen};
 
 /// The tables, for Postgres.
 pub(crate) const CREATE_POSTGRES: &str = "
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS write_behind_offsets (
     PRIMARY KEY (pipeline, cluster, topic, partition));
 CREATE TABLE IF NOT EXISTS write_behind_writers (
     pipeline text NOT NULL, cluster text NOT NULL, topic text NOT NULL, partition integer NOT NULL,
-    writer text NOT NULL, last_sequence bigint NOT NULL,
+    writer text NOT NULL, last_sequence bigint NOT NULL, last_offset bigint NOT NULL DEFAULT 0,
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (pipeline, cluster, topic, partition, writer));
 CREATE TABLE IF NOT EXISTS write_behind_dead_letters (
@@ -46,6 +46,12 @@ CREATE TABLE IF NOT EXISTS write_behind_dead_letter_copies (
     pipeline text NOT NULL, cluster text NOT NULL, topic text NOT NULL, partition integer NOT NULL,
     next_offset bigint NOT NULL,
     PRIMARY KEY (pipeline, cluster, topic, partition));
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attname = 'last_offset'
+        AND attrelid = to_regclass('write_behind_writers')) THEN
+        ALTER TABLE write_behind_writers ADD COLUMN last_offset bigint NOT NULL DEFAULT 0;
+    END IF;
+END $$;
 ";
 
 /// The tables, for SQLite.
@@ -57,7 +63,7 @@ CREATE TABLE IF NOT EXISTS write_behind_offsets (
     PRIMARY KEY (pipeline, cluster, topic, partition));
 CREATE TABLE IF NOT EXISTS write_behind_writers (
     pipeline TEXT NOT NULL, cluster TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
-    writer TEXT NOT NULL, last_sequence INTEGER NOT NULL,
+    writer TEXT NOT NULL, last_sequence INTEGER NOT NULL, last_offset INTEGER NOT NULL DEFAULT 0,
     updated_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
     PRIMARY KEY (pipeline, cluster, topic, partition, writer));
 CREATE TABLE IF NOT EXISTS write_behind_dead_letters (
@@ -94,6 +100,7 @@ CREATE TABLE IF NOT EXISTS write_behind_offsets (
 CREATE TABLE IF NOT EXISTS write_behind_writers (
     pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
     "partition" integer NOT NULL, writer varchar(36) NOT NULL, last_sequence bigint NOT NULL,
+    last_offset bigint NOT NULL DEFAULT 0,
     updated_at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     PRIMARY KEY (pipeline, cluster, topic, "partition", writer))
     ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
@@ -123,6 +130,19 @@ CREATE TABLE IF NOT EXISTS write_behind_tables (
     ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 "#;
 
+/// Whether the writers' last offsets have no column yet: an earlier consumer made the table. For SQLite.
+pub(crate) const LACKS_LAST_OFFSET_SQLITE: &str = "SELECT 1 WHERE NOT EXISTS (SELECT 1
+    FROM pragma_table_info('write_behind_writers') WHERE name = 'last_offset')";
+
+/// The same, for MySQL and MariaDB.
+pub(crate) const LACKS_LAST_OFFSET_MYSQL: &str = "SELECT 1 FROM DUAL WHERE NOT EXISTS (SELECT 1
+    FROM information_schema.columns WHERE table_schema = database()
+        AND table_name = 'write_behind_writers' AND column_name = 'last_offset')";
+
+/// Adds that column.
+pub(crate) const ADD_LAST_OFFSET: &str =
+    "ALTER TABLE write_behind_writers ADD COLUMN last_offset bigint NOT NULL DEFAULT 0";
+
 /// The compare-and-set. Parameters: scope, partition, start, end, partitions.
 pub(crate) const MOVE_OFFSET: &str = "UPDATE write_behind_offsets
     SET next_offset = $6, partitions = $7, updated_at = CURRENT_TIMESTAMP
@@ -141,11 +161,6 @@ pub(crate) const STANDINGS: &str = "SELECT o.partition, o.next_offset, o.partiti
         AND l.partition = o.partition
     WHERE o.pipeline = $1 AND o.cluster = $2 AND o.topic = $3 ORDER BY o.partition";
 
-/// Records that were set aside and not replayed since. Parameters: scope.
-pub(crate) const SET_ASIDE_OF: &str = "SELECT partition, record_offset
-    FROM write_behind_dead_letters
-    WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND state <> 'replayed'";
-
 /// Makes a table one topic's, unless it is another's. Parameters: scope, table.
 pub(crate) const CLAIM: &str = "INSERT INTO write_behind_tables
     (pipeline, cluster, topic, table_name) VALUES ($1, $2, $3, $4)
@@ -156,8 +171,12 @@ pub(crate) const OWNER: &str = "SELECT pipeline, cluster, topic
     FROM write_behind_tables WHERE table_name = $1";
 
 /// All writers of a scope. Parameters: scope.
-pub(crate) const WRITERS: &str = "SELECT partition, writer, last_sequence
+pub(crate) const WRITERS: &str = "SELECT partition, writer, last_sequence, last_offset
     FROM write_behind_writers WHERE pipeline = $1 AND cluster = $2 AND topic = $3";
+
+/// Forgets writers. Parameters: scope, partition, the last of their last offsets.
+pub(crate) const FORGET_WRITERS: &str = "DELETE FROM write_behind_writers
+    WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4 AND last_offset <= $5";
 
 /// A partition's first row. Parameters: scope, partition, next offset, partitions.
 pub(crate) const BEGIN_AT: &str = "INSERT INTO write_behind_offsets
@@ -247,7 +266,7 @@ where
 }
 
 /// A row of [`WRITERS`].
-fn writer<'r, R: Row>(row: &'r R) -> Result<(Partition, WriteId), sqlx::Error>
+fn writer<'r, R: Row>(row: &'r R) -> Result<WriterSeen, sqlx::Error>
 where
     &'static str: ColumnIndex<R>,
     i32: Readable<'r, R::Database>,
@@ -258,7 +277,11 @@ where
     let writer = Uuid::parse_str(&writer).map_err(|error| sqlx::Error::Decode(error.into()))?;
     let sequence: i64 = row.try_get("last_sequence")?;
     let sequence = u64::try_from(sequence).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    Ok((Partition(row.try_get("partition")?), WriteId { writer, sequence }))
+    Ok(WriterSeen {
+        partition: Partition(row.try_get("partition")?),
+        last: WriteId { writer, sequence },
+        at: Offset(row.try_get("last_offset")?),
+    })
 }
 
 fn without_nul(text: &str) -> String {

@@ -8,7 +8,7 @@
 //! INV-6: the offset moves first, from its start to its end, by exactly one row or not at all.
 //! INV-12: a transaction in which a statement failed cannot be committed.
 
-use write_behind_shared::NextOffset;
+use write_behind_shared::{NextOffset, Offset, Partition};
 
 use super::classify::{Failure, Refusal};
 use super::{Outcome, Scope, StoreError, Transaction};
@@ -49,6 +49,14 @@ pub(crate) trait Session: Send {
         &mut self,
         scope: &Scope,
         writers: &[WriterSeen],
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Forgets the writers of a partition whose last records stand at `up_to` or before it.
+    fn forget_writers(
+        &mut self,
+        scope: &Scope,
+        partition: Partition,
+        up_to: Offset,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Notes the last record of each partition instead of an earlier one.
@@ -266,6 +274,11 @@ impl<'s, S: Session> Open<'s, S> {
         tx: &Transaction<'_>,
         set_aside: &[DeadLetter],
     ) -> Result<Self, StoreError> {
+        // One that comes again after it was forgotten begins anew.
+        for (partition, up_to) in tx.forgotten {
+            let forgotten = self.session.forget_writers(tx.scope, *partition, *up_to).await;
+            forgotten.map_err(Failure::of_no_row)?;
+        }
         if !tx.writers.is_empty() {
             let noted = self.session.note_writers(tx.scope, tx.writers).await;
             noted.map_err(Failure::of_no_row)?;

@@ -69,11 +69,13 @@ pub trait Inspect: Store {
 
 /// The rights on `$1` and on the bookkeeping, where it exists, that the user does not have.
 const MISSING_RIGHTS: &str = "SELECT t.name AS name, r.privilege AS privilege
-    FROM (VALUES ($1, true), ('write_behind_offsets', false), ('write_behind_writers', false),
-        ('write_behind_dead_letters', false), ('write_behind_last_records', false),
-        ('write_behind_tables', false)) AS t(name, deletes),
+    FROM (VALUES ($1, true, true), ('write_behind_offsets', true, false),
+        ('write_behind_writers', true, true), ('write_behind_dead_letters', true, true),
+        ('write_behind_last_records', true, false), ('write_behind_tables', false, false),
+        ('write_behind_dead_letter_copies', true, false)) AS t(name, updates, deletes),
         (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS r(privilege)
-    WHERE (t.deletes OR r.privilege <> 'DELETE') AND to_regclass(t.name) IS NOT NULL
+    WHERE (t.updates OR r.privilege <> 'UPDATE') AND (t.deletes OR r.privilege <> 'DELETE')
+        AND to_regclass(t.name) IS NOT NULL
         AND NOT has_table_privilege(to_regclass(t.name), r.privilege)
     ORDER BY t.name, r.privilege";
 

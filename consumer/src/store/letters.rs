@@ -63,6 +63,34 @@ pub async fn find(
     letters.collect::<Option<_>>().ok_or_else(unreadable)
 }
 
+/// Where in a topic's log the letters stand, and what became of each.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn places(
+    store: &mut AnyStore,
+    scope: &Scope,
+) -> Result<Vec<(Partition, Offset, State)>, StoreError> {
+    const COLUMNS: &[Kind] = &[Kind::Integer, Kind::Integer, Kind::Text];
+    let statement = Statement::new(store.dialect(), COLUMNS)
+        .add(r#"SELECT "partition", record_offset, state FROM write_behind_dead_letters"#, [])
+        .add(
+            " WHERE pipeline = ? AND cluster = ? AND topic = ?",
+            [
+                scope.pipeline.clone().into(),
+                scope.cluster.clone().into(),
+                scope.topic.clone().into(),
+            ],
+        );
+    let lines = store.select(statement).await.map_err(Failure::of_no_row)?;
+    let place = |line: Vec<Value>| {
+        let mut line = line.into_iter();
+        let partition = Partition(i32::try_from(integer(line.next())?).ok()?);
+        Some((partition, Offset(integer(line.next())?), text(line.next())??.parse().ok()?))
+    };
+    lines.into_iter().map(place).collect::<Option<_>>().ok_or_else(unreadable)
+}
+
 /// How many letters fit `filter`, by topic and state.
 ///
 /// # Errors

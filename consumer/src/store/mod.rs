@@ -4,7 +4,7 @@
 //! data's it is dropped and made anew (a cancelled or timed-out call leaves a connection in an
 //! unknown state).
 
-use write_behind_shared::{NextOffset, Partition, WriteId};
+use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::apply::row::Row;
 use crate::apply::table::Table;
@@ -24,6 +24,7 @@ pub mod inspect;
 pub mod snapshot;
 mod postgres_snapshot;
 mod sqlite_snapshot;
+mod mysql_snapshot;
 pub mod mysql;
 mod mysql_sql;
 mod mysql_rows;
@@ -64,7 +65,7 @@ pub struct Position {
     /// How many partitions the topic had.
     pub partitions: i32,
     /// The last sequence of each writer.
-    pub writers: Vec<WriteId>,
+    pub writers: Vec<WriterSeen>,
 }
 
 /// All that one fenced transaction does, in this order: compare-and-set the offsets, rows sorted
@@ -88,6 +89,8 @@ pub struct Transaction<'a> {
     pub dead_letters: &'a [DeadLetter],
     /// The writers' last sequences.
     pub writers: &'a [WriterSeen],
+    /// The writers of a partition whose last records stand so far back are forgotten.
+    pub forgotten: &'a [(Partition, Offset)],
     /// The last record of each span.
     pub last_records: &'a [LastRecord],
     /// How the rows are written.
@@ -189,14 +192,14 @@ fn next_offsets_of(spans: &[Span], known: &[Position]) -> Vec<Option<NextOffset>
 fn positions_of(
     asked: &[Partition],
     known: Vec<Position>,
-    writers: Vec<(Partition, WriteId)>,
+    writers: Vec<WriterSeen>,
 ) -> Vec<Position> {
     let mut positions: Vec<_> =
         known.into_iter().filter(|position| asked.contains(&position.partition)).collect();
-    for (partition, last) in writers {
-        let position = positions.iter_mut().find(|position| position.partition == partition);
+    for seen in writers {
+        let position = positions.iter_mut().find(|position| position.partition == seen.partition);
         if let Some(position) = position {
-            position.writers.push(last);
+            position.writers.push(seen);
         }
     }
     positions

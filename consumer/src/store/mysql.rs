@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, MySql, Row as _};
-use write_behind_shared::{NextOffset, Partition};
+use write_behind_shared::{NextOffset, Offset, Partition};
 
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
 use super::grouping::{Groups, left_out, updates_first};
 use super::mysql_rows::documents;
+use super::mysql_sql::Step;
 use super::{
     Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping, mysql_catalog,
     mysql_sql,
@@ -131,7 +132,7 @@ impl MysqlStore {
     }
 
     /// Runs statements without parameters.
-    async fn run(&mut self, sql: String) -> Result<(), Failure> {
+    pub(super) async fn run(&mut self, sql: String) -> Result<(), Failure> {
         let sql = AssertSqlSafe(sql);
         self.answered(async |connection| sqlx::raw_sql(sql).execute(connection).await).await?;
         Ok(())
@@ -146,12 +147,7 @@ impl MysqlStore {
         with_cells: bool,
     ) -> Result<u64, Failure> {
         let mut written = 0;
-        let bytes_max = self.packet_bytes.saturating_sub(PACKET_BYTES_SPARE);
-        let documents = documents(table, rows, with_cells, bytes_max.min(STATEMENT_BYTES_MAX));
-        let documents =
-            documents.map_err(|error| Failure::Store(StoreError::Stop(error.to_string())))?;
-        for document in documents {
-            self.fits_a_packet(document.len())?;
+        for (_, document) in self.documents(table, rows, with_cells)? {
             let query = |sql: &String| sqlx::query(AssertSqlSafe(sql.clone())).bind(&*document);
             for Step { sql, only_if } in steps {
                 let needed = match only_if {
@@ -166,6 +162,21 @@ impl MysqlStore {
         Ok(written)
     }
 
+    /// `rows` as documents that each fit one message, with how many rows come before each.
+    pub(super) fn documents(
+        &self,
+        table: &Table,
+        rows: &[&Row],
+        with_cells: bool,
+    ) -> Result<Vec<(usize, String)>, Failure> {
+        let bytes_max = self.packet_bytes.saturating_sub(PACKET_BYTES_SPARE);
+        let documents = documents(table, rows, with_cells, bytes_max.min(STATEMENT_BYTES_MAX));
+        let documents =
+            documents.map_err(|error| Failure::Store(StoreError::Stop(error.to_string())))?;
+        documents.iter().try_for_each(|(_, document)| self.fits_a_packet(document.len()))?;
+        Ok(documents)
+    }
+
     /// The server ends the connection over a message that is too large, and so it would each time
     /// the batch is tried again.
     fn fits_a_packet(&self, bytes: usize) -> Result<(), Failure> {
@@ -177,18 +188,6 @@ impl MysqlStore {
              max_allowed_packet is {}: raise it",
             self.packet_bytes
         ))))
-    }
-}
-
-/// A statement, and the question to be asked before it, if it is not always needed.
-struct Step {
-    sql: String,
-    only_if: Option<String>,
-}
-
-impl Step {
-    fn always(sql: String) -> Self {
-        Self { sql, only_if: None }
     }
 }
 
@@ -290,10 +289,22 @@ impl Session for MysqlStore {
                 .bind(seen.partition.0)
                 .bind(seen.last.writer.to_string())
                 .bind(sequence)
-                .bind(sequence);
+                .bind(seen.at.0)
+                .bind(sequence)
+                .bind(seen.at.0);
             self.execute(query).await?;
         }
         Ok(())
+    }
+
+    async fn forget_writers(
+        &mut self,
+        scope: &Scope,
+        partition: Partition,
+        up_to: Offset,
+    ) -> Result<(), Failure> {
+        let query = scoped(mysql_sql::FORGET_WRITERS, scope).bind(partition.0).bind(up_to.0);
+        self.execute(query).await.map(|_| ())
     }
 
     async fn note_last_records(
@@ -337,7 +348,13 @@ impl Store for MysqlStore {
     /// Each statement commits by itself, as MySQL has it; two consumers may create a table at once.
     async fn init(&mut self) -> Result<(), StoreError> {
         let creating = self.run(bookkeeping::CREATE_MYSQL.to_owned()).await;
-        creating.map_err(Failure::of_no_row)
+        creating.map_err(Failure::of_no_row)?;
+        let lacks = self.fetch(sqlx::query(bookkeeping::LACKS_LAST_OFFSET_MYSQL)).await;
+        if !lacks.map_err(Failure::of_no_row)?.is_empty() {
+            let adding = self.run(bookkeeping::ADD_LAST_OFFSET.to_owned()).await;
+            adding.map_err(Failure::of_no_row)?;
+        }
+        Ok(())
     }
 
     async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {

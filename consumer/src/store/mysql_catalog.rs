@@ -20,7 +20,7 @@ const COLUMNS: &str = "SELECT CAST(column_name AS char) AS name,
         CAST(column_default AS char) AS found_default, is_nullable = 'YES' AS nullable,
         extra LIKE '%auto_increment%' AS counted, CAST(collation_name AS char) AS found_collation,
         CAST(numeric_precision AS signed) AS number_precision,
-        CAST(numeric_scale AS signed) AS number_scale,
+        CAST(coalesce(numeric_scale, datetime_precision) AS signed) AS number_scale,
         coalesce(generation_expression, '') <> '' AS generated
     FROM information_schema.columns WHERE table_schema = ? AND table_name = ?
     ORDER BY ordinal_position";
@@ -174,7 +174,7 @@ fn unique_keys(rows: &[MySqlRow]) -> Result<Vec<UniqueKey>, sqlx::Error> {
     Ok(keys)
 }
 
-/// `size` is a decimal's scale, or how many bits there are.
+/// `size` is a decimal's scale, how many bits there are, or how many digits of a second.
 fn kind_of(type_name: &str, sql_type: &str, size: u32) -> ColumnKind {
     // Of 64 bits without a sign, the upper half of the range is out of reach.
     let natural = |bits: u32| ColumnKind::Integer(0..=i64::MAX >> 63_u32.saturating_sub(bits));
@@ -199,7 +199,7 @@ fn kind_of(type_name: &str, sql_type: &str, size: u32) -> ColumnKind {
         "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
             ColumnKind::Bytes
         }
-        "timestamp" => ColumnKind::Instant,
+        "timestamp" => ColumnKind::Instant(size),
         "json" => ColumnKind::Json,
         "date" | "time" | "datetime" => ColumnKind::Calendar,
         "enum" | "set" => {

@@ -7,25 +7,26 @@ use crate::apply::row::Row;
 use crate::apply::table::{ColumnKind, Table};
 
 /// Rows as JSON arrays of arrays of texts, the key's first, in their order: each of at most
-/// `bytes_max` bytes, unless a single row is larger.
+/// `bytes_max` bytes, unless a single row is larger. With each, how many rows come before it.
 pub(super) fn documents(
     table: &Table,
     rows: &[&Row],
     with_cells: bool,
     bytes_max: usize,
-) -> Result<Vec<String>, serde_json::Error> {
+) -> Result<Vec<(usize, String)>, serde_json::Error> {
     let mut documents = Vec::new();
-    let mut open = String::new();
-    for row in rows {
+    let (mut open, mut begins) = (String::new(), 0);
+    for (at, row) in rows.iter().enumerate() {
         let row = serde_json::to_string(&texts(table, row, with_cells))?;
         if !open.is_empty() && open.len() + row.len() + 2 > bytes_max {
-            documents.push(std::mem::take(&mut open) + "]");
+            documents.push((begins, std::mem::take(&mut open) + "]"));
+            begins = at;
         }
         open.push(if open.is_empty() { '[' } else { ',' });
         open.push_str(&row);
     }
     if !open.is_empty() {
-        documents.push(open + "]");
+        documents.push((begins, open + "]"));
     }
     Ok(documents)
 }
@@ -35,7 +36,8 @@ fn texts<'a>(table: &Table, row: &'a Row, with_cells: bool) -> Vec<Option<Cow<'a
     let cells = cells.iter().map(|(place, cell)| {
         let text = cell.text()?;
         Some(match table.columns[*place].kind {
-            ColumnKind::Instant => in_utc(text),
+            ColumnKind::Instant(_) => in_utc(text),
+            ColumnKind::Labels { ref labels, several: true } => in_order(text, labels),
             _ => Cow::Borrowed(text),
         })
     });
@@ -49,6 +51,13 @@ fn in_utc(text: &str) -> Cow<'_, str> {
         Ok(instant) => instant.strftime("%Y-%m-%d %H:%M:%S%.f").to_string().into(),
         Err(_) => text.into(),
     }
+}
+
+/// Labels as a `set` keeps them: in the column's order, each once.
+fn in_order<'a>(text: &'a str, labels: &[String]) -> Cow<'a, str> {
+    let given: Vec<&str> = text.split(',').collect();
+    let kept = labels.iter().map(String::as_str).filter(|label| given.contains(label));
+    kept.collect::<Vec<_>>().join(",").into()
 }
 
 #[cfg(test)]
@@ -69,7 +78,7 @@ mod tests {
         };
         Table {
             sql_name: String::new(),
-            columns: vec![column("id", ColumnKind::Text), column("at", ColumnKind::Instant)],
+            columns: vec![column("id", ColumnKind::Text), column("at", ColumnKind::Instant(6))],
             key: vec![KeyColumn { name: "id".to_owned(), kind: KeyKind::Text }],
             key_index: None,
             guarded: false,
@@ -93,7 +102,7 @@ mod tests {
         ] {
             let row = row("k", Some(given));
             let document = documents(&table(), &[&row], true, 1_000).unwrap();
-            assert_eq!(document, [format!(r#"[["k","{expected}"]]"#)]);
+            assert_eq!(document, [(0, format!(r#"[["k","{expected}"]]"#))]);
         }
     }
 
@@ -103,12 +112,16 @@ mod tests {
             ["a", "b\"", "c", "ddddddddddddddddddddd"].map(|k| row(k, None)).into();
         let rows: Vec<&Row> = rows.iter().collect();
         let expected = [
-            r#"[["a",null],["b\"",null]]"#,
-            r#"[["c",null]]"#,
-            r#"[["ddddddddddddddddddddd",null]]"#,
+            (0, r#"[["a",null],["b\"",null]]"#),
+            (2, r#"[["c",null]]"#),
+            (3, r#"[["ddddddddddddddddddddd",null]]"#),
         ];
+        let expected = expected.map(|(before, text)| (before, text.to_owned()));
         assert_eq!(documents(&table(), &rows, true, 26).unwrap(), expected);
-        assert_eq!(documents(&table(), &rows[..2], false, 1_000).unwrap(), [r#"[["a"],["b\""]]"#]);
-        assert_eq!(documents(&table(), &[], true, 9).unwrap(), [""; 0]);
+        assert_eq!(
+            documents(&table(), &rows[..2], false, 1_000).unwrap(),
+            [(0, r#"[["a"],["b\""]]"#.to_owned())]
+        );
+        assert_eq!(documents(&table(), &[], true, 9).unwrap(), []);
     }
 }

@@ -28,7 +28,7 @@ pub(super) const POSITIONS: &str = r#"SELECT "partition", next_offset, partition
     ORDER BY "partition""#;
 
 /// All writers of a scope. Parameters: scope.
-pub(super) const WRITERS: &str = r#"SELECT "partition", writer, last_sequence
+pub(super) const WRITERS: &str = r#"SELECT "partition", writer, last_sequence, last_offset
     FROM write_behind_writers WHERE pipeline = ? AND cluster = ? AND topic = ?"#;
 
 /// A partition's first row. Parameters: scope, partition, next offset, partitions.
@@ -43,11 +43,16 @@ pub(super) const SET_ASIDE: &str = r#"INSERT INTO write_behind_dead_letters
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON DUPLICATE KEY UPDATE record_offset = record_offset"#;
 
-/// A writer. Parameters: scope, partition, writer, sequence, and the sequence again.
+/// A writer. Parameters: scope, partition, writer, sequence, offset, the last two again.
 pub(super) const NOTE_WRITER: &str = r#"INSERT INTO write_behind_writers
-    (pipeline, cluster, topic, "partition", writer, last_sequence) VALUES (?, ?, ?, ?, ?, ?)
+    (pipeline, cluster, topic, "partition", writer, last_sequence, last_offset)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
     ON DUPLICATE KEY UPDATE last_sequence = greatest(last_sequence, ?),
-        updated_at = CURRENT_TIMESTAMP(6)"#;
+        last_offset = greatest(last_offset, ?), updated_at = CURRENT_TIMESTAMP(6)"#;
+
+/// Forgets writers. Parameters: scope, partition, the last of their last offsets.
+pub(super) const FORGET_WRITERS: &str = r#"DELETE FROM write_behind_writers
+    WHERE pipeline = ? AND cluster = ? AND topic = ? AND "partition" = ? AND last_offset <= ?"#;
 
 /// A last record. Parameters: scope, partition, offset, timestamp, the last two again.
 pub(super) const NOTE_LAST_RECORD: &str = r#"INSERT INTO write_behind_last_records
@@ -71,6 +76,18 @@ pub(super) const CLAIM: &str = "INSERT INTO write_behind_tables
 /// Whose a table is. Parameters: table.
 pub(super) const OWNER: &str = "SELECT pipeline, cluster, topic
     FROM write_behind_tables WHERE table_name = ?";
+
+/// A statement, and the question to be asked before it, if it is not always needed.
+pub(super) struct Step {
+    pub(super) sql: String,
+    pub(super) only_if: Option<String>,
+}
+
+impl Step {
+    pub(super) fn always(sql: String) -> Self {
+        Self { sql, only_if: None }
+    }
+}
 
 /// Deletes rows.
 pub(super) fn delete(table: &Table) -> String {
@@ -132,7 +149,7 @@ pub(super) fn any_missing(table: &Table) -> String {
 }
 
 /// The columns of the rows given in the parameter: the key's, then the shape's.
-struct Given<'a> {
+pub(super) struct Given<'a> {
     table: &'a Table,
     columns: Vec<GivenColumn>,
 }
@@ -147,7 +164,7 @@ struct GivenColumn {
 }
 
 impl<'a> Given<'a> {
-    fn of(table: &'a Table, shape: &[(usize, bool)]) -> Self {
+    pub(super) fn of(table: &'a Table, shape: &[(usize, bool)]) -> Self {
         let columns = places(table, shape).enumerate().map(|(at, (place, is_add))| {
             let column = &table.columns[place];
             let key = table.key.get(at).map(|key| &key.kind);
@@ -167,14 +184,23 @@ impl<'a> Given<'a> {
 
     /// The name is one that no client's table has: an upsert's target can't be given another.
     fn rows(&self) -> String {
+        self.rows_with("")
+    }
+
+    /// The same with their `place`, from 1 on.
+    pub(super) fn numbered_rows(&self) -> String {
+        self.rows_with("place FOR ORDINALITY, ")
+    }
+
+    fn rows_with(&self, first: &str) -> String {
         let columns = (0..self.columns.len())
             .map(|at| format!("p{at} longtext CHARACTER SET utf8mb4 PATH '$[{at}]'"));
         let columns = columns.collect::<Vec<_>>().join(", ");
-        format!("JSON_TABLE(?, '$[*]' COLUMNS ({columns})) AS write_behind_rows")
+        format!("JSON_TABLE(?, '$[*]' COLUMNS ({first}{columns})) AS write_behind_rows")
     }
 
     /// The table as `t`, found by its key.
-    fn target(&self, on: &str) -> String {
+    pub(super) fn target(&self, on: &str) -> String {
         let keys = &self.columns[..self.table.key.len()];
         let same = keys.iter().map(|key| format!("t.{} = {}", key.name, key.value));
         let same = same.collect::<Vec<_>>().join(" AND ");
@@ -192,7 +218,7 @@ impl<'a> Given<'a> {
             ColumnKind::Numeric(scale) => {
                 format!("CAST({value} AS decimal(65, {}))", scale.unwrap_or(0))
             }
-            ColumnKind::Instant => format!("CAST({value} AS datetime(6))"),
+            ColumnKind::Instant(_) => format!("CAST({value} AS datetime(6))"),
             _ => value.clone(),
         };
         format!(" AND (t.{name} IS NULL OR t.{name} <= {given})")

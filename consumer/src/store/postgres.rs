@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Postgres};
-use write_behind_shared::{NextOffset, Partition};
+use write_behind_shared::{NextOffset, Offset, Partition};
 
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
@@ -227,7 +227,18 @@ impl Session for PostgresStore {
                     .iter()
                     .map(|seen| bookkeeping::sequence(seen.last.sequence))
                     .collect::<Vec<_>>(),
-            );
+            )
+            .bind(writers.iter().map(|seen| seen.at.0).collect::<Vec<_>>());
+        self.execute(query).await.map(|_| ())
+    }
+
+    async fn forget_writers(
+        &mut self,
+        scope: &Scope,
+        partition: Partition,
+        up_to: Offset,
+    ) -> Result<(), Failure> {
+        let query = scoped(bookkeeping::FORGET_WRITERS, scope).bind(partition.0).bind(up_to.0);
         self.execute(query).await.map(|_| ())
     }
 

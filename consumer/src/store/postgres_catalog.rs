@@ -34,7 +34,8 @@ const COLUMNS: &str = "WITH RECURSIVE base AS (
     SELECT a.attname::text AS name, format_type(b.type, -1) AS sql_type, t.typname::text AS type,
         CASE WHEN t.typcategory = 'A' THEN e.typname::text END AS element,
         CASE WHEN t.typname IN ('numeric', '_numeric') AND b.modifier >= 4
-            THEN greatest((((b.modifier - 4) & 2047) # 1024) - 1024, 0) END AS scale,
+            THEN greatest((((b.modifier - 4) & 2047) # 1024) - 1024, 0)
+            WHEN t.typname = 'timestamptz' AND b.modifier >= 0 THEN b.modifier END AS scale,
         b.not_null AND NOT b.has_default AS required,
         NOT b.has_default OR coalesce(pg_get_expr(d.adbin, d.adrelid)
             ~ '^(NULL|[(]?''?[0.]+''?[)]?)(::.*)?$', false) AS counts_from_nothing,
@@ -182,7 +183,7 @@ fn kind_of(type_name: &str, scale: Option<u32>) -> ColumnKind {
         "float4" | "float8" => ColumnKind::Float,
         "bool" => ColumnKind::Boolean,
         "text" | "varchar" | "bpchar" | "citext" | "name" => ColumnKind::Text,
-        "timestamptz" => ColumnKind::Instant,
+        "timestamptz" => ColumnKind::Instant(scale.unwrap_or(6)),
         "date" | "time" | "timetz" | "timestamp" => ColumnKind::Calendar,
         "json" | "jsonb" => ColumnKind::Json,
         "bytea" => ColumnKind::Bytes,

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, Row as _};
 use write_behind_shared::table_name::quoted;
-use write_behind_shared::{Offset, Partition};
 
+use super::StoreError;
 use super::classify::{self, Failure};
 use super::postgres::PostgresStore;
-use super::snapshot::{Compared, Snapshot};
-use super::{Scope, StoreError, bookkeeping};
+use super::snapshot::{Compared, Snapshot, compared, comparison, keys_of, next_keys};
 use crate::apply::row::Row;
 use crate::apply::table::{ColumnKind, Table};
 
-/// Between two questions the log is read, for as long as it takes.
+/// The moment begins with the first query. Between two questions the log is read, for as long as it
+/// takes.
 const FREEZE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
-    SET LOCAL idle_in_transaction_session_timeout = 0";
+    SET LOCAL idle_in_transaction_session_timeout = 0; SELECT 1";
 
 /// The columns' types with their modifiers: a value is rounded as the column would round it.
 const TYPES: &str = "SELECT attname::text AS name, format_type(atttypid, atttypmod) AS type
@@ -24,21 +24,6 @@ const TYPES: &str = "SELECT attname::text AS name, format_type(atttypid, atttypm
 impl Snapshot for PostgresStore {
     async fn freeze(&mut self) -> Result<(), StoreError> {
         self.run(FREEZE).await.map_err(Failure::of_no_row)
-    }
-
-    async fn set_aside_of(
-        &mut self,
-        scope: &Scope,
-    ) -> Result<Vec<(Partition, Offset)>, StoreError> {
-        let query = sqlx::query(bookkeeping::SET_ASIDE_OF)
-            .bind(&*scope.pipeline)
-            .bind(&*scope.cluster)
-            .bind(&*scope.topic);
-        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
-        let place = |row: &sqlx::postgres::PgRow| {
-            Ok((Partition(row.try_get("partition")?), Offset(row.try_get("record_offset")?)))
-        };
-        rows.iter().map(place).collect::<Result<_, _>>().map_err(failed)
     }
 
     async fn compare(
@@ -59,19 +44,7 @@ impl Snapshot for PostgresStore {
             query = query.bind(texts.collect::<Vec<_>>());
         }
         let found = self.fetch(query).await.map_err(Failure::of_no_row)?;
-        let compared = |row: &sqlx::postgres::PgRow| {
-            let at: i64 = row.try_get("at")?;
-            let differs: Vec<Option<bool>> = row.try_get("differs")?;
-            let expected: Vec<Option<String>> = row.try_get("expected")?;
-            let there: Vec<Option<String>> = row.try_get("there")?;
-            let values = differs.into_iter().zip(expected.into_iter().zip(there)).enumerate();
-            let differs = values
-                .filter(|(_, (differs, _))| *differs == Some(true))
-                .map(|(place, (_, (expected, there)))| (place, expected, there));
-            let missing = row.try_get("missing")?;
-            Ok(Compared { at: at as usize - 1, missing, differs: differs.collect() })
-        };
-        found.iter().map(compared).collect::<Result<_, _>>().map_err(failed)
+        compared(&found, shape.len()).map_err(failed)
     }
 
     async fn keys(
@@ -81,24 +54,18 @@ impl Snapshot for PostgresStore {
         limit: usize,
     ) -> Result<Vec<Vec<String>>, StoreError> {
         let names: Vec<String> = table.key.iter().map(|key| quoted(&key.name)).collect();
-        let texts: Vec<String> = names.iter().map(|name| format!("{name}::text")).collect();
         let typed = table.key.iter().enumerate().map(|(at, key)| {
             let column = table.column(&key.name).map(|place| &*table.columns[place].sql_type);
             format!("${}::text::{}", at + 1, column.unwrap_or("text"))
         });
-        let (list, typed) = (names.join(", "), typed.collect::<Vec<_>>().join(", "));
-        let after_it = after.map(|_| format!("WHERE ({list}) > ({typed})")).unwrap_or_default();
-        let sql = format!(
-            "SELECT ARRAY[{}] AS key FROM {} {after_it} ORDER BY {list} LIMIT {limit}",
-            texts.join(", "),
-            table.sql_name,
-        );
+        let behind = format!("({}) > ({})", names.join(", "), typed.collect::<Vec<_>>().join(", "));
+        let sql = next_keys(table, |_, name| format!("{name}::text"), after.map(|_| behind), limit);
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for text in after.unwrap_or_default() {
             query = query.bind(text.clone());
         }
         let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
-        rows.iter().map(|row| row.try_get("key")).collect::<Result<_, _>>().map_err(failed)
+        keys_of(&rows).map_err(failed)
     }
 
     async fn thaw(&mut self) -> Result<(), StoreError> {
@@ -121,31 +88,22 @@ fn compare(table: &Table, shape: &[usize], types: &BTreeMap<String, String>) -> 
     };
     let arrays = list(&|at, _| format!("${}::text[]", at + 1));
     let names = list(&|at, _| format!("p{at}"));
-    let key_count = table.key.len();
     let same = table.key.iter().enumerate();
     let same = same.map(|(at, key)| format!("t.{} = g.c{at}", quoted(&key.name)));
-    let of_shape = |item: &dyn Fn(usize, &str, &ColumnKind) -> String| {
-        let columns = shape.iter().enumerate().map(|(at, place)| {
-            let column = &table.columns[*place];
-            item(key_count + at, &quoted(&column.name), &column.kind)
-        });
-        columns.collect::<Vec<_>>()
-    };
-    let differs = of_shape(&|at, name, kind| differs(at, name, kind));
-    let expected = of_shape(&|at, _, _| format!("g.c{at}::text")).join(", ");
-    let there = of_shape(&|_, name, _| format!("t.{name}::text")).join(", ");
-    let missing = format!("t.{} IS NULL", quoted(&table.key[0].name));
-    let wrong = std::iter::once(missing.clone()).chain(differs.iter().cloned());
+    let of_shape = shape.iter().zip(table.key.len()..).map(|(place, at)| {
+        let column = &table.columns[*place];
+        let name = quoted(&column.name);
+        let differs = differs(at, &name, &column.kind);
+        [differs, format!("g.c{at}::text"), format!("t.{name}::text")]
+    });
+    let (told, wrong) = comparison(table, "g.ord - 1", &of_shape.collect::<Vec<_>>());
     format!(
-        "SELECT g.ord AS at, {missing} AS missing, ARRAY[{differs}]::boolean[] AS differs, \
-         ARRAY[{expected}]::text[] AS expected, ARRAY[{there}]::text[] AS there \
+        "SELECT {told} \
          FROM (SELECT u.ord, {given} FROM unnest({arrays}) WITH ORDINALITY AS u({names}, ord)) AS g \
          LEFT JOIN {table} AS t ON {same} WHERE {wrong} ORDER BY g.ord",
-        differs = differs.join(", "),
         given = list(&given),
         table = table.sql_name,
         same = same.collect::<Vec<_>>().join(" AND "),
-        wrong = wrong.collect::<Vec<_>>().join(" OR "),
     )
 }
 

@@ -25,12 +25,14 @@ pub(super) const SET_ASIDE: &str = "INSERT INTO write_behind_dead_letters
 
 /// Notes writers. Parameters: scope, then an array a column.
 pub(super) const NOTE_WRITERS: &str = "INSERT INTO write_behind_writers AS w
-    (pipeline, cluster, topic, partition, writer, last_sequence)
-    SELECT $1, $2, $3, s.partition, s.writer, s.last_sequence
-    FROM unnest($4::integer[], $5::text[], $6::bigint[]) AS s(partition, writer, last_sequence)
+    (pipeline, cluster, topic, partition, writer, last_sequence, last_offset)
+    SELECT $1, $2, $3, s.partition, s.writer, s.last_sequence, s.last_offset
+    FROM unnest($4::integer[], $5::text[], $6::bigint[], $7::bigint[])
+        AS s(partition, writer, last_sequence, last_offset)
     ORDER BY s.partition, s.writer
     ON CONFLICT (pipeline, cluster, topic, partition, writer) DO UPDATE
-    SET last_sequence = greatest(w.last_sequence, excluded.last_sequence), updated_at = now()";
+    SET last_sequence = greatest(w.last_sequence, excluded.last_sequence),
+        last_offset = greatest(w.last_offset, excluded.last_offset), updated_at = now()";
 
 /// Notes last records. Parameters: scope, then an array a column.
 pub(super) const NOTE_LAST_RECORDS: &str = "INSERT INTO write_behind_last_records

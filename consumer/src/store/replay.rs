@@ -13,7 +13,7 @@ use super::classify::Failure;
 use super::fenced::{Open, Session};
 use super::letters;
 use super::statement::{Dialect, Statement, Statements, Value};
-use super::{AnyStore, Manner, StoreError, Transaction};
+use super::{AnyStore, Manner, Store, StoreError, Transaction};
 use crate::apply::row::Row;
 use crate::apply::table::Table;
 use crate::batch::DeadLetter;
@@ -32,7 +32,7 @@ pub struct Standing {
 /// What to do with a letter.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// Write this, and close the letter as replayed.
+    /// Write this, and close the letter as replayed; or as superseded, if the row has a newer revision.
     Write(Row),
     /// Close it as superseded.
     Supersede,
@@ -71,7 +71,7 @@ pub async fn replay<E: From<StoreError>>(
     }
 }
 
-async fn replay_in<S: Session + Statements, E: From<StoreError>>(
+async fn replay_in<S: Session + Statements + Store, E: From<StoreError>>(
     session: &mut S,
     table: &Table,
     letter: &Letter,
@@ -106,7 +106,8 @@ async fn replay_in<S: Session + Statements, E: From<StoreError>>(
                 open.roll_back().await?;
                 return Ok(Replayed::Refused(refused));
             }
-            State::Replayed
+            // A row of a newer revision was left as it is.
+            if open.session().older() > 0 { State::Superseded } else { State::Replayed }
         }
     };
     if !letters::close(open.session(), letter, state).await? {
@@ -133,6 +134,7 @@ fn of_one<'a>(
         dead_letters: &[],
         last_records: &[],
         writers: &[],
+        forgotten: &[],
         manner: Manner {
             rows_per_statement: 1,
             set_aside_max: usize::MAX,

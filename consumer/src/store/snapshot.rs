@@ -4,10 +4,13 @@
 //! Values are compared by the database itself, after it has cast what is expected to the column's type:
 //! `1.0` is `1.00`, and the members of a `jsonb` have no order.
 
-use write_behind_shared::{Offset, Partition};
+use sqlx::ColumnIndex;
+use write_behind_shared::key::KeyColumn;
+use write_behind_shared::table_name::quoted;
 
+use super::bookkeeping::Readable;
 use super::inspect::Inspect;
-use super::{AnyStore, Scope, StoreError};
+use super::{AnyStore, StoreError};
 use crate::apply::row::Row;
 use crate::apply::table::Table;
 
@@ -27,12 +30,6 @@ pub trait Snapshot: Inspect {
     /// Begins the moment: whatever is asked until [`Snapshot::thaw`] is answered as of now. Writers are
     /// not held up.
     fn freeze(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// The records that were set aside and not replayed since.
-    fn set_aside_of(
-        &mut self,
-        scope: &Scope,
-    ) -> impl Future<Output = Result<Vec<(Partition, Offset)>, StoreError>> + Send;
 
     /// Which of `rows` are missing or hold something else in the columns of `shape`, by their place in
     /// the table. Each row sets these columns; an empty shape asks only whether the row is there.
@@ -61,9 +58,7 @@ macro_rules! inside {
         match $store {
             AnyStore::Postgres($inner) => $call.await,
             AnyStore::Sqlite($inner) => $call.await,
-            AnyStore::Mysql(_) => Err(StoreError::Stop(
-                "MySQL and MariaDB can't be verified yet: only Postgres and SQLite can".to_owned(),
-            )),
+            AnyStore::Mysql($inner) => $call.await,
         }
     };
 }
@@ -71,13 +66,6 @@ macro_rules! inside {
 impl Snapshot for AnyStore {
     async fn freeze(&mut self) -> Result<(), StoreError> {
         inside!(self, store => store.freeze())
-    }
-
-    async fn set_aside_of(
-        &mut self,
-        scope: &Scope,
-    ) -> Result<Vec<(Partition, Offset)>, StoreError> {
-        inside!(self, store => store.set_aside_of(scope))
     }
 
     async fn compare(
@@ -101,4 +89,72 @@ impl Snapshot for AnyStore {
     async fn thaw(&mut self) -> Result<(), StoreError> {
         inside!(self, store => store.thaw())
     }
+}
+
+/// What a row of an answer says of one that differs: its place, whether it is missing, then for each
+/// column of the shape whether it differs, what it is to be and what it is.
+pub(super) fn compared<'r, R: sqlx::Row>(
+    rows: &'r [R],
+    columns: usize,
+) -> Result<Vec<Compared>, sqlx::Error>
+where
+    usize: ColumnIndex<R>,
+    bool: Readable<'r, R::Database>,
+    i64: Readable<'r, R::Database>,
+    Option<String>: Readable<'r, R::Database>,
+{
+    let compared = |row: &'r R| {
+        let at: i64 = row.try_get(0)?;
+        let mut differs = Vec::new();
+        for place in 0..columns {
+            if row.try_get::<bool, _>(2 + 3 * place)? {
+                let (expected, there) = (3 + 3 * place, 4 + 3 * place);
+                differs.push((place, row.try_get(expected)?, row.try_get(there)?));
+            }
+        }
+        Ok(Compared { at: at as usize, missing: row.try_get(1)?, differs })
+    };
+    rows.iter().map(compared).collect()
+}
+
+/// The columns of an answer that [`compared`] reads, of `g` and `t`: the row as it is to be, and as it
+/// is. `shape` has what tells whether a column differs, and both its texts.
+pub(super) fn comparison(table: &Table, at: &str, shape: &[[String; 3]]) -> (String, String) {
+    let missing = format!("t.{} IS NULL", quoted(&table.key[0].name));
+    let told = [at, &missing].into_iter().chain(shape.iter().flatten().map(String::as_str));
+    let told = told.collect::<Vec<_>>().join(", ");
+    let wrong = std::iter::once(&missing).chain(shape.iter().map(|[differs, ..]| differs));
+    let wrong = wrong.cloned().collect::<Vec<_>>().join(" OR ");
+    (told, wrong)
+}
+
+/// Reads the next keys: each as the texts that `text` makes of its columns, under the condition
+/// `after`.
+pub(super) fn next_keys(
+    table: &Table,
+    text: impl Fn(&KeyColumn, &str) -> String,
+    after: Option<String>,
+    limit: usize,
+) -> String {
+    // By the table's columns: a text of one may have the same name in the answer.
+    let names: Vec<String> =
+        table.key.iter().map(|key| format!("t.{}", quoted(&key.name))).collect();
+    let texts = table.key.iter().zip(&names).map(|(key, name)| text(key, name));
+    let after = after.map(|after| format!("WHERE {after}")).unwrap_or_default();
+    format!(
+        "SELECT {} FROM {} AS t {after} ORDER BY {} LIMIT {limit}",
+        texts.collect::<Vec<_>>().join(", "),
+        table.sql_name,
+        names.join(", "),
+    )
+}
+
+/// The keys of such an answer.
+pub(super) fn keys_of<'r, R: sqlx::Row>(rows: &'r [R]) -> Result<Vec<Vec<String>>, sqlx::Error>
+where
+    usize: ColumnIndex<R>,
+    String: Readable<'r, R::Database>,
+{
+    let key = |row: &'r R| (0..row.len()).map(|at| row.try_get(at)).collect();
+    rows.iter().map(key).collect()
 }

@@ -10,7 +10,7 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Sqlite};
-use write_behind_shared::{NextOffset, Partition};
+use write_behind_shared::{NextOffset, Offset, Partition};
 
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
@@ -200,10 +200,21 @@ impl Session for SqliteStore {
             let query = scoped(sqlite_sql::NOTE_WRITER, scope)
                 .bind(seen.partition.0)
                 .bind(seen.last.writer.to_string())
-                .bind(bookkeeping::sequence(seen.last.sequence));
+                .bind(bookkeeping::sequence(seen.last.sequence))
+                .bind(seen.at.0);
             self.execute(query).await?;
         }
         Ok(())
+    }
+
+    async fn forget_writers(
+        &mut self,
+        scope: &Scope,
+        partition: Partition,
+        up_to: Offset,
+    ) -> Result<(), Failure> {
+        let query = scoped(bookkeeping::FORGET_WRITERS, scope).bind(partition.0).bind(up_to.0);
+        self.execute(query).await.map(|_| ())
     }
 
     async fn note_last_records(
@@ -249,7 +260,12 @@ impl Store for SqliteStore {
         let creating = async |connection: &mut SqliteConnection| {
             sqlx::raw_sql(bookkeeping::CREATE_SQLITE).execute(connection).await
         };
-        self.answered(creating).await.map(|_| ()).map_err(Failure::of_no_row)
+        self.answered(creating).await.map_err(Failure::of_no_row)?;
+        let lacks = self.fetch(sqlx::query(bookkeeping::LACKS_LAST_OFFSET_SQLITE)).await;
+        if !lacks.map_err(Failure::of_no_row)?.is_empty() {
+            self.run(bookkeeping::ADD_LAST_OFFSET).await.map_err(Failure::of_no_row)?;
+        }
+        Ok(())
     }
 
     async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {

@@ -10,6 +10,7 @@
 use write_behind_shared::table_name::quoted;
 
 use super::grouping::{places, version};
+use super::snapshot::comparison;
 use crate::apply::table::{ColumnKind, Table};
 
 /// A dead letter. Parameters: scope, partition, offset, key, value, headers, reason, code.
@@ -19,11 +20,13 @@ pub(super) const SET_ASIDE: &str = "INSERT INTO write_behind_dead_letters
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     ON CONFLICT (pipeline, cluster, topic, partition, record_offset) DO NOTHING";
 
-/// A writer. Parameters: scope, partition, writer, sequence.
+/// A writer. Parameters: scope, partition, writer, sequence, offset.
 pub(super) const NOTE_WRITER: &str = "INSERT INTO write_behind_writers AS w
-    (pipeline, cluster, topic, partition, writer, last_sequence) VALUES ($1, $2, $3, $4, $5, $6)
+    (pipeline, cluster, topic, partition, writer, last_sequence, last_offset)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
     ON CONFLICT (pipeline, cluster, topic, partition, writer) DO UPDATE
     SET last_sequence = max(w.last_sequence, excluded.last_sequence),
+        last_offset = max(w.last_offset, excluded.last_offset),
         updated_at = CURRENT_TIMESTAMP";
 
 /// A last record. Parameters: scope, partition, offset, timestamp.
@@ -83,27 +86,23 @@ pub(super) fn insert(table: &Table, shape: &[(usize, bool)]) -> String {
     )
 }
 
-/// Finds the rows that differ: their place, whether they are missing, then for each column of the
-/// shape whether it differs, what it is to be and what it is.
+/// Finds the rows that differ.
 pub(super) fn compare(table: &Table, shape: &[usize]) -> String {
     let set: Vec<(usize, bool)> = shape.iter().map(|place| (*place, false)).collect();
     let given = Given::of(table, &set);
     let of_shape = &given.columns[given.key_columns..];
-    let differs: Vec<String> = of_shape.iter().map(|(name, kind, _)| differs(name, kind)).collect();
-    let told = of_shape.iter().zip(&differs).map(|((name, ..), differs)| {
-        format!(", {differs}, CAST(g.{name} AS TEXT), CAST(t.{name} AS TEXT)")
+    let of_shape = of_shape.iter().map(|(name, kind, _)| {
+        let text = |of: &str| format!("CAST({of}.{name} AS TEXT)");
+        [differs(name, kind), text("g"), text("t")]
     });
-    let missing = format!("t.{} IS NULL", quoted(&table.key[0].name));
-    let wrong = std::iter::once(missing.clone()).chain(differs.iter().cloned());
+    let (told, wrong) = comparison(table, &format!("g.{AT}"), &of_shape.collect::<Vec<_>>());
     format!(
-        "SELECT g.{AT}, {missing} {told} FROM (SELECT j.key AS {AT}, {values} \
+        "SELECT {told} FROM (SELECT j.key AS {AT}, {values} \
          FROM json_each($1) AS j) AS g LEFT JOIN {table} AS t ON {same} WHERE {wrong} \
          ORDER BY g.{AT}",
-        told = told.collect::<String>(),
         values = given.values(),
         table = table.sql_name,
         same = same_key(table),
-        wrong = wrong.collect::<Vec<_>>().join(" OR "),
     )
 }
 

@@ -34,12 +34,16 @@ impl Verifying<'_> {
         report: &mut Report,
     ) -> Result<(), StoreError> {
         let mut seen = HashSet::with_capacity(folded.rows.len());
-        let (mut there, mut absent, mut unjudged) = (Shapes::new(), Vec::new(), 0_u64);
+        let (mut there, mut absent) = (Shapes::new(), Vec::new());
+        let mut unjudged = [(Unjudged::Unfit, 0_u64), (Unjudged::Unclear, 0)];
         for ((partition, key), entry) in folded.rows {
-            let Some(expected) = expected(table, partition, &key, entry) else {
-                unjudged += 1;
-                seen.extend(key::decode(&key, table.record_key()));
-                continue;
+            let expected = match expected(table, partition, &key, entry) {
+                Ok(expected) => expected,
+                Err(why) => {
+                    unjudged.iter_mut().filter(|(of, _)| *of == why).for_each(|(_, n)| *n += 1);
+                    seen.extend(key::decode(&key, table.record_key()));
+                    continue;
+                }
             };
             seen.insert(expected.row.key.clone());
             match &expected.row.write {
@@ -50,11 +54,8 @@ impl Verifying<'_> {
                 None => absent.push(expected),
             }
         }
-        if unjudged > 0 {
-            report.remarks.push(format!(
-                "{unjudged} rows have records that do not fit the table and are not among the dead \
-                 letters any more: they are not compared"
-            ));
+        for (why, rows) in unjudged.iter().filter(|(_, rows)| *rows > 0) {
+            report.remarks.push(format!("{rows} rows {}: they are not compared", why.as_str()));
         }
         report.rows += seen.len() as u64;
         self.unseen(table, &seen, &mut absent);
@@ -160,13 +161,43 @@ impl Expected {
     }
 }
 
-/// The row that `entry` makes; `None`: its records do not fit the table.
-fn expected(table: &Table, partition: Partition, key: &[u8], entry: Entry) -> Option<Expected> {
-    let mut row = Row::judge(table, key, &entry.change).ok()?;
+/// Why nothing can be said of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unjudged {
+    /// Its records do not fit the table.
+    Unfit,
+    /// Which of its records were applied is not known.
+    Unclear,
+}
+
+impl Unjudged {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Unfit => {
+                "have records that do not fit the table and are not among the dead letters any more"
+            }
+            Self::Unclear => {
+                "have revisions of which it can't be told whether they were older than the row's"
+            }
+        }
+    }
+}
+
+/// The row that `entry` makes.
+fn expected(
+    table: &Table,
+    partition: Partition,
+    key: &[u8],
+    entry: Entry,
+) -> Result<Expected, Unjudged> {
+    if entry.is_unclear {
+        return Err(Unjudged::Unclear);
+    }
+    let mut row = Row::judge(table, key, &entry.change).map_err(|_| Unjudged::Unfit)?;
     if let Some(cells) = &mut row.write {
         // What was there before the log's beginning is not known, so neither is a sum with it.
         cells.retain(|(_, cell)| matches!(cell, RowCell::Set(_)));
     }
     let offsets = entry.offsets.into_iter().map(|offset| offset.0).collect();
-    Some(Expected { row, partition: Some(partition), offsets })
+    Ok(Expected { row, partition: Some(partition), offsets })
 }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use write_behind_shared::key::{self, KeyColumn};
 use write_behind_shared::{Change, Headers, Offset, Partition, record};
 
+use crate::apply::revision::{Revision, RevisionColumn};
 use crate::apply::table::Table;
 use crate::pipeline::buffer::Incoming;
 
@@ -45,6 +46,20 @@ pub struct Entry {
     pub change: Change,
     /// Its last records, oldest first.
     pub offsets: VecDeque<Offset>,
+    /// Whether some record's revision was older than the row's can't be said, so neither what the
+    /// row is to be.
+    pub is_unclear: bool,
+    /// The row's revision, where there is one.
+    revision: Option<Revision>,
+}
+
+/// Records that were set aside.
+#[derive(Clone, Debug, Default)]
+pub struct SetAside {
+    /// Those that were not replayed: they count for nothing.
+    pub skipped: BTreeSet<(Partition, Offset)>,
+    /// Those that were: they count where they stand in the log.
+    pub replayed: BTreeSet<(Partition, Offset)>,
 }
 
 /// Rows by partition and record key.
@@ -55,8 +70,8 @@ pub type Rows = HashMap<(Partition, Box<[u8]>), Entry, RandomState>;
 pub struct Fold {
     key: Vec<KeyColumn>,
     choice: Arc<Choice>,
-    /// Records that the consumer has set aside and that were not replayed.
-    skipped: Arc<BTreeSet<(Partition, Offset)>>,
+    version: Option<RevisionColumn>,
+    set_aside: Arc<SetAside>,
     /// Partitions whose log is there from its beginning.
     whole: BTreeSet<Partition>,
     range: Range,
@@ -105,14 +120,27 @@ impl Fold {
     pub fn new(
         table: &Table,
         choice: Arc<Choice>,
-        skipped: Arc<BTreeSet<(Partition, Offset)>>,
+        set_aside: Arc<SetAside>,
         whole: BTreeSet<Partition>,
         range: Range,
         memory: usize,
     ) -> Self {
         let (writers, rows) = (HashMap::default(), HashMap::default());
-        let (key, left) = (table.record_key().to_vec(), Vec::new());
-        Self { key, choice, skipped, whole, range, memory, writers, rows, bytes: 0, left }
+        let (key, left, version) =
+            (table.record_key().to_vec(), Vec::new(), RevisionColumn::of(table));
+        Self {
+            key,
+            choice,
+            version,
+            set_aside,
+            whole,
+            range,
+            memory,
+            writers,
+            rows,
+            bytes: 0,
+            left,
+        }
     }
 
     /// Takes the next record of its partition.
@@ -131,7 +159,8 @@ impl Fold {
             }
             *last = id.sequence;
         }
-        if self.skipped.contains(&(record.partition, record.offset)) {
+        let at = (record.partition, record.offset);
+        if self.set_aside.skipped.contains(&at) {
             return;
         }
         let Some(key) = record.key else { return };
@@ -148,7 +177,15 @@ impl Fold {
         if !known && self.whole.contains(&record.partition) {
             entry.change = Change::delete();
         }
-        if record::fold(&mut entry.change, record.value, add).is_ok() {
+        let applied = match &self.version {
+            None => record::fold(&mut entry.change, record.value, add).is_ok(),
+            Some(version) => {
+                // When it was replayed, and so what came before it then, the log does not say.
+                entry.is_unclear |= self.set_aside.replayed.contains(&at);
+                record::decode(record.value, add).is_ok_and(|later| entry.heed(version, later))
+            }
+        };
+        if applied {
             entry.offsets.push_back(record.offset);
             if entry.offsets.len() > OFFSETS_NAMED {
                 entry.offsets.pop_front();
@@ -197,6 +234,34 @@ impl Fold {
             ROW_OVERHEAD + key.len() + entry.change.bytes()
         };
         self.bytes = self.rows.iter().map(bytes).sum();
+    }
+}
+
+impl Entry {
+    /// Does `later`, unless its revision is older than the row's; says whether it did.
+    fn heed(&mut self, version: &RevisionColumn, later: Change) -> bool {
+        if later.resets() {
+            *self = Self {
+                change: later,
+                offsets: std::mem::take(&mut self.offsets),
+                ..Self::default()
+            };
+            return true;
+        }
+        // Without a revision it was set aside, whether or not its letter is still there.
+        let Some(revision) = version.revision(&later) else { return false };
+        let is_older = match &self.revision {
+            Some(row) => revision.is_older_than(row),
+            // What the row was before the log's beginning is not known.
+            None => self.change.resets().then_some(false),
+        };
+        self.is_unclear |= is_older.is_none();
+        if is_older == Some(true) {
+            return false;
+        }
+        self.change.fold(later);
+        self.revision = Some(revision);
+        true
     }
 }
 

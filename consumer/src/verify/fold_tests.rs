@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use write_behind_shared::key::KeyKind;
 
 use super::*;
+use crate::apply::table::{Column, ColumnKind};
 
 fn table() -> Table {
     let key = KeyColumn { name: "id".to_owned(), kind: KeyKind::Integer(0..=i64::MAX) };
@@ -24,9 +25,9 @@ fn folded(
     range: Range,
     memory: usize,
 ) -> Folded {
-    let skipped = Arc::new(BTreeSet::new());
+    let set_aside = Arc::new(SetAside::default());
     let whole = [Partition(0)].into();
-    let mut fold = Fold::new(&table(), Arc::new(choice), skipped, whole, range, memory);
+    let mut fold = Fold::new(&table(), Arc::new(choice), set_aside, whole, range, memory);
     for (offset, (key, value)) in records.iter().enumerate() {
         let key = key.to_string();
         fold.take(&Incoming {
@@ -90,9 +91,10 @@ fn a_sample_is_the_same_rows_each_time_and_as_many_as_asked_for() {
 
 #[test]
 fn a_row_names_its_last_three_records_and_not_those_that_were_set_aside() {
-    let skipped = Arc::new([(Partition(0), Offset(3))].into());
+    let skipped = [(Partition(0), Offset(3))].into();
+    let set_aside = Arc::new(SetAside { skipped, ..SetAside::default() });
     let (choice, whole) = (Arc::new(Choice::All), [Partition(0)].into());
-    let mut fold = Fold::new(&table(), choice, skipped, whole, Range::ALL, usize::MAX);
+    let mut fold = Fold::new(&table(), choice, set_aside, whole, Range::ALL, usize::MAX);
     for offset in 0..5 {
         let bad = offset == 2;
         fold.take(&Incoming {
@@ -107,4 +109,126 @@ fn a_row_names_its_last_three_records_and_not_those_that_were_set_aside() {
     let rows = shown(&fold.finish().rows);
     let sum = Some(r#"{"n":3}"#.to_owned());
     assert_eq!(rows, [("7".to_owned(), sum, vec![0, 1, 4])].into());
+}
+
+/// The table of a route that heeds the revisions in `v`.
+fn heeding() -> Table {
+    let column = |name: &str, kind| Column {
+        name: name.to_owned(),
+        kind,
+        sql_type: String::new(),
+        required: false,
+        counts_from_nothing: true,
+    };
+    let integer = || ColumnKind::Integer(0..=i64::MAX);
+    let columns = vec![
+        column("id", integer()),
+        column("v", ColumnKind::Numeric(Some(2))),
+        column("a", integer()),
+        column("n", integer()),
+    ];
+    Table { columns, ..table() }.heeding("v").unwrap()
+}
+
+/// One row's fold over these values, and whether it is unclear; those that add do so to `n`.
+fn heeded(
+    values: &[Option<&str>],
+    whole: bool,
+    set_aside: SetAside,
+) -> (Option<String>, Vec<i64>, bool) {
+    let (choice, partition) = (Arc::new(Choice::All), Partition(0));
+    let whole = whole.then_some(partition).into_iter().collect();
+    let set_aside = Arc::new(set_aside);
+    let mut fold = Fold::new(&heeding(), choice, set_aside, whole, Range::ALL, usize::MAX);
+    for (offset, value) in (0..).zip(values) {
+        let adds = value.is_some_and(|value| value.contains("\"n\""));
+        let headers: &[(&str, Option<&[u8]>)] = &[("add", Some(b"n"))];
+        fold.take(&Incoming {
+            partition,
+            offset: Offset(offset),
+            timestamp: None,
+            key: Some(b"7"),
+            value: value.map(str::as_bytes),
+            headers: if adds { headers } else { &[] },
+        });
+    }
+    let rows = fold.finish().rows;
+    let is_unclear = rows.values().any(|entry| entry.is_unclear);
+    let (_, row, offsets) = shown(&rows).into_iter().next().unwrap_or_default();
+    (row, offsets, is_unclear)
+}
+
+/// A record of a row: `None` is a tombstone, else its revision, what it sets and what it adds.
+type Write = Option<(u8, Option<u8>, Option<u8>)>;
+
+proptest! {
+    #[test]
+    fn a_revision_is_left_out_exactly_when_it_is_older_than_the_last_one_that_was_not(
+        writes in prop::collection::vec(
+            prop::option::weighted(
+                0.9,
+                (0..5_u8, prop::option::of(0..9_u8), prop::option::of(1..9_u8)),
+            ),
+            1..12,
+        ),
+    ) {
+        let mut row: Option<(u8, Option<u8>, Option<u64>)> = None;
+        let mut applied: Vec<i64> = Vec::new();
+        for (offset, write) in (0..).zip(&writes) {
+            match (*write, &mut row) {
+                (None, row) => *row = None,
+                (Some((revision, ..)), Some((newest, ..))) if revision < *newest => continue,
+                (Some((revision, set, add)), row) => {
+                    let (_, a, n) = row.unwrap_or_default();
+                    let sum = add.map(|add| n.unwrap_or(0) + u64::from(add)).or(n);
+                    *row = Some((revision, set.or(a), sum));
+                }
+            }
+            applied.push(offset);
+        }
+        let value = |write: &Write| write.map(|(revision, set, add)| {
+            let set = set.map_or(String::new(), |a| format!(r#","a":{a}"#));
+            let add = add.map_or(String::new(), |n| format!(r#","n":{n}"#));
+            // The same number in more than one spelling.
+            let point = if revision % 2 == 0 { ".0" } else { "" };
+            format!(r#"{{"v":{revision}{point}{set}{add}}}"#)
+        });
+        let values: Vec<_> = writes.iter().map(value).collect();
+        let values: Vec<_> = values.iter().map(Option::as_deref).collect();
+        let (found, offsets, is_unclear) = heeded(&values, true, SetAside::default());
+        let expected = row.map(|(revision, a, n)| {
+            let point = if revision % 2 == 0 { ".0" } else { "" };
+            let a = a.map_or(String::new(), |a| format!(r#""a":{a},"#));
+            let n = n.map_or(String::new(), |n| format!(r#""n":{n},"#));
+            format!(r#"{{{a}{n}"v":{revision}{point}}}"#)
+        });
+        prop_assert_eq!(found, expected);
+        let last = applied.len().saturating_sub(OFFSETS_NAMED);
+        prop_assert_eq!(offsets, &applied[last..]);
+        prop_assert!(!is_unclear);
+    }
+}
+
+#[test]
+fn a_value_without_a_revision_was_set_aside_whether_or_not_its_letter_is_there() {
+    let values = [Some(r#"{"v":3,"a":1}"#), Some(r#"{"a":2}"#), Some(r#"{"v":null,"a":2}"#)];
+    let (row, offsets, is_unclear) = heeded(&values, true, SetAside::default());
+    assert_eq!((row.as_deref(), offsets), (Some(r#"{"a":1,"v":3}"#), vec![0]));
+    assert!(!is_unclear);
+}
+
+#[test]
+fn what_was_applied_is_unclear_behind_a_lost_beginning_or_a_replayed_letter_until_a_delete() {
+    let write = Some(r#"{"v":3,"a":1}"#);
+    let replayed = [(Partition(0), Offset(1))].into();
+    let replayed = || SetAside { replayed: BTreeSet::clone(&replayed), ..SetAside::default() };
+    for (values, whole, set_aside, unclear) in [
+        (&[write, write][..], true, SetAside::default(), false),
+        (&[write][..], false, SetAside::default(), true),
+        (&[write, None, write][..], false, SetAside::default(), false),
+        (&[write, write][..], true, replayed(), true),
+        (&[write, write, None][..], true, replayed(), false),
+    ] {
+        assert_eq!(heeded(values, whole, set_aside).2, unclear, "{values:?}");
+    }
 }

@@ -9,20 +9,21 @@ mod compare;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use write_behind_shared::{NextOffset, Offset, Partition};
+use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
 use crate::apply::table::Table;
 use crate::batch::Span;
 use crate::config::{Config, Route};
+use crate::dead_letters::State;
 use crate::kafka::broker::Broker;
 use crate::kafka::replay::replay;
 use crate::kafka::stand::ask;
 use crate::pipeline::buffer::Incoming;
 use crate::store::inspect::{Inspect, Known};
 use crate::store::snapshot::Snapshot;
-use crate::store::{AnyStore, Timeouts};
-use crate::verify::fold::{Choice, Fold, Folded, Range};
+use crate::store::{AnyStore, StoreError, Timeouts, letters};
+use crate::verify::fold::{Choice, Fold, Folded, Range, SetAside};
 use crate::verify::report::Report;
 
 /// What is verified, and with how much.
@@ -64,12 +65,6 @@ pub async fn verify(
 ) -> Result<Report, VerifyError> {
     let topic = route.topic.clone();
     let told = |why: String| VerifyError::Topic(topic.clone(), why);
-    if let Some(version) = &route.version {
-        return Err(told(format!(
-            "its route has `version` = {version:?}, and what an older revision leaves out can't be \
-             verified yet; leave the route out with --topic"
-        )));
-    }
     let broker = Broker::new(&config.kafka, &config.name).map_err(|e| told(e.to_string()))?;
     let broker = Arc::new(broker);
     let cluster = ask(&broker, Broker::cluster_id).await.map_err(|e| told(e.to_string()))?;
@@ -111,11 +106,10 @@ impl Verifying<'_> {
             ..Report::default()
         };
         self.spans(&known, &mut report).await?;
-        let skipped = self.store.set_aside_of(&self.target.scope).await;
-        let skipped = Arc::new(skipped.map_err(|e| e.to_string())?.into_iter().collect());
+        let set_aside = self.set_aside().await.map_err(|e| e.to_string())?;
         let mut ranges = vec![Range::ALL];
         while let Some(range) = ranges.pop() {
-            let folded = self.fold(&table, range, &skipped).await?;
+            let folded = self.fold(&table, range, &set_aside).await?;
             ranges.extend(&folded.left);
             report.passes += 1;
             self.compare(&table, folded, &mut report).await.map_err(|e| e.to_string())?;
@@ -149,18 +143,33 @@ impl Verifying<'_> {
         Ok(())
     }
 
+    /// The records that were set aside.
+    async fn set_aside(&mut self) -> Result<Arc<SetAside>, StoreError> {
+        let mut set_aside = SetAside::default();
+        let letters = letters::places(&mut self.store, &self.target.scope).await?;
+        for (partition, offset, state) in letters {
+            let of_state = match state {
+                State::Replayed => &mut set_aside.replayed,
+                State::Open | State::Discarded | State::Superseded => &mut set_aside.skipped,
+            };
+            of_state.insert((partition, offset));
+        }
+        Ok(Arc::new(set_aside))
+    }
+
     async fn fold(
         &self,
         table: &Table,
         range: Range,
-        skipped: &Arc<BTreeSet<(Partition, Offset)>>,
+        set_aside: &Arc<SetAside>,
     ) -> Result<Folded, String> {
         let (spans, choice) = (self.held.clone(), Arc::new(self.options.choice.clone()));
         let offsets = |span: &Span| span.start.distance_to(span.end);
         self.progress.begins(spans.iter().map(offsets).sum());
         // Half is left for the rows in the database's words.
         let memory = self.options.memory / 2;
-        let mut fold = Fold::new(table, choice, Arc::clone(skipped), self.whole(), range, memory);
+        let set_aside = Arc::clone(set_aside);
+        let mut fold = Fold::new(table, choice, set_aside, self.whole(), range, memory);
         let (settings, group) = (self.config.kafka.clone(), self.config.name.clone());
         let (topic, progress) = (self.target.scope.topic.clone(), Arc::clone(&self.progress));
         let reading = tokio::task::spawn_blocking(move || {

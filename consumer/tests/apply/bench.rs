@@ -224,6 +224,7 @@ impl Bench {
             dead_letters: Vec::new(),
             duplicates: Vec::new(),
             writers: Vec::new(),
+            forgotten: Vec::new(),
             last_records: Vec::new(),
             records: records.len() as u64,
             age: Duration::ZERO,

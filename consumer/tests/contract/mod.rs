@@ -12,7 +12,9 @@ pub mod refusals;
 pub mod catalogue;
 pub mod types;
 pub mod letters;
+pub mod replays;
 pub mod revisions;
+pub mod snapshots;
 pub mod model;
 
 use std::time::Duration;
@@ -83,6 +85,7 @@ pub fn moving<'a>(scope: &'a Scope, spans: &'a [Span], table: &'a Table) -> Tran
         singly: &[],
         dead_letters: &[],
         writers: &[],
+        forgotten: &[],
         last_records: &[],
         manner: MANNER,
     }
@@ -191,6 +194,8 @@ macro_rules! contract {
             offsets::a_transaction_that_was_committed_already_is_fenced,
             offsets::a_zombie_and_the_new_owner_write_a_span_once,
             offsets::writers_never_go_back,
+            offsets::writers_are_forgotten_with_the_offsets_and_only_those_before,
+            offsets::an_earlier_consumers_writers_are_the_first_to_be_forgotten,
             offsets::the_last_record_is_noted_with_the_offsets_and_replaces_the_earlier_one,
             offsets::a_table_belongs_to_the_topic_that_claims_it_first,
             offsets::dead_letters_are_stored_with_the_offsets_and_stay_as_they_are,
@@ -224,9 +229,15 @@ macro_rules! contract {
             letters::letters_are_found_by_what_is_known_of_them,
             letters::letters_are_closed_once_counted_and_deleted_when_they_are_old,
             letters::a_copy_is_remembered_and_goes_on_from_there,
+            replays::a_letter_is_replayed_with_its_state_or_not_at_all,
+            replays::a_letter_is_replayed_once_and_a_refused_one_changes_nothing,
+            replays::a_letter_of_an_older_revision_is_superseded_by_the_row,
             revisions::an_older_revision_is_left_out_however_the_log_is_cut,
             revisions::what_is_left_out_for_a_newer_revision_is_counted,
             revisions::revisions_are_numbers_of_a_column_outside_of_the_key,
+            snapshots::rows_that_differ_are_found_with_what_differs,
+            snapshots::a_frozen_moment_stays_as_it_was_and_holds_nobody_up,
+            snapshots::keys_are_read_a_page_at_a_time_and_none_is_left_out,
             types::every_line_of_the_documented_types_is_so,
             model::any_batches_end_as_the_same_changes_one_by_one,
             model::any_batches_with_refused_rows_end_as_the_good_changes_one_by_one,

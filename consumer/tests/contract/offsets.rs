@@ -80,11 +80,72 @@ pub async fn a_zombie_and_the_new_owner_write_a_span_once(lab: impl Lab) {
     assert_eq!(bench.table(&["n"]).await, ["20"]);
 }
 
+fn seen(partition: i32, writer: Uuid, sequence: u64, at: i64) -> WriterSeen {
+    let partition = Partition(partition);
+    WriterSeen { partition, last: WriteId { writer, sequence }, at: Offset(at) }
+}
+
+/// Who is remembered in each of the two partitions, by when they were seen.
+async fn remembered<L: Lab>(bench: &mut Bench<L>) -> [Vec<WriterSeen>; 2] {
+    let known = bench.store.positions(&scope(), &[Partition(0), Partition(1)]).await.unwrap();
+    let mut known = known.into_iter().map(|position| position.writers);
+    let mut sorted = || {
+        let mut writers = known.next().unwrap();
+        writers.sort_by_key(|seen| seen.at.0);
+        writers
+    };
+    [sorted(), sorted()]
+}
+
+pub async fn writers_are_forgotten_with_the_offsets_and_only_those_before(lab: impl Lab) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    let writer = Uuid::from_u128;
+    let writers = [seen(0, writer(1), 7, 10), seen(0, writer(2), 9, 11), seen(0, writer(3), 4, 12)];
+    let all = [&writers[..], &[seen(1, writer(1), 2, 5)]].concat();
+    let (scope, first, second) = (scope(), [span(0, 0, 13), span(1, 0, 6)], [span(0, 13, 20)]);
+    let noting = Transaction { writers: &all, ..moving(&scope, &first, &bench.table) };
+    assert!(matches!(bench.store.apply(&noting).await, Ok(Outcome::Committed(_))));
+    // One goes on in the transaction that forgets, so it stays; one comes again after it was forgotten.
+    let again = [seen(0, writer(1), 8, 15), seen(0, writer(2), 1, 16)];
+    let forgetting = Transaction {
+        writers: &again,
+        forgotten: &[(Partition(0), Offset(11))],
+        ..moving(&scope, &second, &bench.table)
+    };
+    let refused = [letter(14)];
+    let no_room = Manner { set_aside_max: 0, ..MANNER };
+    let fails = Transaction { dead_letters: &refused, manner: no_room, ..forgetting };
+    assert!(matches!(bench.store.apply(&fails).await, Ok(Outcome::Bad(_))));
+    assert_eq!(remembered(&mut bench).await, [writers.to_vec(), vec![seen(1, writer(1), 2, 5)]]);
+    let forgetting = Transaction {
+        writers: &again,
+        forgotten: &[(Partition(0), Offset(11))],
+        ..moving(&scope, &second, &bench.table)
+    };
+    assert!(matches!(bench.store.apply(&forgetting).await, Ok(Outcome::Committed(_))));
+    let left = [vec![writers[2], again[0], again[1]], vec![seen(1, writer(1), 2, 5)]];
+    assert_eq!(remembered(&mut bench).await, left);
+}
+
+pub async fn an_earlier_consumers_writers_are_the_first_to_be_forgotten(lab: impl Lab) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    let writer = Uuid::from_u128(7);
+    let earlier = format!(
+        "ALTER TABLE write_behind_writers DROP COLUMN last_offset;
+         INSERT INTO write_behind_writers (pipeline, cluster, topic, \"partition\", writer, last_sequence)
+         VALUES ('p', 'c', 't', 0, '{writer}', 3)"
+    );
+    bench.lab.sql(&earlier).await;
+    bench.store = bench.another_store().await;
+    bench.store.init().await.unwrap();
+    assert_eq!(remembered(&mut bench).await, [vec![seen(0, writer, 3, 0)], Vec::new()]);
+}
+
 pub async fn writers_never_go_back(lab: impl Lab) {
     let mut bench = Bench::with(lab, COUNTER).await;
     let writer = Uuid::from_u128(7);
     for sequence in [5, 3, 6, u64::MAX, 1] {
-        let writers = [WriterSeen { partition: Partition(0), last: WriteId { writer, sequence } }];
+        let writers = [seen(0, writer, sequence, bench.next)];
         // Nothing of the transaction outlives the closure, so it is built by hand.
         let (scope, spans) = (scope(), [span(0, bench.next, bench.next + 1)]);
         let transaction = Transaction { writers: &writers, ..moving(&scope, &spans, &bench.table) };
@@ -93,12 +154,12 @@ pub async fn writers_never_go_back(lab: impl Lab) {
         bench.next += 1;
         if sequence == 3 {
             let known = bench.store.positions(&scope, &[Partition(0)]).await.unwrap();
-            assert_eq!(known[0].writers, [WriteId { writer, sequence: 5 }]);
+            assert_eq!(known[0].writers, [seen(0, writer, 5, 1)]);
         }
     }
     let known = bench.store.positions(&scope(), &[Partition(0)]).await.unwrap();
     let most = u64::try_from(i64::MAX).unwrap();
-    assert_eq!(known[0].writers, [WriteId { writer, sequence: most }]);
+    assert_eq!(known[0].writers, [seen(0, writer, most, 4)]);
 }
 
 pub async fn dead_letters_are_stored_with_the_offsets_and_stay_as_they_are(lab: impl Lab) {
@@ -144,7 +205,7 @@ pub async fn an_answer_that_does_not_come_breaks_the_connection(lab: impl Lab) {
 }
 
 /// Lets `future` run to its `moments`th wait and drops it there; `None`: it was not done by then.
-async fn cut_off<T>(mut moments: usize, future: impl Future<Output = T>) -> Option<T> {
+pub async fn cut_off<T>(mut moments: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     poll_fn(|context| match future.as_mut().poll(context) {
         Poll::Ready(done) => Poll::Ready(Some(done)),

@@ -4,6 +4,7 @@
 //! that make the types it speaks of stand before it. Columns are found by their headings.
 
 use serde_json::value::RawValue;
+use write_behind_consumer::store::snapshot::Snapshot as _;
 use write_behind_shared::{Cell, Number};
 
 use super::*;
@@ -115,6 +116,9 @@ async fn values_are_as_told<L: Lab>(bench: &mut Bench<L>, line: &Line<'_>, colum
         assert!(row.is_ok(), "{of} takes {json}: {row:?}");
         bench.write(&[("1", setting(column, json))]).await;
         assert_eq!(bench.table(&[column]).await, [text], "{json} in a column that is {of}");
+        let shape = [bench.table.column(column).unwrap()];
+        let differs = bench.store.compare(&bench.table, &shape, &[&row.unwrap()]).await.unwrap();
+        assert_eq!(differs, [], "{of} holds {json} as it was written");
         if json != "null" && !line.stored_as.is_empty() {
             let stored = bench.lab.rows(&format!("SELECT typeof({column}) FROM t")).await;
             let stored = stored[0][0].as_deref().unwrap();

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use integration_tests::counters::Counters;
 use integration_tests::log::Log;
 use integration_tests::stack::{self, same_rows};
 use integration_tests::wait::{PATIENCE, Seen, until};
 use integration_tests::worker::Settings;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::Mariadb;
@@ -69,5 +70,34 @@ async fn workers_killed_in_the_middle_lose_and_double_nothing() -> Result<()> {
         .collect();
     same_rows(&found, counters.sums())?;
     assert_eq!(lab.rows("SELECT reason FROM write_behind_dead_letters").await.len(), 0);
+    verified(&lab, &settings("verify", None)).await
+}
+
+/// Rows altered by hand while the worker runs are named by `verify`, and nothing else is.
+async fn verified(lab: &Mariadb, settings: &Settings) -> Result<()> {
+    let verify = async || {
+        let (status, said) = settings.command(&["verify", "--json"]).await?;
+        let line = said.lines().find(|line| line.starts_with('{'));
+        let report: Value = serde_json::from_str(line.context(said.clone())?)?;
+        Ok::<_, anyhow::Error>((status.code(), report))
+    };
+    let (code, report) = verify().await?;
+    ensure!(code == Some(0), "the table is as the log has it: {report:#}");
+    let altered = lab.rows("SELECT id FROM counters ORDER BY id LIMIT 2").await;
+    let altered: Vec<String> = altered.into_iter().map(|row| row[0].clone().unwrap()).collect();
+    lab.sql(&format!(
+        "UPDATE counters SET n = n + 1 WHERE id = '{}'; DELETE FROM counters WHERE id = '{}';
+         INSERT INTO counters VALUES ('nobody', 1)",
+        altered[0], altered[1]
+    ))
+    .await;
+    let (code, report) = verify().await?;
+    let differences = report["differences"].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let named: BTreeMap<String, String> =
+        differences.iter().map(|one| (text(&one["key"][0]), text(&one["kind"]))).collect();
+    let kinds = [(&*altered[0], "different"), (&*altered[1], "missing"), ("nobody", "extra")];
+    let expected = kinds.map(|(key, kind)| (key.to_owned(), kind.to_owned()));
+    assert_eq!((code, named), (Some(1), expected.into()), "{report:#}");
     Ok(())
 }

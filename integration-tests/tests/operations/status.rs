@@ -2,6 +2,7 @@
 //! what the HTTP side refuses.
 
 use anyhow::{Result, ensure};
+use integration_tests::wait::{PATIENCE, Seen, until};
 use serde_json::{Value, json};
 
 use crate::{Scene, answers, is_ok};
@@ -80,5 +81,28 @@ async fn the_http_side_takes_only_short_gets_and_listens_where_it_is_told() -> R
     ensure!(nowhere.starts_with("HTTP/1.1 404"), "{nowhere}");
     let page = worker.answer("/").await?;
     ensure!(page.contains("content-security-policy: default-src 'none'"), "{page}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_is_watched_goes_on_when_the_worker_is_gone_and_ends_when_it_is_told_to()
+-> Result<()> {
+    let scene = Scene::new("watch").await?;
+    let worker = scene.start(&scene.settings()).await?;
+    let watching = scene.settings().begin(&["status", "--watch", "--url", &worker.url()]).await?;
+    let shows = async |what: &str, times: usize| {
+        until(&format!("the status to show {what:?} {times} times"), PATIENCE, async || {
+            watching.still_runs()?;
+            let shown = watching.log();
+            Ok(Seen::when(shown.matches(what).count() >= times, || shown))
+        })
+        .await
+    };
+    shows(&format!("the consumer at {}", worker.url()), 3).await?;
+    worker.kill()?;
+    shows("asked Kafka and the database (no consumer answers at", 2).await?;
+    watching.signal("INT")?;
+    let ended = watching.exit().await?;
+    ensure!(ended.success(), "{ended}");
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! what to do instead.
 
 use serde_json::json;
+use write_behind_consumer::store::inspect::{Inspect as _, MissingRight};
 use write_behind_consumer::store::{Database, Store as _, StoreError, Timeouts};
 use write_behind_shared::Change;
 
@@ -154,4 +155,42 @@ async fn triggers_see_each_row_once_and_may_refuse_one() {
     let audit = bench.lab.rows("SELECT id || what FROM audit ORDER BY 1").await;
     let expected = ["1INSERT", "1UPDATE", "2DELETE", "2INSERT"];
     assert_eq!(audit, expected.map(|text| [Some(text.to_owned())]));
+}
+
+#[tokio::test]
+async fn each_right_that_is_missing_on_any_table_is_found() {
+    let bench = bench("id integer PRIMARY KEY").await;
+    let role = format!("few_{}", bench.lab.name);
+    bench
+        .lab
+        .sql(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'hush';
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
+        ))
+        .await;
+    let (_, place) = bench.lab.url.rsplit_once('@').unwrap();
+    let database = Database::parse(&format!("postgres://{role}:hush@{place}")).unwrap();
+    let mut store = database.connect(&Timeouts::STANDARD).await.unwrap();
+    assert_eq!(store.missing_rights(&bench.table).await.unwrap(), []);
+    let rights = [
+        (&*bench.table.sql_name, &["SELECT", "INSERT", "UPDATE", "DELETE"][..]),
+        ("write_behind_offsets", &["SELECT", "INSERT", "UPDATE"]),
+        ("write_behind_writers", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+        ("write_behind_dead_letters", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+        ("write_behind_last_records", &["SELECT", "INSERT", "UPDATE"]),
+        ("write_behind_tables", &["SELECT", "INSERT"]),
+        ("write_behind_dead_letter_copies", &["SELECT", "INSERT", "UPDATE"]),
+    ];
+    let tables =
+        bench.lab.rows("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'");
+    assert_eq!(tables.await.len(), rights.len(), "every table is looked at");
+    for (table, rights) in rights {
+        for right in rights {
+            bench.lab.sql(&format!("REVOKE {right} ON {table} FROM {role}")).await;
+            let missing = store.missing_rights(&bench.table).await.unwrap();
+            let expected = MissingRight { table: table.to_owned(), right: (*right).to_owned() };
+            assert_eq!(missing, [expected]);
+            bench.lab.sql(&format!("GRANT {right} ON {table} TO {role}")).await;
+        }
+    }
 }

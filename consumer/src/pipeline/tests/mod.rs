@@ -185,13 +185,12 @@ impl World {
         let found = std::mem::take(&mut self.asked).into_iter().map(|(place, epoch)| {
             let partition = place.partition.0 as usize;
             let table = &self.tables[partition];
-            let id = |sequence| WriteId { writer: Uuid::from_u128(1), sequence };
             Located {
                 place,
                 epoch,
                 next: NextOffset(table.next as i64),
                 committed: self.committed[partition].map(NextOffset),
-                writers: table.last_sequence.map(id).into_iter().collect(),
+                writers: table.writers(place.partition),
             }
         });
         let found = found.collect();

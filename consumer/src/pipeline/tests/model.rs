@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use write_behind_shared::{Cell, Change, NextOffset, Partition, record};
+use uuid::Uuid;
+use write_behind_shared::{Cell, Change, NextOffset, Offset, Partition, WriteId, record};
 
-use crate::batch::{Batch, Written};
+use crate::batch::{Batch, WriterSeen, Written};
 use crate::pipeline::action::{Effort, Ended};
 
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +47,17 @@ fn apply(rows: &mut BTreeMap<u8, BTreeMap<String, i64>>, key: u8, change: &Chang
             };
             row.insert(name.to_owned(), value);
         }
+    }
+}
+
+impl Table {
+    /// The only writer, if it was seen.
+    pub(super) fn writers(&self, partition: Partition) -> Vec<WriterSeen> {
+        let at = Offset(self.next as i64 - 1);
+        let last = |sequence| WriteId { writer: Uuid::from_u128(1), sequence };
+        let seen =
+            self.last_sequence.map(|sequence| WriterSeen { partition, last: last(sequence), at });
+        seen.into_iter().collect()
     }
 }
 

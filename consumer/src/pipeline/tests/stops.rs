@@ -81,13 +81,12 @@ impl World {
                 }
                 Action::Locate(asked) => {
                     let table = &self.tables[0];
-                    let last = |sequence| WriteId { writer: Uuid::from_u128(1), sequence };
                     let found = Located {
                         place: asked[0].0,
                         epoch: asked[0].1,
                         next: NextOffset(table.next as i64),
                         committed: Some(NextOffset(self.committed)),
-                        writers: table.last_sequence.map(last).into_iter().collect(),
+                        writers: table.writers(asked[0].0.partition),
                     };
                     self.pipeline.located(self.now, vec![found]);
                 }

@@ -1,0 +1,105 @@
+//! Dead letters as they are replayed: the row and the letter's state together or not at all.
+
+use write_behind_consumer::dead_letters::{Filter, Letter, State};
+use write_behind_consumer::store::replay::{Decision, Replayed, replay};
+use write_behind_consumer::store::{StoreError, letters};
+use write_behind_shared::record;
+
+use super::offsets::cut_off;
+use super::*;
+
+/// Sets these records aside, from offset 0 on, and moves the offset behind them.
+async fn set_aside<L: Lab>(bench: &mut Bench<L>, values: &[&str]) -> Vec<Letter> {
+    let letters: Vec<DeadLetter> = (0..)
+        .zip(values)
+        .map(|(offset, value)| DeadLetter { record: record(offset, "1", value), ..letter(offset) })
+        .collect();
+    let (scope, end) = (scope(), values.len() as i64);
+    let spans = [span(0, 0, end)];
+    let transaction =
+        Transaction { dead_letters: &letters, ..moving(&scope, &spans, &bench.table) };
+    let outcome = bench.store.apply(&transaction).await;
+    assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+    bench.next = end;
+    stored(bench).await
+}
+
+async fn stored<L: Lab>(bench: &mut Bench<L>) -> Vec<Letter> {
+    letters::find(&mut bench.store, "p", &Filter::default(), None, 99).await.unwrap()
+}
+
+async fn replayed<L: Lab>(
+    bench: &mut Bench<L>,
+    letter: &Letter,
+    value: &str,
+    add: Option<&str>,
+) -> Result<Replayed, StoreError> {
+    let change = record::decode(Some(value.as_bytes()), add).unwrap();
+    let row = bench.row("1", &change);
+    let decide = async |_| Ok::<_, StoreError>(Decision::Write(row));
+    replay(&mut bench.store, &bench.table, letter, decide).await
+}
+
+pub async fn a_letter_is_replayed_with_its_state_or_not_at_all(lab: impl Lab) {
+    let mut bench = Bench::with(lab, "id integer PRIMARY KEY, n bigint").await;
+    let value = r#"{"n":1}"#;
+    let letters = set_aside(&mut bench, &[value; 60]).await;
+    let (mut replays, mut cut_offs) = (0, 0);
+    for (moments, letter) in (1..).zip(&letters) {
+        let outcome = cut_off(moments, replayed(&mut bench, letter, value, Some("n"))).await;
+        bench.store = bench.another_store().await;
+        // What was cut off at COMMIT may be done a moment after we look: the next look waits for it.
+        bench.lab.sql("UPDATE write_behind_offsets SET partitions = partitions").await;
+        let closed = stored(&mut bench).await;
+        let closed = closed.iter().filter(|letter| letter.state == State::Replayed).count();
+        let counted = bench.table(&["n"]).await;
+        let counted = counted.first().map_or(0, |n| n.parse().unwrap());
+        assert_eq!(closed, counted, "cut off at moment {moments}: {outcome:?}");
+        match outcome {
+            Some(outcome) => {
+                assert_eq!(outcome.unwrap(), Replayed::Closed(State::Replayed));
+                replays += 1;
+            }
+            None => cut_offs += 1,
+        }
+        if replays == 2 {
+            break;
+        }
+    }
+    assert!(cut_offs > 2 && replays == 2, "{cut_offs} moments, {replays} replays");
+}
+
+pub async fn a_letter_is_replayed_once_and_a_refused_one_changes_nothing(lab: impl Lab) {
+    let mut bench = Bench::with(lab, "id integer PRIMARY KEY, n bigint CHECK (n < 10)").await;
+    let letters = set_aside(&mut bench, &[r#"{"n":11}"#, r#"{"n":1}"#]).await;
+    let refused = replayed(&mut bench, &letters[0], r#"{"n":11}"#, None).await.unwrap();
+    assert!(matches!(refused, Replayed::Refused(_)), "{refused:?}");
+    assert_eq!(bench.table(&["n"]).await, [""; 0]);
+    let state = |at: usize, letters: &[Letter]| letters[at].state;
+    assert_eq!(state(0, &stored(&mut bench).await), State::Open);
+    for expected in [Replayed::Closed(State::Replayed), Replayed::NotOpen] {
+        let outcome = replayed(&mut bench, &letters[1], r#"{"n":1}"#, Some("n")).await.unwrap();
+        assert_eq!(outcome, expected);
+        assert_eq!(bench.table(&["n"]).await, ["1"]);
+    }
+    assert_eq!(state(1, &stored(&mut bench).await), State::Replayed);
+}
+
+pub async fn a_letter_of_an_older_revision_is_superseded_by_the_row(lab: impl Lab) {
+    let mut bench = Bench::with(lab, "id integer PRIMARY KEY, v bigint, a text").await;
+    bench.table = bench.table.clone().heeding("v").unwrap();
+    let values = [4, 5, 6].map(|v| format!(r#"{{"v":{v},"a":"of the letter"}}"#));
+    let letters = set_aside(&mut bench, &values.each_ref().map(String::as_str)).await;
+    let change = record::decode(Some(br#"{"v":5,"a":"of the row"}"#), None).unwrap();
+    bench.write(&[("1", change)]).await;
+    for (at, state, row) in [
+        (0, State::Superseded, "5 of the row"),
+        (1, State::Replayed, "5 of the letter"),
+        (2, State::Replayed, "6 of the letter"),
+    ] {
+        let outcome = replayed(&mut bench, &letters[at], &values[at], None).await.unwrap();
+        assert_eq!(outcome, Replayed::Closed(state));
+        assert_eq!(bench.table(&["v", "a"]).await, [row]);
+        assert_eq!(stored(&mut bench).await[at].state, state);
+    }
+}
