@@ -6,7 +6,7 @@
 //! nor on how often a part of it is read again. The database forgets them in the transaction that
 //! moves the offset past the record that was one too many.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use ahash::RandomState;
 use uuid::Uuid;
@@ -23,8 +23,6 @@ pub(super) struct Writers {
     most: usize,
     /// Each one's last sequence, and the record that had it.
     seen: HashMap<Uuid, (u64, Offset), RandomState>,
-    /// The same, the one that was seen least lately first.
-    order: BTreeSet<(Offset, Uuid)>,
 }
 
 /// What a `write-id` is.
@@ -41,41 +39,35 @@ pub(super) enum Sighting {
 impl Writers {
     /// Those that the database remembers, of which so many are kept.
     pub(super) fn of(seen: impl IntoIterator<Item = WriterSeen>, most: usize) -> Self {
-        let mut writers = Self { most, seen: HashMap::default(), order: BTreeSet::new() };
-        for WriterSeen { last, at, .. } in seen {
-            writers.note(last, at);
-        }
-        writers
+        let seen = seen.into_iter();
+        let seen = seen.map(|WriterSeen { last, at, .. }| (last.writer, (last.sequence, at)));
+        Self { most, seen: seen.collect() }
     }
 
     /// Sees the `write-id` of the record at `at`.
     pub(super) fn see(&mut self, id: WriteId, at: Offset) -> Sighting {
-        let last = self.seen.get(&id.writer).map(|(last, _)| *last);
-        if last.is_some_and(|last| id.sequence <= last) {
-            return Sighting::Before;
-        }
-        self.note(id, at);
-        let expected = last.map_or(0, |last| last + 1);
+        let expected = match self.seen.get_mut(&id.writer) {
+            Some((last, _)) if id.sequence <= *last => return Sighting::Before,
+            Some(last) => std::mem::replace(last, (id.sequence, at)).0 + 1,
+            None => {
+                self.seen.insert(id.writer, (id.sequence, at));
+                0
+            }
+        };
         if id.sequence == expected { Sighting::Next } else { Sighting::Jump }
     }
 
     /// Forgets those that are too many; says which record the latest of them had.
+    ///
+    /// Looks at all of them, which happens once a new writer; keeping them in order would cost
+    /// something with every record.
     pub(super) fn forget(&mut self) -> Option<Offset> {
-        let mut forgotten = None;
-        while self.order.len() > self.most
-            && let Some((at, writer)) = self.order.pop_first()
-        {
-            self.seen.remove(&writer);
-            forgotten = Some(at);
-        }
-        forgotten
-    }
-
-    fn note(&mut self, id: WriteId, at: Offset) {
-        if let Some((_, before)) = self.seen.insert(id.writer, (id.sequence, at)) {
-            self.order.remove(&(before, id.writer));
-        }
-        self.order.insert((at, id.writer));
+        let too_many = self.seen.len().checked_sub(self.most).filter(|count| *count > 0)?;
+        let mut places: Vec<Offset> = self.seen.values().map(|(_, at)| *at).collect();
+        let (_, last, _) = places.select_nth_unstable(too_many - 1);
+        let last = *last;
+        self.seen.retain(|_, (_, at)| *at > last);
+        Some(last)
     }
 }
 
