@@ -82,6 +82,8 @@ impl Pipeline {
             self.in_flight.insert(id, flight);
         } else {
             self.room.changed(self.lanes[flight.route].limits.priority, flight.bytes, 0);
+            // A trial that ends with its partitions would be waited for without end.
+            self.stops.goes_on(now, id);
         }
         self.settle(now);
     }
@@ -125,8 +127,9 @@ impl Pipeline {
     }
 
     /// Forgets held batches of which no partition is left here.
-    pub(super) fn forget_held(&mut self) {
+    pub(super) fn forget_held(&mut self, now: Duration) {
         let (parts, room, lanes) = (&self.parts, &mut self.room, &self.lanes);
+        let stops = &mut self.stops;
         self.in_flight.retain(|id, flight| {
             let is_left = |(place, _): &(Place, _)| {
                 parts.get(place).is_some_and(|part| part.in_flight == Some(*id))
@@ -134,6 +137,7 @@ impl Pipeline {
             let stays = !flight.is_held() || flight.places.iter().any(is_left);
             if !stays {
                 room.changed(lanes[flight.route].limits.priority, flight.bytes, 0);
+                stops.goes_on(now, *id);
             }
             stays
         });

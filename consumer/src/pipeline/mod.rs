@@ -320,7 +320,7 @@ impl Pipeline {
 
     /// The group took these partitions already.
     pub fn lose(&mut self, now: Duration, places: Vec<Place>) {
-        self.release(places);
+        self.release(now, places);
         self.settle(now);
     }
 

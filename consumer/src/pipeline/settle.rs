@@ -35,7 +35,7 @@ impl Pipeline {
             now >= revoke.deadline || revoke.places.iter().all(is_done)
         }) && let Some(revoke) = self.revoke.take()
         {
-            self.release(revoke.places);
+            self.release(now, revoke.places);
         }
         let is_done = |place: &Place| self.is_written(*place) && self.commits.is_known(*place);
         let empty = || self.parts.keys().all(is_done);
@@ -224,14 +224,14 @@ impl Pipeline {
         part.is_none_or(|part| part.buffer.is_none() && part.in_flight.is_none())
     }
 
-    pub(super) fn release(&mut self, places: Vec<Place>) {
+    pub(super) fn release(&mut self, now: Duration, places: Vec<Place>) {
         let mut dropped = 0;
         for place in &places {
             self.commits.forget(*place);
             dropped += self.drop_buffer(*place).map_or(0, |buffer| buffer.records());
             self.parts.remove(place);
         }
-        self.forget_held();
+        self.forget_held(now);
         if dropped > 0 {
             self.actions.push_back(Action::Tell(Notice::Dropped(dropped)));
         }

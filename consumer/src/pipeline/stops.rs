@@ -100,7 +100,7 @@ impl Stops {
     }
 
     /// The trial's batch ended without a word on the table: it is read on.
-    fn goes_on(&mut self, now: Duration, id: BatchId) {
+    pub(super) fn goes_on(&mut self, now: Duration, id: BatchId) {
         for stopped in self.0.values_mut() {
             if let Next::Writes(place, tried) = stopped.next
                 && tried == id
