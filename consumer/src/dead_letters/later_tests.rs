@@ -318,3 +318,27 @@ fn what_a_later_record_has_set_is_left_out_and_named() {
     assert!(matches!(remainder(&letter, &Change::delete()), Remainder::Nothing));
     assert!(matches!(remainder(&letter, &change("{}")), Remainder::Whole(_)));
 }
+
+#[test]
+fn a_record_that_is_read_again_counts_once() {
+    let mut log = vec![put(1, r#"{"a":1}"#)];
+    log.extend((0..2).map(|_| Written { add: Some("a"), ..put(1, r#"{"a":5}"#) }));
+    let letter = letter(&log[0], 0);
+    let mut later = Later::of([&letter]);
+    read(&mut later, &log, 2);
+    read(&mut later, &log, 3);
+    let once = record::decode(Some(br#"{"a":10}"#), Some("a")).unwrap();
+    assert_eq!(format!("{:?}", later.behind(&letter)), format!("{once:?}"));
+}
+
+#[test]
+fn what_is_to_be_read_begins_at_the_first_letter_and_ends_where_the_database_stands() {
+    let letters = [7, 3].map(|offset| letter(&put(1, "{}"), offset));
+    let mut later = Later::of(&letters);
+    assert_eq!(later.next(), NextOffset(3));
+    later.skip_to(NextOffset(5));
+    assert_eq!(later.next(), NextOffset(5), "what was before is gone");
+    later.skip_to(NextOffset(4));
+    later.reached(NextOffset(9));
+    assert_eq!(later.next(), NextOffset(9), "though the last offsets held no record");
+}
