@@ -223,6 +223,7 @@ macro_rules! contract {
             catalogue::what_has_no_usable_key_is_refused_with_advice,
             letters::letters_are_found_by_what_is_known_of_them,
             letters::letters_are_closed_once_counted_and_deleted_when_they_are_old,
+            letters::a_letter_is_replayed_once_and_only_while_it_is_open,
             letters::a_copy_is_remembered_and_goes_on_from_there,
             revisions::an_older_revision_is_left_out_however_the_log_is_cut,
             revisions::what_is_left_out_for_a_newer_revision_is_counted,
