@@ -6,15 +6,17 @@ mod contract;
 
 use std::any::Any;
 
-use contract::{Bench, Lab, MANNER, moving, record, scope, span};
+use contract::{Bench, Lab, MANNER, letter, moving, record, scope, span};
 use serde_json::json;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tempfile::TempDir;
+use write_behind_consumer::dead_letters::{Filter, State};
+use write_behind_consumer::store::replay::{self, Decision, Replayed};
 use write_behind_consumer::store::{
-    Database, Manner, Outcome, Store as _, StoreError, Transaction,
+    Database, Manner, Outcome, Store as _, StoreError, Transaction, letters,
 };
-use write_behind_shared::Change;
+use write_behind_shared::{Change, Offset, Partition};
 
 /// A file in a directory of its own.
 struct Sqlite {
@@ -95,17 +97,83 @@ async fn a_reference_that_is_checked_at_commit_refuses_its_row_and_not_the_batch
 }
 
 #[tokio::test]
+async fn a_letter_whose_reference_is_checked_at_commit_is_refused_again() {
+    let lab = Sqlite::new().await;
+    lab.sql("CREATE TABLE parents (id integer PRIMARY KEY)").await;
+    let columns = "id integer PRIMARY KEY, parent integer \
+                   REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED";
+    let mut bench = Bench::with(lab, columns).await;
+    let (scope, spans, dead_letters) = (scope(), [span(0, 0, 4)], [letter(3)]);
+    let transaction =
+        Transaction { dead_letters: &dead_letters, ..moving(&scope, &spans, &bench.table) };
+    bench.store.apply(&transaction).await.unwrap();
+    let all = Filter::default();
+    let found = letters::find(&mut bench.store, "p", &all, None, 10).await.unwrap();
+    for (parent, refused) in [(7, true), (8, false)] {
+        let row = bench.row("1", &Change::of(&json!({ "parent": parent })).unwrap());
+        let decide = async |_| Ok::<_, StoreError>(Decision::Write(row));
+        let replayed = replay::replay(&mut bench.store, &bench.table, &found[0], decide).await;
+        let replayed = replayed.unwrap();
+        assert_eq!(matches!(replayed, Replayed::Refused(_)), refused, "{replayed:?}");
+        assert_eq!(bench.table(&["id"]).await.is_empty(), refused);
+        bench.lab.sql("INSERT OR IGNORE INTO parents VALUES (8)").await;
+    }
+}
+
+#[tokio::test]
+async fn bookkeeping_with_two_rows_of_a_partition_is_for_a_person_to_mend() {
+    let mut bench = Bench::with(Sqlite::new().await, "id integer PRIMARY KEY").await;
+    let copy = "CREATE TABLE two AS SELECT * FROM write_behind_offsets; \
+                DROP TABLE write_behind_offsets; ALTER TABLE two RENAME TO write_behind_offsets; \
+                INSERT INTO write_behind_offsets SELECT * FROM write_behind_offsets";
+    bench.lab.sql(copy).await;
+    let outcome = bench.run(&[("1", Change::new())], |_| {}).await;
+    assert!(
+        matches!(&outcome, Err(StoreError::Stop(why)) if why.contains("primary key is missing")),
+        "{outcome:?}"
+    );
+    assert_eq!(bench.table(&["id"]).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn the_places_of_letters_come_with_what_became_of_each() {
+    let mut bench = Bench::with(Sqlite::new().await, "id integer PRIMARY KEY").await;
+    let (scope, spans, dead_letters) = (scope(), [span(0, 0, 9)], [letter(3), letter(4)]);
+    let transaction =
+        Transaction { dead_letters: &dead_letters, ..moving(&scope, &spans, &bench.table) };
+    bench.store.apply(&transaction).await.unwrap();
+    bench
+        .lab
+        .sql("UPDATE write_behind_dead_letters SET state = 'replayed' WHERE record_offset = 4")
+        .await;
+    let mut places = letters::places(&mut bench.store, &scope).await.unwrap();
+    places.sort_by_key(|(_, offset, _)| *offset);
+    let expected = [(3, State::Open), (4, State::Replayed)];
+    assert_eq!(places, expected.map(|(offset, state)| (Partition(0), Offset(offset), state)));
+}
+
+#[tokio::test]
 async fn a_unique_index_that_upserts_cannot_use_is_refused() {
     let lab = Sqlite::new().await;
-    let mut bench = Bench::with(lab, "id integer PRIMARY KEY, a integer, b text, c text").await;
+    let mut bench = Bench::with(
+        lab,
+        "id integer PRIMARY KEY, a integer, b text, c text, \
+                   d integer AS (a) STORED",
+    )
+    .await;
     bench
         .lab
         .sql(
             "CREATE UNIQUE INDEX part ON t (a) WHERE a > 0; CREATE UNIQUE INDEX low ON t (lower(b));
-             CREATE UNIQUE INDEX loose ON t (c COLLATE NOCASE)",
+             CREATE UNIQUE INDEX loose ON t (c COLLATE NOCASE); CREATE UNIQUE INDEX made ON t (d)",
         )
         .await;
-    for (key, why) in [("a", "without a condition"), ("b", "no unique key"), ("c", "NOCASE")] {
+    for (key, why) in [
+        ("a", "without a condition"),
+        ("b", "no unique key"),
+        ("c", "NOCASE"),
+        ("d", "generates its value"),
+    ] {
         let described = bench.store.describe("t", &[key.to_owned()]).await;
         assert!(
             matches!(&described, Err(StoreError::Stop(said)) if said.contains(why)),

@@ -138,3 +138,24 @@ fn what_a_column_of_floats_keeps_is_its_first_digits_or_a_whole_integer() {
     refused(&fifteen, &["0.1234567890123456", "9223372036854775808", "1e400", r#""x""#]);
     assert!(delta_text(&fifteen, &"0.1234567890123456".parse().unwrap()).is_err());
 }
+
+#[test]
+fn from_a_column_without_negative_numbers_may_be_taken_what_it_can_hold() {
+    let unsigned = ColumnKind::Integer(0..=255);
+    for (delta, fits) in [(255, true), (-255, true), (256, false), (-256, false)] {
+        assert_eq!(delta_text(&unsigned, &Number::from(delta)).is_ok(), fits, "{delta}");
+    }
+}
+
+#[test]
+fn a_label_is_one_of_the_columns_and_a_set_is_several() {
+    let kind = |several| {
+        let labels = vec!["low".to_owned(), "high".to_owned()];
+        ColumnKind::Labels { labels, several }
+    };
+    assert_eq!(fits(&kind(false), r#""low""#), "low");
+    refused(&kind(false), &[r#""""#, r#""LOW""#, r#""low,high""#, "1"]);
+    assert_eq!(fits(&kind(true), r#""low,high""#), "low,high");
+    assert_eq!(fits(&kind(true), r#""""#), "");
+    refused(&kind(true), &[r#""low,middle""#, r#"",""#]);
+}

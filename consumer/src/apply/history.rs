@@ -104,3 +104,60 @@ impl History {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use write_behind_shared::Change;
+    use write_behind_shared::key::{KeyColumn, KeyKind};
+
+    use super::*;
+    use crate::apply::flood::FEW;
+    use crate::apply::table::{Column, ColumnKind};
+
+    /// A table with a required key, and `n`, which may be required.
+    fn table(required: bool) -> Table {
+        let column = |name: &str, required| Column {
+            name: name.to_owned(),
+            kind: ColumnKind::Text,
+            sql_type: "text".to_owned(),
+            required,
+            counts_from_nothing: true,
+        };
+        Table {
+            sql_name: "t".to_owned(),
+            columns: vec![column("id", true), column("n", required), column("m", false)],
+            key: vec![KeyColumn { name: "id".to_owned(), kind: KeyKind::Text }],
+            key_index: None,
+            guarded: false,
+            renamed: None,
+            version: None,
+        }
+    }
+
+    #[test]
+    fn a_column_is_demanded_when_it_became_required_and_a_refused_row_lacks_it() {
+        let row = |member: &str| {
+            let change = Change::new().set(member, "x").unwrap();
+            Row::judge(&table(true), b"7", &change).unwrap()
+        };
+        let history = History::new(FloodLimits::STANDARD);
+        let mut before = table(false);
+        before.columns[0].required = false;
+        history.learn(&before);
+        let demanded = |lacks: &Row| history.demanded(&table(true), std::iter::once(lacks));
+        assert!(demanded(&row("m")).unwrap().contains("\"n\" has become NOT NULL"));
+        assert_eq!(demanded(&row("n")), None, "the key is no column of a row's own");
+        history.learn(&table(true));
+        assert_eq!(demanded(&row("m")), None, "it was required when it was written to before");
+    }
+
+    #[test]
+    fn what_was_set_aside_takes_room_and_a_flood_takes_all_of_it() {
+        let history = History::new(FloodLimits::STANDARD);
+        assert_eq!(history.room(1), FEW as usize);
+        history.set_aside(1, 40);
+        assert_eq!(history.room(1), FEW as usize - 40);
+        history.flooded();
+        assert_eq!(history.room(1), 0);
+    }
+}

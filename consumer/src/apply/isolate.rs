@@ -116,3 +116,51 @@ fn judge_record(table: &Table, record: &RawRecord) -> Result<Row, String> {
     let key = record.key.as_deref().unwrap_or_default();
     Row::judge(table, key, &change).map_err(|misfit| misfit.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use write_behind_shared::Change;
+    use write_behind_shared::key::{KeyColumn, KeyKind};
+
+    use super::*;
+    use crate::batch::FoldedRow;
+
+    #[test]
+    fn rows_are_sorted_by_key_so_that_transactions_that_meet_lock_in_one_order() {
+        let table = Table {
+            sql_name: "t".to_owned(),
+            columns: Vec::new(),
+            key: vec![KeyColumn { name: "id".to_owned(), kind: KeyKind::Text }],
+            key_index: None,
+            guarded: false,
+            renamed: None,
+            version: None,
+        };
+        let row = |key: &str| FoldedRow {
+            partition: Partition(0),
+            key: key.as_bytes().into(),
+            change: Change::delete(),
+            singly: false,
+        };
+        let batch = Batch {
+            route: 0,
+            topic: Arc::from("t"),
+            spans: Vec::new(),
+            rows: ["c", "a", "d", "b"].map(row).into(),
+            dead_letters: Vec::new(),
+            duplicates: Vec::new(),
+            writers: Vec::new(),
+            forgotten: Vec::new(),
+            last_records: Vec::new(),
+            records: 4,
+            age: Duration::ZERO,
+            refuse_missing_references: false,
+        };
+        let judged = judge(&table, &batch, &Places::from([2]));
+        let keys: Vec<&str> = judged.rows.iter().map(|row| &*row.key[0]).collect();
+        assert_eq!((keys, judged.places), (vec!["a", "b", "c"], vec![1, 3, 0]));
+    }
+}

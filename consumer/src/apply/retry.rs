@@ -157,6 +157,8 @@ mod tests {
         assert_eq!(retry.succeeded(), Some(3));
         assert_eq!(retry.succeeded(), None);
         assert!(retry.failed(&down()).say.is_some(), "a new outage is told again");
+        retry.succeeded();
+        assert!(retry.failed(&down()).say.is_some(), "also when it is the same as the last");
     }
 
     #[test]

@@ -175,3 +175,23 @@ fn renames_that_leave_open_which_column_is_meant_are_refused() {
     assert_eq!(renamed(&[("name", "n")]), Err(BadRename::Taken("name".to_owned())));
     assert!(renamed(&[("name", "n"), ("n", "name")]).is_ok(), "two names are swapped");
 }
+
+#[test]
+fn a_value_that_does_not_fit_is_refused_though_its_sum_with_what_is_added_would() {
+    let decode = |value: &str, add| record::decode(Some(value.as_bytes()), add).unwrap();
+    for (set, added, fits) in [("80", "-50", true), ("120", "-50", false), ("-80", "150", false)] {
+        let mut change = decode(&format!(r#"{{"n":{set}}}"#), None);
+        change.fold(decode(&format!(r#"{{"n":{added}}}"#), Some("n")));
+        let judged = Row::judge(&table(), b"7", &change);
+        assert_eq!(judged.is_ok(), fits, "{set} and then {added}: {judged:?}");
+    }
+}
+
+#[test]
+fn a_required_column_that_the_route_leaves_out_may_refuse_an_insert() {
+    let mut table = table();
+    assert!(!table.clone().only(&["name".to_owned()]).unwrap().guarded);
+    table.columns[1].required = true;
+    assert!(table.clone().only(&["name".to_owned()]).unwrap().guarded);
+    assert!(!table.only(&["n".to_owned()]).unwrap().guarded);
+}

@@ -247,3 +247,54 @@ pub(crate) async fn refuse_compaction(config: &Config, topic: &str) -> Option<St
 pub async fn init(config: &Config) -> Result<(), StoreError> {
     config.database.target.connect(&Timeouts::STANDARD).await?.init().await
 }
+
+#[cfg(test)]
+mod tests {
+    use write_behind_shared::NextOffset;
+
+    use super::*;
+
+    /// A log from 10 up to 90, of which the database has all below 40.
+    fn standing() -> Standing {
+        Standing {
+            database: Some(NextOffset(40)),
+            partitions_then: 1,
+            partitions_now: 1,
+            committed: Some(NextOffset(40)),
+            low: NextOffset(10),
+            high: NextOffset(90),
+            last: None,
+            trace: None,
+        }
+    }
+
+    #[test]
+    fn a_report_is_graded_by_the_worst_that_was_found() {
+        let grade = |grades: &[Grade]| {
+            let mut report = Report::default();
+            grades.iter().for_each(|grade| report.add(*grade, "what", "found"));
+            report.grade()
+        };
+        assert_eq!(grade(&[]), Grade::Ok);
+        assert_eq!(grade(&[Grade::Ok, Grade::Warning, Grade::Ok]), Grade::Warning);
+        assert_eq!(grade(&[Grade::Failed, Grade::Warning]), Grade::Failed);
+        assert_eq!(grade(&[Grade::Refused, Grade::Failed, Grade::Warning]), Grade::Refused);
+    }
+
+    #[test]
+    fn a_partition_is_graded_by_what_a_start_would_do_with_it() {
+        let ahead = Some(NextOffset(50));
+        let unknown = Standing { database: None, committed: None, ..standing() };
+        for (standing, expected, says) in [
+            (standing(), Grade::Ok, "go on at 40, 50 records behind"),
+            (Standing { committed: None, ..standing() }, Grade::Ok, "has committed nothing"),
+            (Standing { committed: ahead, ..standing() }, Grade::Warning, "was restored"),
+            (unknown, Grade::Warning, "at offset 10: the log's beginning is gone"),
+            (Standing { low: NextOffset(0), ..unknown }, Grade::Ok, "would begin at offset 0"),
+            (Standing { high: NextOffset(30), ..standing() }, Grade::Refused, "ends at 30"),
+        ] {
+            let (grade, found) = verdict(&standing, false);
+            assert!(grade == expected && found.contains(says), "{grade:?}: {found}");
+        }
+    }
+}

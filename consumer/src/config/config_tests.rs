@@ -243,3 +243,21 @@ fn a_revision_is_a_column_that_records_may_name_and_may_call_otherwise() {
     let left_out = version("version = \"v\"\ncolumns = [\"a\"]\n").unwrap_err().to_string();
     assert!(left_out.contains("`columns` leaves out; add it there"), "{left_out}");
 }
+
+#[test]
+fn every_variable_in_a_text_or_in_a_list_is_replaced() {
+    let text = LEAST.replace("\"scores\"\nkafka", "\"${A}-${B}\"\nkafka");
+    let text = format!("{text}columns = [\"x\", \"${{B}}\"]\n");
+    let config = Config::read(&text, &variables(&[("A", "one"), ("B", "two")])).unwrap();
+    assert_eq!(config.name, "one-two");
+    let columns = ["x", "two"].map(str::to_owned);
+    assert_eq!(config.routes[0].columns.as_deref(), Some(&columns[..]));
+}
+
+#[test]
+fn a_route_without_a_topic_or_without_columns_is_refused() {
+    let no_topic = refusal(&LEAST.replace("topic = \"scores\"", "topic = \" \""), &[]);
+    assert!(no_topic.contains("route[0].topic") && no_topic.contains("is empty"), "{no_topic}");
+    let no_columns = refusal(&format!("{LEAST}columns = []\n"), &[]);
+    assert!(no_columns.contains("no record could be applied"), "{no_columns}");
+}

@@ -65,6 +65,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_again_is_a_quarter_over_all_connections() {
+        assert_eq!(Memory(256 << 20).read_again(1), 64 << 20);
+        assert_eq!(Memory(256 << 20).read_again(4), 16 << 20);
+    }
+
+    #[test]
+    fn of_little_memory_librdkafka_is_asked_for_no_less_than_it_takes() {
+        let [(_, kbytes), (_, records), (_, fetch), (_, of_partition)] =
+            Memory(64 << 10).fetched_ahead();
+        assert_eq!((kbytes, records, fetch, of_partition), (64, 100, 1 << 20, 16 << 10));
+    }
+
+    #[test]
     fn by_default_a_batch_has_all_of_its_eight_mebibytes() {
         assert_eq!(Memory(256 << 20).of_batch(8 << 20, 2), 8 << 20);
         assert_eq!(Memory(64 << 20).of_batch(8 << 20, 2), 2 << 20);

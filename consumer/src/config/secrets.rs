@@ -48,7 +48,6 @@ mod tests {
     fn a_file_is_read_without_its_last_line_break() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("url");
-        std::fs::write(&path, "sqlite://scores.db\n").unwrap();
         let path = path.to_str().unwrap();
         let given = variables(&[
             ("WRITE_BEHIND_DATABASE_URL_FILE", path),
@@ -60,7 +59,10 @@ mod tests {
             ("OTHER_FILE", "/nowhere"),
             ("WRITE_BEHIND_NAME", "scores"),
         ]);
-        assert_eq!(from_files(given).unwrap(), expected);
+        for line in ["sqlite://scores.db\n", "sqlite://scores.db\r\n", "sqlite://scores.db"] {
+            std::fs::write(path, line).unwrap();
+            assert_eq!(from_files(given.clone()).unwrap(), expected, "{line:?}");
+        }
     }
 
     #[test]

@@ -358,3 +358,27 @@ fn behind_a_letter_with_a_revision_only_what_is_not_older_counts() {
     let behind = [Some(r#"{"v":2,"a":2}"#), Some(r#"{"v":1,"a":3}"#), Some(r#"{"v":2,"b":4}"#)];
     assert_eq!(left_of(None, &behind).as_deref(), Some(r#"{"a":2,"b":4,"v":2}"#));
 }
+
+#[test]
+fn a_record_that_is_read_again_counts_once() {
+    let mut log = vec![put(1, r#"{"a":1}"#)];
+    log.extend((0..2).map(|_| Written { add: Some("a"), ..put(1, r#"{"a":5}"#) }));
+    let letter = letter(&log[0], 0);
+    let mut later = Later::of([&letter]);
+    read(&mut later, &log, 2);
+    read(&mut later, &log, 3);
+    let once = record::decode(Some(br#"{"a":10}"#), Some("a")).unwrap();
+    assert_eq!(format!("{:?}", later.behind(&letter)), format!("{once:?}"));
+}
+
+#[test]
+fn what_is_to_be_read_begins_at_the_first_letter_and_ends_where_the_database_stands() {
+    let letters = [7, 3].map(|offset| letter(&put(1, "{}"), offset));
+    let mut later = Later::of(&letters);
+    assert_eq!(later.next(), NextOffset(3));
+    later.skip_to(NextOffset(5));
+    assert_eq!(later.next(), NextOffset(5), "what was before is gone");
+    later.skip_to(NextOffset(4));
+    later.reached(NextOffset(9));
+    assert_eq!(later.next(), NextOffset(9), "though the last offsets held no record");
+}

@@ -243,3 +243,22 @@ fn a_record_without_a_key_is_bad_and_keeps_all_it_came_with() {
     assert_eq!(letter.record, RawRecord::from(&record));
     assert_eq!(letter.record.headers.len(), 2);
 }
+
+#[test]
+fn the_last_record_is_the_one_before_the_next_offset() {
+    let (mut buffer, mut memory) = empty();
+    for offset in [4, 7] {
+        fold(&mut buffer, &mut memory, offset, &(1, Some("{}"), None, None)).unwrap();
+    }
+    let (partition, offset) = (Partition(0), Offset(7));
+    assert_eq!(buffer.last_record(), Some(LastRecord { partition, offset, timestamp: 7_000 }));
+    assert_eq!(buffer.oldest(), Some(4_000));
+}
+
+#[test]
+fn a_record_that_was_set_aside_counts_as_a_row_of_the_batch() {
+    let (mut buffer, mut memory) = empty();
+    fold(&mut buffer, &mut memory, 0, &(1, Some("{}"), None, None)).unwrap();
+    fold(&mut buffer, &mut memory, 1, &(1, Some("{"), None, None)).unwrap_err();
+    assert_eq!(buffer.rows(), 2, "it is a statement to the database too");
+}

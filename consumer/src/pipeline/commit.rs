@@ -178,6 +178,19 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_that_succeeds_ends_the_failing() {
+        let mut commits = Commits::default();
+        commits.located(PLACE, None, NextOffset(1));
+        let (failed, _) = commits.next(at(0)).unwrap();
+        assert!(!commits.is_failing(), "nobody has answered yet");
+        commits.answered(at(0), failed, false);
+        assert!(commits.is_failing());
+        let (succeeded, _) = commits.next(BACKOFF_MIN).unwrap();
+        commits.answered(BACKOFF_MIN, succeeded, true);
+        assert!(!commits.is_failing());
+    }
+
+    #[test]
     fn a_commit_never_answered_is_tried_again() {
         let mut commits = Commits::default();
         commits.located(PLACE, None, NextOffset(1));

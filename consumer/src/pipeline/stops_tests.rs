@@ -210,23 +210,6 @@ fn a_route_that_is_refused_again_waits_longer_up_to_ten_seconds_and_says_each_re
 }
 
 #[test]
-fn a_trial_whose_batch_was_held_and_given_away_does_not_keep_the_route_stopped() {
-    let mut scene = Scene::new();
-    scene.record(NOW, place(0, 0));
-    scene.refuse(NOW, "no table");
-    scene.tick(at(500));
-    scene.record(at(500), place(0, 0));
-    let (id, batch) = scene.take();
-    scene.pipeline.hold(at(520), id, batch);
-    scene.pipeline.lose(at(530), vec![place(0, 0)]);
-    scene.act(at(530));
-    scene.told.clear();
-    scene.tick(at(530) + LONGEST_WAIT);
-    assert_eq!(scene.told, [Notice::RouteRuns(0, at(530) + LONGEST_WAIT)]);
-    assert!(scene.read.contains(&place(0, 1)), "{:?}", scene.read);
-}
-
-#[test]
 fn a_trial_that_meets_no_record_does_not_keep_the_route_stopped() {
     let mut scene = Scene::new();
     scene.record(NOW, place(0, 0));
@@ -343,4 +326,45 @@ fn a_batch_that_waits_is_forgotten_with_its_partitions() {
     scene.pipeline.hold(at(20), id, batch);
     scene.pipeline.lose(at(30), vec![place(0, 0)]);
     assert_eq!(scene.pipeline.progress(NOW).in_flight_bytes, 0);
+    assert!(scene.pipeline.is_idle(), "nothing of it is counted any more");
+}
+
+#[test]
+fn a_trial_whose_batch_waits_for_a_row_ends_with_its_partition() {
+    for held_first in [true, false] {
+        let mut scene = Scene::new();
+        scene.record(NOW, place(0, 0));
+        scene.refuse(at(20), "no table");
+        scene.tick(at(520));
+        scene.record(at(520), place(0, 0));
+        let (id, batch) = scene.take();
+        if held_first {
+            scene.pipeline.hold(at(540), id, batch);
+            scene.pipeline.lose(at(540), vec![place(0, 0)]);
+        } else {
+            scene.pipeline.lose(at(540), vec![place(0, 0)]);
+            scene.pipeline.hold(at(540), id, batch);
+        }
+        scene.act(at(540));
+        assert!(scene.pipeline.is_idle(), "nothing of it is held any more");
+        scene.read.clear();
+        scene.tick(at(540) + LONGEST_WAIT);
+        assert_eq!(scene.read, [place(0, 1)], "the route's other partition is read again");
+        assert!(matches!(scene.told.last(), Some(Notice::RouteRuns(0, _))), "{:?}", scene.told);
+    }
+}
+
+#[test]
+fn a_partition_that_comes_during_a_trial_waits_for_its_end() {
+    let mut scene = Scene::new();
+    scene.record(NOW, place(0, 0));
+    scene.refuse(at(20), "no table");
+    scene.tick(at(520));
+    scene.read.clear();
+    scene.pipeline.assign(&[place(0, 3)]);
+    scene.act(at(520));
+    assert_eq!(scene.read, []);
+    scene.record(at(520), place(0, 0));
+    scene.write(at(540));
+    assert_eq!(scene.read, [place(0, 1), place(0, 3)]);
 }

@@ -225,6 +225,35 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_about_an_earlier_offset_does_nothing_however_long_it_stands_now() {
+        let mut dog = dog();
+        look(&mut dog, standing_at(7), 9, 0..65);
+        look(&mut dog, standing_at(8), 9, 65..70);
+        assert_eq!(dog.answered(seconds(200), PLACE, NextOffset(7), Found::Record), None);
+    }
+
+    #[test]
+    fn one_that_was_read_anew_is_given_up_whatever_its_offset_was_meanwhile() {
+        let mut dog = dog();
+        look(&mut dog, standing_at(7), 9, 0..65);
+        let first = dog.answered(seconds(65), PLACE, NextOffset(7), Found::Record);
+        assert_eq!(first, Some(Remedy::ReadAnew));
+        let locating = PartProgress { reading: false, ..standing_at(0) };
+        look(&mut dog, locating, 9, 65..70);
+        assert_eq!(look(&mut dog, standing_at(7), 9, 70..135), [125]);
+        let second = dog.answered(seconds(135), PLACE, NextOffset(7), Found::Record);
+        assert_eq!(second, Some(Remedy::GiveUp));
+    }
+
+    #[test]
+    fn one_that_was_given_back_is_watched_as_new_when_it_comes_again() {
+        let mut dog = dog();
+        assert_eq!(look(&mut dog, standing_at(7), 9, 0..65), [60]);
+        assert!(dog.look(seconds(65), &[], &BTreeMap::new()).is_empty());
+        assert_eq!(look(&mut dog, standing_at(7), 9, 70..140), [130]);
+    }
+
+    #[test]
     fn who_waits_for_the_database_or_has_read_all_is_not_suspected() {
         let waiting = PartProgress { written: Some(NextOffset(3)), ..standing_at(7) };
         let paused = PartProgress { paused: true, ..standing_at(7) };

@@ -76,6 +76,21 @@ mod tests {
     }
 
     #[test]
+    fn a_dead_letter_is_counted_with_all_of_its_record() {
+        let bytes = |length: usize| Some(vec![b'x'; length].into_boxed_slice());
+        let record = RawRecord {
+            partition: write_behind_shared::Partition(0),
+            offset: write_behind_shared::Offset(0),
+            key: bytes(1_000),
+            value: bytes(10_000),
+            headers: vec![("name".to_owned(), bytes(5_000))],
+        };
+        assert!(of_record(&record) >= 16_000);
+        let letter = DeadLetter { record, reason: "x".repeat(2_000), sqlstate: None };
+        assert!(of_dead_letter(&letter) >= of_record(&letter.record) + 2_000);
+    }
+
+    #[test]
     fn every_column_is_counted_with_its_name_its_place_and_its_value() {
         let one = of_change(&Change::new().set("a", &1).unwrap());
         let text = "x".repeat(1_000);

@@ -198,3 +198,7 @@ fn resident_bytes() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1_024)
 }
+
+#[cfg(test)]
+#[path = "collect_tests.rs"]
+mod tests;

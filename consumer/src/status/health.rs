@@ -114,6 +114,12 @@ mod tests {
     }
 
     #[test]
+    fn a_consumer_that_has_stopped_is_not_well() {
+        let facts = Facts { phase: Phase::Stopped, ..well() };
+        assert_eq!(sickness(&facts), Some("the consumer has stopped"));
+    }
+
+    #[test]
     fn a_poll_thread_that_is_silent_for_too_long_is_stuck() {
         let facts = Facts { silent: Some(STUCK_AFTER * 2), ..well() };
         assert_eq!(sickness(&facts), Some("the poll thread is stuck"));

@@ -189,6 +189,24 @@ mod tests {
     }
 
     #[test]
+    fn a_consumer_that_is_not_ready_says_so_and_why() {
+        let mut report = report();
+        assert!(lines(&report, "it").iter().any(|line| line.contains(", not ready, version")));
+        assert!(lines(&report, "it").iter().any(|line| line == "not ready: no table"));
+        report.process.as_mut().unwrap().not_ready.clear();
+        assert!(lines(&report, "it").iter().any(|line| line.contains(", ready, version")));
+    }
+
+    #[test]
+    fn times_and_bytes_are_told_in_units_that_keep_them_short() {
+        let times = [0.25, 42.0, 180.0, 7_200.0].map(|seconds| time(Some(seconds)));
+        assert_eq!(times, ["0.2 s", "42 s", "3 min", "2 h"]);
+        let sizes = [1_023, 1_536, 3 << 20, 5 << 30].map(|size| bytes(Some(size)));
+        assert_eq!(sizes, ["1023 B", "1.5 KiB", "3.0 MiB", "5.0 GiB"]);
+        assert_eq!((time(None), bytes(None)), (unknown(), unknown()));
+    }
+
+    #[test]
     fn errors_are_told_and_move_no_cursor() {
         let text = lines(&report(), "Kafka and the database").join("\n");
         assert!(text.contains("topic größe: no table"), "{text}");

@@ -287,3 +287,14 @@ where
 fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_cut_by_characters_and_holds_no_nul() {
+        assert_eq!(reason_of("a \0"), "a \u{fffd}");
+        assert_eq!(reason_of(&"ü".repeat(REASON_CHARS + 1)), "ü".repeat(REASON_CHARS));
+    }
+}

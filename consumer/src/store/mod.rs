@@ -204,3 +204,29 @@ fn positions_of(
     }
     positions
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_is_known_of_the_partition_that_it_has_written_to() {
+        let position = |partition| Position {
+            partition: Partition(partition),
+            next: NextOffset(5),
+            partitions: 3,
+            writers: Vec::new(),
+        };
+        let seen = |partition, sequence| WriterSeen {
+            partition: Partition(partition),
+            last: write_behind_shared::WriteId { writer: uuid::Uuid::from_u128(1), sequence },
+            at: Offset(4),
+        };
+        let asked = [Partition(0), Partition(1)];
+        let known = vec![position(0), position(1), position(2)];
+        let writers = vec![seen(1, 7), seen(2, 9)];
+        let found = positions_of(&asked, known, writers);
+        let written = Position { writers: vec![seen(1, 7)], ..position(1) };
+        assert_eq!(found, [position(0), written]);
+    }
+}

@@ -232,3 +232,68 @@ fn what_was_applied_is_unclear_behind_a_lost_beginning_or_a_replayed_letter_unti
         assert_eq!(heeded(values, whole, set_aside).2, unclear, "{values:?}");
     }
 }
+
+/// Folds one record after the other, each with its headers, of a partition whose log begins where it
+/// is `whole`.
+fn fold_of(whole: bool, records: &[(&str, &[(&str, &[u8])])]) -> Folded {
+    let whole = whole.then_some(Partition(0)).into_iter().collect();
+    let skipped = [(Partition(0), Offset(1))].into();
+    let set_aside = Arc::new(SetAside { skipped, ..SetAside::default() });
+    let choice = Arc::new(Choice::All);
+    let mut fold = Fold::new(&table(), choice, set_aside, whole, Range::ALL, 1 << 20);
+    for (offset, (value, headers)) in records.iter().enumerate() {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(*value))).collect();
+        fold.take(&Incoming {
+            partition: Partition(0),
+            offset: Offset(offset as i64 * 2),
+            timestamp: None,
+            key: Some(b"7"),
+            value: Some(value.as_bytes()),
+            headers: &headers,
+        });
+    }
+    fold.finish()
+}
+
+#[test]
+fn a_producers_duplicate_is_folded_once() {
+    let id = |sequence| write_behind_shared::WriteId { writer: Uuid::from_u128(1), sequence };
+    let (first, second) = (id(0).encode(), id(1).encode());
+    let add: (&str, &[u8]) = (record::ADD, b"n");
+    let [first, second] = [&first, &second].map(|id| [(record::WRITE_ID, &id[..]), add]);
+    let one = r#"{"n":1}"#;
+    let folded = fold_of(true, &[(one, &first), (one, &second), (one, &first), (one, &second)]);
+    let row = folded.rows.values().next().unwrap();
+    assert_eq!(row.change.to_row().unwrap().unwrap(), br#"{"n":2}"#);
+}
+
+#[test]
+fn what_a_row_was_before_the_beginning_of_the_log_is_unknown_and_nothing_where_it_is_whole() {
+    for whole in [true, false] {
+        let folded = fold_of(whole, &[(r#"{"n":1}"#, &[])]);
+        assert_eq!(folded.rows.values().next().unwrap().change.resets(), whole);
+    }
+}
+
+#[test]
+fn a_row_has_its_last_offsets_and_one_of_bad_records_only_is_none() {
+    let folded = fold_of(true, &[("{}", &[][..]); 5]);
+    assert_eq!(folded.rows.values().next().unwrap().offsets, [4, 6, 8].map(Offset));
+    assert!(fold_of(true, &[("{", &[])]).rows.is_empty());
+}
+
+#[test]
+fn what_takes_more_than_the_memory_is_left_for_another_pass() {
+    let records: Vec<_> = (0..100).map(|key| (key, Some("{}"))).collect();
+    assert!(folded(&records, Choice::All, Range::ALL, usize::MAX).left.is_empty());
+    let few = folded(&records, Choice::All, Range::ALL, 10 * ROW_OVERHEAD);
+    assert!(few.rows.len() <= 10 && !few.left.is_empty(), "{} rows", few.rows.len());
+}
+
+#[test]
+fn only_the_chosen_keys_are_folded() {
+    let keys = Choice::Keys([Box::from(&b"2"[..])].into());
+    let folded = folded(&[(1, Some("{}")), (2, Some("{}"))], keys, Range::ALL, usize::MAX);
+    assert_eq!(shown(&folded.rows).len(), 1);
+    assert!(folded.rows.keys().all(|(_, key)| **key == *b"2"));
+}

@@ -104,3 +104,35 @@ impl std::fmt::Display for Difference {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn difference(kind: Kind) -> Difference {
+        let (expected, found) = (Some("2".to_owned()), None);
+        let columns = vec![ColumnDiffers { column: "n".to_owned(), expected, found }];
+        let key = vec!["7".to_owned(), "x".to_owned()];
+        Difference { kind, key, partition: Some(3), offsets: vec![8, 9], columns }
+    }
+
+    #[test]
+    fn every_kind_of_difference_is_counted_and_only_the_first_few_are_kept() {
+        for kind in [Kind::Missing, Kind::Extra, Kind::Different] {
+            let mut report = Report::default();
+            assert!(report.is_equal());
+            (0..3).for_each(|_| report.add(difference(kind), 2));
+            assert!(!report.is_equal(), "{kind:?}");
+            assert_eq!(report.missing + report.extra + report.different, 3);
+            assert_eq!(report.differences.len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_difference_says_what_is_there_and_what_is_to_be() {
+        let told = difference(Kind::Different).to_string();
+        let expected =
+            "different row 7, x; n is NULL, and is to be 2 (partition 3, last records at 8, 9)";
+        assert_eq!(told, expected);
+    }
+}

@@ -111,7 +111,9 @@ async fn a_saturated_database_gets_smaller_statements() {
     let mut bench = Bench::new().await;
     let saturated = || Fault::Fails(StoreError::Saturated("slow".to_owned()));
     bench.faults([saturated(), saturated()]);
-    bench.write(&[ONE]).await;
+    let batch = bench.batch(&[ONE]);
+    let Applied::Written(_, stats) = bench.apply(&batch).await else { panic!("it is written") };
+    assert_eq!((stats.retries, stats.saturated), (2, 2), "the next batches are smaller too");
     let manners = bench.script.manners.lock().unwrap().clone();
     let sizes: Vec<_> = manners.iter().map(|manner| manner.rows_per_statement).collect();
     assert_eq!(sizes, [10_000, 5_000, 2_500]);

@@ -1,7 +1,8 @@
 //! Dead letters as they are found, counted and closed.
 
-use write_behind_consumer::dead_letters::{Filter, State};
+use write_behind_consumer::dead_letters::{Filter, Letter, State};
 use write_behind_consumer::store::letters;
+use write_behind_consumer::store::replay::{self, Decision, Replayed, Standing};
 
 use super::*;
 
@@ -34,6 +35,7 @@ pub async fn letters_are_found_by_what_is_known_of_them(lab: impl Lab) {
             &[3, 4, 5, 6],
         ),
         (Filter { topic: text("T"), ..all.clone() }, &[]),
+        (Filter { cluster: text("C"), ..all.clone() }, &[]),
         (Filter { from: Some(4), to: Some(5), ..all.clone() }, &[4, 5]),
         (Filter { sqlstate: text("10"), ..all.clone() }, &[5]),
         (Filter { reason: text("a nul"), ..all.clone() }, &[3, 4, 5, 6]),
@@ -46,6 +48,11 @@ pub async fn letters_are_found_by_what_is_known_of_them(lab: impl Lab) {
         assert_eq!(found(&mut bench, &filter).await, expected, "{filter:?}");
     }
     let first = letters::find(&mut bench.store, "p", &all, None, 2).await.unwrap();
+    let failed_at = Some(first[0].failed_at);
+    let since = found(&mut bench, &Filter { since: failed_at, ..all.clone() }).await;
+    assert!(since.contains(&3), "its own second counts");
+    let until = found(&mut bench, &Filter { until: failed_at, ..all.clone() }).await;
+    assert_eq!(until, [0; 0], "its own second does not count");
     assert_eq!(first[0].letter.record, letter(3).record, "a letter is read as it was stored");
     let next = letters::find(&mut bench.store, "p", &all, first.last(), 2).await.unwrap();
     assert_eq!(next[0].offset().0, 5);
@@ -67,10 +74,40 @@ pub async fn letters_are_closed_once_counted_and_deleted_when_they_are_old(lab: 
     let tallies = letters::tally(&mut bench.store, "p", &all).await.unwrap();
     let tallies: Vec<_> = tallies.iter().map(|tally| (tally.state, tally.letters)).collect();
     assert_eq!(tallies, [(State::Discarded, 2), (State::Open, 2)]);
+    let its_second = four[0].failed_at;
+    assert_eq!(letters::delete_old(&mut bench.store, "p", its_second).await.unwrap(), 0);
     // The one of the key that has open letters before it stays.
     let tomorrow = four[0].failed_at + 86_400;
     assert_eq!(letters::delete_old(&mut bench.store, "p", tomorrow).await.unwrap(), 1);
     assert_eq!(found(&mut bench, &all).await, [3, 4, 5]);
+}
+
+pub async fn a_letter_is_replayed_once_and_only_while_it_is_open(lab: impl Lab) {
+    let mut bench = with_letters(lab).await;
+    let letters = letters::find(&mut bench.store, "p", &Filter::default(), None, 10).await.unwrap();
+    let replaying = async |bench: &mut Bench<_>, letter: &Letter, decision: Decision| {
+        let mut behind = Vec::new();
+        let decide = async |standing: Standing| {
+            assert_eq!(standing.next, NextOffset(1));
+            behind.extend(standing.behind.keys().map(|offset| offset.0));
+            Ok::<_, StoreError>(decision)
+        };
+        let replayed = replay::replay(&mut bench.store, &bench.table, letter, decide).await;
+        (behind, replayed.unwrap())
+    };
+    let left = replaying(&mut bench, &letters[0], Decision::LeaveIt).await;
+    assert_eq!(left, (vec![4, 5], Replayed::Left), "letters of its row behind it are told");
+    let row = bench.row("1", &Change::new());
+    let closed = replaying(&mut bench, &letters[0], Decision::Write(row)).await;
+    assert_eq!(closed, (vec![4, 5], Replayed::Closed(State::Replayed)));
+    let row = bench.row("2", &Change::new());
+    let again = replaying(&mut bench, &letters[0], Decision::Write(row)).await;
+    assert_eq!(again.1, Replayed::NotOpen);
+    let superseded = replaying(&mut bench, &letters[3], Decision::Supersede).await;
+    assert_eq!(superseded, (vec![], Replayed::Closed(State::Superseded)));
+    assert_eq!(bench.table(&["id"]).await, ["1"], "what was not open has changed nothing");
+    let open = Filter { state: Some(State::Open), ..Filter::default() };
+    assert_eq!(found(&mut bench, &open).await, [4, 5]);
 }
 
 pub async fn a_copy_is_remembered_and_goes_on_from_there(lab: impl Lab) {

@@ -228,6 +228,7 @@ macro_rules! contract {
             catalogue::what_has_no_usable_key_is_refused_with_advice,
             letters::letters_are_found_by_what_is_known_of_them,
             letters::letters_are_closed_once_counted_and_deleted_when_they_are_old,
+            letters::a_letter_is_replayed_once_and_only_while_it_is_open,
             letters::a_copy_is_remembered_and_goes_on_from_there,
             replays::a_letter_is_replayed_with_its_state_or_not_at_all,
             replays::a_letter_is_replayed_once_and_a_refused_one_changes_nothing,

@@ -165,14 +165,15 @@ pub async fn writers_never_go_back(lab: impl Lab) {
 pub async fn dead_letters_are_stored_with_the_offsets_and_stay_as_they_are(lab: impl Lab) {
     let mut bench = Bench::with(lab, COUNTER).await;
     let letters = [letter(3), letter(4)];
-    for _ in 0..2 {
+    for state in ["discarded", "replayed"] {
         let (scope, spans) = (scope(), [span(0, bench.next, bench.next + 1)]);
         let transaction =
             Transaction { dead_letters: &letters, ..moving(&scope, &spans, &bench.table) };
         let outcome = bench.store.apply(&transaction).await;
         assert!(matches!(&outcome, Ok(Outcome::Committed(bad)) if bad.is_empty()), "{outcome:?}");
         bench.next += 1;
-        bench.lab.sql("UPDATE write_behind_dead_letters SET state = 'discarded'").await;
+        let update = "UPDATE write_behind_dead_letters SET state =";
+        bench.lab.sql(&format!("{update} '{state}' WHERE state = 'open'")).await;
     }
     let query = "SELECT CAST(record_offset AS text), state, reason, CAST(headers AS text) \
                  FROM write_behind_dead_letters ORDER BY 1";
@@ -220,6 +221,8 @@ pub async fn cut_off<T>(mut moments: usize, future: impl Future<Output = T>) -> 
 /// The end of a process, or of its connection, as the database sees it: before, inside and after
 /// each statement, COMMIT included, whose answer is then lost.
 pub async fn a_transaction_cut_off_at_any_moment_is_written_whole_or_not_at_all(lab: impl Lab) {
+    // So many must be seen. How many a transaction has depends on who is quicker, it or we.
+    const ENOUGH: u32 = 6;
     let mut bench = Bench::with(lab, COUNTER).await;
     let rows = [bench.row("1", &Change::new().add("n", 1))];
     let query = "SELECT CAST(next_offset AS text), CAST(coalesce((SELECT n FROM t), 0) AS text) \
@@ -232,7 +235,8 @@ pub async fn a_transaction_cut_off_at_any_moment_is_written_whole_or_not_at_all(
         let found = bench.lab.rows(query).await;
         assert_eq!(found[0][0], found[0][1], "cut off at moment {moments}: {outcome:?}");
         match outcome {
-            Some(Ok(Outcome::Committed(_))) => break,
+            Some(Ok(Outcome::Committed(_))) if cut_offs >= ENOUGH => break,
+            Some(Ok(Outcome::Committed(_))) => moments = 1,
             None => (moments, cut_offs) = (moments + 1, cut_offs + 1),
             // The one before was committed after we had looked.
             Some(Ok(Outcome::Fenced(_))) => {}
@@ -241,7 +245,6 @@ pub async fn a_transaction_cut_off_at_any_moment_is_written_whole_or_not_at_all(
         bench.store = bench.another_store().await;
         bench.next = bench.stands_at().await;
     }
-    assert!(cut_offs > 5, "a transaction has more than {cut_offs} moments");
 }
 
 pub async fn transactions_that_meet_in_many_rows_all_finish(lab: impl Lab) {

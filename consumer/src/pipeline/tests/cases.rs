@@ -56,16 +56,20 @@ pub(super) fn actions(pipeline: &mut Pipeline) -> Vec<Action> {
 }
 
 fn record(pipeline: &mut Pipeline, now: Duration, partition: i32, offset: i64) {
+    record_of(pipeline, now, place(partition as usize), offset);
+}
+
+pub(super) fn record_of(pipeline: &mut Pipeline, now: Duration, place: Place, offset: i64) {
     let key = offset.to_string();
     let incoming = Incoming {
-        partition: Partition(partition),
+        partition: place.partition,
         offset: Offset(offset),
         timestamp: None,
         key: Some(key.as_bytes()),
         value: Some(b"{}"),
         headers: &[],
     };
-    pipeline.record(now, 0, &incoming);
+    pipeline.record(now, place.route, &incoming);
 }
 
 pub(super) fn written(pipeline: &mut Pipeline, now: Duration, closed: Closed) {

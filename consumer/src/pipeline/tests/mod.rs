@@ -17,6 +17,7 @@ mod ops;
 mod cases;
 mod shares;
 mod stops;
+mod ends;
 
 use model::{Entry, Kind, Table, prefix, transact};
 use ops::{Answer, Op, an_op};
