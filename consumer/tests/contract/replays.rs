@@ -55,12 +55,11 @@ pub async fn a_letter_is_replayed_with_its_state_or_not_at_all(lab: impl Lab) {
         let counted = bench.table(&["n"]).await;
         let counted = counted.first().map_or(0, |n| n.parse().unwrap());
         assert_eq!(closed, counted, "cut off at moment {moments}: {outcome:?}");
-        match outcome {
-            Some(outcome) => {
-                assert_eq!(outcome.unwrap(), Replayed::Closed(State::Replayed));
-                (moments, replays) = (1, replays + 1);
-            }
-            None => (moments, cut_offs) = (moments + 1, cut_offs + 1),
+        if let Some(outcome) = outcome {
+            assert_eq!(outcome.unwrap(), Replayed::Closed(State::Replayed));
+            (moments, replays) = (1, replays + 1);
+        } else {
+            (moments, cut_offs) = (moments + 1, cut_offs + 1);
         }
         // On a busy machine answers are there before they are waited for.
         if replays > 1 && cut_offs > 5 {
