@@ -186,6 +186,39 @@ async fn a_replay_never_overwrites_a_newer_write_and_tells_what_it_left_out() ->
     worker.still_runs()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_with_a_revision_is_replayed_only_where_the_row_has_no_newer_one() -> Result<()> {
+    let columns = "id bigint primary key, v bigint, n bigint, name varchar(20),
+        constraint small check (n < 1000)";
+    let pipeline = Pipeline::new("letters_v", 1, columns).await?;
+    let heeding = |client| pipeline.settings(client).with("WRITE_BEHIND_ROUTE_0_VERSION", "v");
+    let worker = heeding("worker").start().await?;
+    let bad = |key| put(key, &json!({ "v": 5, "n": 2000 }));
+    let places = pipeline.append(&[bad(1), bad(2), bad(3), bad(4)]).await?;
+    pipeline.drained(&[&worker], PATIENCE).await?;
+    // Newer, older and as old; of the fourth row there is nothing else.
+    let later = |key, v| put(key, &json!({ "v": v, "n": 1, "name": "later" }));
+    pipeline.append(&[later(1, 6), later(2, 4), later(3, 5)]).await?;
+    pipeline.drained(&[&worker], PATIENCE).await?;
+    lift_the_constraint(&pipeline).await?;
+
+    let replayed = lines(&heeding("operator"), &["replay", "--yes"]).await?;
+    let fates = ["superseded", "replayed", "superseded", "replayed"];
+    let fates = places.iter().zip(fates).map(|((_, offset), fate)| (*offset, fate.to_owned()));
+    assert_eq!(outcomes(&replayed), fates.collect(), "{replayed:?}");
+    let row = |id: i64, v: i64, n: i64, name: Option<&str>| {
+        (id.to_string(), json!({ "id": id, "v": v, "n": n, "name": name }))
+    };
+    let expected = [
+        row(1, 6, 1, Some("later")),
+        row(2, 5, 2000, Some("later")),
+        row(3, 5, 1, Some("later")),
+        row(4, 5, 2000, None),
+    ];
+    same_rows(&pipeline.rows("id").await?, &expected.into())?;
+    worker.still_runs()
+}
+
 /// Increments beside a consumer that adds without pause, by several operators at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn increments_replay_once_though_several_replay_at_once_and_the_consumer_writes() -> Result<()>

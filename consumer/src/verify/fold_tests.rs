@@ -233,9 +233,12 @@ fn what_was_applied_is_unclear_behind_a_lost_beginning_or_a_replayed_letter_unti
     }
 }
 
-/// Folds one record after the other, each with its headers, of a partition whose log begins where it
+/// A record's value and headers.
+type Given<'a> = (&'a str, &'a [(&'a str, &'a [u8])]);
+
+/// Folds one record after the other, of a partition whose log begins where it
 /// is `whole`.
-fn fold_of(whole: bool, records: &[(&str, &[(&str, &[u8])])]) -> Folded {
+fn fold_of(whole: bool, records: &[Given<'_>]) -> Folded {
     let whole = whole.then_some(Partition(0)).into_iter().collect();
     let skipped = [(Partition(0), Offset(1))].into();
     let set_aside = Arc::new(SetAside { skipped, ..SetAside::default() });

@@ -25,7 +25,7 @@ async fn set_aside<L: Lab>(bench: &mut Bench<L>, values: &[&str]) -> Vec<Letter>
 }
 
 async fn stored<L: Lab>(bench: &mut Bench<L>) -> Vec<Letter> {
-    letters::find(&mut bench.store, "p", &Filter::default(), None, 99).await.unwrap()
+    letters::find(&mut bench.store, "p", &Filter::default(), None, 999).await.unwrap()
 }
 
 async fn replayed<L: Lab>(
@@ -43,9 +43,9 @@ async fn replayed<L: Lab>(
 pub async fn a_letter_is_replayed_with_its_state_or_not_at_all(lab: impl Lab) {
     let mut bench = Bench::with(lab, "id integer PRIMARY KEY, n bigint").await;
     let value = r#"{"n":1}"#;
-    let letters = set_aside(&mut bench, &[value; 60]).await;
-    let (mut replays, mut cut_offs) = (0, 0);
-    for (moments, letter) in (1..).zip(&letters) {
+    let letters = set_aside(&mut bench, &[value; 300]).await;
+    let (mut moments, mut replays, mut cut_offs) = (1, 0, 0);
+    for letter in &letters {
         let outcome = cut_off(moments, replayed(&mut bench, letter, value, Some("n"))).await;
         bench.store = bench.another_store().await;
         // What was cut off at COMMIT may be done a moment after we look: the next look waits for it.
@@ -55,18 +55,18 @@ pub async fn a_letter_is_replayed_with_its_state_or_not_at_all(lab: impl Lab) {
         let counted = bench.table(&["n"]).await;
         let counted = counted.first().map_or(0, |n| n.parse().unwrap());
         assert_eq!(closed, counted, "cut off at moment {moments}: {outcome:?}");
-        match outcome {
-            Some(outcome) => {
-                assert_eq!(outcome.unwrap(), Replayed::Closed(State::Replayed));
-                replays += 1;
-            }
-            None => cut_offs += 1,
+        if let Some(outcome) = outcome {
+            assert_eq!(outcome.unwrap(), Replayed::Closed(State::Replayed));
+            (moments, replays) = (1, replays + 1);
+        } else {
+            (moments, cut_offs) = (moments + 1, cut_offs + 1);
         }
-        if replays == 2 {
-            break;
+        // On a busy machine answers are there before they are waited for.
+        if replays > 1 && cut_offs > 5 {
+            return;
         }
     }
-    assert!(cut_offs > 2 && replays == 2, "{cut_offs} moments, {replays} replays");
+    panic!("{cut_offs} moments, {replays} replays");
 }
 
 pub async fn a_letter_is_replayed_once_and_a_refused_one_changes_nothing(lab: impl Lab) {
