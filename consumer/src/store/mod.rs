@@ -24,6 +24,7 @@ pub mod inspect;
 pub mod snapshot;
 mod postgres_snapshot;
 mod sqlite_snapshot;
+mod mysql_write;
 mod mysql_snapshot;
 pub mod mysql;
 mod mysql_sql;

@@ -16,8 +16,6 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
 use super::grouping::{Groups, left_out, updates_first};
-use super::mysql_rows::documents;
-use super::mysql_sql::Step;
 use super::{
     Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping, mysql_catalog,
     mysql_sql,
@@ -35,7 +33,7 @@ pub struct MysqlStore {
     /// How long the server waits between two statements of a transaction.
     idle_in_transaction: Duration,
     /// The largest message that the server takes.
-    packet_bytes: usize,
+    pub(super) packet_bytes: usize,
     /// A call was not answered in time, so nobody knows what the connection will say next.
     broken: bool,
     /// Rows that the transaction left out for the table has newer ones.
@@ -43,11 +41,6 @@ pub struct MysqlStore {
 }
 
 pub(super) type Query<'q> = sqlx::query::Query<'q, MySql, MySqlArguments>;
-
-/// Beyond this a statement is not faster, and the server holds it in memory.
-const STATEMENT_BYTES_MAX: usize = 4 << 20;
-/// What a message holds beside its largest parameter, at most.
-const PACKET_BYTES_SPARE: usize = 64 << 10;
 
 /// `/*M! … */` is read by MariaDB only.
 fn settings(timeouts: &Timeouts) -> String {
@@ -137,58 +130,6 @@ impl MysqlStore {
         self.answered(async |connection| sqlx::raw_sql(sql).execute(connection).await).await?;
         Ok(())
     }
-
-    /// Runs the steps for `rows`, all of one shape: each step on all rows that fit one message.
-    async fn bulk(
-        &mut self,
-        steps: &[Step],
-        table: &Table,
-        rows: &[&Row],
-        with_cells: bool,
-    ) -> Result<u64, Failure> {
-        let mut written = 0;
-        for (_, document) in self.documents(table, rows, with_cells)? {
-            let query = |sql: &String| sqlx::query(AssertSqlSafe(sql.clone())).bind(&*document);
-            for Step { sql, only_if } in steps {
-                let needed = match only_if {
-                    Some(question) => !self.fetch(query(question)).await?.is_empty(),
-                    None => true,
-                };
-                if needed {
-                    written += self.execute(query(sql)).await?;
-                }
-            }
-        }
-        Ok(written)
-    }
-
-    /// `rows` as documents that each fit one message, with how many rows come before each.
-    pub(super) fn documents(
-        &self,
-        table: &Table,
-        rows: &[&Row],
-        with_cells: bool,
-    ) -> Result<Vec<(usize, String)>, Failure> {
-        let bytes_max = self.packet_bytes.saturating_sub(PACKET_BYTES_SPARE);
-        let documents = documents(table, rows, with_cells, bytes_max.min(STATEMENT_BYTES_MAX));
-        let documents =
-            documents.map_err(|error| Failure::Store(StoreError::Stop(error.to_string())))?;
-        documents.iter().try_for_each(|(_, document)| self.fits_a_packet(document.len()))?;
-        Ok(documents)
-    }
-
-    /// The server ends the connection over a message that is too large, and so it would each time
-    /// the batch is tried again.
-    fn fits_a_packet(&self, bytes: usize) -> Result<(), Failure> {
-        if bytes + PACKET_BYTES_SPARE <= self.packet_bytes {
-            return Ok(());
-        }
-        Err(Failure::Store(StoreError::Stop(format!(
-            "a row or record takes {bytes} bytes in a statement, and the server's \
-             max_allowed_packet is {}: raise it",
-            self.packet_bytes
-        ))))
-    }
 }
 
 /// The three parameters that most statements on the bookkeeping tables begin with.
@@ -260,22 +201,18 @@ impl Session for MysqlStore {
         let groups = Groups::of(rows.iter().copied());
         let size = rows_per_statement.max(1);
         for chunk in groups.deletes.chunks(size) {
-            self.bulk(&[Step::always(mysql_sql::delete(table))], table, chunk, false).await?;
+            self.bulk(&mysql_sql::delete(table), table, chunk, false).await?;
         }
         for (shape, rows) in &groups.writes {
-            let insert = || Step {
-                sql: mysql_sql::insert(table, shape),
-                only_if: Some(mysql_sql::any_missing(table)),
-            };
             // An insert is refused for a delta that the column could not hold alone.
             let adds = shape.iter().any(|(_, is_add)| *is_add);
-            let steps = match (adds || updates_first(table, shape), shape.is_empty()) {
-                (false, _) => vec![Step::always(mysql_sql::upsert(table, shape))],
-                (true, true) => vec![insert()],
-                (true, false) => vec![Step::always(mysql_sql::update(table, shape)), insert()],
-            };
+            let updates_first = adds || updates_first(table, shape);
             for chunk in rows.chunks(size) {
-                let written = self.bulk(&steps, table, chunk, true).await?;
+                let written = if updates_first {
+                    self.update_or_insert(table, shape, chunk).await?
+                } else {
+                    self.bulk(&mysql_sql::upsert(table, shape), table, chunk, true).await?
+                };
                 self.older += left_out(table, chunk, written);
             }
         }

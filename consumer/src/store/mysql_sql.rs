@@ -77,18 +77,6 @@ pub(super) const CLAIM: &str = "INSERT INTO write_behind_tables
 pub(super) const OWNER: &str = "SELECT pipeline, cluster, topic
     FROM write_behind_tables WHERE table_name = ?";
 
-/// A statement, and the question to be asked before it, if it is not always needed.
-pub(super) struct Step {
-    pub(super) sql: String,
-    pub(super) only_if: Option<String>,
-}
-
-impl Step {
-    pub(super) fn always(sql: String) -> Self {
-        Self { sql, only_if: None }
-    }
-}
-
 /// Deletes rows.
 pub(super) fn delete(table: &Table) -> String {
     let given = Given::of(table, &[]);
@@ -121,30 +109,20 @@ pub(super) fn update(table: &Table, shape: &[(usize, bool)]) -> String {
     format!("UPDATE {rows} STRAIGHT_JOIN {target}{not_newer} SET {set}")
 }
 
-/// Inserts the rows that are not there, and only those.
-///
-/// One that another writer inserts between the update and this is refused as a duplicate; when it
-/// is tried alone, the update finds it.
+/// Inserts rows that are not there.
 pub(super) fn insert(table: &Table, shape: &[(usize, bool)]) -> String {
     let given = Given::of(table, shape);
-    format!(
-        "INSERT INTO {} ({}) SELECT {} FROM {} WHERE NOT EXISTS (SELECT 1 FROM {})",
-        table.sql_name,
-        given.names(),
-        given.values(),
-        given.rows(),
-        given.target("WHERE"),
-    )
+    let (names, values, rows) = (given.names(), given.values(), given.rows());
+    format!("INSERT INTO {} ({names}) SELECT {values} FROM {rows}", table.sql_name)
 }
 
-/// Whether any row is missing. An insert of no row is refused all the same, for a required column
-/// or for a sum that a new row could not hold: so it is asked first.
-pub(super) fn any_missing(table: &Table) -> String {
+/// Which rows are there, by their place from 0 on. They are locked, so they stay.
+pub(super) fn present(table: &Table) -> String {
     let given = Given::of(table, &[]);
     format!(
-        "SELECT 1 FROM {} WHERE NOT EXISTS (SELECT 1 FROM {}) LIMIT 1",
-        given.rows(),
-        given.target("WHERE"),
+        "SELECT CAST(write_behind_rows.place AS signed) - 1 FROM {} STRAIGHT_JOIN {} FOR UPDATE",
+        given.numbered_rows(),
+        given.target("ON"),
     )
 }
 
