@@ -2,7 +2,8 @@
 //!
 //! Takes a value's bytes, says whether it is a well-formed object with exactly the members of a
 //! shape seen before. The judgement of what is well formed is that of [`json::members`], by the
-//! same parser; a property test holds the two together.
+//! same parser. Values without white space, escapes and nesting, which most are, are recognised
+//! without it; a property test holds all three together.
 
 use std::fmt;
 
@@ -22,6 +23,8 @@ pub struct Shape(usize);
 pub struct Shapes {
     /// The names of each shape's members, in the order they were seen in.
     names: Vec<Box<[Box<str>]>>,
+    /// What stands before each member's value in a plain object of each shape.
+    plain: Vec<Plain>,
     latest: usize,
 }
 
@@ -29,6 +32,9 @@ impl Shapes {
     /// Whether `value` is well formed and has exactly the members of `shape`, in its order.
     pub fn fits(&self, shape: Shape, value: &[u8]) -> bool {
         let Ok(text) = std::str::from_utf8(value) else { return false };
+        if self.plain[shape.0].fits(value) {
+            return true;
+        }
         if json::depth_exceeds(value, DEPTH_MAX) {
             return false;
         }
@@ -55,12 +61,84 @@ impl Shapes {
             None if self.names.len() == SHAPES_MAX => return Ok(None),
             None => {
                 self.names.push(members.iter().map(|(name, _)| (&**name).into()).collect());
+                self.plain.push(Plain::of(members.iter().map(|(name, _)| &**name)));
                 self.names.len() - 1
             }
         };
         self.latest = place;
         Ok(Some(Shape(place)))
     }
+}
+
+/// How an object of some shape is spelled by a writer that wastes nothing: no white space, no
+/// escapes, and no value that is an object or an array itself.
+#[derive(Debug)]
+struct Plain {
+    /// What stands before each value; `None`: a name can't be spelled without escapes.
+    openings: Option<Box<[Box<[u8]>]>>,
+}
+
+impl Plain {
+    fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let opening = |(place, name): (usize, &str)| {
+            let plain = end_of_text(name.as_bytes()).is_none();
+            let bracket = if place == 0 { '{' } else { ',' };
+            plain.then(|| format!("{bracket}\"{name}\":").into_bytes().into_boxed_slice())
+        };
+        Self { openings: names.enumerate().map(opening).collect() }
+    }
+
+    /// Whether `value`, which is UTF-8, is certainly such an object. If not, it may fit all the same.
+    fn fits(&self, value: &[u8]) -> bool {
+        let Some(openings) = &self.openings else { return false };
+        let mut rest = value;
+        for opening in openings {
+            let after = rest.strip_prefix(&**opening).and_then(after_scalar);
+            let Some(after) = after else { return false };
+            rest = after;
+        }
+        rest == b"}" && !openings.is_empty()
+    }
+}
+
+/// What follows the plain scalar that `text` begins with, if it does.
+fn after_scalar(text: &[u8]) -> Option<&[u8]> {
+    match text.first()? {
+        b'"' => {
+            let inner = &text[1..];
+            let end = end_of_text(inner)?;
+            (inner[end] == b'"').then(|| &inner[end + 1..])
+        }
+        b't' => text.strip_prefix(b"true"),
+        b'f' => text.strip_prefix(b"false"),
+        b'n' => text.strip_prefix(b"null"),
+        _ => after_number(text),
+    }
+}
+
+/// Where a text's quotation mark stands, or what it may not hold unescaped, or an escape.
+fn end_of_text(text: &[u8]) -> Option<usize> {
+    text.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
+}
+
+/// The same for a number without an exponent.
+fn after_number(text: &[u8]) -> Option<&[u8]> {
+    let natural = text.strip_prefix(b"-").unwrap_or(text);
+    let rest = after_digits(natural)?;
+    if natural[0] == b'0' && natural.len() - rest.len() > 1 {
+        return None;
+    }
+    let rest = match rest.strip_prefix(b".") {
+        Some(fraction) => after_digits(fraction)?,
+        None => rest,
+    };
+    // An exponent is left to the parser.
+    Some(rest)
+}
+
+fn after_digits(text: &[u8]) -> Option<&[u8]> {
+    let digits = text.iter().position(|byte| !byte.is_ascii_digit())?;
+    (digits > 0).then(|| &text[digits..])
 }
 
 /// Whether an object's members are these, in this order. Their values are skipped over.
@@ -116,8 +194,16 @@ mod tests {
     fn a_document() -> impl Strategy<Value = String> {
         let value = prop::sample::select(vec![
             "1",
+            "-0",
+            "-12.50",
             "-0.5e3",
             "01",
+            "-",
+            "1.",
+            ".5",
+            "true",
+            "falsey",
+            "\"é\"",
             "null",
             "\"x\"",
             "\"\\u0000\"",
