@@ -15,10 +15,10 @@ use write_behind_consumer::apply::flood::FloodLimits;
 use write_behind_consumer::apply::history::History;
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::{Applied, Target, Worker};
-use write_behind_consumer::batch::{Batch, FoldedRow, RawRecord, Span};
+use write_behind_consumer::batch::{Batch, FoldedRow, LastRecord, RawRecord, Span};
 use write_behind_consumer::kafka::reread::{Log, RereadError, Wanted};
 use write_behind_consumer::store::{Database, Position, Scope, Store, Timeouts};
-use write_behind_shared::{NextOffset, Partition, record};
+use write_behind_shared::{NextOffset, Offset, Partition, record};
 
 use crate::rounds::{Duel, Lap};
 
@@ -169,16 +169,18 @@ fn batch_of(next: &mut i64, batch: u64) -> Result<Batch> {
         let key = id.to_string().into_bytes().into_boxed_slice();
         anyhow::Ok(FoldedRow { partition: Partition(0), key, change, singly: false })
     };
+    let partition = Partition(0);
+    let last = LastRecord { partition, offset: Offset(*next - 1), timestamp: 1_700_000_000_000 };
     Ok(Batch {
         route: 0,
         topic: Arc::from("bench"),
-        spans: vec![Span { partition: Partition(0), start, end: NextOffset(*next) }],
+        spans: vec![Span { partition, start, end: NextOffset(*next) }],
         rows: (0..ROWS).map(row).collect::<Result<_>>()?,
         dead_letters: Vec::new(),
         duplicates: Vec::new(),
         writers: Vec::new(),
         forgotten: Vec::new(),
-        last_records: Vec::new(),
+        last_records: vec![last],
         records: ROWS,
         age: Duration::ZERO,
         refuse_missing_references: false,

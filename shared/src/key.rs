@@ -5,6 +5,7 @@
 //! Two spellings of one row would hash to two partitions and lose their order, so what is not
 //! canonical is refused, by the producer before it is written and by the consumer when it is read.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use serde::Serialize;
@@ -105,12 +106,20 @@ pub fn encode<K: Serialize + ?Sized>(key: &K) -> Result<Vec<u8>, KeyError> {
 /// # Errors
 /// [`KeyError`]: the record is bad.
 pub fn decode(key: &[u8], columns: &[KeyColumn]) -> Result<Vec<String>, KeyError> {
+    Ok(texts(key, columns)?.into_iter().map(Cow::into_owned).collect())
+}
+
+/// The same, borrowed from the key where it has one column.
+///
+/// # Errors
+/// [`KeyError`]: the record is bad.
+pub fn texts<'k>(key: &'k [u8], columns: &[KeyColumn]) -> Result<Vec<Cow<'k, str>>, KeyError> {
     if key.len() > KEY_BYTES_MAX {
         return Err(KeyError::TooLong);
     }
     let text = std::str::from_utf8(key).map_err(|_| KeyError::NotUtf8)?;
     if let [column] = columns {
-        return Ok(vec![column.check(text.to_owned())?]);
+        return Ok(vec![column.check(Cow::Borrowed(text))?]);
     }
     let not_canonical = |why: &str| KeyError::NotCanonicalObject(why.to_owned());
     let object: serde_json::Map<String, Value> =
@@ -127,7 +136,7 @@ pub fn decode(key: &[u8], columns: &[KeyColumn]) -> Result<Vec<String>, KeyError
     let text_of = |column: &KeyColumn| {
         let value = object.get(&column.name);
         let value = value.ok_or_else(|| not_canonical(&format!("no {:?}", column.name)))?;
-        column.check(column.scalar_text(value)?)
+        column.check(Cow::Owned(column.scalar_text(value)?))
     };
     columns.iter().map(text_of).collect()
 }
@@ -146,18 +155,20 @@ impl KeyColumn {
     }
 
     /// Lets `text` pass if it is the canonical text of this column's type.
-    fn check(&self, text: String) -> Result<String, KeyError> {
+    fn check<'k>(&self, text: Cow<'k, str>) -> Result<Cow<'k, str>, KeyError> {
         let canonical = match &self.kind {
-            KeyKind::Integer(range) => text
-                .parse::<i64>()
-                .is_ok_and(|integer| range.contains(&integer) && integer.to_string() == text),
+            KeyKind::Integer(range) => {
+                let natural = text.strip_prefix('-').unwrap_or(&text);
+                let canonical = !natural.starts_with(['0', '+']) || text == "0";
+                canonical && text.parse().is_ok_and(|integer| range.contains(&integer))
+            }
             KeyKind::Text if text.contains('\0') => return Err(KeyError::Nul),
             KeyKind::Text => true,
             KeyKind::Uuid => Uuid::parse_str(&text).is_ok_and(|uuid| uuid.to_string() == text),
             KeyKind::Boolean => text == "true" || text == "false",
             KeyKind::Date => is_date(&text),
         };
-        if canonical { Ok(text) } else { Err(self.not_canonical(text)) }
+        if canonical { Ok(text) } else { Err(self.not_canonical(text.into_owned())) }
     }
 
     fn not_canonical(&self, text: String) -> KeyError {

@@ -4,6 +4,7 @@
 //! it is the database's own notation. What only the database can judge (a date's calendar, an
 //! enum's labels, a length) is left to it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
@@ -19,7 +20,7 @@ use crate::apply::table::ColumnKind;
 ///
 /// # Errors
 /// Why the value does not fit, to follow the words "the value".
-pub fn text_of(kind: &ColumnKind, json: &str) -> Result<Option<String>, String> {
+pub fn text_of<'j>(kind: &ColumnKind, json: &'j str) -> Result<Option<Cow<'j, str>>, String> {
     if json == "null" {
         return Ok(None);
     }
@@ -27,18 +28,18 @@ pub fn text_of(kind: &ColumnKind, json: &str) -> Result<Option<String>, String> 
         ColumnKind::Integer(range) => {
             let digits = unquoted(json);
             match integer(digits) {
-                Some(integer) if range.contains(&integer) => digits.to_owned(),
+                Some(integer) if range.contains(&integer) => digits.into(),
                 Some(_) => return Err(not_between(digits, range)),
                 None => return Err(is_not(json, "an integer in the column's range")),
             }
         }
-        ColumnKind::Numeric(_) => decimal(json)?.to_owned(),
-        ColumnKind::Significant(most) => significant(decimal(json)?, *most)?,
+        ColumnKind::Numeric(_) => decimal(json)?.into(),
+        ColumnKind::Significant(most) => significant(decimal(json)?, *most)?.into(),
         ColumnKind::Float => match json.parse::<Number>() {
-            Ok(_) => finite(json)?,
+            Ok(_) => finite(json)?.into(),
             Err(_) => return Err(is_not(json, "a number")),
         },
-        ColumnKind::Boolean if json == "true" || json == "false" => json.to_owned(),
+        ColumnKind::Boolean if json == "true" || json == "false" => json.into(),
         ColumnKind::Boolean => return Err(is_not(json, "true or false")),
         ColumnKind::Text | ColumnKind::Notation => string(json)?,
         ColumnKind::Calendar => {
@@ -70,14 +71,15 @@ pub fn text_of(kind: &ColumnKind, json: &str) -> Result<Option<String>, String> 
         ColumnKind::Json => document(json)?,
         ColumnKind::Bytes => {
             let text = string(json)?;
-            let bytes = STANDARD.decode(text).map_err(|_| is_not(json, "base64"))?;
-            bytes.iter().fold(String::from(r"\x"), |mut hex, byte| {
+            let bytes = STANDARD.decode(&*text).map_err(|_| is_not(json, "base64"))?;
+            let hex = bytes.iter().fold(String::from(r"\x"), |mut hex, byte| {
                 // Writing to a string cannot fail.
                 let _ = write!(hex, "{byte:02x}");
                 hex
-            })
+            });
+            hex.into()
         }
-        ColumnKind::Array(element) => array(element, json)?,
+        ColumnKind::Array(element) => array(element, json)?.into(),
     };
     Ok(Some(text))
 }
@@ -102,8 +104,8 @@ pub fn delta_text(kind: &ColumnKind, delta: &Number) -> Result<String, String> {
             format!("{} has more than the column's {scale} digits after the point", excerpt(&text)),
         ),
         ColumnKind::Numeric(_) => Ok(text),
-        ColumnKind::Significant(most) => significant(&text, *most),
-        ColumnKind::Float => finite(&text),
+        ColumnKind::Significant(most) => significant(&text, *most).map(str::to_owned),
+        ColumnKind::Float => finite(&text).map(str::to_owned),
         _ => Err(format!("{} is added to a column that is not numeric", excerpt(&text))),
     }
 }
@@ -132,7 +134,7 @@ fn decimal(json: &str) -> Result<&str, String> {
 }
 
 /// `number`, if it is an integer of 64 bits or has no more significant digits than `most`.
-fn significant(number: &str, most: u32) -> Result<String, String> {
+fn significant(number: &str, most: u32) -> Result<&str, String> {
     let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
     let digits = mantissa.trim_start_matches(['-', '0', '.']).replace('.', "");
     let digits = if mantissa.contains('.') { digits.trim_end_matches('0') } else { &digits };
@@ -150,25 +152,26 @@ fn is_of_the_moment(text: &str) -> bool {
     })
 }
 
-fn finite(text: &str) -> Result<String, String> {
+fn finite(text: &str) -> Result<&str, String> {
     let fits = text.parse::<f64>().is_ok_and(f64::is_finite);
-    if fits { Ok(text.to_owned()) } else { Err(is_not(text, "in the range of a float")) }
+    if fits { Ok(text) } else { Err(is_not(text, "in the range of a float")) }
 }
 
-fn string(json: &str) -> Result<String, String> {
+fn string(json: &str) -> Result<Cow<'_, str>, String> {
     let quoted = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let inner = quoted.ok_or_else(|| is_not(json, "a string"))?;
     if !inner.contains('\\') {
-        return Ok(inner.to_owned());
+        return Ok(inner.into());
     }
     if spells_nul(json) {
         return Err("holds a NUL character, which no text column can".to_owned());
     }
-    serde_json::from_str(json).map_err(|_| "holds half of a surrogate pair".to_owned())
+    let text = serde_json::from_str(json).map(Cow::Owned);
+    text.map_err(|_| "holds half of a surrogate pair".to_owned())
 }
 
 /// A JSON column's document: as it is written, if the database's text can hold it.
-fn document(json: &str) -> Result<String, String> {
+fn document(json: &str) -> Result<Cow<'_, str>, String> {
     if json.contains('\\') {
         if spells_nul(json) {
             return Err("holds a NUL character, which no text column can".to_owned());
@@ -177,7 +180,7 @@ fn document(json: &str) -> Result<String, String> {
             return Err("holds half of a surrogate pair".to_owned());
         }
     }
-    Ok(json.to_owned())
+    Ok(json.into())
 }
 
 /// Whether an escape in a well-formed `document` is half of a surrogate pair without the other.

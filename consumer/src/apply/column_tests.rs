@@ -3,7 +3,8 @@
 use super::*;
 
 fn fits(kind: &ColumnKind, json: &str) -> String {
-    text_of(kind, json).unwrap_or_else(|why| panic!("{json} must fit: {why}")).unwrap()
+    let text = text_of(kind, json).unwrap_or_else(|why| panic!("{json} must fit: {why}"));
+    text.unwrap().into_owned()
 }
 
 fn refused(kind: &ColumnKind, jsons: &[&str]) {

@@ -63,7 +63,7 @@ impl History {
     pub(crate) fn demanded<'a>(
         &self,
         table: &Table,
-        mut rows: impl Iterator<Item = &'a Row>,
+        mut rows: impl Iterator<Item = &'a Row<'a>>,
     ) -> Option<String> {
         let known = lock(&self.columns);
         let is_new = |name: &str| known.get(name) != Some(&true);
@@ -138,13 +138,13 @@ mod tests {
     fn a_column_is_demanded_when_it_became_required_and_a_refused_row_lacks_it() {
         let row = |member: &str| {
             let change = Change::new().set(member, "x").unwrap();
-            Row::judge(&table(true), b"7", &change).unwrap()
+            Row::judge(&table(true), b"7", &change).unwrap().into_owned()
         };
         let history = History::new(FloodLimits::STANDARD);
         let mut before = table(false);
         before.columns[0].required = false;
         history.learn(&before);
-        let demanded = |lacks: &Row| history.demanded(&table(true), std::iter::once(lacks));
+        let demanded = |lacks: &Row<'_>| history.demanded(&table(true), std::iter::once(lacks));
         assert!(demanded(&row("m")).unwrap().contains("\"n\" has become NOT NULL"));
         assert_eq!(demanded(&row("n")), None, "the key is no column of a row's own");
         history.learn(&table(true));

@@ -12,7 +12,7 @@ use write_behind_shared::{Headers, Offset, Partition, record};
 
 use crate::apply::row::Row;
 use crate::apply::table::Table;
-use crate::batch::{Batch, DeadLetter, RawRecord, Span};
+use crate::batch::{Batch, DeadLetter, FoldedRow, RawRecord, Span};
 use crate::kafka::reread::Wanted;
 
 /// Places in [`Batch::rows`].
@@ -20,9 +20,9 @@ pub(crate) type Places = BTreeSet<usize>;
 
 /// The rows of a batch that are written as they are folded.
 #[derive(Debug)]
-pub(crate) struct Judged {
-    /// Sorted by key.
-    pub(crate) rows: Vec<Row>,
+pub(crate) struct Judged<'b> {
+    /// Sorted by their records' keys.
+    pub(crate) rows: Vec<Row<'b>>,
     /// Where each stands in the batch.
     pub(crate) places: Vec<usize>,
     /// Rows that don't fit.
@@ -33,29 +33,49 @@ pub(crate) struct Judged {
 #[derive(Debug, Default)]
 pub(crate) struct Singly {
     /// To be tried, in log order.
-    pub(crate) records: Vec<(RawRecord, Row)>,
+    pub(crate) records: Vec<(RawRecord, Row<'static>)>,
     /// Known to be bad.
     pub(crate) dead_letters: Vec<DeadLetter>,
 }
 
 /// Judges all rows of `batch` but the isolated ones.
-pub(crate) fn judge(table: &Table, batch: &Batch, isolated: &Places) -> Judged {
+pub(crate) fn judge<'b>(table: &Table, batch: &'b Batch, isolated: &Places) -> Judged<'b> {
+    let count = batch.rows.len();
+    let (mut rows, mut places) = (Vec::with_capacity(count), Vec::with_capacity(count));
     let mut misfits = Places::new();
-    let mut judged = Vec::with_capacity(batch.rows.len());
-    for (place, folded) in batch.rows.iter().enumerate() {
+    for place in sorted(&batch.rows) {
         if isolated.contains(&place) {
             continue;
         }
+        let folded = &batch.rows[place];
         match Row::judge(table, &folded.key, &folded.change) {
-            Ok(row) => judged.push((row, place)),
+            Ok(row) => {
+                rows.push(row);
+                places.push(place);
+            }
             Err(_) => {
                 misfits.insert(place);
             }
         }
     }
-    judged.sort_unstable_by(|(a, _), (b, _)| a.key.cmp(&b.key));
-    let (rows, places) = judged.into_iter().unzip();
     Judged { rows, places, misfits }
+}
+
+/// The places of `rows` in the order of their keys: of the keys' first eight bytes, which mostly
+/// decide, and which lie together while they are compared.
+fn sorted(rows: &[FoldedRow]) -> impl Iterator<Item = usize> {
+    let first_bytes = |key: &[u8]| {
+        let mut bytes = [0; 8];
+        let length = key.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&key[..length]);
+        u64::from_be_bytes(bytes)
+    };
+    let keys = rows.iter().enumerate().map(|(place, row)| (first_bytes(&row.key), place));
+    let mut keys: Vec<(u64, usize)> = keys.collect();
+    keys.sort_unstable_by(|(a, at), (b, other)| {
+        a.cmp(b).then_with(|| rows[*at].key.cmp(&rows[*other].key))
+    });
+    keys.into_iter().map(|(_, place)| place)
 }
 
 /// The rows whose records are to be tried one by one whatever the database says.
@@ -108,13 +128,14 @@ pub(crate) fn singly(
     Some(singly)
 }
 
-fn judge_record(table: &Table, record: &RawRecord) -> Result<Row, String> {
+fn judge_record(table: &Table, record: &RawRecord) -> Result<Row<'static>, String> {
     let headers = record.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
     let headers = Headers::read(headers).map_err(|error| error.to_string())?;
     let change = record::decode(record.value.as_deref(), headers.add);
     let change = change.map_err(|error| error.to_string())?;
     let key = record.key.as_deref().unwrap_or_default();
-    Row::judge(table, key, &change).map_err(|misfit| misfit.to_string())
+    let row = Row::judge(table, key, &change).map_err(|misfit| misfit.to_string())?;
+    Ok(row.into_owned())
 }
 
 #[cfg(test)]

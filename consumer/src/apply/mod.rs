@@ -100,12 +100,12 @@ pub struct Worker<C: Connect, L> {
 }
 
 /// A batch on its way into the database.
-struct Plan {
+struct Plan<'b> {
     table: Arc<Table>,
     /// Whether the catalogue was read for this batch. Nothing counts as bad by an older reading.
     fresh: bool,
     isolated: Places,
-    judged: Judged,
+    judged: Judged<'b>,
     singly: Singly,
     /// Whether `singly` is that of `isolated`.
     read_again: bool,
@@ -149,7 +149,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
                 Ok(None) => continue,
                 Err(trouble) => trouble,
             };
-            let by_an_old_reading = plan.as_ref().is_some_and(|plan: &Plan| !plan.fresh);
+            let by_an_old_reading = plan.as_ref().is_some_and(|plan: &Plan<'_>| !plan.fresh);
             if let Trouble::Connect(_) | Trouble::Store(_) = trouble {
                 // Whatever happened meanwhile, the table may not be as it was.
                 self.store = None;
@@ -184,10 +184,10 @@ impl<C: Connect, L: Log> Worker<C, L> {
     }
 
     /// One attempt; `None`: more is known than before, so try again at once.
-    async fn attempt(
+    async fn attempt<'b>(
         &mut self,
-        batch: &Batch,
-        kept: &mut Option<Plan>,
+        batch: &'b Batch,
+        kept: &mut Option<Plan<'b>>,
     ) -> Result<Option<Applied>, Trouble> {
         let mut plan = match kept.take() {
             Some(plan) => plan,
@@ -248,7 +248,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
         }
     }
 
-    async fn plan(&mut self, batch: &Batch) -> Result<Plan, Trouble> {
+    async fn plan<'b>(&mut self, batch: &'b Batch) -> Result<Plan<'b>, Trouble> {
         let known = self.tables.get(batch.route).cloned().flatten();
         let (mut table, mut fresh) = match known {
             Some(table) => (table, false),
@@ -284,7 +284,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
         Ok(table)
     }
 
-    async fn read_again(&mut self, batch: &Batch, plan: &mut Plan) -> Result<(), Trouble> {
+    async fn read_again(&mut self, batch: &Batch, plan: &mut Plan<'_>) -> Result<(), Trouble> {
         let (wanted, spans) = isolate::wanted(batch, &plan.isolated);
         let (log, topic) = (Arc::clone(&self.log), Arc::clone(&batch.topic));
         let reading = tokio::task::spawn_blocking(move || {
@@ -298,7 +298,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
         Ok(())
     }
 
-    async fn write(&mut self, batch: &Batch, plan: &Plan) -> Result<Outcome, Trouble> {
+    async fn write(&mut self, batch: &Batch, plan: &Plan<'_>) -> Result<Outcome, Trouble> {
         let target = self.target(batch.route)?;
         let manner = Manner {
             rows_per_statement: self.retry.rows_per_statement(),
@@ -337,9 +337,9 @@ impl<C: Connect, L: Log> Worker<C, L> {
     }
 }
 
-impl Plan {
+impl<'b> Plan<'b> {
     /// The database refused these of the judged rows.
-    fn isolate(&mut self, batch: &Batch, rows: Vec<usize>) {
+    fn isolate(&mut self, batch: &'b Batch, rows: Vec<usize>) {
         let places = rows.into_iter().filter_map(|row| self.judged.places.get(row).copied());
         self.isolated.extend(places);
         self.judged = isolate::judge(&self.table, batch, &self.isolated);

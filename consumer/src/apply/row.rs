@@ -4,6 +4,8 @@
 //! Pure. What it cannot know is what the row holds already: constraints are the database's to
 //! judge.
 
+use std::borrow::Cow;
+
 use write_behind_shared::change::NotNumeric;
 use write_behind_shared::json::unquoted;
 use write_behind_shared::key::{self, KeyError, KeyKind};
@@ -13,33 +15,42 @@ use crate::apply::column::{delta_text, text_of};
 use crate::apply::table::{ColumnKind, Table};
 
 /// What is to be done to one row, in the database's words.
+///
+/// Its texts are borrowed from the record wherever they stand there as the database takes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct Row<'a> {
     /// The key columns' texts, in the key's order.
-    pub key: Vec<String>,
+    pub key: Vec<Cow<'a, str>>,
     /// Whether the row is deleted first.
     pub delete: bool,
     /// The columns then written, by their place in the table, each once; without key columns.
     /// `None`: the row is not written.
-    pub write: Option<Vec<(usize, RowCell)>>,
+    pub write: Option<Vec<(usize, RowCell<'a>)>>,
 }
 
 /// What is to be done to one column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RowCell {
+pub enum RowCell<'a> {
     /// It takes this value; `None` is NULL.
-    Set(Option<String>),
+    Set(Option<Cow<'a, str>>),
     /// This is added to it; a missing or NULL column starts from nothing.
     Add(String),
 }
 
-impl RowCell {
+impl RowCell<'_> {
     /// The value or the delta; `None` is NULL.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match self {
             RowCell::Set(text) => text.as_deref(),
             RowCell::Add(text) => Some(text),
+        }
+    }
+
+    fn into_owned(self) -> RowCell<'static> {
+        match self {
+            RowCell::Set(text) => RowCell::Set(text.map(|text| Cow::Owned(text.into_owned()))),
+            RowCell::Add(text) => RowCell::Add(text),
         }
     }
 }
@@ -76,13 +87,13 @@ pub enum Misfit {
     },
 }
 
-impl Row {
+impl<'a> Row<'a> {
     /// Judges `change` of the row `key` by `table`.
     ///
     /// # Errors
     /// [`Misfit`]: the change, or one of the records folded into it, is bad.
-    pub fn judge(table: &Table, key: &[u8], change: &Change) -> Result<Self, Misfit> {
-        let key = key::decode(key, table.record_key())?;
+    pub fn judge(table: &Table, key: &'a [u8], change: &'a Change) -> Result<Self, Misfit> {
+        let key = key::texts(key, table.record_key())?;
         let delete = change.resets();
         if !change.writes() {
             return Ok(Self { key, delete, write: None });
@@ -114,20 +125,33 @@ impl Row {
         }
         Ok(Self { key, delete, write: Some(write) })
     }
+
+    /// The same row, with texts of its own.
+    #[must_use]
+    pub fn into_owned(self) -> Row<'static> {
+        let own = |cells: Vec<(usize, RowCell<'a>)>| {
+            cells.into_iter().map(|(place, cell)| (place, cell.into_owned())).collect()
+        };
+        Row {
+            key: self.key.into_iter().map(|text| Cow::Owned(text.into_owned())).collect(),
+            delete: self.delete,
+            write: self.write.map(own),
+        }
+    }
 }
 
-fn judge_cell(
+fn judge_cell<'a>(
     name: &str,
     kind: &ColumnKind,
-    cell: &Cell,
+    cell: &'a Cell,
     from_nothing: bool,
-) -> Result<RowCell, Misfit> {
+) -> Result<RowCell<'a>, Misfit> {
     let misfit = |why| Misfit::Value { column: name.to_owned(), why };
     match cell {
         Cell::Set(value) => text_of(kind, value.get()).map(RowCell::Set).map_err(misfit),
         Cell::Add(delta) => {
             let text = delta_text(kind, delta).map_err(misfit)?;
-            Ok(if from_nothing { RowCell::Set(Some(text)) } else { RowCell::Add(text) })
+            Ok(if from_nothing { RowCell::Set(Some(text.into())) } else { RowCell::Add(text) })
         }
         Cell::SetThenAdd(value, delta) => {
             // Each must fit alone, or the set may be bad where its sum with the delta is not.
@@ -135,7 +159,7 @@ fn judge_cell(
             let sum = cell.value(name)?;
             let sum = sum.parse().map_err(|_| misfit(format!("{sum} is not a number")))?;
             delta_text(kind, delta).map_err(misfit)?;
-            delta_text(kind, &sum).map(|text| RowCell::Set(Some(text))).map_err(misfit)
+            delta_text(kind, &sum).map(|text| RowCell::Set(Some(text.into()))).map_err(misfit)
         }
     }
 }

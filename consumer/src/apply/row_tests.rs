@@ -31,13 +31,13 @@ fn table() -> Table {
     }
 }
 
-fn judge(value: Option<&str>, add: Option<&str>) -> Result<Row, Misfit> {
+fn judge(value: Option<&str>, add: Option<&str>) -> Result<Row<'static>, Misfit> {
     let change = record::decode(value.map(str::as_bytes), add).unwrap();
-    Row::judge(&table(), b"7", &change)
+    Row::judge(&table(), b"7", &change).map(Row::into_owned)
 }
 
-fn set(text: &str) -> RowCell {
-    RowCell::Set(Some(text.to_owned()))
+fn set(text: &str) -> RowCell<'_> {
+    RowCell::Set(Some(text.into()))
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_change_becomes_the_texts_of_its_columns() {
 fn a_column_whose_default_is_something_is_not_incremented() {
     let mut table = table();
     table.columns[1].counts_from_nothing = false;
-    let judged = |change: &Change| Row::judge(&table, b"7", change);
+    let judged = |change: &Change| Row::judge(&table, b"7", change).map(Row::into_owned);
     let refused = Err(Misfit::Default("n".to_owned()));
     assert_eq!(judged(&Change::new().add("n", 5)), refused);
     // A set before it in the batch says what it starts from.
@@ -98,7 +98,8 @@ fn what_does_not_fit_is_told_with_its_column() {
 
 #[test]
 fn a_sum_is_judged_with_each_of_its_parts() {
-    let judge = |change: Change| Row::judge(&table(), b"7", &change).map(|row| row.write);
+    let judge =
+        |change: Change| Row::judge(&table(), b"7", &change).map(|row| row.into_owned().write);
     let third: Number = "0.005".parse().unwrap();
     let too_fine = Change::new().set("cents", "1.005").unwrap().add("cents", third);
     assert!(judge(too_fine).is_err(), "the set would have been rounded before the addition");
@@ -146,7 +147,7 @@ fn a_renamed_column_is_known_to_records_by_its_other_name_alone() {
     let table = renamed(&[("playerId", "id"), ("points", "n"), ("n", "cents")]).unwrap();
     let judged = |value: &str| {
         let change = record::decode(Some(value.as_bytes()), None).unwrap();
-        Row::judge(&table, b"7", &change)
+        Row::judge(&table, b"7", &change).map(Row::into_owned)
     };
     let row = judged(r#"{"playerId":7,"points":5,"n":1.25,"name":"ada"}"#).unwrap();
     assert_eq!(row.key, ["7"]);
@@ -163,7 +164,8 @@ fn a_composite_key_has_the_names_that_records_give_its_columns() {
     let mut table = table();
     table.key.push(KeyColumn { name: "name".to_owned(), kind: KeyKind::Text });
     let table = table.renamed(&[("tenant".to_owned(), "name".to_owned())]).unwrap();
-    let judged = |key: &str| Row::judge(&table, key.as_bytes(), &Change::new());
+    let judged =
+        |key: &str| Row::judge(&table, key.as_bytes(), &Change::new()).map(Row::into_owned);
     assert_eq!(judged(r#"{"id":7,"tenant":"a"}"#).unwrap().key, ["7", "a"]);
     assert!(matches!(judged(r#"{"id":7,"name":"a"}"#), Err(Misfit::Key(_))));
 }

@@ -82,7 +82,7 @@ pub struct Replayer<L> {
 
 /// A letter judged by what came after it.
 enum Judged {
-    Write(Row, Vec<String>),
+    Write(Row<'static>, Vec<String>),
     Nothing,
     No(Fate),
 }
@@ -307,7 +307,7 @@ fn judge(table: &Table, letter: &Letter, later: &Later) -> Judged {
         Remainder::Nothing => return Judged::Nothing,
     };
     match Row::judge(table, record.key.as_deref().unwrap_or_default(), &change) {
-        Ok(row) => Judged::Write(row, left_out),
+        Ok(row) => Judged::Write(row.into_owned(), left_out),
         Err(misfit) => Judged::No(Fate::Refused { reason: misfit.to_string(), sqlstate: None }),
     }
 }

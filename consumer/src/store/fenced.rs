@@ -21,12 +21,14 @@ pub(crate) trait Session: Send {
     /// Runs one of the commands without parameters.
     fn command(&mut self, command: Command) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Moves the offset of a span from its start to its end; says how many rows that was.
+    /// Moves the offset of a span from its start to its end, and if it moved notes the span's last
+    /// record instead of an earlier one; says how many rows moved.
     fn move_offset(
         &mut self,
         scope: &Scope,
         partitions: i32,
         span: &Span,
+        last: Option<&LastRecord>,
     ) -> impl Future<Output = Result<u64, Failure>> + Send;
 
     /// The next offset of each span's partition.
@@ -40,7 +42,7 @@ pub(crate) trait Session: Send {
     fn write(
         &mut self,
         table: &Table,
-        rows: &[&Row],
+        rows: &[&Row<'_>],
         rows_per_statement: usize,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
@@ -57,13 +59,6 @@ pub(crate) trait Session: Send {
         scope: &Scope,
         partition: Partition,
         up_to: Offset,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
-
-    /// Notes the last record of each partition instead of an earlier one.
-    fn note_last_records(
-        &mut self,
-        scope: &Scope,
-        records: &[LastRecord],
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Stores dead letters; one that is there already stays.
@@ -97,29 +92,44 @@ pub(crate) enum Command {
     Commit,
 }
 
+/// How the rows are tried. Nearly every batch is written as a whole, and each savepoint is two more
+/// answers to wait for; so they are set only once something was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Care {
+    /// All together. A refusal rolls back the transaction.
+    Together,
+    /// In parts, each behind a savepoint, so that those refused are found.
+    InParts,
+    /// The same, with a look for dangling references after every statement.
+    Watching,
+}
+
 /// Runs one fenced transaction.
 pub(crate) async fn apply<S: Session>(
     session: &mut S,
     tx: &Transaction<'_>,
 ) -> Result<Outcome, StoreError> {
-    let ended = match run(session, tx, false).await {
-        Err(Failure::MissingReference(refusal)) if !tx.manner.refuse_missing_references => {
-            return Err(StoreError::NotYet(refusal.reason));
-        }
-        // Which row it was, COMMIT does not say: once more, with a look after every statement.
-        Err(Failure::MissingReference(_)) => run(session, tx, true).await,
-        ended => ended,
-    };
-    ended.map_err(Failure::of_no_row)
+    let mut care = Care::Together;
+    loop {
+        care = match run(session, tx, care).await {
+            Err(Failure::MissingReference(refusal)) if !tx.manner.refuse_missing_references => {
+                return Err(StoreError::NotYet(refusal.reason));
+            }
+            // COMMIT may have found it, which does not say which row it was.
+            Err(Failure::MissingReference(_)) if care < Care::Watching => Care::Watching,
+            Err(Failure::Data(_) | Failure::Twice) if care < Care::InParts => Care::InParts,
+            ended => return ended.map_err(Failure::of_no_row),
+        };
+    }
 }
 
-/// A missing reference is one that COMMIT has found; the transaction is rolled back.
+/// A failure that is not the store's has rolled the transaction back.
 async fn run<S: Session>(
     session: &mut S,
     tx: &Transaction<'_>,
-    looks_for_dangling: bool,
+    care: Care,
 ) -> Result<Outcome, Failure> {
-    let mut open = Open::begin(session, looks_for_dangling).await?;
+    let mut open = Open::begin(session, care == Care::Watching).await?;
     for span in tx.spans {
         let moved;
         (open, moved) = open.move_offset(tx, span).await?;
@@ -129,11 +139,15 @@ async fn run<S: Session>(
             return Ok(Outcome::Fenced(found.map_err(Failure::of_no_row)?));
         }
     }
-    let refused;
-    (open, refused) = open.write_rows(tx).await?;
-    if !refused.is_empty() {
-        open.roll_back().await?;
-        return Ok(Outcome::Refused(refused));
+    if care == Care::Together {
+        open = open.write_together(tx).await?;
+    } else {
+        let refused;
+        (open, refused) = open.write_in_parts(tx).await?;
+        if !refused.is_empty() {
+            open.roll_back().await?;
+            return Ok(Outcome::Refused(refused));
+        }
     }
     let set_aside;
     (open, set_aside) = open.write_singly(tx).await?;
@@ -177,7 +191,8 @@ impl<'s, S: Session> Open<'s, S> {
         tx: &Transaction<'_>,
         span: &Span,
     ) -> Result<(Self, bool), StoreError> {
-        let moved = self.session.move_offset(tx.scope, tx.partitions, span).await;
+        let last = tx.last_records.iter().find(|last| last.partition == span.partition);
+        let moved = self.session.move_offset(tx.scope, tx.partitions, span, last).await;
         match moved.map_err(Failure::of_no_row)? {
             0 => Ok((self, false)),
             1 => Ok((self, true)),
@@ -187,12 +202,31 @@ impl<'s, S: Session> Open<'s, S> {
         }
     }
 
+    /// Writes the rows, or rolls everything back.
+    async fn write_together(mut self, tx: &Transaction<'_>) -> Result<Self, Failure> {
+        if tx.rows.is_empty() {
+            return Ok(self);
+        }
+        let rows: Vec<&Row<'_>> = tx.rows.iter().collect();
+        match self.write(tx, &rows).await {
+            Ok(()) => Ok(self),
+            Err(Failure::Store(error)) => Err(error.into()),
+            Err(refusal) => {
+                self.roll_back().await?;
+                Err(refusal)
+            }
+        }
+    }
+
     /// Writes the rows, or finds those that are refused, by their place.
     ///
     /// Each failing part is halved until the refused rows stand alone, the good ones staying
     /// written, so it takes about twice the logarithm of the number of rows for each refused one.
-    async fn write_rows(mut self, tx: &Transaction<'_>) -> Result<(Self, Vec<usize>), StoreError> {
-        let rows: Vec<&Row> = tx.rows.iter().collect();
+    async fn write_in_parts(
+        mut self,
+        tx: &Transaction<'_>,
+    ) -> Result<(Self, Vec<usize>), StoreError> {
+        let rows: Vec<&Row<'_>> = tx.rows.iter().collect();
         let mut refused = Vec::new();
         // A stack with the later half below the earlier one: rows are tried in their order.
         let mut parts = vec![(0, rows.len())];
@@ -232,7 +266,7 @@ impl<'s, S: Session> Open<'s, S> {
     async fn attempt(
         mut self,
         tx: &Transaction<'_>,
-        rows: &[&Row],
+        rows: &[&Row<'_>],
     ) -> Result<(Self, Result<(), Refusal>), StoreError> {
         self.session.command(Command::Savepoint).await.map_err(Failure::of_no_row)?;
         let refusal = match self.write(tx, rows).await {
@@ -256,7 +290,7 @@ impl<'s, S: Session> Open<'s, S> {
         Ok((self, refusal.map_or(Ok(()), Err)))
     }
 
-    async fn write(&mut self, tx: &Transaction<'_>, rows: &[&Row]) -> Result<(), Failure> {
+    async fn write(&mut self, tx: &Transaction<'_>, rows: &[&Row<'_>]) -> Result<(), Failure> {
         self.session.write(tx.table, rows, tx.manner.rows_per_statement).await?;
         if let Some(before) = &mut self.dangling {
             let now = self.session.dangling().await?;
@@ -281,10 +315,6 @@ impl<'s, S: Session> Open<'s, S> {
         }
         if !tx.writers.is_empty() {
             let noted = self.session.note_writers(tx.scope, tx.writers).await;
-            noted.map_err(Failure::of_no_row)?;
-        }
-        if !tx.last_records.is_empty() {
-            let noted = self.session.note_last_records(tx.scope, tx.last_records).await;
             noted.map_err(Failure::of_no_row)?;
         }
         let letters: Vec<&DeadLetter> = tx.dead_letters.iter().chain(set_aside).collect();

@@ -17,26 +17,38 @@ pub(crate) type Shape = Vec<(usize, bool)>;
 #[derive(Debug)]
 pub(crate) struct Groups<'a> {
     /// The rows to delete first.
-    pub(crate) deletes: Vec<&'a Row>,
+    pub(crate) deletes: Vec<&'a Row<'a>>,
     /// The rows to write then, by shape.
-    pub(crate) writes: BTreeMap<Shape, Vec<&'a Row>>,
+    pub(crate) writes: BTreeMap<Shape, Vec<&'a Row<'a>>>,
 }
 
 impl<'a> Groups<'a> {
     /// Groups `rows`.
-    pub(crate) fn of(rows: impl Iterator<Item = &'a Row>) -> Self {
+    pub(crate) fn of(rows: impl Iterator<Item = &'a Row<'a>>) -> Self {
         let mut groups = Self { deletes: Vec::new(), writes: BTreeMap::new() };
+        // Most rows have the shape of the one before, which is compared more quickly than looked up.
+        let (mut shape, mut alike) = (Shape::new(), Vec::new());
         for row in rows {
             if row.delete {
                 groups.deletes.push(row);
             }
-            if let Some(cells) = &row.write {
-                let is_add = |cell: &RowCell| matches!(cell, RowCell::Add(_));
-                let shape: Shape = cells.iter().map(|(at, cell)| (*at, is_add(cell))).collect();
-                groups.writes.entry(shape).or_default().push(row);
+            let Some(cells) = &row.write else { continue };
+            let is_add = |cell: &RowCell<'_>| matches!(cell, RowCell::Add(_));
+            let of_row = cells.iter().map(|(at, cell)| (*at, is_add(cell)));
+            if !shape.iter().copied().eq(of_row.clone()) {
+                groups.add(shape, alike);
+                (shape, alike) = (of_row.collect(), Vec::new());
             }
+            alike.push(row);
         }
+        groups.add(shape, alike);
         groups
+    }
+
+    fn add(&mut self, shape: Shape, mut rows: Vec<&'a Row<'a>>) {
+        if !rows.is_empty() {
+            self.writes.entry(shape).or_default().append(&mut rows);
+        }
     }
 }
 
@@ -62,7 +74,7 @@ pub(crate) fn version(table: &Table) -> Option<String> {
 }
 
 /// How many of `rows` were left out by statements that wrote so many of them.
-pub(crate) fn left_out(table: &Table, rows: &[&Row], written: u64) -> u64 {
+pub(crate) fn left_out(table: &Table, rows: &[&Row<'_>], written: u64) -> u64 {
     if table.version.is_some() { (rows.len() as u64).saturating_sub(written) } else { 0 }
 }
 
@@ -77,11 +89,11 @@ pub(crate) fn places(
 
 /// The texts of one of a statement's columns, in `rows` that are all of its shape.
 pub(crate) fn texts<'a>(
-    rows: &'a [&'a Row],
+    rows: &'a [&'a Row<'a>],
     column: usize,
 ) -> impl Iterator<Item = Option<&'a str>> {
     rows.iter().map(move |row| match row.key.get(column) {
-        Some(key) => Some(key.as_str()),
+        Some(key) => Some(&**key),
         None => row.write.as_ref()?.get(column - row.key.len())?.1.text(),
     })
 }

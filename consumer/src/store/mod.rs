@@ -69,8 +69,8 @@ pub struct Position {
     pub writers: Vec<WriterSeen>,
 }
 
-/// All that one fenced transaction does, in this order: compare-and-set the offsets, rows sorted
-/// by key, single records, writers, dead letters, COMMIT.
+/// All that one fenced transaction does, in this order: compare-and-set the offsets, each with its
+/// last record, rows sorted by key, single records, writers, dead letters, COMMIT.
 #[derive(Debug)]
 pub struct Transaction<'a> {
     /// Whose bookkeeping.
@@ -82,10 +82,10 @@ pub struct Transaction<'a> {
     /// The table.
     pub table: &'a Table,
     /// One row a key, sorted by key.
-    pub rows: &'a [Row],
+    pub rows: &'a [Row<'a>],
     /// Records of rows that were refused as a whole, in log order: each is applied alone, and set
     /// aside alone if it is refused.
-    pub singly: &'a [(RawRecord, Row)],
+    pub singly: &'a [(RawRecord, Row<'a>)],
     /// Records set aside already.
     pub dead_letters: &'a [DeadLetter],
     /// The writers' last sequences.

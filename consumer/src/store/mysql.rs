@@ -170,6 +170,7 @@ impl Session for MysqlStore {
         scope: &Scope,
         partitions: i32,
         span: &Span,
+        last: Option<&LastRecord>,
     ) -> Result<u64, Failure> {
         let query = sqlx::query(mysql_sql::MOVE_OFFSET)
             .bind(span.end.0)
@@ -179,7 +180,18 @@ impl Session for MysqlStore {
             .bind(&*scope.topic)
             .bind(span.partition.0)
             .bind(span.start.0);
-        self.execute(query).await
+        let moved = self.execute(query).await?;
+        if let Some(last) = last.filter(|_| moved > 0) {
+            let (offset, timestamp) = (last.offset.0, last.timestamp);
+            let query = scoped(mysql_sql::NOTE_LAST_RECORD, scope)
+                .bind(last.partition.0)
+                .bind(offset)
+                .bind(timestamp)
+                .bind(offset)
+                .bind(timestamp);
+            self.execute(query).await?;
+        }
+        Ok(moved)
     }
 
     async fn next_offsets(
@@ -195,7 +207,7 @@ impl Session for MysqlStore {
     async fn write(
         &mut self,
         table: &Table,
-        rows: &[&Row],
+        rows: &[&Row<'_>],
         rows_per_statement: usize,
     ) -> Result<(), Failure> {
         let groups = Groups::of(rows.iter().copied());
@@ -242,24 +254,6 @@ impl Session for MysqlStore {
     ) -> Result<(), Failure> {
         let query = scoped(mysql_sql::FORGET_WRITERS, scope).bind(partition.0).bind(up_to.0);
         self.execute(query).await.map(|_| ())
-    }
-
-    async fn note_last_records(
-        &mut self,
-        scope: &Scope,
-        records: &[LastRecord],
-    ) -> Result<(), Failure> {
-        for record in records {
-            let (offset, timestamp) = (record.offset.0, record.timestamp);
-            let query = scoped(mysql_sql::NOTE_LAST_RECORD, scope)
-                .bind(record.partition.0)
-                .bind(offset)
-                .bind(timestamp)
-                .bind(offset)
-                .bind(timestamp);
-            self.execute(query).await?;
-        }
-        Ok(())
     }
 
     async fn set_aside(&mut self, scope: &Scope, letters: &[&DeadLetter]) -> Result<(), Failure> {

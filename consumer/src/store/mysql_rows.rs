@@ -10,7 +10,7 @@ use crate::apply::table::{ColumnKind, Table};
 /// `bytes_max` bytes, unless a single row is larger. With each, how many rows come before it.
 pub(super) fn documents(
     table: &Table,
-    rows: &[&Row],
+    rows: &[&Row<'_>],
     with_cells: bool,
     bytes_max: usize,
 ) -> Result<Vec<(usize, String)>, serde_json::Error> {
@@ -31,7 +31,7 @@ pub(super) fn documents(
     Ok(documents)
 }
 
-fn texts<'a>(table: &Table, row: &'a Row, with_cells: bool) -> Vec<Option<Cow<'a, str>>> {
+fn texts<'a>(table: &Table, row: &'a Row<'_>, with_cells: bool) -> Vec<Option<Cow<'a, str>>> {
     let cells = row.write.as_deref().filter(|_| with_cells).unwrap_or_default();
     let cells = cells.iter().map(|(place, cell)| {
         let text = cell.text()?;
@@ -41,7 +41,7 @@ fn texts<'a>(table: &Table, row: &'a Row, with_cells: bool) -> Vec<Option<Cow<'a
             _ => Cow::Borrowed(text),
         })
     });
-    row.key.iter().map(|text| Some(Cow::Borrowed(text.as_str()))).chain(cells).collect()
+    row.key.iter().map(|text| Some(Cow::Borrowed(&**text))).chain(cells).collect()
 }
 
 /// An instant in RFC 3339 as a session in UTC writes it. One that is in no calendar stays as it is:
@@ -87,9 +87,9 @@ mod tests {
         }
     }
 
-    fn row(key: &str, at: Option<&str>) -> Row {
+    fn row(key: &str, at: Option<&str>) -> Row<'static> {
         let change = Change::new().set("at", &at).unwrap();
-        Row::judge(&table(), key.as_bytes(), &change).unwrap()
+        Row::judge(&table(), key.as_bytes(), &change).unwrap().into_owned()
     }
 
     #[test]
@@ -108,9 +108,9 @@ mod tests {
 
     #[test]
     fn documents_hold_all_rows_in_their_order_within_the_limit() {
-        let rows: Vec<Row> =
+        let rows: Vec<Row<'_>> =
             ["a", "b\"", "c", "ddddddddddddddddddddd"].map(|k| row(k, None)).into();
-        let rows: Vec<&Row> = rows.iter().collect();
+        let rows: Vec<&Row<'_>> = rows.iter().collect();
         let expected = [
             (0, r#"[["a",null],["b\"",null]]"#),
             (2, r#"[["c",null]]"#),

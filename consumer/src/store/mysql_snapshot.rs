@@ -32,7 +32,7 @@ impl Snapshot for MysqlStore {
         &mut self,
         table: &Table,
         shape: &[usize],
-        rows: &[&Row],
+        rows: &[&Row<'_>],
     ) -> Result<Vec<Compared>, StoreError> {
         let sql = compare(table, shape);
         let mut differing = Vec::new();

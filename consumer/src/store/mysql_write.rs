@@ -20,7 +20,7 @@ impl MysqlStore {
         &mut self,
         sql: &str,
         table: &Table,
-        rows: &[&Row],
+        rows: &[&Row<'_>],
         with_cells: bool,
     ) -> Result<u64, Failure> {
         let mut written = 0;
@@ -40,7 +40,7 @@ impl MysqlStore {
         &mut self,
         table: &Table,
         shape: &[(usize, bool)],
-        rows: &[&Row],
+        rows: &[&Row<'_>],
     ) -> Result<u64, Failure> {
         let mut there = vec![false; rows.len()];
         for (before, document) in self.documents(table, rows, false)? {
@@ -50,7 +50,7 @@ impl MysqlStore {
                 there[before + at as usize] = true;
             }
         }
-        let of = |is_there: bool| -> Vec<&Row> {
+        let of = |is_there: bool| -> Vec<&Row<'_>> {
             let chosen = rows.iter().zip(&there).filter(|(_, there)| **there == is_there);
             chosen.map(|(row, _)| *row).collect()
         };
@@ -66,7 +66,7 @@ impl MysqlStore {
     pub(super) fn documents(
         &self,
         table: &Table,
-        rows: &[&Row],
+        rows: &[&Row<'_>],
         with_cells: bool,
     ) -> Result<Vec<(usize, String)>, Failure> {
         let bytes_max = self.packet_bytes.saturating_sub(PACKET_BYTES_SPARE);

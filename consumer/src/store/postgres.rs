@@ -114,7 +114,7 @@ impl PostgresStore {
         sql: String,
         table: &Table,
         shape: &[(usize, bool)],
-        rows: &[&Row],
+        rows: &[&Row<'_>],
     ) -> Result<u64, Failure> {
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for (column, (place, _)) in places(table, shape).enumerate() {
@@ -174,13 +174,22 @@ impl Session for PostgresStore {
         scope: &Scope,
         partitions: i32,
         span: &Span,
+        last: Option<&LastRecord>,
     ) -> Result<u64, Failure> {
-        let query = scoped(bookkeeping::MOVE_OFFSET, scope)
+        let sql = match last {
+            Some(_) => postgres_sql::MOVE_OFFSET_AND_NOTE,
+            None => bookkeeping::MOVE_OFFSET,
+        };
+        let query = scoped(sql, scope)
             .bind(span.partition.0)
             .bind(span.start.0)
             .bind(span.end.0)
             .bind(partitions);
-        self.execute(query).await
+        self.execute(match last {
+            Some(last) => query.bind(last.offset.0).bind(last.timestamp),
+            None => query,
+        })
+        .await
     }
 
     async fn next_offsets(
@@ -196,7 +205,7 @@ impl Session for PostgresStore {
     async fn write(
         &mut self,
         table: &Table,
-        rows: &[&Row],
+        rows: &[&Row<'_>],
         rows_per_statement: usize,
     ) -> Result<(), Failure> {
         let groups = Groups::of(rows.iter().copied());
@@ -239,18 +248,6 @@ impl Session for PostgresStore {
         up_to: Offset,
     ) -> Result<(), Failure> {
         let query = scoped(bookkeeping::FORGET_WRITERS, scope).bind(partition.0).bind(up_to.0);
-        self.execute(query).await.map(|_| ())
-    }
-
-    async fn note_last_records(
-        &mut self,
-        scope: &Scope,
-        records: &[LastRecord],
-    ) -> Result<(), Failure> {
-        let query = scoped(postgres_sql::NOTE_LAST_RECORDS, scope)
-            .bind(records.iter().map(|record| record.partition.0).collect::<Vec<_>>())
-            .bind(records.iter().map(|record| record.offset.0).collect::<Vec<_>>())
-            .bind(records.iter().map(|record| record.timestamp).collect::<Vec<_>>());
         self.execute(query).await.map(|_| ())
     }
 

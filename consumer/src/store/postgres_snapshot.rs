@@ -30,7 +30,7 @@ impl Snapshot for PostgresStore {
         &mut self,
         table: &Table,
         shape: &[usize],
-        rows: &[&Row],
+        rows: &[&Row<'_>],
     ) -> Result<Vec<Compared>, StoreError> {
         let types = self.fetch(sqlx::query(TYPES).bind(&*table.sql_name)).await;
         let types = types.map_err(Failure::of_no_row)?;

@@ -34,14 +34,18 @@ pub(super) const NOTE_WRITERS: &str = "INSERT INTO write_behind_writers AS w
     SET last_sequence = greatest(w.last_sequence, excluded.last_sequence),
         last_offset = greatest(w.last_offset, excluded.last_offset), updated_at = now()";
 
-/// Notes last records. Parameters: scope, then an array a column.
-pub(super) const NOTE_LAST_RECORDS: &str = "INSERT INTO write_behind_last_records
-    (pipeline, cluster, topic, partition, record_offset, record_timestamp)
-    SELECT $1, $2, $3, r.partition, r.record_offset, r.record_timestamp
-    FROM unnest($4::integer[], $5::bigint[], $6::bigint[])
-        AS r(partition, record_offset, record_timestamp)
+/// The compare-and-set, which if it moves the offset also notes the last record: one answer to wait
+/// for instead of two. Parameters: those of the compare-and-set, record's offset, its timestamp.
+pub(super) const MOVE_OFFSET_AND_NOTE: &str = "WITH moved AS (UPDATE write_behind_offsets
+    SET next_offset = $6, partitions = $7, updated_at = CURRENT_TIMESTAMP
+    WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4 AND next_offset = $5
+    RETURNING 1),
+    noted AS (INSERT INTO write_behind_last_records
+        (pipeline, cluster, topic, partition, record_offset, record_timestamp)
+    SELECT $1, $2, $3, $4, $8, $9 FROM moved LIMIT 1
     ON CONFLICT (pipeline, cluster, topic, partition) DO UPDATE
-    SET record_offset = excluded.record_offset, record_timestamp = excluded.record_timestamp";
+    SET record_offset = excluded.record_offset, record_timestamp = excluded.record_timestamp)
+    SELECT FROM moved";
 
 /// Deletes rows. Parameters: an array a key column.
 pub(super) fn delete(table: &Table) -> String {

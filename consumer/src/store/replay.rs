@@ -33,7 +33,7 @@ pub struct Standing {
 #[derive(Clone, Debug)]
 pub enum Decision {
     /// Write this, and close the letter as replayed; or as superseded, if the row has a newer revision.
-    Write(Row),
+    Write(Row<'static>),
     /// Close it as superseded.
     Supersede,
     /// Nothing: let the partition go.
@@ -122,7 +122,7 @@ async fn replay_in<S: Session + Statements + Store, E: From<StoreError>>(
 fn of_one<'a>(
     table: &'a Table,
     letter: &'a Letter,
-    singly: &'a [(crate::batch::RawRecord, Row)],
+    singly: &'a [(crate::batch::RawRecord, Row<'static>)],
 ) -> Transaction<'a> {
     Transaction {
         scope: &letter.scope,

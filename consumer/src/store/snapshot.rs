@@ -37,7 +37,7 @@ pub trait Snapshot: Inspect {
         &mut self,
         table: &Table,
         shape: &[usize],
-        rows: &[&Row],
+        rows: &[&Row<'_>],
     ) -> impl Future<Output = Result<Vec<Compared>, StoreError>> + Send;
 
     /// The next so many keys of the table, after that one, in an order of the database's own.
@@ -72,7 +72,7 @@ impl Snapshot for AnyStore {
         &mut self,
         table: &Table,
         shape: &[usize],
-        rows: &[&Row],
+        rows: &[&Row<'_>],
     ) -> Result<Vec<Compared>, StoreError> {
         inside!(self, store => store.compare(table, shape, rows))
     }

@@ -100,11 +100,11 @@ impl SqliteStore {
 }
 
 /// Rows as a JSON array of arrays: the key's texts, then the cells' unless only the key is needed.
-pub(super) fn json_of(rows: &[&Row], with_cells: bool) -> Result<String, Failure> {
+pub(super) fn json_of(rows: &[&Row<'_>], with_cells: bool) -> Result<String, Failure> {
     let texts = rows.iter().map(|row| {
         let cells = row.write.as_deref().filter(|_| with_cells).unwrap_or_default();
         let cells = cells.iter().map(|(_, cell)| cell.text());
-        row.key.iter().map(|text| Some(text.as_str())).chain(cells).collect::<Vec<_>>()
+        row.key.iter().map(|text| Some(&**text)).chain(cells).collect::<Vec<_>>()
     });
     serde_json::to_string(&texts.collect::<Vec<_>>())
         .map_err(|error| Failure::Store(StoreError::Stop(error.to_string())))
@@ -146,13 +146,22 @@ impl Session for SqliteStore {
         scope: &Scope,
         partitions: i32,
         span: &Span,
+        last: Option<&LastRecord>,
     ) -> Result<u64, Failure> {
         let query = scoped(bookkeeping::MOVE_OFFSET, scope)
             .bind(span.partition.0)
             .bind(span.start.0)
             .bind(span.end.0)
             .bind(partitions);
-        self.execute(query).await
+        let moved = self.execute(query).await?;
+        if let Some(last) = last.filter(|_| moved > 0) {
+            let query = scoped(sqlite_sql::NOTE_LAST_RECORD, scope)
+                .bind(last.partition.0)
+                .bind(last.offset.0)
+                .bind(last.timestamp);
+            self.execute(query).await?;
+        }
+        Ok(moved)
     }
 
     async fn next_offsets(
@@ -168,7 +177,7 @@ impl Session for SqliteStore {
     async fn write(
         &mut self,
         table: &Table,
-        rows: &[&Row],
+        rows: &[&Row<'_>],
         rows_per_statement: usize,
     ) -> Result<(), Failure> {
         let groups = Groups::of(rows.iter().copied());
@@ -215,21 +224,6 @@ impl Session for SqliteStore {
     ) -> Result<(), Failure> {
         let query = scoped(bookkeeping::FORGET_WRITERS, scope).bind(partition.0).bind(up_to.0);
         self.execute(query).await.map(|_| ())
-    }
-
-    async fn note_last_records(
-        &mut self,
-        scope: &Scope,
-        records: &[LastRecord],
-    ) -> Result<(), Failure> {
-        for record in records {
-            let query = scoped(sqlite_sql::NOTE_LAST_RECORD, scope)
-                .bind(record.partition.0)
-                .bind(record.offset.0)
-                .bind(record.timestamp);
-            self.execute(query).await?;
-        }
-        Ok(())
     }
 
     async fn set_aside(&mut self, scope: &Scope, letters: &[&DeadLetter]) -> Result<(), Failure> {

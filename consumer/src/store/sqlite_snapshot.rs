@@ -23,7 +23,7 @@ impl Snapshot for SqliteStore {
         &mut self,
         table: &Table,
         shape: &[usize],
-        rows: &[&Row],
+        rows: &[&Row<'_>],
     ) -> Result<Vec<Compared>, StoreError> {
         let sql = sqlite_sql::compare(table, shape);
         let rows = json_of(rows, true).map_err(Failure::of_no_row)?;

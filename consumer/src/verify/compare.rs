@@ -1,6 +1,7 @@
 //! Compares the rows of one pass with the table: takes what the log makes of them, adds to the report
 //! what differs.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use write_behind_shared::{Partition, key};
@@ -20,7 +21,7 @@ const KEYS: usize = 10_000;
 
 /// A row as the log has it, with its last records.
 struct Expected {
-    row: Row,
+    row: Row<'static>,
     partition: Option<Partition>,
     offsets: Vec<i64>,
 }
@@ -45,7 +46,7 @@ impl Verifying<'_> {
                     continue;
                 }
             };
-            seen.insert(expected.row.key.clone());
+            seen.insert(expected.key());
             match &expected.row.write {
                 Some(cells) => {
                     let shape = cells.iter().map(|(place, _)| *place).collect();
@@ -81,8 +82,7 @@ impl Verifying<'_> {
         }
         for key in keys.iter().filter_map(|key| key::decode(key, table.record_key()).ok()) {
             if !seen.contains(&key) {
-                let row = Row { key, delete: true, write: None };
-                absent.push(Expected { row, partition: None, offsets: Vec::new() });
+                absent.push(Expected::no_row(key));
             }
         }
     }
@@ -94,7 +94,7 @@ impl Verifying<'_> {
         expected: &[Expected],
         report: &mut Report,
     ) -> Result<(), StoreError> {
-        let rows: Vec<&Row> = expected.iter().map(|expected| &expected.row).collect();
+        let rows: Vec<&Row<'_>> = expected.iter().map(|expected| &expected.row).collect();
         for compared in self.store.compare(table, shape, &rows).await? {
             let Some(expected) = expected.get(compared.at) else { continue };
             let column = |(place, expected, found): (usize, Option<String>, Option<String>)| {
@@ -117,7 +117,7 @@ impl Verifying<'_> {
         expected: &[Expected],
         report: &mut Report,
     ) -> Result<(), StoreError> {
-        let rows: Vec<&Row> = expected.iter().map(|expected| &expected.row).collect();
+        let rows: Vec<&Row<'_>> = expected.iter().map(|expected| &expected.row).collect();
         let missing = self.store.compare(table, &[], &rows).await?;
         let missing: HashSet<usize> = missing.into_iter().map(|compared| compared.at).collect();
         for (_, expected) in expected.iter().enumerate().filter(|(at, _)| !missing.contains(at)) {
@@ -140,8 +140,7 @@ impl Verifying<'_> {
             let Some(last) = keys.last() else { return Ok(()) };
             after = Some(last.clone());
             for key in keys.into_iter().filter(|key| range.holds(key) && !seen.contains(key)) {
-                let row = Row { key, delete: true, write: None };
-                let extra = Expected { row, partition: None, offsets: Vec::new() };
+                let extra = Expected::no_row(key);
                 report.add(extra.difference(Kind::Extra, Vec::new()), self.options.at_most);
             }
         }
@@ -149,15 +148,20 @@ impl Verifying<'_> {
 }
 
 impl Expected {
+    /// No row of this key, of which no record speaks.
+    fn no_row(key: Vec<String>) -> Self {
+        let key = key.into_iter().map(Cow::Owned).collect();
+        let row = Row { key, delete: true, write: None };
+        Self { row, partition: None, offsets: Vec::new() }
+    }
+
+    fn key(&self) -> Vec<String> {
+        self.row.key.iter().map(|text| (**text).to_owned()).collect()
+    }
+
     fn difference(&self, kind: Kind, columns: Vec<ColumnDiffers>) -> Difference {
         let partition = self.partition.map(|partition| partition.0);
-        Difference {
-            kind,
-            key: self.row.key.clone(),
-            partition,
-            offsets: self.offsets.clone(),
-            columns,
-        }
+        Difference { kind, key: self.key(), partition, offsets: self.offsets.clone(), columns }
     }
 }
 
@@ -193,7 +197,7 @@ fn expected(
     if entry.is_unclear {
         return Err(Unjudged::Unclear);
     }
-    let mut row = Row::judge(table, key, &entry.change).map_err(|_| Unjudged::Unfit)?;
+    let mut row = Row::judge(table, key, &entry.change).map_err(|_| Unjudged::Unfit)?.into_owned();
     if let Some(cells) = &mut row.write {
         // What was there before the log's beginning is not known, so neither is a sum with it.
         cells.retain(|(_, cell)| matches!(cell, RowCell::Set(_)));

@@ -128,8 +128,8 @@ impl<L: Lab> Bench<L> {
         self.lab.database().connect(&Timeouts::STANDARD).await.unwrap()
     }
 
-    pub fn row(&self, key: &str, change: &Change) -> Row {
-        Row::judge(&self.table, key.as_bytes(), change).unwrap()
+    pub fn row(&self, key: &str, change: &Change) -> Row<'static> {
+        Row::judge(&self.table, key.as_bytes(), change).unwrap().into_owned()
     }
 
     /// Runs a transaction over partition 0; if it commits, it moves the offset by one.
@@ -138,7 +138,8 @@ impl<L: Lab> Bench<L> {
         rows: &[(&str, Change)],
         more: impl FnOnce(&mut Transaction<'_>),
     ) -> Result<Outcome, StoreError> {
-        let mut rows: Vec<Row> = rows.iter().map(|(key, change)| self.row(key, change)).collect();
+        let mut rows: Vec<Row<'_>> =
+            rows.iter().map(|(key, change)| self.row(key, change)).collect();
         rows.sort_by(|a, b| a.key.cmp(&b.key));
         let (scope, spans) = (scope(), [span(0, self.next, self.next + 1)]);
         let mut transaction = Transaction { rows: &rows, ..moving(&scope, &spans, &self.table) };

@@ -112,7 +112,8 @@ async fn values_are_as_told<L: Lab>(bench: &mut Bench<L>, line: &Line<'_>, colum
     let takes_null = !line.bad.contains(&"null");
     let null = takes_null.then_some(("null", "NULL"));
     for (json, text) in line.written.iter().copied().chain(null) {
-        let row = Row::judge(&bench.table, b"1", &setting(column, json));
+        let change = setting(column, json);
+        let row = Row::judge(&bench.table, b"1", &change);
         assert!(row.is_ok(), "{of} takes {json}: {row:?}");
         bench.write(&[("1", setting(column, json))]).await;
         assert_eq!(bench.table(&[column]).await, [text], "{json} in a column that is {of}");
@@ -142,7 +143,8 @@ async fn increments_are_as_told<L: Lab>(
     of: &str,
 ) {
     let add = |delta: i32| Change::new().add(column, delta);
-    let judged = Row::judge(&bench.table, b"1", &add(1));
+    let one = add(1);
+    let judged = Row::judge(&bench.table, b"1", &one);
     assert_eq!(judged.is_ok(), line.increments, "{of}: {judged:?}");
     if line.increments {
         bench.write(&[("1", setting(column, "null"))]).await;
