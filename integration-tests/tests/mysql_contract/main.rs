@@ -6,7 +6,6 @@
 #[path = "../../../consumer/tests/contract/mod.rs"]
 mod contract;
 mod pipeline;
-
 use std::any::Any;
 use std::time::Duration;
 
