@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use uuid::Uuid;
 
 /// An authority and what it has signed, all as PEM.
 #[derive(Clone, Debug)]
@@ -21,7 +22,10 @@ impl Certificates {
         let mut authority = CertificateParams::new(Vec::new())?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        authority.distinguished_name.push(DnType::CommonName, "The tests' own authority");
+        // With one name for all of them, a stranger's signature would be tried, and refused in words
+        // that depend on its bytes.
+        let name = format!("The tests' own authority {}", Uuid::new_v4().simple());
+        authority.distinguished_name.push(DnType::CommonName, name);
         let authority_key = KeyPair::generate()?;
         let certificate = authority.self_signed(&authority_key)?;
         let issuer = Issuer::new(authority, authority_key);
