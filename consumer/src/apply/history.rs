@@ -108,7 +108,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use write_behind_shared::Change;
-    use write_behind_shared::key::{KeyColumn, KeyKind};
+    use write_behind_shared::key::KeyKind;
 
     use super::*;
     use crate::apply::flood::FEW;
@@ -116,22 +116,9 @@ mod tests {
 
     /// A table with a required key, and `n`, which may be required.
     fn table(required: bool) -> Table {
-        let column = |name: &str, required| Column {
-            name: name.to_owned(),
-            kind: ColumnKind::Text,
-            sql_type: "text".to_owned(),
-            required,
-            counts_from_nothing: true,
-        };
-        Table {
-            sql_name: "t".to_owned(),
-            columns: vec![column("id", true), column("n", required), column("m", false)],
-            key: vec![KeyColumn { name: "id".to_owned(), kind: KeyKind::Text }],
-            key_index: None,
-            guarded: false,
-            renamed: None,
-            version: None,
-        }
+        let column = |name, required| Column { required, ..Column::plain(name, ColumnKind::Text) };
+        let columns = vec![column("id", true), column("n", required), column("m", false)];
+        Table::plain("t", KeyKind::Text, columns)
     }
 
     #[test]

@@ -144,22 +144,14 @@ mod tests {
     use std::time::Duration;
 
     use write_behind_shared::Change;
-    use write_behind_shared::key::{KeyColumn, KeyKind};
+    use write_behind_shared::key::KeyKind;
 
     use super::*;
     use crate::batch::FoldedRow;
 
     #[test]
     fn rows_are_sorted_by_key_so_that_transactions_that_meet_lock_in_one_order() {
-        let table = Table {
-            sql_name: "t".to_owned(),
-            columns: Vec::new(),
-            key: vec![KeyColumn { name: "id".to_owned(), kind: KeyKind::Text }],
-            key_index: None,
-            guarded: false,
-            renamed: None,
-            version: None,
-        };
+        let table = Table::plain("t", KeyKind::Text, Vec::new());
         let row = |key: &str| FoldedRow {
             partition: Partition(0),
             key: key.as_bytes().into(),

@@ -8,27 +8,13 @@ use super::*;
 use crate::apply::table::{BadRename, Column};
 
 fn table() -> Table {
-    let column = |name: &str, kind| Column {
-        name: name.to_owned(),
-        kind,
-        sql_type: "unused".to_owned(),
-        required: false,
-        counts_from_nothing: true,
-    };
-    Table {
-        sql_name: "\"scores\"".to_owned(),
-        columns: vec![
-            column("id", ColumnKind::Integer(0..=1000)),
-            column("n", ColumnKind::Integer(-100..=100)),
-            column("name", ColumnKind::Text),
-            column("cents", ColumnKind::Numeric(Some(2))),
-        ],
-        key: vec![KeyColumn { name: "id".to_owned(), kind: KeyKind::Integer(0..=1000) }],
-        key_index: None,
-        guarded: false,
-        renamed: None,
-        version: None,
-    }
+    let columns = vec![
+        Column::plain("id", ColumnKind::Integer(0..=1000)),
+        Column::plain("n", ColumnKind::Integer(-100..=100)),
+        Column::plain("name", ColumnKind::Text),
+        Column::plain("cents", ColumnKind::Numeric(Some(2))),
+    ];
+    Table::plain("\"scores\"", KeyKind::Integer(0..=1000), columns)
 }
 
 fn judge(value: Option<&str>, add: Option<&str>) -> Result<Row<'static>, Misfit> {

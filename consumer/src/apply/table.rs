@@ -226,3 +226,32 @@ impl Table {
         self.key.iter().any(|column| column.name == name)
     }
 }
+
+#[cfg(test)]
+impl Column {
+    /// One that may be left out and is counted from nothing.
+    pub(crate) fn plain(name: &str, kind: ColumnKind) -> Self {
+        let (name, sql_type) = (name.to_owned(), String::new());
+        Self { name, kind, sql_type, required: false, counts_from_nothing: true }
+    }
+}
+
+#[cfg(test)]
+impl Table {
+    /// One with these columns and nothing special, whose key is `id`.
+    pub(crate) fn plain(
+        sql_name: &str,
+        id: write_behind_shared::key::KeyKind,
+        columns: Vec<Column>,
+    ) -> Self {
+        Self {
+            sql_name: sql_name.to_owned(),
+            columns,
+            key: vec![KeyColumn { name: "id".to_owned(), kind: id }],
+            key_index: None,
+            guarded: false,
+            renamed: None,
+            version: None,
+        }
+    }
+}

@@ -45,15 +45,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::Config;
-
-    const LEAST: &str = r#"
-name = "scores"
-kafka = { "bootstrap.servers" = "localhost:9092" }
-database = { url = "sqlite://scores.db" }
-[[route]]
-topic = "scores"
-"#;
+    use crate::config::{Config, LEAST};
 
     fn read(section: &str, variable: &str) -> Result<FloodLimits, String> {
         let variables = match variable.split_once('=') {

@@ -36,14 +36,6 @@ buffers = "64MiB"
 listen = "off"
 "#;
 
-const LEAST: &str = r#"
-name = "scores"
-kafka = { "bootstrap.servers" = "localhost:9092" }
-database = { url = "sqlite://scores.db" }
-[[route]]
-topic = "scores"
-"#;
-
 fn variables(pairs: &[(&str, &str)]) -> Variables {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }

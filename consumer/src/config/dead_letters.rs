@@ -50,15 +50,7 @@ impl DeadLettersFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-
-    const LEAST: &str = r#"
-name = "scores"
-kafka = { "bootstrap.servers" = "localhost:9092" }
-database = { url = "sqlite://scores.db" }
-[[route]]
-topic = "scores"
-"#;
+    use crate::config::{Config, LEAST};
 
     fn read(more: &str, variables: &[(&str, &str)]) -> Result<DeadLetters, String> {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());

@@ -39,6 +39,16 @@ pub use crate::config::route::{OnBadRecord, Route};
 /// librdkafka's own default of `session.timeout.ms`, and a broker's of `group.consumer.session.timeout.ms`.
 const SESSION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(45);
 
+/// The least that a configuration must say, for tests.
+#[cfg(test)]
+pub(crate) const LEAST: &str = r#"
+name = "scores"
+kafka = { "bootstrap.servers" = "localhost:9092" }
+database = { url = "sqlite://scores.db" }
+[[route]]
+topic = "scores"
+"#;
+
 /// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {

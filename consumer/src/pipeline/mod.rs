@@ -285,7 +285,9 @@ impl Pipeline {
                 Ended::Fenced | Ended::Bad(_) => unwritten.push(*place),
             }
         }
-        self.judge_trial(now, id, matches!(ended, Ended::Written(..)));
+        if matches!(ended, Ended::Written(..)) {
+            self.trial_written(now, id);
+        }
         let lane = &mut self.lanes[flight.route];
         self.room.changed(lane.limits.priority, flight.bytes, 0);
         match ended {

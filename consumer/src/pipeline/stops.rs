@@ -99,19 +99,8 @@ impl Stops {
         }
     }
 
-    /// The trial's batch ended without a word on the table: it is read on.
-    fn goes_on(&mut self, now: Duration, id: BatchId) {
-        for stopped in self.0.values_mut() {
-            if let Next::Writes(place, tried) = stopped.next
-                && tried == id
-            {
-                stopped.next = Next::Reads(place, now + LONGEST_WAIT);
-            }
-        }
-    }
-
-    /// A trial whose batch is under way no more, as after its partition was let go while it was held,
-    /// decides nothing.
+    /// A trial whose batch is under way no more, and was neither written nor refused, has decided
+    /// nothing: it is read on.
     fn forget_trials(&mut self, now: Duration, is_under_way: impl Fn(BatchId) -> bool) {
         for stopped in self.0.values_mut() {
             if let Next::Writes(place, tried) = stopped.next
@@ -154,9 +143,6 @@ impl Pipeline {
             }
         }
         // A batch whose partitions were all let go says nothing that their next owner won't see.
-        if first.is_none() {
-            self.stops.goes_on(now, id);
-        }
         if let Some(place) = first
             && let Some(is_new) = self.stops.refused(now, place, why)
         {
@@ -190,12 +176,10 @@ impl Pipeline {
         }
     }
 
-    /// A batch was written, or the database stands elsewhere.
-    pub(super) fn judge_trial(&mut self, now: Duration, id: BatchId, written: bool) {
-        match self.stops.tried_by(id) {
-            Some(route) if written => self.run_again(now, route),
-            Some(_) => self.stops.goes_on(now, id),
-            None => {}
+    /// A batch was written: if it was a trial, its route runs again.
+    pub(super) fn trial_written(&mut self, now: Duration, id: BatchId) {
+        if let Some(route) = self.stops.tried_by(id) {
+            self.run_again(now, route);
         }
     }
 

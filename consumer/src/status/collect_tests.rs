@@ -8,23 +8,16 @@ use write_behind_shared::{NextOffset, Partition};
 use super::*;
 use crate::apply::Stats;
 use crate::apply::retry::Trouble as Failed;
-use crate::config::Config;
 use crate::config::environment::Variables;
+use crate::config::{Config, LEAST};
 use crate::pipeline::action::{Counts, Progress, RouteProgress};
 use crate::status::metrics::Metrics;
 use crate::store::StoreError;
 
-const CONFIG: &str = r#"
-name = "scores"
-kafka = { "bootstrap.servers" = "localhost:9092" }
-database = { url = "sqlite://scores.db" }
-[[route]]
-topic = "scores"
-"#;
 const PLACE: Place = Place { route: 0, partition: Partition(3) };
 
 fn status() -> Status {
-    let config = Config::read(CONFIG, &Variables::new()).unwrap();
+    let config = Config::read(LEAST, &Variables::new()).unwrap();
     Status::new(Metrics::new(&Registry::new(), "scores").unwrap(), &config)
 }
 

@@ -72,16 +72,12 @@ pub async fn places(
     scope: &Scope,
 ) -> Result<Vec<(Partition, Offset, State)>, StoreError> {
     const COLUMNS: &[Kind] = &[Kind::Integer, Kind::Integer, Kind::Text];
-    let statement = Statement::new(store.dialect(), COLUMNS)
+    let (cluster, topic) = (Some(scope.cluster.clone()), Some(scope.topic.clone()));
+    let filter = Filter { cluster, topic, ..Filter::default() };
+    let dialect = store.dialect();
+    let statement = Statement::new(dialect, COLUMNS)
         .add(r#"SELECT "partition", record_offset, state FROM write_behind_dead_letters"#, [])
-        .add(
-            " WHERE pipeline = ? AND cluster = ? AND topic = ?",
-            [
-                scope.pipeline.clone().into(),
-                scope.cluster.clone().into(),
-                scope.topic.clone().into(),
-            ],
-        );
+        .filtered(dialect, &scope.pipeline, &filter);
     let lines = store.select(statement).await.map_err(Failure::of_no_row)?;
     let place = |line: Vec<Value>| {
         let mut line = line.into_iter();

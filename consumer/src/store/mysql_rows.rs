@@ -63,28 +63,17 @@ fn in_order<'a>(text: &'a str, labels: &[String]) -> Cow<'a, str> {
 #[cfg(test)]
 mod tests {
     use write_behind_shared::Change;
-    use write_behind_shared::key::{KeyColumn, KeyKind};
+    use write_behind_shared::key::KeyKind;
 
     use super::*;
     use crate::apply::table::Column;
 
     fn table() -> Table {
-        let column = |name: &str, kind| Column {
-            name: name.to_owned(),
-            kind,
-            sql_type: String::new(),
-            required: false,
-            counts_from_nothing: true,
-        };
-        Table {
-            sql_name: String::new(),
-            columns: vec![column("id", ColumnKind::Text), column("at", ColumnKind::Instant(6))],
-            key: vec![KeyColumn { name: "id".to_owned(), kind: KeyKind::Text }],
-            key_index: None,
-            guarded: false,
-            renamed: None,
-            version: None,
-        }
+        let columns = vec![
+            Column::plain("id", ColumnKind::Text),
+            Column::plain("at", ColumnKind::Instant(6)),
+        ];
+        Table::plain("", KeyKind::Text, columns)
     }
 
     fn row(key: &str, at: Option<&str>) -> Row<'static> {

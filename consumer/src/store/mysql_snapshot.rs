@@ -11,6 +11,7 @@ use write_behind_shared::table_name::quoted;
 
 use super::StoreError;
 use super::classify::Failure;
+use super::fenced::{Command, Session as _};
 use super::mysql::{MysqlStore, failed};
 use super::mysql_sql::Given;
 use super::snapshot::{Compared, Snapshot, compared, comparison, keys_of, next_keys};
@@ -68,8 +69,7 @@ impl Snapshot for MysqlStore {
     }
 
     async fn thaw(&mut self) -> Result<(), StoreError> {
-        let thaw = "ROLLBACK; SET wait_timeout = DEFAULT".to_owned();
-        self.run(thaw).await.map_err(Failure::of_no_row)
+        self.command(Command::RollBack).await.map_err(Failure::of_no_row)
     }
 }
 

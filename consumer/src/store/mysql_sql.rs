@@ -234,32 +234,17 @@ fn value_of(at: usize, key: Option<&KeyKind>, kind: &ColumnKind, is_add: bool) -
 
 #[cfg(test)]
 mod tests {
-    use write_behind_shared::key::KeyColumn;
-
     use super::*;
     use crate::apply::table::Column;
 
     fn table() -> Table {
-        let column = |name: &str, kind| Column {
-            name: name.to_owned(),
-            kind,
-            sql_type: String::new(),
-            required: false,
-            counts_from_nothing: true,
-        };
-        Table {
-            sql_name: "\"game\".\"Seats\"".to_owned(),
-            columns: vec![
-                column("id", ColumnKind::Integer(0..=9)),
-                column("a\"b", ColumnKind::Text),
-                column("n", ColumnKind::Numeric(Some(2))),
-            ],
-            key: vec![KeyColumn { name: "id".to_owned(), kind: KeyKind::Integer(0..=9) }],
-            key_index: Some("PRIMARY".to_owned()),
-            guarded: false,
-            renamed: None,
-            version: None,
-        }
+        let columns = vec![
+            Column::plain("id", ColumnKind::Integer(0..=9)),
+            Column::plain("a\"b", ColumnKind::Text),
+            Column::plain("n", ColumnKind::Numeric(Some(2))),
+        ];
+        let table = Table::plain("\"game\".\"Seats\"", KeyKind::Integer(0..=9), columns);
+        Table { key_index: Some("PRIMARY".to_owned()), ..table }
     }
 
     const SHAPE: &[(usize, bool)] = &[(1, false), (2, true)];

@@ -226,29 +226,18 @@ impl<'a> Given<'a> {
 
 #[cfg(test)]
 mod tests {
-    use write_behind_shared::key::KeyColumn;
-
     use super::*;
     fn table() -> Table {
-        let column = |name: &str, sql_type: &str| Column {
-            name: name.to_owned(),
-            kind: match sql_type {
-                "text" => ColumnKind::Text,
-                _ => ColumnKind::Integer(0..=9),
-            },
+        let column = |name, kind, sql_type: &str| Column {
             sql_type: sql_type.to_owned(),
-            required: false,
-            counts_from_nothing: true,
+            ..Column::plain(name, kind)
         };
-        Table {
-            sql_name: "\"public\".\"Seats\"".to_owned(),
-            columns: vec![column("id", "bigint"), column("a\"b", "text"), column("n", "integer")],
-            key: vec![KeyColumn { name: "id".to_owned(), kind: KeyKind::Integer(0..=9) }],
-            key_index: None,
-            guarded: false,
-            renamed: None,
-            version: None,
-        }
+        let columns = vec![
+            column("id", ColumnKind::Integer(0..=9), "bigint"),
+            column("a\"b", ColumnKind::Text, "text"),
+            column("n", ColumnKind::Integer(0..=9), "integer"),
+        ];
+        Table::plain("\"public\".\"Seats\"", KeyKind::Integer(0..=9), columns)
     }
 
     #[test]

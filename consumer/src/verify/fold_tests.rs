@@ -7,16 +7,7 @@ use super::*;
 use crate::apply::table::{Column, ColumnKind};
 
 fn table() -> Table {
-    let key = KeyColumn { name: "id".to_owned(), kind: KeyKind::Integer(0..=i64::MAX) };
-    Table {
-        sql_name: "t".to_owned(),
-        columns: Vec::new(),
-        key: vec![key],
-        key_index: None,
-        guarded: false,
-        renamed: None,
-        version: None,
-    }
+    Table::plain("t", KeyKind::Integer(0..=i64::MAX), Vec::new())
 }
 
 fn folded(
@@ -113,19 +104,12 @@ fn a_row_names_its_last_three_records_and_not_those_that_were_set_aside() {
 
 /// The table of a route that heeds the revisions in `v`.
 fn heeding() -> Table {
-    let column = |name: &str, kind| Column {
-        name: name.to_owned(),
-        kind,
-        sql_type: String::new(),
-        required: false,
-        counts_from_nothing: true,
-    };
     let integer = || ColumnKind::Integer(0..=i64::MAX);
     let columns = vec![
-        column("id", integer()),
-        column("v", ColumnKind::Numeric(Some(2))),
-        column("a", integer()),
-        column("n", integer()),
+        Column::plain("id", integer()),
+        Column::plain("v", ColumnKind::Numeric(Some(2))),
+        Column::plain("a", integer()),
+        Column::plain("n", integer()),
     ];
     Table { columns, ..table() }.heeding("v").unwrap()
 }
