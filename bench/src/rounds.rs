@@ -42,7 +42,8 @@ impl Duel {
     pub(crate) fn round(&mut self, raw: Lap, ours: Lap) {
         let (raw, ours) = (raw.per_second(), ours.per_second());
         self.rounds.push((raw, ours));
-        println!("  round {}: raw {raw:.0}/s, ours {ours:.0}/s", self.rounds.len());
+        let (what, round) = (self.what, self.rounds.len());
+        println!("  {what}, round {round}: raw {raw:.0}/s, ours {ours:.0}/s");
     }
 
     /// Prints the medians and the ratio.

@@ -126,6 +126,12 @@ impl<'a> Row<'a> {
         Ok(Self { key, delete, write: Some(write) })
     }
 
+    /// The texts of its key columns, then those of the columns written; `None` is NULL.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = Option<&str>> {
+        let cells = self.write.iter().flatten().map(|(_, cell)| cell.text());
+        self.key.iter().map(|text| Some(&**text)).chain(cells)
+    }
+
     /// The same row, with texts of its own.
     #[must_use]
     pub fn into_owned(self) -> Row<'static> {

@@ -2,7 +2,7 @@
 //!
 //! A hot row is written again and again with the same columns. Such a value replaces the earlier
 //! one's bytes, without an allocation and without building a tree; whatever else happens to a row
-//! becomes a [`Change`]. Every record is taken apart far enough to know that it is well formed, for
+//! becomes a [`Change`](write_behind_shared::Change). Every record is taken apart far enough to know that it is well formed, for
 //! a bad one must not push out the good one before it. Types are not known here.
 //!
 //! INV-8: a buffer leaves whole, so a batch's offsets never pass a record that stays behind.
@@ -12,21 +12,18 @@ use std::time::Duration;
 
 use ahash::RandomState;
 use uuid::Uuid;
-use write_behind_shared::{
-    Change, Headers, NextOffset, Offset, Partition, RecordError, WriteId, record,
-};
+use write_behind_shared::{Headers, NextOffset, Offset, Partition, RecordError, WriteId, record};
 
 use crate::batch::{DeadLetter, FoldedRow, LastRecord, WriterSeen};
 use crate::pipeline::kept::{dead_letter, write_id};
 pub use crate::pipeline::memory::Memory;
 use crate::pipeline::revision::{Meeting, meet};
-use crate::pipeline::shape::{Shape, Shapes};
+use crate::pipeline::rows::{Row, Rows};
+use crate::pipeline::shape::Shapes;
 use crate::pipeline::weight;
 
 /// What a writer takes in a buffer's memory.
 const WRITER: usize = 64;
-/// Room that a value may keep though it needs less.
-const ROOM_KEPT: usize = 96;
 
 /// A record as it is read, still borrowed from the client.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +59,7 @@ pub struct Buffer {
     partition: Partition,
     start: NextOffset,
     next: NextOffset,
-    rows: HashMap<Box<[u8]>, Row, RandomState>,
+    rows: Rows,
     dead_letters: Vec<DeadLetter>,
     duplicates: Vec<(Partition, Offset)>,
     writers: HashMap<Uuid, (u64, Offset), RandomState>,
@@ -92,16 +89,6 @@ pub struct Contents {
     pub forgotten: Option<Offset>,
 }
 
-#[derive(Debug)]
-enum Row {
-    /// The row is written with just these columns: the last record's value, as it came.
-    Values(Shape, Vec<u8>),
-    /// Anything else.
-    Change(Change),
-    /// The row's records are to be tried one by one, read again from the log.
-    Singly,
-}
-
 impl Buffer {
     /// An empty buffer for the records of `partition` from `start` on; the first one is read `now`.
     pub fn new(partition: Partition, start: NextOffset, now: Duration) -> Self {
@@ -109,7 +96,7 @@ impl Buffer {
             partition,
             start,
             next: start,
-            rows: HashMap::default(),
+            rows: Rows::default(),
             dead_letters: Vec::new(),
             duplicates: Vec::new(),
             writers: HashMap::default(),
@@ -195,7 +182,7 @@ impl Buffer {
 
     /// About what it takes in memory, allocations and tables included.
     pub fn bytes(&self) -> usize {
-        self.bytes + weight::of_table::<(Box<[u8]>, Row)>(self.rows.capacity())
+        self.bytes + self.rows.weight()
     }
 
     /// When its first record was read.
@@ -217,11 +204,11 @@ impl Buffer {
     /// Parses what was only kept as bytes, and gives everything away.
     pub fn into_contents(self) -> Contents {
         let partition = self.partition;
-        let row = |(key, row)| FoldedRow {
+        let row = |row: Row| FoldedRow {
             partition,
-            key,
-            singly: matches!(row, Row::Singly),
-            change: Row::into_change(row),
+            key: row.key().into(),
+            singly: row.is_singly(),
+            change: row.into_change(),
         };
         // Some may have come and been forgotten again.
         let kept = self.writers.into_iter().filter(|(_, (_, at))| Some(*at) > self.forgotten);
@@ -253,36 +240,23 @@ impl Buffer {
                 (Some(value), None) => shapes.of(value)?.map(|shape| (shape, value)),
                 _ => None,
             };
-            let row = match shape {
-                Some((shape, value)) => Row::Values(shape, value.to_vec()),
-                None => Row::Change(record::decode(value, add)?),
-            };
-            self.bytes += weight::allocated(key.len()) + row.bytes();
-            self.rows.insert(key.into(), row);
+            self.insert(match shape {
+                Some((shape, value)) => Row::written(key, shape, value),
+                None => Row::changed(key, record::decode(value, add)?),
+            });
             return Ok(());
         };
+        self.bytes -= row.weight();
         // The hot path: same row, same columns.
-        if let (Row::Values(shape, bytes), Some(value), None) = (&mut *row, value, add)
-            && shapes.fits(*shape, value)
+        let folded = if let (Some(shape), Some(value), None) = (row.shape(), value, add)
+            && shapes.fits(shape, value)
         {
-            let before = bytes.capacity();
-            bytes.clear();
-            bytes.extend_from_slice(value);
-            // One large value must not keep its room.
-            if bytes.capacity() / 4 > value.len().max(ROOM_KEPT) {
-                bytes.shrink_to_fit();
-            }
-            if bytes.capacity() != before {
-                self.bytes -= weight::allocated(before);
-                self.bytes += weight::allocated(bytes.capacity());
-            }
-            return Ok(());
-        }
-        self.bytes -= row.bytes();
-        let mut change = std::mem::replace(row, Row::Change(Change::default())).into_change();
-        let folded = record::fold(&mut change, value, add);
-        *row = Row::Change(change);
-        self.bytes += row.bytes();
+            row.write(value);
+            Ok(())
+        } else {
+            row.change(|change| record::fold(change, value, add))
+        };
+        self.bytes += row.weight();
         folded
     }
 
@@ -296,27 +270,30 @@ impl Buffer {
     ) -> Result<Folded, RecordError> {
         let later = record::decode(value, add)?;
         let Some(row) = self.rows.get_mut(key) else {
-            let row = Row::Change(later);
-            self.bytes += weight::allocated(key.len()) + row.bytes();
-            self.rows.insert(key.into(), row);
+            self.insert(Row::changed(key, later));
             return Ok(Folded::Applied);
         };
-        self.bytes -= row.bytes();
-        let mut change = match std::mem::replace(row, Row::Singly) {
-            Row::Singly if !later.resets() => return Ok(Folded::Applied),
-            before => before.into_change(),
-        };
-        let folded = match meet(&change, &later, version) {
-            Meeting::Singly => return Ok(Folded::Applied),
-            Meeting::Older => Folded::Older,
-            Meeting::Folds => {
+        if row.is_singly() && !later.resets() {
+            return Ok(Folded::Applied);
+        }
+        self.bytes -= row.weight();
+        let meeting = row.change(|change| {
+            let meeting = meet(change, &later, version);
+            if meeting == Meeting::Folds {
                 change.fold(later);
-                Folded::Applied
             }
-        };
-        *row = Row::Change(change);
-        self.bytes += row.bytes();
-        Ok(folded)
+            meeting
+        });
+        if meeting == Meeting::Singly {
+            row.try_singly();
+        }
+        self.bytes += row.weight();
+        Ok(if meeting == Meeting::Older { Folded::Older } else { Folded::Applied })
+    }
+
+    fn insert(&mut self, row: Row) {
+        self.bytes += row.weight();
+        self.rows.insert(row);
     }
 
     /// The record is in the buffer; `id` is its writer's last.
@@ -331,27 +308,6 @@ impl Buffer {
             let known = self.writers.len();
             self.writers.insert(id.writer, (id.sequence, record.offset));
             self.bytes += (self.writers.len() - known) * WRITER;
-        }
-    }
-}
-
-impl Row {
-    fn bytes(&self) -> usize {
-        match self {
-            Row::Values(_, bytes) => weight::allocated(bytes.capacity()),
-            Row::Change(change) => weight::of_change(change),
-            Row::Singly => 0,
-        }
-    }
-
-    fn into_change(self) -> Change {
-        match self {
-            #[expect(clippy::expect_used, reason = "only values that were taken apart are kept")]
-            Row::Values(_, bytes) => {
-                record::decode(Some(&bytes), None).expect("the value is well formed")
-            }
-            Row::Change(change) => change,
-            Row::Singly => Change::default(),
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::pipeline::throttle::Ceiling;
 pub mod shape;
 pub(crate) mod revision;
 pub mod weight;
+mod rows;
 mod writers;
 pub mod memory;
 pub mod buffer;

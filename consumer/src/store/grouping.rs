@@ -86,14 +86,3 @@ pub(crate) fn places(
     let key = table.key.iter().filter_map(|key| table.column(&key.name));
     key.map(|at| (at, false)).chain(shape.iter().copied())
 }
-
-/// The texts of one of a statement's columns, in `rows` that are all of its shape.
-pub(crate) fn texts<'a>(
-    rows: &'a [&'a Row<'a>],
-    column: usize,
-) -> impl Iterator<Item = Option<&'a str>> {
-    rows.iter().map(move |row| match row.key.get(column) {
-        Some(key) => Some(&**key),
-        None => row.write.as_ref()?.get(column - row.key.len())?.1.text(),
-    })
-}

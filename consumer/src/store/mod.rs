@@ -16,6 +16,7 @@ pub(crate) mod grouping;
 pub(crate) mod fenced;
 pub mod postgres;
 mod postgres_sql;
+mod postgres_rows;
 mod postgres_catalog;
 pub mod sqlite;
 mod sqlite_sql;

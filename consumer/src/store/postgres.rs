@@ -12,13 +12,14 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
-use super::grouping::{Groups, left_out, places, texts, updates_first};
+use super::grouping::{Groups, left_out, updates_first};
+use super::postgres_rows::{Array, arrays};
 use super::{
     Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping,
     postgres_catalog, postgres_sql,
 };
 use crate::apply::row::Row;
-use crate::apply::table::{ColumnKind, Table};
+use crate::apply::table::Table;
 use crate::batch::{DeadLetter, LastRecord, Span, WriterSeen};
 
 /// A connection to Postgres.
@@ -117,11 +118,10 @@ impl PostgresStore {
         rows: &[&Row<'_>],
     ) -> Result<u64, Failure> {
         let mut query = sqlx::query(AssertSqlSafe(sql));
-        for (column, (place, _)) in places(table, shape).enumerate() {
-            let texts = texts(rows, column);
-            query = match table.columns[place].kind {
-                ColumnKind::Integer(_) => query.bind(integers(texts)?),
-                _ => query.bind(texts.collect::<Vec<_>>()),
+        for array in arrays(table, shape, rows)? {
+            query = match array {
+                Array::Integers(integers) => query.bind(integers),
+                Array::Texts(texts) => query.bind(texts),
             };
         }
         self.execute(query).await
@@ -131,15 +131,6 @@ impl PostgresStore {
 /// The three parameters that every statement on the bookkeeping tables begins with.
 fn scoped<'q>(sql: &'static str, scope: &'q Scope) -> Query<'q> {
     sqlx::query(sql).bind(&*scope.pipeline).bind(&*scope.cluster).bind(&*scope.topic)
-}
-
-/// Texts that were judged to be integers, as integers. A NULL in place of one that is not would be
-/// a lost value.
-fn integers<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> Result<Vec<Option<i64>>, Failure> {
-    let parsed = texts.map(|text| text.map(str::parse).transpose());
-    parsed.collect::<Result<_, _>>().map_err(|error| {
-        Failure::Store(StoreError::Stop(format!("an integer column's text: {error}")))
-    })
 }
 
 pub(super) fn failed(error: sqlx::Error) -> Failure {

@@ -40,7 +40,7 @@ impl Snapshot for PostgresStore {
         let sql = compare(table, shape, &types.map_err(failed)?);
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for column in 0..table.key.len() + shape.len() {
-            let texts = super::grouping::texts(rows, column).map(|text| text.map(str::to_owned));
+            let texts = rows.iter().map(|row| row.texts().nth(column).flatten());
             query = query.bind(texts.collect::<Vec<_>>());
         }
         let found = self.fetch(query).await.map_err(Failure::of_no_row)?;

@@ -102,9 +102,8 @@ impl SqliteStore {
 /// Rows as a JSON array of arrays: the key's texts, then the cells' unless only the key is needed.
 pub(super) fn json_of(rows: &[&Row<'_>], with_cells: bool) -> Result<String, Failure> {
     let texts = rows.iter().map(|row| {
-        let cells = row.write.as_deref().filter(|_| with_cells).unwrap_or_default();
-        let cells = cells.iter().map(|(_, cell)| cell.text());
-        row.key.iter().map(|text| Some(&**text)).chain(cells).collect::<Vec<_>>()
+        let count = if with_cells { usize::MAX } else { row.key.len() };
+        row.texts().take(count).collect::<Vec<_>>()
     });
     serde_json::to_string(&texts.collect::<Vec<_>>())
         .map_err(|error| Failure::Store(StoreError::Stop(error.to_string())))

@@ -107,7 +107,7 @@ fn a_batch_closes_at_its_age() {
 #[test]
 fn a_batch_closes_at_its_bytes() {
     // An empty table and one row take less, two rows take more.
-    let mut pipeline = reading(Limits { max_bytes: 560, ..some_limits() }, 1);
+    let mut pipeline = reading(Limits { max_bytes: 450, ..some_limits() }, 1);
     record(&mut pipeline, NOW, 0, 0);
     assert!(actions(&mut pipeline).is_empty(), "{:?}", pipeline.progress(NOW));
     record(&mut pipeline, NOW, 0, 1);
