@@ -247,10 +247,8 @@ impl Consumer {
                 Ok(())
             }
         };
-        for route in &self.config.routes {
-            if let Some(why) = refuse_compaction(&self.config, &route.topic).await {
-                return Err(RunError::Refused(why));
-            }
+        if let Some(why) = refuse_compaction(&self.config).await {
+            return Err(RunError::Refused(why));
         }
         patiently(|| self.look_at(&targets), judge).await??;
         self.status.answered(Teller::Start);

@@ -11,7 +11,7 @@ use crate::apply::Target;
 use crate::config::{Config, Route};
 use crate::kafka::assign::{Standing, Verdict, judge};
 use crate::kafka::broker::Broker;
-use crate::kafka::settings::topic_configuration;
+use crate::kafka::settings::topic_configurations;
 use crate::kafka::stand::{Unknown, ask, stand};
 use crate::store::{AnyStore, Store, StoreError, Timeouts};
 
@@ -143,19 +143,22 @@ async fn check_topic(
     report.add(Grade::Ok, &*what, format!("{partitions} partitions"));
     let topic = route.topic.clone();
     let replicas = ask(broker, move |broker| broker.replicas(&topic)).await.ok().flatten();
-    match topic_configuration(&config.kafka, &config.name, &route.topic).await {
-        Ok(configuration) => {
-            for (grade, found) in topic::judge(&configuration, replicas) {
-                report.add(grade, &*what, found);
+    for configuration in topic_configurations(&config.kafka, &config.name, &[&route.topic]).await {
+        match configuration {
+            Ok(configuration) => {
+                for (grade, found) in topic::judge(&configuration, replicas) {
+                    report.add(grade, &*what, found);
+                }
             }
-        }
-        Err(error) => report.add(
-            Grade::Warning,
-            what,
-            format!(
-                "its configuration can't be read ({error}); make sure that cleanup.policy is delete"
+            Err(error) => report.add(
+                Grade::Warning,
+                &*what,
+                format!(
+                    "its configuration can't be read ({error}); make sure that cleanup.policy is \
+                     delete"
+                ),
             ),
-        ),
+        }
     }
     Some(partitions)
 }
@@ -224,9 +227,11 @@ fn no_bookkeeping(error: &str, report: &mut Report) {
     }
 }
 
-/// Why `run` refuses the topic for its `cleanup.policy`; one that can't be read is told.
-pub(crate) async fn refuse_compaction(config: &Config, topic: &str) -> Option<String> {
-    match topic_configuration(&config.kafka, &config.name, topic).await {
+/// Why `run` refuses a topic for its `cleanup.policy`; one that can't be read is told.
+pub(crate) async fn refuse_compaction(config: &Config) -> Option<String> {
+    let topics: Vec<&str> = config.routes.iter().map(|route| &*route.topic).collect();
+    let configurations = topic_configurations(&config.kafka, &config.name, &topics).await;
+    topics.iter().zip(configurations).find_map(|(topic, configuration)| match configuration {
         Ok(configuration) => {
             topic::compaction(&configuration).map(|why| format!("topic {topic}: {why}"))
         }
@@ -237,7 +242,7 @@ pub(crate) async fn refuse_compaction(config: &Config, topic: &str) -> Option<St
             );
             None
         }
-    }
+    })
 }
 
 /// Creates the bookkeeping tables where they are missing.

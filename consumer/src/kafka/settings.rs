@@ -1,28 +1,45 @@
-//! A topic's configuration: takes its name, gives what the broker says of it, the defaults included.
+//! Topics' configurations: takes their names, gives what the broker says of each, the defaults included.
 
 use std::collections::BTreeMap;
 
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaError;
 use write_behind_shared::kafka::KafkaSettings;
 
 use super::broker::{self, ANSWER_WITHIN};
 
-/// Asks the broker how `topic` is configured.
+/// What a topic is configured to.
+pub(crate) type Configuration = BTreeMap<String, String>;
+
+/// Asks the broker how each of `topics` is configured, in one question.
 ///
-/// # Errors
-/// Why that can't be read: a missing right, or no answer within ten seconds.
-pub(crate) async fn topic_configuration(
+/// A configuration that can't be read says why: a missing right, or no answer within ten seconds.
+pub(crate) async fn topic_configurations(
     settings: &KafkaSettings,
     group: &str,
-    topic: &str,
-) -> Result<BTreeMap<String, String>, String> {
+    topics: &[&str],
+) -> Vec<Result<Configuration, String>> {
+    match answers(settings, group, topics).await {
+        Ok(answers) => answers,
+        Err(error) => topics.iter().map(|_| Err(error.to_string())).collect(),
+    }
+}
+
+/// The answers come in the order of the question.
+async fn answers(
+    settings: &KafkaSettings,
+    group: &str,
+    topics: &[&str],
+) -> Result<Vec<Result<Configuration, String>>, KafkaError> {
     let admin: AdminClient<DefaultClientContext> =
-        broker::client_config(settings, group).create().map_err(|error| error.to_string())?;
+        broker::client_config(settings, group).create()?;
+    let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let options = AdminOptions::new().request_timeout(Some(ANSWER_WITHIN));
-    let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
-    let answers = answers.map_err(|error| error.to_string())?;
-    let answer = answers.into_iter().next().ok_or_else(|| "no answer".to_owned())?;
-    let entries = answer.map_err(|error| error.to_string())?.entries.into_iter();
-    Ok(entries.filter_map(|entry| Some((entry.name, entry.value?))).collect())
+    let answers = admin.describe_configs(&asked, &options).await?.into_iter();
+    let entries = |answer: ConfigResource| {
+        let entries = answer.entries.into_iter();
+        entries.filter_map(|entry| Some((entry.name, entry.value?))).collect()
+    };
+    Ok(answers.map(|answer| answer.map(entries).map_err(|code| code.to_string())).collect())
 }
