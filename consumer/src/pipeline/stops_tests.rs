@@ -37,12 +37,16 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with_memory(1 << 30)
+    }
+
+    fn with_memory(memory: usize) -> Self {
         let limits = Limits {
             max_rows: 100,
             max_bytes: 1 << 20,
             max_age: at(10),
             target_time: at(1_000),
-            memory: 1 << 30,
+            memory,
             workers: 1,
             rows_per_second: None,
         };
@@ -287,6 +291,15 @@ fn a_log_that_ends_without_a_record_is_not_waited_for_without_end() {
     let mut scene = Scene::new();
     scene.pipeline.ends([(place(1, 2), NextOffset(1))]);
     scene.record(NOW, place(0, 0));
+    assert_eq!(scene.hold_until_refused(NOW).0, 9);
+}
+
+#[test]
+fn what_there_is_no_memory_to_read_is_not_waited_for() {
+    let mut scene = Scene::with_memory(1);
+    scene.pipeline.ends([(place(1, 2), NextOffset(1_000))]);
+    scene.record(NOW, place(0, 0));
+    assert!(scene.paused.contains(&place(1, 2)), "the batch takes all the memory");
     assert_eq!(scene.hold_until_refused(NOW).0, 9);
 }
 

@@ -225,6 +225,19 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_about_one_that_was_paused_meanwhile_does_nothing() {
+        let mut dog = dog();
+        assert_eq!(look(&mut dog, standing_at(7), 9, 0..65), [60]);
+        let paused = PartProgress { paused: true, ..standing_at(7) };
+        look(&mut dog, paused, 9, 65..75);
+        assert_eq!(dog.answered(seconds(75), PLACE, NextOffset(7), Found::Record), None);
+        // It was not read anew, so it may be once it has stood still for long enough.
+        assert_eq!(look(&mut dog, standing_at(7), 9, 75..140), [135]);
+        let second = dog.answered(seconds(140), PLACE, NextOffset(7), Found::Record);
+        assert_eq!(second, Some(Remedy::ReadAnew));
+    }
+
+    #[test]
     fn an_answer_about_an_earlier_offset_does_nothing_however_long_it_stands_now() {
         let mut dog = dog();
         look(&mut dog, standing_at(7), 9, 0..65);

@@ -59,12 +59,13 @@ fn record(pipeline: &mut Pipeline, now: Duration, partition: i32, offset: i64) {
     record_of(pipeline, now, place(partition as usize), offset);
 }
 
+/// Every record is written as many milliseconds after 1970 as its offset says.
 pub(super) fn record_of(pipeline: &mut Pipeline, now: Duration, place: Place, offset: i64) {
     let key = offset.to_string();
     let incoming = Incoming {
         partition: place.partition,
         offset: Offset(offset),
-        timestamp: None,
+        timestamp: Some(offset),
         key: Some(key.as_bytes()),
         value: Some(b"{}"),
         headers: &[],
@@ -112,6 +113,59 @@ fn a_batch_closes_at_its_bytes() {
     assert!(actions(&mut pipeline).is_empty(), "{:?}", pipeline.progress(NOW));
     record(&mut pipeline, NOW, 0, 1);
     assert!(matches!(&actions(&mut pipeline)[..], [Action::Write(_)]));
+}
+
+/// The batch that the pipeline says to write.
+fn closed(actions: Vec<Action>) -> Option<Closed> {
+    actions.into_iter().find_map(|action| match action {
+        Action::Write(closed) => Some(closed),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_partition_that_is_being_let_go_comes_first_within_a_batch() {
+    let mut pipeline = reading(some_limits(), 2);
+    (0..3).for_each(|offset| record(&mut pipeline, NOW, 0, offset));
+    let first = closed(actions(&mut pipeline)).unwrap();
+    // One older and full, which leaves no room in a batch for the one that has a deadline.
+    (3..6).for_each(|offset| record(&mut pipeline, at(1), 0, offset));
+    record(&mut pipeline, at(2), 1, 0);
+    pipeline.revoke(at(3), vec![place(1)], at(1_000));
+    written(&mut pipeline, at(4), first);
+    let next = closed(actions(&mut pipeline)).unwrap();
+    let partitions: Vec<_> = next.buffers.iter().map(Buffer::partition).collect();
+    assert_eq!(partitions, [Partition(1)]);
+}
+
+#[test]
+fn what_is_on_its_way_counts_as_the_oldest_until_it_is_written() {
+    let mut pipeline = reading(some_limits(), 1);
+    let oldest = |pipeline: &Pipeline| pipeline.progress(NOW).parts[0].oldest;
+    assert_eq!(oldest(&pipeline), None);
+    (5..8).for_each(|offset| record(&mut pipeline, NOW, 0, offset));
+    let batch = closed(actions(&mut pipeline)).unwrap();
+    record(&mut pipeline, NOW, 0, 9);
+    assert_eq!(oldest(&pipeline), Some(5));
+    written(&mut pipeline, NOW, batch);
+    assert_eq!(oldest(&pipeline), Some(9));
+}
+
+#[test]
+fn a_partition_that_is_located_again_is_not_one_that_leaves() {
+    let mut pipeline = reading(some_limits(), 1);
+    let shown = |pipeline: &Pipeline| {
+        let part = pipeline.progress(NOW).parts[0];
+        (part.reading, part.leaving)
+    };
+    assert_eq!(shown(&pipeline), (true, false));
+    pipeline.doubt(NOW, &[(place(0), NextOffset(0))]);
+    assert_eq!(shown(&pipeline), (false, false));
+    pipeline.revoke(NOW, vec![place(0)], at(1_000));
+    pipeline.assign(&[place(0)]);
+    assert_eq!(shown(&pipeline), (false, false), "it came back");
+    pipeline.drain(NOW);
+    assert_eq!(shown(&pipeline), (false, true));
 }
 
 #[test]
