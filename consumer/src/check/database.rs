@@ -1,7 +1,7 @@
 //! The database's part of the preflight: the connection, the tables, whose they are, what the user may
 //! do there.
 
-use super::{Grade, Report};
+use super::{Grade, Report, counted};
 use crate::apply::Target;
 use crate::apply::table::Table;
 use crate::config::Config;
@@ -60,7 +60,7 @@ pub(super) async fn table(store: &mut AnyStore, target: &Target, report: &mut Re
         Err(error) => return report.add(Grade::Failed, what, error.to_string()),
     };
     let key: Vec<&str> = table.key.iter().map(|column| &*column.name).collect();
-    let found = format!("{} columns, key {}", table.columns.len(), key.join(", "));
+    let found = format!("{}, key {}", counted(table.columns.len(), "column"), key.join(", "));
     report.add(Grade::Ok, &*what, found);
     rights(store, &table, &what, report).await;
     match store.owner(&table).await {

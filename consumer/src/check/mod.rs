@@ -63,10 +63,15 @@ impl Report {
     }
 }
 
+/// So many of something whose name takes an s.
+fn counted(count: usize, name: &str) -> String {
+    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Looks at everything. `adopt_offsets` as it would be given to `run`.
 pub async fn check(config: &Config, adopt_offsets: bool) -> Report {
     let mut report = Report::default();
-    report.add(Grade::Ok, "configuration", format!("{} routes", config.routes.len()));
+    report.add(Grade::Ok, "configuration", counted(config.routes.len(), "route"));
     let broker = check_broker(config, &mut report).await;
     let mut store = database::connect(config, &mut report).await;
     let mut targets = Vec::new();
@@ -120,7 +125,7 @@ async fn check_letter_topic(broker: &Arc<Broker>, topic: &str, report: &mut Repo
     let what = format!("topic {topic} for dead letters");
     let name = topic.to_owned();
     match ask(broker, move |broker| broker.partitions(&name)).await {
-        Ok(partitions) => report.add(Grade::Ok, what, format!("{partitions} partitions")),
+        Ok(partitions) => report.add(Grade::Ok, what, counted(partitions as usize, "partition")),
         Err(error) => report.add(Grade::Failed, what, error.to_string()),
     }
 }
@@ -140,7 +145,7 @@ async fn check_topic(
             return None;
         }
     };
-    report.add(Grade::Ok, &*what, format!("{partitions} partitions"));
+    report.add(Grade::Ok, &*what, counted(partitions as usize, "partition"));
     let topic = route.topic.clone();
     let replicas = ask(broker, move |broker| broker.replicas(&topic)).await.ok().flatten();
     for configuration in topic_configurations(&config.kafka, &config.name, &[&route.topic]).await {

@@ -105,9 +105,10 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
     }
     let Report { topic, table, rows, missing, extra, different, passes, .. } = report;
     let verdict = if report.is_equal() { "equal" } else { "DIFFERENT" };
+    let passes = if *passes > 1 { format!(" in {passes} passes") } else { String::new() };
     println!(
-        "{verdict}: topic {topic}, table {table}: {rows} rows compared in {passes} passes; {missing} \
-         missing, {extra} extra, {different} different"
+        "{verdict}: topic {topic}, table {table}: {rows} rows compared{passes}; {missing} missing, \
+         {extra} extra, {different} different"
     );
     Ok(())
 }
