@@ -4,6 +4,7 @@
 //! It runs inside the caller's tokio runtime and keeps nothing global, so one process can run
 //! several. Dropping its future ends it at once, as a crash would: nothing is lost by that.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::apply::Target;
+use crate::apply::claim::claim;
 use crate::apply::history::History;
 use crate::apply::worker::Workers;
-use crate::check::database::not_its_table;
 use crate::check::refuse_compaction;
 use crate::config::{Config, OnBadRecord, Route};
 use crate::dead_letters::upkeep::Upkeep;
@@ -29,7 +30,6 @@ use crate::status::Status;
 use crate::status::http;
 use crate::status::metrics::Metrics;
 use crate::status::trouble::{About, Teller};
-use crate::store::inspect::Inspect;
 use crate::store::{Scope, Store, StoreError, Timeouts};
 
 /// How long closing the Kafka client may take; it says goodbye to the group, and nothing depends
@@ -94,6 +94,8 @@ pub async fn run(
 struct Prepared {
     broker: Arc<Broker>,
     targets: Arc<[Target]>,
+    /// The routes whose tables are of no use yet.
+    unclaimed: BTreeSet<usize>,
 }
 
 impl Consumer {
@@ -167,7 +169,7 @@ impl Consumer {
         shutdown: watch::Receiver<bool>,
         tasks: &mut JoinSet<String>,
     ) -> Result<Ends, RunError> {
-        let Prepared { broker, targets } = prepared;
+        let Prepared { broker, targets, unclaimed } = prepared;
         let workers = Workers {
             database: self.config.database.target.clone(),
             log: Arc::new(KafkaLog::new(
@@ -188,6 +190,7 @@ impl Consumer {
             broker: Arc::clone(&broker),
             adopt_offsets: self.options.adopt_offsets,
             wanted: Arc::clone(&wanted),
+            unclaimed,
             status: self.status(),
             answers: answers.clone(),
         };
@@ -250,30 +253,38 @@ impl Consumer {
         if let Some(why) = refuse_compaction(&self.config).await {
             return Err(RunError::Refused(why));
         }
-        patiently(|| self.look_at(&targets), judge).await??;
+        let unclaimed = patiently(|| self.look_at(&targets), judge).await??;
         self.status.answered(Teller::Start);
-        Ok(Prepared { broker, targets })
+        Ok(Prepared { broker, targets, unclaimed })
     }
 
     /// Finds out at the start, not at the first record, that a table is missing or its key is of no
-    /// use or another pipeline's.
-    async fn look_at(&self, targets: &[Target]) -> Result<Result<(), RunError>, StoreError> {
+    /// use or another pipeline's. Gives the routes whose tables are of no use yet.
+    async fn look_at(
+        &self,
+        targets: &[Target],
+    ) -> Result<Result<BTreeSet<usize>, RunError>, StoreError> {
         let mut store = self.config.database.target.connect(&Timeouts::STANDARD).await?;
         if self.options.init {
             store.init().await?;
         }
-        for target in targets {
-            let table = target.describe(&mut store).await?;
-            // Asked before it is claimed, so that a start needs no lock once the table is ours.
-            let owner = match store.owner(&table).await? {
-                Some(owner) => owner,
-                None => store.claim(&table, &target.scope).await?,
-            };
-            if let Some(why) = not_its_table(target, &owner) {
-                return Ok(Err(RunError::Refused(why)));
+        let mut unclaimed = BTreeMap::new();
+        for (route, target) in targets.iter().enumerate() {
+            match claim(&mut store, target).await {
+                Ok(None) => {}
+                Ok(Some(why)) => return Ok(Err(RunError::Refused(why))),
+                Err(StoreError::Stop(why)) => {
+                    unclaimed.insert(route, why);
+                }
+                Err(passing) => return Err(passing),
             }
         }
-        Ok(Ok(()))
+        // A start during the trouble of one table must not take the other routes with it.
+        if unclaimed.len() < targets.len() {
+            return Ok(Ok(unclaimed.into_keys().collect()));
+        }
+        let first = unclaimed.into_values().next();
+        Err(StoreError::Stop(first.unwrap_or_else(|| "there are no routes".to_owned())))
     }
 }
 

@@ -116,6 +116,36 @@ async fn a_route_whose_table_is_in_trouble_stops_alone_and_goes_on_when_it_is_me
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_without_a_table_leaves_its_route_waiting_and_the_others_go_on() -> Result<()> {
+    let hurt = Pipeline::new("late", 2, COLUMNS).await?;
+    let mut well = Pipeline::new("early", 2, COLUMNS).await?;
+    well.group.clone_from(&hurt.group);
+    sql(&hurt, "alter table TABLE_ rename to TABLE__").await?;
+    // Alone it is a start that fails.
+    let (status, said) = hurt.settings("alone").command(&["run"]).await?;
+    ensure!(status.code() == Some(1) && said.contains("there is no table"), "{status}: {said}");
+
+    let mut settings = hurt.settings("worker");
+    settings.routes.extend(well.settings("worker").routes);
+    let worker = settings.start().await?;
+    let (mut ours, mut others) = (Counters::new(50), Counters::new(50));
+    ours.append(&hurt, 200).await?;
+    others.append(&well, 200).await?;
+    others.are_exact(&well, &[&worker]).await?;
+    let told = line(&worker, &hurt, "not located yet", 1).await?;
+    ensure!(told.contains("there is no table") && told.contains("the others go on"), "{told}");
+
+    sql(&hurt, "alter table TABLE__ rename to TABLE_").await?;
+    ours.are_exact(&hurt, &[&worker]).await?;
+    // It is this route's own from then on.
+    let mut other = hurt.settings("other");
+    other.pipeline.push_str("-other");
+    let (status, said) = other.command(&["run"]).await?;
+    ensure!(status.code() == Some(3) && said.contains("is written by the pipeline"), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_bad_records_stops_its_route_and_sets_nothing_aside() -> Result<()> {
     let columns = "id bigint primary key, n bigint constraint small check (n < 1000)";
     let pipeline = Pipeline::new("flood", 1, columns).await?;

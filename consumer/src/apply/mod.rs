@@ -6,6 +6,7 @@
 
 pub mod table;
 mod target;
+pub(crate) mod claim;
 pub mod column;
 pub mod row;
 pub mod revision;

@@ -3,27 +3,14 @@
 
 use super::{Grade, Report, counted};
 use crate::apply::Target;
+use crate::apply::claim::not_its_table;
 use crate::apply::table::Table;
 use crate::config::Config;
 use crate::store::inspect::Inspect;
-use crate::store::{AnyStore, Scope, StoreError, Timeouts};
+use crate::store::{AnyStore, StoreError, Timeouts};
 
 /// Beside the workers': one to find out where partitions stand.
 const CONNECTIONS_MORE: usize = 1;
-
-/// Why `target` may not write its table, if that is another topic's.
-pub(crate) fn not_its_table(target: &Target, owner: &Scope) -> Option<String> {
-    let Scope { pipeline, cluster, topic } = owner;
-    (*owner != target.scope).then(|| {
-        format!(
-            "table {} is written by the pipeline {pipeline:?} from topic {topic:?} of cluster \
-             {cluster:?}: two logs have no order between them. Give this route a table of its own; \
-             or, when the other pipeline has ended for good, hand the table over by deleting its row \
-             from write_behind_tables",
-            target.table
-        )
-    })
-}
 
 pub(super) async fn connect(config: &Config, report: &mut Report) -> Option<AnyStore> {
     let database = &config.database.target;

@@ -6,7 +6,7 @@
 //! partition asked for anew meanwhile is answered once, for the last time it was asked; one that was
 //! given back is forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
+use crate::apply::claim::claim;
 use crate::batch::LastRecord;
 use crate::kafka::assign::{Standing, Verdict, judge};
 use crate::kafka::broker::Broker;
@@ -96,6 +97,8 @@ pub(crate) struct Locator {
     pub(crate) broker: Arc<Broker>,
     pub(crate) adopt_offsets: bool,
     pub(crate) wanted: Arc<Wanted>,
+    /// The routes whose tables were of no use at the start. Nothing of them is read before they are.
+    pub(crate) unclaimed: BTreeSet<usize>,
     pub(crate) status: Arc<Status>,
     pub(crate) answers: mpsc::Sender<Input>,
 }
@@ -107,6 +110,7 @@ impl Locator {
         let mut backoff = BACKOFF_MIN;
         let mut told = BTreeMap::new();
         let mut looks = Looks::new();
+        let mut unclaimed = self.unclaimed.clone();
         loop {
             let wanted = match self.next(&mut store, &mut looks).await {
                 Ok(wanted) => wanted,
@@ -117,7 +121,7 @@ impl Locator {
                 }
             };
             let Answer { located, later, refused, .. } =
-                self.locate(&mut store, &wanted, &mut looks).await;
+                self.locate(&mut store, &wanted, &mut looks, &mut unclaimed).await;
             self.wanted.answered(&located);
             if !located.is_empty() && self.answers.send(Input::Located(located)).await.is_err() {
                 return;
@@ -177,16 +181,22 @@ impl Locator {
         store: &mut Option<AnyStore>,
         wanted: &BTreeMap<Place, Epoch>,
         looks: &mut Looks,
+        unclaimed: &mut BTreeSet<usize>,
     ) -> Answer {
         let mut answer = Answer::default();
-        for (route, target) in self.targets.iter().enumerate() {
+        for route in 0..self.targets.len() {
             let of_route = wanted.iter().filter(|(place, _)| place.route == route);
             let asked: Vec<(Place, Epoch)> =
                 of_route.map(|(place, epoch)| (*place, *epoch)).collect();
             if asked.is_empty() {
                 continue;
             }
-            let error = match self.locate_in(store, &target.scope, &asked, &mut answer).await {
+            let located = match self.claimed(store, route, &asked, unclaimed, &mut answer).await {
+                Ok(true) => self.locate_in(store, route, &asked, &mut answer).await,
+                Ok(false) => continue,
+                Err(error) => Err(error.into()),
+            };
+            let error = match located {
                 Ok(()) => continue,
                 Err(Unknown::Broker(error)) => error.to_string(),
                 Err(Unknown::Store(error)) => {
@@ -205,14 +215,44 @@ impl Locator {
         answer
     }
 
+    /// Whether the route's table is its own.
+    async fn claimed(
+        &self,
+        store: &mut Option<AnyStore>,
+        route: usize,
+        asked: &[(Place, Epoch)],
+        unclaimed: &mut BTreeSet<usize>,
+        answer: &mut Answer,
+    ) -> Result<bool, StoreError> {
+        if !unclaimed.contains(&route) {
+            return Ok(true);
+        }
+        match claim(self.connected(store).await?, &self.targets[route]).await {
+            Ok(None) => {
+                unclaimed.remove(&route);
+                return Ok(true);
+            }
+            Ok(Some(why)) => answer.refused = Some(Exit::Refused(why)),
+            Err(StoreError::Stop(why)) => {
+                // After an error the connection is in an unknown state.
+                *store = None;
+                let why = format!("{why}; the route waits until that is mended, the others go on");
+                answer.later.extend(asked.iter().map(|(place, _)| (*place, why.clone())));
+            }
+            Err(passing) => return Err(passing),
+        }
+        Ok(false)
+    }
+
     /// Locates the partitions of one route.
     async fn locate_in(
         &self,
         store: &mut Option<AnyStore>,
-        scope: &Scope,
+        route: usize,
         asked: &[(Place, Epoch)],
         answer: &mut Answer,
     ) -> Result<(), Unknown> {
+        let scope = &self.targets[route].scope;
         let partitions: Vec<Partition> = asked.iter().map(|(place, _)| place.partition).collect();
         let store = self.connected(store).await?;
         let standings = stand(&self.broker, store, scope, &partitions, &BTreeMap::new()).await?;

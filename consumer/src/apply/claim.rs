@@ -1,0 +1,37 @@
+//! Whose a route's table is: finds it in the catalogue and makes it the route's own, unless another
+//! topic's records go there.
+
+use crate::apply::Target;
+use crate::store::inspect::Inspect as _;
+use crate::store::{AnyStore, Scope, StoreError};
+
+/// Makes the table of `target` its own; or says why it may not be.
+///
+/// # Errors
+/// [`StoreError::Stop`], if the table is missing or its key or a column is of no use.
+pub(crate) async fn claim(
+    store: &mut AnyStore,
+    target: &Target,
+) -> Result<Option<String>, StoreError> {
+    let table = target.describe(store).await?;
+    // Asked before it is claimed, so that a start needs no lock once the table is ours.
+    let owner = match store.owner(&table).await? {
+        Some(owner) => owner,
+        None => store.claim(&table, &target.scope).await?,
+    };
+    Ok(not_its_table(target, &owner))
+}
+
+/// Why `target` may not write its table, if that is another topic's.
+pub(crate) fn not_its_table(target: &Target, owner: &Scope) -> Option<String> {
+    let Scope { pipeline, cluster, topic } = owner;
+    (*owner != target.scope).then(|| {
+        format!(
+            "table {} is written by the pipeline {pipeline:?} from topic {topic:?} of cluster \
+             {cluster:?}: two logs have no order between them. Give this route a table of its own; \
+             or, when the other pipeline has ended for good, hand the table over by deleting its row \
+             from write_behind_tables",
+            target.table
+        )
+    })
+}
