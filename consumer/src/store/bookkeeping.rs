@@ -1,5 +1,4 @@
-//! The bookkeeping tables: their definition, and the statements on them that every database takes
-//! alike.
+//! The bookkeeping tables: their definition, and how what goes into them is spelled.
 //!
 //! These tables are a contract: other programs read them, and an older consumer's rows must be
 //! understood by a newer one.
@@ -7,12 +6,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use sqlx::{ColumnIndex, Database, Decode, Row, Type};
-use uuid::Uuid;
-use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
 
-use super::Position;
-use crate::batch::{DeadLetter, WriterSeen};
+use crate::batch::DeadLetter;
 
 /// The tables, for Postgres.
 pub(crate) const CREATE_POSTGRES: &str = "
@@ -148,41 +143,6 @@ pub(crate) const MOVE_OFFSET: &str = "UPDATE write_behind_offsets
     SET next_offset = $6, partitions = $7, updated_at = CURRENT_TIMESTAMP
     WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4 AND next_offset = $5";
 
-/// All partitions of a scope. Parameters: scope.
-pub(crate) const POSITIONS: &str = "SELECT partition, next_offset, partitions
-    FROM write_behind_offsets WHERE pipeline = $1 AND cluster = $2 AND topic = $3
-    ORDER BY partition";
-
-/// All partitions of a scope, each with its last record. Parameters: scope.
-pub(crate) const STANDINGS: &str = "SELECT o.partition, o.next_offset, o.partitions,
-        l.record_offset, l.record_timestamp
-    FROM write_behind_offsets o LEFT JOIN write_behind_last_records l
-        ON l.pipeline = o.pipeline AND l.cluster = o.cluster AND l.topic = o.topic
-        AND l.partition = o.partition
-    WHERE o.pipeline = $1 AND o.cluster = $2 AND o.topic = $3 ORDER BY o.partition";
-
-/// Makes a table one topic's, unless it is another's. Parameters: scope, table.
-pub(crate) const CLAIM: &str = "INSERT INTO write_behind_tables
-    (pipeline, cluster, topic, table_name) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (table_name) DO NOTHING";
-
-/// Whose a table is. Parameters: table.
-pub(crate) const OWNER: &str = "SELECT pipeline, cluster, topic
-    FROM write_behind_tables WHERE table_name = $1";
-
-/// All writers of a scope. Parameters: scope.
-pub(crate) const WRITERS: &str = "SELECT partition, writer, last_sequence, last_offset
-    FROM write_behind_writers WHERE pipeline = $1 AND cluster = $2 AND topic = $3";
-
-/// Forgets writers. Parameters: scope, partition, the last of their last offsets.
-pub(crate) const FORGET_WRITERS: &str = "DELETE FROM write_behind_writers
-    WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4 AND last_offset <= $5";
-
-/// A partition's first row. Parameters: scope, partition, next offset, partitions.
-pub(crate) const BEGIN_AT: &str = "INSERT INTO write_behind_offsets
-    (pipeline, cluster, topic, partition, next_offset, partitions) VALUES ($1, $2, $3, $4, $5, $6)
-    ON CONFLICT (pipeline, cluster, topic, partition) DO NOTHING";
-
 /// A letter's reason is cut to so many characters: it may quote the record.
 const REASON_CHARS: usize = 2_000;
 
@@ -218,70 +178,6 @@ pub(crate) fn reason_of(reason: &str) -> String {
 /// and the largest integer is as good a memory of it.
 pub(crate) fn sequence(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
-}
-
-/// A value that every database's driver can read.
-pub(crate) trait Readable<'r, D: Database>: Decode<'r, D> + Type<D> {}
-impl<'r, D: Database, T: Decode<'r, D> + Type<D>> Readable<'r, D> for T {}
-
-/// A row of [`POSITIONS`].
-fn position<'r, R: Row>(row: &'r R) -> Result<Position, sqlx::Error>
-where
-    &'static str: ColumnIndex<R>,
-    i32: Readable<'r, R::Database>,
-    i64: Readable<'r, R::Database>,
-{
-    Ok(Position {
-        partition: Partition(row.try_get("partition")?),
-        next: NextOffset(row.try_get("next_offset")?),
-        partitions: row.try_get("partitions")?,
-        writers: Vec::new(),
-    })
-}
-
-/// All rows of [`POSITIONS`], without their writers.
-pub(crate) fn positions<'r, R: Row>(rows: &'r [R]) -> Result<Vec<Position>, sqlx::Error>
-where
-    &'static str: ColumnIndex<R>,
-    i32: Readable<'r, R::Database>,
-    i64: Readable<'r, R::Database>,
-{
-    rows.iter().map(position).collect()
-}
-
-/// Those of the positions that are asked for, from all rows of [`POSITIONS`] and of [`WRITERS`].
-pub(crate) fn positions_with_writers<'r, R: Row>(
-    asked: &[Partition],
-    positions: &'r [R],
-    writers: &'r [R],
-) -> Result<Vec<Position>, sqlx::Error>
-where
-    &'static str: ColumnIndex<R>,
-    i32: Readable<'r, R::Database>,
-    i64: Readable<'r, R::Database>,
-    String: Readable<'r, R::Database>,
-{
-    let writers = writers.iter().map(writer).collect::<Result<_, _>>()?;
-    Ok(super::positions_of(asked, self::positions(positions)?, writers))
-}
-
-/// A row of [`WRITERS`].
-fn writer<'r, R: Row>(row: &'r R) -> Result<WriterSeen, sqlx::Error>
-where
-    &'static str: ColumnIndex<R>,
-    i32: Readable<'r, R::Database>,
-    i64: Readable<'r, R::Database>,
-    String: Readable<'r, R::Database>,
-{
-    let writer: String = row.try_get("writer")?;
-    let writer = Uuid::parse_str(&writer).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    let sequence: i64 = row.try_get("last_sequence")?;
-    let sequence = u64::try_from(sequence).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    Ok(WriterSeen {
-        partition: Partition(row.try_get("partition")?),
-        last: WriteId { writer, sequence },
-        at: Offset(row.try_get("last_offset")?),
-    })
 }
 
 fn without_nul(text: &str) -> String {

@@ -4,13 +4,14 @@
 //! Only [`Inspect::claim`] changes anything.
 
 use sqlx::Row as _;
-use write_behind_shared::{NextOffset, Offset, Partition};
+use write_behind_shared::{NextOffset, Partition};
 
 use super::classify::{self, Failure};
 use super::mysql::MysqlStore;
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
-use super::{Scope, Store, StoreError, bookkeeping, mysql_sql};
+use super::statement::{Kind, Statement, Statements, Value};
+use super::{Scope, Store, StoreError, positions};
 use crate::apply::table::Table;
 use crate::batch::LastRecord;
 
@@ -93,28 +94,15 @@ const FREE_CONNECTIONS: &str = "SELECT least(
 
 impl Inspect for PostgresStore {
     async fn known(&mut self, scope: &Scope) -> Result<Vec<Known>, StoreError> {
-        let query = sqlx::query(bookkeeping::STANDINGS)
-            .bind(&*scope.pipeline)
-            .bind(&*scope.cluster)
-            .bind(&*scope.topic);
-        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
-        rows.iter().map(known).collect::<Result<_, _>>().map_err(postgres_failed)
+        positions::known(self, scope).await
     }
 
     async fn claim(&mut self, table: &Table, scope: &Scope) -> Result<Scope, StoreError> {
-        let query = sqlx::query(bookkeeping::CLAIM)
-            .bind(&*scope.pipeline)
-            .bind(&*scope.cluster)
-            .bind(&*scope.topic)
-            .bind(&*table.sql_name);
-        self.execute(query).await.map_err(Failure::of_no_row)?;
-        self.owner(table).await?.ok_or_else(unclaimed)
+        claim(self, table, scope).await
     }
 
     async fn owner(&mut self, table: &Table) -> Result<Option<Scope>, StoreError> {
-        let query = sqlx::query(bookkeeping::OWNER).bind(&*table.sql_name);
-        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
-        rows.first().map(scope_of).transpose().map_err(postgres_failed)
+        owner(self, table).await
     }
 
     async fn missing_rights(&mut self, table: &Table) -> Result<Vec<MissingRight>, StoreError> {
@@ -135,28 +123,15 @@ impl Inspect for PostgresStore {
 
 impl Inspect for SqliteStore {
     async fn known(&mut self, scope: &Scope) -> Result<Vec<Known>, StoreError> {
-        let query = sqlx::query(bookkeeping::STANDINGS)
-            .bind(&*scope.pipeline)
-            .bind(&*scope.cluster)
-            .bind(&*scope.topic);
-        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
-        rows.iter().map(known).collect::<Result<_, _>>().map_err(sqlite_failed)
+        positions::known(self, scope).await
     }
 
     async fn claim(&mut self, table: &Table, scope: &Scope) -> Result<Scope, StoreError> {
-        let query = sqlx::query(bookkeeping::CLAIM)
-            .bind(&*scope.pipeline)
-            .bind(&*scope.cluster)
-            .bind(&*scope.topic)
-            .bind(&*table.sql_name);
-        self.execute(query).await.map_err(Failure::of_no_row)?;
-        self.owner(table).await?.ok_or_else(unclaimed)
+        claim(self, table, scope).await
     }
 
     async fn owner(&mut self, table: &Table) -> Result<Option<Scope>, StoreError> {
-        let query = sqlx::query(bookkeeping::OWNER).bind(&*table.sql_name);
-        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
-        rows.first().map(scope_of).transpose().map_err(sqlite_failed)
+        owner(self, table).await
     }
 
     /// Whoever may write the file may write all of it.
@@ -171,28 +146,15 @@ impl Inspect for SqliteStore {
 
 impl Inspect for MysqlStore {
     async fn known(&mut self, scope: &Scope) -> Result<Vec<Known>, StoreError> {
-        let query = sqlx::query(mysql_sql::STANDINGS)
-            .bind(&*scope.pipeline)
-            .bind(&*scope.cluster)
-            .bind(&*scope.topic);
-        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
-        rows.iter().map(known).collect::<Result<_, _>>().map_err(mysql_failed)
+        positions::known(self, scope).await
     }
 
     async fn claim(&mut self, table: &Table, scope: &Scope) -> Result<Scope, StoreError> {
-        let query = sqlx::query(mysql_sql::CLAIM)
-            .bind(&*scope.pipeline)
-            .bind(&*scope.cluster)
-            .bind(&*scope.topic)
-            .bind(&*table.sql_name);
-        self.execute(query).await.map_err(Failure::of_no_row)?;
-        self.owner(table).await?.ok_or_else(unclaimed)
+        claim(self, table, scope).await
     }
 
     async fn owner(&mut self, table: &Table) -> Result<Option<Scope>, StoreError> {
-        let query = sqlx::query(mysql_sql::OWNER).bind(&*table.sql_name);
-        let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
-        rows.first().map(scope_of).transpose().map_err(mysql_failed)
+        owner(self, table).await
     }
 
     /// Not asked: a right may come from a role, a pattern or the server, and the first statement
@@ -207,48 +169,42 @@ impl Inspect for MysqlStore {
     }
 }
 
-fn known<R: sqlx::Row>(row: &R) -> Result<Known, sqlx::Error>
-where
-    for<'r> i32: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
-    for<'r> i64: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
-    for<'c> &'c str: sqlx::ColumnIndex<R>,
-{
-    let partition = Partition(row.try_get("partition")?);
-    let offset: Option<i64> = row.try_get("record_offset")?;
-    let timestamp: Option<i64> = row.try_get("record_timestamp")?;
-    let last = |(offset, timestamp)| LastRecord { partition, offset: Offset(offset), timestamp };
-    Ok(Known {
-        partition,
-        next: NextOffset(row.try_get("next_offset")?),
-        partitions: row.try_get("partitions")?,
-        last_record: offset.zip(timestamp).map(last),
+async fn claim<S: Statements>(
+    store: &mut S,
+    table: &Table,
+    scope: &Scope,
+) -> Result<Scope, StoreError> {
+    let dialect = store.dialect();
+    let statement = Statement::new(dialect, &[])
+        .add(
+            "INSERT INTO write_behind_tables (pipeline, cluster, topic, table_name) VALUES (?, ?, ?",
+            scope.values(),
+        )
+        .add(", ?)", [table.sql_name.clone().into()])
+        .add(dialect.unless_there, []);
+    store.perform(statement).await.map_err(Failure::of_no_row)?;
+    owner(store, table).await?.ok_or_else(|| {
+        StoreError::Unavailable("another consumer has just given the table up".to_owned())
     })
 }
 
-fn scope_of<R: sqlx::Row>(row: &R) -> Result<Scope, sqlx::Error>
-where
-    for<'r> String: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
-    for<'c> &'c str: sqlx::ColumnIndex<R>,
-{
-    Ok(Scope {
-        pipeline: row.try_get("pipeline")?,
-        cluster: row.try_get("cluster")?,
-        topic: row.try_get("topic")?,
-    })
-}
-
-fn unclaimed() -> StoreError {
-    StoreError::Unavailable("another consumer has just given the table up".to_owned())
+async fn owner<S: Statements>(store: &mut S, table: &Table) -> Result<Option<Scope>, StoreError> {
+    let statement = Statement::new(store.dialect(), &[Kind::Text; 3]).add(
+        "SELECT pipeline, cluster, topic FROM write_behind_tables WHERE table_name = ?",
+        [table.sql_name.clone().into()],
+    );
+    let mut lines = store.select(statement).await.map_err(Failure::of_no_row)?;
+    let Some(line) = lines.pop() else { return Ok(None) };
+    match <[Value; 3]>::try_from(line) {
+        Ok([Value::Text(Some(pipeline)), Value::Text(Some(cluster)), Value::Text(Some(topic))]) => {
+            Ok(Some(Scope { pipeline, cluster, topic }))
+        }
+        _ => Err(StoreError::Stop(
+            "write_behind_tables holds what no consumer has written".to_owned(),
+        )),
+    }
 }
 
 fn postgres_failed(error: sqlx::Error) -> StoreError {
     classify::failure(error, classify::postgres).of_no_row()
-}
-
-fn mysql_failed(error: sqlx::Error) -> StoreError {
-    classify::failure(error, classify::mysql).of_no_row()
-}
-
-fn sqlite_failed(error: sqlx::Error) -> StoreError {
-    classify::failure(error, classify::sqlite).of_no_row()
 }

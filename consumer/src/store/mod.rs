@@ -33,10 +33,11 @@ mod mysql_rows;
 mod mysql_catalog;
 mod statement;
 mod performed;
+mod positions;
 pub mod letters;
-mod postgres_letters;
-mod sqlite_letters;
-mod mysql_letters;
+mod postgres_statements;
+mod sqlite_statements;
+mod mysql_statements;
 pub mod replay;
 pub mod database;
 
@@ -182,53 +183,4 @@ pub trait Store: Send + Sized + 'static {
         &mut self,
         transaction: &Transaction<'_>,
     ) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
-}
-
-/// What `known` says of each span's partition.
-fn next_offsets_of(spans: &[Span], known: &[Position]) -> Vec<Option<NextOffset>> {
-    let of = |span: &Span| known.iter().find(|position| position.partition == span.partition);
-    spans.iter().map(|span| of(span).map(|position| position.next)).collect()
-}
-
-/// Those of `known` that are asked for, each with its writers.
-fn positions_of(
-    asked: &[Partition],
-    known: Vec<Position>,
-    writers: Vec<WriterSeen>,
-) -> Vec<Position> {
-    let mut positions: Vec<_> =
-        known.into_iter().filter(|position| asked.contains(&position.partition)).collect();
-    for seen in writers {
-        let position = positions.iter_mut().find(|position| position.partition == seen.partition);
-        if let Some(position) = position {
-            position.writers.push(seen);
-        }
-    }
-    positions
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_writer_is_known_of_the_partition_that_it_has_written_to() {
-        let position = |partition| Position {
-            partition: Partition(partition),
-            next: NextOffset(5),
-            partitions: 3,
-            writers: Vec::new(),
-        };
-        let seen = |partition, sequence| WriterSeen {
-            partition: Partition(partition),
-            last: write_behind_shared::WriteId { writer: uuid::Uuid::from_u128(1), sequence },
-            at: Offset(4),
-        };
-        let asked = [Partition(0), Partition(1)];
-        let known = vec![position(0), position(1), position(2)];
-        let writers = vec![seen(1, 7), seen(2, 9)];
-        let found = positions_of(&asked, known, writers);
-        let written = Position { writers: vec![seen(1, 7)], ..position(1) };
-        assert_eq!(found, [position(0), written]);
-    }
 }

@@ -18,7 +18,7 @@ use super::fenced::{self, Command, Session};
 use super::grouping::{Groups, left_out, updates_first};
 use super::{
     Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping, mysql_catalog,
-    mysql_sql,
+    mysql_sql, positions,
 };
 use crate::apply::row::Row;
 use crate::apply::table::Table;
@@ -199,9 +199,7 @@ impl Session for MysqlStore {
         scope: &Scope,
         spans: &[Span],
     ) -> Result<Vec<Option<NextOffset>>, Failure> {
-        let rows = self.fetch(scoped(mysql_sql::POSITIONS, scope)).await?;
-        let known = bookkeeping::positions(&rows).map_err(failed)?;
-        Ok(super::next_offsets_of(spans, &known))
+        positions::next_offsets(self, scope, spans).await
     }
 
     async fn write(
@@ -252,8 +250,7 @@ impl Session for MysqlStore {
         partition: Partition,
         up_to: Offset,
     ) -> Result<(), Failure> {
-        let query = scoped(mysql_sql::FORGET_WRITERS, scope).bind(partition.0).bind(up_to.0);
-        self.execute(query).await.map(|_| ())
+        positions::forget_writers(self, scope, partition, up_to).await
     }
 
     async fn set_aside(&mut self, scope: &Scope, letters: &[&DeadLetter]) -> Result<(), Failure> {
@@ -300,23 +297,11 @@ impl Store for MysqlStore {
         scope: &Scope,
         partitions: &[Partition],
     ) -> Result<Vec<Position>, StoreError> {
-        let known = self.fetch(scoped(mysql_sql::POSITIONS, scope)).await;
-        let known = known.map_err(Failure::of_no_row)?;
-        let writers = self.fetch(scoped(mysql_sql::WRITERS, scope)).await;
-        let writers = writers.map_err(Failure::of_no_row)?;
-        let found = bookkeeping::positions_with_writers(partitions, &known, &writers);
-        found.map_err(failed).map_err(Failure::of_no_row)
+        positions::positions(self, scope, partitions).await
     }
 
-    async fn begin_at(&mut self, scope: &Scope, positions: &[Position]) -> Result<(), StoreError> {
-        for position in positions {
-            let query = scoped(mysql_sql::BEGIN_AT, scope)
-                .bind(position.partition.0)
-                .bind(position.next.0)
-                .bind(position.partitions);
-            self.execute(query).await.map_err(Failure::of_no_row)?;
-        }
-        Ok(())
+    async fn begin_at(&mut self, scope: &Scope, at: &[Position]) -> Result<(), StoreError> {
+        positions::begin_at(self, scope, at).await
     }
 
     fn older(&self) -> u64 {

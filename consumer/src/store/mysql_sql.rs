@@ -22,20 +22,6 @@ pub(super) const MOVE_OFFSET: &str = r#"UPDATE write_behind_offsets
     SET next_offset = ?, partitions = ?, updated_at = CURRENT_TIMESTAMP(6)
     WHERE pipeline = ? AND cluster = ? AND topic = ? AND "partition" = ? AND next_offset = ?"#;
 
-/// All partitions of a scope. Parameters: scope.
-pub(super) const POSITIONS: &str = r#"SELECT "partition", next_offset, partitions
-    FROM write_behind_offsets WHERE pipeline = ? AND cluster = ? AND topic = ?
-    ORDER BY "partition""#;
-
-/// All writers of a scope. Parameters: scope.
-pub(super) const WRITERS: &str = r#"SELECT "partition", writer, last_sequence, last_offset
-    FROM write_behind_writers WHERE pipeline = ? AND cluster = ? AND topic = ?"#;
-
-/// A partition's first row. Parameters: scope, partition, next offset, partitions.
-pub(super) const BEGIN_AT: &str = r#"INSERT INTO write_behind_offsets
-    (pipeline, cluster, topic, "partition", next_offset, partitions) VALUES (?, ?, ?, ?, ?, ?)
-    ON DUPLICATE KEY UPDATE next_offset = next_offset"#;
-
 /// A dead letter. Parameters: scope, partition, offset, key, value, headers, reason, code.
 pub(super) const SET_ASIDE: &str = r#"INSERT INTO write_behind_dead_letters
     (pipeline, cluster, topic, "partition", record_offset, record_key, record_value, headers,
@@ -50,32 +36,11 @@ pub(super) const NOTE_WRITER: &str = r#"INSERT INTO write_behind_writers
     ON DUPLICATE KEY UPDATE last_sequence = greatest(last_sequence, ?),
         last_offset = greatest(last_offset, ?), updated_at = CURRENT_TIMESTAMP(6)"#;
 
-/// Forgets writers. Parameters: scope, partition, the last of their last offsets.
-pub(super) const FORGET_WRITERS: &str = r#"DELETE FROM write_behind_writers
-    WHERE pipeline = ? AND cluster = ? AND topic = ? AND "partition" = ? AND last_offset <= ?"#;
-
 /// A last record. Parameters: scope, partition, offset, timestamp, the last two again.
 pub(super) const NOTE_LAST_RECORD: &str = r#"INSERT INTO write_behind_last_records
     (pipeline, cluster, topic, "partition", record_offset, record_timestamp)
     VALUES (?, ?, ?, ?, ?, ?)
     ON DUPLICATE KEY UPDATE record_offset = ?, record_timestamp = ?"#;
-
-/// All partitions of a scope, each with its last record. Parameters: scope.
-pub(super) const STANDINGS: &str = r#"SELECT o."partition", o.next_offset, o.partitions,
-        l.record_offset, l.record_timestamp
-    FROM write_behind_offsets o LEFT JOIN write_behind_last_records l
-        ON l.pipeline = o.pipeline AND l.cluster = o.cluster AND l.topic = o.topic
-        AND l."partition" = o."partition"
-    WHERE o.pipeline = ? AND o.cluster = ? AND o.topic = ? ORDER BY o."partition""#;
-
-/// Makes a table one topic's, unless it is another's. Parameters: scope, table.
-pub(super) const CLAIM: &str = "INSERT INTO write_behind_tables
-    (pipeline, cluster, topic, table_name) VALUES (?, ?, ?, ?)
-    ON DUPLICATE KEY UPDATE table_name = table_name";
-
-/// Whose a table is. Parameters: table.
-pub(super) const OWNER: &str = "SELECT pipeline, cluster, topic
-    FROM write_behind_tables WHERE table_name = ?";
 
 /// Deletes rows.
 pub(super) fn delete(table: &Table) -> String {

@@ -1,11 +1,14 @@
-//! What every driver does alike with a statement on dead letters: takes one, gives its query; takes the
-//! rows of its answer, gives values.
+//! What every driver does alike with a statement on the bookkeeping tables: takes one, gives its query;
+//! takes the rows of its answer, gives values.
 
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, ColumnIndex, Database, Encode, IntoArguments, Row, Type};
+use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, IntoArguments, Row, Type};
 
-use super::bookkeeping::Readable;
 use super::statement::{Kind, Statement, Value};
+
+/// A value that every database's driver can read.
+pub(crate) trait Readable<'r, D: Database>: Decode<'r, D> + Type<D> {}
+impl<'r, D: Database, T: Decode<'r, D> + Type<D>> Readable<'r, D> for T {}
 
 /// The statement as a driver's query.
 pub(super) fn bound<D: Database>(statement: Statement) -> Query<'static, D, D::Arguments>

@@ -15,7 +15,7 @@ use super::fenced::{self, Command, Session};
 use super::grouping::{Groups, left_out, updates_first};
 use super::postgres_rows::{Array, arrays};
 use super::{
-    Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping,
+    Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction, bookkeeping, positions,
     postgres_catalog, postgres_sql,
 };
 use crate::apply::row::Row;
@@ -188,9 +188,7 @@ impl Session for PostgresStore {
         scope: &Scope,
         spans: &[Span],
     ) -> Result<Vec<Option<NextOffset>>, Failure> {
-        let rows = self.fetch(scoped(bookkeeping::POSITIONS, scope)).await?;
-        let known = bookkeeping::positions(&rows).map_err(failed)?;
-        Ok(super::next_offsets_of(spans, &known))
+        positions::next_offsets(self, scope, spans).await
     }
 
     async fn write(
@@ -238,8 +236,7 @@ impl Session for PostgresStore {
         partition: Partition,
         up_to: Offset,
     ) -> Result<(), Failure> {
-        let query = scoped(bookkeeping::FORGET_WRITERS, scope).bind(partition.0).bind(up_to.0);
-        self.execute(query).await.map(|_| ())
+        positions::forget_writers(self, scope, partition, up_to).await
     }
 
     async fn set_aside(&mut self, scope: &Scope, letters: &[&DeadLetter]) -> Result<(), Failure> {
@@ -285,23 +282,11 @@ impl Store for PostgresStore {
         scope: &Scope,
         partitions: &[Partition],
     ) -> Result<Vec<Position>, StoreError> {
-        let known = self.fetch(scoped(bookkeeping::POSITIONS, scope)).await;
-        let known = known.map_err(Failure::of_no_row)?;
-        let writers = self.fetch(scoped(bookkeeping::WRITERS, scope)).await;
-        let writers = writers.map_err(Failure::of_no_row)?;
-        let found = bookkeeping::positions_with_writers(partitions, &known, &writers);
-        found.map_err(failed).map_err(Failure::of_no_row)
+        positions::positions(self, scope, partitions).await
     }
 
-    async fn begin_at(&mut self, scope: &Scope, positions: &[Position]) -> Result<(), StoreError> {
-        for position in positions {
-            let query = scoped(bookkeeping::BEGIN_AT, scope)
-                .bind(position.partition.0)
-                .bind(position.next.0)
-                .bind(position.partitions);
-            self.execute(query).await.map_err(Failure::of_no_row)?;
-        }
-        Ok(())
+    async fn begin_at(&mut self, scope: &Scope, at: &[Position]) -> Result<(), StoreError> {
+        positions::begin_at(self, scope, at).await
     }
 
     fn older(&self) -> u64 {

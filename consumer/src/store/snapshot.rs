@@ -8,8 +8,8 @@ use sqlx::ColumnIndex;
 use write_behind_shared::key::KeyColumn;
 use write_behind_shared::table_name::quoted;
 
-use super::bookkeeping::Readable;
 use super::inspect::Inspect;
+use super::performed::Readable;
 use super::{AnyStore, StoreError};
 use crate::apply::row::Row;
 use crate::apply::table::Table;

@@ -1,5 +1,5 @@
-//! A statement on dead letters with its values, built for any database, and what performs it in its own
-//! dialect.
+//! A statement on the bookkeeping tables with its values, built for any database, and what performs it
+//! in its own dialect.
 //!
 //! INV-13: the text is constant; whatever people or records say is bound.
 
@@ -13,14 +13,15 @@ use crate::dead_letters::Filter;
 
 /// How many places one statement names at most.
 pub(super) const PLACES_MAX: usize = 200;
-const OF_PARTITION: &str =
-    r#" WHERE pipeline = ? AND cluster = ? AND topic = ? AND "partition" = ?"#;
+const OF_TOPIC: &str = " WHERE pipeline = ? AND cluster = ? AND topic = ?";
 
 /// How a database spells what they spell differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dialect {
     /// Parameters are `$1`, `$2`, …; else each is `?`.
     pub(crate) numbered: bool,
+    /// Lets an INSERT of what is there already do nothing.
+    pub(crate) unless_there: &'static str,
     /// When a letter was set aside, in seconds since 1970.
     pub(crate) failed_at: &'static str,
     /// The function that finds a text in another.
@@ -103,14 +104,12 @@ impl Statement {
         self
     }
 
+    pub(super) fn of_topic(self, scope: &Scope) -> Self {
+        self.add(OF_TOPIC, scope.values())
+    }
+
     pub(super) fn of_partition(self, scope: &Scope, partition: Partition) -> Self {
-        let values = [
-            scope.pipeline.clone().into(),
-            scope.cluster.clone().into(),
-            scope.topic.clone().into(),
-            i64::from(partition.0).into(),
-        ];
-        self.add(OF_PARTITION, values)
+        self.of_topic(scope).add(r#" AND "partition" = ?"#, [i64::from(partition.0).into()])
     }
 
     /// Adds the condition that a letter is one of these; they are not none.
@@ -167,6 +166,13 @@ impl Statement {
             self = self.add(" AND state = ?", [state.as_str().to_owned().into()]);
         }
         self
+    }
+}
+
+impl Scope {
+    /// What every bookkeeping table's key begins with.
+    pub(super) fn values(&self) -> [Value; 3] {
+        [&self.pipeline, &self.cluster, &self.topic].map(|text| text.clone().into())
     }
 }
 

@@ -1,18 +1,19 @@
-//! How Postgres performs the statements on dead letters.
+//! How MySQL performs the statements on the bookkeeping tables.
 
 use super::classify::Failure;
+use super::mysql::{MysqlStore, failed};
 use super::performed::{bound, values_of};
-use super::postgres::{PostgresStore, failed};
 use super::statement::{Dialect, Statement, Statements, Value};
 
 const DIALECT: Dialect = Dialect {
-    numbered: true,
-    failed_at: "CAST(floor(extract(epoch FROM failed_at)) AS bigint)",
-    find: "strpos",
-    headers: "headers::text",
+    numbered: false,
+    unless_there: " ON DUPLICATE KEY UPDATE pipeline = pipeline",
+    failed_at: "CAST(floor(unix_timestamp(failed_at)) AS signed)",
+    find: "instr",
+    headers: "CAST(headers AS char)",
 };
 
-impl Statements for PostgresStore {
+impl Statements for MysqlStore {
     fn dialect(&self) -> Dialect {
         DIALECT
     }

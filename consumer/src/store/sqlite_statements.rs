@@ -1,4 +1,4 @@
-//! How SQLite performs the statements on dead letters.
+//! How SQLite performs the statements on the bookkeeping tables.
 
 use super::classify::Failure;
 use super::performed::{bound, values_of};
@@ -7,6 +7,7 @@ use super::statement::{Dialect, Statement, Statements, Value};
 
 const DIALECT: Dialect = Dialect {
     numbered: true,
+    unless_there: " ON CONFLICT DO NOTHING",
     failed_at: "CAST(strftime('%s', failed_at) AS INTEGER)",
     find: "instr",
     headers: "headers",
