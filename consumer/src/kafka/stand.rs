@@ -9,8 +9,8 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 use super::assign::{Standing, Trace};
 use super::broker::{Broker, BrokerError};
 use crate::batch::LastRecord;
-use crate::store::inspect::{Inspect, Known};
-use crate::store::{AnyStore, Scope, StoreError};
+use crate::store::inspect::Inspect;
+use crate::store::{AnyStore, Known, Scope, StoreError};
 
 /// Who did not answer.
 #[derive(Debug, thiserror::Error)]

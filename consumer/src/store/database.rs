@@ -9,11 +9,11 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 use write_behind_shared::Partition;
 
-use super::inspect::{Inspect, Known, MissingRight};
+use super::inspect::{Inspect, MissingRight};
 use super::mysql::MysqlStore;
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
-use super::{Outcome, Position, Scope, Store, StoreError, Transaction};
+use super::{Known, Outcome, Position, Scope, Store, StoreError, Transaction};
 use crate::apply::table::Table;
 
 /// The target database, as its URL names it. Holds the password, and never shows it.

@@ -4,29 +4,14 @@
 //! Only [`Inspect::claim`] changes anything.
 
 use sqlx::Row as _;
-use write_behind_shared::{NextOffset, Partition};
 
 use super::classify::{self, Failure};
 use super::mysql::MysqlStore;
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use super::statement::{Kind, Statement, Statements, Value};
-use super::{Scope, Store, StoreError, positions};
+use super::{Known, Scope, Store, StoreError, positions};
 use crate::apply::table::Table;
-use crate::batch::LastRecord;
-
-/// Where the database stands in a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// The partition.
-    pub partition: Partition,
-    /// Everything below is in the database.
-    pub next: NextOffset,
-    /// How many partitions the topic had.
-    pub partitions: i32,
-    /// The last record below `next`, where it was noted.
-    pub last_record: Option<LastRecord>,
-}
 
 /// A right that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -71,6 +71,19 @@ pub struct Position {
     pub writers: Vec<WriterSeen>,
 }
 
+/// Where the database stands in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The partition.
+    pub partition: Partition,
+    /// Everything below is in the database.
+    pub next: NextOffset,
+    /// How many partitions the topic had.
+    pub partitions: i32,
+    /// The last record below `next`, where it was noted.
+    pub last_record: Option<LastRecord>,
+}
+
 /// All that one fenced transaction does, in this order: compare-and-set the offsets, each with its
 /// last record, rows sorted by key, single records, writers, dead letters, COMMIT.
 #[derive(Debug)]

@@ -5,9 +5,8 @@ use uuid::Uuid;
 use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
 
 use super::classify::Failure;
-use super::inspect::Known;
 use super::statement::{Kind, Statement, Statements, Value};
-use super::{Position, Scope, StoreError};
+use super::{Known, Position, Scope, StoreError};
 use crate::batch::{LastRecord, Span, WriterSeen};
 
 /// Those of `asked` that the database knows, each with its writers.

@@ -20,9 +20,9 @@ use crate::kafka::broker::Broker;
 use crate::kafka::replay::replay;
 use crate::kafka::stand::ask;
 use crate::pipeline::buffer::Incoming;
-use crate::store::inspect::{Inspect, Known};
+use crate::store::inspect::Inspect;
 use crate::store::snapshot::Snapshot;
-use crate::store::{AnyStore, StoreError, Timeouts, letters};
+use crate::store::{AnyStore, Known, StoreError, Timeouts, letters};
 use crate::verify::fold::{Choice, Fold, Folded, Range, SetAside};
 use crate::verify::report::Report;
 
