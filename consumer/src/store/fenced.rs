@@ -8,16 +8,15 @@
 //! INV-6: the offset moves first, from its start to its end, by exactly one row or not at all.
 //! INV-12: a transaction in which a statement failed cannot be committed.
 
-use write_behind_shared::{NextOffset, Offset, Partition};
-
 use super::classify::{Failure, Refusal};
-use super::{Outcome, Scope, StoreError, Transaction};
+use super::statement::Statements;
+use super::{Outcome, Scope, StoreError, Transaction, positions};
 use crate::apply::row::Row;
 use crate::apply::table::Table;
 use crate::batch::{DeadLetter, LastRecord, Span, WriterSeen};
 
 /// What a database must be able to do within a transaction.
-pub(crate) trait Session: Send {
+pub(crate) trait Session: Statements {
     /// Runs one of the commands without parameters.
     fn command(&mut self, command: Command) -> impl Future<Output = Result<(), Failure>> + Send;
 
@@ -30,13 +29,6 @@ pub(crate) trait Session: Send {
         span: &Span,
         last: Option<&LastRecord>,
     ) -> impl Future<Output = Result<u64, Failure>> + Send;
-
-    /// The next offset of each span's partition.
-    fn next_offsets(
-        &mut self,
-        scope: &Scope,
-        spans: &[Span],
-    ) -> impl Future<Output = Result<Vec<Option<NextOffset>>, Failure>> + Send;
 
     /// Writes rows that are sorted by key, in statements of at most so many rows.
     fn write(
@@ -51,14 +43,6 @@ pub(crate) trait Session: Send {
         &mut self,
         scope: &Scope,
         writers: &[WriterSeen],
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
-
-    /// Forgets the writers of a partition whose last records stand at `up_to` or before it.
-    fn forget_writers(
-        &mut self,
-        scope: &Scope,
-        partition: Partition,
-        up_to: Offset,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Stores dead letters; one that is there already stays.
@@ -135,7 +119,7 @@ async fn run<S: Session>(
         (open, moved) = open.move_offset(tx, span).await?;
         if !moved {
             let session = open.roll_back().await?;
-            let found = session.next_offsets(tx.scope, tx.spans).await;
+            let found = positions::next_offsets(session, tx.scope, tx.spans).await;
             return Ok(Outcome::Fenced(found.map_err(Failure::of_no_row)?));
         }
     }
@@ -310,7 +294,8 @@ impl<'s, S: Session> Open<'s, S> {
     ) -> Result<Self, StoreError> {
         // One that comes again after it was forgotten begins anew.
         for (partition, up_to) in tx.forgotten {
-            let forgotten = self.session.forget_writers(tx.scope, *partition, *up_to).await;
+            let (scope, session) = (tx.scope, &mut *self.session);
+            let forgotten = positions::forget_writers(session, scope, *partition, *up_to).await;
             forgotten.map_err(Failure::of_no_row)?;
         }
         if !tx.writers.is_empty() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, MySql, Row as _};
-use write_behind_shared::{NextOffset, Offset, Partition};
+use write_behind_shared::Partition;
 
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
@@ -194,14 +194,6 @@ impl Session for MysqlStore {
         Ok(moved)
     }
 
-    async fn next_offsets(
-        &mut self,
-        scope: &Scope,
-        spans: &[Span],
-    ) -> Result<Vec<Option<NextOffset>>, Failure> {
-        positions::next_offsets(self, scope, spans).await
-    }
-
     async fn write(
         &mut self,
         table: &Table,
@@ -242,15 +234,6 @@ impl Session for MysqlStore {
             self.execute(query).await?;
         }
         Ok(())
-    }
-
-    async fn forget_writers(
-        &mut self,
-        scope: &Scope,
-        partition: Partition,
-        up_to: Offset,
-    ) -> Result<(), Failure> {
-        positions::forget_writers(self, scope, partition, up_to).await
     }
 
     async fn set_aside(&mut self, scope: &Scope, letters: &[&DeadLetter]) -> Result<(), Failure> {

@@ -1,5 +1,5 @@
 //! Where the database stands in a topic's partitions, whichever database it is: finds and begins them,
-//! remembers their writers.
+//! finds and forgets their writers.
 
 use uuid::Uuid;
 use write_behind_shared::{NextOffset, Offset, Partition, WriteId};

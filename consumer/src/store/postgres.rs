@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Postgres};
-use write_behind_shared::{NextOffset, Offset, Partition};
+use write_behind_shared::Partition;
 
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
@@ -183,14 +183,6 @@ impl Session for PostgresStore {
         .await
     }
 
-    async fn next_offsets(
-        &mut self,
-        scope: &Scope,
-        spans: &[Span],
-    ) -> Result<Vec<Option<NextOffset>>, Failure> {
-        positions::next_offsets(self, scope, spans).await
-    }
-
     async fn write(
         &mut self,
         table: &Table,
@@ -228,15 +220,6 @@ impl Session for PostgresStore {
             )
             .bind(writers.iter().map(|seen| seen.at.0).collect::<Vec<_>>());
         self.execute(query).await.map(|_| ())
-    }
-
-    async fn forget_writers(
-        &mut self,
-        scope: &Scope,
-        partition: Partition,
-        up_to: Offset,
-    ) -> Result<(), Failure> {
-        positions::forget_writers(self, scope, partition, up_to).await
     }
 
     async fn set_aside(&mut self, scope: &Scope, letters: &[&DeadLetter]) -> Result<(), Failure> {

@@ -71,7 +71,7 @@ pub async fn replay<E: From<StoreError>>(
     }
 }
 
-async fn replay_in<S: Session + Statements + Store, E: From<StoreError>>(
+async fn replay_in<S: Session + Store, E: From<StoreError>>(
     session: &mut S,
     table: &Table,
     letter: &Letter,

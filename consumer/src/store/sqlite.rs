@@ -10,7 +10,7 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Sqlite};
-use write_behind_shared::{NextOffset, Offset, Partition};
+use write_behind_shared::Partition;
 
 use super::classify::{self, Failure};
 use super::fenced::{self, Command, Session};
@@ -163,14 +163,6 @@ impl Session for SqliteStore {
         Ok(moved)
     }
 
-    async fn next_offsets(
-        &mut self,
-        scope: &Scope,
-        spans: &[Span],
-    ) -> Result<Vec<Option<NextOffset>>, Failure> {
-        positions::next_offsets(self, scope, spans).await
-    }
-
     async fn write(
         &mut self,
         table: &Table,
@@ -211,15 +203,6 @@ impl Session for SqliteStore {
             self.execute(query).await?;
         }
         Ok(())
-    }
-
-    async fn forget_writers(
-        &mut self,
-        scope: &Scope,
-        partition: Partition,
-        up_to: Offset,
-    ) -> Result<(), Failure> {
-        positions::forget_writers(self, scope, partition, up_to).await
     }
 
     async fn set_aside(&mut self, scope: &Scope, letters: &[&DeadLetter]) -> Result<(), Failure> {
