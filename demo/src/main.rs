@@ -13,6 +13,7 @@ mod replay;
 mod progress;
 mod report;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,9 +33,11 @@ use worker::Worker;
 /// The name of the pipeline, its group, its topic and its table.
 const NAME: &str = "aircraft";
 
-/// What is logged unless `RUST_LOG` says otherwise. librdkafka reports that the embedded broker is gone
-/// when the demo is over.
-const QUIET: &str = "warn,librdkafka=off";
+/// What is logged unless `RUST_LOG` says otherwise.
+const QUIET: &str = "warn";
+/// The same on the embedded broker, which is gone when the demo is over and never says how a topic is
+/// configured.
+const QUIET_EMBEDDED: &str = "warn,librdkafka=off,write_behind_consumer::check=error";
 /// How long the cache may take to close once all is written.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// How often the display is brought up to date.
@@ -66,11 +69,14 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let quiet = if arguments.kafka.is_some() { QUIET } else { QUIET_EMBEDDED };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(QUIET));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(quiet));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_ansi(std::io::stderr().is_terminal()).init();
     let outcome = tokio::select! {
-        outcome = demo(Arguments::parse()) => outcome,
+        outcome = demo(arguments) => outcome,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; nothing was checked")),
     };
     match outcome {
@@ -88,6 +94,7 @@ async fn demo(arguments: Arguments) -> Result<()> {
         std::fs::create_dir_all(folder)?;
     }
     let Arguments { kafka, database, file, per_second, rows_per_second, .. } = arguments;
+    let is_embedded = kafka.is_none();
     let stack = Stack::open(kafka, database, &file, NAME).await?;
     let table = Table::open(&stack.database).await?;
     println!(
@@ -97,6 +104,11 @@ async fn demo(arguments: Arguments) -> Result<()> {
         stack.described
     );
 
+    if is_embedded {
+        println!(
+            "(the consumer begins in ten seconds: this broker leaves one of its questions open)"
+        );
+    }
     let mut worker = Worker::start(&stack, NAME, rows_per_second)?;
     worker.caught_up().await?;
     // A table that an earlier run has filled counts on from there.
