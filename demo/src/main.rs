@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use write_behind_consumer::check;
 use write_behind_consumer::status::{Snapshot, Status};
 use write_behind_producer::{NextOffset, WriteBehind};
 
@@ -104,12 +105,15 @@ async fn demo(arguments: Arguments) -> Result<()> {
         stack.described
     );
 
+    let config = worker::configure(&stack, NAME, rows_per_second)?;
     if is_embedded {
+        check::init(&config).await.context("creating the bookkeeping tables")?;
+        table.hand_over(NAME, &stack.cluster).await?;
         println!(
             "(the consumer begins in ten seconds: this broker leaves one of its questions open)"
         );
     }
-    let mut worker = Worker::start(&stack, NAME, rows_per_second)?;
+    let mut worker = Worker::start(config, &stack)?;
     worker.caught_up().await?;
     // A table that an earlier run has filled counts on from there.
     let before = table.all().await?;

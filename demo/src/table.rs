@@ -30,6 +30,10 @@ const ONE: &str = "SELECT a.flights, a.miles, a.minutes, a.last_airport, a.last_
          WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4)
     FROM (SELECT 1) AS one LEFT JOIN aircraft AS a ON a.tailnum = $5";
 
+/// A table belongs to the pipeline, cluster and topic that wrote to it first.
+const HAND_OVER: &str =
+    "DELETE FROM write_behind_tables WHERE pipeline = $1 AND topic = $1 AND cluster <> $2";
+
 /// The table of aircraft.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
@@ -59,6 +63,13 @@ impl Table {
         let pool = pool.context("can't connect to the database")?;
         sqlx::query(CREATE).execute(&pool).await.context("can't create the table `aircraft`")?;
         Ok(Self { pool })
+    }
+
+    /// Takes the table from the embedded broker of an earlier run, which is gone with its log. The
+    /// pipeline and its topic are `name`.
+    pub(crate) async fn hand_over(&self, name: &str, cluster: &str) -> Result<()> {
+        let handed = sqlx::query(HAND_OVER).bind(name).bind(cluster).execute(&self.pool).await;
+        handed.map(|_| ()).context("can't take the table over from an earlier run")
     }
 
     /// Every row, by tail number.
@@ -98,4 +109,25 @@ fn aircraft(row: &AnyRow) -> Result<Aircraft, sqlx::Error> {
         last_airport: row.try_get(3)?,
         last_departure: row.try_get(4)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_table_is_taken_from_an_earlier_broker_and_from_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}?mode=rwc", folder.path().join("demo.sqlite").display());
+        let table = Table::open(&url).await.unwrap();
+        let statement = "CREATE TABLE write_behind_tables (table_name text, pipeline text, cluster text, topic text);
+            INSERT INTO write_behind_tables VALUES ('a', 'demo', 'earlier', 'demo'),
+                ('b', 'demo', 'now', 'demo'), ('c', 'other', 'earlier', 'demo')";
+        sqlx::raw_sql(statement).execute(&table.pool).await.unwrap();
+        table.hand_over("demo", "now").await.unwrap();
+        let left = sqlx::query("SELECT table_name FROM write_behind_tables ORDER BY table_name");
+        let left = left.fetch_all(&table.pool).await.unwrap();
+        let left: Vec<String> = left.iter().map(|row| row.get(0)).collect();
+        assert_eq!(left, ["b", "c"]);
+    }
 }

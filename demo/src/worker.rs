@@ -26,18 +26,22 @@ pub(crate) struct Worker {
 /// How often an outcome is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// The configuration of the pipeline `name`.
+pub(crate) fn configure(stack: &Stack, name: &str, rows_per_second: u32) -> Result<Config> {
+    let config = format!(
+        "name = {name:?}\n\
+         [kafka]\n\"bootstrap.servers\" = {:?}\n\
+         [database]\nurl = {:?}\nrows_per_second = {rows_per_second}\n\
+         [[route]]\ntopic = {name:?}\n\
+         [http]\nlisten = \"off\"\n",
+        stack.bootstrap, stack.database
+    );
+    Config::read(&config, &BTreeMap::new()).context("the consumer's settings")
+}
+
 impl Worker {
     /// Starts it.
-    pub(crate) fn start(stack: &Stack, name: &str, rows_per_second: u32) -> Result<Self> {
-        let config = format!(
-            "name = {name:?}\n\
-             [kafka]\n\"bootstrap.servers\" = {:?}\n\
-             [database]\nurl = {:?}\nrows_per_second = {rows_per_second}\n\
-             [[route]]\ntopic = {name:?}\n\
-             [http]\nlisten = \"off\"\n",
-            stack.bootstrap, stack.database
-        );
-        let config = Config::read(&config, &BTreeMap::new()).context("the consumer's settings")?;
+    pub(crate) fn start(config: Config, stack: &Stack) -> Result<Self> {
         let options = Options::default();
         let registry = options.registry.clone();
         let consumer = Consumer::new(config, options)?;
