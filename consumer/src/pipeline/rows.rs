@@ -130,35 +130,42 @@ impl Row {
 
     /// Does what `fold` makes of what was to be done so far.
     pub(super) fn change<T>(&mut self, fold: impl FnOnce(&mut Change) -> T) -> T {
-        let mut change = self.take();
+        // The hot path of increments: no allocation.
+        if let Held::Change(change) = &mut self.held {
+            return fold(change);
+        }
+        let mut change = Box::new(match self.held {
+            Held::Value(_) => decoded(&self.bytes[self.key..]),
+            Held::Change(_) | Held::Singly => Change::default(),
+        });
         let folded = fold(&mut change);
-        self.held = Held::Change(Box::new(change));
+        self.hold(Held::Change(change));
         folded
     }
 
     /// Has its records tried one by one.
     pub(super) fn try_singly(&mut self) {
-        self.take();
+        self.hold(Held::Singly);
     }
 
     /// What is to be done to it.
-    pub(super) fn into_change(mut self) -> Change {
-        self.take()
-    }
-
-    fn take(&mut self) -> Change {
-        match std::mem::replace(&mut self.held, Held::Singly) {
-            Held::Value(_) => {
-                let value = self.bytes.split_off(self.key);
-                self.bytes.shrink_to_fit();
-                #[expect(
-                    clippy::expect_used,
-                    reason = "only values that were taken apart are kept"
-                )]
-                record::decode(Some(&value), None).expect("the value is well formed")
-            }
+    pub(super) fn into_change(self) -> Change {
+        match self.held {
+            Held::Value(_) => decoded(&self.bytes[self.key..]),
             Held::Change(change) => *change,
             Held::Singly => Change::default(),
         }
     }
+
+    /// Holds this beside the key alone.
+    fn hold(&mut self, held: Held) {
+        self.bytes.truncate(self.key);
+        self.bytes.shrink_to_fit();
+        self.held = held;
+    }
+}
+
+#[expect(clippy::expect_used, reason = "only values that were taken apart are kept")]
+fn decoded(value: &[u8]) -> Change {
+    record::decode(Some(value), None).expect("the value is well formed")
 }
