@@ -9,10 +9,12 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 use write_behind_shared::Partition;
 
+use super::classify::Failure;
 use super::inspect::{Inspect, MissingRight};
 use super::mysql::MysqlStore;
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
+use super::statement::{Dialect, Statement, Statements, Value};
 use super::{Known, Outcome, Position, Scope, Store, StoreError, Transaction};
 use crate::apply::table::Table;
 
@@ -214,6 +216,24 @@ impl Store for AnyStore {
 
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
         inside!(self, store => store.apply(transaction))
+    }
+}
+
+impl Statements for AnyStore {
+    fn dialect(&self) -> Dialect {
+        match self {
+            AnyStore::Postgres(store) => store.dialect(),
+            AnyStore::Mysql(store) => store.dialect(),
+            AnyStore::Sqlite(store) => store.dialect(),
+        }
+    }
+
+    async fn perform(&mut self, statement: Statement) -> Result<u64, Failure> {
+        inside!(self, store => store.perform(statement))
+    }
+
+    async fn select(&mut self, statement: Statement) -> Result<Vec<Vec<Value>>, Failure> {
+        inside!(self, store => store.select(statement))
     }
 }
 

@@ -9,7 +9,7 @@ use super::classify::{self, Failure};
 use super::mysql::MysqlStore;
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
-use super::statement::{Kind, Statement, Statements, Value};
+use super::statement::{Kind, Statement, Statements, Value, unreadable};
 use super::{Known, Scope, Store, StoreError, positions};
 use crate::apply::table::Table;
 
@@ -184,9 +184,7 @@ async fn owner<S: Statements>(store: &mut S, table: &Table) -> Result<Option<Sco
         Ok([Value::Text(Some(pipeline)), Value::Text(Some(cluster)), Value::Text(Some(topic))]) => {
             Ok(Some(Scope { pipeline, cluster, topic }))
         }
-        _ => Err(StoreError::Stop(
-            "write_behind_tables holds what no consumer has written".to_owned(),
-        )),
+        _ => Err(unreadable("write_behind_tables")),
     }
 }
 

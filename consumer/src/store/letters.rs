@@ -7,7 +7,7 @@ use serde::Deserialize;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
 use super::classify::Failure;
-use super::statement::{Kind, PLACES_MAX, Statement, Statements, Value};
+use super::statement::{self, Kind, PLACES_MAX, Statement, Statements, Value};
 use super::{AnyStore, Scope, StoreError};
 use crate::batch::{DeadLetter, RawRecord};
 use crate::dead_letters::later::OfRow;
@@ -360,5 +360,5 @@ fn bytes(value: Option<Value>) -> Option<Option<Vec<u8>>> {
 }
 
 fn unreadable() -> StoreError {
-    StoreError::Stop("write_behind_dead_letters holds what no consumer has written".to_owned())
+    statement::unreadable("write_behind_dead_letters")
 }

@@ -35,9 +35,7 @@ mod statement;
 mod performed;
 mod positions;
 pub mod letters;
-mod postgres_statements;
-mod sqlite_statements;
-mod mysql_statements;
+mod dialects;
 pub mod replay;
 pub mod database;
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
 
 use super::classify::Failure;
-use super::statement::{Kind, Statement, Statements, Value};
+use super::statement::{Kind, Statement, Statements, Value, unreadable};
 use super::{Known, Position, Scope, StoreError};
 use crate::batch::{LastRecord, Span, WriterSeen};
 
@@ -163,7 +163,7 @@ fn read<T>(
     line: impl Fn(&Vec<Value>) -> Option<T>,
 ) -> Result<Vec<T>, StoreError> {
     let read: Option<Vec<T>> = lines.iter().map(line).collect();
-    read.ok_or_else(|| StoreError::Stop(format!("{table} holds what no consumer has written")))
+    read.ok_or_else(|| unreadable(table))
 }
 
 fn partition(value: &Value) -> Option<Partition> {

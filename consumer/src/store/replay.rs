@@ -12,7 +12,6 @@ use write_behind_shared::NextOffset;
 use super::classify::Failure;
 use super::fenced::{Open, Session};
 use super::letters;
-use super::statement::{Dialect, Statement, Statements, Value};
 use super::{AnyStore, Manner, Store, StoreError, Transaction};
 use crate::apply::row::Row;
 use crate::apply::table::Table;
@@ -140,31 +139,5 @@ fn of_one<'a>(
             set_aside_max: usize::MAX,
             refuse_missing_references: true,
         },
-    }
-}
-
-impl Statements for AnyStore {
-    fn dialect(&self) -> Dialect {
-        match self {
-            AnyStore::Postgres(store) => store.dialect(),
-            AnyStore::Sqlite(store) => store.dialect(),
-            AnyStore::Mysql(store) => store.dialect(),
-        }
-    }
-
-    async fn perform(&mut self, statement: Statement) -> Result<u64, Failure> {
-        match self {
-            AnyStore::Postgres(store) => store.perform(statement).await,
-            AnyStore::Sqlite(store) => store.perform(statement).await,
-            AnyStore::Mysql(store) => store.perform(statement).await,
-        }
-    }
-
-    async fn select(&mut self, statement: Statement) -> Result<Vec<Vec<Value>>, Failure> {
-        match self {
-            AnyStore::Postgres(store) => store.select(statement).await,
-            AnyStore::Sqlite(store) => store.select(statement).await,
-            AnyStore::Mysql(store) => store.select(statement).await,
-        }
     }
 }

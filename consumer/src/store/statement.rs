@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use write_behind_shared::{Offset, Partition};
 
-use super::Scope;
 use super::classify::Failure;
+use super::{Scope, StoreError};
 use crate::dead_letters::Filter;
 
 /// How many places one statement names at most.
@@ -174,6 +174,11 @@ impl Scope {
     pub(super) fn values(&self) -> [Value; 3] {
         [&self.pipeline, &self.cluster, &self.topic].map(|text| text.clone().into())
     }
+}
+
+/// What to say of a bookkeeping table whose lines mean nothing.
+pub(super) fn unreadable(table: &str) -> StoreError {
+    StoreError::Stop(format!("{table} holds what no consumer has written"))
 }
 
 impl From<i64> for Value {
