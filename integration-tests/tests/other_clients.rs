@@ -23,6 +23,15 @@ fn keys() -> Vec<String> {
 
 /// Has Kafka's own console producer write one line for each record: key, tab, value.
 async fn java_writes(pipeline: &Pipeline, records: &[(&str, &str)]) -> Result<()> {
+    java_writes_compressed(pipeline, "none", records).await
+}
+
+/// The same, with the batches compressed by `codec`.
+async fn java_writes_compressed(
+    pipeline: &Pipeline,
+    codec: &str,
+    records: &[(&str, &str)],
+) -> Result<()> {
     let mut lines = String::new();
     for (key, value) in records {
         writeln!(lines, "{key}\t{value}")?;
@@ -30,7 +39,7 @@ async fn java_writes(pipeline: &Pipeline, records: &[(&str, &str)]) -> Result<()
     let script = format!(
         r#"printf '%s' "$1" | LC_ALL=C.UTF-8 /opt/kafka/bin/kafka-console-producer.sh \
            --bootstrap-server localhost:9093 --topic {} --property parse.key=true \
-           --property null.marker=GONE"#,
+           --property null.marker=GONE --compression-codec {codec}"#,
         pipeline.name
     );
     pipeline.kafka.shell(&script, &lines).await.map(drop)
@@ -75,6 +84,35 @@ async fn a_record_of_the_java_client_is_applied_like_ours_and_shares_its_partiti
         assert_eq!(*records, if place < DELETED { 3 } else { 2 }, "records of {key:?}");
         assert_eq!(partitions.len(), 1, "{key:?} lies in the partitions {partitions:?}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_is_read_and_written_in_every_codec_that_kafka_knows() -> Result<()> {
+    let pipeline = Pipeline::new("codecs", 2, COLUMNS).await?;
+    let worker = pipeline.settings("worker").start().await?;
+    let mut expected = BTreeMap::new();
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        let key = format!("java-{codec}");
+        // Long enough, and alike enough, that a broker is sent a compressed batch.
+        let name = codec.repeat(200);
+        let value = json!({ "name": name, "n": 1 }).to_string();
+        java_writes_compressed(&pipeline, codec, &[(&key, &value)]).await?;
+        expected.insert(key.clone(), json!({ "id": key, "name": name, "n": 1 }));
+
+        let bootstrap = pipeline.kafka.bootstrap();
+        let kafka = [("bootstrap.servers", &*bootstrap), ("compression.type", codec)];
+        let cache: WriteBehind<String, Value> =
+            WriteBehind::builder(&pipeline.name, kafka).sink_group(&pipeline.group).build().await?;
+        let key = format!("ours-{codec}");
+        cache.put(&key, &json!({ "name": name, "n": 2 })).await?;
+        cache.flush().await?;
+        cache.close(Duration::from_secs(10)).await?;
+        expected.insert(key.clone(), json!({ "id": key, "name": name, "n": 2 }));
+    }
+    pipeline.drained(&[&worker], PATIENCE).await?;
+    same_rows(&pipeline.rows("id").await?, &expected)?;
+    assert_eq!(pipeline.dead_letters().await?, []);
     Ok(())
 }
 
