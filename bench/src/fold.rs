@@ -14,7 +14,9 @@ use integration_tests::log::{Log, Raw};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset as KafkaOffset, TopicPartitionList};
-use write_behind_consumer::pipeline::buffer::{Buffer, Incoming, Memory};
+use write_behind_consumer::core::pipeline::buffer::Buffer;
+use write_behind_consumer::core::pipeline::memory::Memory;
+use write_behind_consumer::core::record::Incoming;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::rounds::{Duel, Lap};

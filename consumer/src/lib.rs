@@ -8,16 +8,15 @@
 //!      └── commit ◀──────── Written ◀──────────┘
 //! ```
 //!
-//! The modules stand in the order of the flow.
+//! The modules are rooms, listed top-down: each imports only what stands below it, and `core` is pure.
 
-pub mod config;
-pub mod kafka;
-pub mod pipeline;
-pub mod batch;
-pub mod apply;
-pub mod store;
-pub mod status;
-pub mod dead_letters;
 pub mod run;
+pub mod dead_letters;
 pub mod check;
 pub mod verify;
+pub mod kafka;
+pub mod status;
+pub mod apply;
+pub mod config;
+pub mod store;
+pub mod core;

@@ -9,9 +9,11 @@ use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
-use write_behind_consumer::batch::{RawRecord, Span};
+use write_behind_consumer::apply::log::{Log as _, RereadError};
 use write_behind_consumer::config::memory::Memory;
-use write_behind_consumer::kafka::reread::{KafkaLog, Log as _, RereadError, RereadLimits, Wanted};
+use write_behind_consumer::core::batch::{Span, Wanted};
+use write_behind_consumer::core::record::RawRecord;
+use write_behind_consumer::kafka::reread::{KafkaLog, RereadLimits};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Offset, Partition};
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tempfile::TempDir;
-use write_behind_consumer::dead_letters::{Filter, State};
+use write_behind_consumer::core::dead_letters::{Filter, State};
 use write_behind_consumer::store::replay::{self, Decision, Replayed};
 use write_behind_consumer::store::{
     Database, Manner, Outcome, Store as _, StoreError, Transaction, letters,

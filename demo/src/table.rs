@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use sqlx::AnyPool;
-use sqlx::Row;
 use sqlx::any::{AnyPoolOptions, AnyRow};
+use sqlx::{AnyPool, Row};
 use write_behind_producer::{LoadError, Loaded, Loader};
 use write_behind_shared::{NextOffset, key, partition};
 

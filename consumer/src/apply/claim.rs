@@ -2,8 +2,9 @@
 //! topic's records go there.
 
 use crate::apply::Target;
+use crate::core::scope::Scope;
 use crate::store::inspect::Inspect as _;
-use crate::store::{AnyStore, Scope, StoreError};
+use crate::store::{AnyStore, StoreError};
 
 /// Makes the table of `target` its own; or says why it may not be.
 ///

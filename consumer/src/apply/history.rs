@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::apply::flood::{Flood, FloodLimits};
-use crate::apply::row::Row;
-use crate::apply::table::Table;
-use crate::batch::FoldedRow;
+use crate::core::batch::FoldedRow;
+use crate::core::flood::{Flood, FloodLimits};
+use crate::core::table::Table;
+use crate::core::table::row::Row;
 
 /// A route's past in this process.
 #[derive(Debug)]
@@ -111,8 +111,8 @@ mod tests {
     use write_behind_shared::key::KeyKind;
 
     use super::*;
-    use crate::apply::flood::FEW;
-    use crate::apply::table::{Column, ColumnKind};
+    use crate::core::flood::FEW;
+    use crate::core::table::{Column, ColumnKind};
 
     /// A table with a required key, and `n`, which may be required.
     fn table(required: bool) -> Table {

@@ -4,17 +4,11 @@
 //! One worker owns one connection, and makes a new one after any error that is not the data's. It
 //! does not know where batches come from, nor what becomes of Kafka's offsets.
 
-pub mod table;
 mod target;
 pub(crate) mod claim;
-pub mod column;
-pub mod row;
-pub mod revision;
 pub mod retry;
-pub mod flood;
+pub mod log;
 pub mod history;
-mod isolate;
-pub(crate) mod worker;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,11 +16,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use write_behind_shared::NextOffset;
 
-use crate::apply::isolate::{Judged, Places, Singly};
+use crate::apply::log::{Log, RereadError, gone};
 use crate::apply::retry::{Retry, RetryLimits, Trouble};
-use crate::apply::table::Table;
-use crate::batch::{Batch, DeadLetter, Written};
-use crate::kafka::reread::{Log, RereadError, gone};
+use crate::core::batch::{Batch, Written};
+use crate::core::isolate;
+use crate::core::isolate::{Judged, Places, Singly};
+use crate::core::record::DeadLetter;
+use crate::core::table::Table;
 use crate::store::{AnyStore, Database, Manner, Outcome, Store, StoreError, Timeouts, Transaction};
 
 pub use crate::apply::target::Target;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::kafka::reread::RereadError;
+use crate::apply::log::RereadError;
 use crate::store::StoreError;
 
 /// What stands in a batch's way.

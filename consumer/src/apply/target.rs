@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::apply::history::History;
-use crate::apply::table::Table;
-use crate::store::{Scope, Store, StoreError};
+use crate::config::{Config, OnBadRecord, Route};
+use crate::core::scope::Scope;
+use crate::core::table::Table;
+use crate::store::{Store, StoreError};
 
 /// A topic and the table it is written to.
 #[derive(Clone, Debug)]
@@ -30,6 +32,25 @@ pub struct Target {
 }
 
 impl Target {
+    /// Where the workers write `route`.
+    pub(crate) fn of(config: &Config, route: &Route, cluster: &str, partitions: i32) -> Self {
+        Self {
+            scope: Scope {
+                pipeline: config.name.clone(),
+                cluster: cluster.to_owned(),
+                topic: route.topic.clone(),
+            },
+            partitions,
+            table: route.table.clone(),
+            key: route.key.clone(),
+            columns: route.columns.clone(),
+            rename: route.rename.clone(),
+            version: route.version.clone(),
+            set_aside: route.on_bad_record == OnBadRecord::DeadLetter,
+            history: Arc::new(History::new(config.bad_records)),
+        }
+    }
+
     /// Reads the table from the catalogue, with the columns that a record may name.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
 //! The database's part of the preflight: the connection, the tables, whose they are, what the user may
 //! do there.
 
-use super::{Grade, Report, counted};
 use crate::apply::Target;
 use crate::apply::claim::not_its_table;
-use crate::apply::table::Table;
+use crate::check::{Grade, Report, counted};
 use crate::config::Config;
+use crate::core::table::Table;
 use crate::store::inspect::Inspect;
 use crate::store::{AnyStore, StoreError, Timeouts};
 

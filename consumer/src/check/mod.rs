@@ -9,7 +9,7 @@ use write_behind_shared::Partition;
 
 use crate::apply::Target;
 use crate::config::{Config, Route};
-use crate::kafka::assign::{Standing, Verdict, judge};
+use crate::core::assign::{Standing, Verdict, judge};
 use crate::kafka::broker::Broker;
 use crate::kafka::settings::topic_configurations;
 use crate::kafka::stand::{Unknown, ask, stand};
@@ -17,6 +17,7 @@ use crate::store::{AnyStore, Store, StoreError, Timeouts};
 
 pub(crate) mod database;
 pub(crate) mod topic;
+pub mod positions;
 
 /// How something was found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -79,12 +80,12 @@ pub async fn check(config: &Config, adopt_offsets: bool) -> Report {
         let target = match &broker {
             Some((broker, cluster)) => {
                 let partitions = check_topic(config, broker, route, &mut report).await;
-                partitions.map(|partitions| route.target(config, cluster, partitions))
+                partitions.map(|partitions| Target::of(config, route, cluster, partitions))
             }
             None => None,
         };
         if let Some(store) = &mut store {
-            let unknown = || route.target(config, "", 1);
+            let unknown = || Target::of(config, route, "", 1);
             let target = target.clone().unwrap_or_else(unknown);
             database::table(store, &target, &mut report).await;
         }

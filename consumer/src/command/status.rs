@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use clap::Args;
 use terminal_size::{Height, terminal_size};
+use write_behind_consumer::check::positions;
 use write_behind_consumer::config::{Config, ConfigError};
 use write_behind_consumer::status::report::Report;
-use write_behind_consumer::status::{ask, direct, table};
+use write_behind_consumer::status::{ask, table};
 
 use crate::command::DONE;
 
@@ -79,7 +80,7 @@ impl Status {
             }
         }
         let config = config.as_ref().map_err(Clone::clone)?;
-        let report = direct::look(config).await?;
+        let report = positions::look(config).await?;
         Ok((report, format!("Kafka and the database{silent}")))
     }
 }

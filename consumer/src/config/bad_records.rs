@@ -3,9 +3,9 @@
 
 use serde::Deserialize;
 
-use crate::apply::flood::FloodLimits;
 use crate::config::error::{ConfigError, refuse};
 use crate::config::units::Span;
+use crate::core::flood::FloodLimits;
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

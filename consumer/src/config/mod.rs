@@ -26,10 +26,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use write_behind_shared::kafka::KafkaSettings;
 
-use crate::apply::flood::FloodLimits;
 use crate::config::environment::Variables;
 use crate::config::file::File;
 use crate::config::memory::Memory;
+use crate::core::flood::FloodLimits;
 use crate::store;
 
 pub use crate::config::dead_letters::DeadLetters;
@@ -127,5 +127,5 @@ impl Config {
 }
 
 #[cfg(test)]
-#[path = "config_tests.rs"]
+#[path = "tests/config.rs"]
 mod tests;

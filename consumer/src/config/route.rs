@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::config::error::{ConfigError, refuse};
-use crate::pipeline::schedule::Priority;
+use crate::core::pipeline::schedule::Priority;
 
 /// A topic and its table.
 #[derive(Clone, Debug)]

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::apply::Target;
 use crate::config::Config;
+use crate::core::dead_letters::{Filter, Letter, State, Tally};
 use crate::dead_letters::replay::{Fate, ReplayError, Replayer};
-use crate::dead_letters::{Filter, Letter, State, Tally};
-use crate::kafka::broker::{Broker, BrokerError};
+use crate::kafka::broker::Broker;
+use crate::kafka::client::BrokerError;
 use crate::kafka::reread::{KafkaLog, RereadLimits};
 use crate::kafka::stand::ask;
 use crate::store::{AnyStore, StoreError, Timeouts, letters};
@@ -133,7 +135,7 @@ impl<'a> Desk<'a> {
                 let route = route.ok_or_else(|| DeskError::NoRoute(topic.clone()))?;
                 let replayer = Replayer {
                     database: self.config.database.target.clone(),
-                    target: route.target(self.config, &cluster, 0),
+                    target: Target::of(self.config, route, &cluster, 0),
                     log: Arc::clone(&log),
                     force: manner.force,
                     dry_run: manner.dry_run,

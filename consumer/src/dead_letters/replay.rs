@@ -11,14 +11,15 @@ use std::time::Duration;
 use write_behind_shared::NextOffset;
 
 use crate::apply::Target;
-use crate::apply::revision::RevisionColumn;
-use crate::apply::row::Row;
-use crate::apply::table::Table;
-use crate::batch::Span;
-use crate::dead_letters::later::{Later, change_of};
-use crate::dead_letters::remainder::{Remainder, remainder};
-use crate::dead_letters::{Filter, Letter, State};
-use crate::kafka::reread::{RereadError, Scan};
+use crate::apply::log::RereadError;
+use crate::core::batch::Span;
+use crate::core::dead_letters::later::{Later, change_of};
+use crate::core::dead_letters::remainder::{Remainder, remainder};
+use crate::core::dead_letters::{Filter, Letter, State};
+use crate::core::table::Table;
+use crate::core::table::revision::RevisionColumn;
+use crate::core::table::row::Row;
+use crate::kafka::reread::Scan;
 use crate::store::replay::{Decision, Replayed, Standing};
 use crate::store::{AnyStore, Database, Store as _, StoreError, Timeouts, letters, replay};
 

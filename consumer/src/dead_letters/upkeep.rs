@@ -13,11 +13,12 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
 use crate::config::Config;
-use crate::dead_letters::Filter;
+use crate::core::batch::Place;
+use crate::core::dead_letters::Filter;
+use crate::core::scope::Scope;
 use crate::kafka::letter_topic::LetterTopic;
-use crate::pipeline::action::Place;
 use crate::status::Status;
-use crate::store::{AnyStore, Database, Scope, StoreError, Timeouts, letters};
+use crate::store::{AnyStore, Database, StoreError, Timeouts, letters};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const COUNT_EVERY: Duration = Duration::from_secs(10);

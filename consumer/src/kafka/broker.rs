@@ -5,43 +5,22 @@
 //! The client behind it never joins the group.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Offset as RecordOffset, Partition};
 
-use super::peek::Peek;
-
-/// How long one question may take.
-pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+use crate::kafka::client::{ANSWER_WITHIN, BrokerError, Quiet, client_config};
+use crate::kafka::peek::Peek;
 
 /// A client for questions.
 pub struct Broker {
     consumer: BaseConsumer<Quiet>,
     peek: Peek,
-}
-
-/// Why a question has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum BrokerError {
-    /// No broker answered; it may later.
-    #[error("Kafka does not answer: {0}")]
-    Unreachable(String),
-    /// There is no such topic.
-    #[error(
-        "the topic {0:?} does not exist; create it, with the number of partitions it is to keep"
-    )]
-    NoTopic(String),
-    /// A partition is not served at the moment.
-    #[error("partition {1} of {0} has no leader; a broker that has a copy of it must come back")]
-    NoLeader(String, Partition),
 }
 
 /// A topic's partitions, and where the log of those begins and ends that were asked for.
@@ -52,19 +31,6 @@ pub struct Logs {
     /// The first offset and the end of each, in the order they were asked for; or why that is not
     /// known.
     pub ends: Vec<Result<(NextOffset, NextOffset), BrokerError>>,
-}
-
-/// The same properties that the reading client has, without those about reading.
-pub(crate) fn client_config(settings: &KafkaSettings, group: &str) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    for (property, value) in settings.iter() {
-        config.set(property, value);
-    }
-    config.set("group.id", group);
-    config.set("enable.auto.commit", "false");
-    config.set("enable.auto.offset.store", "false");
-    config.set("allow.auto.create.topics", "false");
-    config
 }
 
 impl Broker {
@@ -185,8 +151,7 @@ impl Broker {
 
     fn no_answer(&self, error: impl std::fmt::Display) -> BrokerError {
         self.forget_events();
-        let reason = self.consumer.context().reason.lock();
-        let reason = reason.unwrap_or_else(PoisonError::into_inner).take();
+        let reason = self.consumer.context().take_reason();
         let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
         BrokerError::Unreachable(format!("{error}{reason}"))
     }
@@ -202,30 +167,3 @@ impl std::fmt::Debug for Broker {
         f.debug_struct("Broker").finish_non_exhaustive()
     }
 }
-
-pub(super) fn unreachable(error: &KafkaError) -> BrokerError {
-    BrokerError::Unreachable(error.to_string())
-}
-
-/// What librdkafka logs by itself is detail: what matters comes back as an error. Only why a connection
-/// fails, as a certificate or a password that is not accepted, is told nowhere else, so it is kept.
-#[derive(Debug, Default)]
-pub(crate) struct Quiet {
-    reason: Mutex<Option<String>>,
-}
-
-impl ClientContext for Quiet {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(facility, message, "librdkafka");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "librdkafka");
-        // That no broker is left says less than why each of them is not.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
-        }
-    }
-}
-
-impl ConsumerContext for Quiet {}

@@ -24,7 +24,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
-use crate::pipeline::commit::CommitId;
+use crate::core::pipeline::commit::CommitId;
 
 /// Partitions by topic and number.
 pub(crate) type Partitions = Vec<(String, i32)>;

@@ -11,8 +11,8 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use write_behind_shared::kafka::KafkaSettings;
 
-use crate::dead_letters::Letter;
-use crate::kafka::broker::Quiet;
+use crate::core::dead_letters::Letter;
+use crate::kafka::client::Quiet;
 
 /// How long a copy may take.
 const SEND_WITHIN: Duration = Duration::from_secs(30);

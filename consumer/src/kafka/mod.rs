@@ -1,17 +1,18 @@
 //! The Kafka side: the poll thread and whatever else asks the broker something.
 //!
 //! Only these files know rdkafka. None of them decides when to write, pause or commit: they do what
-//! the [`pipeline`](crate::pipeline) says, and tell it what came.
+//! the [`pipeline`](crate::core::pipeline) says, and tell it what came.
 
+pub(crate) mod client;
 pub mod broker;
 mod peek;
 pub(crate) mod settings;
-pub mod assign;
 pub(crate) mod stand;
-pub(crate) mod locate;
+pub(crate) mod locator;
+mod locate_task;
 pub(crate) mod watch;
 pub(crate) mod probe;
-mod look;
+mod recheck;
 pub(crate) mod group;
 pub(crate) mod reading;
 pub mod orders;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::pipeline::action::{Notice, Place};
+use crate::core::batch::Place;
+use crate::core::pipeline::action::Notice;
 
 /// Logs `notice`.
 pub(crate) fn tell(topics: &[Arc<str>], notice: &Notice) {
@@ -38,4 +39,12 @@ pub(crate) fn tell(topics: &[Arc<str>], notice: &Notice) {
             "partitions were let go with unwritten records; their next owner reads them again"
         ),
     }
+}
+
+/// What to say when a record is bad and its route stops at such.
+pub(crate) fn bad_record(topic: &str, told: &str) -> String {
+    format!(
+        "topic {topic}, {told}; the route says on_bad_record = \"stop\": correct what writes such \
+         records, or set it to \"dead-letter\""
+    )
 }

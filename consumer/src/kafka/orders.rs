@@ -2,9 +2,9 @@
 
 use write_behind_shared::{NextOffset, Partition};
 
-use crate::batch::Batch;
-use crate::kafka::assign::Refusal;
-use crate::pipeline::action::{BatchId, Closed, Ended, Located, Place};
+use crate::core::assign::Refusal;
+use crate::core::batch::{Batch, BatchId, Place};
+use crate::core::pipeline::action::{Closed, Ended, Located};
 
 /// How the reading ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

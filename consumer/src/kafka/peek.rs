@@ -15,7 +15,7 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use write_behind_shared::{Offset, Partition};
 
-use super::broker::{ANSWER_WITHIN, BrokerError, Quiet, unreachable};
+use crate::kafka::client::{ANSWER_WITHIN, BrokerError, Quiet, unreachable};
 
 /// A client that looks at single records.
 pub(super) struct Peek {

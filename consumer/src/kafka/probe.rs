@@ -9,8 +9,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
-use crate::kafka::broker::{ANSWER_WITHIN, Quiet, client_config};
-use crate::pipeline::watchdog::Found;
+use crate::core::pipeline::watchdog::Found;
+use crate::kafka::client::{ANSWER_WITHIN, Quiet, client_config};
 
 /// Reads one record of the partition from `next` on, without joining the group. Blocks until there
 /// is one, the end is reached, or the time for an answer is over.

@@ -15,10 +15,10 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::config::Config;
 use crate::config::memory::Memory;
-use crate::kafka::broker;
+use crate::core::batch::Place;
+use crate::core::pipeline::commit::CommitId;
+use crate::kafka::client;
 use crate::kafka::group::{self, Member, Partitions};
-use crate::pipeline::action::Place;
-use crate::pipeline::commit::CommitId;
 
 /// A member of the group, and what it reads.
 pub(crate) struct Reading {
@@ -132,7 +132,7 @@ impl Reading {
 
 /// The client that reads: the reserved properties, and no more fetched ahead than its share of memory.
 fn client_config(config: &Config) -> ClientConfig {
-    let mut client = broker::client_config(&config.kafka, &config.name);
+    let mut client = client::client_config(&config.kafka, &config.name);
     client.set("auto.offset.reset", "error");
     client.set("isolation.level", "read_committed");
     client.set("check.crcs", "true");

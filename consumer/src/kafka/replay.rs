@@ -5,17 +5,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset as KafkaOffset;
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
-use super::broker::{ANSWER_WITHIN, client_config};
-use crate::batch::Span;
-use crate::pipeline::buffer::Incoming;
+use crate::core::batch::Span;
+use crate::core::record::Incoming;
+use crate::kafka::client::{ANSWER_WITHIN, client_config};
 
 /// How long to wait for the next record before the log counts as unavailable.
 const SILENCE: Duration = Duration::from_secs(30);

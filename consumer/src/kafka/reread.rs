@@ -5,7 +5,6 @@
 //! not disturb the one that polls. The consumer is made when it is first needed and then kept:
 //! closing one can take minutes while no broker answers.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,36 +17,12 @@ use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
-use crate::batch::{RawRecord, Span};
+use crate::apply::log::{Log, RereadError, gone};
 use crate::config::memory::Memory;
+use crate::core::batch::{Span, Wanted};
+use crate::core::pipeline::weight;
+use crate::core::record::{Incoming, RawRecord};
 use crate::kafka::reading::fetch_ahead;
-use crate::pipeline::buffer::Incoming;
-use crate::pipeline::weight;
-
-/// The keys whose records are wanted.
-pub type Wanted = HashSet<(Partition, Box<[u8]>)>;
-
-/// Why records could not be read again.
-#[derive(Debug, thiserror::Error)]
-pub enum RereadError {
-    /// It will pass.
-    #[error("the log can't be read again: {0}")]
-    Unavailable(String),
-    /// A person must act.
-    #[error("{0}")]
-    Stop(String),
-}
-
-/// A log that can be read again.
-pub trait Log: Send + Sync + 'static {
-    /// The records of `wanted` keys in `spans`, in log order within a partition. Blocks.
-    fn records(
-        &self,
-        topic: &str,
-        spans: &[Span],
-        wanted: &Wanted,
-    ) -> Result<Vec<RawRecord>, RereadError>;
-}
 
 /// A log of which a range can be read again whole.
 pub trait Scan: Send + Sync + 'static {
@@ -346,12 +321,4 @@ fn raw(message: &BorrowedMessage<'_>, key: Option<Box<[u8]>>) -> RawRecord {
 
 fn unavailable(error: &KafkaError) -> RereadError {
     RereadError::Unavailable(error.to_string())
-}
-
-pub(crate) fn gone(topic: &str) -> RereadError {
-    RereadError::Stop(format!(
-        "records of {topic} that the database refuses are no longer in the log, so they can't be \
-         told from the good ones around them; keep records longer than the database may be down \
-         (`retention.ms`)"
-    ))
 }

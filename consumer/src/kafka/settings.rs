@@ -7,7 +7,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError;
 use write_behind_shared::kafka::KafkaSettings;
 
-use super::broker::{self, ANSWER_WITHIN};
+use crate::kafka::client;
+use crate::kafka::client::ANSWER_WITHIN;
 
 /// What a topic is configured to.
 pub(crate) type Configuration = BTreeMap<String, String>;
@@ -33,7 +34,7 @@ async fn answers(
     topics: &[&str],
 ) -> Result<Vec<Result<Configuration, String>>, KafkaError> {
     let admin: AdminClient<DefaultClientContext> =
-        broker::client_config(settings, group).create()?;
+        client::client_config(settings, group).create()?;
     let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let options = AdminOptions::new().request_timeout(Some(ANSWER_WITHIN));
     let answers = admin.describe_configs(&asked, &options).await?.into_iter();

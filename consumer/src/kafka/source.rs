@@ -21,17 +21,17 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
-use crate::apply::worker::bad_record;
 use crate::config::{Config, OnBadRecord, Route};
+use crate::core::batch::{BatchId, Place};
+use crate::core::pipeline::Pipeline;
+use crate::core::pipeline::action::{Action, Limits, RouteLimits};
+use crate::core::pipeline::commit::CommitId;
+use crate::core::record::Incoming;
 use crate::kafka::group::{GroupEvent, Member, fatal};
-use crate::kafka::locate::Wanted;
-use crate::kafka::notice::tell;
+use crate::kafka::locator::Wanted;
+use crate::kafka::notice::{bad_record, tell};
 use crate::kafka::orders::{Exit, Input, Work};
 use crate::kafka::reading::Reading;
-use crate::pipeline::Pipeline;
-use crate::pipeline::action::{Action, BatchId, Limits, Place, RouteLimits};
-use crate::pipeline::buffer::Incoming;
-use crate::pipeline::commit::CommitId;
 use crate::status::Status;
 use crate::status::trouble::{About, Teller};
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use write_behind_shared::{NextOffset, Offset, Partition};
 
-use super::assign::{Standing, Trace};
-use super::broker::{Broker, BrokerError};
-use crate::batch::LastRecord;
+use crate::core::assign::{Standing, Trace};
+use crate::core::batch::LastRecord;
+use crate::core::scope::Scope;
+use crate::kafka::broker::Broker;
+use crate::kafka::client::BrokerError;
 use crate::store::inspect::Inspect;
-use crate::store::{AnyStore, Known, Scope, StoreError};
+use crate::store::{AnyStore, Known, StoreError};
 
 /// Who did not answer.
 #[derive(Debug, thiserror::Error)]

@@ -10,12 +10,14 @@ use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
-use crate::kafka::broker::{Broker, BrokerError};
+use crate::core::batch::Place;
+use crate::core::pipeline::action::PartProgress;
+use crate::core::pipeline::watchdog::{Found, Remedy, Watchdog};
+use crate::kafka::broker::Broker;
+use crate::kafka::client::BrokerError;
 use crate::kafka::orders::{Exit, Input};
 use crate::kafka::probe::probe;
 use crate::kafka::stand::ask;
-use crate::pipeline::action::{PartProgress, Place};
-use crate::pipeline::watchdog::{Found, Remedy, Watchdog};
 use crate::status::Status;
 
 /// How often the ends of the logs are looked at.

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crate::pipeline::action::{Doing, PartProgress, Place};
+use crate::core::batch::Place;
+use crate::core::pipeline::action::{Doing, PartProgress};
 use crate::status::health::{self, Phase};
 use crate::status::history::{Point, STEP};
 use crate::status::report::{
@@ -200,5 +201,5 @@ fn resident_bytes() -> Option<u64> {
 }
 
 #[cfg(test)]
-#[path = "collect_tests.rs"]
+#[path = "tests/collect.rs"]
 mod tests;

@@ -182,5 +182,5 @@ fn answer(trouble: Option<String>) -> (StatusCode, String) {
 }
 
 #[cfg(test)]
-#[path = "http_tests.rs"]
+#[path = "tests/http.rs"]
 mod tests;

@@ -6,8 +6,8 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Re
 use write_behind_shared::metrics::Register;
 
 use crate::apply::Stats;
-use crate::dead_letters::{State, Tally};
-use crate::pipeline::action::{Counts, PartProgress, Progress, RouteProgress};
+use crate::core::dead_letters::{State, Tally};
+use crate::core::pipeline::action::{Counts, PartProgress, Progress, RouteProgress};
 
 /// The consumer's metrics. Their names begin with `write_behind_consumer_`.
 #[derive(Clone, Debug)]

@@ -7,9 +7,9 @@ pub mod history;
 pub mod report;
 pub mod table;
 pub mod ask;
-pub mod direct;
 mod collect;
 #[cfg(test)]
+#[path = "tests/report.rs"]
 mod report_tests;
 pub(crate) mod http;
 
@@ -22,7 +22,8 @@ use write_behind_shared::NextOffset;
 use crate::apply::Stats;
 use crate::apply::retry::Trouble as Failed;
 use crate::config::{Config, Route};
-use crate::pipeline::action::{Counts, PartProgress, Place, Progress};
+use crate::core::batch::Place;
+use crate::core::pipeline::action::{Counts, PartProgress, Progress};
 use crate::status::health::{Facts, Phase};
 use crate::status::history::{History, Meter};
 use crate::status::metrics::Metrics;
@@ -372,6 +373,6 @@ impl Status {
     }
 }
 
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::batch::DeadLetter;
+use crate::core::record::DeadLetter;
 
 /// The tables, for Postgres.
 pub(crate) const CREATE_POSTGRES: &str = "

@@ -9,14 +9,15 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 use write_behind_shared::Partition;
 
-use super::classify::Failure;
-use super::inspect::{Inspect, MissingRight};
-use super::mysql::MysqlStore;
-use super::postgres::PostgresStore;
-use super::sqlite::SqliteStore;
-use super::statement::{Dialect, Statement, Statements, Value};
-use super::{Known, Outcome, Position, Scope, Store, StoreError, Transaction};
-use crate::apply::table::Table;
+use crate::core::scope::Scope;
+use crate::core::table::Table;
+use crate::store::classify::Failure;
+use crate::store::inspect::{Inspect, MissingRight};
+use crate::store::mysql::MysqlStore;
+use crate::store::postgres::PostgresStore;
+use crate::store::sqlite::SqliteStore;
+use crate::store::statement::{Dialect, Statement, Statements, Value};
+use crate::store::{Known, Outcome, Position, Store, StoreError, Transaction};
 
 /// The target database, as its URL names it. Holds the password, and never shows it.
 #[derive(Clone)]

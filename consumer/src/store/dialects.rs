@@ -1,12 +1,12 @@
 //! How each database spells the statements on the bookkeeping tables, and performs them through its own
 //! driver.
 
-use super::classify::Failure;
-use super::mysql::{self, MysqlStore};
-use super::performed::{bound, values_of};
-use super::postgres::{self, PostgresStore};
-use super::sqlite::{self, SqliteStore};
-use super::statement::{Dialect, Statement, Statements, Value};
+use crate::store::classify::Failure;
+use crate::store::mysql::{self, MysqlStore};
+use crate::store::performed::{bound, values_of};
+use crate::store::postgres::{self, PostgresStore};
+use crate::store::sqlite::{self, SqliteStore};
+use crate::store::statement::{Dialect, Statement, Statements, Value};
 
 const POSTGRES: Dialect = Dialect {
     numbered: true,

@@ -8,12 +8,14 @@
 //! INV-6: the offset moves first, from its start to its end, by exactly one row or not at all.
 //! INV-12: a transaction in which a statement failed cannot be committed.
 
-use super::classify::{Failure, Refusal};
-use super::statement::Statements;
-use super::{Outcome, Scope, StoreError, Transaction, positions};
-use crate::apply::row::Row;
-use crate::apply::table::Table;
-use crate::batch::{DeadLetter, LastRecord, Span, WriterSeen};
+use crate::core::batch::{LastRecord, Span, WriterSeen};
+use crate::core::record::DeadLetter;
+use crate::core::scope::Scope;
+use crate::core::table::Table;
+use crate::core::table::row::Row;
+use crate::store::classify::{Failure, Refusal};
+use crate::store::statement::Statements;
+use crate::store::{Outcome, StoreError, Transaction, positions};
 
 /// What a database must be able to do within a transaction.
 pub(crate) trait Session: Statements {

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use write_behind_shared::table_name::quoted;
 
-use crate::apply::row::{Row, RowCell};
-use crate::apply::table::Table;
+use crate::core::table::Table;
+use crate::core::table::row::{Row, RowCell};
 
 /// Which columns a row writes, by their place in the table, and whether each is added to.
 pub(crate) type Shape = Vec<(usize, bool)>;

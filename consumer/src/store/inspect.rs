@@ -5,13 +5,14 @@
 
 use sqlx::Row as _;
 
-use super::classify::{self, Failure};
-use super::mysql::MysqlStore;
-use super::postgres::PostgresStore;
-use super::sqlite::SqliteStore;
-use super::statement::{Kind, Statement, Statements, Value, unreadable};
-use super::{Known, Scope, Store, StoreError, positions};
-use crate::apply::table::Table;
+use crate::core::scope::Scope;
+use crate::core::table::Table;
+use crate::store::classify::{self, Failure};
+use crate::store::mysql::MysqlStore;
+use crate::store::postgres::PostgresStore;
+use crate::store::sqlite::SqliteStore;
+use crate::store::statement::{Kind, Statement, Statements, Value, unreadable};
+use crate::store::{Known, Store, StoreError, positions};
 
 /// A right that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]

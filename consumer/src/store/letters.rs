@@ -6,12 +6,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
-use super::classify::Failure;
-use super::statement::{self, Kind, PLACES_MAX, Statement, Statements, Value};
-use super::{AnyStore, Scope, StoreError};
-use crate::batch::{DeadLetter, RawRecord};
-use crate::dead_letters::later::OfRow;
-use crate::dead_letters::{Filter, Letter, State, Tally};
+use crate::core::dead_letters::{Filter, Letter, OfRow, State, Tally};
+use crate::core::record::{DeadLetter, RawRecord};
+use crate::core::scope::Scope;
+use crate::store::classify::Failure;
+use crate::store::statement::{self, Kind, PLACES_MAX, Statement, Statements, Value};
+use crate::store::{AnyStore, StoreError};
 
 /// The letters that fit `filter`, in the order of their places, from behind `after` on.
 ///

@@ -6,31 +6,22 @@
 
 use write_behind_shared::{NextOffset, Offset, Partition};
 
-use crate::apply::row::Row;
-use crate::apply::table::Table;
-use crate::batch::{DeadLetter, LastRecord, RawRecord, Span, WriterSeen};
+use crate::core::batch::{LastRecord, Span, WriterSeen};
+use crate::core::record::{DeadLetter, RawRecord};
+use crate::core::scope::Scope;
+use crate::core::table::Table;
+use crate::core::table::row::Row;
 
 pub mod classify;
 pub mod bookkeeping;
 pub(crate) mod grouping;
 pub(crate) mod fenced;
 pub mod postgres;
-mod postgres_sql;
-mod postgres_rows;
-mod postgres_catalog;
 pub mod sqlite;
-mod sqlite_sql;
-mod sqlite_catalog;
 pub mod inspect;
 pub mod snapshot;
-mod postgres_snapshot;
-mod sqlite_snapshot;
-mod mysql_write;
-mod mysql_snapshot;
+pub(crate) mod sql;
 pub mod mysql;
-mod mysql_sql;
-mod mysql_rows;
-mod mysql_catalog;
 mod statement;
 mod performed;
 mod positions;
@@ -44,17 +35,6 @@ pub use database::{AnyStore, Database, Timeouts};
 /// What a log filter should say of the database client: it reports on every start that the
 /// bookkeeping tables are there already.
 pub const QUIET_LOG: &str = "sqlx::postgres::notice=warn";
-
-/// Whose bookkeeping: the first three columns of every bookkeeping table's key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
-    /// The pipeline's name.
-    pub pipeline: String,
-    /// The Kafka cluster's id.
-    pub cluster: String,
-    /// The topic.
-    pub topic: String,
-}
 
 /// What the database knows of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, IntoArguments, Row, Type};
 
-use super::statement::{Kind, Statement, Value};
+use crate::store::statement::{Kind, Statement, Value};
 
 /// A value that every database's driver can read.
 pub(crate) trait Readable<'r, D: Database>: Decode<'r, D> + Type<D> {}

@@ -4,10 +4,11 @@
 use uuid::Uuid;
 use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
 
-use super::classify::Failure;
-use super::statement::{Kind, Statement, Statements, Value, unreadable};
-use super::{Known, Position, Scope, StoreError};
-use crate::batch::{LastRecord, Span, WriterSeen};
+use crate::core::batch::{LastRecord, Span, WriterSeen};
+use crate::core::scope::Scope;
+use crate::store::classify::Failure;
+use crate::store::statement::{Kind, Statement, Statements, Value, unreadable};
+use crate::store::{Known, Position, StoreError};
 
 /// Those of `asked` that the database knows, each with its writers.
 pub(super) async fn positions<S: Statements>(

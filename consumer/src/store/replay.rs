@@ -9,15 +9,13 @@
 
 use write_behind_shared::NextOffset;
 
-use super::classify::Failure;
-use super::fenced::{Open, Session};
-use super::letters;
-use super::{AnyStore, Manner, Store, StoreError, Transaction};
-use crate::apply::row::Row;
-use crate::apply::table::Table;
-use crate::batch::DeadLetter;
-use crate::dead_letters::later::OfRow;
-use crate::dead_letters::{Letter, State};
+use crate::core::dead_letters::{Letter, OfRow, State};
+use crate::core::record::DeadLetter;
+use crate::core::table::Table;
+use crate::core::table::row::Row;
+use crate::store::classify::Failure;
+use crate::store::fenced::{Open, Session};
+use crate::store::{AnyStore, Manner, Store, StoreError, Transaction, letters};
 
 /// Where the database stands while the transaction decides.
 #[derive(Clone, Debug)]
@@ -121,7 +119,7 @@ async fn replay_in<S: Session + Store, E: From<StoreError>>(
 fn of_one<'a>(
     table: &'a Table,
     letter: &'a Letter,
-    singly: &'a [(crate::batch::RawRecord, Row<'static>)],
+    singly: &'a [(crate::core::record::RawRecord, Row<'static>)],
 ) -> Transaction<'a> {
     Transaction {
         scope: &letter.scope,

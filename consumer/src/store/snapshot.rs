@@ -5,14 +5,12 @@
 //! `1.0` is `1.00`, and the members of a `jsonb` have no order.
 
 use sqlx::ColumnIndex;
-use write_behind_shared::key::KeyColumn;
-use write_behind_shared::table_name::quoted;
 
-use super::inspect::Inspect;
-use super::performed::Readable;
-use super::{AnyStore, StoreError};
-use crate::apply::row::Row;
-use crate::apply::table::Table;
+use crate::core::table::Table;
+use crate::core::table::row::Row;
+use crate::store::inspect::Inspect;
+use crate::store::performed::Readable;
+use crate::store::{AnyStore, StoreError};
 
 /// A row that is not as it is expected to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,38 +113,6 @@ where
         Ok(Compared { at: at as usize, missing: row.try_get(1)?, differs })
     };
     rows.iter().map(compared).collect()
-}
-
-/// The columns of an answer that [`compared`] reads, of `g` and `t`: the row as it is to be, and as it
-/// is. `shape` has what tells whether a column differs, and both its texts.
-pub(super) fn comparison(table: &Table, at: &str, shape: &[[String; 3]]) -> (String, String) {
-    let missing = format!("t.{} IS NULL", quoted(&table.key[0].name));
-    let told = [at, &missing].into_iter().chain(shape.iter().flatten().map(String::as_str));
-    let told = told.collect::<Vec<_>>().join(", ");
-    let wrong = std::iter::once(&missing).chain(shape.iter().map(|[differs, ..]| differs));
-    let wrong = wrong.cloned().collect::<Vec<_>>().join(" OR ");
-    (told, wrong)
-}
-
-/// Reads the next keys: each as the texts that `text` makes of its columns, under the condition
-/// `after`.
-pub(super) fn next_keys(
-    table: &Table,
-    text: impl Fn(&KeyColumn, &str) -> String,
-    after: Option<String>,
-    limit: usize,
-) -> String {
-    // By the table's columns: a text of one may have the same name in the answer.
-    let names: Vec<String> =
-        table.key.iter().map(|key| format!("t.{}", quoted(&key.name))).collect();
-    let texts = table.key.iter().zip(&names).map(|(key, name)| text(key, name));
-    let after = after.map(|after| format!("WHERE {after}")).unwrap_or_default();
-    format!(
-        "SELECT {} FROM {} AS t {after} ORDER BY {} LIMIT {limit}",
-        texts.collect::<Vec<_>>().join(", "),
-        table.sql_name,
-        names.join(", "),
-    )
 }
 
 /// The keys of such an answer.

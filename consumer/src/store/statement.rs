@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 
 use write_behind_shared::{Offset, Partition};
 
-use super::classify::Failure;
-use super::{Scope, StoreError};
-use crate::dead_letters::Filter;
+use crate::core::dead_letters::Filter;
+use crate::core::scope::Scope;
+use crate::store::StoreError;
+use crate::store::classify::Failure;
 
 /// How many places one statement names at most.
 pub(super) const PLACES_MAX: usize = 200;

@@ -6,13 +6,13 @@ use std::collections::HashSet;
 
 use write_behind_shared::{Partition, key};
 
-use super::fold::{Choice, Entry, Folded, Range};
-use super::report::{ColumnDiffers, Difference, Kind, Report};
-use super::{Shapes, Verifying};
-use crate::apply::row::{Row, RowCell};
-use crate::apply::table::Table;
+use crate::core::table::Table;
+use crate::core::table::row::{Row, RowCell};
 use crate::store::StoreError;
 use crate::store::snapshot::Snapshot as _;
+use crate::verify::fold::{Choice, Entry, Folded, Range};
+use crate::verify::report::{ColumnDiffers, Difference, Kind, Report};
+use crate::verify::{Shapes, Verifying};
 
 /// Rows compared in one statement.
 const ROWS: usize = 1_000;

@@ -12,9 +12,9 @@ use uuid::Uuid;
 use write_behind_shared::key::{self, KeyColumn};
 use write_behind_shared::{Change, Headers, Offset, Partition, record};
 
-use crate::apply::revision::{Revision, RevisionColumn};
-use crate::apply::table::Table;
-use crate::pipeline::buffer::Incoming;
+use crate::core::record::Incoming;
+use crate::core::table::Table;
+use crate::core::table::revision::{Revision, RevisionColumn};
 
 /// How many of a row's last records are named.
 const OFFSETS_NAMED: usize = 3;
@@ -266,5 +266,5 @@ impl Entry {
 }
 
 #[cfg(test)]
-#[path = "fold_tests.rs"]
+#[path = "tests/fold.rs"]
 mod tests;

@@ -12,14 +12,14 @@ use std::sync::Arc;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
-use crate::apply::table::Table;
-use crate::batch::Span;
 use crate::config::{Config, Route};
-use crate::dead_letters::State;
+use crate::core::batch::Span;
+use crate::core::dead_letters::State;
+use crate::core::record::Incoming;
+use crate::core::table::Table;
 use crate::kafka::broker::Broker;
 use crate::kafka::replay::replay;
 use crate::kafka::stand::ask;
-use crate::pipeline::buffer::Incoming;
 use crate::store::inspect::Inspect;
 use crate::store::snapshot::Snapshot;
 use crate::store::{AnyStore, Known, StoreError, Timeouts, letters};
@@ -70,7 +70,7 @@ pub async fn verify(
     let cluster = ask(&broker, Broker::cluster_id).await.map_err(|e| told(e.to_string()))?;
     let database = &config.database.target;
     let store = database.connect(&Timeouts::STANDARD).await.map_err(|e| told(e.to_string()))?;
-    let target = route.target(config, &cluster, 1);
+    let target = Target::of(config, route, &cluster, 1);
     let mut verifying =
         Verifying { config, target: &target, options, broker, store, progress, held: Vec::new() };
     let report = verifying.report().await.map_err(told)?;

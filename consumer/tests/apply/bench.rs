@@ -8,15 +8,17 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tempfile::TempDir;
 use tokio::sync::watch;
-use write_behind_consumer::apply::flood::FloodLimits;
 use write_behind_consumer::apply::history::History;
+use write_behind_consumer::apply::log::{Log, RereadError};
 use write_behind_consumer::apply::retry::RetryLimits;
-use write_behind_consumer::apply::table::Table;
 use write_behind_consumer::apply::{Applied, Connect, Event, Stats, Target, Worker};
-use write_behind_consumer::batch::{Batch, DeadLetter, FoldedRow, RawRecord, Span};
-use write_behind_consumer::kafka::reread::{Log, RereadError, Wanted};
+use write_behind_consumer::core::batch::{Batch, FoldedRow, Span, Wanted};
+use write_behind_consumer::core::flood::FloodLimits;
+use write_behind_consumer::core::record::{DeadLetter, RawRecord};
+use write_behind_consumer::core::scope::Scope;
+use write_behind_consumer::core::table::Table;
 use write_behind_consumer::store::{
-    AnyStore, Database, Manner, Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction,
+    AnyStore, Database, Manner, Outcome, Position, Store, StoreError, Timeouts, Transaction,
 };
 use write_behind_shared::{Change, NextOffset, Offset, Partition, record};
 

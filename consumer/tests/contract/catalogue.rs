@@ -1,6 +1,6 @@
 //! What is read from the catalogue.
 
-use write_behind_consumer::apply::table::ColumnKind;
+use write_behind_consumer::core::table::ColumnKind;
 use write_behind_shared::key::KeyKind;
 
 use super::*;

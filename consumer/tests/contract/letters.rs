@@ -1,6 +1,6 @@
 //! Dead letters as they are found, counted and closed.
 
-use write_behind_consumer::dead_letters::{Filter, Letter, State};
+use write_behind_consumer::core::dead_letters::{Filter, Letter, State};
 use write_behind_consumer::store::letters;
 use write_behind_consumer::store::replay::{self, Decision, Replayed, Standing};
 

@@ -19,12 +19,14 @@ pub mod model;
 
 use std::time::Duration;
 
-use write_behind_consumer::apply::row::Row;
-use write_behind_consumer::apply::table::Table;
-use write_behind_consumer::batch::{DeadLetter, LastRecord, RawRecord, Span, WriterSeen};
+use write_behind_consumer::core::batch::{LastRecord, Span, WriterSeen};
+use write_behind_consumer::core::record::{DeadLetter, RawRecord};
+use write_behind_consumer::core::scope::Scope;
+use write_behind_consumer::core::table::Table;
+use write_behind_consumer::core::table::row::Row;
 use write_behind_consumer::store::inspect::Inspect as _;
 use write_behind_consumer::store::{
-    AnyStore, Database, Manner, Outcome, Position, Scope, Store, StoreError, Timeouts, Transaction,
+    AnyStore, Database, Manner, Outcome, Position, Store, StoreError, Timeouts, Transaction,
 };
 use write_behind_shared::{Change, NextOffset, Offset, Partition};
 

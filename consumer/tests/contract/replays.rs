@@ -1,6 +1,6 @@
 //! Dead letters as they are replayed: the row and the letter's state together or not at all.
 
-use write_behind_consumer::dead_letters::{Filter, Letter, State};
+use write_behind_consumer::core::dead_letters::{Filter, Letter, State};
 use write_behind_consumer::store::replay::{Decision, Replayed, replay};
 use write_behind_consumer::store::{StoreError, letters};
 use write_behind_shared::record;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
-use write_behind_consumer::pipeline::buffer::{Buffer, Folded, Incoming, Memory};
+use write_behind_consumer::core::pipeline::buffer::{Buffer, Folded};
+use write_behind_consumer::core::pipeline::memory::Memory;
+use write_behind_consumer::core::record::Incoming;
 use write_behind_shared::record;
 
 use super::*;

@@ -15,7 +15,7 @@ use integration_tests::wait::{PATIENCE, Seen, until};
 use serde_json::json;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
-use write_behind_consumer::apply::row;
+use write_behind_consumer::core::table::row;
 use write_behind_consumer::store::{
     Database, Manner, Outcome, Store as _, StoreError, Timeouts, Transaction,
 };

@@ -150,7 +150,7 @@ async fn a_table_is_found_by_schema_or_by_search_path() {
     let lab = Postgres::new().await;
     lab.sql("CREATE SCHEMA \"Odd\"; CREATE TABLE \"Odd\".t (k text PRIMARY KEY)").await;
     let mut bench = Bench::with(lab, "id integer PRIMARY KEY").await;
-    let name = |table: write_behind_consumer::apply::table::Table| table.sql_name;
+    let name = |table: write_behind_consumer::core::table::Table| table.sql_name;
     assert_eq!(bench.store.describe("t", &[]).await.map(name).unwrap(), "\"public\".\"t\"");
     assert_eq!(bench.store.describe("Odd.t", &[]).await.map(name).unwrap(), "\"Odd\".\"t\"");
     bench.lab.sql(&format!("ALTER DATABASE {} SET search_path = \"Odd\"", bench.lab.name)).await;

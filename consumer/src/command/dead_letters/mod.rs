@@ -9,9 +9,9 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use write_behind_consumer::config::Config;
 use write_behind_consumer::config::units::Span;
+use write_behind_consumer::core::dead_letters::{Filter, State};
 use write_behind_consumer::dead_letters::desk::{Desk, Manner};
 use write_behind_consumer::dead_letters::replay::Fate;
-use write_behind_consumer::dead_letters::{Filter, State};
 
 use crate::command::{DONE, FAILED, REFUSED, USAGE};
 

@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use write_behind_consumer::core::dead_letters::{Letter, Tally};
 use write_behind_consumer::dead_letters::replay::Fate;
-use write_behind_consumer::dead_letters::{Letter, Tally};
 
 const HEAD: [&str; 7] = ["TOPIC", "PLACE", "STATE", "SET ASIDE", "KEY", "SQLSTATE", "REASON"];
 const KEY_CHARS: usize = 40;

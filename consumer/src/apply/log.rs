@@ -1,0 +1,34 @@
+//! The log as the apply stage needs it: a place from which some rows' records are read again.
+
+use crate::core::batch::{Span, Wanted};
+use crate::core::record::RawRecord;
+
+/// Why records could not be read again.
+#[derive(Debug, thiserror::Error)]
+pub enum RereadError {
+    /// It will pass.
+    #[error("the log can't be read again: {0}")]
+    Unavailable(String),
+    /// A person must act.
+    #[error("{0}")]
+    Stop(String),
+}
+
+/// A log that can be read again.
+pub trait Log: Send + Sync + 'static {
+    /// The records of `wanted` keys in `spans`, in log order within a partition. Blocks.
+    fn records(
+        &self,
+        topic: &str,
+        spans: &[Span],
+        wanted: &Wanted,
+    ) -> Result<Vec<RawRecord>, RereadError>;
+}
+
+pub(crate) fn gone(topic: &str) -> RereadError {
+    RereadError::Stop(format!(
+        "records of {topic} that the database refuses are no longer in the log, so they can't be \
+         told from the good ones around them; keep records longer than the database may be down \
+         (`retention.ms`)"
+    ))
+}

@@ -1,0 +1,312 @@
+//! The judgement on a partition that the group gives us: takes where the database, the group and
+//! the log stand, says where to read from or why not to.
+//!
+//! This is where a wrong, empty or restored database, a recreated or truncated topic and a changed
+//! partition count are found. Each refusal says what to do, because only a person can know which of
+//! the two is right.
+
+use write_behind_shared::NextOffset;
+
+use crate::core::batch::LastRecord;
+
+/// Where everything stands, of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The database's next offset; `None`: it does not know the partition.
+    pub database: Option<NextOffset>,
+    /// How many partitions the topic had when the database was last written.
+    pub partitions_then: i32,
+    /// How many it has.
+    pub partitions_now: i32,
+    /// What the group has committed.
+    pub committed: Option<NextOffset>,
+    /// The first offset the log still has.
+    pub low: NextOffset,
+    /// The end of the log.
+    pub high: NextOffset,
+    /// The last record that the database holds, if it is known.
+    pub last: Option<LastRecord>,
+    /// A record that the database holds, the last one or an earlier one, if the log has its offset.
+    pub trace: Option<Trace>,
+}
+
+/// A record that the database holds, beside the one that the log has at its offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// As the database noted it.
+    pub record: LastRecord,
+    /// When the log's record there was written, in milliseconds since 1970; `None`: there is no
+    /// record there, or none that says when it was written.
+    pub there: Option<i64>,
+}
+
+/// What to do with the partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The database does not know it yet: begin here.
+    Begin(NextOffset),
+    /// Go on here.
+    Continue(NextOffset),
+    /// Leave it alone.
+    Refuse(Refusal),
+}
+
+/// Why a partition is refused, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The group has read it, but the database knows nothing of that.
+    #[error(
+        "the consumer group has committed offset {0}, but the database knows nothing of this \
+         partition: it is probably not the database that the group has written to. Point \
+         `database.url` at the right one; or, if the database does hold everything below {0}, run \
+         with --adopt-offsets; or, to fill an empty database from the log's beginning, choose \
+         another `name`"
+    )]
+    UnknownToDatabase(NextOffset),
+    /// The log ends before what the database holds.
+    #[error(
+        "the database holds everything below offset {next}, but the log ends at {high}: the topic \
+         was recreated or has lost records. If it was recreated, choose another `name` to begin at \
+         its beginning; if the cluster is not the right one, correct `bootstrap.servers`"
+    )]
+    BeyondTheLog {
+        /// The database's next offset.
+        next: NextOffset,
+        /// The end of the log.
+        high: NextOffset,
+    },
+    /// The log begins after what the database holds.
+    #[error(
+        "the database holds everything below offset {next}, but the log begins at {low}: records \
+         were removed (by the topic's retention) before they were written. They are lost to the \
+         database unless the producers or another copy of the log still have them; to accept that \
+         and go on, set `next_offset` to {low} in the row of write_behind_offsets"
+    )]
+    BeforeTheLog {
+        /// The database's next offset.
+        next: NextOffset,
+        /// The first offset of the log.
+        low: NextOffset,
+    },
+    /// The log has another record where the last one stood that the database holds.
+    #[error(
+        "the record at offset {} is not the one that the database holds from there (written at {} \
+         milliseconds since 1970; now there is {}): the topic was recreated, or its log was \
+         truncated and has grown again. What the database holds is of another log, so nothing says \
+         where to go on. To fill the table from this log, choose another `name`; docs/safety.md \
+         says how to hand the table over", .0.record.offset, .0.record.timestamp, of_another_time(.0)
+    )]
+    AnotherLog(Trace),
+    /// The log has another record where one stood that the database holds, and records after that one
+    /// have been applied.
+    #[error(
+        "the record at offset {} is not the one that was read there (written at {} milliseconds since \
+         1970; now there is {}): the topic was recreated while it was read, or its log was truncated \
+         and has grown again. What was applied from offset {} up to {next} may be of the new log: \
+         restore the database to a state from before, or empty the table, and choose another \
+         `name`; docs/safety.md says how to hand the table over",
+        .trace.record.offset, .trace.record.timestamp, of_another_time(.trace), .trace.record.offset.next()
+    )]
+    ReplacedWhileRead {
+        /// The record that was there.
+        trace: Trace,
+        /// The database's next offset.
+        next: NextOffset,
+    },
+    /// Keys lie in other partitions than before.
+    #[error(
+        "the topic had {then} partitions and has {now}: records of one key now lie in two \
+         partitions, which have no order between them. Let the producers write to a new topic of \
+         the wanted size, and read it under another `name` once this one is drained"
+    )]
+    PartitionsChanged {
+        /// How many there were.
+        then: i32,
+        /// How many there are.
+        now: i32,
+    },
+}
+
+fn of_another_time(trace: &Trace) -> String {
+    trace.there.map_or("no such record".to_owned(), |there| format!("one written at {there}"))
+}
+
+/// Says where to read a partition from. `adopt`: a database that does not know a partition is taken
+/// to hold what the group has committed.
+pub fn judge(standing: &Standing, adopt: bool) -> Verdict {
+    let Standing { database, partitions_then, partitions_now, committed, low, high, last, trace } =
+        *standing;
+    let within = |next: NextOffset| {
+        if next > high {
+            Err(Refusal::BeyondTheLog { next, high })
+        } else if next < low {
+            Err(Refusal::BeforeTheLog { next, low })
+        } else {
+            Ok(next)
+        }
+    };
+    let verdict = match (database, committed) {
+        // Also of a partition that the database does not know: it may have been added, and some of
+        // its keys' earlier records lie in another.
+        _ if partitions_then != partitions_now => {
+            Err(Refusal::PartitionsChanged { then: partitions_then, now: partitions_now })
+        }
+        (Some(next), _) => within(next).and_then(|next| match trace {
+            Some(trace) if trace.there == Some(trace.record.timestamp) => {
+                Ok(Verdict::Continue(next))
+            }
+            Some(trace) if last == Some(trace.record) => Err(Refusal::AnotherLog(trace)),
+            Some(trace) => Err(Refusal::ReplacedWhileRead { trace, next }),
+            None => Ok(Verdict::Continue(next)),
+        }),
+        (None, Some(committed)) if adopt => within(committed).map(Verdict::Begin),
+        (None, Some(committed)) => Err(Refusal::UnknownToDatabase(committed)),
+        (None, None) => Ok(Verdict::Begin(low)),
+    };
+    verdict.unwrap_or_else(Verdict::Refuse)
+}
+
+/// What to do about a partition that is being read, when all is asked again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// Nothing.
+    GoOn,
+    /// The database stands elsewhere than where it was left: find out where to read on from.
+    Doubt,
+    /// Stop.
+    Refuse(Refusal),
+}
+
+/// Judges a partition anew that is being read, and of which everything below `written` was in the
+/// database when last heard of.
+///
+/// That the log begins after `written` is no reason to stop: what is missing there may have been read
+/// already. If it was not, the reading itself finds that out.
+pub fn judge_again(standing: &Standing, adopt: bool, written: NextOffset) -> Again {
+    match judge(standing, adopt) {
+        Verdict::Continue(next) if next == written => Again::GoOn,
+        Verdict::Refuse(Refusal::BeforeTheLog { next, .. }) if next == written => Again::GoOn,
+        Verdict::Continue(_) | Verdict::Begin(_) => Again::Doubt,
+        Verdict::Refuse(refusal) => Again::Refuse(refusal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use write_behind_shared::{Offset, Partition};
+
+    use super::*;
+
+    /// The usual case: 4 partitions, a log from 10 up to 90.
+    fn standing(database: Option<i64>, committed: Option<i64>) -> Standing {
+        Standing {
+            database: database.map(NextOffset),
+            partitions_then: 4,
+            partitions_now: 4,
+            committed: committed.map(NextOffset),
+            low: NextOffset(10),
+            high: NextOffset(90),
+            last: None,
+            trace: None,
+        }
+    }
+
+    /// The database holds a record at 49, written at 1,000; the log has one there written at `there`.
+    fn traced(there: Option<i64>) -> Standing {
+        let record = LastRecord { partition: Partition(0), offset: Offset(49), timestamp: 1_000 };
+        let (last, trace) = (Some(record), Some(Trace { record, there }));
+        Standing { last, trace, ..standing(Some(50), Some(50)) }
+    }
+
+    #[test]
+    fn a_log_with_another_record_where_the_last_one_stood_is_another_log() {
+        assert_eq!(judge(&traced(Some(1_000)), false), Verdict::Continue(NextOffset(50)));
+        for there in [Some(999), Some(1_001), None] {
+            let Verdict::Refuse(refusal) = judge(&traced(there), true) else { panic!("{there:?}") };
+            assert!(matches!(refusal, Refusal::AnotherLog(_)), "{refusal:?}");
+            assert!(refusal.to_string().contains("offset 49"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn an_earlier_record_that_the_log_has_no_more_tells_of_what_was_applied_since() {
+        let at = |offset, timestamp| LastRecord {
+            partition: Partition(0),
+            offset: Offset(offset),
+            timestamp,
+        };
+        let (before, newest) = (at(19, 400), Some(at(49, 1_000)));
+        let there = |there| Standing {
+            trace: Some(Trace { record: before, there }),
+            last: newest,
+            ..standing(Some(50), Some(50))
+        };
+        assert_eq!(judge(&there(Some(400)), false), Verdict::Continue(NextOffset(50)));
+        let Verdict::Refuse(refusal) = judge(&there(Some(900)), false) else {
+            panic!("it goes on")
+        };
+        let said = refusal.to_string();
+        assert!(said.contains("recreated while it was read"), "{said}");
+        assert!(said.contains("from offset 20 up to 50"), "{said}");
+    }
+
+    #[test]
+    fn a_partition_that_is_read_is_doubted_when_the_database_went_elsewhere() {
+        let written = NextOffset(50);
+        let again = |standing: &Standing| judge_again(standing, false, written);
+        assert_eq!(again(&standing(Some(50), Some(20))), Again::GoOn);
+        assert_eq!(again(&standing(Some(40), Some(50))), Again::Doubt, "restored");
+        assert_eq!(again(&standing(Some(60), Some(50))), Again::Doubt, "written by another");
+        assert_eq!(again(&standing(None, None)), Again::Doubt, "emptied");
+        assert!(matches!(again(&standing(None, Some(50))), Again::Refuse(_)), "another database");
+        assert!(matches!(again(&traced(Some(7))), Again::Refuse(Refusal::AnotherLog(_))));
+        let grown = Standing { partitions_now: 6, ..standing(Some(50), Some(50)) };
+        assert!(matches!(again(&grown), Again::Refuse(Refusal::PartitionsChanged { .. })));
+    }
+
+    #[test]
+    fn a_log_that_loses_what_was_read_already_does_not_stop_the_reading() {
+        let passed = Standing { low: NextOffset(70), ..standing(Some(50), Some(50)) };
+        assert_eq!(judge_again(&passed, false, NextOffset(50)), Again::GoOn);
+        let restored = Standing { low: NextOffset(70), ..standing(Some(40), Some(50)) };
+        assert!(matches!(judge_again(&restored, false, NextOffset(50)), Again::Refuse(_)));
+    }
+
+    #[test]
+    fn a_partition_is_begun_continued_or_refused() {
+        let begin = |next| Verdict::Begin(NextOffset(next));
+        let go_on = |next| Verdict::Continue(NextOffset(next));
+        let beyond = |next| Refusal::BeyondTheLog { next: NextOffset(next), high: NextOffset(90) };
+        let before = |next| Refusal::BeforeTheLog { next: NextOffset(next), low: NextOffset(10) };
+        let unknown = |next| Verdict::Refuse(Refusal::UnknownToDatabase(NextOffset(next)));
+        let table = [
+            // database, committed, adopt, verdict
+            (None, None, false, begin(10)),
+            (None, None, true, begin(10)),
+            (None, Some(50), false, unknown(50)),
+            (None, Some(0), false, unknown(0)),
+            (None, Some(50), true, begin(50)),
+            (None, Some(91), true, Verdict::Refuse(beyond(91))),
+            (None, Some(9), true, Verdict::Refuse(before(9))),
+            (Some(10), None, false, go_on(10)),
+            (Some(90), Some(20), false, go_on(90)),
+            (Some(50), Some(80), false, go_on(50)),
+            (Some(91), Some(91), false, Verdict::Refuse(beyond(91))),
+            (Some(91), Some(91), true, Verdict::Refuse(beyond(91))),
+            (Some(9), None, false, Verdict::Refuse(before(9))),
+        ];
+        for (database, committed, adopt, verdict) in table {
+            let case = (database, committed, adopt);
+            assert_eq!(judge(&standing(database, committed), adopt), verdict, "{case:?}");
+        }
+    }
+
+    #[test]
+    fn a_changed_number_of_partitions_is_refused_whatever_else_holds() {
+        let changed = Standing { partitions_now: 6, ..standing(Some(50), Some(50)) };
+        let refusal = Refusal::PartitionsChanged { then: 4, now: 6 };
+        assert_eq!(judge(&changed, true), Verdict::Refuse(refusal.clone()));
+        let added = Standing { database: None, committed: None, ..changed };
+        assert_eq!(judge(&added, true), Verdict::Refuse(refusal));
+    }
+}

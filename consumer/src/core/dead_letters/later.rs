@@ -1,0 +1,210 @@
+//! What later records did to the rows of some dead letters: takes the log of a partition from the first
+//! letter on, gives for each letter the fold of its row's records behind it.
+//!
+//! Pure. Only records that were applied count: not a producer's duplicate, not one that was itself
+//! set aside, unless it was replayed since. Nothing of other rows is kept but their writers' last
+//! sequences, by which duplicates are known, so memory is bounded by the rows of the letters.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use uuid::Uuid;
+use write_behind_shared::{Change, Headers, NextOffset, Offset, record};
+
+use crate::core::dead_letters::{Letter, OfRow, State};
+use crate::core::record::{Incoming, RawRecord};
+use crate::core::table::revision::{Revision, RevisionColumn};
+
+/// What later records did, up to some offset.
+#[derive(Debug)]
+pub struct Later {
+    next: NextOffset,
+    writers: HashMap<Uuid, u64>,
+    rows: HashMap<Box<[u8]>, Behind>,
+    /// Where the route heeds revisions.
+    version: Option<RevisionColumn>,
+    /// What the letters' records are, so that others in their places are noticed.
+    prints: HashMap<Offset, u64>,
+    /// Where the log holds another record than the letter.
+    replaced: HashSet<Offset>,
+    bytes: usize,
+}
+
+/// What is known of one row.
+#[derive(Debug, Default)]
+struct Behind {
+    /// Which of its records were set aside.
+    letters: OfRow,
+    /// For each letter that is followed, the fold of what was applied behind it.
+    folds: BTreeMap<Offset, Fold>,
+}
+
+/// What was applied behind a letter.
+#[derive(Debug, Default)]
+struct Fold {
+    change: Change,
+    /// The row's revision, as far as the letter and what was applied behind it tell.
+    revision: Option<Revision>,
+}
+
+impl Fold {
+    fn take(&mut self, value: Option<&[u8]>, add: Option<&str>, version: Option<&RevisionColumn>) {
+        // A record that can't be decoded was never applied: it leaves the fold as it was.
+        let Some(version) = version else {
+            let _ = record::fold(&mut self.change, value, add);
+            return;
+        };
+        let Ok(later) = record::decode(value, add) else { return };
+        let revision = version.revision(&later);
+        if !later.resets() {
+            let Some(given) = &revision else { return };
+            let row = self.revision.as_ref();
+            if row.is_some_and(|row| given.is_older_than(row) == Some(true)) {
+                return;
+            }
+        }
+        self.change.fold(later);
+        self.revision = revision;
+    }
+}
+
+/// What a record says, or why it says nothing that could be applied.
+pub fn change_of(record: &RawRecord) -> Result<Change, String> {
+    let headers = record.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
+    let headers = Headers::read(headers).map_err(|error| error.to_string())?;
+    if record.key.is_none() {
+        return Err(record::RecordError::NoKey.to_string());
+    }
+    record::decode(record.value.as_deref(), headers.add).map_err(|error| error.to_string())
+}
+
+impl Later {
+    /// Of these letters, all of one partition, when nothing of its log was read yet.
+    pub fn of<'a>(letters: impl IntoIterator<Item = &'a Letter>) -> Self {
+        Self::heeding(letters, None)
+    }
+
+    /// The same, on a route that heeds revisions: of what came behind a letter, what is older than the
+    /// letter is left out.
+    pub fn heeding<'a>(
+        letters: impl IntoIterator<Item = &'a Letter>,
+        version: Option<RevisionColumn>,
+    ) -> Self {
+        let mut later = Self {
+            version,
+            next: NextOffset(i64::MAX),
+            writers: HashMap::new(),
+            rows: HashMap::new(),
+            prints: HashMap::new(),
+            replaced: HashSet::new(),
+            bytes: 0,
+        };
+        for letter in letters {
+            let record = &letter.letter.record;
+            let Some(key) = &record.key else { continue };
+            later.next = later.next.min(NextOffset(record.offset.0));
+            later.prints.insert(record.offset, print(Some(key), record.value.as_deref()));
+            let change = later.version.as_ref().zip(change_of(record).ok());
+            let revision = change.and_then(|(version, change)| version.revision(&change));
+            let fold = Fold { revision, ..Fold::default() };
+            later.bytes += fold.change.bytes();
+            later.rows.entry(key.clone()).or_default().folds.insert(record.offset, fold);
+        }
+        later
+    }
+
+    /// The log was read up to here.
+    pub fn next(&self) -> NextOffset {
+        self.next
+    }
+
+    /// Begins at `start`: what the log held before is gone.
+    pub fn skip_to(&mut self, start: NextOffset) {
+        self.next = self.next.max(start);
+    }
+
+    /// Roughly what is kept, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Learns which records of the letter's row behind it were set aside. Says whether what was
+    /// folded already stands: it does not when one that was passed over has been replayed since.
+    #[must_use]
+    pub fn learn(&mut self, letter: &Letter, behind: OfRow) -> bool {
+        let key = letter.letter.record.key.as_deref().unwrap_or_default();
+        let Some(row) = self.rows.get_mut(key) else { return true };
+        let (after, next) = (letter.offset(), self.next);
+        let counts = |(offset, state): &(&Offset, &State)| {
+            **state == State::Replayed && **offset > after && next.is_past(**offset)
+        };
+        let stands = row.letters.iter().filter(counts).eq(behind.iter().filter(counts));
+        row.letters.retain(|offset, _| *offset <= after);
+        row.letters.extend(behind);
+        stands
+    }
+
+    /// Takes the next record of the log.
+    pub fn take(&mut self, record: &Incoming<'_>) {
+        if self.next.is_past(record.offset) {
+            return;
+        }
+        self.next = record.offset.next();
+        let expected = self.prints.get(&record.offset);
+        if expected.is_some_and(|expected| *expected != print(record.key, record.value)) {
+            self.replaced.insert(record.offset);
+        }
+        let row = record.key.and_then(|key| self.rows.get_mut(key));
+        let Ok(headers) = Headers::read(record.headers.iter().copied()) else { return };
+        let seen_before =
+            headers.write_id.is_some_and(|id| match self.writers.get_mut(&id.writer) {
+                Some(last) if id.sequence <= *last => true,
+                Some(last) => {
+                    *last = id.sequence;
+                    false
+                }
+                None => {
+                    self.writers.insert(id.writer, id.sequence);
+                    false
+                }
+            });
+        let Some(row) = row else { return };
+        let set_aside = row.letters.get(&record.offset).is_some_and(|s| *s != State::Replayed);
+        if seen_before || set_aside {
+            return;
+        }
+        for (_, fold) in row.folds.range_mut(..record.offset) {
+            self.bytes -= fold.change.bytes();
+            fold.take(record.value, headers.add, self.version.as_ref());
+            self.bytes += fold.change.bytes();
+        }
+    }
+
+    /// All up to `next` was taken; the last offsets may have held no record.
+    pub fn reached(&mut self, next: NextOffset) {
+        self.next = self.next.max(next);
+    }
+
+    /// The fold of what was applied to the letter's row behind it.
+    pub fn behind(&self, letter: &Letter) -> Change {
+        let row = letter.letter.record.key.as_deref().and_then(|key| self.rows.get(key));
+        let fold = row.and_then(|row| row.folds.get(&letter.offset()));
+        fold.map(|fold| fold.change.clone()).unwrap_or_default()
+    }
+
+    /// Whether the log holds another record at the letter's offset: it is not the log that the
+    /// letter came from.
+    pub fn is_another_log(&self, letter: &Letter) -> bool {
+        self.replaced.contains(&letter.offset())
+    }
+}
+
+fn print(key: Option<&[u8]>, value: Option<&[u8]>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (key, value).hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+#[path = "tests/later.rs"]
+mod tests;

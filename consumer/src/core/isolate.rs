@@ -1,0 +1,179 @@
+//! Which rows of a batch can be written as they are folded, and what becomes of the records of the
+//! others.
+//!
+//! Pure. A row is *isolated* when it does not fit its table or the database refused it: then its
+//! records are taken one by one, so that exactly the bad ones are set aside.
+//!
+//! INV-10: a record is set aside only for what it says itself; an outage sets nothing aside.
+
+use std::collections::{BTreeSet, HashSet};
+
+use write_behind_shared::{Headers, Offset, Partition, record};
+
+use crate::core::batch::{Batch, FoldedRow, Span, Wanted};
+use crate::core::record::{DeadLetter, RawRecord};
+use crate::core::table::Table;
+use crate::core::table::row::Row;
+
+/// Places in [`Batch::rows`].
+pub(crate) type Places = BTreeSet<usize>;
+
+/// The rows of a batch that are written as they are folded.
+#[derive(Debug)]
+pub(crate) struct Judged<'b> {
+    /// Sorted by their records' keys.
+    pub(crate) rows: Vec<Row<'b>>,
+    /// Where each stands in the batch.
+    pub(crate) places: Vec<usize>,
+    /// Rows that don't fit.
+    pub(crate) misfits: Places,
+}
+
+/// Records taken one by one.
+#[derive(Debug, Default)]
+pub(crate) struct Singly {
+    /// To be tried, in log order.
+    pub(crate) records: Vec<(RawRecord, Row<'static>)>,
+    /// Known to be bad.
+    pub(crate) dead_letters: Vec<DeadLetter>,
+}
+
+/// Judges all rows of `batch` but the isolated ones.
+pub(crate) fn judge<'b>(table: &Table, batch: &'b Batch, isolated: &Places) -> Judged<'b> {
+    let count = batch.rows.len();
+    let (mut rows, mut places) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let mut misfits = Places::new();
+    for place in sorted(&batch.rows) {
+        if isolated.contains(&place) {
+            continue;
+        }
+        let folded = &batch.rows[place];
+        match Row::judge(table, &folded.key, &folded.change) {
+            Ok(row) => {
+                rows.push(row);
+                places.push(place);
+            }
+            Err(_) => {
+                misfits.insert(place);
+            }
+        }
+    }
+    Judged { rows, places, misfits }
+}
+
+/// The places of `rows` in the order of their keys: of the keys' first eight bytes, which mostly
+/// decide, and which lie together while they are compared.
+fn sorted(rows: &[FoldedRow]) -> impl Iterator<Item = usize> {
+    let first_bytes = |key: &[u8]| {
+        let mut bytes = [0; 8];
+        let length = key.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&key[..length]);
+        u64::from_be_bytes(bytes)
+    };
+    let keys = rows.iter().enumerate().map(|(place, row)| (first_bytes(&row.key), place));
+    let mut keys: Vec<(u64, usize)> = keys.collect();
+    keys.sort_unstable_by(|(a, at), (b, other)| {
+        a.cmp(b).then_with(|| rows[*at].key.cmp(&rows[*other].key))
+    });
+    keys.into_iter().map(|(_, place)| place)
+}
+
+/// The rows whose records are to be tried one by one whatever the database says.
+pub(crate) fn taken_singly(batch: &Batch) -> Places {
+    let singly = batch.rows.iter().enumerate().filter(|(_, row)| row.singly);
+    singly.map(|(place, _)| place).collect()
+}
+
+/// The keys of the isolated rows, and the spans they are in.
+pub(crate) fn wanted(batch: &Batch, isolated: &Places) -> (Wanted, Vec<Span>) {
+    let rows = isolated.iter().filter_map(|place| batch.rows.get(*place));
+    let wanted: Wanted = rows.map(|row| (row.partition, row.key.clone())).collect();
+    let partitions: HashSet<Partition> = wanted.iter().map(|(partition, _)| *partition).collect();
+    let holds = |span: &Span| partitions.contains(&span.partition);
+    (wanted, batch.spans.iter().copied().filter(holds).collect())
+}
+
+/// Judges records read again, each alone. `None`: those of some wanted key are not among them.
+pub(crate) fn singly(
+    table: &Table,
+    batch: &Batch,
+    wanted: &Wanted,
+    records: Vec<RawRecord>,
+) -> Option<Singly> {
+    let found: HashSet<(Partition, &[u8])> = records
+        .iter()
+        .filter_map(|record| Some((record.partition, record.key.as_deref()?)))
+        .collect();
+    if wanted.iter().any(|(partition, key)| !found.contains(&(*partition, &**key))) {
+        return None;
+    }
+    // What was dropped or set aside while folding is not to be met again.
+    let set_aside = batch.dead_letters.iter().map(|letter| &letter.record);
+    let dealt_with: HashSet<(Partition, Offset)> = set_aside
+        .map(|record| (record.partition, record.offset))
+        .chain(batch.duplicates.iter().copied())
+        .collect();
+    let mut singly = Singly::default();
+    for record in records {
+        if dealt_with.contains(&(record.partition, record.offset)) {
+            continue;
+        }
+        match judge_record(table, &record) {
+            Ok(row) => singly.records.push((record, row)),
+            Err(reason) => {
+                singly.dead_letters.push(DeadLetter { record, reason, sqlstate: None });
+            }
+        }
+    }
+    Some(singly)
+}
+
+fn judge_record(table: &Table, record: &RawRecord) -> Result<Row<'static>, String> {
+    let headers = record.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
+    let headers = Headers::read(headers).map_err(|error| error.to_string())?;
+    let change = record::decode(record.value.as_deref(), headers.add);
+    let change = change.map_err(|error| error.to_string())?;
+    let key = record.key.as_deref().unwrap_or_default();
+    let row = Row::judge(table, key, &change).map_err(|misfit| misfit.to_string())?;
+    Ok(row.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use write_behind_shared::Change;
+    use write_behind_shared::key::KeyKind;
+
+    use super::*;
+    use crate::core::batch::FoldedRow;
+
+    #[test]
+    fn rows_are_sorted_by_key_so_that_transactions_that_meet_lock_in_one_order() {
+        let table = Table::plain("t", KeyKind::Text, Vec::new());
+        let row = |key: &str| FoldedRow {
+            partition: Partition(0),
+            key: key.as_bytes().into(),
+            change: Change::delete(),
+            singly: false,
+        };
+        let batch = Batch {
+            route: 0,
+            topic: Arc::from("t"),
+            spans: Vec::new(),
+            rows: ["c", "a", "d", "b"].map(row).into(),
+            dead_letters: Vec::new(),
+            duplicates: Vec::new(),
+            writers: Vec::new(),
+            forgotten: Vec::new(),
+            last_records: Vec::new(),
+            records: 4,
+            age: Duration::ZERO,
+            refuse_missing_references: false,
+        };
+        let judged = judge(&table, &batch, &Places::from([2]));
+        let keys: Vec<&str> = judged.rows.iter().map(|row| &*row.key[0]).collect();
+        assert_eq!((keys, judged.places), (vec!["a", "b", "c"], vec![1, 3, 0]));
+    }
+}

@@ -1,0 +1,12 @@
+//! The state machines of the consumer and the words they share. Pure: no clock, no task, no input or
+//! output; what happens is told to them, and what they answer is done by others.
+
+pub mod record;
+pub mod batch;
+pub mod scope;
+pub mod assign;
+pub(crate) mod isolate;
+pub mod flood;
+pub mod table;
+pub mod pipeline;
+pub mod dead_letters;

@@ -1,0 +1,300 @@
+//! The open buffer of one partition: takes its records in log order and folds them by key.
+//!
+//! A hot row is written again and again with the same columns. Such a value replaces the earlier
+//! one's bytes, without an allocation and without building a tree; whatever else happens to a row
+//! becomes a [`Change`](write_behind_shared::Change). Every record is taken apart far enough to know that it is well formed, for
+//! a bad one must not push out the good one before it. Types are not known here.
+//!
+//! INV-8: a buffer leaves whole, so a batch's offsets never pass a record that stays behind.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ahash::RandomState;
+use uuid::Uuid;
+use write_behind_shared::{Headers, NextOffset, Offset, Partition, RecordError, WriteId, record};
+
+use crate::core::batch::{FoldedRow, LastRecord, WriterSeen};
+pub use crate::core::pipeline::memory::Memory;
+use crate::core::pipeline::revision::{Meeting, meet};
+use crate::core::pipeline::rows::{Row, Rows};
+use crate::core::pipeline::shape::Shapes;
+use crate::core::pipeline::weight;
+use crate::core::record::{DeadLetter, Incoming, dead_letter, write_id};
+
+/// What a writer takes in a buffer's memory.
+const WRITER: usize = 64;
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Folded {
+    /// It is part of its row.
+    Applied,
+    /// Its row has a newer revision already: left out.
+    Older,
+    /// Its writer's sequence was seen before: dropped.
+    Duplicate,
+}
+
+/// The records of one partition from `start` up to `next`, folded by key.
+#[derive(Debug)]
+pub struct Buffer {
+    partition: Partition,
+    start: NextOffset,
+    next: NextOffset,
+    rows: Rows,
+    dead_letters: Vec<DeadLetter>,
+    duplicates: Vec<(Partition, Offset)>,
+    writers: HashMap<Uuid, (u64, Offset), RandomState>,
+    /// The writers whose last records stand up to here were forgotten.
+    forgotten: Option<Offset>,
+    /// The same, if the record that was just not folded is set aside.
+    to_forget: Option<Offset>,
+    records: u64,
+    bytes: usize,
+    opened: Duration,
+    oldest: Option<i64>,
+    newest: Option<i64>,
+}
+
+/// What a buffer holds, taken apart.
+#[derive(Debug)]
+pub struct Contents {
+    /// One row a key.
+    pub rows: Vec<FoldedRow>,
+    /// Records that cannot be decoded, in log order.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Records dropped as duplicates.
+    pub duplicates: Vec<(Partition, Offset)>,
+    /// The writers seen, with their last sequences.
+    pub writers: Vec<WriterSeen>,
+    /// The writers whose last records stand up to here are forgotten.
+    pub forgotten: Option<Offset>,
+}
+
+impl Buffer {
+    /// An empty buffer for the records of `partition` from `start` on; the first one is read `now`.
+    pub fn new(partition: Partition, start: NextOffset, now: Duration) -> Self {
+        Self {
+            partition,
+            start,
+            next: start,
+            rows: Rows::default(),
+            dead_letters: Vec::new(),
+            duplicates: Vec::new(),
+            writers: HashMap::default(),
+            forgotten: None,
+            to_forget: None,
+            records: 0,
+            bytes: 0,
+            opened: now,
+            oldest: None,
+            newest: None,
+        }
+    }
+
+    /// Takes the next record of the partition, unless it is bad.
+    ///
+    /// # Errors
+    /// It cannot be decoded. The buffer is as it was, and ends before the record, until that is set
+    /// aside.
+    pub fn fold(
+        &mut self,
+        record: &Incoming<'_>,
+        memory: &mut Memory,
+    ) -> Result<Folded, RecordError> {
+        let headers = Headers::read(record.headers.iter().copied());
+        let id = match &headers {
+            Ok(headers) => headers.write_id,
+            Err(_) => write_id(record),
+        };
+        if let Some(id) = id
+            && memory.has_seen(id, record.offset)
+        {
+            self.advance(record, None);
+            self.duplicates.push((self.partition, record.offset));
+            self.bytes += 2 * size_of::<(Partition, Offset)>();
+            return Ok(Folded::Duplicate);
+        }
+        self.to_forget = memory.writers.forget();
+        let headers = headers?;
+        let key = record.key.ok_or(RecordError::NoKey)?;
+        let add = headers.add.filter(|names| !names.is_empty());
+        let folded = if let Some(version) = &memory.version {
+            self.fold_revision(key, record.value, add, version)?
+        } else {
+            self.fold_row(key, record.value, add, &mut memory.shapes)?;
+            Folded::Applied
+        };
+        self.advance(record, id);
+        Ok(folded)
+    }
+
+    /// Takes the bad record that was just not folded, as a dead letter.
+    pub fn set_aside(&mut self, record: &Incoming<'_>, why: &RecordError) {
+        self.advance(record, write_id(record));
+        let letter = dead_letter(record, why);
+        self.bytes += weight::of_dead_letter(&letter);
+        self.dead_letters.push(letter);
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// What the database's bookkeeping must say before this buffer's records.
+    pub fn start(&self) -> NextOffset {
+        self.start
+    }
+
+    /// What it says after them.
+    pub fn next(&self) -> NextOffset {
+        self.next
+    }
+
+    /// How many rows it holds; records set aside are statements to the database too.
+    pub fn rows(&self) -> usize {
+        self.rows.len() + self.dead_letters.len()
+    }
+
+    /// How many records were folded, those set aside or dropped included.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// About what it takes in memory, allocations and tables included.
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.rows.weight()
+    }
+
+    /// When its first record was read.
+    pub fn opened(&self) -> Duration {
+        self.opened
+    }
+
+    /// When its first record was written, in milliseconds since 1970.
+    pub fn oldest(&self) -> Option<i64> {
+        self.oldest
+    }
+
+    /// Its last record, if the log says when it was written.
+    pub fn last_record(&self) -> Option<LastRecord> {
+        let offset = Offset(self.next.0 - 1);
+        self.newest.map(|timestamp| LastRecord { partition: self.partition, offset, timestamp })
+    }
+
+    /// Parses what was only kept as bytes, and gives everything away.
+    pub fn into_contents(self) -> Contents {
+        let partition = self.partition;
+        let row = |row: Row| FoldedRow {
+            partition,
+            key: row.key().into(),
+            singly: row.is_singly(),
+            change: row.into_change(),
+        };
+        // Some may have come and been forgotten again.
+        let kept = self.writers.into_iter().filter(|(_, (_, at))| Some(*at) > self.forgotten);
+        let seen = |(writer, (sequence, at))| WriterSeen {
+            partition,
+            last: WriteId { writer, sequence },
+            at,
+        };
+        Contents {
+            rows: self.rows.into_iter().map(row).collect(),
+            dead_letters: self.dead_letters,
+            duplicates: self.duplicates,
+            writers: kept.map(seen).collect(),
+            forgotten: self.forgotten,
+        }
+    }
+}
+
+impl Buffer {
+    fn fold_row(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        add: Option<&str>,
+        shapes: &mut Shapes,
+    ) -> Result<(), RecordError> {
+        let Some(row) = self.rows.get_mut(key) else {
+            let shape = match (value, add) {
+                (Some(value), None) => shapes.of(value)?.map(|shape| (shape, value)),
+                _ => None,
+            };
+            self.insert(match shape {
+                Some((shape, value)) => Row::written(key, shape, value),
+                None => Row::changed(key, record::decode(value, add)?),
+            });
+            return Ok(());
+        };
+        self.bytes -= row.weight();
+        // The hot path: same row, same columns.
+        let folded = if let (Some(shape), Some(value), None) = (row.shape(), value, add)
+            && shapes.fits(shape, value)
+        {
+            row.write(value);
+            Ok(())
+        } else {
+            row.change(|change| record::fold(change, value, add))
+        };
+        self.bytes += row.weight();
+        folded
+    }
+
+    /// Takes a record of a route that heeds revisions.
+    fn fold_revision(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        add: Option<&str>,
+        version: &str,
+    ) -> Result<Folded, RecordError> {
+        let later = record::decode(value, add)?;
+        let Some(row) = self.rows.get_mut(key) else {
+            self.insert(Row::changed(key, later));
+            return Ok(Folded::Applied);
+        };
+        if row.is_singly() && !later.resets() {
+            return Ok(Folded::Applied);
+        }
+        self.bytes -= row.weight();
+        let meeting = row.change(|change| {
+            let meeting = meet(change, &later, version);
+            if meeting == Meeting::Folds {
+                change.fold(later);
+            }
+            meeting
+        });
+        if meeting == Meeting::Singly {
+            row.try_singly();
+        }
+        self.bytes += row.weight();
+        Ok(if meeting == Meeting::Older { Folded::Older } else { Folded::Applied })
+    }
+
+    fn insert(&mut self, row: Row) {
+        self.bytes += row.weight();
+        self.rows.insert(row);
+    }
+
+    /// The record is in the buffer; `id` is its writer's last.
+    fn advance(&mut self, record: &Incoming<'_>, id: Option<WriteId>) {
+        debug_assert!(!self.next.is_past(record.offset), "records come in log order");
+        self.next = record.offset.next();
+        self.records += 1;
+        self.oldest = self.oldest.or(record.timestamp);
+        self.newest = record.timestamp;
+        self.forgotten = self.forgotten.max(self.to_forget.take());
+        if let Some(id) = id {
+            let known = self.writers.len();
+            self.writers.insert(id.writer, (id.sequence, record.offset));
+            self.bytes += (self.writers.len() - known) * WRITER;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/buffer.rs"]
+mod tests;

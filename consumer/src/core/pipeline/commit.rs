@@ -1,0 +1,215 @@
+//! What Kafka is yet to be told: takes proofs of what is in the database, gives offsets to commit.
+//!
+//! Kafka's offset is advisory, the database's counts. So a failed commit is never an error: it is
+//! tried again, a little later each time, until what Kafka knows is what the database says. One
+//! commit is under way at a time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use write_behind_shared::NextOffset;
+
+use crate::core::batch::{Place, Written};
+
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// A commit that is not answered for so long is taken as failed.
+const ANSWER_WITHIN: Duration = Duration::from_mins(1);
+
+/// The number of a commit: a late answer to an earlier one is not taken for that to the present one.
+pub type CommitId = u64;
+
+/// What the database says and what Kafka knows, of each partition.
+#[derive(Debug, Default)]
+pub struct Commits {
+    parts: BTreeMap<Place, Part>,
+    under_way: Option<UnderWay>,
+    last_id: CommitId,
+    /// How long to wait after the next failure; zero when the last commit succeeded.
+    backoff: Duration,
+    not_before: Duration,
+}
+
+#[derive(Debug)]
+struct Part {
+    wanted: NextOffset,
+    known: Option<NextOffset>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    id: CommitId,
+    offsets: Vec<(Place, NextOffset)>,
+    since: Duration,
+}
+
+impl Commits {
+    /// The database says `next`, Kafka `committed`.
+    pub fn located(&mut self, place: Place, committed: Option<NextOffset>, next: NextOffset) {
+        self.parts.insert(place, Part { wanted: next, known: committed });
+    }
+
+    /// The database has taken a batch.
+    pub fn written(&mut self, place: Place, written: &Written) {
+        if let (Some(part), Some(end)) =
+            (self.parts.get_mut(&place), written.end_of(place.partition))
+        {
+            part.wanted = end;
+        }
+    }
+
+    /// The partition is another's now.
+    pub fn forget(&mut self, place: Place) {
+        self.parts.remove(&place);
+    }
+
+    /// What to commit now, if anything.
+    pub fn next(&mut self, now: Duration) -> Option<(CommitId, Vec<(Place, NextOffset)>)> {
+        if let Some(commit) = &self.under_way
+            && now >= commit.since + ANSWER_WITHIN
+        {
+            self.answered(now, commit.id, false);
+        }
+        if self.under_way.is_some() || now < self.not_before {
+            return None;
+        }
+        let open = |(place, part): (&Place, &Part)| {
+            (part.known != Some(part.wanted)).then_some((*place, part.wanted))
+        };
+        let offsets: Vec<_> = self.parts.iter().filter_map(open).collect();
+        if offsets.is_empty() {
+            return None;
+        }
+        self.last_id += 1;
+        let id = self.last_id;
+        self.under_way = Some(UnderWay { id, offsets: offsets.clone(), since: now });
+        Some((id, offsets))
+    }
+
+    /// Kafka answered the commit `id`; nobody waits any more for an answer that came too late.
+    pub fn answered(&mut self, now: Duration, id: CommitId, succeeded: bool) {
+        let Some(commit) = self.under_way.take_if(|commit| commit.id == id) else { return };
+        if succeeded {
+            self.backoff = Duration::ZERO;
+            for (place, next) in commit.offsets {
+                if let Some(part) = self.parts.get_mut(&place) {
+                    part.known = Some(next);
+                }
+            }
+        } else {
+            self.backoff = (self.backoff * 2).clamp(BACKOFF_MIN, BACKOFF_MAX);
+            self.not_before = now + self.backoff;
+        }
+    }
+
+    /// Whether Kafka knows what the database says of a partition.
+    pub fn is_known(&self, place: Place) -> bool {
+        self.parts.get(&place).is_none_or(|part| part.known == Some(part.wanted))
+    }
+
+    /// What Kafka knows of a partition.
+    pub fn known(&self, place: Place) -> Option<NextOffset> {
+        self.parts.get(&place)?.known
+    }
+
+    /// Whether the last commit failed, and the next one is not made yet.
+    pub fn is_failing(&self) -> bool {
+        self.under_way.is_none() && self.backoff > Duration::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use write_behind_shared::Partition;
+
+    use super::*;
+    use crate::core::batch::Span;
+
+    const PLACE: Place = Place { route: 0, partition: Partition(0) };
+
+    fn written(end: i64) -> Written {
+        let (start, end) = (NextOffset(0), NextOffset(end));
+        Written::new(vec![Span { partition: Partition(0), start, end }])
+    }
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn kafka_is_caught_up_with_a_database_that_is_ahead_and_left_alone_when_it_is_not() {
+        let mut commits = Commits::default();
+        commits.located(PLACE, Some(NextOffset(3)), NextOffset(9));
+        assert_eq!(commits.next(at(0)), Some((1, vec![(PLACE, NextOffset(9))])));
+        commits.answered(at(1), 1, true);
+        assert_eq!(commits.next(at(1)), None);
+    }
+
+    #[test]
+    fn one_commit_is_under_way_at_a_time() {
+        let mut commits = Commits::default();
+        commits.located(PLACE, None, NextOffset(0));
+        assert!(commits.next(at(0)).is_some());
+        commits.written(PLACE, &written(5));
+        assert_eq!(commits.next(at(0)), None);
+        commits.answered(at(0), 1, true);
+        assert_eq!(commits.next(at(0)), Some((2, vec![(PLACE, NextOffset(5))])));
+    }
+
+    #[test]
+    fn a_failed_commit_is_tried_again_later_and_later() {
+        let mut commits = Commits::default();
+        commits.located(PLACE, None, NextOffset(1));
+        let (mut now, mut waits) = (at(0), Vec::new());
+        for _ in 0..10 {
+            let before = now;
+            let id = loop {
+                match commits.next(now) {
+                    Some((id, _)) => break id,
+                    None => now += at(50),
+                }
+            };
+            waits.push(now.saturating_sub(before));
+            commits.answered(now, id, false);
+        }
+        assert!(waits.is_sorted(), "{waits:?}");
+        assert_eq!((waits[1], waits[9]), (BACKOFF_MIN, BACKOFF_MAX));
+    }
+
+    #[test]
+    fn a_commit_that_succeeds_ends_the_failing() {
+        let mut commits = Commits::default();
+        commits.located(PLACE, None, NextOffset(1));
+        let (failed, _) = commits.next(at(0)).unwrap();
+        assert!(!commits.is_failing(), "nobody has answered yet");
+        commits.answered(at(0), failed, false);
+        assert!(commits.is_failing());
+        let (succeeded, _) = commits.next(BACKOFF_MIN).unwrap();
+        commits.answered(BACKOFF_MIN, succeeded, true);
+        assert!(!commits.is_failing());
+    }
+
+    #[test]
+    fn a_commit_never_answered_is_tried_again() {
+        let mut commits = Commits::default();
+        commits.located(PLACE, None, NextOffset(1));
+        assert!(commits.next(at(0)).is_some());
+        assert_eq!(commits.next(ANSWER_WITHIN), None);
+        assert!(commits.next(ANSWER_WITHIN + BACKOFF_MIN).is_some());
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_its_time_is_not_taken_for_the_next_one_s() {
+        let mut commits = Commits::default();
+        commits.located(PLACE, None, NextOffset(1));
+        let (late, _) = commits.next(at(0)).unwrap();
+        assert_eq!(commits.next(ANSWER_WITHIN), None, "it counts as failed");
+        commits.written(PLACE, &written(5));
+        let (present, offsets) = commits.next(ANSWER_WITHIN + BACKOFF_MIN).unwrap();
+        assert_eq!(offsets, [(PLACE, NextOffset(5))]);
+        commits.answered(ANSWER_WITHIN + BACKOFF_MIN, late, true);
+        assert!(!commits.is_known(PLACE), "nobody has answered for offset 5");
+        commits.answered(ANSWER_WITHIN + BACKOFF_MIN, present, true);
+        assert!(commits.is_known(PLACE));
+    }
+}

@@ -1,0 +1,72 @@
+//! One partition within the pipeline: where it stands, what is held of it, what the source was told.
+
+use write_behind_shared::NextOffset;
+
+use crate::core::batch::{BatchId, Epoch};
+use crate::core::pipeline::buffer::Buffer;
+use crate::core::pipeline::memory::Memory;
+use crate::core::record::DeadLetter;
+
+/// What is known and held of a partition.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) epoch: Epoch,
+    /// Whether its records are taken: its position is known, and it is not being let go.
+    pub(super) reading: bool,
+    /// The next offset to read.
+    pub(super) next: NextOffset,
+    /// Everything below is known to be in the database.
+    pub(super) written: Option<NextOffset>,
+    /// Where its log was last seen to end.
+    pub(super) end: NextOffset,
+    pub(super) buffer: Option<Buffer>,
+    pub(super) in_flight: Option<BatchId>,
+    pub(super) memory: Memory,
+    /// What the source was told last.
+    pub(super) fetching: Fetching,
+    pub(super) told_skip: bool,
+    /// This record is bad, and its route stops at such.
+    pub(super) stop_at: Option<Box<DeadLetter>>,
+    /// It was reached: nothing more is read, and what was read before it is being written.
+    pub(super) halted: bool,
+}
+
+/// What the source does about a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fetching {
+    NotYet,
+    Yes,
+    Paused,
+}
+
+impl Part {
+    /// One that was just assigned.
+    pub(super) fn new(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            reading: false,
+            next: NextOffset::ZERO,
+            written: None,
+            end: NextOffset::ZERO,
+            buffer: None,
+            in_flight: None,
+            memory: Memory::default(),
+            fetching: Fetching::NotYet,
+            told_skip: false,
+            stop_at: None,
+            halted: false,
+        }
+    }
+
+    /// Takes no more records: the next one is bad.
+    pub(super) fn halt(&mut self) {
+        self.let_go();
+        self.halted = true;
+    }
+
+    /// Takes no more records, and no answer to where it stands.
+    pub(super) fn let_go(&mut self) {
+        self.reading = false;
+        self.epoch = 0;
+    }
+}

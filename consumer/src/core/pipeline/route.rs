@@ -1,0 +1,76 @@
+//! One route within the pipeline: its limits, the size of its batches, what it has done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::pipeline::action::{Effort, Limits, RouteLimits};
+use crate::core::pipeline::batch_size::Size;
+use crate::core::pipeline::buffer::Buffer;
+use crate::core::pipeline::throttle::Throttle;
+
+/// A route.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) limits: RouteLimits,
+    /// The member of a value that holds the row's revision, if it heeds one.
+    pub(super) version: Option<Arc<str>>,
+    pub(super) size: Size,
+    pub(super) throttle: Throttle,
+    /// Records folded.
+    pub(super) records_read: u64,
+    /// Records in the database.
+    pub(super) records_written: u64,
+    /// The rows that these became.
+    pub(super) rows_written: u64,
+}
+
+/// How far a buffer is on its way to being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fill {
+    /// It is not worth writing yet.
+    Filling,
+    /// It is.
+    Ripe,
+    /// No more is to be read into it.
+    Full,
+}
+
+impl Lane {
+    pub(super) fn new(all: &Limits, limits: RouteLimits) -> Self {
+        let ceilings = [all.rows_per_second, limits.rows_per_second];
+        let lowest = ceilings.into_iter().flatten().min();
+        Self {
+            limits,
+            version: None,
+            size: Size::new(all.max_rows, all.target_time, lowest),
+            throttle: Throttle::new(limits.rows_per_second),
+            records_read: 0,
+            records_written: 0,
+            rows_written: 0,
+        }
+    }
+
+    /// How far a buffer is by its rows and bytes.
+    pub(super) fn fill(&self, buffer: &Buffer, max_bytes: usize) -> Fill {
+        let (rows, bytes) = (buffer.rows(), buffer.bytes());
+        if bytes >= max_bytes || rows >= self.size.full() {
+            Fill::Full
+        } else if rows >= self.size.target() {
+            Fill::Ripe
+        } else {
+            Fill::Filling
+        }
+    }
+
+    /// A batch of `rows` goes.
+    pub(super) fn went(&mut self, now: Duration, rows: usize) {
+        self.throttle.charge(now, rows);
+    }
+
+    /// It is in the database.
+    pub(super) fn written(&mut self, records: u64, rows: usize, effort: Effort) {
+        self.records_written += records;
+        self.rows_written += rows as u64;
+        self.size.written(rows, effort);
+    }
+}

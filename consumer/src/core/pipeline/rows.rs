@@ -1,0 +1,171 @@
+//! The rows of a buffer: takes keys, gives what is to be done to each one's row.
+//!
+//! A fold of many keys waits for memory more than it computes. So a row takes one slot of its table
+//! and, while it is only written, one allocation, in which its key and its value stand side by side.
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+use write_behind_shared::{Change, record};
+
+use crate::core::pipeline::shape::Shape;
+use crate::core::pipeline::weight;
+
+/// Room that a row may keep though it needs less.
+const ROOM_KEPT: usize = 96;
+
+/// Rows by key.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    table: HashTable<Row>,
+    hasher: RandomState,
+}
+
+/// What is to be done to one row.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// The key, and behind it the value, if it is kept as it came.
+    bytes: Vec<u8>,
+    /// How long the key is.
+    key: usize,
+    held: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    /// The row is written with just these columns: the last record's value, as it came.
+    Value(Shape),
+    /// Anything else.
+    Change(Box<Change>),
+    /// The row's records are to be tried one by one, read again from the log.
+    Singly,
+}
+
+impl Rows {
+    /// The row of `key`, if there is one.
+    pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Row> {
+        let hash = self.hasher.hash_one(key);
+        self.table.find_mut(hash, |row| row.key() == key)
+    }
+
+    /// Adds a row whose key is new.
+    pub(super) fn insert(&mut self, row: Row) {
+        let hash = self.hasher.hash_one(row.key());
+        self.table.insert_unique(hash, row, |row| self.hasher.hash_one(row.key()));
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// What the table takes, without what its rows have allocated.
+    pub(super) fn weight(&self) -> usize {
+        weight::of_table::<Row>(self.table.capacity())
+    }
+
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Row> {
+        self.table.iter()
+    }
+}
+
+impl IntoIterator for Rows {
+    type Item = Row;
+    type IntoIter = hashbrown::hash_table::IntoIter<Row>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.table.into_iter()
+    }
+}
+
+impl Row {
+    /// A row that is written with this value, which has the members of `shape`.
+    pub(super) fn written(key: &[u8], shape: Shape, value: &[u8]) -> Self {
+        Self { bytes: [key, value].concat(), key: key.len(), held: Held::Value(shape) }
+    }
+
+    /// A row to which this is done.
+    pub(super) fn changed(key: &[u8], change: Change) -> Self {
+        Self { bytes: key.to_vec(), key: key.len(), held: Held::Change(Box::new(change)) }
+    }
+
+    /// The record key.
+    pub(super) fn key(&self) -> &[u8] {
+        &self.bytes[..self.key]
+    }
+
+    /// The shape of its value, if that is kept as it came.
+    pub(super) fn shape(&self) -> Option<Shape> {
+        match self.held {
+            Held::Value(shape) => Some(shape),
+            Held::Change(_) | Held::Singly => None,
+        }
+    }
+
+    /// Whether its records are to be tried one by one.
+    pub(super) fn is_singly(&self) -> bool {
+        matches!(self.held, Held::Singly)
+    }
+
+    /// What it has allocated.
+    pub(super) fn weight(&self) -> usize {
+        let held = match &self.held {
+            Held::Change(change) => {
+                weight::allocated(size_of::<Change>()) + weight::of_change(change)
+            }
+            Held::Value(_) | Held::Singly => 0,
+        };
+        weight::allocated(self.bytes.capacity()) + held
+    }
+
+    /// Writes this value, of the same shape, instead of the one before.
+    pub(super) fn write(&mut self, value: &[u8]) {
+        self.bytes.truncate(self.key);
+        self.bytes.extend_from_slice(value);
+        // One large value must not keep its room.
+        if self.bytes.capacity() / 4 > self.bytes.len().max(ROOM_KEPT) {
+            self.bytes.shrink_to_fit();
+        }
+    }
+
+    /// Does what `fold` makes of what was to be done so far.
+    pub(super) fn change<T>(&mut self, fold: impl FnOnce(&mut Change) -> T) -> T {
+        // The hot path of increments: no allocation.
+        if let Held::Change(change) = &mut self.held {
+            return fold(change);
+        }
+        let mut change = Box::new(match self.held {
+            Held::Value(_) => decoded(&self.bytes[self.key..]),
+            Held::Change(_) | Held::Singly => Change::default(),
+        });
+        let folded = fold(&mut change);
+        self.hold(Held::Change(change));
+        folded
+    }
+
+    /// Has its records tried one by one.
+    pub(super) fn try_singly(&mut self) {
+        self.hold(Held::Singly);
+    }
+
+    /// What is to be done to it.
+    pub(super) fn into_change(self) -> Change {
+        match self.held {
+            Held::Value(_) => decoded(&self.bytes[self.key..]),
+            Held::Change(change) => *change,
+            Held::Singly => Change::default(),
+        }
+    }
+
+    /// Holds this beside the key alone.
+    fn hold(&mut self, held: Held) {
+        self.bytes.truncate(self.key);
+        self.bytes.shrink_to_fit();
+        self.held = held;
+    }
+}
+
+#[expect(clippy::expect_used, reason = "only values that were taken apart are kept")]
+fn decoded(value: &[u8]) -> Change {
+    record::decode(Some(value), None).expect("the value is well formed")
+}

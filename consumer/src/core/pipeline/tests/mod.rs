@@ -1,0 +1,397 @@
+//! The pipeline in a simulated world: a log, a database, a group, workers that fail, and time, in
+//! any order of events. After every event the database must be an exact prefix of the log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use uuid::Uuid;
+use write_behind_shared::{Offset, Partition, WriteId, record};
+
+use super::*;
+use crate::core::batch::Batch;
+use crate::core::pipeline::schedule::Priority;
+
+mod model;
+mod ops;
+mod cases;
+mod shares;
+mod stops;
+mod ends;
+
+use model::{Entry, Kind, Table, prefix, transact};
+use ops::{Answer, Op, an_op};
+
+const PARTITIONS: usize = 3;
+const MEMORY: usize = 3_000;
+
+struct World {
+    pipeline: Pipeline,
+    now: Duration,
+    logs: [Vec<Entry>; PARTITIONS],
+    tables: [Table; PARTITIONS],
+    committed: [Option<i64>; PARTITIONS],
+    /// A restore may have taken away what was committed, or is about to be.
+    restored: [bool; PARTITIONS],
+    /// Others have moved the database, which only a fence tells.
+    moved: [bool; PARTITIONS],
+    owned: [bool; PARTITIONS],
+    revoking: bool,
+    /// The offset the source fetches next, and whether it is paused.
+    fetching: BTreeMap<usize, (usize, bool)>,
+    asked: Vec<(Place, Epoch)>,
+    /// How often each partition was begun to be read, which batches are told apart by.
+    lives: [usize; PARTITIONS],
+    batches: Vec<(BatchId, Batch)>,
+    /// The lives of their partitions.
+    batch_lives: BTreeMap<BatchId, Vec<(Partition, usize)>>,
+    /// Batches that were given back to be tried later.
+    held: Vec<BatchId>,
+    /// Batches of consumers that died.
+    orphans: Vec<Batch>,
+    committing: Option<(CommitId, Vec<(Place, NextOffset)>)>,
+}
+
+/// A route as most are.
+const ASIDE: RouteLimits =
+    RouteLimits { sets_aside: true, priority: Priority::Normal, rows_per_second: None };
+
+/// The first and the last partition are of one route.
+fn place(partition: usize) -> Place {
+    Place { route: partition % 2, partition: Partition(partition as i32) }
+}
+
+fn limits() -> Limits {
+    Limits {
+        max_rows: 4,
+        max_bytes: 1_500,
+        max_age: Duration::from_millis(50),
+        target_time: Duration::from_millis(200),
+        memory: MEMORY,
+        workers: 2,
+        rows_per_second: Some(200),
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            pipeline: Pipeline::new(limits(), [ASIDE; 2]),
+            now: Duration::ZERO,
+            logs: Default::default(),
+            tables: Default::default(),
+            committed: Default::default(),
+            restored: Default::default(),
+            moved: Default::default(),
+            owned: Default::default(),
+            revoking: false,
+            fetching: BTreeMap::new(),
+            asked: Vec::new(),
+            lives: Default::default(),
+            batches: Vec::new(),
+            batch_lives: BTreeMap::new(),
+            held: Vec::new(),
+            orphans: Vec::new(),
+            committing: None,
+        }
+    }
+
+    fn append(&mut self, partition: usize, kind: Kind) {
+        let log = &mut self.logs[partition];
+        let last = log.iter().rev().find(|entry| !matches!(entry.kind, Kind::Marker)).cloned();
+        let entry = match (kind, last) {
+            (Kind::Repeat, Some(last)) => last,
+            (Kind::Repeat, None) => return,
+            (kind, last) => Entry { kind, sequence: last.map_or(0, |last| last.sequence + 1) },
+        };
+        log.push(entry);
+    }
+
+    fn deliver(&mut self, partition: usize, count: usize) {
+        for _ in 0..count {
+            let Some((offset, false)) = self.fetching.get(&partition).copied() else { return };
+            if offset >= self.logs[partition].len() {
+                return;
+            }
+            self.fetching.insert(partition, (offset + 1, false));
+            self.deliver_one(partition, offset);
+            self.act();
+        }
+    }
+
+    fn deliver_one(&mut self, partition: usize, offset: usize) {
+        let entry = &self.logs[partition][offset];
+        if matches!(entry.kind, Kind::Marker) {
+            return;
+        }
+        let (key, value, add) = entry.value();
+        let id = WriteId { writer: Uuid::from_u128(1), sequence: entry.sequence }.encode();
+        let mut headers = vec![(record::WRITE_ID, Some(&id[..]))];
+        headers.extend(add.map(|add| (record::ADD, Some(add.as_bytes()))));
+        let key = key.map(|key| [key]);
+        let incoming = Incoming {
+            partition: Partition(partition as i32),
+            offset: Offset(offset as i64),
+            timestamp: None,
+            key: key.as_ref().map(|key| &key[..]),
+            value: value.as_deref().map(str::as_bytes),
+            headers: &headers,
+        };
+        self.pipeline.record(self.now, place(partition).route, &incoming);
+    }
+
+    fn finish(&mut self, chosen: usize) {
+        let all = self.batches.len() + self.orphans.len();
+        if all == 0 {
+            return;
+        }
+        let chosen = chosen % all;
+        if chosen >= self.batches.len() {
+            let orphan = self.orphans.swap_remove(chosen - self.batches.len());
+            transact(&mut self.tables, &orphan);
+            self.moved = [true; PARTITIONS];
+            return;
+        }
+        let (id, batch) = self.batches.swap_remove(chosen);
+        let ended = transact(&mut self.tables, &batch);
+        self.pipeline.finished(self.now, id, &ended);
+    }
+
+    /// A person must mend something first; or a row refers to one that is not there.
+    fn give_back(&mut self, chosen: usize, mends: bool) {
+        if self.batches.is_empty() {
+            return;
+        }
+        let (id, batch) = self.batches.swap_remove(chosen % self.batches.len());
+        if mends {
+            self.pipeline.refused(self.now, id, "no table");
+        } else {
+            self.held.push(id);
+            self.pipeline.hold(self.now, id, Box::new(batch));
+        }
+    }
+
+    fn answer_commit(&mut self, answer: Answer) {
+        let Some((id, offsets)) = self.committing.take() else { return };
+        if !matches!(answer, Answer::Refused) {
+            for (place, next) in offsets {
+                let partition = place.partition.0 as usize;
+                self.committed[partition] = Some(next.0);
+            }
+        }
+        self.pipeline.commit_answered(self.now, id, matches!(answer, Answer::Taken));
+    }
+
+    fn locate(&mut self) {
+        let found = std::mem::take(&mut self.asked).into_iter().map(|(place, epoch)| {
+            let partition = place.partition.0 as usize;
+            let table = &self.tables[partition];
+            Located {
+                place,
+                epoch,
+                next: NextOffset(table.next as i64),
+                committed: self.committed[partition].map(NextOffset),
+                writers: table.writers(place.partition),
+            }
+        });
+        let found = found.collect();
+        self.pipeline.located(self.now, found);
+    }
+
+    fn crash(&mut self) {
+        self.orphans.extend(self.batches.drain(..).map(|(_, batch)| batch));
+        self.pipeline = Pipeline::new(limits(), [ASIDE; 2]);
+        self.batch_lives.clear();
+        self.held.clear();
+        self.fetching.clear();
+        self.asked.clear();
+        self.committing = None;
+        self.owned = Default::default();
+        self.revoking = false;
+    }
+
+    fn step(&mut self, op: &Op) {
+        match *op {
+            Op::Append(partition, kind) => self.append(partition, kind),
+            Op::Deliver(partition, count) => self.deliver(partition, count),
+            Op::DeliverAgain(partition) => {
+                let fetching = self.fetching.get(&partition).copied();
+                if let Some((offset, _)) = fetching.filter(|(offset, _)| *offset > 0) {
+                    self.deliver_one(partition, offset - 1);
+                }
+            }
+            Op::Tick(millis) => {
+                self.now += Duration::from_millis(millis);
+                self.pipeline.tick(self.now);
+            }
+            Op::Locate => self.locate(),
+            Op::Finish(chosen) => self.finish(chosen),
+            Op::LoseAnswer(chosen) => {
+                if let Some((_, batch)) = self.batches.get(chosen % self.batches.len().max(1)) {
+                    transact(&mut self.tables, batch);
+                }
+            }
+            Op::Refuse(chosen) => self.give_back(chosen, true),
+            Op::Hold(chosen) => self.give_back(chosen, false),
+            Op::Commit(answer) => self.answer_commit(answer),
+            Op::Assign(partition) if !self.owned[partition] && !self.revoking => {
+                self.owned[partition] = true;
+                self.pipeline.assign(&[place(partition)]);
+            }
+            Op::Revoke(partition, millis) if self.owned[partition] && !self.revoking => {
+                self.revoking = true;
+                let deadline = self.now + Duration::from_millis(millis);
+                self.pipeline.revoke(self.now, vec![place(partition)], deadline);
+            }
+            Op::Lose(partition) if self.owned[partition] && !self.revoking => {
+                self.pipeline.lose(self.now, vec![place(partition)]);
+            }
+            Op::Assign(_) | Op::Revoke(..) | Op::Lose(_) => {}
+            Op::OtherWrites(partition, count) => {
+                let log = &self.logs[partition];
+                let next = (self.tables[partition].next + count).min(log.len());
+                self.tables[partition] = prefix(log, next);
+                self.moved[partition] = true;
+            }
+            Op::Restore(partition) => {
+                self.tables[partition] = Table::default();
+                self.restored[partition] = true;
+                self.moved[partition] = true;
+            }
+            Op::Crash => self.crash(),
+        }
+        self.act();
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.pipeline.next_action() {
+            let index = |place: &Place| place.partition.0 as usize;
+            match action {
+                Action::Locate(asked) => self.asked.extend(asked),
+                Action::Read(places) => {
+                    for (place, next) in &places {
+                        self.lives[index(place)] += 1;
+                        self.fetching.insert(index(place), (next.0 as usize, false));
+                    }
+                }
+                Action::Write(closed) => {
+                    let id = closed.id;
+                    let batch = closed.into_batch(Arc::from("topic"));
+                    self.check_alone(id, &batch);
+                    self.batches.push((id, batch));
+                    assert!(self.batches.len() <= limits().workers, "every worker is busy");
+                }
+                Action::WriteAgain(id, batch) => {
+                    self.held.retain(|held| *held != id);
+                    self.batches.push((id, *batch));
+                    assert!(self.batches.len() <= limits().workers, "every worker is busy");
+                }
+                Action::Pause(places) => self.pause(&places, true),
+                Action::Resume(places) => self.pause(&places, false),
+                Action::Commit(id, offsets) => {
+                    assert!(self.committing.is_none(), "one commit at a time");
+                    self.committing = Some((id, offsets));
+                }
+                Action::Release(places) => {
+                    self.revoking = false;
+                    for place in &places {
+                        self.owned[index(place)] = false;
+                        self.fetching.remove(&index(place));
+                    }
+                }
+                Action::StopAtBad(..) | Action::Drained => panic!("unasked: {action:?}"),
+                Action::Tell(_) => {}
+            }
+        }
+        self.check();
+    }
+
+    /// A partition has one batch on its way, unless it was let go and begun again.
+    fn check_alone(&mut self, id: BatchId, batch: &Batch) {
+        let life = |partition: Partition| (partition, self.lives[partition.0 as usize]);
+        let lives: Vec<_> = batch.spans.iter().map(|span| life(span.partition)).collect();
+        let on_their_way = self.batches.iter().map(|(other, _)| other).chain(&self.held);
+        for other in on_their_way {
+            let shared = self.batch_lives[other].iter().find(|one| lives.contains(one));
+            assert_eq!(shared, None, "two batches of a partition are on their way");
+        }
+        self.batch_lives.insert(id, lives);
+    }
+
+    fn pause(&mut self, places: &[Place], paused: bool) {
+        for place in places {
+            if let Some(fetching) = self.fetching.get_mut(&(place.partition.0 as usize)) {
+                fetching.1 = paused;
+            }
+        }
+    }
+
+    /// What must hold at every instant.
+    fn check(&self) {
+        for partition in 0..PARTITIONS {
+            let table = &self.tables[partition];
+            let expected = prefix(&self.logs[partition], table.next);
+            assert_eq!(*table, expected, "partition {partition} is an exact prefix of its log");
+            if let (Some(committed), false) = (self.committed[partition], self.restored[partition])
+            {
+                assert!(committed as usize <= table.next, "Kafka is never ahead of the database");
+            }
+        }
+        let progress = self.pipeline.progress(self.now);
+        let held = progress.open_bytes + progress.in_flight_bytes;
+        assert!(held <= MEMORY + 1_000, "{held} bytes are within the limit and one record");
+    }
+
+    /// Whether everything is written and Kafka knows it.
+    fn is_done(&self) -> bool {
+        (0..PARTITIONS).all(|partition| {
+            let is_record = |entry: &Entry| !matches!(entry.kind, Kind::Marker);
+            let end = self.logs[partition].iter().rposition(is_record).map_or(0, |last| last + 1);
+            let next = self.tables[partition].next;
+            next >= end && self.committed[partition] == Some(next as i64)
+        })
+    }
+
+    /// Without further faults everything is written, and soon. A database that others moved is
+    /// noticed by the next record, so there is one more.
+    fn settle(&mut self) {
+        for partition in 0..PARTITIONS {
+            if self.moved[partition] {
+                self.append(partition, Kind::Add(0, 1));
+            }
+        }
+        for _ in 0..1_000 {
+            if self.is_done() {
+                return;
+            }
+            for partition in 0..PARTITIONS {
+                self.step(&Op::Assign(partition));
+                self.step(&Op::Deliver(partition, 10));
+            }
+            self.step(&Op::Locate);
+            self.step(&Op::Finish(0));
+            self.step(&Op::Commit(Answer::Taken));
+            self.step(&Op::Tick(100));
+        }
+        panic!("it never ends: {:?}", self.pipeline);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    #[test]
+    fn in_any_order_of_events_the_database_is_an_exact_prefix_and_reaches_the_end(
+        ops in prop::collection::vec(an_op(), 1..150),
+    ) {
+        let mut world = World::new();
+        for partition in 0..PARTITIONS {
+            world.step(&Op::Assign(partition));
+        }
+        world.step(&Op::Locate);
+        for op in &ops {
+            world.step(op);
+        }
+        world.settle();
+    }
+}

@@ -1,0 +1,12 @@
+//! Whose bookkeeping: a pipeline's, of a topic of a cluster.
+
+/// Whose bookkeeping: the first three columns of every bookkeeping table's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The Kafka cluster's id.
+    pub cluster: String,
+    /// The topic.
+    pub topic: String,
+}

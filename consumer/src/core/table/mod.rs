@@ -1,0 +1,261 @@
+//! A target table as the database's catalogue describes it: its columns, their types, its key.
+//!
+//! Identifiers in SQL come from here, never from a record.
+
+pub mod column;
+pub mod row;
+pub mod revision;
+
+use write_behind_shared::key::KeyColumn;
+pub use write_behind_shared::table_name::{Name, NotAName};
+
+/// A table that a route writes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The name as SQL must spell it: quoted, with its schema.
+    pub sql_name: String,
+    /// The columns a record may name, in the catalogue's order; without generated ones.
+    pub columns: Vec<Column>,
+    /// The key columns, in the key's order. Each is also one of `columns`.
+    pub key: Vec<KeyColumn>,
+    /// The key's index, unquoted, where a statement must name it: in MySQL.
+    pub key_index: Option<String>,
+    /// An insert may be refused although the update it would become is fine: the table has CHECK
+    /// constraints, or a required column outside of `columns`. Or, in MySQL, an insert may change
+    /// another row than the key's: the table has another unique key.
+    pub guarded: bool,
+    /// What records call some columns, where the route renames any.
+    pub renamed: Option<Renamed>,
+    /// The place of the column that holds a row's revision, where the route heeds one: a write is
+    /// left out where the row has a newer one.
+    pub version: Option<usize>,
+}
+
+/// Columns that records call by other names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renamed {
+    /// The name in records, and the place of the column.
+    members: Vec<(String, usize)>,
+    /// The table's key, under its names in records.
+    key: Vec<KeyColumn>,
+}
+
+/// A rename that a table has no use for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRename {
+    /// The table does not have the column, or the route leaves it out.
+    #[error("there is no column {0:?}")]
+    NoColumn(String),
+    /// Two names in records would mean one column.
+    #[error("records would have two names for the column {0:?}")]
+    Twice(String),
+    /// A name in records would mean two columns.
+    #[error("{0:?} is a column itself; rename that one too")]
+    Taken(String),
+}
+
+/// A column that can't hold a row's revision.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadVersion {
+    /// The table does not have the column, or the route leaves it out.
+    #[error("there is no column {0:?}")]
+    NoColumn(String),
+    /// It belongs to the key.
+    #[error("{0:?} is a column of the key")]
+    Key(String),
+    /// Its order is not that of numbers or instants.
+    #[error("{0:?} is neither an integer, nor numeric, nor an instant")]
+    Type(String),
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name, unquoted.
+    pub name: String,
+    /// What JSON fits it.
+    pub kind: ColumnKind,
+    /// Its type as SQL must spell it in a cast.
+    pub sql_type: String,
+    /// A row can't be inserted without naming it: NOT NULL and without a default.
+    pub required: bool,
+    /// What it holds in a row inserted without naming it is NULL or 0. Otherwise an increment is
+    /// refused: its sum would depend on whether the row was inserted in the same batch.
+    pub counts_from_nothing: bool,
+}
+
+/// What JSON fits a column, and in which text form the database takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// An integer in this range; a JSON integer or its text as a string.
+    Integer(std::ops::RangeInclusive<i64>),
+    /// An exact decimal: a JSON number or its text as a string. The scale is how many digits after
+    /// the point the column keeps, if it limits them.
+    Numeric(Option<u32>),
+    /// A decimal of at most so many significant digits, or an integer of 64 bits: all that a column
+    /// keeps that holds a float where it can't hold an integer.
+    Significant(u32),
+    /// A float: a JSON number.
+    Float,
+    /// true or false.
+    Boolean,
+    /// A string without NUL.
+    Text,
+    /// A string in the database's own notation of a type we do not parse: uuid, enum, network.
+    Notation,
+    /// A date or a time in the database's own notation, as a string; not one of the words, such as
+    /// `now`, whose meaning changes from one attempt to the next.
+    Calendar,
+    /// An instant, as a string in RFC 3339. The column keeps so many digits of a second.
+    Instant(u32),
+    /// Any JSON; null is SQL's NULL.
+    Json,
+    /// A string that is one of these labels, or several of them with commas in between.
+    Labels {
+        /// The column's labels.
+        labels: Vec<String>,
+        /// Whether a value may be several.
+        several: bool,
+    },
+    /// A base64 string.
+    Bytes,
+    /// A JSON array of elements of this kind.
+    Array(Box<ColumnKind>),
+}
+
+impl Table {
+    /// The place of the column `name` in `columns`.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// The place of the column that records call `member`.
+    #[must_use]
+    pub fn member(&self, member: &str) -> Option<usize> {
+        let Some(renamed) = &self.renamed else { return self.column(member) };
+        let named = renamed.members.iter().find(|(name, _)| name == member);
+        named.map(|(_, place)| *place).or_else(|| {
+            // A renamed column has no other name.
+            let place = self.column(member)?;
+            let elsewhere = renamed.members.iter().any(|(_, other)| *other == place);
+            (!elsewhere).then_some(place)
+        })
+    }
+
+    /// What records call the column of the rows' revisions, where the route heeds one.
+    #[must_use]
+    pub fn version_member(&self) -> Option<&str> {
+        let version = self.version?;
+        let renamed = self.renamed.iter().flat_map(|renamed| &renamed.members);
+        let member = renamed.clone().find(|(_, place)| *place == version);
+        Some(member.map_or(&*self.columns[version].name, |(member, _)| member))
+    }
+
+    /// The key's columns, under their names in records.
+    #[must_use]
+    pub fn record_key(&self) -> &[KeyColumn] {
+        self.renamed.as_ref().map_or(&self.key, |renamed| &renamed.key)
+    }
+
+    /// This table with columns that records call by other names: pairs of that name and the column.
+    ///
+    /// # Errors
+    /// [`BadRename`], if it would not be clear which column a record means.
+    pub fn renamed(mut self, renames: &[(String, String)]) -> Result<Self, BadRename> {
+        let mut members: Vec<(String, usize)> = Vec::with_capacity(renames.len());
+        for (member, column) in renames {
+            let place = self.column(column).ok_or_else(|| BadRename::NoColumn(column.clone()))?;
+            if members.iter().any(|(_, other)| *other == place) {
+                return Err(BadRename::Twice(column.clone()));
+            }
+            members.push((member.clone(), place));
+        }
+        let is_renamed = |place| members.iter().any(|(_, other)| *other == place);
+        for (member, _) in renames {
+            if self.column(member).is_some_and(|place| !is_renamed(place)) {
+                return Err(BadRename::Taken(member.clone()));
+            }
+        }
+        let mut key = self.key.clone();
+        for column in &mut key {
+            let renamed = renames.iter().find(|(_, name)| *name == column.name);
+            if let Some((member, _)) = renamed {
+                column.name.clone_from(member);
+            }
+        }
+        self.renamed = (!members.is_empty()).then_some(Renamed { members, key });
+        Ok(self)
+    }
+
+    /// This table, where the column `name` holds a row's revision.
+    ///
+    /// # Errors
+    /// [`BadVersion`].
+    pub fn heeding(mut self, name: &str) -> Result<Self, BadVersion> {
+        let place = self.column(name).ok_or_else(|| BadVersion::NoColumn(name.to_owned()))?;
+        if self.is_key(name) {
+            return Err(BadVersion::Key(name.to_owned()));
+        }
+        match self.columns[place].kind {
+            ColumnKind::Integer(_)
+            | ColumnKind::Numeric(_)
+            | ColumnKind::Significant(_)
+            | ColumnKind::Instant(_) => self.version = Some(place),
+            _ => return Err(BadVersion::Type(name.to_owned())),
+        }
+        Ok(self)
+    }
+
+    /// This table with the columns in `names` and its key only.
+    ///
+    /// # Errors
+    /// The first name that is no column.
+    pub fn only(mut self, names: &[String]) -> Result<Self, String> {
+        if let Some(unknown) = names.iter().find(|name| self.column(name).is_none()) {
+            return Err(unknown.clone());
+        }
+        let key = self.key.clone();
+        let stays = |column: &Column| {
+            names.contains(&column.name) || key.iter().any(|key| key.name == column.name)
+        };
+        self.guarded |= self.columns.iter().any(|column| column.required && !stays(column));
+        self.columns.retain(stays);
+        Ok(self)
+    }
+
+    /// Whether the column `name` belongs to the key.
+    #[must_use]
+    pub fn is_key(&self, name: &str) -> bool {
+        self.key.iter().any(|column| column.name == name)
+    }
+}
+
+#[cfg(test)]
+impl Column {
+    /// One that may be left out and is counted from nothing.
+    pub(crate) fn plain(name: &str, kind: ColumnKind) -> Self {
+        let (name, sql_type) = (name.to_owned(), String::new());
+        Self { name, kind, sql_type, required: false, counts_from_nothing: true }
+    }
+}
+
+#[cfg(test)]
+impl Table {
+    /// One with these columns and nothing special, whose key is `id`.
+    pub(crate) fn plain(
+        sql_name: &str,
+        id: write_behind_shared::key::KeyKind,
+        columns: Vec<Column>,
+    ) -> Self {
+        Self {
+            sql_name: sql_name.to_owned(),
+            columns,
+            key: vec![KeyColumn { name: "id".to_owned(), kind: id }],
+            key_index: None,
+            guarded: false,
+            renamed: None,
+            version: None,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! A row's revision without the database: takes what a record sets, says which of two is older.
+//!
+//! Pure, and not what decides in the pipeline: there the database does. It is for those who must know
+//! afterwards what it has decided. An instant that is finer than its column is one revision as it is
+//! given and another one as it is kept, so of two that are close it may be unclear which is older.
+
+use jiff::Timestamp;
+use write_behind_shared::{Cell, Change, Number, json};
+
+use crate::core::table::{ColumnKind, Table};
+
+/// The column that holds the rows' revisions, as records name it.
+#[derive(Clone, Debug)]
+pub struct RevisionColumn {
+    member: Box<str>,
+    kind: ColumnKind,
+}
+
+/// What a record sets it to.
+#[derive(Clone, Debug)]
+pub enum Revision {
+    /// A number, which its column keeps as it is.
+    Number(Number),
+    /// An instant.
+    Instant {
+        /// In nanoseconds since 1970.
+        nanoseconds: i128,
+        /// How many of them the column can't tell apart.
+        unit: i128,
+    },
+    /// An instant that the databases read differently.
+    Unclear,
+}
+
+impl RevisionColumn {
+    /// One that records call `member`.
+    #[must_use]
+    pub fn new(member: &str, kind: ColumnKind) -> Self {
+        Self { member: member.into(), kind }
+    }
+
+    /// That of a table whose route heeds one.
+    #[must_use]
+    pub fn of(table: &Table) -> Option<Self> {
+        let (member, place) = (table.version_member()?, table.version?);
+        Some(Self::new(member, table.columns[place].kind.clone()))
+    }
+
+    /// The revision that `change` sets; `None`: it sets none, and so it is bad.
+    #[must_use]
+    pub fn revision(&self, change: &Change) -> Option<Revision> {
+        let (_, cell) = change.cells().find(|(name, _)| *name == &*self.member)?;
+        let Cell::Set(value) = cell else { return None };
+        let text = json::unquoted(value.get());
+        match self.kind {
+            ColumnKind::Instant(_) if value.get() == "null" => None,
+            ColumnKind::Instant(digits) => Some(instant(text, digits)),
+            _ => text.parse().ok().map(Revision::Number),
+        }
+    }
+}
+
+fn instant(text: &str, digits: u32) -> Revision {
+    // A leap second is the one before or the one after.
+    let leaps = text.get(17..19) == Some("60");
+    match text.parse::<Timestamp>() {
+        Ok(instant) if !leaps => Revision::Instant {
+            nanoseconds: instant.as_nanosecond(),
+            unit: 10_i128.pow(9_u32.saturating_sub(digits)),
+        },
+        _ => Revision::Unclear,
+    }
+}
+
+impl Revision {
+    /// Whether a record with this revision is left out where the row has that of `row`; `None`: that
+    /// is unclear.
+    #[must_use]
+    pub fn is_older_than(&self, row: &Revision) -> Option<bool> {
+        match (self, row) {
+            (Self::Number(this), Self::Number(row)) => Some(this.is_less_than(row)),
+            (Self::Instant { nanoseconds: this, unit }, Self::Instant { nanoseconds: row, .. }) => {
+                let kept_as_they_are = this % unit == 0 && row % unit == 0;
+                let far_apart = (this - row).abs() >= 2 * unit;
+                (kept_as_they_are || far_apart).then_some(this < row)
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revision(kind: ColumnKind, json: &str) -> Option<Revision> {
+        let column = RevisionColumn::new("v", kind);
+        let value = format!(r#"{{"a":1,"v":{json}}}"#);
+        column.revision(&write_behind_shared::record::decode(Some(value.as_bytes()), None).unwrap())
+    }
+
+    fn older(kind: &ColumnKind, this: &str, row: &str) -> Option<bool> {
+        let of = |json| revision(kind.clone(), json).unwrap();
+        of(this).is_older_than(&of(row))
+    }
+
+    #[test]
+    fn numbers_are_ordered_as_numbers_however_they_are_spelled() {
+        let kind = ColumnKind::Numeric(None);
+        assert_eq!(older(&kind, "9", "10"), Some(true));
+        assert_eq!(older(&kind, "\"9.75\"", "9.5"), Some(false));
+        assert_eq!(older(&kind, "1e1", "10.00"), Some(false));
+        for none in ["null", "\"\"", "true", "{}"] {
+            assert!(revision(kind.clone(), none).is_none(), "{none}");
+        }
+    }
+
+    #[test]
+    fn instants_are_ordered_wherever_they_are_and_unclear_below_what_the_column_keeps() {
+        let seconds = ColumnKind::Instant(0);
+        for (this, row, expected) in [
+            ("2013-01-01T10:00:00+02:00", "2013-01-01T09:00:00Z", Some(true)),
+            ("2013-01-01T10:00:00Z", "2013-01-01T12:00:00+02:00", Some(false)),
+            ("2013-01-01T10:00:00.4Z", "2013-01-01T10:00:00.6Z", None),
+            ("2013-01-01T10:00:00.6Z", "2013-01-01T10:00:00.6Z", None),
+            ("2013-01-01T10:00:00.6Z", "2013-01-01T10:00:03Z", Some(true)),
+            ("2013-01-01T23:59:60Z", "2012-01-01T10:00:03Z", None),
+            ("2013-02-30T10:00:00Z", "2012-01-01T10:00:03Z", None),
+        ] {
+            let quoted = |text| format!("{text:?}");
+            assert_eq!(older(&seconds, &quoted(this), &quoted(row)), expected, "{this} and {row}");
+        }
+        let (this, row) = ("\"2013-01-01T10:00:00.4Z\"", "\"2013-01-01T10:00:00.600001Z\"");
+        assert_eq!(older(&ColumnKind::Instant(6), this, row), Some(true));
+        assert!(revision(seconds, "null").is_none());
+    }
+}

@@ -1,0 +1,200 @@
+//! A folded change judged by its table: every value checked against its column's type and turned
+//! into the text the database takes, or refused with a reason.
+//!
+//! Pure. What it cannot know is what the row holds already: constraints are the database's to
+//! judge.
+
+use std::borrow::Cow;
+
+use write_behind_shared::change::NotNumeric;
+use write_behind_shared::json::unquoted;
+use write_behind_shared::key::{self, KeyError, KeyKind};
+use write_behind_shared::{Cell, Change};
+
+use crate::core::table::column::{delta_text, text_of};
+use crate::core::table::{ColumnKind, Table};
+
+/// What is to be done to one row, in the database's words.
+///
+/// Its texts are borrowed from the record wherever they stand there as the database takes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row<'a> {
+    /// The key columns' texts, in the key's order.
+    pub key: Vec<Cow<'a, str>>,
+    /// Whether the row is deleted first.
+    pub delete: bool,
+    /// The columns then written, by their place in the table, each once; without key columns.
+    /// `None`: the row is not written.
+    pub write: Option<Vec<(usize, RowCell<'a>)>>,
+}
+
+/// What is to be done to one column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowCell<'a> {
+    /// It takes this value; `None` is NULL.
+    Set(Option<Cow<'a, str>>),
+    /// This is added to it; a missing or NULL column starts from nothing.
+    Add(String),
+}
+
+impl RowCell<'_> {
+    /// The value or the delta; `None` is NULL.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            RowCell::Set(text) => text.as_deref(),
+            RowCell::Add(text) => Some(text),
+        }
+    }
+
+    fn into_owned(self) -> RowCell<'static> {
+        match self {
+            RowCell::Set(text) => RowCell::Set(text.map(|text| Cow::Owned(text.into_owned()))),
+            RowCell::Add(text) => RowCell::Add(text),
+        }
+    }
+}
+
+/// Why a change does not fit its table. It never will, unless the table changes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A column that the table does not have, that the database generates, or that the route leaves
+    /// out.
+    #[error("there is no column {0:?} that a record may write")]
+    UnknownColumn(String),
+    /// A key column that is repeated in the value but differs from the key, or is incremented.
+    #[error("the key column {0:?} may be repeated in the value only as it stands in the key")]
+    KeyColumn(String),
+    /// A write without the revision that its route heeds.
+    #[error("the revision in {0:?} is missing: a value that this route takes sets one")]
+    NoRevision(String),
+    /// Something was added to a column that starts from something in a new row.
+    #[error("column {0:?} can't be incremented, for its default is neither 0 nor NULL: drop it")]
+    Default(String),
+    /// Something was added to a value that is no number.
+    #[error(transparent)]
+    NotNumeric(#[from] NotNumeric),
+    /// A value that does not fit its column's type.
+    #[error("column {column:?}: {why}")]
+    Value {
+        /// The column.
+        column: String,
+        /// Why not.
+        why: String,
+    },
+}
+
+impl<'a> Row<'a> {
+    /// Judges `change` of the row `key` by `table`.
+    ///
+    /// # Errors
+    /// [`Misfit`]: the change, or one of the records folded into it, is bad.
+    pub fn judge(table: &Table, key: &'a [u8], change: &'a Change) -> Result<Self, Misfit> {
+        let key = key::texts(key, table.record_key())?;
+        let delete = change.resets();
+        if !change.writes() {
+            return Ok(Self { key, delete, write: None });
+        }
+        let mut write = Vec::with_capacity(change.cells().len());
+        for (name, cell) in change.cells() {
+            let key_columns = table.record_key();
+            if let Some(place) = key_columns.iter().position(|column| column.name == name) {
+                if !repeats(&key_columns[place].kind, &key[place], cell) {
+                    return Err(Misfit::KeyColumn(name.to_owned()));
+                }
+                continue;
+            }
+            let place = table.member(name);
+            let place = place.ok_or_else(|| Misfit::UnknownColumn(name.to_owned()))?;
+            let column = &table.columns[place];
+            if matches!(cell, Cell::Add(_)) && !column.counts_from_nothing {
+                return Err(Misfit::Default(name.to_owned()));
+            }
+            if table.version == Some(place) {
+                judge_revision(name, &column.kind, cell)?;
+            }
+            write.push((place, judge_cell(name, &column.kind, cell, delete)?));
+        }
+        if let Some(version) = table.version
+            && !write.iter().any(|(place, _)| *place == version)
+        {
+            return Err(Misfit::NoRevision(table.columns[version].name.clone()));
+        }
+        Ok(Self { key, delete, write: Some(write) })
+    }
+
+    /// The texts of its key columns, then those of the columns written; `None` is NULL.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = Option<&str>> {
+        let cells = self.write.iter().flatten().map(|(_, cell)| cell.text());
+        self.key.iter().map(|text| Some(&**text)).chain(cells)
+    }
+
+    /// The same row, with texts of its own.
+    #[must_use]
+    pub fn into_owned(self) -> Row<'static> {
+        let own = |cells: Vec<(usize, RowCell<'a>)>| {
+            cells.into_iter().map(|(place, cell)| (place, cell.into_owned())).collect()
+        };
+        Row {
+            key: self.key.into_iter().map(|text| Cow::Owned(text.into_owned())).collect(),
+            delete: self.delete,
+            write: self.write.map(own),
+        }
+    }
+}
+
+fn judge_cell<'a>(
+    name: &str,
+    kind: &ColumnKind,
+    cell: &'a Cell,
+    from_nothing: bool,
+) -> Result<RowCell<'a>, Misfit> {
+    let misfit = |why| Misfit::Value { column: name.to_owned(), why };
+    match cell {
+        Cell::Set(value) => text_of(kind, value.get()).map(RowCell::Set).map_err(misfit),
+        Cell::Add(delta) => {
+            let text = delta_text(kind, delta).map_err(misfit)?;
+            Ok(if from_nothing { RowCell::Set(Some(text.into())) } else { RowCell::Add(text) })
+        }
+        Cell::SetThenAdd(value, delta) => {
+            // Each must fit alone, or the set may be bad where its sum with the delta is not.
+            text_of(kind, value.get()).map_err(misfit)?;
+            let sum = cell.value(name)?;
+            let sum = sum.parse().map_err(|_| misfit(format!("{sum} is not a number")))?;
+            delta_text(kind, delta).map_err(misfit)?;
+            delta_text(kind, &sum).map(|text| RowCell::Set(Some(text.into()))).map_err(misfit)
+        }
+    }
+}
+
+/// Lets a revision pass. One that the column would round is none: whether it is older would depend
+/// on who rounds it.
+fn judge_revision(name: &str, kind: &ColumnKind, cell: &Cell) -> Result<(), Misfit> {
+    let missing = || Misfit::NoRevision(name.to_owned());
+    let Cell::Set(value) = cell else { return Err(missing()) };
+    match (kind, unquoted(value.get()).parse()) {
+        _ if value.get() == "null" => Err(missing()),
+        (ColumnKind::Numeric(_), Ok(number)) => delta_text(kind, &number)
+            .map(|_| ())
+            .map_err(|why| Misfit::Value { column: name.to_owned(), why }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether `cell` says of a key column just what the key says.
+fn repeats(kind: &KeyKind, key: &str, cell: &Cell) -> bool {
+    let Cell::Set(value) = cell else { return false };
+    let kind = match kind {
+        KeyKind::Integer(range) => ColumnKind::Integer(range.clone()),
+        KeyKind::Boolean => ColumnKind::Boolean,
+        KeyKind::Text | KeyKind::Uuid | KeyKind::Date => ColumnKind::Text,
+    };
+    matches!(text_of(&kind, value.get()), Ok(Some(text)) if text == key)
+}
+
+#[cfg(test)]
+#[path = "tests/row.rs"]
+mod tests;

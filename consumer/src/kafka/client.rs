@@ -1,0 +1,78 @@
+//! What every client of Kafka beside the one that reads has in common: its properties, its silence,
+//! and why a question has no answer.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use write_behind_shared::Partition;
+use write_behind_shared::kafka::KafkaSettings;
+
+/// How long one question may take.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// No broker answered; it may later.
+    #[error("Kafka does not answer: {0}")]
+    Unreachable(String),
+    /// There is no such topic.
+    #[error(
+        "the topic {0:?} does not exist; create it, with the number of partitions it is to keep"
+    )]
+    NoTopic(String),
+    /// A partition is not served at the moment.
+    #[error("partition {1} of {0} has no leader; a broker that has a copy of it must come back")]
+    NoLeader(String, Partition),
+}
+
+/// The same properties that the reading client has, without those about reading.
+pub(crate) fn client_config(settings: &KafkaSettings, group: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (property, value) in settings.iter() {
+        config.set(property, value);
+    }
+    config.set("group.id", group);
+    config.set("enable.auto.commit", "false");
+    config.set("enable.auto.offset.store", "false");
+    config.set("allow.auto.create.topics", "false");
+    config
+}
+
+pub(super) fn unreachable(error: &KafkaError) -> BrokerError {
+    BrokerError::Unreachable(error.to_string())
+}
+
+/// What librdkafka logs by itself is detail: what matters comes back as an error. Only why a connection
+/// fails, as a certificate or a password that is not accepted, is told nowhere else, so it is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Quiet {
+    reason: Mutex<Option<String>>,
+}
+
+impl Quiet {
+    /// Why the last connection failed, told once.
+    pub(super) fn take_reason(&self) -> Option<String> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+        // That no broker is left says less than why each of them is not.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for Quiet {}

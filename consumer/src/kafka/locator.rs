@@ -1,0 +1,128 @@
+//! Where partitions stand: takes those that the pipeline asks for, asks the database and Kafka, and
+//! answers with positions that were judged safe to go on from.
+//!
+//! While the database or Kafka is away it asks again and again, partition by partition: one without a
+//! leader, or of a topic that is gone, does not hold up the others. What is asked for last counts: a
+//! partition asked for anew meanwhile is answered once, for the last time it was asked; one that was
+//! given back is forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+
+use crate::apply::Target;
+use crate::core::batch::{Epoch, Place};
+use crate::core::pipeline::action::Located;
+use crate::kafka::broker::Broker;
+use crate::kafka::orders::Input;
+use crate::status::Status;
+use crate::store::{AnyStore, Database, StoreError, Timeouts};
+
+/// Partitions whose positions are asked for; one entry a partition, so it is bounded.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    places: Mutex<BTreeMap<Place, Epoch>>,
+    asked: Notify,
+}
+
+impl Wanted {
+    /// Asks for these. Never waits.
+    pub(crate) fn ask(&self, places: Vec<(Place, Epoch)>) {
+        self.lock().extend(places);
+        self.asked.notify_one();
+    }
+
+    /// Forgets these: they were given back.
+    pub(crate) fn forget(&self, places: &[Place]) {
+        self.lock().retain(|place, _| !places.contains(place));
+    }
+
+    /// Waits so long, or until something is asked for.
+    pub(super) async fn asked_or_after(&self, time: Duration) {
+        // Either way it is time to ask.
+        let _ = tokio::time::timeout(time, self.asked.notified()).await;
+    }
+
+    pub(super) async fn next(&self) -> BTreeMap<Place, Epoch> {
+        loop {
+            let wanted = self.lock().clone();
+            if !wanted.is_empty() {
+                return wanted;
+            }
+            self.asked.notified().await;
+        }
+    }
+
+    /// Forgets what was answered, unless it was asked for again.
+    pub(super) fn answered(&self, answers: &[Located]) {
+        let mut wanted = self.lock();
+        for answer in answers {
+            if wanted.get(&answer.place) == Some(&answer.epoch) {
+                wanted.remove(&answer.place);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Epoch>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Finds out where partitions stand.
+pub(crate) struct Locator {
+    pub(crate) targets: Arc<[Target]>,
+    pub(crate) database: Database,
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) adopt_offsets: bool,
+    pub(crate) wanted: Arc<Wanted>,
+    /// The routes whose tables were of no use at the start. Nothing of them is read before they are.
+    pub(crate) unclaimed: BTreeSet<usize>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) answers: mpsc::Sender<Input>,
+}
+
+impl Locator {
+    /// The connection, made anew where there is none.
+    pub(super) async fn connected<'s>(
+        &self,
+        store: &'s mut Option<AnyStore>,
+    ) -> Result<&'s mut AnyStore, StoreError> {
+        let connected = match store.take() {
+            Some(store) => store,
+            None => self.database.connect(&Timeouts::STANDARD).await?,
+        };
+        Ok(store.insert(connected))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use write_behind_shared::{NextOffset, Partition};
+
+    use super::*;
+
+    fn place(partition: i32) -> Place {
+        Place { route: 0, partition: Partition(partition) }
+    }
+
+    #[tokio::test]
+    async fn what_was_given_back_or_asked_for_anew_is_not_asked_for_as_before() {
+        let wanted = Wanted::default();
+        wanted.ask(vec![(place(0), 1), (place(1), 2), (place(2), 3)]);
+        wanted.forget(&[place(1)]);
+        assert_eq!(wanted.next().await, BTreeMap::from([(place(0), 1), (place(2), 3)]));
+        // An answer to the question before does not count as one to the last.
+        wanted.ask(vec![(place(2), 4)]);
+        let answer = |partition, epoch| Located {
+            place: place(partition),
+            epoch,
+            next: NextOffset(5),
+            committed: None,
+            writers: Vec::new(),
+        };
+        wanted.answered(&[answer(0, 1), answer(2, 3)]);
+        assert_eq!(wanted.next().await, BTreeMap::from([(place(2), 4)]));
+    }
+}

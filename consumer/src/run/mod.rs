@@ -1,0 +1,336 @@
+//! A consumer from start to end: connects what the stages need, starts the poll thread and the
+//! workers, and waits for the end.
+//!
+//! It runs inside the caller's tokio runtime and keeps nothing global, so one process can run
+//! several. Dropping its future ends it at once, as a crash would: nothing is lost by that.
+
+mod workers;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Registry;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::apply::Target;
+use crate::apply::claim::claim;
+use crate::check::refuse_compaction;
+use crate::config::{Config, Route};
+use crate::dead_letters::upkeep::Upkeep;
+use crate::kafka::broker::Broker;
+use crate::kafka::client::BrokerError;
+use crate::kafka::locator::{Locator, Wanted};
+use crate::kafka::orders::{Exit, Input};
+use crate::kafka::reread::{KafkaLog, RereadLimits};
+use crate::kafka::source::{Ends, Source};
+use crate::kafka::stand::ask;
+use crate::kafka::watch::Watch;
+use crate::run::workers::Workers;
+use crate::status::metrics::Metrics;
+use crate::status::trouble::{About, Teller};
+use crate::status::{Status, http};
+use crate::store::{Store, StoreError, Timeouts};
+
+/// How long closing the Kafka client may take; it says goodbye to the group, and nothing depends
+/// on that.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// What is not in the configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where metrics are registered.
+    pub registry: Registry,
+    /// Takes a database that does not know a partition to hold what the group has committed.
+    pub adopt_offsets: bool,
+    /// Creates the bookkeeping tables where they are missing.
+    pub init: bool,
+}
+
+impl Default for Options {
+    /// A registry of its own, no adopted offsets, missing bookkeeping tables created.
+    fn default() -> Self {
+        Self { registry: Registry::new(), adopt_offsets: false, init: true }
+    }
+}
+
+/// Why a consumer ended other than as asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// A safety check refuses to go on.
+    #[error("{0}")]
+    Refused(String),
+    /// It can't go on.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A consumer ended as asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Whether all that was read is written; if not, it will be read again.
+    pub clean: bool,
+}
+
+/// A consumer that is about to run.
+#[derive(Debug)]
+pub struct Consumer {
+    config: Config,
+    options: Options,
+    status: Arc<Status>,
+}
+
+/// Runs a consumer until `shutdown` is ready, then drains it.
+pub async fn run(
+    config: Config,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Drained, RunError> {
+    Consumer::new(config, options)?.run(shutdown).await
+}
+
+/// What every stage after the preparation needs.
+struct Prepared {
+    broker: Arc<Broker>,
+    targets: Arc<[Target]>,
+    /// The routes whose tables are of no use yet.
+    unclaimed: BTreeSet<usize>,
+}
+
+impl Consumer {
+    /// Registers its metrics.
+    pub fn new(config: Config, options: Options) -> Result<Self, RunError> {
+        let metrics = Metrics::new(&options.registry, &config.name).map_err(failed)?;
+        let status = Arc::new(Status::new(metrics, &config));
+        Ok(Self { config, options, status })
+    }
+
+    /// Its numbers and health, also while it runs.
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.status)
+    }
+
+    /// Runs until `shutdown` is ready, then drains.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, RunError> {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut tasks = JoinSet::new();
+        if let Some(address) = self.config.http {
+            let listener = http::listen(address).await.map_err(|error| {
+                RunError::Failed(format!("can't listen on `http.listen` = {address}: {error}"))
+            })?;
+            let (status, registry) = (self.status(), self.options.registry.clone());
+            tasks.spawn(async move { match http::serve(listener, status, registry).await {} });
+        }
+        let prepared = tokio::select! {
+            biased;
+            () = &mut shutdown => return Ok(Drained { clean: true }),
+            prepared = self.prepare() => prepared?,
+        };
+        let (orders, inbox) = mpsc::channel(self.config.database.connections + 8);
+        let (end_workers, shutdown_of_workers) = watch::channel(false);
+        let ends = self.start(prepared, &orders, inbox, shutdown_of_workers, &mut tasks)?;
+        let (mut exit, closed) = start_polling(&self.config, ends)?;
+        let mut draining = false;
+        let exit = loop {
+            tokio::select! {
+                biased;
+                exit = &mut exit => break exit.map_err(failed)?,
+                () = &mut shutdown, if !draining => {
+                    draining = true;
+                    self.status.draining();
+                    tracing::info!("draining");
+                    order(&orders, Input::Drain).await;
+                }
+                Some(ended) = tasks.join_next() => {
+                    let why = ended.unwrap_or_else(|error| error.to_string());
+                    order(&orders, Input::End(Exit::Failed(why))).await;
+                }
+            }
+        };
+        self.status.stopped();
+        let _ = end_workers.send(true);
+        if tokio::time::timeout(CLOSE_WITHIN, closed).await.is_err() {
+            tracing::warn!("closing the Kafka client takes too long; leaving it");
+        }
+        match exit {
+            Exit::Drained { clean } => Ok(Drained { clean }),
+            Exit::Refused(why) => Err(RunError::Refused(why)),
+            Exit::Failed(why) => Err(RunError::Failed(why)),
+        }
+    }
+
+    /// Starts the tasks, and gives what connects the poll thread to them.
+    fn start(
+        &self,
+        prepared: Prepared,
+        answers: &mpsc::Sender<Input>,
+        inbox: mpsc::Receiver<Input>,
+        shutdown: watch::Receiver<bool>,
+        tasks: &mut JoinSet<String>,
+    ) -> Result<Ends, RunError> {
+        let Prepared { broker, targets, unclaimed } = prepared;
+        let workers = Workers {
+            database: self.config.database.target.clone(),
+            log: Arc::new(KafkaLog::new(
+                &self.config.kafka,
+                &self.config.name,
+                RereadLimits::of(self.config.memory, self.config.database.connections),
+            )),
+            targets: Arc::clone(&targets),
+            status: self.status(),
+            answers: answers.clone(),
+            shutdown,
+        };
+        let workers = workers.start(self.config.database.connections, tasks);
+        let wanted = Arc::new(Wanted::default());
+        let locator = Locator {
+            targets: Arc::clone(&targets),
+            database: self.config.database.target.clone(),
+            broker: Arc::clone(&broker),
+            adopt_offsets: self.options.adopt_offsets,
+            wanted: Arc::clone(&wanted),
+            unclaimed,
+            status: self.status(),
+            answers: answers.clone(),
+        };
+        let upkeep = Upkeep::new(&self.config, Arc::clone(&targets), self.status());
+        let upkeep = upkeep.map_err(failed)?;
+        tasks.spawn(async move {
+            upkeep.run().await;
+            "the upkeep of dead letters has ended".to_owned()
+        });
+        tasks.spawn(async move {
+            locator.run().await;
+            "the locator has ended".to_owned()
+        });
+        let watch = Watch {
+            broker,
+            targets,
+            settings: self.config.kafka.clone(),
+            patience: self.config.patience,
+            status: self.status(),
+            answers: answers.clone(),
+        };
+        tasks.spawn(async move {
+            watch.run().await;
+            "the watch over the partitions has ended".to_owned()
+        });
+        Ok(Ends { workers, inbox, wanted, status: self.status() })
+    }
+
+    /// Waits for Kafka and the database, and learns what does not change.
+    async fn prepare(&self) -> Result<Prepared, RunError> {
+        let broker = Arc::new(Broker::new(&self.config.kafka, &self.config.name).map_err(failed)?);
+        let passes = |error: BrokerError| match error {
+            BrokerError::Unreachable(_) | BrokerError::NoLeader(..) => {
+                self.status.failed(Teller::Start, About::Kafka, &error);
+                Ok(())
+            }
+            BrokerError::NoTopic(_) => Err(failed(error)),
+        };
+        let cluster = patiently(|| ask(&broker, Broker::cluster_id), passes).await?;
+        let mut partitions = Vec::new();
+        for route in &self.config.routes {
+            let ask = || {
+                let topic = route.topic.clone();
+                ask(&broker, move |broker| broker.partitions(&topic))
+            };
+            partitions.push(patiently(ask, passes).await?);
+        }
+        self.status.answered(Teller::Start);
+        let target = |(route, partitions): (&Route, i32)| {
+            Target::of(&self.config, route, &cluster, partitions)
+        };
+        let targets: Arc<[Target]> =
+            self.config.routes.iter().zip(partitions).map(target).collect();
+        let judge = |error: StoreError| match error {
+            StoreError::Stop(why) => Err(RunError::Failed(why)),
+            passing => {
+                self.status.failed(Teller::Start, About::Database, &passing);
+                Ok(())
+            }
+        };
+        if let Some(why) = refuse_compaction(&self.config).await {
+            return Err(RunError::Refused(why));
+        }
+        let unclaimed = patiently(|| self.look_at(&targets), judge).await??;
+        self.status.answered(Teller::Start);
+        Ok(Prepared { broker, targets, unclaimed })
+    }
+
+    /// Finds out at the start, not at the first record, that a table is missing or its key is of no
+    /// use or another pipeline's. Gives the routes whose tables are of no use yet.
+    async fn look_at(
+        &self,
+        targets: &[Target],
+    ) -> Result<Result<BTreeSet<usize>, RunError>, StoreError> {
+        let mut store = self.config.database.target.connect(&Timeouts::STANDARD).await?;
+        if self.options.init {
+            store.init().await?;
+        }
+        let mut unclaimed = BTreeMap::new();
+        for (route, target) in targets.iter().enumerate() {
+            match claim(&mut store, target).await {
+                Ok(None) => {}
+                Ok(Some(why)) => return Ok(Err(RunError::Refused(why))),
+                Err(StoreError::Stop(why)) => {
+                    unclaimed.insert(route, why);
+                }
+                Err(passing) => return Err(passing),
+            }
+        }
+        // A start during the trouble of one table must not take the other routes with it.
+        if unclaimed.len() < targets.len() {
+            return Ok(Ok(unclaimed.into_keys().collect()));
+        }
+        let first = unclaimed.into_values().next();
+        Err(StoreError::Stop(first.unwrap_or_else(|| "there are no routes".to_owned())))
+    }
+}
+
+/// Starts the poll thread. The first receiver is told how it ended, the second when the client is
+/// closed.
+fn start_polling(
+    config: &Config,
+    ends: Ends,
+) -> Result<(oneshot::Receiver<Exit>, oneshot::Receiver<()>), RunError> {
+    let source = Source::subscribe(config, ends).map_err(failed)?;
+    let (tell_exit, exit) = oneshot::channel();
+    let (tell_closed, closed) = oneshot::channel();
+    let poll = move || {
+        let (exit, consumer) = source.run();
+        // Whoever ran this may be gone, which is why the thread ends.
+        let _ = tell_exit.send(exit);
+        consumer.close();
+        let _ = tell_closed.send(());
+    };
+    std::thread::Builder::new().name("write-behind-poll".to_owned()).spawn(poll).map_err(failed)?;
+    Ok((exit, closed))
+}
+
+async fn order(orders: &mpsc::Sender<Input>, input: Input) {
+    if orders.send(input).await.is_err() {
+        tracing::debug!("the poll thread has ended already");
+    }
+}
+
+/// Asks until there is an answer, or an error of which `judge` says that it will not pass.
+async fn patiently<T, E, F: Future<Output = Result<T, E>>>(
+    mut ask: impl FnMut() -> F,
+    judge: impl Fn(E) -> Result<(), RunError>,
+) -> Result<T, RunError> {
+    loop {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => judge(error)?,
+        }
+        tokio::time::sleep(RETRY_EVERY).await;
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
+fn failed(error: impl ToString) -> RunError {
+    RunError::Failed(error.to_string())
+}

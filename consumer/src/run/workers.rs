@@ -1,0 +1,112 @@
+//! The workers' tasks: each takes a closed batch, has it applied, and tells the poll thread.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::apply::retry::RetryLimits;
+use crate::apply::{Applied, Event, Target, Worker};
+use crate::core::pipeline::action::{Effort, Ended};
+use crate::kafka::orders::{Exit, Input, Work};
+use crate::kafka::reread::KafkaLog;
+use crate::status::Status;
+use crate::status::trouble::Teller;
+use crate::store::{Database, Timeouts};
+
+/// What every worker needs.
+#[derive(Clone)]
+pub(crate) struct Workers {
+    pub(crate) database: Database,
+    pub(crate) log: Arc<KafkaLog>,
+    pub(crate) targets: Arc<[Target]>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) answers: mpsc::Sender<Input>,
+    /// Becomes true when no further attempt is to be made.
+    pub(crate) shutdown: watch::Receiver<bool>,
+}
+
+impl Workers {
+    /// Starts `count` workers; each takes its batches from a queue of its own.
+    pub(crate) fn start(
+        &self,
+        count: usize,
+        tasks: &mut JoinSet<String>,
+    ) -> Vec<mpsc::Sender<Work>> {
+        let mut queues = Vec::with_capacity(count);
+        for number in 0..count {
+            let (queue, batches) = mpsc::channel(1);
+            queues.push(queue);
+            let workers = self.clone();
+            tasks.spawn(async move {
+                workers.work(number as u64, batches).await;
+                "a worker has ended".to_owned()
+            });
+        }
+        queues
+    }
+
+    async fn work(mut self, number: u64, mut batches: mpsc::Receiver<Work>) {
+        let status = Arc::clone(&self.status);
+        let observe = move |event: Event<'_>| match event {
+            Event::Failed(route, trouble) => status.write_failed(number, route, trouble),
+            Event::Isolated(rows) => tracing::debug!(rows, "rows are taken record by record"),
+        };
+        let connect = (self.database.clone(), Timeouts::STANDARD);
+        let (log, targets) = (Arc::clone(&self.log), Arc::clone(&self.targets));
+        let retry = (RetryLimits::STANDARD, u64::from(std::process::id()) << 32 | number);
+        let mut worker = Worker::new(connect, log, targets, retry, Arc::new(observe));
+        while let Some(work) = batches.recv().await {
+            let input = self.write(&mut worker, work).await;
+            // Whatever failed before has succeeded, or is not tried again.
+            self.status.answered(Teller::Worker(number));
+            let Some(input) = input else { return };
+            if self.answers.send(input).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Writes one batch; `None`: told to end before it was written.
+    async fn write(
+        &mut self,
+        worker: &mut Worker<(Database, Timeouts), KafkaLog>,
+        work: Work,
+    ) -> Option<Input> {
+        let route = match &work {
+            Work::Closed(closed) => closed.route,
+            Work::Again(_, batch) => batch.route,
+        };
+        let Some(target) = self.targets.get(route) else {
+            return Some(Input::End(Exit::Failed(format!("there is no route {route}"))));
+        };
+        let metrics = self.status.metrics();
+        let taken = Instant::now();
+        let (id, batch) = match work {
+            Work::Closed(closed) => {
+                metrics.batch_taken(closed.age);
+                (closed.id, Box::new(closed.into_batch(Arc::from(&*target.scope.topic))))
+            }
+            Work::Again(id, batch) => (id, batch),
+        };
+        match worker.apply(&batch, &mut self.shutdown).await {
+            Applied::Written(written, stats) => {
+                let (route, records) = (batch.route, batch.records);
+                self.status.batch_written(route, records, &stats, taken.elapsed());
+                let effort = Effort { took: stats.took, saturated: stats.saturated };
+                Some(Input::Finished(id, Ended::Written(written, effort)))
+            }
+            Applied::Fenced(_) => Some(Input::Finished(id, Ended::Fenced)),
+            Applied::Bad(letters) => Some(Input::Finished(id, Ended::Bad(letters))),
+            Applied::Refused(why) => {
+                Some(Input::Refused(id, format!("table {}: {why}", target.table)))
+            }
+            Applied::Held(why) => {
+                tracing::debug!(topic = %batch.topic, error = %why, "waiting for another row");
+                Some(Input::Held(id, batch))
+            }
+            Applied::Interrupted => None,
+        }
+    }
+}

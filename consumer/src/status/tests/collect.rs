@@ -1,0 +1,133 @@
+//! What is told of a running consumer is what its threads wrote down.
+
+use std::collections::BTreeMap;
+
+use prometheus::Registry;
+use write_behind_shared::{NextOffset, Partition};
+
+use super::*;
+use crate::apply::Stats;
+use crate::apply::retry::Trouble as Failed;
+use crate::config::environment::Variables;
+use crate::config::{Config, LEAST};
+use crate::core::pipeline::action::{Counts, Progress, RouteProgress};
+use crate::status::metrics::Metrics;
+use crate::store::StoreError;
+
+const PLACE: Place = Place { route: 0, partition: Partition(3) };
+
+fn status() -> Status {
+    let config = Config::read(LEAST, &Variables::new()).unwrap();
+    Status::new(Metrics::new(&Registry::new(), "scores").unwrap(), &config)
+}
+
+/// A partition that is read and written up to offset 5.
+fn part() -> PartProgress {
+    PartProgress {
+        place: PLACE,
+        reading: true,
+        leaving: false,
+        paused: false,
+        next: NextOffset(5),
+        written: Some(NextOffset(5)),
+        committed: Some(NextOffset(4)),
+        buffer_rows: 0,
+        buffer_bytes: 0,
+        oldest: None,
+    }
+}
+
+fn progress(part: PartProgress) -> Progress {
+    Progress { routes: vec![RouteProgress::default()], parts: vec![part], ..Progress::default() }
+}
+
+/// The status when this was published, and the log ends at 12.
+fn published(progress: Progress) -> Status {
+    let status = status();
+    status.joined();
+    status.logs_end(BTreeMap::from([(PLACE, NextOffset(12))]));
+    status.publish(Duration::ZERO, Counts::default(), || progress);
+    status
+}
+
+#[test]
+fn a_partition_lags_by_the_records_that_the_database_lacks_since_the_oldest_of_them() {
+    let ten_seconds_ago = unix_ms() as i64 - 10_000;
+    let behind = PartProgress { oldest: Some(ten_seconds_ago), ..part() };
+    let report = published(progress(behind)).report();
+    let told = &report.routes[0].partitions[0];
+    assert_eq!((told.partition, told.log_end, told.database_offset), (3, Some(12), Some(5)));
+    assert_eq!((told.read_offset, told.committed_offset), (Some(5), Some(4)));
+    assert_eq!(told.flow.lag_records, Some(7));
+    let seconds = told.flow.lag_seconds.unwrap();
+    assert!((10.0..60.0).contains(&seconds), "{seconds}");
+    assert_eq!(report.routes[0].flow.lag_records, Some(7));
+
+    let all = Some(NextOffset(12));
+    let whole = PartProgress { written: all, oldest: Some(ten_seconds_ago), ..part() };
+    let report = published(progress(whole)).report();
+    let flow = report.routes[0].partitions[0].flow;
+    assert_eq!((flow.lag_records, flow.lag_seconds), (Some(0), Some(0.0)));
+}
+
+#[test]
+fn a_partition_is_shown_as_what_is_being_done_with_it() {
+    for (part, state) in [
+        (part(), "reading"),
+        (PartProgress { paused: true, ..part() }, "paused"),
+        (PartProgress { reading: false, ..part() }, "locating"),
+        (PartProgress { reading: false, leaving: true, ..part() }, "revoking"),
+    ] {
+        assert_eq!(published(progress(part)).report().routes[0].partitions[0].state, state);
+    }
+}
+
+#[test]
+fn a_route_that_is_stopped_or_fails_is_shown_so_and_the_consumer_is_not_ready() {
+    let status = published(progress(part()));
+    assert_eq!(status.report().routes[0].state, "running");
+    assert_eq!(status.unreadiness(), None);
+    let away = Failed::Store(StoreError::Unavailable("refused".to_owned()));
+    status.write_failed(1, 0, &away);
+    let route = status.report().routes.remove(0);
+    assert_eq!((&*route.state, route.error.is_some()), ("failing", true));
+    assert!(route.last_error.is_some());
+    assert!(status.unreadiness().unwrap().contains("refused"));
+
+    let stopped = BTreeMap::from([(0, "no table".to_owned())]);
+    let status = published(Progress { stopped, ..progress(part()) });
+    let route = status.report().routes.remove(0);
+    assert_eq!((&*route.state, route.error.as_deref()), ("stopped", Some("no table")));
+    assert_eq!(route.partitions[0].state, "stopped");
+    assert_eq!(status.unreadiness().as_deref(), Some("topic scores: no table"));
+}
+
+#[test]
+fn the_memory_held_is_that_of_buffers_and_of_batches_on_their_way() {
+    let held = Progress { open_bytes: 100, in_flight_bytes: 11, ..progress(part()) };
+    let memory = published(held).report().process.unwrap().memory;
+    assert_eq!((memory.held_bytes, memory.limit_bytes), (111, 256 << 20));
+}
+
+#[test]
+fn a_fold_is_the_records_that_a_row_stands_for() {
+    let status = published(progress(part()));
+    assert_eq!(status.report().routes[0].fold, None);
+    let stats = Stats { rows: 3, singly: 1, dead_letters: 2, ..Stats::default() };
+    status.batch_written(0, 10, &stats, Duration::from_millis(5));
+    let route = status.report().routes.remove(0);
+    assert_eq!((route.records_written, route.rows_written), (Some(10), Some(4)));
+    assert_eq!((route.dead_letters, route.fold), (Some(2), Some(2.5)));
+}
+
+#[test]
+fn a_point_of_the_history_is_taken_once_a_second() {
+    let status = published(progress(part()));
+    for tick in 1..20 {
+        let now = Duration::from_secs(tick);
+        status.publish(now, Counts::default(), || progress(part()));
+    }
+    let points = status.history();
+    assert_eq!(points.len(), 1, "all of this took less");
+    assert_eq!(points[0].lag_records, Some(7));
+}

@@ -1,0 +1,327 @@
+//! Reads a table's columns and key from the catalogue of MySQL or MariaDB, and refuses what a
+//! transaction can't roll back, what rows can't be upserted into and what can't be a key.
+
+use sqlx::mysql::MySqlRow;
+use sqlx::{MySqlConnection, Row as _};
+use write_behind_shared::key::{KeyColumn, KeyKind};
+use write_behind_shared::table_name::quoted;
+
+use crate::core::table::{Column, ColumnKind, Name, Table};
+use crate::store::StoreError;
+
+const TABLE: &str = "SELECT CAST(table_schema AS char) AS found_schema,
+        CAST(table_name AS char) AS found_name, CAST(table_type AS char) AS kind,
+        CAST(engine AS char) AS found_engine
+    FROM information_schema.tables
+    WHERE table_schema = coalesce(?, database()) AND table_name = ?";
+
+const COLUMNS: &str = "SELECT CAST(column_name AS char) AS name,
+        CAST(data_type AS char) AS type_name, CAST(column_type AS char) AS sql_type,
+        CAST(column_default AS char) AS found_default, is_nullable = 'YES' AS nullable,
+        extra LIKE '%auto_increment%' AS counted, CAST(collation_name AS char) AS found_collation,
+        CAST(numeric_precision AS signed) AS number_precision,
+        CAST(coalesce(numeric_scale, datetime_precision) AS signed) AS number_scale,
+        coalesce(generation_expression, '') <> '' AS generated
+    FROM information_schema.columns WHERE table_schema = ? AND table_name = ?
+    ORDER BY ordinal_position";
+
+/// Unique indexes. An index of an expression or of a column's beginning is unique in another sense.
+const KEYS: &str =
+    "SELECT CAST(index_name AS char) AS name, CAST(column_name AS char) AS found_column,
+        sub_part IS NULL AND column_name IS NOT NULL AS whole
+    FROM information_schema.statistics
+    WHERE table_schema = ? AND table_name = ? AND NOT non_unique
+    ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index";
+
+/// MariaDB's names of constraints are unique within a table, MySQL's within a schema.
+const CHECKS: &str = "SELECT CAST(c.check_clause AS char) AS clause
+    FROM information_schema.table_constraints AS k
+    JOIN information_schema.check_constraints AS c
+        ON c.constraint_schema = k.constraint_schema AND c.constraint_name = k.constraint_name
+        /*M! AND c.table_name = k.table_name */
+    WHERE k.table_schema = ? AND k.table_name = ? AND k.constraint_type = 'CHECK'";
+
+/// The collations in which two texts are equal when their letters are, trailing spaces included.
+const EXACT_COLLATIONS: [&str; 2] = ["utf8mb4_nopad_bin", "utf8mb4_0900_bin"];
+
+/// What the catalogue says of one column.
+struct Described {
+    column: Column,
+    type_name: String,
+    collation: Option<String>,
+    generated: bool,
+}
+
+/// A unique index.
+struct UniqueKey {
+    name: String,
+    columns: Vec<String>,
+    /// None of its parts is an expression or a column's beginning.
+    whole: bool,
+}
+
+/// Reads the table `name` and its `key`, or its primary key.
+pub(super) async fn describe(
+    connection: &mut MySqlConnection,
+    name: &str,
+    key: &[String],
+) -> Result<Result<Table, StoreError>, sqlx::Error> {
+    let parsed = match Name::parse(name) {
+        Ok(parsed) => parsed,
+        Err(error) => return Ok(Err(StoreError::Stop(error.to_string()))),
+    };
+    let found = sqlx::query(TABLE).bind(&parsed.schema).bind(&parsed.table);
+    let Some(found) = found.fetch_optional(&mut *connection).await? else {
+        return Ok(Err(StoreError::Stop(format!(
+            "there is no table {name}: create it, or correct the route's `table` (a table of \
+             another database than the URL's is written as database.table)"
+        ))));
+    };
+    if let Some(why) = unfit(name, &found)? {
+        return Ok(Err(StoreError::Stop(why)));
+    }
+    let schema: String = found.try_get("found_schema")?;
+    let table: String = found.try_get("found_name")?;
+    let about = |sql| sqlx::query(sql).bind(&schema).bind(&table);
+    let checks = about(CHECKS).fetch_all(&mut *connection).await?;
+    let checks = checks.iter().map(|row| row.try_get("clause")).collect::<Result<Vec<_>, _>>()?;
+    let columns = about(COLUMNS).fetch_all(&mut *connection).await?;
+    let columns =
+        columns.iter().map(|row| described(row, &checks)).collect::<Result<Vec<_>, _>>()?;
+    let keys = unique_keys(&about(KEYS).fetch_all(&mut *connection).await?)?;
+    let of_json = |clause: &&String| columns.iter().any(|c| checks_json(clause, &c.column.name));
+    let checked = checks.iter().filter(|clause| !of_json(clause)).count() > 0;
+    Ok(key_columns(name, key, &keys, &columns)
+        .map(|(index, key)| Table {
+            sql_name: format!("{}.{}", quoted(&schema), quoted(&table)),
+            key,
+            key_index: Some(index),
+            columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
+            guarded: checked || keys.len() > 1,
+            renamed: None,
+            version: None,
+        })
+        .map_err(StoreError::Stop))
+}
+
+/// Why the table can't be written to, and the mend.
+fn unfit(name: &str, found: &MySqlRow) -> Result<Option<String>, sqlx::Error> {
+    let kind: String = found.try_get("kind")?;
+    if !matches!(&*kind, "BASE TABLE" | "SYSTEM VERSIONED") {
+        let kind = kind.to_lowercase();
+        return Ok(Some(format!("{name} is a {kind}, which can't be upserted into")));
+    }
+    let engine: Option<String> = found.try_get("found_engine")?;
+    let engine = engine.unwrap_or_default();
+    Ok((engine != "InnoDB").then(|| {
+        format!(
+            "{name} is kept by the engine {engine}, which can't roll back: a failed batch would \
+             leave rows behind; run ALTER TABLE … ENGINE = InnoDB"
+        )
+    }))
+}
+
+fn described(row: &MySqlRow, checks: &[String]) -> Result<Described, sqlx::Error> {
+    let (name, type_name): (String, String) = (row.try_get("name")?, row.try_get("type_name")?);
+    let sql_type: String = row.try_get("sql_type")?;
+    let size = match &*type_name {
+        "bit" => row.try_get::<Option<i64>, _>("number_precision")?,
+        _ => row.try_get("number_scale")?,
+    };
+    let size = size.and_then(|size| u32::try_from(size).ok()).unwrap_or(0);
+    let is_json = checks.iter().any(|clause| checks_json(clause, &name));
+    let kind = if is_json { ColumnKind::Json } else { kind_of(&type_name, &sql_type, size) };
+    let default: Option<String> = row.try_get("found_default")?;
+    let counted: bool = row.try_get("counted")?;
+    let optional = row.try_get("nullable")? || default.is_some() || counted;
+    let from_nothing = default.is_none_or(|default| {
+        let value = default.trim_matches(['(', ')', '\'']);
+        value == "NULL" || (!value.is_empty() && value.trim_matches(['0', '.']).is_empty())
+    });
+    Ok(Described {
+        column: Column {
+            name,
+            kind,
+            sql_type,
+            required: !optional,
+            counts_from_nothing: from_nothing && !counted,
+        },
+        type_name,
+        collation: row.try_get("found_collation")?,
+        generated: row.try_get("generated")?,
+    })
+}
+
+/// Whether `clause` is what MariaDB makes of a column of type `json`, which it keeps as a text.
+fn checks_json(clause: &str, column: &str) -> bool {
+    clause == format!("json_valid(`{column}`)") || clause == format!("json_valid(\"{column}\")")
+}
+
+fn unique_keys(rows: &[MySqlRow]) -> Result<Vec<UniqueKey>, sqlx::Error> {
+    let mut keys: Vec<UniqueKey> = Vec::new();
+    for row in rows {
+        let name: String = row.try_get("name")?;
+        let column: Option<String> = row.try_get("found_column")?;
+        let (column, whole) = (column.unwrap_or_default(), row.try_get("whole")?);
+        match keys.last_mut().filter(|key| key.name == name) {
+            Some(key) => {
+                key.columns.push(column);
+                key.whole &= whole;
+            }
+            None => keys.push(UniqueKey { name, columns: vec![column], whole }),
+        }
+    }
+    Ok(keys)
+}
+
+/// `size` is a decimal's scale, how many bits there are, or how many digits of a second.
+fn kind_of(type_name: &str, sql_type: &str, size: u32) -> ColumnKind {
+    // Of 64 bits without a sign, the upper half of the range is out of reach.
+    let natural = |bits: u32| ColumnKind::Integer(0..=i64::MAX >> 63_u32.saturating_sub(bits));
+    let integer = |bits: u32| {
+        if sql_type.contains("unsigned") {
+            return natural(bits);
+        }
+        ColumnKind::Integer(-1 << (bits - 1)..=!(-1 << (bits - 1)))
+    };
+    match type_name {
+        "tinyint" if sql_type.starts_with("tinyint(1)") => ColumnKind::Boolean,
+        "tinyint" => integer(8),
+        "smallint" => integer(16),
+        "mediumint" => integer(24),
+        "int" => integer(32),
+        "bigint" => integer(64),
+        "bit" if size == 1 => ColumnKind::Boolean,
+        "bit" => natural(size),
+        "decimal" => ColumnKind::Numeric(Some(size)),
+        "float" | "double" => ColumnKind::Float,
+        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => ColumnKind::Text,
+        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
+            ColumnKind::Bytes
+        }
+        "timestamp" => ColumnKind::Instant(size),
+        "json" => ColumnKind::Json,
+        "date" | "time" | "datetime" => ColumnKind::Calendar,
+        "enum" | "set" => {
+            ColumnKind::Labels { labels: labels(sql_type), several: type_name == "set" }
+        }
+        _ => ColumnKind::Notation,
+    }
+}
+
+/// The labels in `enum('ok','it''s')`.
+fn labels(sql_type: &str) -> Vec<String> {
+    // Every other part is between labels; an empty one there was a doubled quote within a label.
+    let mut parts = sql_type.split('\'').skip(1);
+    let mut labels: Vec<String> = Vec::new();
+    let mut within = false;
+    while let Some(part) = parts.next() {
+        match labels.last_mut().filter(|_| within) {
+            Some(label) => *label = format!("{label}'{part}"),
+            None => labels.push(part.to_owned()),
+        }
+        within = parts.next() == Some("");
+    }
+    labels
+}
+
+/// The name of the index to upsert by and its columns; or what to do about its absence.
+fn key_columns(
+    table: &str,
+    wanted: &[String],
+    keys: &[UniqueKey],
+    columns: &[Described],
+) -> Result<(String, Vec<KeyColumn>), String> {
+    let same = |key: &&UniqueKey| {
+        let have = &key.columns;
+        key.whole && have.len() == wanted.len() && wanted.iter().all(|name| have.contains(name))
+    };
+    let (key, names) = if wanted.is_empty() {
+        let primary = keys.iter().find(|key| key.name == "PRIMARY").ok_or_else(|| {
+            format!(
+                "{table} has no primary key: add one, or name a unique key in the route's `key`"
+            )
+        })?;
+        if !primary.whole {
+            return Err(format!("{table}'s primary key is of a column's beginning only"));
+        }
+        (primary, &*primary.columns)
+    } else if let Some(key) = keys.iter().find(same) {
+        (key, wanted)
+    } else {
+        let list = wanted.join(", ");
+        return Err(format!(
+            "{table} has no unique key of exactly ({list}): add one of the whole columns"
+        ));
+    };
+    let find = |name: &String| columns.iter().find(|described| described.column.name == *name);
+    let found = names.iter().filter_map(find).map(|described| key_column(table, described));
+    Ok((key.name.clone(), found.collect::<Result<_, _>>()?))
+}
+
+fn key_column(table: &str, described: &Described) -> Result<KeyColumn, String> {
+    let Described { column, type_name, collation, generated } = described;
+    let name = column.name.clone();
+    let refuse = |why: &str| {
+        Err(format!(
+            "the column {name:?} of {table} can't be a key: {why}; name another unique key in the \
+             route's `key`, of columns that are integers, varchar, uuid, boolean or date"
+        ))
+    };
+    if *generated {
+        return refuse("the database generates its value");
+    }
+    let kind = match (&column.kind, &**type_name) {
+        (ColumnKind::Boolean, "tinyint") => KeyKind::Boolean,
+        (ColumnKind::Integer(range), "tinyint" | "smallint" | "mediumint" | "int" | "bigint") => {
+            KeyKind::Integer(range.clone())
+        }
+        (_, "varchar") => {
+            let collation = collation.as_deref().unwrap_or_default();
+            if !EXACT_COLLATIONS.contains(&collation) {
+                let list = EXACT_COLLATIONS.join(" (MariaDB) or ");
+                return refuse(&format!(
+                    "its collation, {collation}, takes different texts for equal: make it {list} \
+                     (MySQL) by ALTER TABLE … MODIFY …"
+                ));
+            }
+            KeyKind::Text
+        }
+        (_, "uuid") => KeyKind::Uuid,
+        (_, "date") => KeyKind::Date,
+        (_, other) => {
+            return refuse(&format!("its type, {other}, takes different texts for equal"));
+        }
+    };
+    Ok(KeyColumn { name, kind })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_have_the_range_of_their_type() {
+        for (type_name, sql_type, size, range) in [
+            ("tinyint", "tinyint(4)", 0, -128..=127),
+            ("smallint", "smallint(5) unsigned", 0, 0..=65_535),
+            ("mediumint", "mediumint", 0, -8_388_608..=8_388_607),
+            ("int", "int unsigned zerofill", 0, 0..=4_294_967_295),
+            ("bigint", "bigint(20)", 0, i64::MIN..=i64::MAX),
+            ("bigint", "bigint(20) unsigned", 0, 0..=i64::MAX),
+            ("bit", "bit(3)", 3, 0..=7),
+            ("bit", "bit(64)", 64, 0..=i64::MAX),
+        ] {
+            let kind = kind_of(type_name, sql_type, size);
+            assert_eq!(kind, ColumnKind::Integer(range), "{sql_type}");
+        }
+        assert_eq!(kind_of("tinyint", "tinyint(1)", 0), ColumnKind::Boolean);
+        assert_eq!(kind_of("bit", "bit(1)", 1), ColumnKind::Boolean);
+    }
+
+    #[test]
+    fn labels_are_read_as_they_are_spelled() {
+        let sql_type = "enum('ok','it''s','a,b','','''','x'',''y')";
+        assert_eq!(labels(sql_type), ["ok", "it's", "a,b", "", "'", "x','y"]);
+    }
+}

@@ -1,0 +1,304 @@
+//! MySQL and MariaDB: one dedicated connection, with a limit on every wait.
+//!
+//! The session's settings are ours, whatever the server's defaults are: strict, in UTC, READ
+//! COMMITTED, and with names in double quotes as in the other databases.
+//!
+//! What MySQL lacks: a limit for a statement that writes (MariaDB has one), so that there a slow
+//! one ends with the connection; and one for a transaction that stands idle, for which the
+//! connection's own limit is lowered while a transaction is open.
+
+mod catalog;
+mod rows;
+mod write;
+mod snapshot;
+mod sql;
+
+use std::time::Duration;
+
+use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, MySql, Row as _};
+use write_behind_shared::Partition;
+
+use crate::core::batch::{LastRecord, Span, WriterSeen};
+use crate::core::record::DeadLetter;
+use crate::core::scope::Scope;
+use crate::core::table::Table;
+use crate::core::table::row::Row;
+use crate::store::classify::{self, Failure};
+use crate::store::fenced::{self, Command, Session};
+use crate::store::grouping::{Groups, left_out, updates_first};
+use crate::store::{
+    Outcome, Position, Store, StoreError, Timeouts, Transaction, bookkeeping, positions,
+};
+
+/// A connection to MySQL or MariaDB.
+#[derive(Debug)]
+pub struct MysqlStore {
+    connection: MySqlConnection,
+    /// How long to wait for one answer.
+    answer: Duration,
+    /// How long the server waits between two statements of a transaction.
+    idle_in_transaction: Duration,
+    /// The largest message that the server takes.
+    pub(super) packet_bytes: usize,
+    /// A call was not answered in time, so nobody knows what the connection will say next.
+    broken: bool,
+    /// Rows that the transaction left out for the table has newer ones.
+    older: u64,
+}
+
+pub(super) type Query<'q> = sqlx::query::Query<'q, MySql, MySqlArguments>;
+
+/// `/*M! … */` is read by MariaDB only.
+fn settings(timeouts: &Timeouts) -> String {
+    format!(
+        "SET sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_ZERO_DATE,\
+         NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION', \
+         NAMES utf8mb4, time_zone = '+00:00', autocommit = 1, foreign_key_checks = 1, \
+         unique_checks = 1, sql_safe_updates = 0, innodb_lock_wait_timeout = {lock}, \
+         lock_wait_timeout = {lock} \
+         /*M! , max_statement_time = {statement}, check_constraint_checks = 1 */; \
+         SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        lock = seconds(timeouts.lock),
+        statement = timeouts.statement.as_secs_f64(),
+    )
+}
+
+/// Whole seconds, and no fewer than one: 0 would mean none.
+fn seconds(limit: Duration) -> u64 {
+    limit.as_millis().div_ceil(1_000).max(1) as u64
+}
+
+const SERVER: &str = "SELECT CAST(@@max_allowed_packet AS unsigned) AS packet,
+    CAST(@@global.read_only AS char) NOT IN ('0', 'OFF') OR @@global.innodb_read_only AS standby";
+
+impl MysqlStore {
+    /// Connects to a server that takes writes.
+    pub(super) async fn connect(
+        options: &MySqlConnectOptions,
+        timeouts: &Timeouts,
+    ) -> Result<Self, StoreError> {
+        let connecting = async {
+            let mut connection = options.clone().disable_statement_logging().connect().await?;
+            let settings = AssertSqlSafe(settings(timeouts));
+            sqlx::raw_sql(settings).execute(&mut connection).await?;
+            let server = sqlx::query(SERVER).fetch_one(&mut connection).await?;
+            let packet: u64 = server.try_get("packet")?;
+            Ok((connection, packet as usize, server.try_get::<bool, _>("standby")?))
+        };
+        let connected = match tokio::time::timeout(timeouts.connect, connecting).await {
+            Ok(connected) => connected.map_err(failed).map_err(Failure::of_no_row)?,
+            Err(_) => return Err(unanswered(timeouts.connect)),
+        };
+        let (connection, packet_bytes, standby) = connected;
+        if standby {
+            return Err(StoreError::Unavailable(
+                "the server is a replica or read-only; waiting for one that takes writes"
+                    .to_owned(),
+            ));
+        }
+        let Timeouts { answer, idle_in_transaction, .. } = *timeouts;
+        Ok(Self { connection, answer, idle_in_transaction, packet_bytes, broken: false, older: 0 })
+    }
+
+    /// Waits for one answer, but not for ever.
+    pub(super) async fn answered<T>(
+        &mut self,
+        call: impl AsyncFnOnce(&mut MySqlConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, Failure> {
+        if self.broken {
+            let broken = "an earlier call was not answered; connect anew".to_owned();
+            return Err(Failure::Store(StoreError::Unavailable(broken)));
+        }
+        // Set while waiting: it stays set as well when the caller itself is cancelled.
+        self.broken = true;
+        match tokio::time::timeout(self.answer, call(&mut self.connection)).await {
+            Ok(answer) => {
+                self.broken = false;
+                answer.map_err(failed)
+            }
+            Err(_) => Err(Failure::Store(unanswered(self.answer))),
+        }
+    }
+
+    /// How many rows the statement found, whether or not it changed them: sqlx asks for that.
+    pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
+        let executing = async |connection: &mut MySqlConnection| query.execute(connection).await;
+        Ok(self.answered(executing).await?.rows_affected())
+    }
+
+    pub(super) async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<MySqlRow>, Failure> {
+        self.answered(async |connection| query.fetch_all(connection).await).await
+    }
+
+    /// Runs statements without parameters.
+    pub(super) async fn run(&mut self, sql: String) -> Result<(), Failure> {
+        let sql = AssertSqlSafe(sql);
+        self.answered(async |connection| sqlx::raw_sql(sql).execute(connection).await).await?;
+        Ok(())
+    }
+}
+
+/// The three parameters that most statements on the bookkeeping tables begin with.
+fn scoped<'q>(sql: &'static str, scope: &'q Scope) -> Query<'q> {
+    sqlx::query(sql).bind(&*scope.pipeline).bind(&*scope.cluster).bind(&*scope.topic)
+}
+
+pub(super) fn failed(error: sqlx::Error) -> Failure {
+    classify::failure(error, classify::mysql)
+}
+
+fn unanswered(waited: Duration) -> StoreError {
+    StoreError::Unavailable(format!("no answer within {waited:?}"))
+}
+
+impl Session for MysqlStore {
+    async fn command(&mut self, command: Command) -> Result<(), Failure> {
+        let sql = match command {
+            Command::Begin => {
+                self.older = 0;
+                let limit = seconds(self.idle_in_transaction);
+                let begin = format!("SET wait_timeout = {limit}; START TRANSACTION");
+                return self.run(begin).await;
+            }
+            Command::Savepoint => "SAVEPOINT write_behind",
+            Command::Release => "RELEASE SAVEPOINT write_behind",
+            Command::RollBackToSavepoint => {
+                "ROLLBACK TO SAVEPOINT write_behind; RELEASE SAVEPOINT write_behind"
+            }
+            Command::RollBack => "ROLLBACK; SET wait_timeout = DEFAULT",
+            Command::Commit => "COMMIT; SET wait_timeout = DEFAULT",
+        };
+        self.run(sql.to_owned()).await
+    }
+
+    async fn move_offset(
+        &mut self,
+        scope: &Scope,
+        partitions: i32,
+        span: &Span,
+        last: Option<&LastRecord>,
+    ) -> Result<u64, Failure> {
+        let query = sqlx::query(sql::MOVE_OFFSET)
+            .bind(span.end.0)
+            .bind(partitions)
+            .bind(&*scope.pipeline)
+            .bind(&*scope.cluster)
+            .bind(&*scope.topic)
+            .bind(span.partition.0)
+            .bind(span.start.0);
+        let moved = self.execute(query).await?;
+        if let Some(last) = last.filter(|_| moved > 0) {
+            let (offset, timestamp) = (last.offset.0, last.timestamp);
+            let query = scoped(sql::NOTE_LAST_RECORD, scope)
+                .bind(last.partition.0)
+                .bind(offset)
+                .bind(timestamp)
+                .bind(offset)
+                .bind(timestamp);
+            self.execute(query).await?;
+        }
+        Ok(moved)
+    }
+
+    async fn write(
+        &mut self,
+        table: &Table,
+        rows: &[&Row<'_>],
+        rows_per_statement: usize,
+    ) -> Result<(), Failure> {
+        let groups = Groups::of(rows.iter().copied());
+        let size = rows_per_statement.max(1);
+        for chunk in groups.deletes.chunks(size) {
+            self.bulk(&sql::delete(table), table, chunk, false).await?;
+        }
+        for (shape, rows) in &groups.writes {
+            // An insert is refused for a delta that the column could not hold alone.
+            let adds = shape.iter().any(|(_, is_add)| *is_add);
+            let updates_first = adds || updates_first(table, shape);
+            for chunk in rows.chunks(size) {
+                let written = if updates_first {
+                    self.update_or_insert(table, shape, chunk).await?
+                } else {
+                    self.bulk(&sql::upsert(table, shape), table, chunk, true).await?
+                };
+                self.older += left_out(table, chunk, written);
+            }
+        }
+        Ok(())
+    }
+
+    async fn note_writers(&mut self, scope: &Scope, writers: &[WriterSeen]) -> Result<(), Failure> {
+        for seen in writers {
+            let sequence = bookkeeping::sequence(seen.last.sequence);
+            let query = scoped(sql::NOTE_WRITER, scope)
+                .bind(seen.partition.0)
+                .bind(seen.last.writer.to_string())
+                .bind(sequence)
+                .bind(seen.at.0)
+                .bind(sequence)
+                .bind(seen.at.0);
+            self.execute(query).await?;
+        }
+        Ok(())
+    }
+
+    async fn set_aside(&mut self, scope: &Scope, letters: &[&DeadLetter]) -> Result<(), Failure> {
+        for letter in letters {
+            let (record, headers) = (&letter.record, bookkeeping::headers(letter));
+            let bytes = [record.key.as_deref(), record.value.as_deref()].into_iter().flatten();
+            self.fits_a_packet(bytes.map(<[u8]>::len).sum::<usize>() + headers.len())?;
+            let query = scoped(sql::SET_ASIDE, scope)
+                .bind(record.partition.0)
+                .bind(record.offset.0)
+                .bind(record.key.as_deref())
+                .bind(record.value.as_deref())
+                .bind(headers)
+                .bind(bookkeeping::reason(letter))
+                .bind(letter.sqlstate.as_deref());
+            self.execute(query).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Store for MysqlStore {
+    /// Each statement commits by itself, as MySQL has it; two consumers may create a table at once.
+    async fn init(&mut self) -> Result<(), StoreError> {
+        let creating = self.run(bookkeeping::CREATE_MYSQL.to_owned()).await;
+        creating.map_err(Failure::of_no_row)?;
+        let lacks = self.fetch(sqlx::query(bookkeeping::LACKS_LAST_OFFSET_MYSQL)).await;
+        if !lacks.map_err(Failure::of_no_row)?.is_empty() {
+            let adding = self.run(bookkeeping::ADD_LAST_OFFSET.to_owned()).await;
+            adding.map_err(Failure::of_no_row)?;
+        }
+        Ok(())
+    }
+
+    async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
+        let describing = async |connection: &mut MySqlConnection| {
+            catalog::describe(connection, table, key).await
+        };
+        self.answered(describing).await.map_err(Failure::of_no_row)?
+    }
+
+    async fn positions(
+        &mut self,
+        scope: &Scope,
+        partitions: &[Partition],
+    ) -> Result<Vec<Position>, StoreError> {
+        positions::positions(self, scope, partitions).await
+    }
+
+    async fn begin_at(&mut self, scope: &Scope, at: &[Position]) -> Result<(), StoreError> {
+        positions::begin_at(self, scope, at).await
+    }
+
+    fn older(&self) -> u64 {
+        self.older
+    }
+
+    async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
+        fenced::apply(self, transaction).await
+    }
+}

@@ -1,0 +1,259 @@
+//! Reads a table's columns and key from Postgres' catalogue, and refuses what rows can't be upserted
+//! into or what can't be a key.
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row as _};
+use write_behind_shared::key::{KeyColumn, KeyKind};
+use write_behind_shared::table_name::quoted;
+
+use crate::core::table::{Column, ColumnKind, Name, Table};
+use crate::store::StoreError;
+
+const TABLE: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name,
+        c.relkind::text AS kind, c.relpersistence = 'u' AS unlogged,
+        row_security_active(c.oid) AS row_security,
+        c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
+            AS has_children,
+        EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c')
+        OR EXISTS (SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND t.typtype = 'd') AS guarded
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+        AND CASE WHEN $1::text IS NULL THEN pg_table_is_visible(c.oid) ELSE n.nspname = $1 END";
+
+/// Columns with the base types of their domains. A text type's modifier (`varchar(9)`) is left out
+/// of the cast, which would cut a long text off; the assignment to the column then refuses it.
+const COLUMNS: &str = "WITH RECURSIVE base AS (
+        SELECT a.attnum, a.atttypid AS type, a.atttypmod AS modifier, a.attnotnull AS not_null,
+            a.atthasdef OR a.attidentity <> '' AS has_default
+        FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+        UNION ALL
+        SELECT b.attnum, t.typbasetype, t.typtypmod, b.not_null OR t.typnotnull,
+            b.has_default OR t.typdefault IS NOT NULL
+        FROM base b JOIN pg_type t ON t.oid = b.type WHERE t.typtype = 'd')
+    SELECT a.attname::text AS name, format_type(b.type, -1) AS sql_type, t.typname::text AS type,
+        CASE WHEN t.typcategory = 'A' THEN e.typname::text END AS element,
+        CASE WHEN t.typname IN ('numeric', '_numeric') AND b.modifier >= 4
+            THEN greatest((((b.modifier - 4) & 2047) # 1024) - 1024, 0)
+            WHEN t.typname = 'timestamptz' AND b.modifier >= 0 THEN b.modifier END AS scale,
+        b.not_null AND NOT b.has_default AS required,
+        NOT b.has_default OR coalesce(pg_get_expr(d.adbin, d.adrelid)
+            ~ '^(NULL|[(]?''?[0.]+''?[)]?)(::.*)?$', false) AS counts_from_nothing,
+        a.attgenerated <> '' OR a.attidentity = 'a' AS generated
+    FROM base b JOIN pg_attribute a ON a.attrelid = $1 AND a.attnum = b.attnum
+    JOIN pg_type t ON t.oid = b.type AND t.typtype <> 'd'
+    LEFT JOIN pg_type e ON e.oid = t.typelem
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    ORDER BY a.attnum";
+
+/// Unique keys, each with what ON CONFLICT can't do with it, and whether it compares texts as they
+/// are.
+const KEYS: &str = "SELECT i.indisprimary AS is_primary,
+        array(SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY AS k(attnum, place)
+            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+            WHERE k.place <= i.indnkeyatts ORDER BY k.place) AS columns,
+        CASE WHEN i.indexprs IS NOT NULL THEN 'is of expressions'
+            WHEN i.indpred IS NOT NULL THEN 'has a condition'
+            WHEN NOT i.indimmediate THEN 'is deferrable'
+            WHEN NOT i.indisvalid THEN 'is not valid: its index was not built to the end'
+        END AS unusable,
+        NOT EXISTS (SELECT FROM unnest(i.indcollation) AS x(oid)
+            JOIN pg_collation l ON l.oid = x.oid WHERE NOT l.collisdeterministic) AS deterministic
+    FROM pg_index i WHERE i.indrelid = $1 AND i.indisunique
+    ORDER BY i.indisprimary DESC, i.indexrelid";
+
+/// A unique key.
+struct UniqueKey {
+    is_primary: bool,
+    columns: Vec<String>,
+    unusable: Option<String>,
+    deterministic: bool,
+}
+
+/// What the catalogue says of one column.
+struct Described {
+    column: Column,
+    type_name: String,
+    generated: bool,
+}
+
+/// Reads the table `name` and its `key`, or its primary key.
+pub(super) async fn describe(
+    connection: &mut PgConnection,
+    name: &str,
+    key: &[String],
+) -> Result<Result<Table, StoreError>, sqlx::Error> {
+    let parsed = match Name::parse(name) {
+        Ok(parsed) => parsed,
+        Err(error) => return Ok(Err(StoreError::Stop(error.to_string()))),
+    };
+    let found = sqlx::query(TABLE).bind(&parsed.schema).bind(&parsed.table);
+    let Some(table) = found.fetch_optional(&mut *connection).await? else {
+        return Ok(Err(StoreError::Stop(format!(
+            "there is no table {name}: create it, or correct the route's `table` (a name is taken \
+             exactly as it is spelled, capital letters included)"
+        ))));
+    };
+    if let Some(why) = unfit(&table)? {
+        return Ok(Err(StoreError::Stop(format!("{name} {why}"))));
+    }
+    let oid: sqlx::postgres::types::Oid = table.try_get("oid")?;
+    let rows = sqlx::query(COLUMNS).bind(oid).fetch_all(&mut *connection).await?;
+    let columns = rows.iter().map(described).collect::<Result<Vec<_>, _>>()?;
+    let mut keys = Vec::new();
+    for row in sqlx::query(KEYS).bind(oid).fetch_all(&mut *connection).await? {
+        keys.push(UniqueKey {
+            is_primary: row.try_get("is_primary")?,
+            columns: row.try_get("columns")?,
+            unusable: row.try_get("unusable")?,
+            deterministic: row.try_get("deterministic")?,
+        });
+    }
+    let (schema, table_name): (String, String) = (table.try_get("schema")?, table.try_get("name")?);
+    let guarded = table.try_get("guarded")?;
+    let key = match key_columns(name, key, &keys, &columns) {
+        Ok(key) => key,
+        Err(error) => return Ok(Err(StoreError::Stop(error))),
+    };
+    Ok(Ok(Table {
+        sql_name: format!("{}.{}", quoted(&schema), quoted(&table_name)),
+        columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
+        key,
+        key_index: None,
+        guarded,
+        renamed: None,
+        version: None,
+    }))
+}
+
+/// Why rows can't be upserted into the table, or can't be trusted to be there afterwards.
+fn unfit(table: &PgRow) -> Result<Option<&'static str>, sqlx::Error> {
+    let kind: String = table.try_get("kind")?;
+    Ok(if !matches!(&*kind, "r" | "p") {
+        Some("is not a table but a view or a foreign table, which can't be upserted into")
+    } else if table.try_get("unlogged")? {
+        Some(
+            "is UNLOGGED: a crash empties it, while the offsets say that its rows are there; run \
+             ALTER TABLE … SET LOGGED",
+        )
+    } else if table.try_get("row_security")? {
+        Some(
+            "has row-level security, which hides rows from updates and deletes without a word; \
+             give this role BYPASSRLS, or use another one",
+        )
+    } else if table.try_get("has_children")? {
+        Some(
+            "has child tables (INHERITS), whose rows its unique keys do not know; write to a \
+             partitioned table, or to one without children",
+        )
+    } else {
+        None
+    })
+}
+
+fn described(row: &PgRow) -> Result<Described, sqlx::Error> {
+    let type_name: String = row.try_get("type")?;
+    let element: Option<String> = row.try_get("element")?;
+    let scale: Option<i32> = row.try_get("scale")?;
+    let scale = scale.and_then(|scale| u32::try_from(scale).ok());
+    let kind = match element {
+        Some(element) => ColumnKind::Array(Box::new(kind_of(&element, scale))),
+        None => kind_of(&type_name, scale),
+    };
+    Ok(Described {
+        column: Column {
+            name: row.try_get("name")?,
+            kind,
+            sql_type: row.try_get("sql_type")?,
+            required: row.try_get("required")?,
+            counts_from_nothing: row.try_get("counts_from_nothing")?,
+        },
+        type_name,
+        generated: row.try_get("generated")?,
+    })
+}
+
+fn kind_of(type_name: &str, scale: Option<u32>) -> ColumnKind {
+    match type_name {
+        "int2" => ColumnKind::Integer(i16::MIN.into()..=i16::MAX.into()),
+        "int4" => ColumnKind::Integer(i32::MIN.into()..=i32::MAX.into()),
+        "int8" => ColumnKind::Integer(i64::MIN..=i64::MAX),
+        "oid" => ColumnKind::Integer(0..=u32::MAX.into()),
+        "numeric" => ColumnKind::Numeric(scale),
+        "float4" | "float8" => ColumnKind::Float,
+        "bool" => ColumnKind::Boolean,
+        "text" | "varchar" | "bpchar" | "citext" | "name" => ColumnKind::Text,
+        "timestamptz" => ColumnKind::Instant(scale.unwrap_or(6)),
+        "date" | "time" | "timetz" | "timestamp" => ColumnKind::Calendar,
+        "json" | "jsonb" => ColumnKind::Json,
+        "bytea" => ColumnKind::Bytes,
+        _ => ColumnKind::Notation,
+    }
+}
+
+/// The key to upsert by; or what to do about its absence.
+fn key_columns(
+    table: &str,
+    wanted: &[String],
+    keys: &[UniqueKey],
+    columns: &[Described],
+) -> Result<Vec<KeyColumn>, String> {
+    let is_meant = |key: &&UniqueKey| match wanted {
+        [] => key.is_primary,
+        names => {
+            key.columns.len() == names.len() && names.iter().all(|name| key.columns.contains(name))
+        }
+    };
+    let unusable = |key: &&UniqueKey| key.unusable.is_some();
+    let key = keys.iter().filter(is_meant).min_by_key(unusable).ok_or_else(|| match wanted {
+        [] => format!(
+            "{table} has no primary key: add one, or name a unique key in the route's `key`"
+        ),
+        names => format!(
+            "{table} has no unique key of exactly ({}): add a unique constraint that is not \
+             deferrable, or an index without a condition",
+            names.join(", ")
+        ),
+    })?;
+    if let Some(why) = &key.unusable {
+        let list = key.columns.join(", ");
+        return Err(format!(
+            "the unique key of {table} on ({list}) {why}, so rows can't be upserted by it: add a \
+             unique constraint on whole columns that is not deferrable and has no condition, or \
+             name another one in the route's `key`"
+        ));
+    }
+    let names = if wanted.is_empty() { &key.columns[..] } else { wanted };
+    let find = |name: &String| columns.iter().find(|described| described.column.name == *name);
+    let found = names.iter().filter_map(find);
+    found.map(|described| key_column(table, described, key.deterministic)).collect()
+}
+
+fn key_column(
+    table: &str,
+    described: &Described,
+    deterministic: bool,
+) -> Result<KeyColumn, String> {
+    let name = described.column.name.clone();
+    let refuse = |why: &str| {
+        Err(format!(
+            "the column {name:?} of {table} can't be a key: {why}; name another unique key in the \
+             route's `key`, of columns that are integers, text, varchar, uuid, boolean or date"
+        ))
+    };
+    if described.generated {
+        return refuse("the database generates its value");
+    }
+    let kind = match (&described.column.kind, &*described.type_name) {
+        (ColumnKind::Integer(range), "int2" | "int4" | "int8") => KeyKind::Integer(range.clone()),
+        (ColumnKind::Boolean, _) => KeyKind::Boolean,
+        (_, "text" | "varchar") if deterministic => KeyKind::Text,
+        (_, "text" | "varchar") => return refuse("its collation makes unequal texts equal"),
+        (_, "uuid") => KeyKind::Uuid,
+        (_, "date") => KeyKind::Date,
+        (_, other) => {
+            return refuse(&format!("its type, {other}, takes different texts for equal"));
+        }
+    };
+    Ok(KeyColumn { name, kind })
+}

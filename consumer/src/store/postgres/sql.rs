@@ -1,0 +1,269 @@
+//! The text of the statements that write rows to Postgres.
+//!
+//! Values are parameters: one array a column, cast to the column's type inside. So the text depends
+//! on the table and the shape only, and is prepared once. The arrays are of integers for integer
+//! columns, which spares the server most of the reading, and of texts for all others.
+//!
+//! INV-13: identifiers come from the catalogue, values are bound.
+
+use write_behind_shared::key::KeyKind;
+use write_behind_shared::table_name::quoted;
+
+use crate::core::table::{Column, ColumnKind, Table};
+use crate::store::grouping::{places, version};
+
+/// Stores dead letters. Parameters: scope, then an array a column.
+pub(super) const SET_ASIDE: &str = "INSERT INTO write_behind_dead_letters
+    (pipeline, cluster, topic, partition, record_offset, record_key, record_value, headers,
+     reason, sqlstate)
+    SELECT $1, $2, $3, l.partition, l.record_offset, l.record_key, l.record_value,
+        l.headers::jsonb, l.reason, l.sqlstate
+    FROM unnest($4::integer[], $5::bigint[], $6::bytea[], $7::bytea[], $8::text[], $9::text[],
+        $10::text[])
+        AS l(partition, record_offset, record_key, record_value, headers, reason, sqlstate)
+    ON CONFLICT (pipeline, cluster, topic, partition, record_offset) DO NOTHING";
+
+/// Notes writers. Parameters: scope, then an array a column.
+pub(super) const NOTE_WRITERS: &str = "INSERT INTO write_behind_writers AS w
+    (pipeline, cluster, topic, partition, writer, last_sequence, last_offset)
+    SELECT $1, $2, $3, s.partition, s.writer, s.last_sequence, s.last_offset
+    FROM unnest($4::integer[], $5::text[], $6::bigint[], $7::bigint[])
+        AS s(partition, writer, last_sequence, last_offset)
+    ORDER BY s.partition, s.writer
+    ON CONFLICT (pipeline, cluster, topic, partition, writer) DO UPDATE
+    SET last_sequence = greatest(w.last_sequence, excluded.last_sequence),
+        last_offset = greatest(w.last_offset, excluded.last_offset), updated_at = now()";
+
+/// The compare-and-set, which if it moves the offset also notes the last record: one answer to wait
+/// for instead of two. Parameters: those of the compare-and-set, record's offset, its timestamp.
+pub(super) const MOVE_OFFSET_AND_NOTE: &str = "WITH moved AS (UPDATE write_behind_offsets
+    SET next_offset = $6, partitions = $7, updated_at = CURRENT_TIMESTAMP
+    WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4 AND next_offset = $5
+    RETURNING 1),
+    noted AS (INSERT INTO write_behind_last_records
+        (pipeline, cluster, topic, partition, record_offset, record_timestamp)
+    SELECT $1, $2, $3, $4, $8, $9 FROM moved LIMIT 1
+    ON CONFLICT (pipeline, cluster, topic, partition) DO UPDATE
+    SET record_offset = excluded.record_offset, record_timestamp = excluded.record_timestamp)
+    SELECT FROM moved";
+
+/// Deletes rows. Parameters: an array a key column.
+pub(super) fn delete(table: &Table) -> String {
+    let given = Given::of(table, &[]);
+    format!(
+        "DELETE FROM {} AS t USING (SELECT {} FROM {}) AS g WHERE {}",
+        table.sql_name,
+        given.casts(),
+        given.unnest(),
+        given.same_key("g"),
+    )
+}
+
+/// Inserts rows, or updates those that are there. Parameters: an array a key column, then an array
+/// a column of the shape.
+pub(super) fn upsert(table: &Table, shape: &[(usize, bool)]) -> String {
+    let given = Given::of(table, shape);
+    format!(
+        "INSERT INTO {} AS t ({}) SELECT {} FROM {} ORDER BY {} {}",
+        table.sql_name,
+        given.names(),
+        given.casts(),
+        given.unnest(),
+        given.order("u"),
+        given.on_conflict(),
+    )
+}
+
+/// Updates the rows that are there, then inserts the others: one statement, the same parameters.
+pub(super) fn update_then_insert(table: &Table, shape: &[(usize, bool)]) -> String {
+    let given = Given::of(table, shape);
+    if table.version.is_some() {
+        return update_then_insert_newer(table, &given);
+    }
+    let (table, same, keys) = (&table.sql_name, given.same_key("g"), given.keys("t"));
+    let there = if shape.is_empty() {
+        format!("SELECT {keys} FROM {table} AS t JOIN given AS g ON {same}")
+    } else {
+        let set = given.set("g");
+        format!("UPDATE {table} AS t SET {set} FROM given AS g WHERE {same} RETURNING {keys}")
+    };
+    format!(
+        "WITH given AS MATERIALIZED (SELECT {casts} FROM {unnest}), there AS ({there}) \
+         INSERT INTO {table} AS t ({names}) SELECT {columns} FROM given AS g \
+         WHERE NOT EXISTS (SELECT FROM there AS t WHERE {same}) ORDER BY {order} {on_conflict}",
+        casts = given.casts(),
+        unnest = given.unnest(),
+        names = given.names(),
+        columns = given.columns("g"),
+        order = given.order("g"),
+        on_conflict = given.on_conflict(),
+    )
+}
+
+/// The same, where a row of a newer revision stays as it is. Affects as many rows as are written.
+fn update_then_insert_newer(table: &Table, given: &Given<'_>) -> String {
+    format!(
+        "WITH given AS MATERIALIZED (SELECT {casts} FROM {unnest}), \
+         there AS (UPDATE {table} AS t SET {set} FROM given AS g WHERE {same}{not_newer} \
+         RETURNING 1), \
+         added AS (INSERT INTO {table} AS t ({names}) SELECT {columns} FROM given AS g \
+         WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE {same}) ORDER BY {order} {on_conflict} \
+         RETURNING 1) SELECT 1 FROM there UNION ALL SELECT 1 FROM added",
+        table = table.sql_name,
+        casts = given.casts(),
+        unnest = given.unnest(),
+        set = given.set("g"),
+        same = given.same_key("g"),
+        not_newer = given.not_newer("g", "AND"),
+        names = given.names(),
+        columns = given.columns("g"),
+        order = given.order("g"),
+        on_conflict = given.on_conflict(),
+    )
+}
+
+/// The columns of the rows given in the parameters: the key's, then the shape's.
+struct Given<'a> {
+    table: &'a Table,
+    shape: &'a [(usize, bool)],
+    /// Each column's quoted name, the column, and whether it is added to.
+    columns: Vec<(String, &'a Column, bool)>,
+}
+
+impl<'a> Given<'a> {
+    fn of(table: &'a Table, shape: &'a [(usize, bool)]) -> Self {
+        let columns = places(table, shape).map(|(at, is_add)| {
+            let column = &table.columns[at];
+            (quoted(&column.name), column, is_add)
+        });
+        Self { table, shape, columns: columns.collect() }
+    }
+
+    fn list(&self, item: impl Fn(usize, &(String, &Column, bool)) -> String) -> String {
+        let items = self.columns.iter().enumerate().map(|(at, column)| item(at, column));
+        items.collect::<Vec<_>>().join(", ")
+    }
+
+    fn names(&self) -> String {
+        self.list(|_, (name, ..)| name.clone())
+    }
+
+    /// In a sub-select the columns go by their real names, so that they can't be mixed up.
+    fn casts(&self) -> String {
+        self.list(|at, (name, column, _)| format!("u.p{at}::{} AS {name}", column.sql_type))
+    }
+
+    fn columns(&self, alias: &str) -> String {
+        self.list(|_, (name, ..)| format!("{alias}.{name}"))
+    }
+
+    fn unnest(&self) -> String {
+        let arrays = self.list(|at, (_, column, _)| match column.kind {
+            ColumnKind::Integer(_) => format!("${}::bigint[]", at + 1),
+            _ => format!("${}::text[]", at + 1),
+        });
+        let names = self.list(|at, _| format!("p{at}"));
+        format!("unnest({arrays}) AS u({names})")
+    }
+
+    fn keys(&self, alias: &str) -> String {
+        let keys = self.table.key.iter().map(|key| format!("{alias}.{}", quoted(&key.name)));
+        keys.collect::<Vec<_>>().join(", ")
+    }
+
+    fn same_key(&self, alias: &str) -> String {
+        let same = self.table.key.iter().map(|key| {
+            let name = quoted(&key.name);
+            format!("t.{name} = {alias}.{name}")
+        });
+        same.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// Two transactions must lock rows in one order. Which one does not matter, so texts are
+    /// ordered by their bytes, which is much faster than by a language.
+    fn order(&self, alias: &str) -> String {
+        let keys = self.table.key.iter().enumerate().map(|(at, key)| {
+            let name = if alias == "u" {
+                format!("u.p{at}")
+            } else {
+                format!("{alias}.{}", quoted(&key.name))
+            };
+            match key.kind {
+                KeyKind::Text => format!("{name} COLLATE \"C\""),
+                _ if alias == "u" => format!("{}", at + 1),
+                _ => name,
+            }
+        });
+        keys.collect::<Vec<_>>().join(", ")
+    }
+
+    fn set(&self, alias: &str) -> String {
+        let written = &self.columns[self.table.key.len()..];
+        let set = written.iter().map(|(name, _, is_add)| match is_add {
+            true => format!("{name} = coalesce(t.{name}, 0) + {alias}.{name}"),
+            false => format!("{name} = {alias}.{name}"),
+        });
+        set.collect::<Vec<_>>().join(", ")
+    }
+
+    /// That the row in the table has no newer revision than the given one.
+    fn not_newer(&self, alias: &str, word: &str) -> String {
+        version(self.table).map_or_else(String::new, |name| {
+            format!(" {word} (t.{name} IS NULL OR t.{name} <= {alias}.{name})")
+        })
+    }
+
+    fn on_conflict(&self) -> String {
+        let keys = self.table.key.iter().map(|key| quoted(&key.name)).collect::<Vec<_>>();
+        let action = if self.shape.is_empty() {
+            "NOTHING".to_owned()
+        } else {
+            format!("UPDATE SET {}{}", self.set("excluded"), self.not_newer("excluded", "WHERE"))
+        };
+        format!("ON CONFLICT ({}) DO {action}", keys.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    fn table() -> Table {
+        let column = |name, kind, sql_type: &str| Column {
+            sql_type: sql_type.to_owned(),
+            ..Column::plain(name, kind)
+        };
+        let columns = vec![
+            column("id", ColumnKind::Integer(0..=9), "bigint"),
+            column("a\"b", ColumnKind::Text, "text"),
+            column("n", ColumnKind::Integer(0..=9), "integer"),
+        ];
+        Table::plain("\"public\".\"Seats\"", KeyKind::Integer(0..=9), columns)
+    }
+
+    #[test]
+    fn an_upsert_has_this_text() {
+        assert_eq!(
+            upsert(&table(), &[(1, false), (2, true)]),
+            "INSERT INTO \"public\".\"Seats\" AS t (\"id\", \"a\"\"b\", \"n\") \
+             SELECT u.p0::bigint AS \"id\", u.p1::text AS \"a\"\"b\", u.p2::integer AS \"n\" \
+             FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS u(p0, p1, p2) ORDER BY 1 \
+             ON CONFLICT (\"id\") DO UPDATE SET \"a\"\"b\" = excluded.\"a\"\"b\", \
+             \"n\" = coalesce(t.\"n\", 0) + excluded.\"n\""
+        );
+    }
+
+    #[test]
+    fn a_row_that_names_no_column_is_only_inserted() {
+        assert!(upsert(&table(), &[]).ends_with("ON CONFLICT (\"id\") DO NOTHING"));
+    }
+
+    #[test]
+    fn a_delete_has_this_text() {
+        assert_eq!(
+            delete(&table()),
+            "DELETE FROM \"public\".\"Seats\" AS t USING \
+             (SELECT u.p0::bigint AS \"id\" FROM unnest($1::bigint[]) AS u(p0)) AS g \
+             WHERE t.\"id\" = g.\"id\""
+        );
+    }
+}

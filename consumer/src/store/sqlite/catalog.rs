@@ -1,0 +1,205 @@
+//! Reads a table's columns and key from SQLite's catalogue.
+//!
+//! SQLite's types are advice: what JSON fits a column is taken from the declared type by SQLite's
+//! own rules of affinity, and a few common names beyond them (boolean, date, uuid, json). A numeric
+//! column holds binary floats where a value is no integer: more digits than these keep are refused.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
+use write_behind_shared::key::{KeyColumn, KeyKind};
+use write_behind_shared::table_name::quoted;
+
+use crate::core::table::{Column, ColumnKind, Name, Table};
+use crate::store::StoreError;
+
+const TABLE: &str = "SELECT l.name AS name, l.type AS type, s.sql LIKE '%check%' AS guarded
+    FROM pragma_table_list($1) AS l LEFT JOIN sqlite_schema AS s ON s.name = l.name
+    WHERE l.schema = 'main' AND l.type IN ('table', 'view', 'virtual')";
+
+/// Hidden columns of kind 2 and 3 are generated.
+const COLUMNS: &str =
+    "SELECT name, type, \"notnull\" AS not_null, dflt_value IS NOT NULL AS has_default,
+    coalesce(upper(dflt_value) = 'NULL' OR trim(dflt_value, '()''0.') = '', 1) AS from_nothing, pk, hidden FROM pragma_table_xinfo($1) WHERE hidden IN (0, 2, 3) ORDER BY cid";
+
+/// Unique indexes without a condition, each key column with its collation. An expression has no
+/// name.
+const KEYS: &str = "SELECT l.name AS index_name, x.name AS column_name, x.coll AS collation
+    FROM pragma_index_list($1) AS l JOIN pragma_index_xinfo(l.name) AS x
+    WHERE l.\"unique\" AND NOT l.partial AND x.key ORDER BY l.seq, x.seqno";
+
+struct Described {
+    column: Column,
+    declared: String,
+    /// The place in the primary key, from 1; 0 is outside.
+    primary: i64,
+    generated: bool,
+}
+
+/// So many decimal digits survive in SQLite's floats.
+const REAL_DIGITS: u32 = 15;
+
+/// A unique key: its columns, each with its collation.
+type UniqueKey = Vec<(String, String)>;
+
+/// Reads the table `name` and its `key`, or its primary key.
+pub(super) async fn describe(
+    connection: &mut SqliteConnection,
+    name: &str,
+    key: &[String],
+) -> Result<Result<Table, StoreError>, sqlx::Error> {
+    let parsed = match Name::parse(name) {
+        Ok(parsed) if parsed.schema.as_deref().is_none_or(|schema| schema == "main") => parsed,
+        Ok(_) => {
+            let error = format!("SQLite has no schema as in {name}: write the table's name alone");
+            return Ok(Err(StoreError::Stop(error)));
+        }
+        Err(error) => return Ok(Err(StoreError::Stop(error.to_string()))),
+    };
+    let found = sqlx::query(TABLE).bind(&parsed.table).fetch_optional(&mut *connection).await?;
+    let Some(found) = found else {
+        let error = format!("there is no table {name}: create it, or correct the route's `table`");
+        return Ok(Err(StoreError::Stop(error)));
+    };
+    let kind: String = found.try_get("type")?;
+    if kind != "table" {
+        let error = format!("{name} is a {kind}, which can't be upserted into");
+        return Ok(Err(StoreError::Stop(error)));
+    }
+    let rows = sqlx::query(COLUMNS).bind(&parsed.table).fetch_all(&mut *connection).await?;
+    let columns = rows.iter().map(described).collect::<Result<Vec<_>, _>>()?;
+    let rows = sqlx::query(KEYS).bind(&parsed.table).fetch_all(&mut *connection).await?;
+    let keys = unique_keys(&rows)?;
+    let key = match key_columns(name, key, &keys, &columns) {
+        Ok(key) => key,
+        Err(error) => return Ok(Err(StoreError::Stop(error))),
+    };
+    let table_name: String = found.try_get("name")?;
+    Ok(Ok(Table {
+        sql_name: quoted(&table_name),
+        columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
+        key,
+        key_index: None,
+        guarded: found.try_get::<Option<bool>, _>("guarded")?.unwrap_or(false),
+        renamed: None,
+        version: None,
+    }))
+}
+
+fn described(row: &SqliteRow) -> Result<Described, sqlx::Error> {
+    let declared: String = row.try_get("type")?;
+    let declared = declared.to_ascii_uppercase();
+    let (not_null, has_default): (bool, bool) =
+        (row.try_get("not_null")?, row.try_get("has_default")?);
+    Ok(Described {
+        column: Column {
+            name: row.try_get("name")?,
+            kind: kind_of(&declared),
+            sql_type: declared.clone(),
+            required: not_null && !has_default,
+            counts_from_nothing: row.try_get("from_nothing")?,
+        },
+        declared,
+        primary: row.try_get("pk")?,
+        generated: row.try_get::<i64, _>("hidden")? != 0,
+    })
+}
+
+fn unique_keys(rows: &[SqliteRow]) -> Result<Vec<UniqueKey>, sqlx::Error> {
+    let mut keys: Vec<(String, UniqueKey)> = Vec::new();
+    for row in rows {
+        let index: String = row.try_get("index_name")?;
+        let column: Option<String> = row.try_get("column_name")?;
+        let part = (column.unwrap_or_default(), row.try_get("collation")?);
+        match keys.last_mut().filter(|(name, _)| *name == index) {
+            Some((_, parts)) => parts.push(part),
+            None => keys.push((index, vec![part])),
+        }
+    }
+    Ok(keys.into_iter().map(|(_, parts)| parts).collect())
+}
+
+fn kind_of(declared: &str) -> ColumnKind {
+    let has = |parts: &[&str]| parts.iter().any(|part| declared.contains(part));
+    if has(&["DATE", "TIME", "UUID"]) {
+        ColumnKind::Notation
+    } else if has(&["BOOL"]) {
+        ColumnKind::Boolean
+    } else if has(&["JSON"]) {
+        ColumnKind::Json
+    } else if has(&["INT"]) {
+        ColumnKind::Integer(i64::MIN..=i64::MAX)
+    } else if matches!(declared, "" | "ANY") || has(&["CHAR", "CLOB", "TEXT"]) {
+        ColumnKind::Text
+    } else if has(&["BLOB"]) {
+        ColumnKind::Bytes
+    } else if has(&["REAL", "FLOA", "DOUB"]) {
+        ColumnKind::Float
+    } else {
+        ColumnKind::Significant(REAL_DIGITS)
+    }
+}
+
+/// The key to upsert by; or what to do about its absence.
+fn key_columns(
+    table: &str,
+    wanted: &[String],
+    keys: &[UniqueKey],
+    columns: &[Described],
+) -> Result<Vec<KeyColumn>, String> {
+    let mut primary: Vec<_> = columns.iter().filter(|column| column.primary > 0).collect();
+    primary.sort_by_key(|column| column.primary);
+    let primary: Vec<String> =
+        primary.into_iter().map(|described| described.column.name.clone()).collect();
+    let names = if wanted.is_empty() { &primary[..] } else { wanted };
+    if names.is_empty() {
+        return Err(format!(
+            "{table} has no primary key: add one, or name a unique key in the route's `key`"
+        ));
+    }
+    let same = |have: &[&String]| {
+        have.len() == names.len() && names.iter().all(|name| have.contains(&name))
+    };
+    let index = keys.iter().find(|key| same(&key.iter().map(|(name, _)| name).collect::<Vec<_>>()));
+    // The primary key of one integer column is the table itself and has no index.
+    if index.is_none() && !same(&primary.iter().collect::<Vec<_>>()) {
+        let list = names.join(", ");
+        return Err(format!(
+            "{table} has no unique key of exactly ({list}): add one, without a condition"
+        ));
+    }
+    let collation_of = |name: &String| {
+        let part = index.and_then(|key| key.iter().find(|(column, _)| column == name));
+        part.map_or("BINARY", |(_, collation)| collation.as_str())
+    };
+    let find = |name: &String| columns.iter().find(|described| described.column.name == *name);
+    let found = names.iter().filter_map(find);
+    found.map(|column| key_column(table, column, collation_of(&column.column.name))).collect()
+}
+
+fn key_column(table: &str, described: &Described, collation: &str) -> Result<KeyColumn, String> {
+    let name = described.column.name.clone();
+    let refuse = |why: &str| {
+        Err(format!(
+            "the column {name:?} of {table} can't be a key: {why}; name another unique key in the \
+             route's `key`, of columns that are integers, text, uuid, boolean or date"
+        ))
+    };
+    if described.generated {
+        return refuse("the database generates its value");
+    }
+    if collation != "BINARY" {
+        return refuse(&format!("its collation, {collation}, takes different texts for equal"));
+    }
+    let kind = match &described.column.kind {
+        ColumnKind::Integer(range) => KeyKind::Integer(range.clone()),
+        ColumnKind::Boolean => KeyKind::Boolean,
+        ColumnKind::Text => KeyKind::Text,
+        ColumnKind::Notation if described.declared == "UUID" => KeyKind::Uuid,
+        ColumnKind::Notation if described.declared == "DATE" => KeyKind::Date,
+        _ => {
+            let declared = &described.declared;
+            return refuse(&format!("its type, {declared}, takes different texts for equal"));
+        }
+    };
+    Ok(KeyColumn { name, kind })
+}
