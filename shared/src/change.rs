@@ -232,5 +232,5 @@ pub(crate) fn push_name(document: &mut Vec<u8>, name: &str) {
 }
 
 #[cfg(test)]
-#[path = "change_tests.rs"]
+#[path = "tests/change.rs"]
 mod tests;

@@ -22,8 +22,6 @@
 
 pub mod offset;
 pub mod key;
-mod key_encode;
-mod key_serialize;
 pub mod partition;
 pub mod number;
 pub mod json;

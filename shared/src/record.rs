@@ -245,5 +245,5 @@ impl Change {
 }
 
 #[cfg(test)]
-#[path = "record_tests.rs"]
+#[path = "tests/record.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-//! A key as serde gives it: takes scalars, structs, maps and tuples, gives them to a [`KeyWriter`]
+//! A key as serde gives it: takes scalars, structs, maps and tuples, gives them to a [`KeyBuffer`]
 //! or says why they are no key.
 
 use std::fmt::Display;
@@ -10,18 +10,18 @@ use serde::ser::{
     SerializeTupleStruct, Serializer,
 };
 
-use crate::key::KeyError;
-use crate::key_encode::{KeyWriter, push_text};
+use super::buffer::{KeyBuffer, push_text};
+use super::error::KeyError;
 
 /// Something of a key, about to be written.
-pub(crate) struct Part<'w, 'n> {
-    pub(crate) writer: &'w mut KeyWriter,
-    pub(crate) place: Place<'n>,
+pub(super) struct Part<'w, 'n> {
+    pub(super) buffer: &'w mut KeyBuffer,
+    pub(super) place: Place<'n>,
 }
 
 /// What of the key it is.
 #[derive(Clone, Copy)]
-pub(crate) enum Place<'n> {
+pub(super) enum Place<'n> {
     /// All of it; the columns' names, if they were given.
     Whole(&'n [Box<str>]),
     /// The value of a column.
@@ -33,17 +33,17 @@ pub(crate) enum Place<'n> {
 impl Part<'_, '_> {
     /// A scalar that looks alike in JSON and as plain text.
     fn bare<T: Serialize>(self, scalar: T) -> Result<(), KeyError> {
-        let Self { writer, place } = self;
+        let Self { buffer, place } = self;
         let into = match place {
             Place::Whole(names) => {
                 has_one_column(names)?;
-                &mut writer.text
+                &mut buffer.text
             }
-            Place::Value | Place::Name => &mut writer.parts,
+            Place::Value | Place::Name => &mut buffer.parts,
         };
         serde_json::to_writer(into, &scalar).map_err(ser::Error::custom)?;
         if let Place::Whole(names) = place {
-            writer.name_scalar(names);
+            buffer.name_scalar(names);
         }
         Ok(())
     }
@@ -64,18 +64,18 @@ impl Part<'_, '_> {
     }
 
     fn text(self, text: &str) -> Result<(), KeyError> {
-        let Self { writer, place } = self;
+        let Self { buffer, place } = self;
         if text.as_bytes().contains(&0) {
             return Err(KeyError::Nul);
         }
         match place {
             Place::Whole(names) => {
                 has_one_column(names)?;
-                writer.text.extend_from_slice(text.as_bytes());
-                writer.name_scalar(names);
+                buffer.text.extend_from_slice(text.as_bytes());
+                buffer.name_scalar(names);
             }
-            Place::Value if !writer.plain => push_text(&mut writer.parts, text.as_bytes())?,
-            Place::Value | Place::Name => writer.parts.extend_from_slice(text.as_bytes()),
+            Place::Value if !buffer.plain => push_text(&mut buffer.parts, text.as_bytes())?,
+            Place::Value | Place::Name => buffer.parts.extend_from_slice(text.as_bytes()),
         }
         Ok(())
     }
@@ -150,27 +150,27 @@ impl<'w, 'n> Serializer for Part<'w, 'n> {
 
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), KeyError> {
         // Dates and the like come this way.
-        let Self { writer, place } = self;
-        let mut text = std::mem::take(&mut writer.text);
+        let Self { buffer, place } = self;
+        let mut text = std::mem::take(&mut buffer.text);
         let written = match write!(text, "{value}") {
             _ if text.contains(&0) => Err(KeyError::Nul),
             Err(error) => Err(ser::Error::custom(error)),
             Ok(()) => Ok(()),
         };
         if let Place::Whole(names) = place {
-            writer.text = text;
+            buffer.text = text;
             written?;
             has_one_column(names)?;
-            writer.name_scalar(names);
+            buffer.name_scalar(names);
             return Ok(());
         }
         // Until the columns are put together, the key's text is free for theirs.
         let written = written.and_then(|()| {
             let text = std::str::from_utf8(&text).map_err(|_| KeyError::NotUtf8)?;
-            Part { writer: &mut *writer, place }.text(text)
+            Part { buffer: &mut *buffer, place }.text(text)
         });
         text.clear();
-        writer.text = text;
+        buffer.text = text;
         written
     }
 
@@ -283,15 +283,15 @@ impl<'w, 'n> Serializer for Part<'w, 'n> {
 impl<'w, 'n> Part<'w, 'n> {
     fn columns(self, what: &str) -> Result<Columns<'w, 'n>, KeyError> {
         match self.place {
-            Place::Whole(names) => Ok(Columns { writer: self.writer, names, next: 0, name: 0..0 }),
+            Place::Whole(names) => Ok(Columns { buffer: self.buffer, names, next: 0, name: 0..0 }),
             Place::Value | Place::Name => not_a_key(what),
         }
     }
 }
 
 /// The columns of a key, one after the other.
-pub(crate) struct Columns<'w, 'n> {
-    writer: &'w mut KeyWriter,
+pub(super) struct Columns<'w, 'n> {
+    buffer: &'w mut KeyBuffer,
     names: &'n [Box<str>],
     /// How many of a tuple's values came.
     next: usize,
@@ -301,25 +301,25 @@ pub(crate) struct Columns<'w, 'n> {
 
 impl Columns<'_, '_> {
     fn column<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), KeyError> {
-        let start = self.writer.parts.len();
-        Part { writer: self.writer, place: Place::Name }.text(name)?;
-        self.name = start..self.writer.parts.len();
+        let start = self.buffer.parts.len();
+        Part { buffer: self.buffer, place: Place::Name }.text(name)?;
+        self.name = start..self.buffer.parts.len();
         self.value(value)
     }
 
     fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), KeyError> {
         let name = self.name.clone();
-        let start = self.writer.parts.len();
-        let written = value.serialize(Part { writer: self.writer, place: Place::Value });
+        let start = self.buffer.parts.len();
+        let written = value.serialize(Part { buffer: self.buffer, place: Place::Value });
         written.map_err(|error| match error {
             KeyError::NotAKey(what) => {
-                let name = String::from_utf8_lossy(self.writer.part(&name));
+                let name = String::from_utf8_lossy(self.buffer.part(&name));
                 KeyError::NotAKey(format!("{what} (column {name:?})"))
             }
             other => other,
         })?;
-        let value = start..self.writer.parts.len();
-        self.writer.place(name, value);
+        let value = start..self.buffer.parts.len();
+        self.buffer.place(name, value);
         Ok(())
     }
 
@@ -333,7 +333,7 @@ impl Columns<'_, '_> {
     }
 
     fn finish(self) -> Result<(), KeyError> {
-        self.writer.end(self.names)
+        self.buffer.end(self.names)
     }
 }
 
@@ -359,9 +359,9 @@ impl SerializeMap for Columns<'_, '_> {
     type Error = KeyError;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, name: &T) -> Result<(), KeyError> {
-        let start = self.writer.parts.len();
-        name.serialize(Part { writer: self.writer, place: Place::Name })?;
-        self.name = start..self.writer.parts.len();
+        let start = self.buffer.parts.len();
+        name.serialize(Part { buffer: self.buffer, place: Place::Name })?;
+        self.name = start..self.buffer.parts.len();
         Ok(())
     }
 
