@@ -50,7 +50,7 @@ pub fn write<T: Serialize + ?Sized>(
         nul: watch.nul,
         too_deep: watch.deepest > json::DEPTH_MAX,
         // Whether a null is an honest one, only the value can tell.
-        not_finite: watch.null && finite::is_lost_in(value),
+        not_finite: watch.null && finite::loses_a_float(value),
     };
     if watch.raw {
         let in_text = Noticed::in_text(&document[start..]);

@@ -25,7 +25,7 @@ pub mod key;
 pub mod partition;
 pub mod number;
 pub mod json;
-pub mod finite;
+mod finite;
 pub mod json_write;
 pub mod change;
 pub mod record;

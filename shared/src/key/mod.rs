@@ -13,8 +13,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 mod error;
-mod buffer;
-mod serialize;
+mod canonical;
+mod scalar;
 mod writer;
 
 pub use error::{KEY_BYTES_MAX, KeyError};
@@ -81,10 +81,13 @@ pub fn texts<'k>(key: &'k [u8], columns: &[KeyColumn]) -> Result<Vec<Cow<'k, str
     if object.len() != columns.len() {
         return Err(not_canonical(&format!("{} columns, not {}", object.len(), columns.len())));
     }
-    if let Some((_, value)) = object.iter().find(|(_, value)| !is_scalar(value)) {
+    if let Some((_, value)) = object.iter().find(|(_, value)| !canonical::is_scalar(value)) {
         return Err(not_canonical(&format!("{value} is not a scalar")));
     }
-    if canonical_object(object.iter().map(|(name, value)| (&**name, value))) != text {
+    let mut canonical = Vec::with_capacity(key.len());
+    let mut members: Vec<_> = object.iter().map(|(name, value)| (&**name, value)).collect();
+    let pushed = canonical::push_object(&mut canonical, &mut members, |_, _| ());
+    if pushed.is_err() || canonical != key {
         return Err(not_canonical("names sorted, no white space, minimal escapes"));
     }
     let text_of = |column: &KeyColumn| {
@@ -135,24 +138,6 @@ impl KeyColumn {
         };
         KeyError::NotCanonical { text, kind, column: self.name.clone() }
     }
-}
-
-fn is_scalar(value: &Value) -> bool {
-    match value {
-        Value::String(_) | Value::Bool(_) => true,
-        Value::Number(number) => !number.is_f64(),
-        Value::Null | Value::Array(_) | Value::Object(_) => false,
-    }
-}
-
-/// The object in canonical form. RFC 8785 sorts names by their UTF-16 units, not by their bytes.
-fn canonical_object<'a>(columns: impl Iterator<Item = (&'a str, &'a Value)>) -> String {
-    let mut columns: Vec<_> = columns.collect();
-    columns.sort_unstable_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
-    let members = columns
-        .into_iter()
-        .map(|(name, value)| format!("{}:{value}", Value::String(name.to_owned())));
-    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
 /// Whether `text` is a day of the calendar, written `YYYY-MM-DD`.

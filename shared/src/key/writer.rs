@@ -1,28 +1,46 @@
 //! A reusable writer of keys: a Rust value in, the canonical text of its row out.
 
 use std::borrow::Cow;
+use std::fmt::Display;
+use std::ops::Range;
 
 use serde::Serialize;
+use serde_json::Value;
 
-use super::buffer::KeyBuffer;
+use super::canonical;
 use super::error::{KEY_BYTES_MAX, KeyError};
-use super::serialize::{Part, Place};
+use super::scalar::{self, NotScalar};
 use crate::json;
 
 /// Writes keys one after the other, and keeps its memory from one to the next.
 #[derive(Debug, Default)]
-pub struct KeyWriter(KeyBuffer);
+pub struct KeyWriter {
+    text: Vec<u8>,
+    /// The names of the columns that are known, one behind the other.
+    names: String,
+    columns: Vec<Column>,
+    /// The key has one column: its value is plain text, not JSON.
+    plain: bool,
+}
+
+#[derive(Debug)]
+struct Column {
+    /// Where its name is in `names`.
+    name: Range<usize>,
+    /// Where its value is in `text`.
+    value: Range<usize>,
+}
 
 impl KeyWriter {
     /// A writer that holds no memory yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self(KeyBuffer::new())
+        Self { text: Vec::new(), names: String::new(), columns: Vec::new(), plain: false }
     }
 
     /// Writes the canonical text of `key`: a scalar, or a struct, map or tuple of scalars. `names`
     /// are the key's columns, in a tuple's order; with none given, a key that names its columns
-    /// itself is composite, and a tuple is refused.
+    /// itself is composite, and a tuple is refused. A scalar is written without an allocation.
     ///
     /// # Errors
     /// [`KeyError`]; what the writer then holds is not a key.
@@ -31,66 +49,152 @@ impl KeyWriter {
         key: &K,
         names: &[Box<str>],
     ) -> Result<&[u8], KeyError> {
-        let buffer = &mut self.0;
-        buffer.start(names);
-        key.serialize(Part { buffer, place: Place::Whole(names) })?;
-        if self.text().len() > KEY_BYTES_MAX { Err(KeyError::TooLong) } else { Ok(self.text()) }
+        self.text.clear();
+        self.names.clear();
+        self.columns.clear();
+        self.plain = names.len() == 1;
+        let named = names.len();
+        match scalar::write(key, &mut self.text) {
+            Ok(()) if named > 1 => return Err(KeyError::ColumnCount { named, parts: 1 }),
+            Ok(()) => {
+                for name in names {
+                    let value = 0..self.text.len();
+                    push_place(&mut self.columns, &mut self.names, name, value);
+                }
+            }
+            Err(NotScalar::Tuple(_)) if named == 0 => return Err(KeyError::NoColumnNames),
+            Err(NotScalar::Tuple(parts)) if parts != named => {
+                return Err(KeyError::ColumnCount { named, parts });
+            }
+            Err(NotScalar::Tuple(_) | NotScalar::Columns) => {
+                self.write_columns(&serde_json::to_value(key).map_err(not_a_key)?, names)?;
+            }
+            Err(NotScalar::Refused(why)) => return Err(why),
+        }
+        if self.text.len() > KEY_BYTES_MAX { Err(KeyError::TooLong) } else { Ok(&self.text) }
+    }
+
+    /// Writes a struct, a map or a tuple, as serde's tree of it.
+    fn write_columns(&mut self, key: &Value, names: &[Box<str>]) -> Result<(), KeyError> {
+        let mut columns: Vec<(&str, &Value)> = match key {
+            Value::Object(columns) => {
+                columns.iter().map(|(name, value)| (&**name, value)).collect()
+            }
+            Value::Array(values) => names.iter().map(|name| &**name).zip(values).collect(),
+            _ => Vec::new(),
+        };
+        if columns.is_empty() {
+            return Err(KeyError::NotAKey("a struct without columns".to_owned()));
+        }
+        for (name, value) in &columns {
+            check_column(name, value)?;
+        }
+        check_names(&columns, names)?;
+        let Self { text, names: known, columns: places, plain } = self;
+        if let ([(name, value)], true) = (&*columns, *plain) {
+            let value = value.as_str().map_or_else(|| value.to_string().into(), Cow::Borrowed);
+            text.extend_from_slice(value.as_bytes());
+            push_place(places, known, name, 0..text.len());
+            return Ok(());
+        }
+        canonical::push_object(text, &mut columns, |name, value| {
+            push_place(places, known, name, value);
+        })
+        .map_err(not_a_key)
     }
 
     /// The text of the key last written.
     #[must_use]
     pub fn text(&self) -> &[u8] {
-        &self.0.text
+        &self.text
     }
 
     /// The text of the key last written, without a copy.
     #[must_use]
     pub fn into_text(self) -> Vec<u8> {
-        self.0.text
+        self.text
     }
 
     /// The memory the writer keeps, in bytes.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.0.text.capacity() + self.0.parts.capacity()
+        self.text.capacity() + self.names.capacity()
     }
 
     /// Whether the columns of the key last written are known by name.
     #[must_use]
     pub fn names_columns(&self) -> bool {
-        self.0.columns().len() > 0
+        !self.columns.is_empty()
     }
 
     /// Whether the JSON object `document` may have a member named like one of the key's columns.
     #[must_use]
     pub fn may_repeat(&self, document: &str) -> bool {
-        let occurs = |name| std::str::from_utf8(name).is_ok_and(|name| document.contains(name));
         // With a backslash anywhere, a name may be spelled in another way.
-        self.names_columns()
-            && (self.0.columns().any(|(name, _)| occurs(name)) || document.contains('\\'))
+        let occurs = |column: &Column| document.contains(&self.names[column.name.clone()]);
+        self.names_columns() && (self.columns.iter().any(occurs) || document.contains('\\'))
     }
 
     /// Whether `name` is a column of the key last written.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.0.value(name).is_some()
+        self.value(name).is_some()
     }
 
     /// Whether `name` is a column of the key last written whose value is not `value`, given as
     /// JSON: their plain texts differ.
     #[must_use]
     pub fn disagrees(&self, name: &str, value: &str) -> bool {
-        let plain = self.0.plain;
-        let Some(in_key) = self.0.value(name) else { return false };
-        if !plain && in_key == value.as_bytes() {
+        let Some(in_key) = self.value(name) else { return false };
+        if !self.plain && in_key == value.as_bytes() {
             return false;
         }
         let in_key = std::str::from_utf8(in_key).ok();
         let in_key = in_key.and_then(|text| {
-            if plain { Some(Cow::Borrowed(text)) } else { json::plain_scalar(text) }
+            if self.plain { Some(Cow::Borrowed(text)) } else { json::plain_scalar(text) }
         });
         in_key.is_none() || in_key != json::plain_scalar(value)
     }
+
+    fn value(&self, name: &str) -> Option<&[u8]> {
+        let column = self.columns.iter().find(|column| &self.names[column.name.clone()] == name)?;
+        Some(&self.text[column.value.clone()])
+    }
+}
+
+fn push_place(columns: &mut Vec<Column>, names: &mut String, name: &str, value: Range<usize>) {
+    let start = names.len();
+    names.push_str(name);
+    columns.push(Column { name: start..names.len(), value });
+}
+
+fn not_a_key(why: impl Display) -> KeyError {
+    KeyError::NotAKey(why.to_string())
+}
+
+fn check_column(name: &str, value: &Value) -> Result<(), KeyError> {
+    if !canonical::is_scalar(value) {
+        let what = match value {
+            Value::Null => "null, or a float that is not finite".to_owned(),
+            Value::Array(_) => "a list".to_owned(),
+            Value::Object(_) => "a struct".to_owned(),
+            scalar => format!("the float {scalar}"),
+        };
+        return Err(not_a_key(format_args!("{what} (column {name:?})")));
+    }
+    let has_nul = |text: &str| text.contains('\0');
+    if has_nul(name) || value.as_str().is_some_and(has_nul) { Err(KeyError::Nul) } else { Ok(()) }
+}
+
+/// Lets `columns` pass if they are those of `names`, each once, where there are names.
+fn check_names(columns: &[(&str, &Value)], names: &[Box<str>]) -> Result<(), KeyError> {
+    let is_named_once =
+        |(column, _): &(&str, &Value)| names.iter().filter(|name| ***name == **column).count() == 1;
+    if names.is_empty() || columns.len() == names.len() && columns.iter().all(is_named_once) {
+        return Ok(());
+    }
+    let key: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
+    Err(KeyError::OtherColumns { key: key.join(", "), named: names.join(", ") })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Keys are written as the tree that they once were would be, and no key is written otherwise.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use proptest::prelude::*;
 use serde::ser::{SerializeMap, Serializer};
@@ -152,6 +152,78 @@ fn names(names: &[&str]) -> Vec<Box<str>> {
 fn written<K: Serialize>(key: &K, columns: &[&str]) -> Result<String, KeyError> {
     let mut writer = KeyWriter::default();
     writer.write(key, &names(columns)).map(|text| String::from_utf8(text.to_vec()).unwrap())
+}
+
+/// Canonical bytes decide a record's partition, so they may never change. `golden.txt` holds each
+/// key by itself, with one column named, as a column of a struct, and as a part of a tuple.
+#[test]
+fn keys_of_every_shape_have_these_bytes() {
+    let mut keys = String::new();
+    macro_rules! golden {
+        ($($key:expr),* $(,)?) => {$(
+            let in_struct = Wrapped { z: -1, inner: &$key, a: true };
+            let all = [
+                written(&$key, &[]),
+                written(&$key, &["id"]),
+                written(&in_struct, &["a", "z", "inner"]),
+                written(&($key, "b\""), &["id", "\u{1f600}"]),
+            ];
+            let all = all.map(|key| key.unwrap_or_else(|why| {
+                format!("{why:?}").split(['(', ' ']).take(1).collect()
+            }));
+            writeln!(keys, "{:?} | {}", $key, all.join(" | ")).unwrap();
+        )*};
+    }
+    golden!(
+        0,
+        -7_i8,
+        u64::MAX,
+        i64::MIN,
+        i128::from(u64::MAX),
+        i128::MIN,
+        u128::MAX,
+        true,
+        1.5,
+        f64::NAN,
+        '\u{fb33}',
+        "",
+        "a\"\\/\u{8}\u{c}\n\r\t\u{1f}\u{7f}\u{1f600}",
+        "a\0b",
+        Shown("2024-02-29\n".to_owned()),
+        Shown("\0".to_owned()),
+        Uuid::from_u128(0xab),
+        (),
+        Unit,
+        None::<i8>,
+        Some("a"),
+        Newtype(&1),
+        Choice::Nothing,
+        Choice::One(1),
+        Choice::Two(1, 2),
+        Choice::Named { id: 1 },
+        Twice(1, 2),
+        Vec::<i8>::new(),
+        vec![1, 2],
+        vec![(1, 2)],
+        [0_u8; 2],
+        (1, "a"),
+        ("a", (1, 2)),
+        ("a",),
+        [0_u8; 0],
+        Wrapped { z: 1, inner: &"", a: true },
+        BTreeMap::from([("id", 1), ("a", 2)]),
+        BTreeMap::from([(-3, 'x'), (20, 'y'), (100, 'z')]),
+        BTreeMap::from([('\u{fb33}', 1), ('\u{1f600}', 2), ('"', 3)]),
+        BTreeMap::from([(false, 1)]),
+        BTreeMap::from([(u128::MAX, 1)]),
+        BTreeMap::from([(Some("a"), 1)]),
+        BTreeMap::from([("a\0", 1)]),
+        BTreeMap::from([("a", BTreeMap::from([("b", 1)]))]),
+        serde_json::json!({"b": 1, "a": "c"}),
+        serde_json::json!([1, 2]),
+        serde_json::json!(-1),
+    );
+    assert_eq!(keys, include_str!("golden.txt"));
 }
 
 #[derive(Serialize)]
