@@ -166,11 +166,13 @@ fn stopped_by_a_signal() -> anyhow::Result<impl Future<Output = ()>> {
     });
     Ok(async move {
         tokio::select! {
+            biased;
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         tokio::spawn(async move {
             tokio::select! {
+                biased;
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }

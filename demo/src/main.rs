@@ -77,8 +77,9 @@ async fn main() -> ExitCode {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     log.with_ansi(std::io::stderr().is_terminal()).init();
     let outcome = tokio::select! {
-        outcome = demo(arguments) => outcome,
+        biased;
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; nothing was checked")),
+        outcome = demo(arguments) => outcome,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

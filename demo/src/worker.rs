@@ -85,6 +85,7 @@ impl Worker {
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         tokio::select! {
+            biased;
             done = work => done,
             ended = &mut self.task => match ended? {
                 Ok(_) => bail!("the consumer ended early"),

@@ -73,6 +73,7 @@ impl KafkaWire {
 
 async fn serve(ends: Ends, door: watch::Receiver<Door>, holds: Arc<Holds<Next>>) -> io::Result<()> {
     tokio::select! {
+        biased;
         ended = requests(ends.from_client, ends.to_server, &holds, door.clone()) => ended,
         ended = answers(ends.from_server, ends.to_client, door) => ended,
     }

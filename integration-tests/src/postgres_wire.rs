@@ -76,6 +76,7 @@ async fn serve(
         door: door.clone(),
     };
     tokio::select! {
+        biased;
         ended = requests.pump() => ended,
         ended = answers(ends.from_server, ends.to_client, inserted, &holds, door) => ended,
     }

@@ -129,6 +129,7 @@ impl Frames {
         tokio::pin!(other);
         loop {
             tokio::select! {
+                biased;
                 () = &mut other => return Ok(()),
                 read = self.half.read_buf(&mut self.buffer) => if read? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
@@ -155,6 +156,7 @@ where
     tokio::spawn(async move {
         loop {
             let client = tokio::select! {
+                biased;
                 // Never true: it returns when the sender is dropped.
                 _ = at_door.wait_for(|_| false) => return,
                 accepted = listener.accept() => match accepted {
@@ -170,6 +172,7 @@ where
                     serve(ends, door.clone()).await
                 };
                 tokio::select! {
+                    biased;
                     () = refused(door.clone()) => {}
                     // An ended connection is the peers' affair: both see it closed.
                     _ = served => {}

@@ -111,6 +111,7 @@ async fn main() -> Result<ExitCode> {
     }
     tasks.spawn(print_rates(app.clone(), database.clone()));
     tokio::select! {
+        biased;
         reason = stop(args.seconds) => reason?,
         Some(ended) = tasks.join_next() => ended??,
     }
@@ -132,6 +133,7 @@ async fn stop(seconds: Option<u64>) -> Result<()> {
         }
     };
     tokio::select! {
+        biased;
         () = over => Ok(()),
         _ = terminate.recv() => Ok(()),
         interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),

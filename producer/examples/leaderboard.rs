@@ -153,6 +153,7 @@ async fn serve(listener: TcpListener, app: App, stop_within: Duration) -> Result
 
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
+        biased;
         _ = terminate.recv() => {}
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }

@@ -73,6 +73,7 @@ async fn get_status(host: &str, port: u16) -> Result<(StatusCode, Bytes), Failur
     };
     let mut talk = std::pin::pin!(talk);
     tokio::select! {
+        biased;
         answer = talk.as_mut() => answer,
         // Without the connection the talk can't go on, but what was received is still to be read.
         ended = connection => match ended {

@@ -248,6 +248,7 @@ impl Running {
             let result = runtime.block_on(async {
                 let mut running = Box::pin(running);
                 tokio::select! {
+                    biased;
                     result = &mut running => Some(result),
                     stop = stopped => match stop {
                         Ok(Stop::Drain) => {

@@ -1,5 +1,4 @@
-//! The store's contract, for a real MariaDB, what only MySQL and MariaDB can do, and the whole
-//! pipeline into it.
+//! The store's contract on a real MariaDB, what only it can do, and the whole pipeline into it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
@@ -337,6 +336,7 @@ async fn the_transaction_of_a_consumer_that_hangs_is_ended_by_the_server() {
          WHERE db = database() AND command = 'Execute' AND id <> connection_id() AND time_ms > 500";
     let lab = Mariadb { url: bench.lab.url.clone() };
     tokio::select! {
+        biased;
         outcome = bench.run(&one, |_| {}) => panic!("it waits for the row: {outcome:?}"),
         seen = until("the row to be waited for", PATIENCE, async || {
             let waiting = lab.rows(waits).await;
