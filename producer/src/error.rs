@@ -7,7 +7,7 @@ use write_behind_shared::json::{DEPTH_MAX, JsonError};
 use write_behind_shared::kafka::SettingsError;
 use write_behind_shared::key::KeyError;
 
-use crate::ledger::Loss;
+use crate::core::ledger::Loss;
 
 /// Why a write was not accepted. Nothing changed: reads see what they saw before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

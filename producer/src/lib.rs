@@ -205,60 +205,35 @@
 //! each write. A load is the debug span `load`, with the row's key and no value; librdkafka's own
 //! lines have the target `librdkafka`.
 
-mod write_behind;
 mod builder;
-mod preflight;
-mod encode;
-mod accept;
-mod admission;
-mod ledger;
-mod delta;
-mod queue;
-mod in_flight;
-mod settled;
-mod found;
-mod entry;
-mod due;
-mod pending;
-mod clean;
-mod forgotten;
-mod tailed;
-mod refused;
-mod handing;
-mod lane;
-mod lanes;
-mod publish;
-mod client;
-mod persisted;
-mod dead_letters;
-mod columns;
-mod follow;
-mod read;
-mod load;
-mod write;
-mod event;
+mod write_behind;
+mod owner;
+mod reads;
+mod writes;
+mod kafka;
 mod metrics;
+mod partitions;
+mod load;
+mod event;
 mod error;
-mod sync;
+mod core;
 
-#[cfg(test)]
-mod schedule_tests;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use admission::WhenFull;
 pub use builder::Builder;
-pub use client::Kafka;
 pub use error::{
     BuildError, DeliveryError, Full, Halt, LoadError, PutThroughError, ReadError, Refusal,
     Undelivered, WriteError,
 };
 pub use event::{Event, EventStream};
+pub use kafka::client::Kafka;
 #[cfg(feature = "postgres")]
-pub use load::PostgresLoader;
+pub use load::postgres::PostgresLoader;
 #[cfg(feature = "sqlite")]
-pub use load::SqliteLoader;
+pub use load::sqlite::SqliteLoader;
 pub use load::{DeadLetter, Loaded, Loader, LogRange, Source};
-pub use write::Write;
+pub use partitions::admission::WhenFull;
 pub use write_behind::{Read, WriteBehind};
 pub use write_behind_shared::{Change, NextOffset, Number, Offset, Partition, WriteId};
+pub use writes::write::Write;

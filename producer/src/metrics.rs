@@ -12,7 +12,7 @@ use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
 use write_behind_shared::metrics::Register;
 
 use crate::error::WriteError;
-use crate::lanes::Glance;
+use crate::partitions::partition::Glance;
 
 /// The counters of one handle.
 #[derive(Debug)]
@@ -165,7 +165,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix("# HELP write_behind_producer_"))
             .filter_map(|rest| rest.split(' ').next())
             .collect();
-        let mut listed: Vec<&str> = include_str!("builder.rs")
+        let mut listed: Vec<&str> = include_str!("builder/mod.rs")
             .lines()
             .filter_map(|line| line.trim_start().strip_prefix("/// | `"))
             .filter_map(|rest| rest.split('`').next())

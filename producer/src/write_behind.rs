@@ -9,21 +9,19 @@ use serde::de::DeserializeOwned;
 use tracing::{Instrument as _, info_span};
 use write_behind_shared::{Change, Number};
 
-use crate::accept::Owner;
-use crate::builder::Builder;
-use crate::client::Kafka;
+use crate::core::ledger::Key;
 use crate::error::{DeliveryError, Halt, PutThroughError, ReadError, Undelivered, WriteError};
 use crate::event::EventStream;
-use crate::lane::Stage;
-use crate::ledger::Key;
 use crate::load::Reading;
 use crate::metrics::Metrics;
-use crate::write::Write;
+use crate::owner::Owner;
+use crate::partitions::partition::Stage;
+use crate::writes::write::Write;
 
 /// A handle on the rows of one topic; clones share everything.
 ///
 /// `K` is the key: an integer, a text, a uuid, a date, a boolean, or for a composite key a struct or a
-/// map of these; or a tuple, with [`Builder::key_columns`]. A newtype is what it holds.
+/// map of these; or a tuple, with [`Builder::key_columns`](crate::Builder::key_columns). A newtype is what it holds.
 /// `V` is the row: a struct whose fields are the table's columns.
 pub struct WriteBehind<K, V> {
     owner: Arc<Owner<K>>,
@@ -45,14 +43,6 @@ where
     K: Serialize + Clone + Send + Sync + 'static,
     V: Serialize + DeserializeOwned,
 {
-    /// A handle on the rows of `topic`, with librdkafka properties for the connection.
-    pub fn builder(
-        topic: impl Into<String>,
-        kafka: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>,
-    ) -> Builder<K, V> {
-        Builder::new(topic.into(), Kafka::new(kafka))
-    }
-
     pub(crate) fn new(owner: Owner<K>) -> Self {
         Self { owner: Arc::new(owner), row: PhantomData }
     }
@@ -65,7 +55,7 @@ where
     pub async fn put(&self, key: &K, row: &V) -> Result<Write, WriteError> {
         let start = Metrics::sampled_start();
         let prepared = self.owner.limits.put(key, row);
-        self.owner.write(start, prepared).await
+        self.owner.acceptor.write(start, prepared).await
     }
 
     /// Like [`put`](Self::put), but never waits.
@@ -74,7 +64,7 @@ where
     /// [`WriteError`]; nothing has changed then.
     pub fn try_put(&self, key: &K, row: &V) -> Result<Write, WriteError> {
         let start = Metrics::sampled_start();
-        self.owner.try_write(start, self.owner.limits.put(key, row))
+        self.owner.acceptor.try_write(start, self.owner.limits.put(key, row))
     }
 
     /// Writes the columns that `fields` (a struct or a map) has, and leaves the others. The row is
@@ -103,7 +93,7 @@ where
     {
         let start = Metrics::sampled_start();
         let prepared = self.owner.limits.update(key, fields);
-        self.owner.write(start, prepared).await
+        self.owner.acceptor.write(start, prepared).await
     }
 
     /// Like [`update`](Self::update), but never waits.
@@ -115,7 +105,7 @@ where
         F: Serialize + ?Sized,
     {
         let start = Metrics::sampled_start();
-        self.owner.try_write(start, self.owner.limits.update(key, fields))
+        self.owner.acceptor.try_write(start, self.owner.limits.update(key, fields))
     }
 
     /// Adds `delta` to one column, exactly once. A missing row is inserted with the delta.
@@ -151,7 +141,7 @@ where
     pub async fn change(&self, key: &K, change: Change) -> Result<Write, WriteError> {
         let start = Metrics::sampled_start();
         let prepared = self.owner.limits.change(key, change);
-        self.owner.write(start, prepared).await
+        self.owner.acceptor.write(start, prepared).await
     }
 
     /// Like [`change`](Self::change), but never waits.
@@ -160,7 +150,7 @@ where
     /// [`WriteError`]; nothing has changed then.
     pub fn try_change(&self, key: &K, change: Change) -> Result<Write, WriteError> {
         let start = Metrics::sampled_start();
-        self.owner.try_write(start, self.owner.limits.change(key, change))
+        self.owner.acceptor.try_write(start, self.owner.limits.change(key, change))
     }
 
     /// Writes every column of the row and waits until the database has it, but no longer than
@@ -188,7 +178,7 @@ where
     pub async fn delete(&self, key: &K) -> Result<Write, WriteError> {
         let start = Metrics::sampled_start();
         let prepared = self.owner.limits.delete(key);
-        self.owner.write(start, prepared).await
+        self.owner.acceptor.write(start, prepared).await
     }
 
     /// Like [`delete`](Self::delete), but never waits.
@@ -197,7 +187,7 @@ where
     /// [`WriteError`]; nothing has changed then.
     pub fn try_delete(&self, key: &K) -> Result<Write, WriteError> {
         let start = Metrics::sampled_start();
-        self.owner.try_write(start, self.owner.limits.delete(key))
+        self.owner.acceptor.try_write(start, self.owner.limits.delete(key))
     }
 
     /// The row as of this process's last accepted write: from what is pending, else from the clean
@@ -271,7 +261,7 @@ where
     }
 
     /// Whether every record that has been in the log for about two seconds was read here, of any
-    /// writer. False without [`Builder::follow`], while Kafka does not answer, and while the tail
+    /// writer. False without [`Builder::follow`](crate::Builder::follow), while Kafka does not answer, and while the tail
     /// falls behind: reads may then miss what others wrote. [`get`](Self::get) goes on giving what
     /// is known, never older than this process's own writes; [`read`](Self::read) says that it may
     /// be behind.

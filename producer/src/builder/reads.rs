@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Builder;
-use crate::clean::Capacity;
 use crate::load::Loader;
+use crate::partitions::cache::Capacity;
 
 impl<K, V> Builder<K, V>
 where

@@ -1,14 +1,13 @@
 //! Read-through: how a row that is neither pending nor cached is found in the database.
 
-pub(crate) mod single_flight;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod table;
 #[cfg(feature = "postgres")]
-mod postgres;
+pub(crate) mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_sql;
 #[cfg(feature = "sqlite")]
-mod sqlite;
+pub(crate) mod sqlite;
 #[cfg(feature = "sqlite")]
 mod sqlite_sql;
 #[cfg(feature = "sqlite")]
@@ -19,13 +18,9 @@ use std::pin::Pin;
 use serde::Serialize;
 use write_behind_shared::{NextOffset, Offset, Partition, WriteId, json};
 
-use crate::delta::Row;
+use crate::core::delta::Row;
+use crate::core::loaded::Found;
 use crate::error::LoadError;
-use crate::found::Found;
-#[cfg(feature = "postgres")]
-pub use postgres::PostgresLoader;
-#[cfg(feature = "sqlite")]
-pub use sqlite::SqliteLoader;
 
 /// Finds rows in the database.
 ///

@@ -11,7 +11,8 @@ use rdkafka::{Offset as Position, TopicPartitionList};
 use serde_json::Value;
 use write_behind_shared::{Headers, NextOffset, Offset, Partition, RecordError, WriteId};
 
-use super::{Kafka, Quiet, TestingError};
+use super::broker::{Kafka, Quiet, refused};
+use super::error::TestingError;
 
 /// One record of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,18 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
 impl ConsumerContext for Quiet {}
+
+impl Kafka {
+    /// All that is in the log of `topic`, partition by partition.
+    ///
+    /// # Errors
+    /// [`TestingError`]: there is no such topic, or the broker is down.
+    pub fn log(&self, topic: &str) -> Result<Vec<Record>, TestingError> {
+        let mut reader = LogReader::new(self, topic, "write-behind-testing-log")?;
+        reader.read_ahead()?;
+        Ok(reader.take(usize::MAX))
+    }
+}
 
 impl Record {
     /// The key as text; empty if there is none.
@@ -92,13 +105,6 @@ impl Record {
             headers: headers.unwrap_or_default(),
         }
     }
-}
-
-/// The whole log of a topic.
-pub(super) fn whole(kafka: &Kafka, topic: &str) -> Result<Vec<Record>, TestingError> {
-    let mut reader = LogReader::new(kafka, topic, "write-behind-testing-log")?;
-    reader.read_ahead()?;
-    Ok(reader.take(usize::MAX))
 }
 
 impl LogReader {
@@ -144,7 +150,7 @@ impl LogReader {
         let partitions = partitions.collect();
         let reader = Self { consumer, embedded, topic: topic.to_owned(), partitions };
         let start = reader.positions(|_| NextOffset::ZERO)?;
-        reader.consumer.assign(&start).map_err(super::refused)?;
+        reader.consumer.assign(&start).map_err(refused)?;
         Ok(reader)
     }
 
@@ -227,7 +233,7 @@ impl LogReader {
         for read in &self.partitions {
             let next = Position::Offset(next(read.partition).0);
             let added = list.add_partition_offset(&self.topic, read.partition.0, next);
-            added.map_err(super::refused)?;
+            added.map_err(refused)?;
         }
         Ok(list)
     }
@@ -246,7 +252,7 @@ fn consumer(
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "error")
         .create_with_context(Quiet)
-        .map_err(super::refused)
+        .map_err(refused)
 }
 
 fn no_answer(error: &KafkaError) -> TestingError {

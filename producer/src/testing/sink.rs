@@ -12,9 +12,10 @@ use serde_json::Value;
 use tracing::warn;
 use write_behind_shared::{NextOffset, Partition, key, partition};
 
+use super::broker::Kafka;
+use super::error::TestingError;
 use super::log::LogReader;
 use super::table::Table;
-use super::{Kafka, TestingError};
 use crate::error::LoadError;
 use crate::load::{DeadLetter, Loaded, Loader, LogRange};
 
@@ -48,11 +49,18 @@ pub struct Applying {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Sink {
-    pub(super) fn new(kafka: &Kafka, topic: &str, group: &str) -> Result<Self, TestingError> {
-        Ok(Self::over(LogReader::new(kafka, topic, group)?, group))
+impl Kafka {
+    /// What stands for the consumer of `group` and its database, an empty table. It applies nothing
+    /// by itself.
+    ///
+    /// # Errors
+    /// [`TestingError`]: there is no such topic.
+    pub fn sink(&self, topic: &str, group: &str) -> Result<Sink, TestingError> {
+        Ok(Sink::over(LogReader::new(self, topic, group)?, group))
     }
+}
 
+impl Sink {
     /// The same over a topic of any Kafka, to try a service without a database: the table is made
     /// of the whole log, anew in each process. No consumer may have the same group.
     ///

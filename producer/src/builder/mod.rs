@@ -1,0 +1,289 @@
+//! How a handle is made: settings and limits in, a handle whose topic is known to exist out.
+
+mod reads;
+mod preflight;
+mod start;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Registry;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::{Instrument as _, field, info_span};
+
+use crate::error::BuildError;
+use crate::kafka::client::Kafka;
+use crate::load::AnyLoader;
+use crate::partitions::admission::WhenFull;
+use crate::partitions::cache::Keeping;
+use crate::write_behind::WriteBehind;
+
+/// Settings of a [`WriteBehind`] in the making; see [`WriteBehind::builder`].
+#[must_use = "nothing happens before `build`"]
+pub struct Builder<K, V> {
+    topic: String,
+    kafka: Result<Kafka, BuildError>,
+    keeping: Keeping,
+    load_timeout: Duration,
+    loader: Option<Arc<dyn AnyLoader<K>>>,
+    sink_group: Option<String>,
+    key_columns: Vec<Box<str>>,
+    pending_bytes: usize,
+    pending_rows: Option<usize>,
+    in_flight: Option<usize>,
+    in_flight_bytes: Option<usize>,
+    when_full: WhenFull,
+    coalesce: Option<Duration>,
+    lagging_after: Duration,
+    registry: Option<Registry>,
+    poll_interval: Duration,
+    start_timeout: Duration,
+    follow: bool,
+    row: PhantomData<fn(V) -> V>,
+}
+
+impl<K, V> Builder<K, V>
+where
+    K: Serialize + Clone + Send + Sync + 'static,
+    V: Serialize + DeserializeOwned,
+{
+    pub(crate) fn new(topic: String, kafka: Result<Kafka, BuildError>) -> Self {
+        Self {
+            topic,
+            kafka,
+            keeping: Keeping::default(),
+            load_timeout: Duration::from_secs(30),
+            loader: None,
+            sink_group: None,
+            key_columns: Vec::new(),
+            pending_bytes: 256 << 20,
+            pending_rows: None,
+            in_flight: None,
+            in_flight_bytes: None,
+            when_full: WhenFull::Wait,
+            coalesce: None,
+            lagging_after: Duration::from_mins(1),
+            registry: None,
+            poll_interval: Duration::from_millis(100),
+            start_timeout: Duration::from_secs(30),
+            follow: false,
+            row: PhantomData,
+        }
+    }
+
+    /// The consumer's group, that is, its pipeline's `name`: what it has committed is in the
+    /// database. Required.
+    pub fn sink_group(mut self, group: impl Into<String>) -> Self {
+        self.sink_group = Some(group.into());
+        self
+    }
+
+    /// The key's columns, in a tuple's order. A tuple has no names for them, so a tuple as `K` needs
+    /// this; a struct or a map names them itself, and must then name the same.
+    ///
+    /// Where the names are known, a write that says something else of a key column than its key
+    /// does is refused as [`Refusal::KeyColumn`](crate::Refusal::KeyColumn); without them it
+    /// becomes a dead letter. To name a single column, `key_columns(["id"])`, is worth it for that.
+    ///
+    /// ```no_run
+    /// # use write_behind_producer::WriteBehind;
+    /// # async fn run(row: std::collections::HashMap<String, i64>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let seats = WriteBehind::builder("seats", [("bootstrap.servers", "kafka:9092")])
+    ///     .sink_group("seats")
+    ///     .key_columns(["tenant", "id"])
+    ///     .build()
+    ///     .await?;
+    /// seats.put(&("acme".to_owned(), 7), &row).await?;   // the row where tenant = 'acme' and id = 7
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn key_columns(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.key_columns = columns.into_iter().map(|column| column.into().into()).collect();
+        self
+    }
+
+    /// How much memory may be taken by what is not in the database, and what a write does when
+    /// that is reached: 256 MiB and [`WhenFull::Wait`] unless set.
+    ///
+    /// It is an estimate: the rows, 384 bytes for each row and write, and a row that was loaded
+    /// beneath an increment counts too. The records in librdkafka's own queue, bounded by
+    /// `queue.buffering.max.kbytes`, come on top.
+    pub fn max_pending(mut self, bytes: usize, when_full: WhenFull) -> Self {
+        self.pending_bytes = bytes;
+        self.when_full = when_full;
+        self
+    }
+
+    /// How many rows may have something that is not in the database; without limit unless set.
+    pub fn max_pending_rows(mut self, rows: usize) -> Self {
+        self.pending_rows = Some(rows);
+        self
+    }
+
+    /// How many writes may wait for Kafka's answer; without limit of their own unless set. They take
+    /// memory of [`max_pending`](Self::max_pending) too. librdkafka's queue has limits of its own
+    /// (`queue.buffering.max.messages`, `queue.buffering.max.kbytes`); beyond those, writes wait
+    /// here for their turn.
+    pub fn max_in_flight(mut self, writes: usize) -> Self {
+        self.in_flight = Some(writes);
+        self
+    }
+
+    /// How much memory writes may take that wait for Kafka's answer, estimated as for
+    /// [`max_pending`](Self::max_pending); without limit of their own unless set.
+    pub fn max_in_flight_bytes(mut self, bytes: usize) -> Self {
+        self.in_flight_bytes = Some(bytes);
+        self
+    }
+
+    /// Gathers the writes of one row for `window` and sends one record that says as much: 10,000
+    /// increments of one counter become a handful of records. Off unless set.
+    ///
+    /// Every write is visible at once and has its own [`Write`](crate::Write), and a write that
+    /// cannot go with the one before it (whatever follows a delete) is a record of its own. The
+    /// order of one row's writes stays; a write may reach the log earlier than one of another row
+    /// that was accepted before it, by as much as the window. Replication takes longer by the window,
+    /// and a crash of this process loses as much more.
+    pub fn coalesce(mut self, window: Duration) -> Self {
+        self.coalesce = (!window.is_zero()).then_some(window);
+        self
+    }
+
+    /// The age of the oldest write that is not in the database from which on
+    /// [`Event::Lagging`](crate::Event::Lagging) is told: 60 s unless set.
+    pub fn lagging_after(mut self, age: Duration) -> Self {
+        self.lagging_after = age;
+        self
+    }
+
+    /// Where the metrics are registered, under the label `topic`.
+    ///
+    /// | `write_behind_producer_…` | kind | what |
+    /// |---|---|---|
+    /// | `writes_total` | counter | writes accepted |
+    /// | `refused_total` | counter | writes refused for what they are |
+    /// | `overloaded_total` | counter | writes that found no room and were told so |
+    /// | `coalesced_total` | counter | accepted writes that went with an earlier one of their row |
+    /// | `forgotten_total` | counter | rows that were dropped from memory to make room |
+    /// | `followed_total` | counter | records of others that were read from the log |
+    /// | `follow_lag_records` | gauge | records in the log that were not read yet |
+    /// | `dead_letters_total` | counter | writes that the database refused |
+    /// | `lost_total` | counter | accepted writes that failed or whose outcome is unknown |
+    /// | `reads_total` | counter | reads |
+    /// | `hits_pending_total` | counter | reads answered by pending writes |
+    /// | `hits_clean_total` | counter | reads answered by a clean copy |
+    /// | `misses_total` | counter | reads that needed the loader, or found nothing |
+    /// | `loads_total` | counter | rows asked of the loader; several reads may share one |
+    /// | `pending_rows` | gauge | rows with a write that is not in the database |
+    /// | `pending_bytes` | gauge | memory that these take, estimated |
+    /// | `in_flight` | gauge | writes that Kafka has not answered |
+    /// | `replicated_lag_seconds` | gauge | age of the oldest write that Kafka has not answered |
+    /// | `persisted_lag_seconds` | gauge | age of the oldest write that is not in the database |
+    /// | `write_seconds` | histogram | time until a write is accepted, of every 64th write |
+    /// | `client_errors_total` | counter | errors of the Kafka client: brokers away, and so on |
+    /// | `client_failures_total` | counter | Kafka clients that failed for good and were replaced |
+    /// | `watch_errors_total` | counter | looks at the sink group's offsets that failed |
+    pub fn metrics(mut self, registry: &Registry) -> Self {
+        self.registry = Some(registry.clone());
+        self
+    }
+
+    /// How often the group's committed offsets are asked for while something is pending: every
+    /// 100 ms unless set. It bounds how much later than the database `persisted()` knows.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval;
+        self
+    }
+
+    /// Reads the log as well, of all writers: off unless set.
+    ///
+    /// [`build`](Self::build) then returns when everything is read that was in the log from the
+    /// sink group's committed offset on: a restarted service reads what it wrote before, though
+    /// the database may not have it yet. Afterwards what others write to the topic, with this
+    /// crate or any other Kafka client, shows up here as soon as it is replicated. If it does not,
+    /// [`tail_is_current`](WriteBehind::tail_is_current) and
+    /// [`Read::may_be_behind`](crate::Read::may_be_behind) say so.
+    ///
+    /// It costs the network and a thread for every record of the topic, and memory for rows that
+    /// are not in the database, whoever wrote them. [`max_pending`](Self::max_pending) bounds that
+    /// too: rows of others that find no room are dropped, and reads of such a row say that they may
+    /// be behind until the database has it. `build` takes as long as the log is behind.
+    ///
+    /// # Limits
+    /// - A record does not say whether it holds a whole row. One with every field of `V` is taken
+    ///   for whole if `V` is a struct without flattened parts; over any other, reads need the
+    ///   loader.
+    /// - A record that the consumer will set aside because it does not fit the table is read
+    ///   like a good one until the consumer has passed it.
+    /// - The database drops a record whose `write-id` it has seen. Here that is known of writers
+    ///   since the place where reading began: the first record of a writer may repeat one from
+    ///   before, so a row that it added to is not kept once the database has it.
+    /// - A loader that does not give the partition's offset ([`Loaded::at`](crate::Loaded::at)),
+    ///   as a closure doesn't, may find a row with or without what was just read from the log. What
+    ///   it finds is given, and not kept.
+    pub fn follow(mut self, follow: bool) -> Self {
+        self.follow = follow;
+        self
+    }
+
+    /// How long `build` waits for Kafka: 30 s unless set. With [`follow`](Self::follow) it may take
+    /// longer in all, and this is how long Kafka may be silent meanwhile.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
+        self
+    }
+
+    /// Asks Kafka for the topic and starts the handle.
+    ///
+    /// # Errors
+    /// [`BuildError`]: a setting is wrong, Kafka does not answer, or the topic does not exist.
+    ///
+    /// # Cancellation
+    /// Dropped before it is done, it leaves nothing running.
+    pub async fn build(self) -> Result<WriteBehind<K, V>, BuildError> {
+        let span = info_span!(
+            "build",
+            topic = self.topic,
+            sink_group = self.sink_group,
+            partitions = field::Empty
+        );
+        self.start().instrument(span).await
+    }
+}
+
+impl<K, V> WriteBehind<K, V>
+where
+    K: Serialize + Clone + Send + Sync + 'static,
+    V: Serialize + DeserializeOwned,
+{
+    /// A handle on the rows of `topic`, with librdkafka properties for the connection.
+    pub fn builder(
+        topic: impl Into<String>,
+        kafka: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>,
+    ) -> Builder<K, V> {
+        Builder::new(topic.into(), Kafka::new(kafka))
+    }
+}
+
+impl Kafka {
+    /// A handle on the rows of `topic` that uses this client.
+    pub fn builder<K, V>(&self, topic: impl Into<String>) -> Builder<K, V>
+    where
+        K: Serialize + Clone + Send + Sync + 'static,
+        V: Serialize + DeserializeOwned,
+    {
+        Builder::new(topic.into(), Ok(self.clone()))
+    }
+}
+
+impl<K, V> std::fmt::Debug for Builder<K, V> {
+    /// Names of Kafka properties only: values may be passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("topic", &self.topic)
+            .field("sink_group", &self.sink_group)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,157 @@
+//! How a handle is put together: takes settings, asks Kafka and the loader what they must know, gives
+//! a handle whose threads run.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::{Span, info};
+use write_behind_shared::kafka::KafkaSettings;
+
+use super::{Builder, preflight};
+use crate::core::columns::Columns;
+use crate::error::BuildError;
+use crate::kafka::committed::Watcher;
+use crate::kafka::dead_letters::Letters;
+use crate::kafka::follow::client::Client;
+use crate::kafka::follow::run::Follower;
+use crate::kafka::follow::{CaughtUp, Following, follow_on_threads};
+use crate::load::Source;
+use crate::metrics::Metrics;
+use crate::owner::{Owner, Threads};
+use crate::partitions::admission::{Gate, Gates};
+use crate::partitions::cache::Clean;
+use crate::partitions::tail::Tail;
+use crate::partitions::{Lanes, Setup};
+use crate::writes::accept::Acceptor;
+use crate::writes::encode::Limits;
+
+use crate::kafka::link::record_bytes_max;
+use crate::reads::reader::Reader;
+use crate::write_behind::WriteBehind;
+
+/// What a semaphore can count at once.
+const LIMIT_MAX: usize = u32::MAX as usize;
+
+impl<K, V> Builder<K, V>
+where
+    K: Serialize + Clone + Send + Sync + 'static,
+    V: Serialize + DeserializeOwned,
+{
+    pub(super) async fn start(mut self) -> Result<WriteBehind<K, V>, BuildError> {
+        self.check_limits()?;
+        self.check_key_columns()?;
+        let kafka = std::mem::replace(&mut self.kafka, Err(BuildError::NoSinkGroup))?;
+        let settings = kafka.settings();
+        let group = self.sink_group.as_deref().ok_or(BuildError::NoSinkGroup)?;
+        let watcher = Watcher::new(settings, group, &self.topic)?;
+        let loads = self.loader.is_some();
+        let (watcher, topic) = preflight::ask(watcher, self.start_timeout, loads).await?;
+        let partitions = topic.partitions;
+        Span::current().record("partitions", partitions);
+        if let (Some(loader), Some(cluster)) = (&self.loader, topic.cluster) {
+            let source = Source::new(&self.topic, group, cluster, partitions);
+            let source = source.key_columns(self.key_columns.iter().cloned());
+            loader.prepare_boxed(&source).await.map_err(BuildError::Loader)?;
+        }
+
+        let metrics = Metrics::new(&self.registry.clone().unwrap_or_default(), &self.topic)?;
+        let metrics = Arc::new(metrics);
+        let lanes = Arc::new(Lanes::new(self.setup(partitions)));
+        let mut letters = self.loader.as_ref().and_then(Letters::of);
+        if let Some(letters) = &mut letters {
+            letters.start_at(topic.committed);
+        }
+        let (shared, measured) = (Arc::clone(&lanes), Arc::clone(&metrics));
+        let watching = watcher.watch_on_a_thread(self.poll_interval, shared, measured, letters)?;
+        // Both are held here while the log is read: a caller that goes away ends their threads.
+        let (tail, following) = if self.follow {
+            let (tail, following, caught_up) =
+                self.begin_to_follow(settings, group, partitions, (&lanes, &metrics))?;
+            let ended = |_| BuildError::NoAnswer("the reading of the log ended".to_owned());
+            caught_up.await.map_err(ended)??;
+            (Some(tail), Some(following))
+        } else {
+            (None, None)
+        };
+        let limits = Limits {
+            partitions,
+            key_columns: self.key_columns.as_slice().into(),
+            record_bytes: record_bytes_max(settings),
+            pending_bytes: self.pending_bytes.min(self.in_flight_bytes.unwrap_or(usize::MAX)),
+        };
+        let times = (self.coalesce, self.lagging_after);
+        let member = kafka.join(&self.topic, &lanes, &metrics, times)?;
+        let (loader, load_timeout) = (self.loader, self.load_timeout);
+        let acceptor = Acceptor { lanes: Arc::clone(&lanes), metrics: Arc::clone(&metrics) };
+        let reader = Reader { lanes, loader, load_timeout, metrics, tail };
+        let threads = Threads { kafka, _watching: watching, _following: following };
+        info!("built");
+        Ok(WriteBehind::new(Owner::new(limits, acceptor, reader, member, threads)))
+    }
+
+    fn setup(&self, partitions: i32) -> Setup {
+        Setup {
+            partitions: partitions as usize,
+            loads: self.loader.is_some(),
+            follows: self.follow,
+            clean: Clean::new(self.keeping),
+            gates: Gates {
+                bytes: Gate::new(self.pending_bytes),
+                rows: self.pending_rows.map(Gate::new),
+                in_flight: self.in_flight.map(Gate::new),
+                in_flight_bytes: self.in_flight_bytes.map(Gate::new),
+                waiting: AtomicUsize::new(0),
+            },
+            when_full: self.when_full,
+            coalesce: self.coalesce,
+        }
+    }
+
+    fn begin_to_follow(
+        &self,
+        settings: &KafkaSettings,
+        group: &str,
+        partitions: i32,
+        (lanes, metrics): (&Arc<Lanes>, &Arc<Metrics>),
+    ) -> Result<(Arc<Tail>, Following, CaughtUp), BuildError> {
+        let client = Client::new(settings, group, &self.topic, partitions)?;
+        let follower = Follower {
+            lanes: Arc::clone(lanes),
+            metrics: Arc::clone(metrics),
+            columns: Columns::of::<V>(),
+            start_timeout: self.start_timeout,
+        };
+        follow_on_threads(client, follower)
+    }
+
+    fn check_limits(&self) -> Result<(), BuildError> {
+        let wrong = if self.pending_bytes == 0 || self.pending_bytes > LIMIT_MAX {
+            "`max_pending` must be between 1 byte and 4 GiB"
+        } else if self.pending_rows == Some(0) {
+            "`max_pending_rows` must be positive"
+        } else if self.in_flight == Some(0) {
+            "`max_in_flight` must be positive"
+        } else if self.in_flight_bytes.is_some_and(|bytes| bytes == 0 || bytes > LIMIT_MAX) {
+            "`max_in_flight_bytes` must be between 1 byte and 4 GiB"
+        } else if self.poll_interval.is_zero() {
+            "`poll_interval` must be positive"
+        } else if self.load_timeout.is_zero() {
+            "`load_timeout` must be positive"
+        } else {
+            return Ok(());
+        };
+        Err(BuildError::Limit(wrong))
+    }
+
+    fn check_key_columns(&self) -> Result<(), BuildError> {
+        let mut names: Vec<&str> = self.key_columns.iter().map(|name| &**name).collect();
+        names.sort_unstable();
+        let twice = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+        match twice.or(names.first().copied().filter(|name| name.is_empty())) {
+            Some(name) => Err(BuildError::KeyColumns(name.to_owned())),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What was dropped from memory although the database does not have it yet: takes rows and offsets,
+//! says whether a row may be newer in the log than in the database.
+//!
+//! Its size does not depend on how many rows were forgotten: rows share slots by their hash, so a
+//! row may be suspected that was not forgotten, and never the other way round.
+
+use std::hash::{BuildHasher, Hasher};
+
+use ahash::RandomState;
+use write_behind_shared::NextOffset;
+
+/// How many slots there are, 128 KiB of them; a power of two.
+const SLOTS: usize = 1 << 14;
+
+/// The forgotten writes of one partition.
+#[derive(Debug)]
+pub(crate) struct Forgotten {
+    /// Empty until something is forgotten. In each slot: below which offset a row was forgotten.
+    slots: Vec<NextOffset>,
+    /// Every row may have been written below this offset.
+    all: NextOffset,
+    hash: RandomState,
+}
+
+impl Forgotten {
+    pub(crate) fn new() -> Self {
+        Self { slots: Vec::new(), all: NextOffset::ZERO, hash: RandomState::new() }
+    }
+
+    /// The row's latest write that was forgotten lies below `next`.
+    pub(crate) fn add(&mut self, key: &[u8], next: NextOffset) {
+        if self.slots.is_empty() {
+            self.slots = vec![NextOffset::ZERO; SLOTS];
+        }
+        let slot = self.slot(key);
+        self.slots[slot] = self.slots[slot].max(next);
+    }
+
+    /// Any row may have a write below `next` that was never seen here.
+    pub(crate) fn add_all(&mut self, next: NextOffset) {
+        self.all = self.all.max(next);
+    }
+
+    /// Below which offset the row may have a forgotten write, if the group has not `committed` so
+    /// far yet.
+    pub(crate) fn reach(&self, key: &[u8], committed: Option<NextOffset>) -> Option<NextOffset> {
+        let slot = self.slots.get(self.slot(key)).copied().unwrap_or_default();
+        let reach = slot.max(self.all);
+        (reach > committed.unwrap_or_default()).then_some(reach)
+    }
+
+    fn slot(&self, key: &[u8]) -> usize {
+        let mut hasher = self.hash.build_hasher();
+        hasher.write(key);
+        hasher.finish() as usize & (SLOTS - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_suspected_until_the_group_has_committed_past_what_was_forgotten() {
+        let mut forgotten = Forgotten::new();
+        assert_eq!(forgotten.reach(b"7", None), None);
+        forgotten.add(b"7", NextOffset(5));
+        forgotten.add(b"7", NextOffset(3));
+        assert_eq!(forgotten.reach(b"7", None), Some(NextOffset(5)));
+        assert_eq!(forgotten.reach(b"7", Some(NextOffset(4))), Some(NextOffset(5)));
+        assert_eq!(forgotten.reach(b"7", Some(NextOffset(5))), None);
+    }
+
+    #[test]
+    fn few_rows_are_suspected_wrongly_and_none_is_missed() {
+        let mut forgotten = Forgotten::new();
+        let key = |n: i32| n.to_string().into_bytes();
+        (0..1_000).for_each(|n| forgotten.add(&key(n), NextOffset(1)));
+        let suspected = |from: i32| {
+            (from..from + 1_000).filter(|n| forgotten.reach(&key(*n), None).is_some()).count()
+        };
+        assert_eq!(suspected(0), 1_000);
+        assert!(suspected(1_000) < 150, "{} of 1000 others", suspected(1_000));
+    }
+
+    #[test]
+    fn a_gap_in_the_log_makes_every_row_suspect() {
+        let mut forgotten = Forgotten::new();
+        forgotten.add_all(NextOffset(9));
+        assert_eq!(forgotten.reach(b"anything", Some(NextOffset(8))), Some(NextOffset(9)));
+        assert_eq!(forgotten.reach(b"anything", Some(NextOffset(9))), None);
+    }
+}

@@ -1,0 +1,185 @@
+//! The changes of one row that are in the log and not yet in its base: takes them in any order, keeps
+//! them in the log's.
+
+use write_behind_shared::{Change, NextOffset, Offset};
+
+use crate::core::delta::{Row, fold_all};
+
+/// Changes in the order of the log, each with its offset where that is known.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    changes: Vec<(Change, Option<Offset>)>,
+    bytes: usize,
+}
+
+/// How settled changes are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// A load may need the offsets of changes over an unknown base, so they are kept apart.
+    pub(crate) exact: bool,
+    /// With `follow`: every record below was read from the log. A record of another writer may
+    /// still turn up between two changes from here on.
+    pub(crate) tail: Option<NextOffset>,
+}
+
+impl Settled {
+    /// An estimate of the memory they take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes a change. Two are folded into one unless they are to be kept `apart`, or something may
+    /// still turn up between them.
+    pub(crate) fn insert(
+        &mut self,
+        change: Change,
+        offset: Option<Offset>,
+        apart: bool,
+        tail: Option<NextOffset>,
+    ) {
+        let is_final = |at: Option<Offset>| match (tail, at) {
+            (Some(tail), Some(at)) => tail.is_past(at),
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        let comes_before = |at: Option<Offset>| offset.is_none() || at.is_none() || at < offset;
+        match self.changes.last_mut() {
+            Some((earlier, at))
+                if !apart && comes_before(*at) && is_final(offset) && is_final(*at) =>
+            {
+                self.bytes -= earlier.bytes();
+                earlier.fold(change);
+                self.bytes += earlier.bytes();
+                *at = offset;
+            }
+            _ => {
+                self.bytes += change.bytes();
+                let place = self.changes.iter().rposition(|(_, at)| comes_before(*at));
+                self.changes.insert(place.map_or(0, |place| place + 1), (change, offset));
+            }
+        }
+    }
+
+    /// Forgets those that a row as of `next` holds. The log is in order: what comes before a change
+    /// that the row has is in it too. Says whether there were any.
+    pub(crate) fn forget_below(&mut self, next: Option<NextOffset>) -> bool {
+        let first = self.first_not_in(next);
+        self.keep(|place, _| place >= first);
+        first > 0
+    }
+
+    /// Forgets those whose offset is not known.
+    pub(crate) fn forget_unplaced(&mut self) {
+        self.keep(|_, at| at.is_some());
+    }
+
+    /// Forgets all but those past `offset`.
+    pub(crate) fn keep_past(&mut self, offset: Option<Offset>) {
+        self.keep(|_, at| offset.is_some_and(|offset| at > Some(offset)));
+    }
+
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        self.keep(|_, _| false);
+    }
+
+    /// Folds those together that need not be kept apart any longer.
+    pub(crate) fn compact(&mut self, tail: Option<NextOffset>) {
+        self.bytes = 0;
+        for (change, offset) in std::mem::take(&mut self.changes) {
+            self.insert(change, offset, false, tail);
+        }
+    }
+
+    /// Whether something is added whose place relative to a row as of `next` is not known.
+    pub(crate) fn has_unplaced(&self, next: Option<NextOffset>) -> bool {
+        let unplaced = |(change, offset): &(Change, Option<Offset>)| {
+            // Of what is set, only a row that may be newer than it matters.
+            let is_set_late = offset.is_none() && next.is_some();
+            is_set_late || change.needs_earlier_value() && (offset.is_none() || next.is_none())
+        };
+        self.changes.iter().any(unplaced)
+    }
+
+    /// The row after those that `row`, as of `next`, does not hold.
+    pub(crate) fn over(&self, row: Option<Row>, next: Option<NextOffset>) -> Option<Row> {
+        let from = self.first_not_in(next);
+        fold_all(row, self.changes.iter().skip(from).map(|(change, _)| change))
+    }
+
+    fn keep(&mut self, keep: impl Fn(usize, Option<Offset>) -> bool) {
+        if self.changes.is_empty() {
+            return;
+        }
+        let mut place = 0;
+        self.changes.retain(|(_, at)| {
+            place += 1;
+            keep(place - 1, *at)
+        });
+        if self.changes.is_empty() {
+            // A row may stay for hours; the room of what it folded need not.
+            self.changes = Vec::new();
+        }
+        self.bytes = self.changes.iter().map(|(change, _)| change.bytes()).sum();
+    }
+
+    fn first_not_in(&self, next: Option<NextOffset>) -> usize {
+        let has = |(_, offset): &(Change, Option<Offset>)| {
+            next.is_some_and(|next| offset.is_some_and(|at| next.is_past(at)))
+        };
+        self.changes.iter().rposition(has).map_or(0, |last| last + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(n: i64) -> Change {
+        Change::new().add("n", n)
+    }
+
+    fn set(n: i64) -> Change {
+        Change::new().set("n", &n).unwrap()
+    }
+
+    fn read(settled: &Settled) -> String {
+        let row = settled.over(Some(Row::from(*b"{}")), None).unwrap();
+        String::from_utf8(row.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_change_that_turns_up_late_takes_its_place_in_the_log() {
+        let mut settled = Settled::default();
+        let tail = Some(NextOffset(5));
+        settled.insert(add(1), Some(Offset(7)), false, tail);
+        settled.insert(set(10), Some(Offset(5)), false, tail);
+        assert_eq!(read(&settled), r#"{"n":11}"#);
+        settled.insert(set(50), Some(Offset(6)), false, Some(NextOffset(6)));
+        assert_eq!(read(&settled), r#"{"n":51}"#);
+    }
+
+    #[test]
+    fn what_the_tail_has_passed_is_folded_into_one() {
+        let mut settled = Settled::default();
+        settled.insert(add(1), Some(Offset(1)), false, Some(NextOffset(2)));
+        let once = settled.bytes();
+        for offset in 2..10 {
+            settled.insert(add(1), Some(Offset(offset)), false, Some(NextOffset(offset + 1)));
+        }
+        assert_eq!(settled.bytes(), once);
+        assert_eq!(read(&settled), r#"{"n":9}"#);
+    }
+
+    #[test]
+    fn what_a_loaded_row_holds_is_not_folded_over_it_again() {
+        let mut settled = Settled::default();
+        for offset in 0..4 {
+            settled.insert(add(1), Some(Offset(offset)), true, None);
+        }
+        let row = settled.over(Some(Row::from(*br#"{"n":102}"#)), Some(NextOffset(2)));
+        assert_eq!(row.as_deref(), Some(&br#"{"n":104}"#[..]));
+        assert!(settled.forget_below(Some(NextOffset(2))));
+        assert_eq!(read(&settled), r#"{"n":2}"#);
+    }
+}

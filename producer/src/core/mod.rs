@@ -1,0 +1,18 @@
+//! The pure core: state machines without I/O, clock or task; whatever can go wrong in an order that
+//! is hard to bring about is decided here, where property tests bring it about by the thousand.
+
+pub(crate) mod pending;
+pub(crate) mod entry;
+pub(crate) mod ledger;
+pub(crate) mod outbox;
+pub(crate) mod logged;
+pub(crate) mod in_flight;
+pub(crate) mod queue;
+pub(crate) mod delta;
+pub(crate) mod loaded;
+pub(crate) mod commit_queue;
+pub(crate) mod forgotten;
+pub(crate) mod tail;
+pub(crate) mod tail_position;
+pub(crate) mod columns;
+pub(crate) mod decode;

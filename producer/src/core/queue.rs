@@ -1,0 +1,85 @@
+//! A queue that holds one thing without allocating.
+//!
+//! Nearly every row has one write in flight, and an allocation for it would be made by the writing
+//! thread and freed by the polling thread, which is the dearest kind.
+
+use std::collections::VecDeque;
+
+/// First in, first out; the first is kept in place.
+#[derive(Debug)]
+pub(crate) struct Queue<T> {
+    /// `None` only if there is nothing at all.
+    first: Option<T>,
+    rest: VecDeque<T>,
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new() -> Self {
+        Self { first: None, rest: VecDeque::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub(crate) fn push(&mut self, item: T) {
+        match self.first {
+            None => self.first = Some(item),
+            Some(_) => self.rest.push_back(item),
+        }
+    }
+
+    /// The one that was pushed last.
+    pub(crate) fn last_mut(&mut self) -> Option<&mut T> {
+        self.rest.back_mut().or(self.first.as_mut())
+    }
+
+    /// Takes out what stands at `place`.
+    pub(crate) fn remove(&mut self, place: usize) -> Option<T> {
+        let taken = match place.checked_sub(1) {
+            None => std::mem::replace(&mut self.first, self.rest.pop_front()),
+            Some(place) => self.rest.remove(place),
+        };
+        if self.rest.is_empty() {
+            // A row may stay for hours after a burst; the room of its queue need not.
+            self.rest = VecDeque::new();
+        }
+        taken
+    }
+
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.first.iter().chain(&self.rest)
+    }
+
+    /// The first that matches, and its place.
+    pub(crate) fn find(&self, matches: impl Fn(&T) -> bool) -> Option<(usize, &T)> {
+        self.iter().enumerate().find(|(_, item)| matches(item))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn things_stay_in_order_whatever_is_taken_out() {
+        for place in 0..4 {
+            let mut queue = Queue::new();
+            (0..4).for_each(|n| queue.push(n));
+            assert_eq!(queue.remove(place), Some(place));
+            let expected: Vec<usize> = (0..4).filter(|n| *n != place).collect();
+            assert_eq!(queue.iter().copied().collect::<Vec<_>>(), expected);
+            assert_eq!(queue.len(), 3);
+        }
+        let mut queue = Queue::new();
+        assert_eq!(queue.remove(0), None::<u8>);
+        queue.push(1);
+        assert_eq!(queue.remove(1), None);
+        assert_eq!(queue.remove(0), Some(1));
+        assert!(queue.is_empty());
+    }
+}

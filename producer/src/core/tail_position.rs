@@ -1,0 +1,275 @@
+//! How far the tail has come in one partition: takes what was read and where the log ends, says
+//! whether it keeps up and what to do when it does not.
+//!
+//! Records alone don't tell: the last offsets of a log may be markers of a transaction, which no
+//! reader is given. So a partition that stands still before the log's end is read again from where
+//! it stands; the end of the log that is met afterwards proves that nothing lies in between.
+
+use write_behind_shared::NextOffset;
+
+/// How far the tail has come in one partition.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// Every record below was read.
+    read: NextOffset,
+    /// Where the log ended when it was last asked.
+    end: NextOffset,
+    /// A record came since then.
+    moved: bool,
+    again: Again,
+    /// How often in a row the end that was asked for before had not been reached.
+    missed: u32,
+    /// How often in a row the log ended before what was read.
+    shrunk: u32,
+}
+
+/// Whether the partition is being read again from where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    No,
+    /// Since the log ended at `end`, so many looks ago.
+    Begun {
+        end: NextOffset,
+        looks: u32,
+    },
+    /// And the end was met without a record.
+    EndMet {
+        end: NextOffset,
+    },
+}
+
+/// What follows from a look at the log's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing.
+    GoOn,
+    /// Every offset below the new position was read; there was no record in it.
+    Passed(NextOffset),
+    /// It stands still before the end: it is to be read again from where it stands.
+    ReadAgain,
+    /// The log ends before what was read: it was cut off, or is another one.
+    OtherLog,
+}
+
+/// Where the tail begins in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) at: NextOffset,
+    pub(crate) why: Why,
+}
+
+/// Why it begins there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The group's committed offset, or the beginning of a log of which nothing was committed.
+    Complete,
+    /// Records that the database may not have are no longer in the log.
+    Trimmed,
+    /// The group has committed more than the log has.
+    PastTheEnd,
+}
+
+/// A partition is behind when it has missed the log's end so often.
+const MISSED_MAX: u32 = 4;
+/// After so many looks in vain a partition is read again once more. Kafka may take a good part of
+/// a second for each of the two answers that lead to the log's end.
+const AGAIN_AFTER: u32 = 8;
+/// A leader that was just elected may show a shorter log for a moment.
+const SHRUNK_MAX: u32 = 4;
+
+/// Where to begin in a log that has `low..end`, if the group has `committed` so much of it.
+pub(crate) fn start(committed: Option<NextOffset>, low: NextOffset, end: NextOffset) -> Start {
+    match committed {
+        Some(committed) if committed > end => Start { at: end, why: Why::PastTheEnd },
+        Some(committed) if committed >= low => Start { at: committed, why: Why::Complete },
+        None if low == NextOffset::ZERO => Start { at: low, why: Why::Complete },
+        _ => Start { at: low, why: Why::Trimmed },
+    }
+}
+
+impl Standing {
+    /// At `read`, in a log that ends at `end`.
+    pub(crate) fn new(read: NextOffset, end: NextOffset) -> Self {
+        Self { read, end, moved: false, again: Again::No, missed: 0, shrunk: 0 }
+    }
+
+    /// Every record below was read.
+    pub(crate) fn read(&self) -> NextOffset {
+        self.read
+    }
+
+    /// A record was read, or all below `next` were.
+    pub(crate) fn advance(&mut self, next: NextOffset) {
+        self.read = self.read.max(next);
+        self.moved = true;
+        self.again = Again::No;
+    }
+
+    /// The end of the log was met.
+    pub(crate) fn meet_end(&mut self) {
+        if let Again::Begun { end, .. } = self.again {
+            self.again = Again::EndMet { end };
+        }
+    }
+
+    /// The log ends at `end` now.
+    pub(crate) fn look(&mut self, end: NextOffset) -> Step {
+        let (before, moved) = (self.end, std::mem::replace(&mut self.moved, false));
+        self.end = end;
+        self.shrunk = if end < self.read { self.shrunk + 1 } else { 0 };
+        if self.shrunk >= SHRUNK_MAX {
+            return Step::OtherLog;
+        }
+        if self.read >= before {
+            self.missed = 0;
+            self.again = Again::No;
+            return Step::GoOn;
+        }
+        self.missed = self.missed.saturating_add(1);
+        match self.again {
+            // The log still has what it had, so its end was not met too early, on a leader that
+            // was behind.
+            Again::EndMet { end: met } if end >= met => {
+                self.read = met;
+                self.missed = 0;
+                self.again = Again::No;
+                Step::Passed(met)
+            }
+            Again::Begun { end, looks } if looks < AGAIN_AFTER => {
+                self.again = Again::Begun { end, looks: looks + 1 };
+                Step::GoOn
+            }
+            _ if moved => Step::GoOn,
+            _ => {
+                self.again = Again::Begun { end: before, looks: 1 };
+                Step::ReadAgain
+            }
+        }
+    }
+
+    /// Nobody could say where the log ends.
+    pub(crate) fn look_in_vain(&mut self) {
+        self.missed = MISSED_MAX;
+    }
+
+    /// It goes on at `at`, in a log that ends at `end`.
+    pub(crate) fn relocate(&mut self, at: NextOffset, end: NextOffset) {
+        *self = Self { missed: self.missed, ..Self::new(at, end) };
+    }
+
+    /// Records may be in the log for long that were not read.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.missed >= MISSED_MAX || self.shrunk >= SHRUNK_MAX / 2
+    }
+
+    /// How many offsets were not read when the end was last asked for.
+    pub(crate) fn lag(&self) -> u64 {
+        self.read.distance_to(self.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(offset: i64) -> NextOffset {
+        NextOffset(offset)
+    }
+
+    #[test]
+    fn it_begins_where_the_group_has_committed_else_at_the_beginning() {
+        let begins = |committed: Option<i64>, low, end| {
+            let start = start(committed.map(NextOffset), at(low), at(end));
+            (start.at.0, start.why)
+        };
+        assert_eq!(begins(Some(7), 0, 9), (7, Why::Complete));
+        assert_eq!(begins(Some(9), 0, 9), (9, Why::Complete));
+        assert_eq!(begins(None, 0, 9), (0, Why::Complete));
+        assert_eq!(begins(Some(3), 5, 9), (5, Why::Trimmed));
+        assert_eq!(begins(None, 5, 9), (5, Why::Trimmed));
+        assert_eq!(begins(Some(10), 0, 9), (9, Why::PastTheEnd));
+    }
+
+    #[test]
+    fn one_that_reads_what_the_log_had_a_look_ago_is_not_behind() {
+        let mut standing = Standing::new(at(0), at(5));
+        for end in 1..100 {
+            standing.advance(at(end * 5));
+            assert_eq!(standing.look(at((end + 1) * 5)), Step::GoOn);
+            assert!(!standing.is_behind());
+            assert_eq!(standing.lag(), 5);
+        }
+    }
+
+    #[test]
+    fn one_that_reads_too_slowly_is_behind_until_it_has_caught_up() {
+        let mut standing = Standing::new(at(0), at(100));
+        for offset in 1..=MISSED_MAX {
+            assert!(!standing.is_behind());
+            standing.advance(at(i64::from(offset)));
+            assert_eq!(standing.look(at(300)), Step::GoOn);
+        }
+        assert!(standing.is_behind());
+        standing.advance(at(300));
+        standing.look(at(301));
+        assert!(!standing.is_behind());
+    }
+
+    #[test]
+    fn one_that_stands_still_is_read_again_and_behind_if_that_does_not_help() {
+        let mut standing = Standing::new(at(5), at(9));
+        let steps: Vec<_> = (0..=AGAIN_AFTER).map(|_| standing.look(at(9))).collect();
+        let again = |step: &&Step| **step == Step::ReadAgain;
+        assert_eq!(steps.iter().filter(again).count(), 2, "not so often that it never ends");
+        assert_eq!((steps[0], steps.last()), (Step::ReadAgain, Some(&Step::ReadAgain)));
+        assert!(standing.is_behind());
+    }
+
+    #[test]
+    fn offsets_without_records_are_passed_once_the_end_is_met_after_reading_again() {
+        let mut standing = Standing::new(at(5), at(6));
+        standing.meet_end();
+        assert_eq!(standing.look(at(6)), Step::ReadAgain, "that end may have been another");
+        standing.meet_end();
+        assert_eq!(standing.look(at(8)), Step::Passed(at(6)));
+        assert_eq!((standing.read(), standing.is_behind()), (at(6), false));
+    }
+
+    #[test]
+    fn an_end_that_a_leader_showed_too_early_proves_nothing() {
+        let mut standing = Standing::new(at(5), at(9));
+        assert_eq!(standing.look(at(9)), Step::ReadAgain);
+        standing.meet_end();
+        assert_eq!(standing.look(at(7)), Step::ReadAgain, "the end that was met counts for less");
+        assert_eq!(standing.read(), at(5));
+    }
+
+    #[test]
+    fn a_record_after_the_end_was_met_proves_that_it_was_not_the_end() {
+        let mut standing = Standing::new(at(5), at(9));
+        assert_eq!(standing.look(at(9)), Step::ReadAgain);
+        standing.meet_end();
+        standing.advance(at(6));
+        assert_eq!(standing.look(at(9)), Step::GoOn);
+        assert_eq!(standing.read(), at(6));
+    }
+
+    #[test]
+    fn a_log_that_stays_shorter_than_what_was_read_is_another_one() {
+        let mut standing = Standing::new(at(9), at(9));
+        for _ in 1..SHRUNK_MAX {
+            assert_eq!(standing.look(at(2)), Step::GoOn, "a new leader may show less for a while");
+        }
+        assert_eq!(standing.look(at(2)), Step::OtherLog);
+        assert!(standing.is_behind());
+    }
+
+    #[test]
+    fn without_an_answer_it_is_behind_until_it_is_known_not_to_be() {
+        let mut standing = Standing::new(at(9), at(9));
+        standing.look_in_vain();
+        assert!(standing.is_behind());
+        standing.look(at(9));
+        assert!(!standing.is_behind());
+    }
+}

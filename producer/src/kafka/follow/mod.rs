@@ -1,0 +1,146 @@
+//! Following the log: takes what everybody writes to the topic, gives it to the lanes.
+//!
+//! A client that never joins the sink group reads every partition from the group's committed offset
+//! on. A handle is built when it has read what was in the log by then, so that a restarted service
+//! reads what it wrote before, though the database may not have it yet; from then on it reads what
+//! others write as soon as it is replicated.
+//!
+//! A tail that does not keep up is never taken for one that does: another thread asks where the log
+//! ends, and what was not read two seconds later makes [`Tail::may_be_behind`] true.
+
+pub(crate) mod client;
+pub(crate) mod run;
+mod start;
+
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::Builder;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::core::decode::Decoder;
+use crate::error::BuildError;
+use crate::kafka::follow::client::Client;
+use crate::kafka::follow::run::{Follower, Run};
+use crate::partitions::tail::Tail;
+
+/// Stops following when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Following {
+    #[expect(dead_code, reason = "dropping them is the signal")]
+    signals: [Sender<()>; 2],
+}
+
+/// Resolves when all that was in the log at the start is read.
+pub(crate) type CaughtUp = oneshot::Receiver<Result<(), BuildError>>;
+
+/// How often it is asked where the log ends. What is not read four asks later is behind.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Reads on threads of its own, until the [`Following`] is dropped; the client goes with them.
+/// [`CaughtUp`] resolves when what is in the log now is read.
+pub(crate) fn follow_on_threads(
+    client: Client,
+    follower: Follower,
+) -> Result<(Arc<Tail>, Following, CaughtUp), BuildError> {
+    let (stop_reading, reading_stopped) = channel();
+    let (stop_asking, asking_stopped) = channel::<()>();
+    let (told, caught_up) = oneshot::channel();
+    let tail = Arc::clone(&client.tail);
+    let decoder = Decoder { columns: follower.columns, partitions: client.partitions };
+    let reading = Arc::new(client);
+    let asking = Arc::clone(&reading);
+    Builder::new().name("write-behind-follow".to_owned()).spawn(move || {
+        let _ended = Ended(&reading.tail);
+        Run::new(&reading, follower, decoder).run(told, &reading_stopped);
+    })?;
+    Builder::new().name("write-behind-log-end".to_owned()).spawn(move || {
+        while asking_stopped.recv_timeout(LOOK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            asking.look();
+        }
+    })?;
+    Ok((tail, Following { signals: [stop_reading, stop_asking] }, caught_up))
+}
+
+/// Says that nothing is read any more, however the thread ends.
+struct Ended<'t>(&'t Tail);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::thread::park_timeout;
+    use std::time::Instant;
+
+    use prometheus::Registry;
+    use rdkafka::mocking::MockCluster;
+    use write_behind_shared::kafka::KafkaSettings;
+
+    use super::*;
+    use crate::core::columns::Columns;
+    use crate::metrics::Metrics;
+    use crate::partitions::admission::{Gate, Gates, WhenFull};
+    use crate::partitions::cache::{Clean, Keeping};
+    use crate::partitions::{Lanes, Setup};
+
+    fn follow(bootstrap: &str) -> (Arc<Tail>, Following, CaughtUp) {
+        let settings = KafkaSettings::new([("bootstrap.servers", bootstrap)], &[]).unwrap();
+        let client = Client::new(&settings, "sink", "scores", 1).unwrap();
+        let lanes = Lanes::new(Setup {
+            partitions: 1,
+            loads: false,
+            follows: true,
+            clean: Clean::new(Keeping::default()),
+            gates: Gates {
+                bytes: Gate::new(1 << 20),
+                rows: None,
+                in_flight: None,
+                in_flight_bytes: None,
+                waiting: AtomicUsize::new(0),
+            },
+            when_full: WhenFull::Wait,
+            coalesce: None,
+        });
+        let follower = Follower {
+            lanes: Arc::new(lanes),
+            metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap()),
+            columns: Columns::of::<()>(),
+            start_timeout: Duration::from_mins(1),
+        };
+        follow_on_threads(client, follower).unwrap()
+    }
+
+    /// The client holds it, and the threads hold the client.
+    fn until_nobody_else_has(tail: &Arc<Tail>) {
+        let start = Instant::now();
+        while Arc::strong_count(tail) > 1 {
+            assert!(start.elapsed() < Duration::from_secs(20), "its threads have not ended");
+            park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn a_tail_that_nobody_wants_ends_its_threads_and_vouches_for_nothing() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("scores", 1, 1).unwrap();
+        let (tail, following, caught_up) = follow(&cluster.bootstrap_servers());
+        caught_up.blocking_recv().unwrap().unwrap();
+        assert!(tail.is_current());
+        drop(following);
+        until_nobody_else_has(&tail);
+        assert!(!tail.is_current());
+    }
+
+    #[test]
+    fn a_tail_that_is_given_up_while_kafka_is_silent_ends_too() {
+        let (tail, following, caught_up) = follow("127.0.0.1:1");
+        assert!(!tail.is_current());
+        drop((following, caught_up));
+        until_nobody_else_has(&tail);
+    }
+}

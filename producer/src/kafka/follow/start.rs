@@ -1,0 +1,131 @@
+//! How the tail begins: finds where the sink group stands in every partition, and reads from there
+//! what is in the log, before the handle is built.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::error::KafkaResult;
+use tracing::{error, info};
+use write_behind_shared::NextOffset;
+
+use crate::core::tail_position::{Standing, Why, start};
+use crate::error::BuildError;
+use crate::kafka::follow::run::{Run, Stage};
+
+/// Reading what was in the log when the handle was being built.
+struct Backlog {
+    targets: Vec<NextOffset>,
+    records: u64,
+    missing: u64,
+    moved: Instant,
+    told: Instant,
+}
+
+/// How often the log is told how far the start has come.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// How long before Kafka is asked again for what it did not answer.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Run<'_> {
+    /// Finds where to begin, and begins there.
+    pub(super) fn begin(&mut self, stopped: &Receiver<()>) -> Result<(), BuildError> {
+        let asked = Instant::now();
+        while let Err(error) = self.locate() {
+            let timeout = self.follower.start_timeout;
+            if asked.elapsed() >= timeout {
+                return Err(BuildError::NoAnswer(error.to_string()));
+            }
+            if stopped.recv_timeout(RETRY_INTERVAL) != Err(RecvTimeoutError::Timeout) {
+                return Err(BuildError::NoAnswer("the handle was given up".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn locate(&mut self) -> KafkaResult<()> {
+        let (client, lanes) = (self.client, &self.follower.lanes);
+        let committed = client.committed()?;
+        let lows = client.offsets(Offset::Beginning)?;
+        let ends = client.offsets(Offset::End)?;
+        let places = client.partitions().zip(committed).zip(lows.into_iter().zip(ends));
+        let mut standings = Vec::with_capacity(self.batches.len());
+        for ((partition, committed), (low, end)) in places {
+            let begin = start(committed, low, end);
+            match (begin.why, committed) {
+                (Why::Complete, Some(committed)) => lanes.committed(partition, committed),
+                (Why::Complete, None) => {}
+                (Why::Trimmed, committed) => {
+                    error!(
+                        %partition, ?committed, %low,
+                        "records that the sink group has not committed are no longer in the log; \
+                         keep them longer than the database may be down (`retention.ms`)"
+                    );
+                    lanes.tail_lost(partition, begin.at);
+                }
+                (Why::PastTheEnd, committed) => {
+                    error!(
+                        %partition, ?committed, %end,
+                        "the group has committed past the end of the log: it is another log, or \
+                         the offset was set by hand; what is in the log is not followed"
+                    );
+                    lanes.tail_lost(partition, begin.at);
+                }
+            }
+            lanes.tailed(partition, Vec::new(), begin.at);
+            standings.push(Standing::new(begin.at, end));
+        }
+        self.positions = standings.iter().map(Standing::read).collect();
+        self.standings = standings;
+        self.looked = Instant::now();
+        client.assign(&self.positions)
+    }
+
+    /// Reads what was in the log when it was located. Only silence ends it early.
+    pub(super) fn read_backlog(&mut self, stopped: &Receiver<()>) -> Result<(), BuildError> {
+        let targets = self.standings.iter().map(|at| at.read().offset().0 + at.lag() as i64);
+        let targets: Vec<_> = targets.map(NextOffset).collect();
+        let records = self.standings.iter().map(Standing::lag).sum();
+        let now = Instant::now();
+        let mut backlog = Backlog { targets, records, missing: records, moved: now, told: now };
+        while backlog.missing > 0 {
+            if stopped.try_recv() != Err(TryRecvError::Empty) {
+                return Err(BuildError::NoAnswer("the handle was given up".to_owned()));
+            }
+            self.turn();
+            if self.stage == Stage::Over {
+                return Err(BuildError::NoAnswer("the log changed while it was read".to_owned()));
+            }
+            self.note_progress(&mut backlog)?;
+        }
+        self.stage = Stage::Following;
+        self.client.tail.set_behind(self.standings.iter().map(|_| false));
+        info!(
+            topic = self.client.topic,
+            records,
+            seconds = now.elapsed().as_secs_f64(),
+            "read what was in the log"
+        );
+        Ok(())
+    }
+
+    fn note_progress(&self, backlog: &mut Backlog) -> Result<(), BuildError> {
+        let missing = self.standings.iter().zip(&backlog.targets);
+        let missing = missing.map(|(at, target)| at.read().distance_to(*target)).sum();
+        if missing < backlog.missing {
+            backlog.missing = missing;
+            backlog.moved = Instant::now();
+        } else if backlog.moved.elapsed() >= self.follower.start_timeout {
+            let error =
+                self.last_error.as_ref().map_or(String::new(), |error| format!(": {error}"));
+            let why = format!("{missing} records of the log were not given{error}");
+            return Err(BuildError::NoAnswer(why));
+        }
+        if backlog.told.elapsed() >= PROGRESS_INTERVAL {
+            backlog.told = Instant::now();
+            let (read, of) = (backlog.records - missing, backlog.records);
+            info!(topic = self.client.topic, read, of, "reading what was in the log");
+        }
+        Ok(())
+    }
+}

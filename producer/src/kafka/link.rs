@@ -1,0 +1,298 @@
+//! To Kafka: takes records in the order of their tickets, gives Kafka's answers to the lanes.
+//!
+//! Enqueueing is synchronous and names the partition, so that whoever calls it under a lane's lock
+//! decides the order of the log; `FutureProducer::send`, which retries out of order when the queue
+//! is full, is never used.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
+use tracing::{debug, warn};
+use write_behind_shared::kafka::KafkaSettings;
+use write_behind_shared::record::{ADD, WRITE_ID};
+use write_behind_shared::{Partition, WriteId};
+
+use crate::core::ledger::{HANDLE_BITS, LOW_BITS, Loss};
+use crate::error::{BuildError, Refusal};
+use crate::kafka::settings::log;
+use crate::partitions::outlet::{Content, NotTaken, Outlet};
+
+/// One life of a Kafka client: until it fails for good or is closed.
+pub(crate) struct Link {
+    producer: BaseProducer<Answers>,
+}
+
+/// A client as the way of one handle's records to its topic.
+#[derive(Debug)]
+pub(crate) struct TopicOutlet {
+    pub(crate) link: Arc<Link>,
+    pub(crate) topic: Arc<str>,
+    /// The handle's place among those that share the client.
+    pub(crate) place: usize,
+}
+
+/// Learns what a client has to say of its handles' writes. Called by the polling thread alone.
+pub(crate) trait ReportListener: Send + Sync {
+    /// Kafka answered for writes of one partition of the handle at `place`, in this order. They are
+    /// drained.
+    fn answered(&self, place: usize, partition: Partition, answers: &mut Vec<Answer>);
+
+    /// Whoever waits for writes of the partition is told how far they are.
+    fn tell_waiters(&self, place: usize, partition: Partition);
+
+    /// The client had an error that it gets over by itself.
+    fn client_error(&self);
+}
+
+/// The low bits of a write's ticket, and its offset or how it was lost.
+pub(crate) type Answer = (usize, Result<i64, Loss>);
+
+/// What librdkafka calls back with.
+struct Answers {
+    listener: Arc<dyn ReportListener>,
+    /// How many answers came.
+    count: AtomicU64,
+    /// The polling thread waits for answers, so each is told at once.
+    waited_for: AtomicBool,
+    /// Its errors say nothing any more: what it had not delivered is sent again by another.
+    replaced: AtomicBool,
+    /// Answers that the lanes have not been told yet. Only the polling thread takes this lock.
+    gathered: Mutex<Gathered>,
+}
+
+/// Answers for one partition, so that its lane is locked once for many.
+#[derive(Default)]
+struct Gathered {
+    place: usize,
+    partition: i32,
+    answers: Vec<Answer>,
+    /// Writes whose outcome is unknown: whether that is so is decided at the end of the turn.
+    unknown: Vec<(usize, i32, usize, Loss)>,
+}
+
+/// Answers gathered at most, so that no lane is locked for long.
+const GATHERED_MAX: usize = 256;
+/// How long the reports of purged records may take.
+const PURGE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Ours, unless the user sets them: small batches leave early, and the queue is bounded by what a
+/// service can spare, not by librdkafka's gigabyte.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("linger.ms", "5"),
+    ("queue.buffering.max.messages", "200000"),
+    ("queue.buffering.max.kbytes", "131072"),
+];
+/// Ours, always; `RESERVED_BY_PRODUCER` says why.
+const FIXED: &[(&str, &str)] = &[
+    ("enable.idempotence", "true"),
+    ("acks", "all"),
+    ("message.timeout.ms", "0"),
+    ("allow.auto.create.topics", "false"),
+];
+
+/// librdkafka's default of `message.max.bytes`.
+const RECORD_BYTES_MAX: usize = 1_000_000;
+
+/// The largest record that the client will take.
+pub(crate) fn record_bytes_max(settings: &KafkaSettings) -> usize {
+    let set = settings.get("message.max.bytes").and_then(|bytes| bytes.trim().parse().ok());
+    set.unwrap_or(RECORD_BYTES_MAX)
+}
+
+impl Link {
+    /// A new client.
+    pub(crate) fn new(
+        settings: &KafkaSettings,
+        listener: Arc<dyn ReportListener>,
+    ) -> Result<Self, BuildError> {
+        let mut config = ClientConfig::new();
+        let own = DEFAULTS.iter().copied();
+        for (name, value) in own.chain(settings.iter()).chain(FIXED.iter().copied()) {
+            config.set(name, value);
+        }
+        let producer = config.create_with_context(Answers {
+            listener,
+            count: AtomicU64::new(0),
+            waited_for: AtomicBool::new(false),
+            replaced: AtomicBool::new(false),
+            gathered: Mutex::default(),
+        });
+        let producer = producer.map_err(|error| BuildError::Client(error.to_string()))?;
+        Ok(Self { producer })
+    }
+
+    /// Takes what answers there are, or waits for one for up to `wait`. Says whether there were any.
+    pub(crate) fn poll(&self, wait: Duration) -> bool {
+        let answers = || self.producer.context().count.load(Ordering::Relaxed);
+        let before = answers();
+        // A poll takes all of its time, also when an answer has come.
+        self.producer.context().waited_for.store(!wait.is_zero(), Ordering::Relaxed);
+        self.producer.poll(wait);
+        answers() != before
+    }
+
+    /// Tells the lanes what came. Once the client has failed for good, what it could not deliver is
+    /// to be sent again, so it is not lost.
+    pub(crate) fn tell_lanes(&self) {
+        let context = self.producer.context();
+        let mut gathered = context.lock();
+        gathered.tell(&*context.listener);
+        if !gathered.unknown.is_empty() {
+            let resent = context.replaced.load(Ordering::Acquire) || self.fatal_error().is_some();
+            for (place, partition, low_bits, loss) in std::mem::take(&mut gathered.unknown) {
+                if !resent {
+                    let mut answers = vec![(low_bits, Err(loss))];
+                    context.listener.answered(place, Partition(partition), &mut answers);
+                }
+            }
+        }
+    }
+
+    /// Why the client failed for good. The error event of a fatal error does not say that it is
+    /// fatal, so the client is asked.
+    pub(crate) fn fatal_error(&self) -> Option<Arc<str>> {
+        self.producer.client().fatal_error().map(|(_, reason)| reason.into())
+    }
+
+    /// Ends the client, and takes the answers it still has. `replaced`: what it has not delivered
+    /// will be sent by another; otherwise each such write is told that it is not known.
+    pub(crate) fn end(&self, replaced: bool) {
+        self.producer.context().replaced.store(replaced, Ordering::Release);
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+        if let Err(error) = self.producer.flush(PURGE_TIMEOUT) {
+            debug!(%error, "purged records were not all reported");
+        }
+        self.tell_lanes();
+    }
+}
+
+impl Outlet for TopicOutlet {
+    fn enqueue(
+        &self,
+        partition: Partition,
+        write_id: WriteId,
+        content: Content<'_>,
+    ) -> Result<(), NotTaken> {
+        let ticket = write_id.sequence as usize & LOW_BITS;
+        let write_id = write_id.encode();
+        let mut headers = OwnedHeaders::new_with_capacity(2)
+            .insert(Header { key: WRITE_ID, value: Some(&write_id) });
+        if let Some(add) = content.add {
+            headers = headers.insert(Header { key: ADD, value: Some(add) });
+        }
+        let record = BaseRecord {
+            topic: &self.topic,
+            partition: Some(partition.0),
+            payload: content.value,
+            key: Some(content.key),
+            timestamp: None,
+            headers: Some(headers),
+            delivery_opaque: self.place << (usize::BITS - HANDLE_BITS) | ticket,
+        };
+        self.link.producer.send(record).map_err(|(error, _)| not_taken(&error, content))
+    }
+}
+
+fn not_taken(error: &KafkaError, content: Content<'_>) -> NotTaken {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::Fatal) => NotTaken::Yet,
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+            let bytes = content.key.len() + content.value.map_or(0, <[u8]>::len);
+            NotTaken::Refused(Refusal::TooLarge { bytes, limit: bytes - 1 })
+        }
+        _ => NotTaken::Refused(Refusal::Record(error.to_string())),
+    }
+}
+
+impl ProducerContext for Answers {
+    /// The handle's place and the ticket, as far as it fits: enough to tell writes in flight apart.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let (place, low_bits) = (opaque >> (usize::BITS - HANDLE_BITS), opaque & LOW_BITS);
+        let (partition, at) = match result {
+            Ok(message) => (message.partition(), Ok(message.offset())),
+            Err((error, message)) => (message.partition(), Err(loss(error))),
+        };
+        let mut gathered = self.lock();
+        let same = (gathered.place, gathered.partition) == (place, partition);
+        if !same || gathered.answers.len() >= GATHERED_MAX {
+            gathered.tell(&*self.listener);
+            (gathered.place, gathered.partition) = (place, partition);
+        }
+        match at {
+            Err(loss @ Loss::Unknown(_)) => {
+                gathered.unknown.push((place, partition, low_bits, loss));
+            }
+            at => gathered.answers.push((low_bits, at)),
+        }
+        if self.waited_for.load(Ordering::Relaxed) {
+            gathered.tell(&*self.listener);
+            self.listener.tell_waiters(place, Partition(partition));
+        }
+    }
+}
+
+impl Answers {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Gathered> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gathered {
+    /// Tells the lanes what came; nothing is gathered afterwards.
+    fn tell(&mut self, listener: &dyn ReportListener) {
+        if !self.answers.is_empty() {
+            listener.answered(self.place, Partition(self.partition), &mut self.answers);
+        }
+    }
+}
+
+/// Whether a record that was reported with `error` may be in the log. Only what a broker refuses,
+/// or what could never be sent to one, is certain not to be.
+fn loss(error: &KafkaError) -> Loss {
+    use RDKafkaErrorCode::{
+        ClusterAuthorizationFailed, InvalidRecord, InvalidTopic, MessageSizeTooLarge,
+        PolicyViolation, TopicAuthorizationFailed, UnknownPartition, UnknownTopic,
+        UnknownTopicOrPartition,
+    };
+    let reason = error.to_string().into();
+    match error.rdkafka_error_code() {
+        Some(
+            MessageSizeTooLarge
+            | InvalidRecord
+            | InvalidTopic
+            | PolicyViolation
+            | UnknownTopic
+            | UnknownPartition
+            | UnknownTopicOrPartition
+            | TopicAuthorizationFailed
+            | ClusterAuthorizationFailed,
+        ) => Loss::Failed(reason),
+        _ => Loss::Unknown(reason),
+    }
+}
+
+impl ClientContext for Answers {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.listener.client_error();
+        warn!(%error, reason, "kafka client");
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("failed", &self.fatal_error()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,10 @@
+//! Everything that talks to Kafka; no other room names its client.
+
+pub(crate) mod client;
+pub(crate) mod polling;
+pub(crate) mod handles;
+pub(crate) mod link;
+pub(crate) mod committed;
+pub(crate) mod dead_letters;
+pub(crate) mod settings;
+pub(crate) mod follow;

@@ -1,0 +1,52 @@
+//! What the clients of this crate have in common: their log lines, and which properties suit a
+//! consumer.
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use tracing::{debug, error, info, warn};
+
+/// The context of a client whose errors only go to the log: what matters is whether it answers.
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(%error, reason, "kafka client of the watcher");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+/// A producer's tuning means nothing to a consumer, which would warn of each.
+pub(crate) fn suits_a_consumer(property: &str) -> bool {
+    let of_producers = ["linger.", "queue.buffering.", "batch.", "compression.", "sticky."];
+    let exactly = [
+        "retries",
+        "message.send.max.retries",
+        "retry.backoff.ms",
+        "delivery.report.only.error",
+        "dr_msg_cb",
+        "group.id",
+    ];
+    !of_producers.iter().any(|prefix| property.starts_with(prefix)) && !exactly.contains(&property)
+}
+
+/// Passes librdkafka's own log lines on.
+pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => error!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Warning => warn!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            info!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, "{message}"),
+    }
+}

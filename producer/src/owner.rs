@@ -1,0 +1,120 @@
+//! What all clones of a handle share, and how it ends.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::error::{DeliveryError, Undelivered};
+use crate::kafka::client::Kafka;
+use crate::kafka::committed::Watching;
+use crate::kafka::follow::Following;
+use crate::kafka::handles::Member;
+use crate::partitions::partition::Stage;
+use crate::partitions::{Lanes, text};
+use crate::reads::reader::Reader;
+use crate::writes::accept::Acceptor;
+use crate::writes::encode::Limits;
+
+/// What all clones of a handle share; when the last one goes, the threads end.
+pub(crate) struct Owner<K> {
+    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) limits: Limits,
+    pub(crate) acceptor: Acceptor,
+    pub(crate) reader: Reader<K>,
+    member: Arc<Member>,
+    threads: Mutex<Option<Threads>>,
+}
+
+/// The threads that work for a handle.
+pub(crate) struct Threads {
+    pub(crate) kafka: Kafka,
+    /// Dropping it stops the thread that asks for committed offsets.
+    pub(crate) _watching: Watching,
+    /// Dropping it stops the threads that follow the log.
+    pub(crate) _following: Option<Following>,
+}
+
+impl<K> Owner<K> {
+    pub(crate) fn new(
+        limits: Limits,
+        acceptor: Acceptor,
+        reader: Reader<K>,
+        member: Arc<Member>,
+        threads: Threads,
+    ) -> Self {
+        let lanes = Arc::clone(&acceptor.lanes);
+        Self { lanes, limits, acceptor, reader, member, threads: Mutex::new(Some(threads)) }
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.member.topic
+    }
+
+    /// Waits until every write accepted before this call has passed the stage.
+    pub(crate) async fn pass(&self, stage: Stage) -> Result<(), DeliveryError> {
+        let pending: Vec<_> = self
+            .lanes
+            .iter()
+            .map(|(_, lane)| {
+                let state = lane.lock();
+                let ledger = state.core.ledger();
+                let from = match stage {
+                    Stage::Replicated => ledger.replicated(),
+                    Stage::Persisted => ledger.persisted(),
+                };
+                (Arc::clone(lane), from..ledger.next())
+            })
+            .filter(|(_, writes)| !writes.is_empty())
+            .collect();
+        let mut outcome = Ok(());
+        for (lane, writes) in pending {
+            outcome = outcome.and(lane.pass(stage, writes).await);
+        }
+        outcome
+    }
+
+    /// Takes no more writes, waits until Kafka has answered all, but no longer than `deadline`, and
+    /// ends the threads.
+    pub(crate) async fn close(&self, deadline: Duration) -> Result<(), Undelivered> {
+        self.lanes.stop_intake();
+        // Lost writes were told to whoever waits for them; here only the unanswered count.
+        let _ = tokio::time::timeout(deadline, self.pass(Stage::Replicated)).await;
+        let undelivered = self.lanes.keys_in_flight();
+        if let Some(Threads { kafka, .. }) = self.take_threads() {
+            let member = Arc::clone(&self.member);
+            let left = tokio::task::spawn_blocking(move || kafka.leave(&member)).await;
+            if let Err(error) = left {
+                warn!(%error, "the polling thread was not waited for");
+            }
+        }
+        info!(topic = self.topic(), undelivered = undelivered.len(), "closed");
+        if undelivered.is_empty() {
+            return Ok(());
+        }
+        let writes = undelivered.len();
+        let mut keys: Vec<String> = undelivered.iter().map(|key| text(key)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        Err(Undelivered { writes, keys })
+    }
+
+    fn take_threads(&self) -> Option<Threads> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl<K> Drop for Owner<K> {
+    fn drop(&mut self) {
+        if let Some(Threads { kafka, .. }) = self.take_threads() {
+            let undelivered = self.lanes.keys_in_flight().len();
+            if undelivered > 0 {
+                warn!(
+                    topic = self.topic(),
+                    undelivered, "dropped without close; call `close` to wait for these writes"
+                );
+            }
+            kafka.abandon(&self.member);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Giving the writes that wait in a partition to the Kafka client, in order.
+
+use std::time::Instant;
+
+use uuid::Uuid;
+use write_behind_shared::{Partition, WriteId};
+
+use crate::core::ledger::{LOW_BITS, Loss};
+use crate::core::pending::CleanCopies;
+use crate::error::Refusal;
+use crate::partitions::outlet::{Content, NotTaken};
+use crate::partitions::partition::State;
+
+/// Records handed over under one lock at most.
+const HANDED_AT_ONCE: usize = 256;
+
+/// What came of handing over.
+#[derive(Debug, Default)]
+pub(crate) struct HandedOver {
+    /// More is due, and was only left for the next time.
+    pub(crate) more: bool,
+    /// Why writes can never be sent. Each is lost.
+    pub(crate) refused: Vec<Refusal>,
+}
+
+impl State {
+    /// Hands over what waits, in order, as far as it is due and the client takes it.
+    pub(crate) fn hand_over(
+        &mut self,
+        partition: Partition,
+        writer: Uuid,
+        now: Instant,
+        clean: &impl CleanCopies,
+    ) -> HandedOver {
+        let mut handed = HandedOver::default();
+        let Some(outlet) = self.outlet.clone() else { return handed };
+        let due_below = self.handing.due_below(self.core.ledger().next(), now, self.closed);
+        for _ in 0..HANDED_AT_ONCE {
+            let Some((ticket, key, delta)) = self.core.next_to_hand() else { return handed };
+            if ticket >= due_below {
+                return handed;
+            }
+            let write_id = WriteId { writer, sequence: ticket };
+            let taken = match delta.to_record() {
+                Some((value, add)) => {
+                    let content = Content { key, value: value.as_deref(), add: add.as_deref() };
+                    outlet.enqueue(partition, write_id, content)
+                }
+                None => Err(NotTaken::Refused(Refusal::NotOneRecord)),
+            };
+            match taken {
+                Ok(()) => {}
+                Err(NotTaken::Yet) => return handed,
+                Err(NotTaken::Refused(refusal)) => {
+                    let loss = Loss::Failed(refusal.to_string().into());
+                    self.core.lost(ticket as usize & LOW_BITS, loss, clean);
+                    handed.refused.push(refusal);
+                }
+            }
+            self.core.hand(ticket);
+        }
+        handed.more = true;
+        handed
+    }
+}

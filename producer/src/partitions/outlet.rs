@@ -1,0 +1,37 @@
+//! Where a partition's records go: a Kafka client bound to its topic, or what stands in for one.
+
+use std::fmt::Debug;
+
+use write_behind_shared::{Partition, WriteId};
+
+use crate::error::Refusal;
+
+/// Takes records on their way to Kafka.
+pub(crate) trait Outlet: Debug + Send + Sync {
+    /// Takes a record, to be sent under this `write-id` after those that were taken before it. It
+    /// never blocks: it is called under the partition's lock, so that its order is the log's.
+    fn enqueue(
+        &self,
+        partition: Partition,
+        write_id: WriteId,
+        content: Content<'_>,
+    ) -> Result<(), NotTaken>;
+}
+
+/// A record's content.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Content<'r> {
+    pub(crate) key: &'r [u8],
+    /// `None`: a tombstone.
+    pub(crate) value: Option<&'r [u8]>,
+    pub(crate) add: Option<&'r str>,
+}
+
+/// Why a record was not taken.
+#[derive(Debug)]
+pub(crate) enum NotTaken {
+    /// Not now: the client's queue is full, or it failed for good and will be replaced.
+    Yet,
+    /// Never.
+    Refused(Refusal),
+}

@@ -1,0 +1,171 @@
+//! Loads under way, one a row at a time: takes what the loader found, gives it to all who wait.
+//!
+//! A load runs as a task of its own, so that a reader that goes away takes nothing from the others.
+//! The row is registered in its lane before the loader is asked, and what the loader found is
+//! folded under what was written in the meantime. A row that is invalidated loses its place here:
+//! the load goes on for those who wait for it already, and is not kept.
+//!
+//! INV-4: a load never overwrites a newer write or delete.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::core::ledger::{Key, Ticket};
+use crate::core::loaded::{Found, Loaded};
+use crate::error::{DeliveryError, LoadError};
+use crate::load::{self, LoadResult, Reading};
+use crate::partitions::Lanes;
+use crate::partitions::admission::Held;
+use crate::partitions::partition::{SharedLane, Stage, State};
+
+/// What the reads that wait for a load look at.
+pub(crate) type Waiting = watch::Receiver<Option<LoadResult>>;
+
+/// A load under way. Dropped unfinished, because the loader failed or panicked or the runtime
+/// ended, it leaves the row as if it had not begun.
+pub(crate) struct Load {
+    lanes: Arc<Lanes>,
+    lane: Arc<SharedLane>,
+    key: Key,
+    result: watch::Sender<Option<LoadResult>>,
+    /// Its lane knows that it is over.
+    over: bool,
+}
+
+impl Load {
+    /// Begins a load of the row in the lane whose lock is held as `state`. An earlier load of the
+    /// row that is still under way is not kept.
+    pub(crate) fn begin(
+        lanes: &Arc<Lanes>,
+        lane: &Arc<SharedLane>,
+        state: &mut State,
+        key: &Key,
+    ) -> (Self, Waiting) {
+        let (result, waiting) = watch::channel(None);
+        state.loads.insert(Key::clone(key), waiting.clone());
+        state.core.load_begins(key);
+        let load = Self {
+            lanes: Arc::clone(lanes),
+            lane: Arc::clone(lane),
+            key: Key::clone(key),
+            result,
+            over: false,
+        };
+        (load, waiting)
+    }
+
+    /// The row that is loaded.
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Tells everyone who waits for the load.
+    pub(crate) fn tell(self, result: LoadResult) {
+        // It ends before its result is told: who reads from here on begins another.
+        let waiting = self.result.clone();
+        drop(self);
+        waiting.send_replace(Some(result));
+    }
+
+    /// What is accepted from here on cannot be in a row that the loader has found.
+    fn horizon(&self) -> Ticket {
+        self.lane.lock().core.ledger().next()
+    }
+
+    /// Folds what was written since the row was read over it. `Err`: to be tried again when the
+    /// write of this ticket was answered.
+    fn fold(&mut self, found: &Found, horizon: Ticket) -> Result<Reading, Ticket> {
+        let step = self.lanes.change(self.lane.lock(), Held::default(), |state, clean| {
+            let current = is_current(state, &self.key, &self.result);
+            let step = if current {
+                state.core.loaded(&self.key, found, horizon, clean)
+            } else {
+                state.core.loaded_too_early(&self.key, found, horizon, clean)
+            };
+            if !matches!(step, Loaded::WaitFor(_)) {
+                self.over = true;
+                if current {
+                    // In the same step: a read of a write that comes after must not join this load.
+                    state.loads.remove(&self.key);
+                }
+            }
+            step
+        });
+        match step {
+            Loaded::Row(row) => Ok(Reading::of(row)),
+            Loaded::MayBeBehind(row) => Ok(Reading { row, may_be_behind: true }),
+            Loaded::WaitFor(ticket) => Err(ticket),
+        }
+    }
+
+    /// The same, and waits for Kafka's answers for as long as it must.
+    async fn finish(mut self, found: Found, horizon: Ticket) {
+        let result = loop {
+            match self.fold(&found, horizon) {
+                Ok(row) => break Ok(row),
+                // However that write ends, the answer is then known.
+                Err(ticket) => {
+                    let passed = self.lane.pass(Stage::Replicated, ticket..ticket + 1).await;
+                    if let Err(DeliveryError::Closed) = passed {
+                        break Err(LoadError::new("the handle was closed"));
+                    }
+                }
+            }
+        };
+        self.tell(result);
+    }
+}
+
+/// Finishes all of `loads`, for whose rows a loader gave these answers in one go.
+pub(crate) async fn finish_all(loads: Vec<Load>, answer: Result<Vec<load::Loaded>, LoadError>) {
+    let found = match answer {
+        Ok(found) if found.len() == loads.len() => found,
+        Ok(found) => {
+            let (rows, keys) = (found.len(), loads.len());
+            let error = format!("the loader gave {rows} answers to {keys} keys");
+            return fail_all(loads, &LoadError::new(error));
+        }
+        Err(error) => return fail_all(loads, &error),
+    };
+    let mut unanswered = Vec::new();
+    for (mut load, load::Loaded(found)) in loads.into_iter().zip(found) {
+        let horizon = load.horizon();
+        match load.fold(&found, horizon) {
+            Ok(row) => load.tell(Ok(row)),
+            // The others need not wait for this one's write.
+            Err(_) => unanswered.push((load, found, horizon)),
+        }
+    }
+    for (load, found, horizon) in unanswered {
+        load.finish(found, horizon).await;
+    }
+}
+
+fn fail_all(loads: Vec<Load>, error: &LoadError) {
+    for load in loads {
+        load.tell(Err(error.clone()));
+    }
+}
+
+/// Whether the load is the row's latest, so that what it finds may be kept.
+fn is_current(state: &State, key: &Key, result: &watch::Sender<Option<LoadResult>>) -> bool {
+    state.loads.get(key).is_some_and(|load| load.same_channel(&result.subscribe()))
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        self.lanes.change(self.lane.lock(), Held::default(), |state, clean| {
+            if is_current(state, &self.key, &self.result) {
+                state.loads.remove(&self.key);
+            }
+            state.core.load_ends(&self.key, clean);
+        });
+        if std::thread::panicking() {
+            self.result.send_replace(Some(Err(LoadError::new("the loader panicked"))));
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! A write as it will be sent: takes a key and a row or change, gives bytes, or says why never.
+//!
+//! Everything that can be refused is refused here, before a permit, a lock or Kafka is touched.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use serde::Serialize;
+use write_behind_shared::json_write::{self, Noticed};
+use write_behind_shared::key::{KeyError, KeyWriter};
+use write_behind_shared::{Cell, Change, Partition, json, partition};
+
+use crate::core::delta::{Delta, Row};
+use crate::core::ledger::Key;
+use crate::core::pending;
+use crate::error::Refusal;
+
+/// A write that has everything but room.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) key: Key,
+    pub(crate) partition: Partition,
+    pub(crate) delta: Delta,
+    /// The record's value; `None` is a tombstone.
+    pub(crate) value: Option<Row>,
+    /// The record's `add` header.
+    pub(crate) add: Option<String>,
+    pub(crate) cost: usize,
+    /// What the row or change may take if it is written together with others.
+    pub(crate) room: usize,
+}
+
+/// What a record must be: its key's columns, and its size at most.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) partitions: i32,
+    /// `key_columns`, if they were named.
+    pub(crate) key_columns: Arc<[Box<str>]>,
+    /// `message.max.bytes`: key, value and headers.
+    pub(crate) record_bytes: usize,
+    /// `max_pending`.
+    pub(crate) pending_bytes: usize,
+}
+
+/// The names and the write-id of the headers, and the record's own frame.
+const FRAME_BYTES: usize = 128;
+/// A thread's buffers that grew beyond this for one large row are given back.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// The buffers that a thread keeps, so that a key and a row are allocated once each, in their size.
+#[derive(Debug, Default)]
+struct Scratch {
+    key: KeyWriter,
+    row: Vec<u8>,
+}
+
+impl Scratch {
+    fn with<R>(use_it: impl FnOnce(&mut Self) -> R) -> R {
+        thread_local!(static SCRATCH: RefCell<Scratch> = const {
+            RefCell::new(Scratch { key: KeyWriter::new(), row: Vec::new() })
+        });
+        SCRATCH.with(|scratch| {
+            // A row's own code may write another row while it is written.
+            let Ok(mut scratch) = scratch.try_borrow_mut() else {
+                return use_it(&mut Scratch::default());
+            };
+            scratch.row.clear();
+            let result = use_it(&mut scratch);
+            if scratch.row.capacity() + scratch.key.capacity() > BUFFER_BYTES_MAX {
+                *scratch = Scratch::default();
+            }
+            result
+        })
+    }
+}
+
+impl Limits {
+    /// The canonical text of a key.
+    pub(crate) fn key<K: Serialize + ?Sized>(&self, key: &K) -> Result<Key, KeyError> {
+        Scratch::with(|scratch| scratch.key.write(key, &self.key_columns).map(Key::from))
+    }
+
+    /// A write of every column.
+    pub(crate) fn put<K, V>(&self, key: &K, row: &V) -> Result<Prepared, Refusal>
+    where
+        K: Serialize + ?Sized,
+        V: Serialize + ?Sized,
+    {
+        Scratch::with(|scratch| {
+            scratch.key.write(key, &self.key_columns)?;
+            let document = &mut scratch.row;
+            let noticed = json_write::write(row, document);
+            check(document, noticed.map_err(|error| Refusal::NotJson(error.to_string()))?)?;
+            repeats_key(&scratch.key, document)?;
+            let row = Row::from(&**document);
+            self.prepare(scratch.key.text(), Delta::Put(Row::clone(&row)), Some(row), None)
+        })
+    }
+
+    /// A write of the columns that `fields` has.
+    pub(crate) fn update<K, F>(&self, key: &K, fields: &F) -> Result<Prepared, Refusal>
+    where
+        K: Serialize + ?Sized,
+        F: Serialize + ?Sized,
+    {
+        self.change(key, Change::of(fields)?)
+    }
+
+    /// A delete.
+    pub(crate) fn delete<K: Serialize + ?Sized>(&self, key: &K) -> Result<Prepared, Refusal> {
+        Scratch::with(|scratch| {
+            let key = scratch.key.write(key, &self.key_columns)?;
+            self.prepare(key, Delta::Delete, None, None)
+        })
+    }
+
+    /// A change of some columns.
+    pub(crate) fn change<K>(&self, key: &K, change: Change) -> Result<Prepared, Refusal>
+    where
+        K: Serialize + ?Sized,
+    {
+        let encoded = change.encode().map_err(|_| Refusal::NotOneRecord)?;
+        let Some(value) = encoded.value else { return self.delete(key) };
+        check(&value, Noticed::in_text(&value))?;
+        for (name, cell) in change.cells() {
+            if matches!(cell, Cell::Add(_)) && (name.contains(',') || name.is_empty()) {
+                return Err(Refusal::ColumnName(name.to_owned()));
+            }
+        }
+        Scratch::with(|scratch| {
+            scratch.key.write(key, &self.key_columns)?;
+            for (name, cell) in change.cells() {
+                repeats_key_column(&scratch.key, name, cell)?;
+            }
+            let value = Some(Row::from(value));
+            self.prepare(scratch.key.text(), Delta::Change(Box::new(change)), value, encoded.add)
+        })
+    }
+
+    fn prepare(
+        &self,
+        key: &[u8],
+        delta: Delta,
+        value: Option<Row>,
+        add: Option<String>,
+    ) -> Result<Prepared, Refusal> {
+        let bytes = FRAME_BYTES
+            + key.len()
+            + value.as_ref().map_or(0, |value| value.len())
+            + add.as_ref().map_or(0, String::len);
+        if bytes > self.record_bytes {
+            return Err(Refusal::TooLarge { bytes, limit: self.record_bytes });
+        }
+        let cost = pending::cost(key, &delta);
+        if cost > self.pending_bytes {
+            return Err(Refusal::TooLarge { bytes: cost, limit: self.pending_bytes });
+        }
+        let partition = partition::partition_of(key, self.partitions);
+        let room = self.record_bytes.saturating_sub(FRAME_BYTES + key.len());
+        Ok(Prepared { key: Key::from(key), partition, delta, value, add, cost, room })
+    }
+}
+
+/// Refuses what no consumer can apply. `document` was written by serde, so it is well-formed.
+fn check(document: &[u8], noticed: Noticed) -> Result<(), Refusal> {
+    if document.first() != Some(&b'{') {
+        return Err(Refusal::NotAnObject);
+    }
+    match noticed {
+        Noticed { too_deep: true, .. } => Err(Refusal::TooDeep),
+        Noticed { nul: true, .. } => Err(Refusal::Nul),
+        Noticed { not_finite: true, .. } => Err(Refusal::NotFinite),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a row that says something else of a key column than its key does: it would become a
+/// dead letter. A key whose columns have no names is not looked for.
+fn repeats_key(key: &KeyWriter, document: &[u8]) -> Result<(), Refusal> {
+    if !key.names_columns() {
+        return Ok(());
+    }
+    let document = std::str::from_utf8(document).unwrap_or_default();
+    if !key.may_repeat(document) {
+        return Ok(());
+    }
+    let mut other = None;
+    let disagrees = |name: &str, says: &str| {
+        let disagrees = key.disagrees(name, says);
+        if disagrees {
+            other = Some(Refusal::KeyColumn { column: name.to_owned(), says: says.to_owned() });
+        }
+        disagrees
+    };
+    // What is no object was refused before.
+    let _ = json::any_member(document, disagrees);
+    other.map_or(Ok(()), Err)
+}
+
+fn repeats_key_column(key: &KeyWriter, name: &str, cell: &Cell) -> Result<(), Refusal> {
+    let says = match cell {
+        Cell::Set(value) if !key.disagrees(name, value.get()) => return Ok(()),
+        _ if !key.has(name) => return Ok(()),
+        Cell::Set(value) => value.get().to_owned(),
+        Cell::Add(delta) | Cell::SetThenAdd(_, delta) => format!("that {delta} is added"),
+    };
+    Err(Refusal::KeyColumn { column: name.to_owned(), says })
+}
+
+#[cfg(test)]
+#[path = "tests/encode.rs"]
+mod tests;

@@ -1,0 +1,5 @@
+//! The way of a write: encoded, accepted, and waited for.
+
+pub(crate) mod accept;
+pub(crate) mod encode;
+pub(crate) mod write;

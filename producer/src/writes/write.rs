@@ -1,0 +1,61 @@
+//! The ticket of an accepted write, to wait on or to drop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::ledger::Ticket;
+use crate::error::DeliveryError;
+use crate::partitions::partition::{SharedLane, Stage};
+
+/// An accepted write: reads see it already.
+///
+/// It may be dropped: the write goes on. Waiting may be cancelled (`select!`, a timeout) without
+/// unsending anything, and may be done later, twice, or never.
+#[derive(Clone, Debug)]
+pub struct Write {
+    pub(crate) lane: Arc<SharedLane>,
+    pub(crate) ticket: Ticket,
+}
+
+impl Write {
+    /// Waits until all in-sync replicas of its partition have the write: from here on no crash
+    /// of this process or of a broker loses it.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]: how it ended instead.
+    pub async fn replicated(&self) -> Result<(), DeliveryError> {
+        self.lane.pass(Stage::Replicated, self.ticket..self.ticket + 1).await
+    }
+
+    /// Waits until the database has the write, that is, until the consumer group has committed an
+    /// offset past it.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]: how it ended instead.
+    pub async fn persisted(&self) -> Result<(), DeliveryError> {
+        self.lane.pass(Stage::Persisted, self.ticket..self.ticket + 1).await
+    }
+
+    /// Like [`replicated`](Self::replicated), for no longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]; with [`DeliveryError::TimedOut`] it is still under way.
+    pub async fn replicated_within(&self, timeout: Duration) -> Result<(), DeliveryError> {
+        within(timeout, self.replicated()).await
+    }
+
+    /// Like [`persisted`](Self::persisted), for no longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]; with [`DeliveryError::TimedOut`] it is still under way.
+    pub async fn persisted_within(&self, timeout: Duration) -> Result<(), DeliveryError> {
+        within(timeout, self.persisted()).await
+    }
+}
+
+pub(crate) async fn within(
+    timeout: Duration,
+    passed: impl Future<Output = Result<(), DeliveryError>>,
+) -> Result<(), DeliveryError> {
+    tokio::time::timeout(timeout, passed).await.unwrap_or(Err(DeliveryError::TimedOut))
+}
