@@ -1,11 +1,12 @@
-//! A table's name: parsed as a configuration spells it, and quoted as SQL needs it.
+//! A table's name as people write it: takes `scores`, `public.scores`, `public."odd.name"`, gives its
+//! parts; and any name as SQL must spell it.
 
-/// A table's name, in a configuration `scores`, `public.scores` or `public."odd.name"`.
+/// A table's name as a configuration spells it: `scores`, `public.scores`, `public."odd.name"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
-    /// The schema, if the name has one.
+    /// The schema, if one is named.
     pub schema: Option<String>,
-    /// The table's name in its schema.
+    /// The table.
     pub table: String,
 }
 
@@ -15,10 +16,10 @@ pub struct Name {
 pub struct NotAName(String);
 
 impl Name {
-    /// Parses a name. Letters keep their case, quoted or not.
+    /// Takes a name apart. Letters keep their case, quoted or not.
     ///
     /// # Errors
-    /// [`NotAName`]: neither `table` nor `schema.table`.
+    /// [`NotAName`].
     pub fn parse(text: &str) -> Result<Self, NotAName> {
         let not_a_name = || NotAName(text.to_owned());
         let (first, rest) = name_part(text).ok_or_else(not_a_name)?;
@@ -36,13 +37,13 @@ impl Name {
     }
 }
 
-/// `name` as a quoted identifier of SQL.
+/// `name` as an identifier in SQL.
 #[must_use]
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The first part of a dotted name, and the rest.
+/// The first part of a dotted name, and what follows it.
 fn name_part(text: &str) -> Option<(String, &str)> {
     let (part, rest) = match text.strip_prefix('"') {
         None => {
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_parsed_as_it_is_spelled() {
+    fn a_name_is_taken_apart_as_it_is_spelled() {
         let name = |text: &str| {
             let name = Name::parse(text).unwrap();
             (name.schema, name.table)
