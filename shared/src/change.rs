@@ -1,12 +1,13 @@
 //! The change of one row, and the fold of two changes into one.
 //!
-//! A change may first *reset* the row (a delete), and may then *write* it: insert it if it is
-//! missing, and set some columns and add to others. Folding is associative, so a log may be folded
-//! in any grouping: record by record, batch by batch, or all at once; the property tests below
-//! hold it to that.
+//! A change first *resets* the row (deletes it) or does not; then it *writes* the row or does not:
+//! inserts it if it is missing, sets some columns and adds to others. Folding is associative, so a
+//! log folds to the same in any grouping: record by record, batch by batch, or all at once.
+//! Property tests hold it to that.
 //!
 //! Values are the JSON text they were written in. The fold does not know column types, so it never
-//! fails: a set value that an increment cannot be added to is found when the cell is resolved.
+//! fails: that a delta was added to something that is not a number is found when the cell's value
+//! is asked for.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -14,45 +15,45 @@ use serde_json::value::RawValue;
 use crate::number::Number;
 use crate::{finite, json, json_write};
 
-/// What is to be done to one row.
+/// What a write, or several folded into one, does to one row.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
     reset: bool,
-    /// `None`: the row is not written. Sorted by column name, each name once.
+    /// The columns, sorted by name, each name once. `None`: the row is not written.
     written: Option<Vec<(Box<str>, Cell)>>,
 }
 
-/// What is to be done to one column.
+/// What a change does to one column.
 #[derive(Clone, Debug)]
 pub enum Cell {
-    /// The column takes this value, as JSON.
+    /// Sets the column to this value, given as JSON.
     Set(Box<RawValue>),
-    /// The delta is added to what the column holds; a missing or NULL column starts from nothing.
+    /// Adds the delta to what the column holds; a missing or NULL column counts as 0.
     Add(Number),
-    /// The column takes this value, then the delta is added to it.
+    /// Sets the column to this value, then adds the delta.
     SetThenAdd(Box<RawValue>, Number),
 }
 
-/// A set value that is no number although something was added to it.
+/// A column was set to something that is not a number, and a delta was added to it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("column {column:?} is incremented but holds {value}, which is not a number")]
 pub struct NotNumeric {
     /// The column.
     pub column: String,
-    /// What it was set to, as JSON.
+    /// The value it was set to, as JSON.
     pub value: String,
 }
 
-/// Why a Rust value cannot be a column's value.
+/// Why a Rust value cannot be a row or a column's value.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// serde could not write it as JSON.
     #[error("the value cannot be written as JSON: {0}")]
     NotJson(#[from] serde_json::Error),
-    /// It is not a struct or a map.
+    /// It is neither a struct nor a map.
     #[error("a row must be a struct or a map of columns: {0}")]
     NotAnObject(#[from] json::JsonError),
-    /// A float is NaN or infinite, which JSON would turn into null.
+    /// A float is NaN or infinite, and JSON would turn it into null.
     #[error("a number is not finite")]
     NotFinite,
 }
@@ -64,13 +65,16 @@ impl Change {
         Self { reset: true, written: None }
     }
 
-    /// Writes the row without naming a column: inserts it if it is missing.
+    /// Writes the row without any column: inserts it if it is missing.
     #[must_use]
     pub fn new() -> Self {
         Self { reset: false, written: Some(Vec::new()) }
     }
 
-    /// Sets every column that `row` (a struct or a map) has.
+    /// Sets the columns that `row`, a struct or a map, has.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: `row` cannot be written as an object of JSON.
     pub fn of<T: Serialize + ?Sized>(row: &T) -> Result<Self, ChangeError> {
         let mut document = Vec::with_capacity(64);
         if json_write::write(row, &mut document)?.not_finite {
@@ -83,7 +87,10 @@ impl Change {
         Ok(change)
     }
 
-    /// Also sets `column` to `value`.
+    /// Then sets `column` to `value`.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: `value` cannot be written as JSON.
     pub fn set<T: Serialize + ?Sized>(
         mut self,
         column: &str,
@@ -97,14 +104,14 @@ impl Change {
         Ok(self)
     }
 
-    /// Also adds `delta` to `column`.
+    /// Then adds `delta` to `column`.
     #[must_use]
     pub fn add(mut self, column: &str, delta: impl Into<Number>) -> Self {
         self.write(column, Cell::Add(delta.into()));
         self
     }
 
-    /// Does `cell` to `column`, after whatever this change does to it already.
+    /// Applies `cell` to `column`, after what this change does to it already.
     pub fn write(&mut self, column: &str, cell: Cell) {
         let columns = self.written.get_or_insert_with(Vec::new);
         match columns.binary_search_by(|(name, _)| (**name).cmp(column)) {
@@ -113,7 +120,7 @@ impl Change {
         }
     }
 
-    /// Does `later` after this change.
+    /// Makes this change do what it does and then what `later` does.
     pub fn fold(&mut self, later: Change) {
         if later.reset {
             *self = later;
@@ -125,33 +132,33 @@ impl Change {
         }
     }
 
-    /// Whether the row is deleted first.
+    /// Whether it first deletes the row.
     #[must_use]
     pub fn resets(&self) -> bool {
         self.reset
     }
 
-    /// Whether the row exists afterwards because of this change.
+    /// Whether the row exists after this change whether or not it did before.
     #[must_use]
     pub fn writes(&self) -> bool {
         self.written.is_some()
     }
 
-    /// Whether anything is added to a column whose earlier value this change does not know.
+    /// Whether it adds to a column whose earlier value it does not know.
     #[must_use]
     pub fn needs_earlier_value(&self) -> bool {
         !self.reset && self.cells().any(|(_, cell)| matches!(cell, Cell::Add(_)))
     }
 
-    /// The columns written, sorted by name.
+    /// The columns it writes, sorted by name.
     pub fn cells(&self) -> impl ExactSizeIterator<Item = (&str, &Cell)> {
         self.written.as_deref().unwrap_or_default().iter().map(|(name, cell)| (&**name, cell))
     }
 
-    /// The row after this change was done to a missing row, as a JSON object; `None`: no row.
+    /// The row that this change makes of a missing row, as a JSON object. `None`: there is no row.
     ///
     /// # Errors
-    /// [`NotNumeric`], when something was added to a value that is no number.
+    /// [`NotNumeric`]: a delta was added to a value that is not a number.
     pub fn to_row(&self) -> Result<Option<Vec<u8>>, NotNumeric> {
         let Some(columns) = &self.written else { return Ok(None) };
         let mut row = Vec::with_capacity(64);
@@ -167,7 +174,7 @@ impl Change {
         Ok(Some(row))
     }
 
-    /// An estimate of the memory this change takes, in bytes.
+    /// An estimate of the memory this change holds, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
@@ -176,7 +183,7 @@ impl Change {
 }
 
 impl Cell {
-    /// Does `later` to the same column afterwards.
+    /// Makes this cell do what it does and then what `later` does to the same column.
     pub fn fold(&mut self, later: Cell) {
         *self = match (std::mem::replace(self, Cell::Add(Number::Integer(0))), later) {
             (_, set @ (Cell::Set(_) | Cell::SetThenAdd(..))) => set,
@@ -188,10 +195,10 @@ impl Cell {
         };
     }
 
-    /// The column's value, as JSON, if it held nothing before.
+    /// The value, as JSON, that this cell gives a column that held nothing.
     ///
     /// # Errors
-    /// [`NotNumeric`], when something was added to a value that is no number.
+    /// [`NotNumeric`]: a delta was added to a value that is not a number.
     pub fn value(&self, column: &str) -> Result<String, NotNumeric> {
         match self {
             Cell::Set(value) => Ok(value.get().to_owned()),
@@ -215,8 +222,8 @@ impl Cell {
     }
 }
 
-/// The number that `value` is: `None` when no number, `Some(None)` when it is `null`.
-#[expect(clippy::option_option, reason = "a null and a text that is no number are two answers")]
+/// The number that `value` is. `Some(None)`: it is `null`. `None`: it is not a number.
+#[expect(clippy::option_option, reason = "null and not a number are two answers")]
 fn numeric_value(value: &RawValue) -> Option<Option<Number>> {
     let text = value.get();
     if text == "null" {

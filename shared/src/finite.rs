@@ -1,8 +1,8 @@
-//! Whether a value holds a float that JSON cannot write.
+//! The search for a float that JSON cannot write.
 //!
-//! `serde_json` writes NaN and the infinities as `null`, and a database would then hold NULL where
-//! nobody wrote it. The text alone cannot tell such a null from an honest one, so where there is one
-//! the value is serialized once more, into nothing.
+//! `serde_json` writes NaN and the infinities as `null`, and a database would then hold a NULL that
+//! nobody wrote. The text alone cannot tell such a null from a real one, so a value with a null in
+//! its text is serialized once more, with no output.
 
 use std::fmt;
 
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_honest_null_is_left_alone() {
+    fn a_real_null_is_left_alone() {
         assert!(!loses_a_float(&()));
         assert!(!loses_a_float(&(Shape::Unit, Shape::One(None), Some("null and NaN"), 1.5)));
         assert!(!loses_a_float(&Shape::Named { at: vec![f64::MAX] }));

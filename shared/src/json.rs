@@ -1,8 +1,8 @@
-//! Taking a JSON object apart into its members, each value still as the text it was written in.
+//! A JSON object split into its members, each value still the text it was written in.
 //!
-//! Values are not parsed: a column's value is judged by its column's type, later, and most values
-//! of a hot row are replaced before that. What is checked here is what must hold of every document:
-//! it is UTF-8, it is one JSON object, no member is named twice, it is not nested too deeply.
+//! Values are not parsed here: the type of its column judges a value later, and most values of a
+//! hot row are overwritten before that. What every document must satisfy is checked here: it is
+//! UTF-8, it is one JSON object, it names no member twice, and it is not nested too deeply.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::fmt;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// How deeply a document may be nested; the outer object is level 1.
+/// How many levels a document may be nested; the outer object is level 1.
 pub const DEPTH_MAX: usize = 64;
 
 /// How many members the outer object may have: more than a table has columns.
@@ -19,16 +19,16 @@ pub const MEMBERS_MAX: usize = 2_000;
 /// One member of an object: its name, and its value as it was written.
 pub type Member<'a> = (Cow<'a, str>, &'a RawValue);
 
-/// Why a document cannot be taken apart.
+/// Why a document cannot be split into members.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
     /// Some bytes are not UTF-8.
     #[error("the value is not UTF-8")]
     NotUtf8,
-    /// Not a JSON document, or not an object, or something follows it.
+    /// Not JSON, not an object, or followed by something else.
     #[error("the value is not a JSON object: {0}")]
     NotAnObject(String),
-    /// A name stands twice in the object.
+    /// Two members have this name.
     #[error("the member {0:?} is named twice")]
     NamedTwice(String),
     /// More members than [`MEMBERS_MAX`].
@@ -39,7 +39,7 @@ pub enum JsonError {
     TooDeep,
 }
 
-/// The members of the object `document`, in the order they stand in.
+/// The members of the object `document`, in its order.
 ///
 /// # Errors
 /// [`JsonError`], when the document is not one well-formed JSON object.
@@ -60,8 +60,8 @@ pub fn members(document: &[u8]) -> Result<Vec<Member<'_>>, JsonError> {
     Ok(members)
 }
 
-/// Whether `holds` is true of any member of the object `document`: its name, and its value as it was
-/// written. Nothing is allocated unless a name holds escapes.
+/// Whether `holds` is true of any member of the object `document`, given its name and the text of
+/// its value. Allocates only for a name with escapes.
 ///
 /// # Errors
 /// [`JsonError`], when the document is not one well-formed JSON object.
@@ -73,10 +73,10 @@ pub fn any_member(
     reader.deserialize_map(Any(holds)).map_err(not_an_object)
 }
 
-/// Whether brackets outside of strings nest deeper than `limit`. Works without a stack.
+/// Whether brackets outside strings nest deeper than `limit`. Does not recurse.
 #[must_use]
 pub fn depth_exceeds(document: &[u8], limit: usize) -> bool {
-    // Nearly every document has fewer brackets than the limit, and counting them is one quick pass.
+    // Nearly every document has fewer brackets than that in all, and counting them is quick.
     if brackets(document) <= limit {
         return false;
     }
@@ -99,7 +99,7 @@ pub fn depth_exceeds(document: &[u8], limit: usize) -> bool {
     false
 }
 
-/// How many opening brackets there are. A chunk's count fits a byte, so that the compiler can count
+/// How many opening brackets there are. The count of one chunk fits a byte, so the compiler counts
 /// many bytes at a time.
 fn brackets(document: &[u8]) -> usize {
     let in_chunk =
@@ -112,21 +112,20 @@ fn brackets(document: &[u8]) -> usize {
 pub fn spells_nul(document: &str) -> bool {
     const NUL: &str = r"\u0000";
     document.match_indices(NUL).any(|(at, _)| {
-        // An even number of backslashes before it: then the escape is not itself escaped.
+        // After an even number of backslashes, its own backslash is not escaped.
         let before = &document.as_bytes()[..at];
         before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0
     })
 }
 
-/// The text of a number that may be written as a string, which is how exact decimals pass through
-/// many clients: without the quotes, if it has them.
+/// `text` without its quotes, if it has any. Many clients write exact decimals as strings.
 #[must_use]
 pub fn unquoted(text: &str) -> &str {
     text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)
 }
 
-/// The plain text of a scalar in JSON: a string without quotes and escapes, a number or a boolean as
-/// it stands. Null and whatever is no scalar have none.
+/// The plain text of a JSON scalar: a string without quotes and escapes, a number or a boolean as
+/// it is. Null, arrays and objects have none.
 #[must_use]
 pub fn plain_scalar(value: &str) -> Option<Cow<'_, str>> {
     match value.as_bytes().first()? {
@@ -137,13 +136,13 @@ pub fn plain_scalar(value: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes it by value")]
 fn not_an_object(error: serde_json::Error) -> JsonError {
     JsonError::NotAnObject(error.to_string())
 }
 
 fn named_twice<'m>(members: &'m [Member<'_>]) -> Option<&'m str> {
-    // Objects are small; beyond a handful of members a sort beats comparing every pair.
+    // Most objects are small; beyond a handful of members, sorting beats comparing all pairs.
     if members.len() <= 8 {
         return members.iter().enumerate().find_map(|(place, (name, _))| {
             members[..place].iter().any(|(other, _)| other == name).then_some(&**name)
@@ -191,7 +190,7 @@ impl<'de, F: FnMut(&str, &str) -> bool> Visitor<'de> for Any<F> {
     }
 }
 
-/// A name, borrowed from the document unless it holds escapes.
+/// A member's name, borrowed from the document unless it has escapes.
 struct Name<'a>(Cow<'a, str>);
 
 impl<'de> de::Deserialize<'de> for Name<'de> {
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_named_twice_is_refused_however_it_is_spelled() {
+    fn a_member_named_twice_is_refused_however_its_name_is_spelled() {
         let twice = JsonError::NamedTwice("a".to_owned());
         assert_eq!(members(br#"{"a":1,"\u0061":2}"#).unwrap_err(), twice);
         let many = r#"{"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"a":1,"i":1,"a":1}"#;
@@ -261,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scalar_has_a_plain_text_and_nothing_else_has() {
+    fn scalars_have_a_plain_text_and_nothing_else_has() {
         for (json, plain) in [
             ("7", "7"),
             (r#""7""#, "7"),

@@ -1,7 +1,7 @@
-//! Writing a value as JSON: takes any serde value, gives its text and what was noticed on the way.
+//! A JSON writer that notices what no consumer can apply.
 //!
-//! What no consumer can apply (a NUL character, too deep a nesting, a float that is not finite) is
-//! seen by the formatter as it passes, so that the text need not be gone through again.
+//! That is a NUL character, too deep a nesting, or a float that is not finite. The formatter sees
+//! each as it is written, so the text need not be scanned afterwards.
 
 use std::io;
 
@@ -10,24 +10,24 @@ use serde_json::ser::{CharEscape, CompactFormatter, Formatter, Serializer};
 
 use crate::{finite, json};
 
-/// What a text turned out to hold.
+/// What a JSON text was found to hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Noticed {
     /// A text holds a NUL character, which no text column can.
     pub nul: bool,
     /// It is nested deeper than [`json::DEPTH_MAX`].
     pub too_deep: bool,
-    /// A float is NaN or infinite, and stands there as `null`.
+    /// A float is NaN or infinite, and was written as `null`.
     pub not_finite: bool,
 }
 
 impl Noticed {
-    /// What can be told of a well-formed text alone: all but whether a float was lost.
+    /// What a well-formed text alone can tell: all but whether a float was lost.
     #[must_use]
     pub fn in_text(document: &[u8]) -> Self {
         let spells_nul = || std::str::from_utf8(document).is_ok_and(json::spells_nul);
         Self {
-            // Few texts hold a backslash, and looking for one byte is quick.
+            // Few texts have a backslash, and looking for one byte is quick.
             nul: document.contains(&b'\\') && spells_nul(),
             too_deep: json::depth_exceeds(document, json::DEPTH_MAX),
             not_finite: false,
@@ -35,10 +35,10 @@ impl Noticed {
     }
 }
 
-/// Writes `value` at the end of `document`.
+/// Appends `value` to `document` as JSON.
 ///
 /// # Errors
-/// The value's own, or that it has no JSON. `document` then ends in part of it.
+/// The value's own, or that it cannot be JSON. `document` then ends in part of it.
 pub fn write<T: Serialize + ?Sized>(
     value: &T,
     document: &mut Vec<u8>,
@@ -49,7 +49,7 @@ pub fn write<T: Serialize + ?Sized>(
     let mut noticed = Noticed {
         nul: watch.nul,
         too_deep: watch.deepest > json::DEPTH_MAX,
-        // Whether a null is an honest one, only the value can tell.
+        // Only the value itself can tell a real null from a lost float.
         not_finite: watch.null && finite::loses_a_float(value),
     };
     if watch.raw {
@@ -59,14 +59,14 @@ pub fn write<T: Serialize + ?Sized>(
     Ok(noticed)
 }
 
-/// Writes JSON as `serde_json` does, and watches what passes.
+/// Writes JSON as `serde_json` does, and notes what it writes.
 #[derive(Debug, Default)]
 struct Watch {
     depth: usize,
     deepest: usize,
     nul: bool,
     null: bool,
-    /// Text that was JSON already: what is in it passes unseen.
+    /// A fragment was JSON already, and what it holds was not seen.
     raw: bool,
 }
 
@@ -161,13 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_float_is_told_from_an_honest_null() {
+    fn a_lost_float_is_told_from_a_real_null() {
         assert!(noticed(&BTreeMap::from([("x", Some(f64::NAN))])).not_finite);
         assert!(!noticed(&BTreeMap::from([("x", None::<f64>)])).not_finite);
     }
 
     #[test]
-    fn json_that_is_text_already_is_looked_into() {
+    fn fragments_that_were_json_already_are_scanned() {
         let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
         assert!(noticed(&raw(r#"{"a":"\u0000"}"#)).nul);
         assert!(!noticed(&raw(r#"{"a":"\\u0000"}"#)).nul);
@@ -182,7 +182,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_noticed_is_what_a_look_at_the_text_finds(
+        fn what_the_formatter_notices_is_what_a_scan_of_the_text_finds(
             names in prop::collection::btree_map("[\0a\"\\\\]{0,3}", "[\0a{\\[\"\\\\]{0,3}", 0..4),
             levels in 0..80_usize,
         ) {

@@ -1,15 +1,15 @@
-//! The settings of a Kafka client: any librdkafka property, except those our guarantees rest on.
+//! The settings of a Kafka client: any librdkafka property except those that guarantees rest on.
 
 use std::collections::BTreeMap;
 
-/// librdkafka properties by name; those that a guarantee rests on are refused.
+/// librdkafka properties by name, none of them reserved.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KafkaSettings(BTreeMap<String, String>);
 
-/// A property that may not be set, and why.
+/// A property that must not be set, and why.
 pub type Reserved = (&'static str, &'static str);
 
-/// What the producer's guarantees rest on.
+/// The properties that the producer's guarantees rest on.
 pub const RESERVED_BY_PRODUCER: &[Reserved] = &[
     ("acks", "a replicated write is on all in-sync replicas, so it is always `all`"),
     ("request.required.acks", "a replicated write is on all in-sync replicas"),
@@ -30,7 +30,7 @@ pub const RESERVED_BY_PRODUCER: &[Reserved] = &[
     ),
 ];
 
-/// What the consumer's guarantees rest on.
+/// The properties that the consumer's guarantees rest on.
 pub const RESERVED_BY_CONSUMER: &[Reserved] = &[
     ("group.id", "the group is the pipeline's `name`"),
     (
@@ -51,18 +51,21 @@ pub enum SettingsError {
     /// A property that a guarantee rests on.
     #[error("the Kafka property `{property}` can't be set: {why}; remove it")]
     Reserved {
-        /// Its name.
+        /// The property's name.
         property: String,
-        /// Why not.
+        /// Why it must not be set.
         why: &'static str,
     },
-    /// No broker to connect to.
+    /// They name no broker to connect to.
     #[error("the Kafka property `bootstrap.servers` is missing; set it to host:port of a broker")]
     NoBootstrapServers,
 }
 
 impl KafkaSettings {
-    /// Takes `properties` unless one of them is `reserved` or `bootstrap.servers` is missing.
+    /// Settings of these `properties`.
+    ///
+    /// # Errors
+    /// One of them is `reserved`, or `bootstrap.servers` is missing.
     pub fn new<N: Into<String>, V: Into<String>>(
         properties: impl IntoIterator<Item = (N, V)>,
         reserved: &[Reserved],
@@ -87,6 +90,17 @@ impl KafkaSettings {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
+    /// All properties of a client: `defaults`, overridden by these settings, overridden by what is
+    /// `fixed`. A client's configuration collects them.
+    pub fn with<'a>(
+        &'a self,
+        defaults: &'a [(&'a str, &'a str)],
+        fixed: &'a [(&'a str, &'a str)],
+    ) -> impl Iterator<Item = (String, String)> + 'a {
+        let all = defaults.iter().copied().chain(self.iter()).chain(fixed.iter().copied());
+        all.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    }
+
     /// The value of `property`, if it was set.
     #[must_use]
     pub fn get(&self, property: &str) -> Option<&str> {
@@ -95,7 +109,7 @@ impl KafkaSettings {
 }
 
 impl std::fmt::Debug for KafkaSettings {
-    /// Names only: values may be passwords.
+    /// Names only: a value may be a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.0.keys()).finish()
     }
@@ -123,6 +137,19 @@ mod tests {
         assert_eq!(KafkaSettings::new(none, &[]), Err(SettingsError::NoBootstrapServers));
         let blank = [("bootstrap.servers", " ")];
         assert_eq!(KafkaSettings::new(blank, &[]), Err(SettingsError::NoBootstrapServers));
+    }
+
+    #[test]
+    fn settings_override_defaults_and_nothing_overrides_what_is_fixed() {
+        let given = [("bootstrap.servers", "b:1"), ("linger.ms", "9"), ("acks", "1")];
+        let settings = KafkaSettings::new(given, &[]).unwrap();
+        let defaults = [("linger.ms", "5"), ("batch.size", "1")];
+        let all: BTreeMap<_, _> = settings.with(&defaults, &[("acks", "all")]).collect();
+        let value = |name| all.get(name).map(String::as_str);
+        assert_eq!(value("linger.ms"), Some("9"));
+        assert_eq!(value("batch.size"), Some("1"));
+        assert_eq!(value("acks"), Some("all"));
+        assert_eq!(all.len(), 4);
     }
 
     #[test]

@@ -1,21 +1,21 @@
-//! What both halves' metrics have in common: how they are named, registered and written out.
+//! The naming, registration and text format that the producer's and the consumer's metrics share.
 //!
-//! A metric's name is `write_behind_<half>_<what>_<unit>`, counters end in `_total`, times are in
-//! seconds and sizes in bytes. Each half keeps a struct of named counters on a registry that the
-//! embedding program owns, so two handles in one process do not meet in a global.
+//! A metric is named `write_behind_<crate>_<what>_<unit>`; counters end in `_total`, times are in
+//! seconds and sizes in bytes. Each crate keeps a struct of its metrics on a registry that the
+//! embedding program owns, so two handles in one process share no global.
 
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry, TextEncoder,
 };
 
-/// Upper bounds of latency buckets, in seconds: from a write to memory to a stalled database.
+/// Upper bounds of latency buckets, in seconds: from a write to memory up to a stalled database.
 pub const LATENCY_BUCKETS_SECONDS: &[f64] = &[
     0.000_001, 0.000_005, 0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5,
     1.0, 5.0, 10.0, 60.0,
 ];
 
-/// Registers metrics with one prefix and one set of constant labels.
+/// Registers metrics under one prefix, with one set of constant labels.
 #[derive(Debug)]
 pub struct Register<'a> {
     registry: &'a Registry,
@@ -29,30 +29,33 @@ impl<'a> Register<'a> {
         Self { registry, prefix, labels: Vec::new() }
     }
 
-    /// Every metric registered from here on carries this label.
+    /// Adds a label to every metric registered from now on.
     #[must_use]
     pub fn label(mut self, name: &'static str, value: &str) -> Self {
         self.labels.push((name, value.to_owned()));
         self
     }
 
-    /// A counter.
+    /// Registers a counter.
+    ///
+    /// # Errors
+    /// The name is taken, or not a metric's name; so for the other kinds.
     pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
         self.register(IntCounter::with_opts(self.opts(name, help))?)
     }
 
-    /// A gauge.
+    /// Registers a gauge.
     pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         self.register(IntGauge::with_opts(self.opts(name, help))?)
     }
 
-    /// A histogram of latencies, in seconds.
+    /// Registers a histogram of latencies, in seconds.
     pub fn latency(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
         let opts = HistogramOpts::from(self.opts(name, help));
         self.register(Histogram::with_opts(opts.buckets(LATENCY_BUCKETS_SECONDS.to_vec()))?)
     }
 
-    /// Any other collector, built from the options made for its name.
+    /// Registers any other collector, which `build` makes of the options for its name.
     pub fn with<C: Collector + Clone + 'static>(
         &self,
         name: &str,
@@ -73,10 +76,10 @@ impl<'a> Register<'a> {
     }
 }
 
-/// Everything on `registry`, in Prometheus' text format.
+/// All metrics on `registry`, in Prometheus' text format.
 ///
 /// # Errors
-/// When two metrics of one name disagree; `Register` refuses to make such.
+/// Two metrics of one name disagree, which [`Register`] never allows.
 pub fn render(registry: &Registry) -> Result<String, prometheus::Error> {
     let mut text = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut text)?;

@@ -1,8 +1,7 @@
-//! An exact number: the delta of an increment and the sum of many.
+//! An exact number: the delta of an increment, or the sum of many.
 //!
-//! Integers stay machine integers as long as they fit; everything else is an arbitrary-precision
-//! decimal. Addition never rounds and never overflows: whether a sum fits the column is for the
-//! database to judge.
+//! Integers stay machine integers while they fit; anything else is an arbitrary-precision decimal.
+//! Addition never rounds and never overflows: the database judges whether a sum fits its column.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,9 +11,9 @@ use bigdecimal::BigDecimal;
 /// An exact decimal number of bounded size.
 #[derive(Clone, Debug)]
 pub enum Number {
-    /// Written without fraction or exponent, and small enough.
+    /// One written without a fraction or an exponent that fits 128 bits.
     Integer(i128),
-    /// Anything else.
+    /// Any other.
     Decimal(BigDecimal),
 }
 
@@ -25,14 +24,14 @@ pub enum Number {
 )]
 pub struct NotANumber;
 
-/// As many digits before the point as Postgres' `numeric` holds. Without a limit, adding `1` to
-/// `1e999999999` would ask for a gigabyte.
+/// The digits before the point that Postgres' `numeric` holds. Without a limit, adding `1` to
+/// `1e999999999` would allocate a gigabyte.
 pub const DIGITS_MAX: i64 = 131_072;
-/// As many digits after the point as Postgres' `numeric` holds.
+/// The digits after the point that Postgres' `numeric` holds.
 pub const SCALE_MAX: i64 = 16_383;
 
 impl Number {
-    /// The sum, exact.
+    /// The exact sum.
     #[must_use]
     pub fn plus(&self, other: &Number) -> Number {
         if let (Number::Integer(a), Number::Integer(b)) = (self, other)
@@ -61,7 +60,7 @@ impl Number {
         }
     }
 
-    /// What it takes in memory beside itself, in bytes.
+    /// The heap memory it holds, in bytes.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         match self {
@@ -84,19 +83,19 @@ impl Number {
 impl FromStr for Number {
     type Err = NotANumber;
 
-    /// Reads JSON's notation of a number, nothing wider (no `+1`, no `NaN`, no `1_000`).
+    /// Parses a JSON number, nothing wider (no `+1`, no `NaN`, no `1_000`).
     fn from_str(text: &str) -> Result<Self, NotANumber> {
         if !is_json_number(text) {
             return Err(NotANumber);
         }
-        // Nearly every delta is short, and so is its arithmetic.
+        // Nearly every delta is short, and 64-bit parsing is the quicker one.
         if let Ok(integer) = text.parse::<i64>() {
             return Ok(Number::Integer(integer.into()));
         }
         if let Ok(integer) = text.parse::<i128>() {
             return Ok(Number::Integer(integer));
         }
-        // The exponent is bounded before the digits are touched: see `DIGITS_MAX`.
+        // Bounds the exponent before any digit is expanded: see `DIGITS_MAX`.
         let decimal: BigDecimal = text.parse().map_err(|_| NotANumber)?;
         let (_, scale) = decimal.as_bigint_and_exponent();
         let digits = i64::try_from(decimal.digits()).map_err(|_| NotANumber)?;
@@ -144,7 +143,7 @@ impl PartialEq for Number {
 impl Eq for Number {}
 
 impl fmt::Display for Number {
-    /// Plain digits, never an exponent: valid JSON and valid SQL.
+    /// Plain digits, never an exponent: valid as JSON and as SQL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Number::Integer(integer) => integer.fmt(f),

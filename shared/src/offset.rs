@@ -1,7 +1,7 @@
 //! Offsets and partitions as types, so that "this record" and "the next one" cannot be mixed up.
 //!
-//! Kafka's committed offset is that of the *next* record to read; a record's own offset is one
-//! less. Every off-by-one in such a pipeline is a confusion of the two.
+//! Kafka's committed offset is that of the *next* record to read. Every off-by-one in a pipeline
+//! confuses it with the offset of the last record read.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Partition(pub i32);
 
-/// The place of one record in its partition.
+/// The position of one record in its partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(pub i64);
 
-/// The first offset not yet dealt with: everything below it is.
+/// The first offset not processed yet: every record below it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextOffset(pub i64);
 
@@ -23,12 +23,12 @@ pub struct NextOffset(pub i64);
 pub struct TopicPartition {
     /// The topic's name.
     pub topic: Arc<str>,
-    /// The partition in it.
+    /// The partition's number in it.
     pub partition: Partition,
 }
 
 impl Offset {
-    /// The offset after this one. The only place where one is added.
+    /// The offset after this one. Nowhere else is one added.
     #[must_use]
     pub fn next(self) -> NextOffset {
         NextOffset(self.0 + 1)
@@ -39,19 +39,19 @@ impl NextOffset {
     /// The start of every log.
     pub const ZERO: Self = Self(0);
 
-    /// Whether the record at `offset` is below, that is, already dealt with.
+    /// Whether the record at `offset` is below this, and so was processed.
     #[must_use]
     pub fn is_past(self, offset: Offset) -> bool {
         offset.0 < self.0
     }
 
-    /// The record that would be dealt with next.
+    /// The offset of the record to process next.
     #[must_use]
     pub fn offset(self) -> Offset {
         Offset(self.0)
     }
 
-    /// How many records lie from here up to `end`; 0 when `end` is behind.
+    /// How many offsets there are from here up to `end`; 0 when `end` is below.
     #[must_use]
     pub fn distance_to(self, end: NextOffset) -> u64 {
         u64::try_from(end.0.saturating_sub(self.0)).unwrap_or(0)
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_distance_to_an_end_that_lies_behind_is_nothing() {
+    fn the_distance_to_an_end_that_lies_below_is_zero() {
         assert_eq!(NextOffset(3).distance_to(NextOffset(10)), 7);
         assert_eq!(NextOffset(10).distance_to(NextOffset(3)), 0);
     }

@@ -1,8 +1,8 @@
-//! Which partition a key belongs to: murmur2, as the Java client's default partitioner computes it.
+//! The partitioner: murmur2 of the key, as the Java client's default partitioner computes it.
 //!
-//! Every writer of a topic must agree, whatever its language: two records of one row in two
-//! partitions have no order between them. librdkafka's own default hashes differently, so the
-//! producer computes the partition here and names it in each send.
+//! All writers of a topic must agree on it, whatever their language: two records of one row in two
+//! partitions have no order. librdkafka's own default hashes differently, so the producer computes
+//! the partition here and names it in each send.
 
 use crate::offset::Partition;
 
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_is_always_one_of_the_topic() {
+    fn a_partition_is_always_one_of_the_topics() {
         for partitions in 1..20 {
             for key in 0..200 {
                 let Partition(p) = partition_of(format!("key-{key}").as_bytes(), partitions);

@@ -7,8 +7,8 @@
 //!          write-id  = 16 bytes writer, 8 bytes sequence (big-endian)
 //! ```
 //!
-//! Other headers are ignored. The tests at the end hold golden bytes: if one of them fails, records
-//! in somebody's topic can no longer be read.
+//! Other headers are ignored. Its tests hold golden bytes: if one of them fails, records in
+//! somebody's topic can no longer be read.
 
 use std::borrow::Cow;
 
@@ -24,24 +24,25 @@ pub const ADD: &str = "add";
 /// The header that identifies a write.
 pub const WRITE_ID: &str = "write-id";
 
-/// How many headers a record may have, those that mean nothing here included.
+/// How many headers a record may have, counting those that are ignored.
 pub const HEADERS_MAX: usize = 256;
-/// How many bytes their names and values may have together.
+/// How many bytes the names and values of its headers may have in all.
 pub const HEADER_BYTES_MAX: usize = 64 << 10;
 
-/// Which write a record carries: lets the consumer drop a producer's duplicate and notice a gap.
+/// Identifies the write that a record carries: the consumer drops a producer's duplicates by it and
+/// notices gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriteId {
-    /// The writing handle; a new one for every life of a producer.
+    /// The handle that wrote it; each life of a producer has its own.
     pub writer: Uuid,
-    /// From 0, contiguous per writer and partition.
+    /// From 0, without gaps, for each writer and partition.
     pub sequence: u64,
 }
 
-/// The headers that mean something, still borrowed from the record.
+/// The headers that are not ignored, borrowed from the record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Headers<'a> {
-    /// The names in `add`, comma-separated, as they stand there.
+    /// The names in `add`, still separated by commas.
     pub add: Option<&'a str>,
     /// The write's identity.
     pub write_id: Option<WriteId>,
@@ -52,11 +53,11 @@ pub struct Headers<'a> {
 pub struct Encoded {
     /// The value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
-    /// The `add` header, if there are increments.
+    /// The `add` header, if the change has increments.
     pub add: Option<String>,
 }
 
-/// The change resets its row and then writes it, or sets a column and then adds to it.
+/// The change both resets and writes its row, or both sets a column and adds to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a change that does two things to one row or column does not fit one record")]
 pub struct NotOneRecord;
@@ -67,22 +68,22 @@ pub enum RecordError {
     /// There is no key, so there is no row.
     #[error("the record has no key")]
     NoKey,
-    /// The value cannot be taken apart.
+    /// The value is not an object of columns.
     #[error(transparent)]
     Value(#[from] JsonError),
     /// More headers than [`HEADERS_MAX`], or more bytes in them than [`HEADER_BYTES_MAX`].
     #[error("the record has more than {HEADERS_MAX} headers, or {HEADER_BYTES_MAX} bytes in them")]
     TooManyHeaders,
-    /// The `add` header stands twice, has no value or is not UTF-8.
+    /// There are two `add` headers, or one without a value, or one that is not UTF-8.
     #[error("the header `add` must stand once and be text")]
     AddHeader,
-    /// The `write-id` header does not have 24 bytes, or stands twice.
+    /// There are two `write-id` headers, or one that does not have 24 bytes.
     #[error("the header `write-id` must stand once and have 24 bytes")]
     WriteIdHeader,
-    /// A name in `add` does not stand in the value.
+    /// `add` names a column that the value does not have.
     #[error("the header `add` names {0:?}, which is not in the value")]
     AddNotInValue(String),
-    /// A name stands twice in `add`.
+    /// `add` names a column twice.
     #[error("the header `add` names {0:?} twice")]
     AddTwice(String),
     /// A delta is not a number.
@@ -94,7 +95,10 @@ pub enum RecordError {
 }
 
 impl<'a> Headers<'a> {
-    /// Picks the headers that mean something out of all of a record's.
+    /// Picks the headers that are not ignored out of all headers of a record.
+    ///
+    /// # Errors
+    /// [`RecordError`]: the record is bad.
     pub fn read(
         headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>,
     ) -> Result<Self, RecordError> {
@@ -129,7 +133,7 @@ impl<'a> Headers<'a> {
 }
 
 impl WriteId {
-    /// Its 24 bytes.
+    /// As the 24 bytes of the header.
     #[must_use]
     pub fn encode(self) -> [u8; 24] {
         let mut bytes = [0; 24];
@@ -138,7 +142,7 @@ impl WriteId {
         bytes
     }
 
-    /// Reads the 24 bytes; `None` for any other number of them.
+    /// From the 24 bytes of the header; `None` for any other number of bytes.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (writer, sequence) = bytes.split_first_chunk::<16>()?;
@@ -147,10 +151,9 @@ impl WriteId {
     }
 }
 
-/// Reads a record's value and increments as a change.
+/// Decodes a record's value and its `add` header into a change.
 ///
-/// `add` is the header of that name. Column types are not known here: that a delta is a number is
-/// checked, that it fits its column is not.
+/// Column types are not known here: a delta must be a number, but it may not fit its column.
 ///
 /// # Errors
 /// [`RecordError`]: the record is bad and stays bad.
@@ -160,7 +163,7 @@ pub fn decode(value: Option<&[u8]>, add: Option<&str>) -> Result<Change, RecordE
     Ok(change)
 }
 
-/// Does what a record says after `change`, without making a change of it first.
+/// Folds a record into `change`, without a change of its own in between.
 ///
 /// # Errors
 /// [`RecordError`]: the record is bad, and `change` is as it was.
@@ -190,7 +193,7 @@ pub fn fold(
         let is_delta = deltas.binary_search(&&**name).is_ok();
         if is_delta { delta(name, value) } else { Ok(Cell::Set((*value).to_owned())) }
     };
-    // All of them before the first is written: a bad record changes nothing.
+    // All cells are read before the first is written: a bad record changes nothing.
     let cells = members.iter().map(cell).collect::<Result<Vec<Cell>, RecordError>>()?;
     change.fold(Change::new());
     for ((name, _), cell) in members.iter().zip(cells) {
@@ -199,7 +202,7 @@ pub fn fold(
     Ok(())
 }
 
-/// A delta: a JSON number, or one written as a string (exact decimals travel so).
+/// A delta: a JSON number, or a string that is one (many clients send exact decimals so).
 fn delta(name: &str, value: &RawValue) -> Result<Cell, RecordError> {
     let text = value.get();
     let not_numeric = |_| RecordError::AddNotNumeric(name.to_owned(), text.to_owned());
@@ -207,10 +210,10 @@ fn delta(name: &str, value: &RawValue) -> Result<Cell, RecordError> {
 }
 
 impl Change {
-    /// This change as a record's value and `add` header.
+    /// Encodes this change as a record's value and `add` header.
     ///
     /// # Errors
-    /// [`NotOneRecord`], when the row is both reset and written, or a column both set and added to.
+    /// [`NotOneRecord`]: it both resets and writes the row, or both sets a column and adds to it.
     pub fn encode(&self) -> Result<Encoded, NotOneRecord> {
         if self.resets() {
             return if self.writes() {

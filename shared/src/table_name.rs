@@ -1,12 +1,11 @@
-//! A table's name as people write it: takes `scores`, `public.scores`, `public."odd.name"`, gives its
-//! parts; and any name as SQL must spell it.
+//! A table's name: parsed as a configuration spells it, and quoted as SQL needs it.
 
-/// A table's name as a configuration spells it: `scores`, `public.scores`, `public."odd.name"`.
+/// A table's name, in a configuration `scores`, `public.scores` or `public."odd.name"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
-    /// The schema, if one is named.
+    /// The schema, if the name has one.
     pub schema: Option<String>,
-    /// The table.
+    /// The table's name in its schema.
     pub table: String,
 }
 
@@ -16,10 +15,10 @@ pub struct Name {
 pub struct NotAName(String);
 
 impl Name {
-    /// Takes a name apart. Letters keep their case, quoted or not.
+    /// Parses a name. Letters keep their case, quoted or not.
     ///
     /// # Errors
-    /// [`NotAName`].
+    /// [`NotAName`]: neither `table` nor `schema.table`.
     pub fn parse(text: &str) -> Result<Self, NotAName> {
         let not_a_name = || NotAName(text.to_owned());
         let (first, rest) = name_part(text).ok_or_else(not_a_name)?;
@@ -37,13 +36,13 @@ impl Name {
     }
 }
 
-/// `name` as an identifier in SQL.
+/// `name` as a quoted identifier of SQL.
 #[must_use]
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The first part of a dotted name, and what follows it.
+/// The first part of a dotted name, and the rest.
 fn name_part(text: &str) -> Option<(String, &str)> {
     let (part, rest) = match text.strip_prefix('"') {
         None => {
@@ -71,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_taken_apart_as_it_is_spelled() {
+    fn a_name_is_parsed_as_it_is_spelled() {
         let name = |text: &str| {
             let name = Name::parse(text).unwrap();
             (name.schema, name.table)

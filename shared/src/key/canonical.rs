@@ -1,4 +1,4 @@
-//! The canonical form of a composite key (RFC 8785), which both sides write to compare bytes.
+//! The canonical form of a composite key (RFC 8785). Reading a key writes it too, and compares.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -14,7 +14,7 @@ pub(super) fn is_scalar(value: &Value) -> bool {
     }
 }
 
-/// Appends the object of `columns`, and tells of each where in `text` its value is.
+/// Appends the object of `columns`, and passes `pushed` each name and where in `text` its value is.
 pub(super) fn push_object(
     text: &mut Vec<u8>,
     columns: &mut [(&str, &Value)],
@@ -33,7 +33,7 @@ pub(super) fn push_object(
     Ok(())
 }
 
-/// By UTF-16 units, which for ASCII is by bytes.
+/// Orders names by their UTF-16 units. For ASCII, that is by bytes.
 fn compare(a: &str, b: &str) -> Ordering {
     if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
 }

@@ -1,9 +1,9 @@
 //! Why a key is refused.
 
-/// How long a key may be, in bytes. No database indexes a longer one.
+/// The longest key, in bytes. No database indexes a longer one.
 pub const KEY_BYTES_MAX: usize = 8 << 10;
 
-/// Why a key cannot be written or read.
+/// Why a value cannot be written as a key, or a key cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The Rust value has no canonical text: a float, a null, a list, a nested struct.
@@ -21,30 +21,30 @@ pub enum KeyError {
     /// Not the canonical text of the column's type.
     #[error("{text:?} is not the canonical text of {kind} (key column {column:?})")]
     NotCanonical {
-        /// What stands there.
+        /// What the key has.
         text: String,
-        /// What should.
+        /// What it should have.
         kind: &'static str,
         /// The key column.
         column: String,
     },
-    /// A tuple's values have no names.
+    /// The values of a tuple have no names, and none were given.
     #[error("a tuple does not name its columns: name them with `key_columns`")]
     NoColumnNames,
-    /// The key does not have as many columns as were named.
+    /// The key has more or fewer columns than were named.
     #[error("`key_columns` names {named} columns, but the key has {parts}")]
     ColumnCount {
-        /// How many were named.
+        /// How many columns were named.
         named: usize,
-        /// How many the key has.
+        /// How many columns the key has.
         parts: usize,
     },
-    /// The key names its columns itself, and otherwise.
+    /// The key names its columns itself, and differently.
     #[error("the key has the columns {key}, but `key_columns` names {named}")]
     OtherColumns {
-        /// Those of the key.
+        /// The columns of the key.
         key: String,
-        /// Those that were named.
+        /// The columns that were named.
         named: String,
     },
     /// A composite key that is not a canonical object of exactly the key columns.

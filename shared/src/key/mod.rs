@@ -1,9 +1,10 @@
-//! The key of a record: which row it speaks of, as one canonical text.
+//! The key of a record: the row it changes, as one canonical text.
 //!
-//! One key column: its plain text. Several: a JSON object of exactly the key columns in canonical
-//! form (RFC 8785: sorted names, no white space, minimal escapes), with integers written in full.
-//! Two spellings of one row would hash to two partitions and lose their order, so what is not
-//! canonical is refused, by the producer before it is written and by the consumer when it is read.
+//! A key of one column is the column's plain text. A key of several is a JSON object of exactly
+//! these columns in canonical form (RFC 8785: sorted names, no white space, minimal escapes), with
+//! integers written in full. Two spellings of one row would hash to two partitions and lose their
+//! order, so both sides refuse what is not canonical: the producer before it sends a record, the
+//! consumer when it reads one.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -20,7 +21,7 @@ mod writer;
 pub use error::{KEY_BYTES_MAX, KeyError};
 pub use writer::KeyWriter;
 
-/// The types a key column may have: those whose equality is that of their text.
+/// The types a key column may have: those in which equal values have equal texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyKind {
     /// An integer within the column's range.
@@ -44,18 +45,18 @@ pub struct KeyColumn {
     pub kind: KeyKind,
 }
 
-/// Writes the canonical text of `key`: a scalar, or a struct or map of scalars. Who writes many
-/// keys, or has names for the columns of a tuple, keeps a [`KeyWriter`].
+/// The canonical text of `key`: a scalar, or a struct or map of scalars. To write many keys, or a
+/// tuple, keep a [`KeyWriter`].
 ///
 /// # Errors
-/// [`KeyError`], before anything was written.
+/// [`KeyError`]: the value cannot be a key.
 pub fn encode<K: Serialize + ?Sized>(key: &K) -> Result<Vec<u8>, KeyError> {
     let mut writer = KeyWriter::default();
     writer.write(key, &[])?;
     Ok(writer.into_text())
 }
 
-/// Reads a record's key as the texts of `columns`, in their order.
+/// Decodes a record's key into the plain texts of `columns`, in their order.
 ///
 /// # Errors
 /// [`KeyError`]: the record is bad.
@@ -63,7 +64,7 @@ pub fn decode(key: &[u8], columns: &[KeyColumn]) -> Result<Vec<String>, KeyError
     Ok(texts(key, columns)?.into_iter().map(Cow::into_owned).collect())
 }
 
-/// The same, borrowed from the key where it has one column.
+/// Like [`decode`], but the text of a key of one column is borrowed.
 ///
 /// # Errors
 /// [`KeyError`]: the record is bad.
@@ -99,7 +100,7 @@ pub fn texts<'k>(key: &'k [u8], columns: &[KeyColumn]) -> Result<Vec<Cow<'k, str
 }
 
 impl KeyColumn {
-    /// The plain text of a scalar in a composite key, where its JSON type must be the column's.
+    /// The plain text of a scalar in a composite key, if its JSON type is the column's.
     fn scalar_text(&self, value: &Value) -> Result<String, KeyError> {
         match (&self.kind, value) {
             (KeyKind::Integer(_), Value::Number(number)) => Ok(number.to_string()),
@@ -111,7 +112,7 @@ impl KeyColumn {
         }
     }
 
-    /// Lets `text` pass if it is the canonical text of this column's type.
+    /// Returns `text` if it is canonical for this column's type.
     fn check<'k>(&self, text: Cow<'k, str>) -> Result<Cow<'k, str>, KeyError> {
         let canonical = match &self.kind {
             KeyKind::Integer(range) => {

@@ -1,4 +1,4 @@
-//! What a key is, as serde sees it: a scalar, whose text this serializer writes, or columns.
+//! The serializer of scalar keys, which also tells what any other key is.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -8,7 +8,7 @@ use serde::ser::{self, Impossible, Serialize, Serializer};
 use super::error::KeyError;
 use crate::finite::{Name, answers};
 
-/// Writes the plain text of `key` at the end of `text`, if it is a scalar.
+/// Appends the plain text of `key` to `text`, if it is a scalar.
 ///
 /// # Errors
 /// [`NotScalar`]; `text` may then end in part of the key.
@@ -25,7 +25,7 @@ pub(super) enum NotScalar {
     /// It is a tuple of this many values.
     #[error("the key is a tuple")]
     Tuple(usize),
-    /// It is no key at all.
+    /// It cannot be a key.
     #[error(transparent)]
     Refused(#[from] KeyError),
 }
@@ -118,7 +118,7 @@ impl Serializer for Scalar<'_> {
         Ok(())
     }
 
-    // Dates and the like come this way.
+    // Dates and the like serialize themselves this way.
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), NotScalar> {
         write!(self.0, "{value}").map_err(refused)?;
         if self.0.contains(&0) { Err(KeyError::Nul.into()) } else { Ok(()) }

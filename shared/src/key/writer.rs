@@ -1,4 +1,4 @@
-//! A reusable writer of keys: a Rust value in, the canonical text of its row out.
+//! A reusable writer of keys: a Rust value in, its canonical text out.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -16,7 +16,7 @@ use crate::json;
 #[derive(Debug, Default)]
 pub struct KeyWriter {
     text: Vec<u8>,
-    /// The names of the columns that are known, one behind the other.
+    /// The names of the columns, joined; `columns` knows where each is.
     names: String,
     columns: Vec<Column>,
     /// The key has one column: its value is plain text, not JSON.

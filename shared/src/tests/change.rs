@@ -1,4 +1,4 @@
-//! The laws of the fold.
+//! The laws of the fold, held against a plain map.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A row as a plain map, and the change done to it the obvious way: the model of the fold.
+/// A row as a plain map, changed in the obvious way: the model of the fold.
 type Row = Option<BTreeMap<String, serde_json::Value>>;
 
 fn apply(row: Row, change: &Change) -> Row {
@@ -27,7 +27,7 @@ fn apply(row: Row, change: &Change) -> Row {
     Some(row)
 }
 
-/// Changes over few columns, so that they meet.
+/// Changes of a few columns, so that they overlap.
 fn a_change() -> impl Strategy<Value = Change> {
     let column = prop::sample::select(vec!["a", "b", "c"]);
     let cell = (column, any::<bool>(), -5_i64..5, prop::bool::weighted(0.1));

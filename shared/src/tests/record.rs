@@ -1,4 +1,4 @@
-//! Golden bytes of the wire contract, and that what is written is read back.
+//! Golden bytes of the wire contract; and what is encoded decodes to the same.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Keys have one spelling, and every other is refused.
+//! A key has one spelling, and every other is refused.
 
 use std::collections::BTreeMap;
 
@@ -34,13 +34,13 @@ fn keys_have_these_golden_bytes() {
 
 #[test]
 fn names_are_sorted_by_utf_16_units() {
-    // U+FB33 sorts after U+1F600 in UTF-16, before it in UTF-8: the example of RFC 8785.
+    // The example of RFC 8785: U+FB33 sorts after U+1F600 in UTF-16, but before it in UTF-8.
     let key = BTreeMap::from([("\u{fb33}", 1), ("\u{1f600}", 2)]);
     assert_eq!(encode(&key).unwrap(), "{\"\u{1f600}\":2,\"\u{fb33}\":1}".as_bytes());
 }
 
 #[test]
-fn what_has_no_canonical_text_is_no_key() {
+fn a_value_without_a_canonical_text_is_not_a_key() {
     assert!(matches!(encode(&1.5), Err(KeyError::NotAKey(_))));
     assert!(matches!(encode(&()), Err(KeyError::NotAKey(_))));
     assert!(matches!(encode(&vec![1, 2]), Err(KeyError::NotAKey(_))));

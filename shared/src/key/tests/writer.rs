@@ -1,4 +1,4 @@
-//! Keys are written as the tree that they once were would be, and no key is written otherwise.
+//! Keys of every shape that serde knows, held against golden bytes and a model.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::*;
 use crate::key::encode;
 
-/// The model: the key as a tree, and the tree as canonical text.
+/// The model: the key as a tree, the tree as canonical text.
 fn model<K: Serialize + ?Sized>(key: &K) -> Result<String, KeyError> {
     let refused = |what: String| KeyError::NotAKey(what);
     let tree = serde_json::to_value(key).map_err(|error| refused(error.to_string()))?;
@@ -58,7 +58,7 @@ struct Wrapped<'k, K> {
 #[derive(Serialize, Debug)]
 struct Newtype<'k, K>(&'k K);
 
-/// Whatever serde's data model has, as a key and as a column.
+/// Asserts the same of a key by itself, wrapped, and as a column.
 fn agrees_anywhere<K: Serialize + fmt::Debug>(key: &K) {
     agrees(key);
     agrees(&Some(key));
@@ -78,7 +78,7 @@ enum Choice {
     Named { id: i64 },
 }
 
-/// Writes itself by `Display`, as dates do.
+/// Serializes itself by `Display`, as dates do.
 #[derive(Debug)]
 struct Shown(String);
 
@@ -103,7 +103,7 @@ impl Serialize for Twice {
 }
 
 #[test]
-fn every_shape_is_written_or_refused_as_the_tree_was() {
+fn every_shape_is_written_or_refused_as_the_model_says() {
     agrees_anywhere(&());
     agrees_anywhere(&Unit);
     agrees_anywhere(&None::<i8>);
@@ -137,7 +137,7 @@ fn a_text_that_only_looks_like_an_escaped_nul_is_a_key() {
 }
 
 #[test]
-fn a_writer_forgets_the_key_before() {
+fn a_writer_forgets_the_previous_key() {
     let mut writer = KeyWriter::default();
     assert_eq!(writer.write(&Twice(1, 2), &[]).unwrap(), br#"{"id":2}"#);
     assert!(writer.write(&(1, "\0"), &names(&["a", "b"])).is_err());
@@ -154,8 +154,8 @@ fn written<K: Serialize>(key: &K, columns: &[&str]) -> Result<String, KeyError> 
     writer.write(key, &names(columns)).map(|text| String::from_utf8(text.to_vec()).unwrap())
 }
 
-/// Canonical bytes decide a record's partition, so they may never change. `golden.txt` holds each
-/// key by itself, with one column named, as a column of a struct, and as a part of a tuple.
+/// A key's bytes decide its partition, so they must never change. `golden.txt` holds each key by
+/// itself, with one column named, as a column of a struct, and as a value of a tuple.
 #[test]
 fn keys_of_every_shape_have_these_bytes() {
     let mut keys = String::new();
@@ -233,7 +233,7 @@ struct Seat {
 }
 
 #[test]
-fn a_tuple_takes_the_names_that_are_given_for_it() {
+fn a_tuple_gets_the_names_given_for_it() {
     #[derive(Serialize)]
     struct Pair(&'static str, u8);
     let both = ["tenant", "id"];
@@ -269,7 +269,7 @@ fn one_named_column_is_plain_text_whatever_holds_it() {
 }
 
 #[test]
-fn a_struct_must_have_the_columns_that_were_named() {
+fn a_struct_must_have_exactly_the_columns_named() {
     let seat = Seat { tenant: "a", id: 7 };
     assert_eq!(written(&seat, &["tenant", "id"]).unwrap(), r#"{"id":7,"tenant":"a"}"#);
     assert_eq!(written(&seat, &["id", "tenant"]).unwrap(), r#"{"id":7,"tenant":"a"}"#);
@@ -280,7 +280,7 @@ fn a_struct_must_have_the_columns_that_were_named() {
 }
 
 #[test]
-fn what_a_row_says_of_a_key_column_is_held_against_the_key() {
+fn a_key_column_in_a_row_is_compared_with_the_key() {
     let mut writer = KeyWriter::default();
     writer.write(&("a\"b", 7, true), &names(&["t", "n", "b"])).unwrap();
     for (name, value) in [("t", r#""a\"b""#), ("t", r#""a\u0022b""#), ("n", "7"), ("n", r#""7""#)] {
@@ -301,7 +301,7 @@ fn what_a_row_says_of_a_key_column_is_held_against_the_key() {
 
 proptest! {
     #[test]
-    fn integers_and_booleans_are_written_as_the_tree_was(
+    fn integers_and_booleans_are_written_as_the_model_says(
         signed: i64, unsigned: u64, small: i8, wide: i128, boolean: bool
     ) {
         agrees_anywhere(&signed);
@@ -313,7 +313,7 @@ proptest! {
     }
 
     #[test]
-    fn texts_are_written_as_the_tree_was(text in any::<String>(), char: char, uuid: u128) {
+    fn texts_are_written_as_the_model_says(text in any::<String>(), char: char, uuid: u128) {
         agrees_anywhere(&text);
         agrees_anywhere(&char);
         agrees_anywhere(&Uuid::from_u128(uuid));
@@ -321,7 +321,7 @@ proptest! {
     }
 
     #[test]
-    fn columns_are_sorted_and_spelled_as_the_tree_was(
+    fn columns_are_sorted_and_spelled_as_the_model_says(
         texts in prop::collection::hash_map(any::<String>(), any::<String>(), 0..6),
         floats in prop::collection::vec(any::<f64>(), 0..3),
         numbers in prop::collection::hash_map("[a-c\u{e000}\u{10000}\"\\\\\n\u{7f}]{0,3}", any::<i64>(), 0..6),
@@ -331,7 +331,7 @@ proptest! {
         agrees(&floats);
     }
 
-    /// Canonical text is unique: what is read as the same key was written as the same bytes.
+    /// Canonical text is unique: equal keys have equal bytes, however they are given.
     #[test]
     fn a_tuple_is_written_as_the_map_of_its_names(tenant in "\\PC{0,8}", id: u64) {
         let map = serde_json::json!({ "tenant": tenant, "id": id });
