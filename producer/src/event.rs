@@ -33,7 +33,7 @@ pub enum Event {
         reason: String,
     },
     /// Records were gone from the log before they were read here: retention passed them, or the
-    /// topic was made anew. Reads of this partition may be behind until the database has them.
+    /// topic was made again. Reads of this partition may be behind until the database has them.
     LogLost {
         /// The partition.
         partition: i32,

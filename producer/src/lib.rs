@@ -10,12 +10,12 @@
 //!  put, update, add, delete                                   get
 //!        │                                                     │
 //!        ▼          one lock per partition                     ▼
-//!  ┌───────────┐  ticket  ┌──────────┐   hit    ┌────────────────────────────┐
-//!  │ encode,   │ ───────▶ │ pending  │ ◀─────── │ pending → clean → loader   │
-//!  │ admission │  enqueue │ (a lane) │          └────────────────────────────┘
+//!  ┌───────────┐ sequence ┌──────────┐   hit    ┌────────────────────────────┐
+//!  │ encode,   │ ───────▶ │ pending  │ ◀─────── │ pending → cache → loader   │
+//!  │ admission │  enqueue │          │          └────────────────────────────┘
 //!  └───────────┘     │    └──────────┘                  ▲          ▲
 //!                    ▼       ▲     │ persisted          │          │
-//!                  Kafka ────┘     └──────────▶ clean copies (moka)│
+//!                  Kafka ────┘     └──────────▶ cached rows (moka) │
 //!                    │   acks, committed offsets                   │
 //!                    └───────▶ consumer ───────▶ database ─────────┘
 //! ```
@@ -94,7 +94,7 @@
 //!
 //! # What does a read see?
 //!
-//! A read looks at what is pending, then at the clean copies (moka), then asks the loader, once
+//! A read looks at what is pending, then at the cached rows (moka), then asks the loader, once
 //! however many readers wait for that row. What the loader finds never replaces a newer write.
 //!
 //! - [`WriteBehind::get`] never returns a value older than this process's last accepted write of the
@@ -165,14 +165,14 @@
 //! - An increment counts once in the database, however often Kafka or this crate had to send it: its
 //!   `write-id` lets the consumer drop the second. It counts once in what is read here if the loader
 //!   gives the partition's offset.
-//! - What is pending is bounded and, unless `Forget` was asked for, never dropped; clean copies are
+//! - What is pending is bounded and, unless `Forget` was asked for, never dropped; cached rows are
 //!   bounded by [`Builder::capacity`], librdkafka's queue by its own settings. A row that is written
 //!   again and again takes the room of one.
 //!
 //! # Limits
 //!
 //! - Without [`Builder::follow`], reads are up to date with this process's writes only. Another
-//!   process's show up after they are in the database and the clean copy here is gone: set
+//!   process's show up after they are in the database and the cached row here is gone: set
 //!   [`Builder::time_to_live`]. And a restart forgets what was pending: until the consumer has
 //!   caught up, the loader finds older rows than were read before.
 //! - [`WriteBehind::put`] replaces what is read by the whole of `V`, while the record writes exactly

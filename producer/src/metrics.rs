@@ -12,14 +12,14 @@ use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
 use write_behind_shared::metrics::Register;
 
 use crate::error::WriteError;
-use crate::partitions::partition::Glance;
+use crate::partitions::partition::Stats;
 
 /// The counters of one handle.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) reads: IntCounter,
     pub(crate) hits_pending: IntCounter,
-    pub(crate) hits_clean: IntCounter,
+    pub(crate) hits_cache: IntCounter,
     pub(crate) misses: IntCounter,
     pub(crate) loads: IntCounter,
     writes: IntCounter,
@@ -63,7 +63,7 @@ impl Metrics {
             lost: counter("lost_total", "Accepted writes that failed or are unknown.")?,
             reads: counter("reads_total", "Reads.")?,
             hits_pending: counter("hits_pending_total", "Reads answered by pending writes.")?,
-            hits_clean: counter("hits_clean_total", "Reads answered by a clean copy.")?,
+            hits_cache: counter("hits_clean_total", "Reads answered by the cache.")?,
             misses: counter("misses_total", "Reads that needed the loader or found nothing.")?,
             loads: counter("loads_total", "Loads begun.")?,
             pending_rows: gauge("pending_rows", "Rows not yet in the database.")?,
@@ -132,21 +132,21 @@ impl Metrics {
     }
 
     /// What a look at all lanes found.
-    pub(crate) fn measured(&self, glance: &Glance) {
+    pub(crate) fn measured(&self, stats: &Stats) {
         for (counter, now) in [
-            (&self.writes, glance.accepted + glance.coalesced),
-            (&self.coalesced, glance.coalesced),
-            (&self.forgotten, glance.forgotten),
-            (&self.followed, glance.followed),
-            (&self.dead_letters, glance.dead_letters),
+            (&self.writes, stats.accepted + stats.coalesced),
+            (&self.coalesced, stats.coalesced),
+            (&self.forgotten, stats.forgotten),
+            (&self.followed, stats.followed),
+            (&self.dead_letters, stats.dead_letters),
         ] {
             counter.inc_by(now.saturating_sub(counter.get()));
         }
-        self.pending_rows.set(glance.rows as i64);
-        self.pending_bytes.set(glance.bytes as i64);
-        self.in_flight.set(glance.in_flight as i64);
-        self.replicated_lag.set(glance.replicated_lag.as_secs_f64());
-        self.persisted_lag.set(glance.persisted_lag.as_secs_f64());
+        self.pending_rows.set(stats.rows as i64);
+        self.pending_bytes.set(stats.bytes as i64);
+        self.in_flight.set(stats.in_flight as i64);
+        self.replicated_lag.set(stats.replicated_lag.as_secs_f64());
+        self.persisted_lag.set(stats.persisted_lag.as_secs_f64());
     }
 }
 

@@ -7,22 +7,22 @@ use tracing::{info, warn};
 
 use crate::error::{DeliveryError, Undelivered};
 use crate::kafka::client::Kafka;
-use crate::kafka::committed::Watching;
+use crate::kafka::committed::CommitPollerGuard;
 use crate::kafka::follow::Following;
-use crate::kafka::handles::Member;
+use crate::kafka::handles::ClientHandle;
 use crate::partitions::partition::Stage;
-use crate::partitions::{Lanes, text};
+use crate::partitions::{Partitions, text};
 use crate::reads::reader::Reader;
 use crate::writes::accept::Acceptor;
-use crate::writes::encode::Limits;
+use crate::writes::encode::Encoder;
 
 /// What all clones of a handle share; when the last one goes, the threads end.
 pub(crate) struct Owner<K> {
-    pub(crate) lanes: Arc<Lanes>,
-    pub(crate) limits: Limits,
+    pub(crate) partitions: Arc<Partitions>,
+    pub(crate) encoder: Encoder,
     pub(crate) acceptor: Acceptor,
     pub(crate) reader: Reader<K>,
-    member: Arc<Member>,
+    handle: Arc<ClientHandle>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -30,46 +30,46 @@ pub(crate) struct Owner<K> {
 pub(crate) struct Threads {
     pub(crate) kafka: Kafka,
     /// Dropping it stops the thread that asks for committed offsets.
-    pub(crate) _watching: Watching,
+    pub(crate) _commit_poller: CommitPollerGuard,
     /// Dropping it stops the threads that follow the log.
     pub(crate) _following: Option<Following>,
 }
 
 impl<K> Owner<K> {
     pub(crate) fn new(
-        limits: Limits,
+        encoder: Encoder,
         acceptor: Acceptor,
         reader: Reader<K>,
-        member: Arc<Member>,
+        handle: Arc<ClientHandle>,
         threads: Threads,
     ) -> Self {
-        let lanes = Arc::clone(&acceptor.lanes);
-        Self { lanes, limits, acceptor, reader, member, threads: Mutex::new(Some(threads)) }
+        let partitions = Arc::clone(&acceptor.partitions);
+        Self { partitions, encoder, acceptor, reader, handle, threads: Mutex::new(Some(threads)) }
     }
 
     pub(crate) fn topic(&self) -> &str {
-        &self.member.topic
+        &self.handle.topic
     }
 
     /// Waits until every write accepted before this call has passed the stage.
     pub(crate) async fn pass(&self, stage: Stage) -> Result<(), DeliveryError> {
         let pending: Vec<_> = self
-            .lanes
+            .partitions
             .iter()
-            .map(|(_, lane)| {
-                let state = lane.lock();
+            .map(|(_, pending)| {
+                let state = pending.lock();
                 let ledger = state.core.ledger();
                 let from = match stage {
                     Stage::Replicated => ledger.replicated(),
                     Stage::Persisted => ledger.persisted(),
                 };
-                (Arc::clone(lane), from..ledger.next())
+                (Arc::clone(pending), from..ledger.next())
             })
             .filter(|(_, writes)| !writes.is_empty())
             .collect();
         let mut outcome = Ok(());
-        for (lane, writes) in pending {
-            outcome = outcome.and(lane.pass(stage, writes).await);
+        for (pending, writes) in pending {
+            outcome = outcome.and(pending.pass(stage, writes).await);
         }
         outcome
     }
@@ -77,13 +77,13 @@ impl<K> Owner<K> {
     /// Takes no more writes, waits until Kafka has answered all, but no longer than `deadline`, and
     /// ends the threads.
     pub(crate) async fn close(&self, deadline: Duration) -> Result<(), Undelivered> {
-        self.lanes.stop_intake();
+        self.partitions.stop_intake();
         // Lost writes were told to whoever waits for them; here only the unanswered count.
         let _ = tokio::time::timeout(deadline, self.pass(Stage::Replicated)).await;
-        let undelivered = self.lanes.keys_in_flight();
+        let undelivered = self.partitions.keys_in_flight();
         if let Some(Threads { kafka, .. }) = self.take_threads() {
-            let member = Arc::clone(&self.member);
-            let left = tokio::task::spawn_blocking(move || kafka.leave(&member)).await;
+            let handle = Arc::clone(&self.handle);
+            let left = tokio::task::spawn_blocking(move || kafka.leave(&handle)).await;
             if let Err(error) = left {
                 warn!(%error, "the polling thread was not waited for");
             }
@@ -107,14 +107,14 @@ impl<K> Owner<K> {
 impl<K> Drop for Owner<K> {
     fn drop(&mut self) {
         if let Some(Threads { kafka, .. }) = self.take_threads() {
-            let undelivered = self.lanes.keys_in_flight().len();
+            let undelivered = self.partitions.keys_in_flight().len();
             if undelivered > 0 {
                 warn!(
                     topic = self.topic(),
                     undelivered, "dropped without close; call `close` to wait for these writes"
                 );
             }
-            kafka.abandon(&self.member);
+            kafka.abandon(&self.handle);
         }
     }
 }

@@ -54,7 +54,7 @@ where
     /// [`WriteError`]; nothing has changed then.
     pub async fn put(&self, key: &K, row: &V) -> Result<Write, WriteError> {
         let start = Metrics::sampled_start();
-        let prepared = self.owner.limits.put(key, row);
+        let prepared = self.owner.encoder.put(key, row);
         self.owner.acceptor.write(start, prepared).await
     }
 
@@ -64,7 +64,7 @@ where
     /// [`WriteError`]; nothing has changed then.
     pub fn try_put(&self, key: &K, row: &V) -> Result<Write, WriteError> {
         let start = Metrics::sampled_start();
-        self.owner.acceptor.try_write(start, self.owner.limits.put(key, row))
+        self.owner.acceptor.try_write(start, self.owner.encoder.put(key, row))
     }
 
     /// Writes the columns that `fields` (a struct or a map) has, and leaves the others. The row is
@@ -92,7 +92,7 @@ where
         F: Serialize + ?Sized,
     {
         let start = Metrics::sampled_start();
-        let prepared = self.owner.limits.update(key, fields);
+        let prepared = self.owner.encoder.update(key, fields);
         self.owner.acceptor.write(start, prepared).await
     }
 
@@ -105,7 +105,7 @@ where
         F: Serialize + ?Sized,
     {
         let start = Metrics::sampled_start();
-        self.owner.acceptor.try_write(start, self.owner.limits.update(key, fields))
+        self.owner.acceptor.try_write(start, self.owner.encoder.update(key, fields))
     }
 
     /// Adds `delta` to one column, exactly once. A missing row is inserted with the delta.
@@ -140,7 +140,7 @@ where
     /// [`WriteError`]; nothing has changed then.
     pub async fn change(&self, key: &K, change: Change) -> Result<Write, WriteError> {
         let start = Metrics::sampled_start();
-        let prepared = self.owner.limits.change(key, change);
+        let prepared = self.owner.encoder.change(key, change);
         self.owner.acceptor.write(start, prepared).await
     }
 
@@ -150,7 +150,7 @@ where
     /// [`WriteError`]; nothing has changed then.
     pub fn try_change(&self, key: &K, change: Change) -> Result<Write, WriteError> {
         let start = Metrics::sampled_start();
-        self.owner.acceptor.try_write(start, self.owner.limits.change(key, change))
+        self.owner.acceptor.try_write(start, self.owner.encoder.change(key, change))
     }
 
     /// Writes every column of the row and waits until the database has it, but no longer than
@@ -177,7 +177,7 @@ where
     /// [`WriteError`]; nothing has changed then.
     pub async fn delete(&self, key: &K) -> Result<Write, WriteError> {
         let start = Metrics::sampled_start();
-        let prepared = self.owner.limits.delete(key);
+        let prepared = self.owner.encoder.delete(key);
         self.owner.acceptor.write(start, prepared).await
     }
 
@@ -187,18 +187,18 @@ where
     /// [`WriteError`]; nothing has changed then.
     pub fn try_delete(&self, key: &K) -> Result<Write, WriteError> {
         let start = Metrics::sampled_start();
-        self.owner.acceptor.try_write(start, self.owner.limits.delete(key))
+        self.owner.acceptor.try_write(start, self.owner.encoder.delete(key))
     }
 
-    /// The row as of this process's last accepted write: from what is pending, else from the clean
-    /// copies, else from the loader. `None` if there is none, or none is known and there is no
+    /// The row as of this process's last accepted write: from what is pending, else from the
+    /// cache, else from the loader. `None` if there is none, or none is known and there is no
     /// loader.
     ///
     /// # Errors
     /// [`ReadError`]: the loader failed, the row does not fit `V`, or it cannot be promised to be
     /// that new ([`ReadError::MayBeBehind`]).
     pub async fn get(&self, key: &K) -> Result<Option<V>, ReadError> {
-        let canonical = self.owner.limits.key(key)?;
+        let canonical = self.owner.encoder.key(key)?;
         Read::of(self.owner.reader.read(key, canonical).await?)?.promised()
     }
 
@@ -208,7 +208,7 @@ where
     /// # Errors
     /// [`ReadError`]: the loader failed, or the row does not fit `V`.
     pub async fn read(&self, key: &K) -> Result<Read<V>, ReadError> {
-        let canonical = self.owner.limits.key(key)?;
+        let canonical = self.owner.encoder.key(key)?;
         let found = Read::of(self.owner.reader.read(key, Key::clone(&canonical)).await?)?;
         // Asked afterwards: a tail that broke meanwhile counts too.
         let may_be_behind = found.may_be_behind || self.owner.reader.tail_may_be_behind(&canonical);
@@ -222,12 +222,12 @@ where
     /// [`ReadError`], when one of the rows cannot be read, or cannot be promised to be that new.
     pub async fn get_many(&self, keys: &[K]) -> Result<Vec<Option<V>>, ReadError> {
         let encoded: Result<Vec<_>, ReadError> =
-            keys.iter().map(|key| Ok((key, self.owner.limits.key(key)?))).collect();
+            keys.iter().map(|key| Ok((key, self.owner.encoder.key(key)?))).collect();
         let rows = self.owner.reader.read_many(encoded?).await?;
         rows.into_iter().map(|row| Read::of(row)?.promised()).collect()
     }
 
-    /// Loads the row anew, though there may be a clean copy, which it replaces. If what is pending
+    /// Loads the row again, though there may be a cached row, which it replaces. If what is pending
     /// says what the row is, that is the answer and the loader is not asked. Until the answer is
     /// there, and if the loader fails, other reads see the copy that there was.
     ///
@@ -235,18 +235,18 @@ where
     /// [`ReadError`]: the loader failed, the row does not fit `V`, it cannot be promised to be as
     /// new as this process's last write of it, or there is no loader.
     pub async fn refresh(&self, key: &K) -> Result<Option<V>, ReadError> {
-        let row = self.owner.reader.refresh(key, self.owner.limits.key(key)?).await?;
+        let row = self.owner.reader.refresh(key, self.owner.encoder.key(key)?).await?;
         Read::of(row)?.promised()
     }
 
-    /// Forgets the clean copy of the row, because another has changed the database. A load of it
+    /// Forgets the cached row of the row, because another has changed the database. A load of it
     /// that is under way is not kept. What is pending here goes on being read, and does not become
-    /// a clean copy.
+    /// a cached row.
     ///
     /// # Errors
     /// The key has no canonical text.
     pub fn invalidate(&self, key: &K) -> Result<(), ReadError> {
-        self.owner.reader.invalidate(&self.owner.limits.key(key)?);
+        self.owner.reader.invalidate(&self.owner.encoder.key(key)?);
         Ok(())
     }
 
@@ -257,7 +257,7 @@ where
 
     /// What happens to this handle's writes and to its connections from now on.
     pub fn events(&self) -> EventStream {
-        self.owner.lanes.events.listen()
+        self.owner.partitions.events.listen()
     }
 
     /// Whether every record that has been in the log for about two seconds was read here, of any
@@ -287,7 +287,7 @@ where
 
     /// Why no more writes are taken, if so; a new handle is needed then.
     pub fn halted(&self) -> Option<Halt> {
-        self.owner.lanes.halt.get().cloned()
+        self.owner.partitions.halt.get().cloned()
     }
 
     /// Takes no more writes, waits until all are replicated, but no longer than `deadline`, and

@@ -17,7 +17,7 @@ use crate::error::BuildError;
 use crate::kafka::client::Kafka;
 use crate::load::AnyLoader;
 use crate::partitions::admission::WhenFull;
-use crate::partitions::cache::Keeping;
+use crate::partitions::cache::CacheConfig;
 use crate::write_behind::WriteBehind;
 
 /// Settings of a [`WriteBehind`] in the making; see [`WriteBehind::builder`].
@@ -25,7 +25,7 @@ use crate::write_behind::WriteBehind;
 pub struct Builder<K, V> {
     topic: String,
     kafka: Result<Kafka, BuildError>,
-    keeping: Keeping,
+    cache_config: CacheConfig,
     load_timeout: Duration,
     loader: Option<Arc<dyn AnyLoader<K>>>,
     sink_group: Option<String>,
@@ -53,7 +53,7 @@ where
         Self {
             topic,
             kafka,
-            keeping: Keeping::default(),
+            cache_config: CacheConfig::default(),
             load_timeout: Duration::from_secs(30),
             loader: None,
             sink_group: None,
@@ -173,7 +173,7 @@ where
     /// | `lost_total` | counter | accepted writes that failed or whose outcome is unknown |
     /// | `reads_total` | counter | reads |
     /// | `hits_pending_total` | counter | reads answered by pending writes |
-    /// | `hits_clean_total` | counter | reads answered by a clean copy |
+    /// | `hits_clean_total` | counter | reads answered by the cache |
     /// | `misses_total` | counter | reads that needed the loader, or found nothing |
     /// | `loads_total` | counter | rows asked of the loader; several reads may share one |
     /// | `pending_rows` | gauge | rows with a write that is not in the database |
@@ -207,7 +207,7 @@ where
     /// [`Read::may_be_behind`](crate::Read::may_be_behind) say so.
     ///
     /// It costs the network and a thread for every record of the topic, and memory for rows that
-    /// are not in the database, whoever wrote them. [`max_pending`](Self::max_pending) bounds that
+    /// are not in the database, of any writer. [`max_pending`](Self::max_pending) bounds that
     /// too: rows of others that find no room are dropped, and reads of such a row say that they may
     /// be behind until the database has it. `build` takes as long as the log is behind.
     ///

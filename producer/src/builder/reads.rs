@@ -1,4 +1,4 @@
-//! What a builder is told of reads: how clean copies are kept, and where the other rows are found.
+//! The settings of reads: how rows are cached, and where the others are found.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,38 +15,38 @@ where
     K: Serialize + Clone + Send + Sync + 'static,
     V: Serialize + DeserializeOwned,
 {
-    /// How many clean copies are kept, 100,000 unless set. Pending rows do not count and are never
+    /// How many rows are cached, 100,000 unless set. Pending rows do not count and are never
     /// evicted.
     pub fn capacity(mut self, rows: u64) -> Self {
-        self.keeping.capacity = Capacity::Rows(rows);
+        self.cache_config.capacity = Capacity::Rows(rows);
         self
     }
 
-    /// How much memory clean copies may take, in bytes, instead of how many there may be: each
+    /// How much memory cached rows may take, in bytes, instead of how many there may be: each
     /// counts as its key, its row and 256 bytes. A row larger than that is never kept.
     pub fn capacity_bytes(mut self, bytes: u64) -> Self {
-        self.keeping.capacity = Capacity::Bytes(bytes);
+        self.cache_config.capacity = Capacity::Bytes(bytes);
         self
     }
 
-    /// How long a clean copy may be served, without limit unless set. Set it where others write
+    /// How long a cached row may be served, without limit unless set. Set it where others write
     /// the same rows.
     pub fn time_to_live(mut self, time: Duration) -> Self {
-        self.keeping.time_to_live = Some(time);
+        self.cache_config.time_to_live = Some(time);
         self
     }
 
-    /// How long a clean copy is kept that nobody reads, without limit unless set.
+    /// How long a cached row is kept that nobody reads, without limit unless set.
     pub fn time_to_idle(mut self, time: Duration) -> Self {
-        self.keeping.time_to_idle = Some(time);
+        self.cache_config.time_to_idle = Some(time);
         self
     }
 
-    /// Whether it is remembered, as a clean copy is, that the loader found no row or that a delete
+    /// Whether the cache remembers, as it does a row, that the loader found no row or that a delete
     /// is in the database; not unless set. A write of the row by this process ends it at once; what
     /// others insert is not seen before [`time_to_live`](Self::time_to_live).
     pub fn cache_misses(mut self, remember: bool) -> Self {
-        self.keeping.misses = remember;
+        self.cache_config.misses = remember;
         self
     }
 

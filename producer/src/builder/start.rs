@@ -1,5 +1,4 @@
-//! How a handle is put together: takes settings, asks Kafka and the loader what they must know, gives
-//! a handle whose threads run.
+//! The start of a handle: Kafka and the loader are asked what they must know, and its threads begin.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -12,7 +11,7 @@ use write_behind_shared::kafka::KafkaSettings;
 use super::{Builder, preflight};
 use crate::core::columns::Columns;
 use crate::error::BuildError;
-use crate::kafka::committed::Watcher;
+use crate::kafka::committed::GroupOffsets;
 use crate::kafka::dead_letters::Letters;
 use crate::kafka::follow::client::Client;
 use crate::kafka::follow::run::Follower;
@@ -20,14 +19,14 @@ use crate::kafka::follow::{CaughtUp, Following, follow_on_threads};
 use crate::load::Source;
 use crate::metrics::Metrics;
 use crate::owner::{Owner, Threads};
-use crate::partitions::admission::{Gate, Gates};
-use crate::partitions::cache::Clean;
+use crate::partitions::admission::{Limit, Limits};
+use crate::partitions::cache::RowCache;
 use crate::partitions::tail::Tail;
-use crate::partitions::{Lanes, Setup};
+use crate::partitions::{Partitions, Setup};
 use crate::writes::accept::Acceptor;
-use crate::writes::encode::Limits;
+use crate::writes::encode::Encoder;
 
-use crate::kafka::link::record_bytes_max;
+use crate::kafka::producer::record_bytes_max;
 use crate::reads::reader::Reader;
 use crate::write_behind::WriteBehind;
 
@@ -45,63 +44,66 @@ where
         let kafka = std::mem::replace(&mut self.kafka, Err(BuildError::NoSinkGroup))?;
         let settings = kafka.settings();
         let group = self.sink_group.as_deref().ok_or(BuildError::NoSinkGroup)?;
-        let watcher = Watcher::new(settings, group, &self.topic)?;
+        let group_offsets = GroupOffsets::new(settings, group, &self.topic)?;
         let loads = self.loader.is_some();
-        let (watcher, topic) = preflight::ask(watcher, self.start_timeout, loads).await?;
-        let partitions = topic.partitions;
-        Span::current().record("partitions", partitions);
+        let (group_offsets, topic) =
+            preflight::ask(group_offsets, self.start_timeout, loads).await?;
+        let partition_count = topic.partitions;
+        Span::current().record("partitions", partition_count);
         if let (Some(loader), Some(cluster)) = (&self.loader, topic.cluster) {
-            let source = Source::new(&self.topic, group, cluster, partitions);
+            let source = Source::new(&self.topic, group, cluster, partition_count);
             let source = source.key_columns(self.key_columns.iter().cloned());
             loader.prepare_boxed(&source).await.map_err(BuildError::Loader)?;
         }
 
         let metrics = Metrics::new(&self.registry.clone().unwrap_or_default(), &self.topic)?;
         let metrics = Arc::new(metrics);
-        let lanes = Arc::new(Lanes::new(self.setup(partitions)));
+        let partitions = Arc::new(Partitions::new(self.setup(partition_count)));
         let mut letters = self.loader.as_ref().and_then(Letters::of);
         if let Some(letters) = &mut letters {
             letters.start_at(topic.committed);
         }
-        let (shared, measured) = (Arc::clone(&lanes), Arc::clone(&metrics));
-        let watching = watcher.watch_on_a_thread(self.poll_interval, shared, measured, letters)?;
+        let (shared, measured) = (Arc::clone(&partitions), Arc::clone(&metrics));
+        let commit_poller =
+            group_offsets.poll_on_a_thread(self.poll_interval, shared, measured, letters)?;
         // Both are held here while the log is read: a caller that goes away ends their threads.
         let (tail, following) = if self.follow {
             let (tail, following, caught_up) =
-                self.begin_to_follow(settings, group, partitions, (&lanes, &metrics))?;
+                self.begin_to_follow(settings, group, partition_count, (&partitions, &metrics))?;
             let ended = |_| BuildError::NoAnswer("the reading of the log ended".to_owned());
             caught_up.await.map_err(ended)??;
             (Some(tail), Some(following))
         } else {
             (None, None)
         };
-        let limits = Limits {
-            partitions,
+        let encoder = Encoder {
+            partitions: partition_count,
             key_columns: self.key_columns.as_slice().into(),
             record_bytes: record_bytes_max(settings),
             pending_bytes: self.pending_bytes.min(self.in_flight_bytes.unwrap_or(usize::MAX)),
         };
         let times = (self.coalesce, self.lagging_after);
-        let member = kafka.join(&self.topic, &lanes, &metrics, times)?;
+        let member = kafka.join(&self.topic, &partitions, &metrics, times)?;
         let (loader, load_timeout) = (self.loader, self.load_timeout);
-        let acceptor = Acceptor { lanes: Arc::clone(&lanes), metrics: Arc::clone(&metrics) };
-        let reader = Reader { lanes, loader, load_timeout, metrics, tail };
-        let threads = Threads { kafka, _watching: watching, _following: following };
+        let acceptor =
+            Acceptor { partitions: Arc::clone(&partitions), metrics: Arc::clone(&metrics) };
+        let reader = Reader { partitions, loader, load_timeout, metrics, tail };
+        let threads = Threads { kafka, _commit_poller: commit_poller, _following: following };
         info!("built");
-        Ok(WriteBehind::new(Owner::new(limits, acceptor, reader, member, threads)))
+        Ok(WriteBehind::new(Owner::new(encoder, acceptor, reader, member, threads)))
     }
 
-    fn setup(&self, partitions: i32) -> Setup {
+    fn setup(&self, partition_count: i32) -> Setup {
         Setup {
-            partitions: partitions as usize,
+            partitions: partition_count as usize,
             loads: self.loader.is_some(),
             follows: self.follow,
-            clean: Clean::new(self.keeping),
-            gates: Gates {
-                bytes: Gate::new(self.pending_bytes),
-                rows: self.pending_rows.map(Gate::new),
-                in_flight: self.in_flight.map(Gate::new),
-                in_flight_bytes: self.in_flight_bytes.map(Gate::new),
+            cache: RowCache::new(self.cache_config),
+            limits: Limits {
+                bytes: Limit::new(self.pending_bytes),
+                rows: self.pending_rows.map(Limit::new),
+                in_flight: self.in_flight.map(Limit::new),
+                in_flight_bytes: self.in_flight_bytes.map(Limit::new),
                 waiting: AtomicUsize::new(0),
             },
             when_full: self.when_full,
@@ -113,12 +115,12 @@ where
         &self,
         settings: &KafkaSettings,
         group: &str,
-        partitions: i32,
-        (lanes, metrics): (&Arc<Lanes>, &Arc<Metrics>),
+        partition_count: i32,
+        (partitions, metrics): (&Arc<Partitions>, &Arc<Metrics>),
     ) -> Result<(Arc<Tail>, Following, CaughtUp), BuildError> {
-        let client = Client::new(settings, group, &self.topic, partitions)?;
+        let client = Client::new(settings, group, &self.topic, partition_count)?;
         let follower = Follower {
-            lanes: Arc::clone(lanes),
+            partitions: Arc::clone(partitions),
             metrics: Arc::clone(metrics),
             columns: Columns::of::<V>(),
             start_timeout: self.start_timeout,

@@ -1,4 +1,4 @@
-//! Which columns a row type reads: takes the type, gives the names of its fields.
+//! The columns that a row type reads, by the names of its fields.
 //!
 //! A record does not say whether its writer put a whole row or updated some columns. One that has
 //! every field of `V` answers a read of `V` whatever lies beneath it, so it may be taken for whole.

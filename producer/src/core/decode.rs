@@ -1,5 +1,4 @@
-//! A record of the log as a write of its row: takes key, value and headers, gives a key and a
-//! delta, or says why nothing here may read it.
+//! A record of the log as a write of its row, or why nothing here may read it.
 //!
 //! The consumer makes dead letters of records that can't be read, and knows the table: what it
 //! refuses beyond that is not known here.

@@ -1,5 +1,5 @@
-//! What was dropped from memory although the database does not have it yet: takes rows and offsets,
-//! says whether a row may be newer in the log than in the database.
+//! Which rows were dropped from memory although the database does not have them yet, so that the log
+//! may have a newer row than the database.
 //!
 //! Its size does not depend on how many rows were forgotten: rows share slots by their hash, so a
 //! row may be suspected that was not forgotten, and never the other way round.
@@ -43,10 +43,14 @@ impl Forgotten {
 
     /// Below which offset the row may have a forgotten write, if the group has not `committed` so
     /// far yet.
-    pub(crate) fn reach(&self, key: &[u8], committed: Option<NextOffset>) -> Option<NextOffset> {
+    pub(crate) fn forgotten_below(
+        &self,
+        key: &[u8],
+        committed: Option<NextOffset>,
+    ) -> Option<NextOffset> {
         let slot = self.slots.get(self.slot(key)).copied().unwrap_or_default();
-        let reach = slot.max(self.all);
-        (reach > committed.unwrap_or_default()).then_some(reach)
+        let forgotten_below = slot.max(self.all);
+        (forgotten_below > committed.unwrap_or_default()).then_some(forgotten_below)
     }
 
     fn slot(&self, key: &[u8]) -> usize {
@@ -63,12 +67,12 @@ mod tests {
     #[test]
     fn a_row_is_suspected_until_the_group_has_committed_past_what_was_forgotten() {
         let mut forgotten = Forgotten::new();
-        assert_eq!(forgotten.reach(b"7", None), None);
+        assert_eq!(forgotten.forgotten_below(b"7", None), None);
         forgotten.add(b"7", NextOffset(5));
         forgotten.add(b"7", NextOffset(3));
-        assert_eq!(forgotten.reach(b"7", None), Some(NextOffset(5)));
-        assert_eq!(forgotten.reach(b"7", Some(NextOffset(4))), Some(NextOffset(5)));
-        assert_eq!(forgotten.reach(b"7", Some(NextOffset(5))), None);
+        assert_eq!(forgotten.forgotten_below(b"7", None), Some(NextOffset(5)));
+        assert_eq!(forgotten.forgotten_below(b"7", Some(NextOffset(4))), Some(NextOffset(5)));
+        assert_eq!(forgotten.forgotten_below(b"7", Some(NextOffset(5))), None);
     }
 
     #[test]
@@ -77,7 +81,9 @@ mod tests {
         let key = |n: i32| n.to_string().into_bytes();
         (0..1_000).for_each(|n| forgotten.add(&key(n), NextOffset(1)));
         let suspected = |from: i32| {
-            (from..from + 1_000).filter(|n| forgotten.reach(&key(*n), None).is_some()).count()
+            (from..from + 1_000)
+                .filter(|n| forgotten.forgotten_below(&key(*n), None).is_some())
+                .count()
         };
         assert_eq!(suspected(0), 1_000);
         assert!(suspected(1_000) < 150, "{} of 1000 others", suspected(1_000));
@@ -87,7 +93,10 @@ mod tests {
     fn a_gap_in_the_log_makes_every_row_suspect() {
         let mut forgotten = Forgotten::new();
         forgotten.add_all(NextOffset(9));
-        assert_eq!(forgotten.reach(b"anything", Some(NextOffset(8))), Some(NextOffset(9)));
-        assert_eq!(forgotten.reach(b"anything", Some(NextOffset(9))), None);
+        assert_eq!(
+            forgotten.forgotten_below(b"anything", Some(NextOffset(8))),
+            Some(NextOffset(9))
+        );
+        assert_eq!(forgotten.forgotten_below(b"anything", Some(NextOffset(9))), None);
     }
 }

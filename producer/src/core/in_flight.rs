@@ -1,14 +1,13 @@
-//! The writes of one row that are not placed in the log: takes them in the order of their tickets,
-//! gives them back as answers come.
+//! The writes of one row that are not placed in the log yet.
 
 use crate::core::delta::{Delta, Row};
-use crate::core::ledger::Ticket;
+use crate::core::ledger::Sequence;
 use crate::core::queue::Queue;
 
-/// Writes in the order of their tickets.
+/// Writes in the order of their sequences.
 #[derive(Debug)]
 pub(crate) struct InFlight {
-    writes: Queue<(Ticket, Delta)>,
+    writes: Queue<(Sequence, Delta)>,
     bytes: usize,
 }
 
@@ -30,34 +29,39 @@ impl InFlight {
         self.bytes
     }
 
-    pub(crate) fn push(&mut self, ticket: Ticket, delta: Delta) {
+    pub(crate) fn push(&mut self, sequence: Sequence, delta: Delta) {
         self.bytes += delta.bytes();
-        self.writes.push((ticket, delta));
+        self.writes.push((sequence, delta));
     }
 
     /// Joins a write with the last one, if that is of `from` or later and one record of at most
     /// `bytes_max` says both.
-    pub(crate) fn join(&mut self, from: Ticket, delta: &Delta, bytes_max: usize) -> Option<Ticket> {
-        let (ticket, last) = self.writes.last_mut().filter(|(ticket, _)| *ticket >= from)?;
+    pub(crate) fn join(
+        &mut self,
+        from: Sequence,
+        delta: &Delta,
+        bytes_max: usize,
+    ) -> Option<Sequence> {
+        let (sequence, last) = self.writes.last_mut().filter(|(sequence, _)| *sequence >= from)?;
         let joined = last.joined_with(delta, bytes_max)?;
         self.bytes = self.bytes - last.bytes() + joined.bytes();
         *last = joined;
-        Some(*ticket)
+        Some(*sequence)
     }
 
-    pub(crate) fn get(&self, ticket: Ticket) -> Option<&Delta> {
-        self.writes.find(|(other, _)| *other == ticket).map(|(_, (_, delta))| delta)
+    pub(crate) fn get(&self, sequence: Sequence) -> Option<&Delta> {
+        self.writes.find(|(other, _)| *other == sequence).map(|(_, (_, delta))| delta)
     }
 
     /// Takes the write out, and says where it stood.
-    pub(crate) fn take(&mut self, ticket: Ticket) -> Option<(usize, Delta)> {
-        let (place, _) = self.writes.find(|(other, _)| *other == ticket)?;
+    pub(crate) fn take(&mut self, sequence: Sequence) -> Option<(usize, Delta)> {
+        let (place, _) = self.writes.find(|(other, _)| *other == sequence)?;
         let (_, delta) = self.writes.remove(place)?;
         self.bytes -= delta.bytes();
         Some((place, delta))
     }
 
-    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &(Ticket, Delta)> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &(Sequence, Delta)> {
         self.writes.iter()
     }
 

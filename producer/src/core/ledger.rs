@@ -1,13 +1,12 @@
-//! Which writes of one partition are replicated, persisted or failed: takes tickets and offsets,
-//! gives two watermarks.
+//! Two watermarks over the writes of one partition: replicated and persisted.
 //!
-//! A ticket is a write's place in its partition, from 0 and without gaps; it is also the sequence
-//! of its `write-id`. Acknowledgements come in order and commits cover prefixes, so one number
+//! A sequence is a write's place in its partition, from 0 and without gaps; its `write-id` carries
+//! it. Acknowledgements come in order and commits cover prefixes, so one number
 //! each says which writes are replicated and which are persisted, and nothing is kept per write
-//! once Kafka has answered: the table from tickets to offsets is kept as runs.
+//! once Kafka has answered: the table from sequences to offsets is kept as runs.
 //!
 //! ```text
-//! 0 ── persisted ── replicated ── handed ── next
+//! 0 ── persisted ── replicated ── sent ── next
 //!                                  └ given to the Kafka client; the rest waits for its turn
 //! ```
 
@@ -20,26 +19,26 @@ use write_behind_shared::{NextOffset, Offset};
 /// A row's canonical key.
 pub(crate) type Key = Arc<[u8]>;
 /// A write's place in its partition; equal to the sequence of its `write-id`.
-pub(crate) type Ticket = u64;
+pub(crate) type Sequence = u64;
 
-/// What has to be committed before a settled write counts as persisted.
+/// What the group must commit before an acknowledged write counts as persisted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Needs {
-    /// Nothing: the write failed, or there was none.
-    Nothing,
-    /// The group's committed offset must have reached this.
-    Commit(NextOffset),
-    /// Its offset is unknown: the end of the log, sampled from now on, must be committed.
-    Sample,
+pub(crate) enum PersistedWhen {
+    /// At once: the write failed, or there was none.
+    AtOnce,
+    /// When the group's committed offset has reached this.
+    Committed(NextOffset),
+    /// Its offset is unknown: when the end of the log, sampled from now on, is committed.
+    EndCommitted,
 }
 
-impl Needs {
+impl PersistedWhen {
     /// Whether `committed` is enough.
-    pub(crate) fn are_met_by(self, committed: Option<NextOffset>) -> bool {
+    pub(crate) fn is_met_by(self, committed: Option<NextOffset>) -> bool {
         match self {
-            Needs::Nothing => true,
-            Needs::Commit(next) => committed.is_some_and(|committed| committed >= next),
-            Needs::Sample => false,
+            PersistedWhen::AtOnce => true,
+            PersistedWhen::Committed(next) => committed.is_some_and(|committed| committed >= next),
+            PersistedWhen::EndCommitted => false,
         }
     }
 }
@@ -55,48 +54,48 @@ pub(crate) enum Loss {
     DeadLetter(Arc<str>),
 }
 
-/// The tickets of one partition.
+/// The sequences of one partition.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    next: Ticket,
+    next: Sequence,
     /// Every write below was given to the Kafka client.
-    handed: Ticket,
+    sent: Sequence,
     /// Writes below were given to more than one client, so that one may be in the log twice and an
     /// acknowledgement does not say where it was first.
-    resent_below: Ticket,
+    resent_below: Sequence,
     /// What `first_unanswered` was when they were sent again.
     resent_from: NextOffset,
-    /// The writes Kafka has not answered, in order; the first one's ticket is `replicated()`.
-    waiting: VecDeque<Waiting>,
+    /// The writes Kafka has not answered, in order; the first one's sequence is `replicated()`.
+    unanswered: VecDeque<Unanswered>,
     /// The answered writes that are not persisted, in order.
-    runs: VecDeque<Run>,
-    persisted: Ticket,
+    runs: VecDeque<OffsetRun>,
+    persisted: Sequence,
     last_acked: Option<Offset>,
     committed: Option<NextOffset>,
-    losses: VecDeque<(Range<Ticket>, Loss)>,
+    losses: VecDeque<(Range<Sequence>, Loss)>,
     /// Below this, losses were forgotten.
-    losses_known_from: Ticket,
+    losses_known_from: Sequence,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct Unanswered {
     key: Key,
     /// Set when Kafka answered out of order; it leaves when all before it have.
-    settled: Option<Needs>,
+    answer: Option<PersistedWhen>,
 }
 
 /// Writes `first..end`. While `first + 1 < end` their offsets are consecutive, so that a commit in
 /// the middle of the run says exactly which of them it covers.
 #[derive(Debug)]
-struct Run {
-    first: Ticket,
-    end: Ticket,
-    needs: Needs,
+struct OffsetRun {
+    first: Sequence,
+    end: Sequence,
+    persisted_when: PersistedWhen,
 }
 
-/// How much of a ticket an answer carries; the rest of a pointer's bits says whose ticket it is.
+/// How much of a sequence an answer carries; the rest of a pointer's bits says whose it is.
 pub(crate) const LOW_BITS: usize = usize::MAX >> HANDLE_BITS;
-/// How many bits say whose ticket it is.
+/// How many bits say whose sequence it is.
 pub(crate) const HANDLE_BITS: u32 = usize::BITS / 4;
 
 /// Beyond this many runs (many writers' records interleaved) neighbours are merged: the watermark
@@ -106,18 +105,18 @@ const RUNS_MAX: usize = 16_384;
 const LOSSES_MAX: usize = 1_024;
 
 impl Ledger {
-    /// The ticket that the next write will have.
-    pub(crate) fn next(&self) -> Ticket {
+    /// The sequence that the next write will have.
+    pub(crate) fn next(&self) -> Sequence {
         self.next
     }
 
     /// Every write below was answered by Kafka.
-    pub(crate) fn replicated(&self) -> Ticket {
-        self.next - self.waiting.len() as u64
+    pub(crate) fn replicated(&self) -> Sequence {
+        self.next - self.unanswered.len() as u64
     }
 
     /// Every write below is persisted or lost.
-    pub(crate) fn persisted(&self) -> Ticket {
+    pub(crate) fn persisted(&self) -> Sequence {
         self.persisted
     }
 
@@ -135,51 +134,54 @@ impl Ledger {
     }
 
     /// INV-14: no Kafka client was ever given a write from here on, so that none of them is in the log.
-    pub(crate) fn never_handed(&self) -> Ticket {
-        self.handed.max(self.resent_below)
+    pub(crate) fn never_sent(&self) -> Sequence {
+        self.sent.max(self.resent_below)
     }
 
     /// Whether more than one client may have been given the write.
-    pub(crate) fn was_sent_again(&self, ticket: Ticket) -> bool {
-        ticket < self.resent_below
+    pub(crate) fn was_sent_again(&self, sequence: Sequence) -> bool {
+        sequence < self.resent_below
     }
 
     /// Whether every write was given to the Kafka client.
-    pub(crate) fn all_are_handed(&self) -> bool {
-        self.handed == self.next
+    pub(crate) fn all_are_sent(&self) -> bool {
+        self.sent == self.next
     }
 
-    /// The write that is to be given to the Kafka client next.
-    pub(crate) fn next_to_hand(&self) -> Option<(Ticket, &Key)> {
+    /// The write that the Kafka client gets next.
+    pub(crate) fn next_unsent(&self) -> Option<(Sequence, &Key)> {
         let first = self.replicated();
-        let from = usize::try_from(self.handed.saturating_sub(first)).ok()?;
-        let later = self.waiting.iter().enumerate().skip(from);
-        let (place, waiting) = later.into_iter().find(|(_, w)| w.settled.is_none())?;
+        let from = usize::try_from(self.sent.saturating_sub(first)).ok()?;
+        let later = self.unanswered.iter().enumerate().skip(from);
+        let (place, waiting) = later.into_iter().find(|(_, w)| w.answer.is_none())?;
         Some((first + place as u64, &waiting.key))
     }
 
-    /// `ticket` and all before it were given to the Kafka client.
-    pub(crate) fn hand(&mut self, ticket: Ticket) {
-        self.handed = self.handed.max(ticket + 1);
+    /// The write and all before it were given to the Kafka client.
+    pub(crate) fn mark_sent(&mut self, sequence: Sequence) {
+        self.sent = self.sent.max(sequence + 1);
     }
 
-    /// The Kafka client is gone: what it has not answered is to be given to another.
-    pub(crate) fn take_back(&mut self) {
-        if self.replicated() < self.handed {
+    /// The Kafka client is gone: what it has not answered goes to another.
+    pub(crate) fn requeue(&mut self) {
+        if self.replicated() < self.sent {
             self.resent_from = self.first_unanswered();
-            self.resent_below = self.resent_below.max(self.handed);
+            self.resent_below = self.resent_below.max(self.sent);
         }
-        self.handed = self.replicated();
+        self.sent = self.replicated();
     }
 
     /// The writes Kafka has not answered.
     pub(crate) fn in_flight(&self) -> usize {
-        self.waiting.len()
+        self.unanswered.len()
     }
 
     /// The keys of the writes Kafka has not answered, in order.
     pub(crate) fn keys_in_flight(&self) -> impl Iterator<Item = &Key> {
-        self.waiting.iter().filter(|waiting| waiting.settled.is_none()).map(|waiting| &waiting.key)
+        self.unanswered
+            .iter()
+            .filter(|waiting| waiting.answer.is_none())
+            .map(|waiting| &waiting.key)
     }
 
     /// Whether any write is not persisted.
@@ -188,65 +190,66 @@ impl Ledger {
     }
 
     /// A new write of `key`, which the Kafka client does not have yet.
-    pub(crate) fn issue(&mut self, key: Key) -> Ticket {
-        let ticket = self.next;
+    pub(crate) fn issue(&mut self, key: Key) -> Sequence {
+        let sequence = self.next;
         self.next += 1;
-        self.waiting.push_back(Waiting { key, settled: None });
-        ticket
+        self.unanswered.push_back(Unanswered { key, answer: None });
+        sequence
     }
 
-    /// The key of an unanswered write, by the low bits of its ticket (a pointer's worth).
-    pub(crate) fn find(&self, low_bits: usize) -> Option<(Ticket, Key)> {
+    /// The key of an unanswered write, by the low bits of its sequence (a pointer's worth).
+    pub(crate) fn find(&self, low_bits: usize) -> Option<(Sequence, Key)> {
         let first = self.replicated();
         let place = low_bits.wrapping_sub(first as usize) & LOW_BITS;
-        let waiting = self.waiting.get(place)?;
-        waiting.settled.is_none().then(|| (first + place as u64, Key::clone(&waiting.key)))
+        let waiting = self.unanswered.get(place)?;
+        waiting.answer.is_none().then(|| (first + place as u64, Key::clone(&waiting.key)))
     }
 
     /// The key of an unanswered write.
-    pub(crate) fn unanswered(&self, ticket: Ticket) -> Option<Key> {
-        let place = usize::try_from(ticket.checked_sub(self.replicated())?).ok()?;
-        let waiting = self.waiting.get(place)?;
-        waiting.settled.is_none().then(|| Key::clone(&waiting.key))
+    pub(crate) fn unanswered(&self, sequence: Sequence) -> Option<Key> {
+        let place = usize::try_from(sequence.checked_sub(self.replicated())?).ok()?;
+        let waiting = self.unanswered.get(place)?;
+        waiting.answer.is_none().then(|| Key::clone(&waiting.key))
     }
 
     /// The offset in an acknowledgement, if it can be believed. librdkafka reports a duplicate
     /// sequence as success with an offset that counts up from -1, so an offset that does not
     /// advance says nothing about where the record is.
-    pub(crate) fn believe(&mut self, ticket: Ticket, offset: i64) -> Option<Offset> {
+    pub(crate) fn trusted_offset(&mut self, sequence: Sequence, offset: i64) -> Option<Offset> {
         let advances = self.last_acked.is_none_or(|last| offset > last.0);
         if offset < 0 || !advances {
             return None;
         }
         self.last_acked = Some(Offset(offset));
-        (!self.was_sent_again(ticket)).then_some(Offset(offset))
+        (!self.was_sent_again(sequence)).then_some(Offset(offset))
     }
 
     /// The write was read in the log at `offset`.
-    pub(crate) fn saw(&mut self, offset: Offset) {
+    pub(crate) fn seen_at(&mut self, offset: Offset) {
         self.last_acked = self.last_acked.max(Some(offset));
     }
 
-    /// Kafka's answer for `ticket`.
-    pub(crate) fn settle(&mut self, ticket: Ticket, needs: Needs) {
-        let Some(place) = ticket.checked_sub(self.replicated()) else { return };
-        let Some(waiting) = self.waiting.get_mut(place as usize) else { return };
-        waiting.settled = Some(needs);
-        while let Some(needs) = self.waiting.front().and_then(|waiting| waiting.settled) {
-            let ticket = self.replicated();
-            self.waiting.pop_front();
-            self.push_run(ticket, needs);
+    /// Kafka answered for the write.
+    pub(crate) fn acknowledge(&mut self, sequence: Sequence, persisted_when: PersistedWhen) {
+        let Some(place) = sequence.checked_sub(self.replicated()) else { return };
+        let Some(waiting) = self.unanswered.get_mut(place as usize) else { return };
+        waiting.answer = Some(persisted_when);
+        while let Some(persisted_when) = self.unanswered.front().and_then(|waiting| waiting.answer)
+        {
+            let sequence = self.replicated();
+            self.unanswered.pop_front();
+            self.push_run(sequence, persisted_when);
         }
-        // Who has an answer had the write, also when it is read in the log before it is sent again.
-        self.handed = self.handed.max(self.replicated());
+        // An answered write was sent, also when it was read in the log before it was sent again.
+        self.sent = self.sent.max(self.replicated());
         self.advance();
     }
 
-    /// Remembers that `ticket` was lost.
-    pub(crate) fn lose(&mut self, ticket: Ticket, loss: Loss) {
+    /// Remembers that the write was lost.
+    pub(crate) fn lose(&mut self, sequence: Sequence, loss: Loss) {
         match self.losses.back_mut() {
-            Some((range, same)) if range.end == ticket && *same == loss => range.end += 1,
-            _ => self.losses.push_back((ticket..ticket + 1, loss)),
+            Some((range, same)) if range.end == sequence && *same == loss => range.end += 1,
+            _ => self.losses.push_back((sequence..sequence + 1, loss)),
         }
         if self.losses.len() > LOSSES_MAX
             && let Some((forgotten, _)) = self.losses.pop_front()
@@ -255,13 +258,13 @@ impl Ledger {
         }
     }
 
-    /// The first loss among `tickets`.
-    pub(crate) fn loss_in(&self, tickets: &Range<Ticket>) -> Option<Loss> {
-        if tickets.start < self.losses_known_from {
+    /// The first loss among the writes.
+    pub(crate) fn loss_in(&self, sequences: &Range<Sequence>) -> Option<Loss> {
+        if sequences.start < self.losses_known_from {
             return Some(Loss::Unknown("so many writes failed since that it was forgotten".into()));
         }
         let overlaps =
-            |range: &Range<Ticket>| range.start < tickets.end && tickets.start < range.end;
+            |range: &Range<Sequence>| range.start < sequences.end && sequences.start < range.end;
         self.losses.iter().find(|(range, _)| overlaps(range)).map(|(_, loss)| loss.clone())
     }
 
@@ -271,59 +274,66 @@ impl Ledger {
         self.advance();
     }
 
-    /// Whether the end of the log is wanted, to place writes whose offset is unknown; and if so
-    /// below which ticket.
-    pub(crate) fn wants_sample(&self) -> Option<Ticket> {
-        self.runs.iter().rev().find(|run| run.needs == Needs::Sample).map(|run| run.end)
+    /// Below which sequence writes need the end of the log, because their offsets are unknown.
+    pub(crate) fn wants_sample(&self) -> Option<Sequence> {
+        self.runs
+            .iter()
+            .rev()
+            .find(|run| run.persisted_when == PersistedWhen::EndCommitted)
+            .map(|run| run.end)
     }
 
     /// The log ended at `end` after all writes below `mark` were answered.
-    pub(crate) fn sampled(&mut self, mark: Ticket, end: NextOffset) {
+    pub(crate) fn sampled(&mut self, mark: Sequence, end: NextOffset) {
         for run in self.runs.iter_mut().take_while(|run| run.first < mark) {
-            if run.needs == Needs::Sample {
-                run.needs = Needs::Commit(end);
+            if run.persisted_when == PersistedWhen::EndCommitted {
+                run.persisted_when = PersistedWhen::Committed(end);
             }
         }
         self.advance();
     }
 
-    fn push_run(&mut self, ticket: Ticket, needs: Needs) {
+    fn push_run(&mut self, sequence: Sequence, persisted_when: PersistedWhen) {
         let full = self.runs.len() >= RUNS_MAX;
         if let Some(last) = self.runs.back_mut() {
-            match (last.needs, needs) {
-                (Needs::Commit(before), Needs::Commit(next)) if before.offset().next() == next => {
-                    last.end = ticket + 1;
-                    last.needs = needs;
+            match (last.persisted_when, persisted_when) {
+                (PersistedWhen::Committed(before), PersistedWhen::Committed(next))
+                    if before.offset().next() == next =>
+                {
+                    last.end = sequence + 1;
+                    last.persisted_when = persisted_when;
                     return;
                 }
-                (Needs::Commit(before), Needs::Commit(next)) if full => {
-                    *last = Run {
-                        first: ticket,
-                        end: ticket + 1,
-                        needs: Needs::Commit(before.max(next)),
+                (PersistedWhen::Committed(before), PersistedWhen::Committed(next)) if full => {
+                    *last = OffsetRun {
+                        first: sequence,
+                        end: sequence + 1,
+                        persisted_when: PersistedWhen::Committed(before.max(next)),
                     };
                     return;
                 }
                 // A failed write needs nothing itself, so it may wait for its neighbour.
-                (_, Needs::Nothing) if full => {
-                    last.first = ticket;
-                    last.end = ticket + 1;
+                (_, PersistedWhen::AtOnce) if full => {
+                    last.first = sequence;
+                    last.end = sequence + 1;
                     return;
                 }
                 _ => {}
             }
         }
-        self.runs.push_back(Run { first: ticket, end: ticket + 1, needs });
+        self.runs.push_back(OffsetRun { first: sequence, end: sequence + 1, persisted_when });
     }
 
     fn advance(&mut self) {
         while let Some(run) = self.runs.front() {
-            if run.needs.are_met_by(self.committed) {
+            if run.persisted_when.is_met_by(self.committed) {
                 self.persisted = run.end;
                 self.runs.pop_front();
                 continue;
             }
-            if let (Needs::Commit(next), Some(committed)) = (run.needs, self.committed) {
+            if let (PersistedWhen::Committed(next), Some(committed)) =
+                (run.persisted_when, self.committed)
+            {
                 let covered = run.end.saturating_sub(committed.distance_to(next));
                 if covered > run.first {
                     self.persisted = self.persisted.max(covered);

@@ -1,5 +1,4 @@
-//! The changes of one row that are in the log and not yet in its base: takes them in any order, keeps
-//! them in the log's.
+//! The changes of one row that are in the log and not yet in its base, in the order of the log.
 
 use write_behind_shared::{Change, NextOffset, Offset};
 
@@ -7,12 +6,12 @@ use crate::core::delta::{Row, fold_all};
 
 /// Changes in the order of the log, each with its offset where that is known.
 #[derive(Debug, Default)]
-pub(crate) struct Settled {
+pub(crate) struct LoggedChanges {
     changes: Vec<(Change, Option<Offset>)>,
     bytes: usize,
 }
 
-/// How settled changes are kept.
+/// How logged changes are kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     /// A load may need the offsets of changes over an unknown base, so they are kept apart.
@@ -22,13 +21,13 @@ pub(crate) struct Rules {
     pub(crate) tail: Option<NextOffset>,
 }
 
-impl Settled {
+impl LoggedChanges {
     /// An estimate of the memory they take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes a change. Two are folded into one unless they are to be kept `apart`, or something may
+    /// Takes a change. Two are folded into one unless they must be kept `apart`, or something may
     /// still turn up between them.
     pub(crate) fn insert(
         &mut self,
@@ -143,43 +142,43 @@ mod tests {
         Change::new().set("n", &n).unwrap()
     }
 
-    fn read(settled: &Settled) -> String {
-        let row = settled.over(Some(Row::from(*b"{}")), None).unwrap();
+    fn read(logged: &LoggedChanges) -> String {
+        let row = logged.over(Some(Row::from(*b"{}")), None).unwrap();
         String::from_utf8(row.to_vec()).unwrap()
     }
 
     #[test]
     fn a_change_that_turns_up_late_takes_its_place_in_the_log() {
-        let mut settled = Settled::default();
+        let mut logged = LoggedChanges::default();
         let tail = Some(NextOffset(5));
-        settled.insert(add(1), Some(Offset(7)), false, tail);
-        settled.insert(set(10), Some(Offset(5)), false, tail);
-        assert_eq!(read(&settled), r#"{"n":11}"#);
-        settled.insert(set(50), Some(Offset(6)), false, Some(NextOffset(6)));
-        assert_eq!(read(&settled), r#"{"n":51}"#);
+        logged.insert(add(1), Some(Offset(7)), false, tail);
+        logged.insert(set(10), Some(Offset(5)), false, tail);
+        assert_eq!(read(&logged), r#"{"n":11}"#);
+        logged.insert(set(50), Some(Offset(6)), false, Some(NextOffset(6)));
+        assert_eq!(read(&logged), r#"{"n":51}"#);
     }
 
     #[test]
     fn what_the_tail_has_passed_is_folded_into_one() {
-        let mut settled = Settled::default();
-        settled.insert(add(1), Some(Offset(1)), false, Some(NextOffset(2)));
-        let once = settled.bytes();
+        let mut logged = LoggedChanges::default();
+        logged.insert(add(1), Some(Offset(1)), false, Some(NextOffset(2)));
+        let once = logged.bytes();
         for offset in 2..10 {
-            settled.insert(add(1), Some(Offset(offset)), false, Some(NextOffset(offset + 1)));
+            logged.insert(add(1), Some(Offset(offset)), false, Some(NextOffset(offset + 1)));
         }
-        assert_eq!(settled.bytes(), once);
-        assert_eq!(read(&settled), r#"{"n":9}"#);
+        assert_eq!(logged.bytes(), once);
+        assert_eq!(read(&logged), r#"{"n":9}"#);
     }
 
     #[test]
     fn what_a_loaded_row_holds_is_not_folded_over_it_again() {
-        let mut settled = Settled::default();
+        let mut logged = LoggedChanges::default();
         for offset in 0..4 {
-            settled.insert(add(1), Some(Offset(offset)), true, None);
+            logged.insert(add(1), Some(Offset(offset)), true, None);
         }
-        let row = settled.over(Some(Row::from(*br#"{"n":102}"#)), Some(NextOffset(2)));
+        let row = logged.over(Some(Row::from(*br#"{"n":102}"#)), Some(NextOffset(2)));
         assert_eq!(row.as_deref(), Some(&br#"{"n":104}"#[..]));
-        assert!(settled.forget_below(Some(NextOffset(2))));
-        assert_eq!(read(&settled), r#"{"n":2}"#);
+        assert!(logged.forget_below(Some(NextOffset(2))));
+        assert_eq!(read(&logged), r#"{"n":2}"#);
     }
 }

@@ -1,5 +1,4 @@
-//! Which writes of one partition may be given to the Kafka client: takes tickets and the time, says
-//! up to where.
+//! Which writes of one partition may be given to the Kafka client by now.
 //!
 //! Usually a write is given to the client as it is accepted. It waits for the polling thread where
 //! the client's queue is full, where the client is being replaced, and where writes of one row are
@@ -8,50 +7,50 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::core::ledger::Ticket;
+use crate::core::ledger::Sequence;
 
-/// One partition's way to Kafka.
+/// One partition's writes that wait to be sent.
 #[derive(Debug)]
-pub(crate) struct Handing {
+pub(crate) struct Outbox {
     /// How long writes of one row are gathered.
     window: Option<Duration>,
-    /// Points in time: every write from the ticket on was accepted at or after the instant.
-    opened: VecDeque<(Ticket, Instant)>,
+    /// Points in time: every write from the sequence on was accepted at or after the instant.
+    opened: VecDeque<(Sequence, Instant)>,
     /// How many writes went with an earlier one.
-    pub(crate) joined: u64,
+    pub(crate) coalesced: u64,
 }
 
-/// A window is cut into so many parts; it may last longer by one.
+/// A window is measured in this many parts; it may last longer by one.
 const PARTS: u32 = 8;
 
-impl Handing {
+impl Outbox {
     pub(crate) fn new(window: Option<Duration>) -> Self {
-        Self { window, opened: VecDeque::new(), joined: 0 }
+        Self { window, opened: VecDeque::new(), coalesced: 0 }
     }
 
     /// Whether writes of one row are gathered.
-    pub(crate) fn gathers(&self) -> bool {
+    pub(crate) fn coalesces(&self) -> bool {
         self.window.is_some()
     }
 
-    /// The write of this ticket waits from `now` on.
-    pub(crate) fn waits(&mut self, ticket: Ticket, now: impl FnOnce() -> Instant) {
+    /// The write waits from `now` on.
+    pub(crate) fn waits(&mut self, sequence: Sequence, now: impl FnOnce() -> Instant) {
         let Some(window) = self.window else { return };
         let now = now();
-        let goes_with_last = |(_, at): &(Ticket, Instant)| now - *at < window / PARTS;
+        let goes_with_last = |(_, at): &(Sequence, Instant)| now - *at < window / PARTS;
         if !self.opened.back().is_some_and(goes_with_last) {
-            self.opened.push_back((ticket, now));
+            self.opened.push_back((sequence, now));
         }
     }
 
     /// Writes below may be given to the client; all, if `at_once`.
-    pub(crate) fn due_below(&mut self, next: Ticket, now: Instant, at_once: bool) -> Ticket {
+    pub(crate) fn due_below(&mut self, next: Sequence, now: Instant, at_once: bool) -> Sequence {
         let Some(window) = self.window.filter(|_| !at_once) else { return next };
-        let is_over = |(_, at): &(Ticket, Instant)| now - *at >= window + window / PARTS;
+        let is_over = |(_, at): &(Sequence, Instant)| now - *at >= window + window / PARTS;
         while self.opened.front().is_some_and(is_over) {
             self.opened.pop_front();
         }
-        self.opened.front().map_or(next, |(ticket, _)| *ticket)
+        self.opened.front().map_or(next, |(sequence, _)| *sequence)
     }
 }
 
@@ -62,25 +61,25 @@ mod tests {
     #[test]
     fn a_write_is_due_when_its_window_is_over_and_those_before_it_are() {
         let window = Duration::from_millis(80);
-        let mut handing = Handing::new(Some(window));
+        let mut outbox = Outbox::new(Some(window));
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        for (ticket, ms) in [(0, 0), (1, 5), (2, 30), (3, 60)] {
-            handing.waits(ticket, || at(ms));
+        for (sequence, ms) in [(0, 0), (1, 5), (2, 30), (3, 60)] {
+            outbox.waits(sequence, || at(ms));
         }
-        assert_eq!(handing.due_below(4, at(79), false), 0, "not before its window is over");
-        assert_eq!(handing.due_below(4, at(90), false), 2);
-        assert_eq!(handing.due_below(4, at(120), false), 3);
-        assert_eq!(handing.due_below(4, at(150), false), 4);
+        assert_eq!(outbox.due_below(4, at(79), false), 0, "not before its window is over");
+        assert_eq!(outbox.due_below(4, at(90), false), 2);
+        assert_eq!(outbox.due_below(4, at(120), false), 3);
+        assert_eq!(outbox.due_below(4, at(150), false), 4);
     }
 
     #[test]
     fn without_a_window_and_at_the_end_all_are_due_at_once() {
         let now = Instant::now();
-        assert_eq!(Handing::new(None).due_below(7, now, false), 7);
-        let mut handing = Handing::new(Some(Duration::from_secs(1)));
-        handing.waits(0, || now);
-        assert_eq!(handing.due_below(7, now, false), 0);
-        assert_eq!(handing.due_below(7, now, true), 7);
+        assert_eq!(Outbox::new(None).due_below(7, now, false), 7);
+        let mut outbox = Outbox::new(Some(Duration::from_secs(1)));
+        outbox.waits(0, || now);
+        assert_eq!(outbox.due_below(7, now, false), 0);
+        assert_eq!(outbox.due_below(7, now, true), 7);
     }
 }

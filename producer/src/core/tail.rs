@@ -8,11 +8,11 @@ use uuid::Uuid;
 use write_behind_shared::{NextOffset, Offset, WriteId};
 
 use crate::core::delta::Delta;
-use crate::core::ledger::{Key, Ticket};
+use crate::core::ledger::{Key, Sequence};
 
 /// A record of the log.
 #[derive(Clone, Debug)]
-pub(crate) struct Tailed {
+pub(crate) struct LogRecord {
     pub(crate) offset: Offset,
     pub(crate) key: Key,
     pub(crate) delta: Delta,
@@ -21,22 +21,22 @@ pub(crate) struct Tailed {
 
 /// What is known of the writers of other records.
 #[derive(Debug, Default)]
-pub(crate) struct Others {
+pub(crate) struct ForeignWriters {
     last_sequences: HashMap<Uuid, u64>,
     /// The rows that came only from the log, oldest first; some may have left since.
     pub(crate) rows: VecDeque<Key>,
     /// Dead letters that the tail has not come to.
-    pub(crate) refused: BTreeSet<Offset>,
+    pub(crate) dead_letters: BTreeSet<Offset>,
     /// Writes of this handle below may lie where the log was lost before it was read.
-    pub(crate) lost_below: Ticket,
+    pub(crate) lost_below: Sequence,
 }
 
-/// Writers that are remembered; beyond, all are forgotten and begin anew.
+/// Writers that are remembered; beyond, all are forgotten, and the next records are their first.
 const WRITERS_MAX: usize = 10_000;
 
 /// How a record stands to those of its writer before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum SequenceStep {
     /// It comes after them, or says nothing of itself.
     Next,
     /// None was read before: it may repeat one that is in the database already.
@@ -45,22 +45,22 @@ pub(crate) enum Place {
     Repeated,
 }
 
-impl Others {
+impl ForeignWriters {
     /// Where a record stands among those of its writer, which is then the last one seen.
-    pub(crate) fn place(&mut self, write_id: Option<WriteId>) -> Place {
-        let Some(WriteId { writer, sequence }) = write_id else { return Place::Next };
+    pub(crate) fn step(&mut self, write_id: Option<WriteId>) -> SequenceStep {
+        let Some(WriteId { writer, sequence }) = write_id else { return SequenceStep::Next };
         if self.last_sequences.len() >= WRITERS_MAX {
             self.last_sequences = HashMap::new();
         }
         match self.last_sequences.entry(writer) {
-            Occupied(last) if sequence <= *last.get() => Place::Repeated,
+            Occupied(last) if sequence <= *last.get() => SequenceStep::Repeated,
             Occupied(mut last) => {
                 last.insert(sequence);
-                Place::Next
+                SequenceStep::Next
             }
             Vacant(last) => {
                 last.insert(sequence);
-                if sequence == 0 { Place::Next } else { Place::First }
+                if sequence == 0 { SequenceStep::Next } else { SequenceStep::First }
             }
         }
     }
@@ -68,12 +68,12 @@ impl Others {
     /// The record at `offset` is a dead letter.
     pub(crate) fn skip(&mut self, offset: Offset, tail: Option<NextOffset>) {
         if tail.is_some_and(|tail| !tail.is_past(offset)) {
-            self.refused.insert(offset);
+            self.dead_letters.insert(offset);
         }
     }
 
     /// Whether the write may lie where the log was lost before it was read.
-    pub(crate) fn is_from_before_a_gap(&self, ticket: Ticket) -> bool {
-        ticket < self.lost_below
+    pub(crate) fn is_from_before_a_gap(&self, sequence: Sequence) -> bool {
+        sequence < self.lost_below
     }
 }

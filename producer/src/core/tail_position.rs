@@ -1,5 +1,4 @@
-//! How far the tail has come in one partition: takes what was read and where the log ends, says
-//! whether it keeps up and what to do when it does not.
+//! How far the tail has come in one partition, whether it keeps up, and what to do when it does not.
 //!
 //! Records alone don't tell: the last offsets of a log may be markers of a transaction, which no
 //! reader is given. So a partition that stands still before the log's end is read again from where
@@ -9,14 +8,14 @@ use write_behind_shared::NextOffset;
 
 /// How far the tail has come in one partition.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing {
+pub(crate) struct TailPosition {
     /// Every record below was read.
     read: NextOffset,
     /// Where the log ended when it was last asked.
     end: NextOffset,
     /// A record came since then.
     moved: bool,
-    again: Again,
+    reread: Reread,
     /// How often in a row the end that was asked for before had not been reached.
     missed: u32,
     /// How often in a row the log ended before what was read.
@@ -25,12 +24,12 @@ pub(crate) struct Standing {
 
 /// Whether the partition is being read again from where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Again {
+enum Reread {
     No,
-    /// Since the log ended at `end`, so many looks ago.
+    /// Since the log ended at `end`, this many observations ago.
     Begun {
         end: NextOffset,
-        looks: u32,
+        observations: u32,
     },
     /// And the end was met without a record.
     EndMet {
@@ -38,14 +37,14 @@ enum Again {
     },
 }
 
-/// What follows from a look at the log's end.
+/// What follows from where the log ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Nothing.
     GoOn,
     /// Every offset below the new position was read; there was no record in it.
     Passed(NextOffset),
-    /// It stands still before the end: it is to be read again from where it stands.
+    /// It stands still before the end: it must be read again from where it stands.
     ReadAgain,
     /// The log ends before what was read: it was cut off, or is another one.
     OtherLog,
@@ -55,12 +54,12 @@ pub(crate) enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
     pub(crate) at: NextOffset,
-    pub(crate) why: Why,
+    pub(crate) reason: StartReason,
 }
 
 /// Why it begins there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
+pub(crate) enum StartReason {
     /// The group's committed offset, or the beginning of a log of which nothing was committed.
     Complete,
     /// Records that the database may not have are no longer in the log.
@@ -69,9 +68,9 @@ pub(crate) enum Why {
     PastTheEnd,
 }
 
-/// A partition is behind when it has missed the log's end so often.
+/// A partition is behind when it has missed the log's end this often in a row.
 const MISSED_MAX: u32 = 4;
-/// After so many looks in vain a partition is read again once more. Kafka may take a good part of
+/// After this many observations in vain a partition is read again once more. Kafka may take a good part of
 /// a second for each of the two answers that lead to the log's end.
 const AGAIN_AFTER: u32 = 8;
 /// A leader that was just elected may show a shorter log for a moment.
@@ -80,17 +79,19 @@ const SHRUNK_MAX: u32 = 4;
 /// Where to begin in a log that has `low..end`, if the group has `committed` so much of it.
 pub(crate) fn start(committed: Option<NextOffset>, low: NextOffset, end: NextOffset) -> Start {
     match committed {
-        Some(committed) if committed > end => Start { at: end, why: Why::PastTheEnd },
-        Some(committed) if committed >= low => Start { at: committed, why: Why::Complete },
-        None if low == NextOffset::ZERO => Start { at: low, why: Why::Complete },
-        _ => Start { at: low, why: Why::Trimmed },
+        Some(committed) if committed > end => Start { at: end, reason: StartReason::PastTheEnd },
+        Some(committed) if committed >= low => {
+            Start { at: committed, reason: StartReason::Complete }
+        }
+        None if low == NextOffset::ZERO => Start { at: low, reason: StartReason::Complete },
+        _ => Start { at: low, reason: StartReason::Trimmed },
     }
 }
 
-impl Standing {
+impl TailPosition {
     /// At `read`, in a log that ends at `end`.
     pub(crate) fn new(read: NextOffset, end: NextOffset) -> Self {
-        Self { read, end, moved: false, again: Again::No, missed: 0, shrunk: 0 }
+        Self { read, end, moved: false, reread: Reread::No, missed: 0, shrunk: 0 }
     }
 
     /// Every record below was read.
@@ -102,18 +103,18 @@ impl Standing {
     pub(crate) fn advance(&mut self, next: NextOffset) {
         self.read = self.read.max(next);
         self.moved = true;
-        self.again = Again::No;
+        self.reread = Reread::No;
     }
 
     /// The end of the log was met.
     pub(crate) fn meet_end(&mut self) {
-        if let Again::Begun { end, .. } = self.again {
-            self.again = Again::EndMet { end };
+        if let Reread::Begun { end, .. } = self.reread {
+            self.reread = Reread::EndMet { end };
         }
     }
 
     /// The log ends at `end` now.
-    pub(crate) fn look(&mut self, end: NextOffset) -> Step {
+    pub(crate) fn observe_end(&mut self, end: NextOffset) -> Step {
         let (before, moved) = (self.end, std::mem::replace(&mut self.moved, false));
         self.end = end;
         self.shrunk = if end < self.read { self.shrunk + 1 } else { 0 };
@@ -122,33 +123,33 @@ impl Standing {
         }
         if self.read >= before {
             self.missed = 0;
-            self.again = Again::No;
+            self.reread = Reread::No;
             return Step::GoOn;
         }
         self.missed = self.missed.saturating_add(1);
-        match self.again {
+        match self.reread {
             // The log still has what it had, so its end was not met too early, on a leader that
             // was behind.
-            Again::EndMet { end: met } if end >= met => {
+            Reread::EndMet { end: met } if end >= met => {
                 self.read = met;
                 self.missed = 0;
-                self.again = Again::No;
+                self.reread = Reread::No;
                 Step::Passed(met)
             }
-            Again::Begun { end, looks } if looks < AGAIN_AFTER => {
-                self.again = Again::Begun { end, looks: looks + 1 };
+            Reread::Begun { end, observations } if observations < AGAIN_AFTER => {
+                self.reread = Reread::Begun { end, observations: observations + 1 };
                 Step::GoOn
             }
             _ if moved => Step::GoOn,
             _ => {
-                self.again = Again::Begun { end: before, looks: 1 };
+                self.reread = Reread::Begun { end: before, observations: 1 };
                 Step::ReadAgain
             }
         }
     }
 
     /// Nobody could say where the log ends.
-    pub(crate) fn look_in_vain(&mut self) {
+    pub(crate) fn end_unknown(&mut self) {
         self.missed = MISSED_MAX;
     }
 
@@ -180,96 +181,108 @@ mod tests {
     fn it_begins_where_the_group_has_committed_else_at_the_beginning() {
         let begins = |committed: Option<i64>, low, end| {
             let start = start(committed.map(NextOffset), at(low), at(end));
-            (start.at.0, start.why)
+            (start.at.0, start.reason)
         };
-        assert_eq!(begins(Some(7), 0, 9), (7, Why::Complete));
-        assert_eq!(begins(Some(9), 0, 9), (9, Why::Complete));
-        assert_eq!(begins(None, 0, 9), (0, Why::Complete));
-        assert_eq!(begins(Some(3), 5, 9), (5, Why::Trimmed));
-        assert_eq!(begins(None, 5, 9), (5, Why::Trimmed));
-        assert_eq!(begins(Some(10), 0, 9), (9, Why::PastTheEnd));
+        assert_eq!(begins(Some(7), 0, 9), (7, StartReason::Complete));
+        assert_eq!(begins(Some(9), 0, 9), (9, StartReason::Complete));
+        assert_eq!(begins(None, 0, 9), (0, StartReason::Complete));
+        assert_eq!(begins(Some(3), 5, 9), (5, StartReason::Trimmed));
+        assert_eq!(begins(None, 5, 9), (5, StartReason::Trimmed));
+        assert_eq!(begins(Some(10), 0, 9), (9, StartReason::PastTheEnd));
     }
 
     #[test]
     fn one_that_reads_what_the_log_had_a_look_ago_is_not_behind() {
-        let mut standing = Standing::new(at(0), at(5));
+        let mut tail_position = TailPosition::new(at(0), at(5));
         for end in 1..100 {
-            standing.advance(at(end * 5));
-            assert_eq!(standing.look(at((end + 1) * 5)), Step::GoOn);
-            assert!(!standing.is_behind());
-            assert_eq!(standing.lag(), 5);
+            tail_position.advance(at(end * 5));
+            assert_eq!(tail_position.observe_end(at((end + 1) * 5)), Step::GoOn);
+            assert!(!tail_position.is_behind());
+            assert_eq!(tail_position.lag(), 5);
         }
     }
 
     #[test]
     fn one_that_reads_too_slowly_is_behind_until_it_has_caught_up() {
-        let mut standing = Standing::new(at(0), at(100));
+        let mut tail_position = TailPosition::new(at(0), at(100));
         for offset in 1..=MISSED_MAX {
-            assert!(!standing.is_behind());
-            standing.advance(at(i64::from(offset)));
-            assert_eq!(standing.look(at(300)), Step::GoOn);
+            assert!(!tail_position.is_behind());
+            tail_position.advance(at(i64::from(offset)));
+            assert_eq!(tail_position.observe_end(at(300)), Step::GoOn);
         }
-        assert!(standing.is_behind());
-        standing.advance(at(300));
-        standing.look(at(301));
-        assert!(!standing.is_behind());
+        assert!(tail_position.is_behind());
+        tail_position.advance(at(300));
+        tail_position.observe_end(at(301));
+        assert!(!tail_position.is_behind());
     }
 
     #[test]
     fn one_that_stands_still_is_read_again_and_behind_if_that_does_not_help() {
-        let mut standing = Standing::new(at(5), at(9));
-        let steps: Vec<_> = (0..=AGAIN_AFTER).map(|_| standing.look(at(9))).collect();
-        let again = |step: &&Step| **step == Step::ReadAgain;
-        assert_eq!(steps.iter().filter(again).count(), 2, "not so often that it never ends");
+        let mut tail_position = TailPosition::new(at(5), at(9));
+        let steps: Vec<_> = (0..=AGAIN_AFTER).map(|_| tail_position.observe_end(at(9))).collect();
+        let reread = |step: &&Step| **step == Step::ReadAgain;
+        assert_eq!(steps.iter().filter(reread).count(), 2, "not so often that it never ends");
         assert_eq!((steps[0], steps.last()), (Step::ReadAgain, Some(&Step::ReadAgain)));
-        assert!(standing.is_behind());
+        assert!(tail_position.is_behind());
     }
 
     #[test]
     fn offsets_without_records_are_passed_once_the_end_is_met_after_reading_again() {
-        let mut standing = Standing::new(at(5), at(6));
-        standing.meet_end();
-        assert_eq!(standing.look(at(6)), Step::ReadAgain, "that end may have been another");
-        standing.meet_end();
-        assert_eq!(standing.look(at(8)), Step::Passed(at(6)));
-        assert_eq!((standing.read(), standing.is_behind()), (at(6), false));
+        let mut tail_position = TailPosition::new(at(5), at(6));
+        tail_position.meet_end();
+        assert_eq!(
+            tail_position.observe_end(at(6)),
+            Step::ReadAgain,
+            "that end may have been another"
+        );
+        tail_position.meet_end();
+        assert_eq!(tail_position.observe_end(at(8)), Step::Passed(at(6)));
+        assert_eq!((tail_position.read(), tail_position.is_behind()), (at(6), false));
     }
 
     #[test]
     fn an_end_that_a_leader_showed_too_early_proves_nothing() {
-        let mut standing = Standing::new(at(5), at(9));
-        assert_eq!(standing.look(at(9)), Step::ReadAgain);
-        standing.meet_end();
-        assert_eq!(standing.look(at(7)), Step::ReadAgain, "the end that was met counts for less");
-        assert_eq!(standing.read(), at(5));
+        let mut tail_position = TailPosition::new(at(5), at(9));
+        assert_eq!(tail_position.observe_end(at(9)), Step::ReadAgain);
+        tail_position.meet_end();
+        assert_eq!(
+            tail_position.observe_end(at(7)),
+            Step::ReadAgain,
+            "the end that was met counts for less"
+        );
+        assert_eq!(tail_position.read(), at(5));
     }
 
     #[test]
     fn a_record_after_the_end_was_met_proves_that_it_was_not_the_end() {
-        let mut standing = Standing::new(at(5), at(9));
-        assert_eq!(standing.look(at(9)), Step::ReadAgain);
-        standing.meet_end();
-        standing.advance(at(6));
-        assert_eq!(standing.look(at(9)), Step::GoOn);
-        assert_eq!(standing.read(), at(6));
+        let mut tail_position = TailPosition::new(at(5), at(9));
+        assert_eq!(tail_position.observe_end(at(9)), Step::ReadAgain);
+        tail_position.meet_end();
+        tail_position.advance(at(6));
+        assert_eq!(tail_position.observe_end(at(9)), Step::GoOn);
+        assert_eq!(tail_position.read(), at(6));
     }
 
     #[test]
     fn a_log_that_stays_shorter_than_what_was_read_is_another_one() {
-        let mut standing = Standing::new(at(9), at(9));
+        let mut tail_position = TailPosition::new(at(9), at(9));
         for _ in 1..SHRUNK_MAX {
-            assert_eq!(standing.look(at(2)), Step::GoOn, "a new leader may show less for a while");
+            assert_eq!(
+                tail_position.observe_end(at(2)),
+                Step::GoOn,
+                "a new leader may show less for a while"
+            );
         }
-        assert_eq!(standing.look(at(2)), Step::OtherLog);
-        assert!(standing.is_behind());
+        assert_eq!(tail_position.observe_end(at(2)), Step::OtherLog);
+        assert!(tail_position.is_behind());
     }
 
     #[test]
     fn without_an_answer_it_is_behind_until_it_is_known_not_to_be() {
-        let mut standing = Standing::new(at(9), at(9));
-        standing.look_in_vain();
-        assert!(standing.is_behind());
-        standing.look(at(9));
-        assert!(!standing.is_behind());
+        let mut tail_position = TailPosition::new(at(9), at(9));
+        tail_position.end_unknown();
+        assert!(tail_position.is_behind());
+        tail_position.observe_end(at(9));
+        assert!(!tail_position.is_behind());
     }
 }

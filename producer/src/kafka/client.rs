@@ -10,11 +10,11 @@ use write_behind_shared::kafka::{KafkaSettings, RESERVED_BY_PRODUCER};
 
 use crate::error::BuildError;
 use crate::event::Lag;
-use crate::kafka::handles::{Member, Members};
-use crate::kafka::link::Link;
+use crate::kafka::handles::{ClientHandle, ClientHandles};
 use crate::kafka::polling::Polling;
+use crate::kafka::producer::KafkaProducer;
 use crate::metrics::Metrics;
-use crate::partitions::Lanes;
+use crate::partitions::Partitions;
 
 /// A Kafka client that several handles share: one set of connections, one queue, one thread.
 ///
@@ -25,7 +25,7 @@ pub struct Kafka(Arc<Shared>);
 
 struct Shared {
     settings: KafkaSettings,
-    members: Arc<Members>,
+    handles: Arc<ClientHandles>,
     stop: Arc<AtomicBool>,
     polling: Mutex<Option<JoinHandle<()>>>,
 }
@@ -39,15 +39,16 @@ impl Kafka {
         properties: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>,
     ) -> Result<Self, BuildError> {
         let settings = KafkaSettings::new(properties, RESERVED_BY_PRODUCER)?;
-        let members = Arc::new(Members::default());
-        let link = Arc::new(Link::new(&settings, Arc::<Members>::clone(&members))?);
-        members.set_link(Some(&link));
+        let handles = Arc::new(ClientHandles::default());
+        let producer =
+            Arc::new(KafkaProducer::new(&settings, Arc::<ClientHandles>::clone(&handles))?);
+        handles.set_producer(Some(&producer));
         let stop = Arc::new(AtomicBool::new(false));
-        let mut polling = Polling::new(settings.clone(), Arc::clone(&members));
+        let mut polling = Polling::new(settings.clone(), Arc::clone(&handles));
         let stopped = Arc::clone(&stop);
         let builder = ThreadBuilder::new().name("write-behind-publish".to_owned());
         let thread = builder.spawn(move || polling.run(&stopped))?;
-        Ok(Self(Arc::new(Shared { settings, members, stop, polling: Mutex::new(Some(thread)) })))
+        Ok(Self(Arc::new(Shared { settings, handles, stop, polling: Mutex::new(Some(thread)) })))
     }
 
     pub(crate) fn settings(&self) -> &KafkaSettings {
@@ -58,26 +59,26 @@ impl Kafka {
     pub(crate) fn join(
         &self,
         topic: &str,
-        lanes: &Arc<Lanes>,
+        partitions: &Arc<Partitions>,
         metrics: &Arc<Metrics>,
         (coalesce, lagging_after): (Option<Duration>, Duration),
-    ) -> Result<Arc<Member>, BuildError> {
-        let member = self.0.members.add(|place| Member {
+    ) -> Result<Arc<ClientHandle>, BuildError> {
+        let handle = self.0.handles.add(|place| ClientHandle {
             topic: topic.into(),
             place,
-            lanes: Arc::clone(lanes),
+            partitions: Arc::clone(partitions),
             metrics: Arc::clone(metrics),
             coalesce,
             lag: Lag::new(lagging_after),
         })?;
-        self.0.members.connect(&member);
-        Ok(member)
+        self.0.handles.connect(&handle);
+        Ok(handle)
     }
 
     /// A handle no longer uses the client. If it was the last, the client ends: what Kafka has not
     /// answered is given up, and this blocks until that is told.
-    pub(crate) fn leave(self, member: &Member) {
-        let members = Arc::clone(&self.0.members);
+    pub(crate) fn leave(self, handle: &ClientHandle) {
+        let handles = Arc::clone(&self.0.handles);
         if let Some(shared) = Arc::into_inner(self.0) {
             shared.stop.store(true, Ordering::Release);
             let thread = shared.polling.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -85,17 +86,17 @@ impl Kafka {
                 error!("the polling thread panicked");
             }
         }
-        member.lanes.close();
-        members.remove(member.place);
-        member.measure(Instant::now());
+        handle.partitions.close();
+        handles.remove(handle.place);
+        handle.measure(Instant::now());
     }
 
     /// The same without waiting for anything.
-    pub(crate) fn abandon(self, member: &Member) {
-        member.lanes.stop_intake();
+    pub(crate) fn abandon(self, handle: &ClientHandle) {
+        handle.partitions.stop_intake();
         if Arc::strong_count(&self.0) > 1 {
-            member.lanes.close();
-            self.0.members.remove(member.place);
+            handle.partitions.close();
+            self.0.handles.remove(handle.place);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the database has: takes the sink group's committed offsets, gives them to the lanes.
+//! The sink group's committed offsets, which say what is in the database.
 //!
 //! A consumer that never joins the group asks, on a thread of its own, and only while something is
 //! pending. It also looks whether the topic still has the partitions it had.
@@ -24,25 +24,25 @@ use crate::error::{BuildError, Halt};
 use crate::kafka::dead_letters::Letters;
 use crate::kafka::settings::{Quiet, suits_a_consumer};
 use crate::metrics::Metrics;
-use crate::partitions::Lanes;
+use crate::partitions::Partitions;
 
 /// Asks Kafka about the sink group and the topic.
-pub(crate) struct Watcher {
+pub(crate) struct GroupOffsets {
     consumer: BaseConsumer<Quiet>,
     topic: String,
 }
 
-/// Stops the watching thread when it is dropped.
+/// Stops the poller's thread when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Watching {
+pub(crate) struct CommitPollerGuard {
     #[expect(dead_code, reason = "dropping it is the signal")]
     signal: Sender<()>,
 }
 
-/// What the watching thread remembers from one look to the next.
-struct Watch {
-    watcher: Watcher,
-    lanes: Arc<Lanes>,
+/// What the polling thread remembers from one poll to the next.
+struct CommitPoller {
+    group_offsets: GroupOffsets,
+    partitions: Arc<Partitions>,
     metrics: Arc<Metrics>,
     /// The ends of partitions, as far as they were asked for.
     ends: HashMap<Partition, NextOffset>,
@@ -58,7 +58,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the partition count is compared with that of the start.
 const PARTITIONS_INTERVAL: Duration = Duration::from_secs(30);
 
-impl Watcher {
+impl GroupOffsets {
     /// A client that asks for the offsets of `group` in `topic`.
     pub(crate) fn new(
         settings: &KafkaSettings,
@@ -70,7 +70,7 @@ impl Watcher {
             config.set(name, value);
         }
         config.set("group.id", group);
-        // The end of the log is to lie past our own records, whoever has a transaction open.
+        // The end of the log must lie past our own records, even while another's transaction is open.
         config.set("isolation.level", "read_uncommitted");
         config.set("enable.auto.commit", "false");
         config.set("allow.auto.create.topics", "false");
@@ -127,17 +127,17 @@ impl Watcher {
     }
 
     /// Asks every `interval` while something is pending.
-    pub(crate) fn watch_on_a_thread(
+    pub(crate) fn poll_on_a_thread(
         self,
         interval: Duration,
-        lanes: Arc<Lanes>,
+        partitions: Arc<Partitions>,
         metrics: Arc<Metrics>,
         letters: Option<Letters>,
-    ) -> Result<Watching, BuildError> {
+    ) -> Result<CommitPollerGuard, BuildError> {
         let (signal, stopped) = channel();
-        let mut watch = Watch {
-            watcher: self,
-            lanes,
+        let mut poller = CommitPoller {
+            group_offsets: self,
+            partitions,
             metrics,
             ends: HashMap::new(),
             past_the_end: HashSet::new(),
@@ -147,12 +147,12 @@ impl Watcher {
         };
         Builder::new()
             .name("write-behind-persisted".to_owned())
-            .spawn(move || watch.run(interval, &stopped))?;
-        Ok(Watching { signal })
+            .spawn(move || poller.run(interval, &stopped))?;
+        Ok(CommitPollerGuard { signal })
     }
 }
 
-impl Watch {
+impl CommitPoller {
     fn run(&mut self, interval: Duration, stopped: &Receiver<()>) {
         while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
             let looked = self.look();
@@ -173,12 +173,12 @@ impl Watch {
         }
     }
 
-    /// One look at what is pending.
+    /// One poll of the partitions with something pending.
     fn look(&mut self) -> KafkaResult<()> {
         let behind: Vec<Partition> = self
-            .lanes
+            .partitions
             .iter()
-            .filter(|(_, lane)| lane.lock().core.wants_commits())
+            .filter(|(_, pending)| pending.lock().core.wants_commits())
             .map(|(partition, _)| partition)
             .collect();
         if behind.is_empty() {
@@ -186,20 +186,20 @@ impl Watch {
         }
         self.place_unknown_offsets(&behind)?;
         let mut advanced = Vec::new();
-        for (partition, committed) in self.watcher.committed(&behind, ANSWER_TIMEOUT)? {
+        for (partition, committed) in self.group_offsets.committed(&behind, ANSWER_TIMEOUT)? {
             if self.is_within_the_log(partition, committed)? {
                 advanced.push((partition, committed));
             }
         }
         // Before they count as persisted, so that nobody is told so of a dead letter.
         if let Some(letters) = &mut self.letters
-            && !letters.tell(&advanced, &self.lanes)
+            && !letters.tell(&advanced, &self.partitions)
         {
             self.metrics.watch_error();
             return Ok(());
         }
         for (partition, committed) in advanced {
-            self.lanes.committed(partition, committed);
+            self.partitions.committed(partition, committed);
         }
         Ok(())
     }
@@ -208,11 +208,11 @@ impl Watch {
     /// before the end is asked for.
     fn place_unknown_offsets(&mut self, behind: &[Partition]) -> KafkaResult<()> {
         for partition in behind {
-            let Some(lane) = self.lanes.of(*partition) else { continue };
-            let mark = lane.lock().core.wants_sample();
+            let Some(pending) = self.partitions.of(*partition) else { continue };
+            let mark = pending.lock().core.wants_sample();
             if let Some(mark) = mark {
-                let end = self.watcher.end(*partition)?;
-                self.lanes.sampled(*partition, mark, end);
+                let end = self.group_offsets.end(*partition)?;
+                self.partitions.sampled(*partition, mark, end);
             }
         }
         Ok(())
@@ -227,7 +227,7 @@ impl Watch {
         if self.ends.get(&partition).is_some_and(|end| committed <= *end) {
             return Ok(true);
         }
-        let end = self.watcher.end(partition)?;
+        let end = self.group_offsets.end(partition)?;
         self.ends.insert(partition, end);
         if committed <= end {
             self.past_the_end.remove(&partition);
@@ -245,18 +245,18 @@ impl Watch {
     }
 
     fn check_partitions(&self) {
-        let was = self.lanes.count();
-        if let Ok(now) = self.watcher.partitions(ANSWER_TIMEOUT)
+        let was = self.partitions.count();
+        if let Ok(now) = self.group_offsets.partitions(ANSWER_TIMEOUT)
             && now != was
-            && self.lanes.halt(Halt::Repartitioned { was, now })
+            && self.partitions.halt(Halt::Repartitioned { was, now })
         {
             error!(was, now, "the topic's partition count changed; writes are halted");
         }
     }
 }
 
-impl std::fmt::Debug for Watcher {
+impl std::fmt::Debug for GroupOffsets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watcher").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("GroupOffsets").field("topic", &self.topic).finish_non_exhaustive()
     }
 }

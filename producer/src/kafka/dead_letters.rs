@@ -1,5 +1,4 @@
-//! Which of the records that the group has committed past are dead letters: takes committed offsets,
-//! asks the loader, tells the lanes.
+//! Which of the records that the group has committed past are dead letters, as the loader knows them.
 //!
 //! A dead letter stands in the database since the transaction that moved the offset past its record,
 //! so that one question after each commit finds all.
@@ -15,9 +14,9 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::error::LoadError;
 use crate::load::{AnyLoader, DeadLetter, LogRange};
-use crate::partitions::Lanes;
+use crate::partitions::Partitions;
 
-/// Asks for dead letters, on behalf of the thread that watches the group's offsets.
+/// Asks for dead letters, on behalf of the thread that polls the group's offsets.
 pub(crate) struct Letters {
     ask: Ask,
     /// Up to where each partition was asked for.
@@ -55,9 +54,13 @@ impl Letters {
         self.asked.extend(committed);
     }
 
-    /// Tells the lanes of the dead letters below the offsets that the group has just committed.
+    /// Tells the partitions of the dead letters below the offsets that the group has just committed.
     /// False, if they are not known; it will be asked again.
-    pub(crate) fn tell(&mut self, committed: &[(Partition, NextOffset)], lanes: &Lanes) -> bool {
+    pub(crate) fn tell(
+        &mut self,
+        committed: &[(Partition, NextOffset)],
+        partitions: &Partitions,
+    ) -> bool {
         let range = |(partition, to): &(Partition, NextOffset)| {
             let from = self.asked.get(partition).copied().unwrap_or_default();
             (from < *to).then(|| LogRange { partition: *partition, from: from.offset(), to: *to })
@@ -76,7 +79,7 @@ impl Letters {
         let Ok(letters) = letters else { return false };
         for (partition, next) in committed {
             let of_partition = |letter: &&DeadLetter| letter.partition == *partition;
-            lanes.dead_letters(letters.iter().filter(of_partition), *next);
+            partitions.dead_letters(letters.iter().filter(of_partition), *next);
             self.asked.insert(*partition, *next);
         }
         true

@@ -3,7 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod polling;
 pub(crate) mod handles;
-pub(crate) mod link;
+pub(crate) mod producer;
 pub(crate) mod committed;
 pub(crate) mod dead_letters;
 pub(crate) mod settings;

@@ -1,4 +1,4 @@
-//! The polling thread of a Kafka client: takes Kafka's answers, hands over what had to wait, and
+//! The polling thread of a Kafka client: it polls for answers, hands over what had to wait, and
 //! replaces a client that has failed for good.
 //!
 //! librdkafka fails for good when it can no longer promise order and exactly-once. Then a new client
@@ -14,13 +14,13 @@ use tracing::{error, info, warn};
 use write_behind_shared::kafka::KafkaSettings;
 
 use crate::event::Event;
-use crate::kafka::handles::Members;
-use crate::kafka::link::Link;
+use crate::kafka::handles::ClientHandles;
+use crate::kafka::producer::KafkaProducer;
 
 /// What the polling thread remembers from turn to turn.
 pub(crate) struct Polling {
     settings: KafkaSettings,
-    members: Arc<Members>,
+    handles: Arc<ClientHandles>,
     idle: bool,
     /// When a new client may be made.
     replace_at: Instant,
@@ -37,7 +37,7 @@ const SHORTEST_POLL: Duration = Duration::from_millis(1);
 const GATHER: Duration = Duration::from_millis(1);
 /// How often the metrics are brought up to date.
 const METRICS_INTERVAL: Duration = Duration::from_millis(100);
-/// Polls of one turn at most, so that whoever waits is told however many answers keep coming.
+/// Polls of one turn at most, so that waiters are told however many answers keep coming.
 const POLLS_OF_A_TURN: usize = 64;
 /// How long it takes at least to replace a client that has failed, and at most if that goes on.
 const REPLACE_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -45,10 +45,10 @@ const REPLACE_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duratio
 const HAD_RECOVERED: Duration = Duration::from_mins(1);
 
 impl Polling {
-    pub(crate) fn new(settings: KafkaSettings, members: Arc<Members>) -> Self {
+    pub(crate) fn new(settings: KafkaSettings, handles: Arc<ClientHandles>) -> Self {
         Self {
             settings,
-            members,
+            handles,
             idle: true,
             replace_at: Instant::now(),
             replace_delay: REPLACE_DELAY.0,
@@ -62,64 +62,64 @@ impl Polling {
             self.turn();
             if measured.elapsed() >= METRICS_INTERVAL {
                 measured = Instant::now();
-                self.members.each(|member| member.measure(measured));
+                self.handles.each(|handle| handle.measure(measured));
             }
         }
         // What is still here can't be waited for any longer. The reports of what is purged tell
         // each of those writes so.
-        self.members.each(|member| {
-            member.lanes.stop_intake();
-            let undelivered = member.lanes.glance(Instant::now()).in_flight;
+        self.handles.each(|handle| {
+            handle.partitions.stop_intake();
+            let undelivered = handle.partitions.stats(Instant::now()).in_flight;
             if undelivered > 0 {
-                let topic = &*member.topic;
+                let topic = &*handle.topic;
                 warn!(topic, undelivered, "closed with writes that kafka has not answered");
             }
         });
-        let link = self.members.link();
-        self.members.set_link(None);
-        if let Some(link) = link {
-            link.end(false);
+        let producer = self.handles.producer();
+        self.handles.set_producer(None);
+        if let Some(producer) = producer {
+            producer.end(false);
         }
-        self.members.each(|member| {
-            member.lanes.close();
-            member.measure(Instant::now());
+        self.handles.each(|handle| {
+            handle.partitions.close();
+            handle.measure(Instant::now());
         });
     }
 
     /// Takes answers, lets go what waits, and replaces the client if it has failed for good.
     fn turn(&mut self) {
-        match self.members.link() {
-            Some(link) => {
-                self.poll(&link);
-                link.tell_lanes();
-                if let Some(reason) = link.fatal_error() {
-                    self.give_up(&link, &reason);
+        match self.handles.producer() {
+            Some(producer) => {
+                self.poll(&producer);
+                producer.tell_handles();
+                if let Some(reason) = producer.fatal_error() {
+                    self.give_up(&producer, &reason);
                 }
             }
             None => self.make_another(),
         }
         let now = Instant::now();
         let mut more = false;
-        self.members.each(|member| {
-            more |= member.hand_over_all(now);
-            member.lanes.turn_ends();
+        self.handles.each(|handle| {
+            more |= handle.hand_over_all(now);
+            handle.partitions.turn_ends();
         });
         self.idle &= !more;
     }
 
     /// Blocks when idle; otherwise takes what there is and lets more gather.
-    fn poll(&mut self, link: &Link) {
+    fn poll(&mut self, producer: &KafkaProducer) {
         let mut answered = false;
         if self.idle {
             let mut wait = IDLE_POLL;
-            self.members.each(|member| {
+            self.handles.each(|handle| {
                 wait =
-                    wait.min(member.coalesce.map_or(wait, |window| window / 8)).max(SHORTEST_POLL);
+                    wait.min(handle.coalesce.map_or(wait, |window| window / 8)).max(SHORTEST_POLL);
             });
-            answered = link.poll(wait);
+            answered = producer.poll(wait);
         } else {
             for _ in 0..POLLS_OF_A_TURN {
-                if !link.poll(Duration::ZERO) {
+                if !producer.poll(Duration::ZERO) {
                     break;
                 }
                 answered = true;
@@ -130,14 +130,14 @@ impl Polling {
     }
 
     /// The client failed for good. Its answers up to then count; the rest is sent again.
-    fn give_up(&mut self, link: &Link, reason: &Arc<str>) {
+    fn give_up(&mut self, producer: &KafkaProducer, reason: &Arc<str>) {
         error!(%reason, "the kafka client failed for good and is replaced");
-        self.members.set_link(None);
-        link.end(true);
-        self.members.each(|member| {
-            member.metrics.client_failed();
-            member.lanes.take_back();
-            member.lanes.events.tell(|| Event::ClientFailed { reason: Arc::clone(reason) });
+        self.handles.set_producer(None);
+        producer.end(true);
+        self.handles.each(|handle| {
+            handle.metrics.client_failed();
+            handle.partitions.requeue();
+            handle.partitions.events.tell(|| Event::ClientFailed { reason: Arc::clone(reason) });
         });
         let now = Instant::now();
         let lately = now.saturating_duration_since(self.replace_at) < HAD_RECOVERED;
@@ -152,12 +152,12 @@ impl Polling {
             park_timeout(wait.min(IDLE_POLL));
             return;
         }
-        match Link::new(&self.settings, Arc::<Members>::clone(&self.members)) {
-            Ok(link) => {
-                self.members.set_link(Some(&Arc::new(link)));
+        match KafkaProducer::new(&self.settings, Arc::<ClientHandles>::clone(&self.handles)) {
+            Ok(producer) => {
+                self.handles.set_producer(Some(&Arc::new(producer)));
                 self.idle = false;
                 info!("a new kafka client took over");
-                self.members.each(|member| member.lanes.events.tell(|| Event::Recovered));
+                self.handles.each(|handle| handle.partitions.events.tell(|| Event::Recovered));
             }
             Err(error) => {
                 warn!(%error, "a new kafka client cannot be made yet");

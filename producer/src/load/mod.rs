@@ -19,7 +19,7 @@ use serde::Serialize;
 use write_behind_shared::{NextOffset, Offset, Partition, WriteId, json};
 
 use crate::core::delta::Row;
-use crate::core::loaded::Found;
+use crate::core::loaded::LoadedRow;
 use crate::error::LoadError;
 
 /// Finds rows in the database.
@@ -138,13 +138,13 @@ pub struct DeadLetter {
 
 /// What a loader found.
 #[derive(Clone, Debug)]
-pub struct Loaded(pub(crate) Found);
+pub struct Loaded(pub(crate) LoadedRow);
 
 impl Loaded {
     /// There is no such row.
     #[must_use]
     pub fn missing() -> Self {
-        Self(Found { row: None, next: None })
+        Self(LoadedRow { row: None, next: None })
     }
 
     /// A row: a struct or a map of columns.
@@ -161,7 +161,7 @@ impl Loaded {
     /// When it is not one.
     pub fn json(object: &[u8]) -> Result<Self, LoadError> {
         json::members(object).map_err(LoadError::new)?;
-        Ok(Self(Found { row: Some(Row::from(object)), next: None }))
+        Ok(Self(LoadedRow { row: Some(Row::from(object)), next: None }))
     }
 
     /// The row as a JSON object, if there is one.

@@ -1,4 +1,4 @@
-//! Room for writes that are not in the database: takes sizes, gives permits, in order of asking.
+//! Limits on writes that are not in the database: permits, given in the order of asking.
 //!
 //! Permits are taken before a write touches anything and come back when it is persisted, lost, or
 //! replaced by a later write of its row. Waiters are served in the order they came, and one that
@@ -29,56 +29,56 @@ pub enum WhenFull {
 
 /// All limits of a handle.
 #[derive(Debug)]
-pub(crate) struct Gates {
+pub(crate) struct Limits {
     /// Memory of what is not in the database.
-    pub(crate) bytes: Gate,
+    pub(crate) bytes: Limit,
     /// Rows with something that is not in the database.
-    pub(crate) rows: Option<Gate>,
+    pub(crate) rows: Option<Limit>,
     /// Writes that Kafka has not answered.
-    pub(crate) in_flight: Option<Gate>,
+    pub(crate) in_flight: Option<Limit>,
     /// Memory of these.
-    pub(crate) in_flight_bytes: Option<Gate>,
+    pub(crate) in_flight_bytes: Option<Limit>,
     /// How many writes wait for room.
     pub(crate) waiting: AtomicUsize,
 }
 
-/// What is held of each limit.
+/// What writes use of each limit.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct Usage {
     pub(crate) bytes: usize,
     pub(crate) rows: usize,
     pub(crate) in_flight: usize,
     pub(crate) in_flight_bytes: usize,
 }
 
-impl Gates {
-    /// What was held under `granted` permits is now `held`.
-    pub(crate) fn settle(&self, granted: Held, held: Held) {
-        self.bytes.settle(granted.bytes, held.bytes);
+impl Limits {
+    /// What held `granted` permits now uses `usage`.
+    pub(crate) fn adjust(&self, granted: Usage, usage: Usage) {
+        self.bytes.adjust(granted.bytes, usage.bytes);
         if let Some(rows) = &self.rows {
-            rows.settle(granted.rows, held.rows);
+            rows.adjust(granted.rows, usage.rows);
         }
         if let Some(in_flight) = &self.in_flight {
-            in_flight.settle(granted.in_flight, held.in_flight);
+            in_flight.adjust(granted.in_flight, usage.in_flight);
         }
         if let Some(bytes) = &self.in_flight_bytes {
-            bytes.settle(granted.in_flight_bytes, held.in_flight_bytes);
+            bytes.adjust(granted.in_flight_bytes, usage.in_flight_bytes);
         }
     }
 
-    /// Nobody gets room any more, and whoever waits is turned away.
+    /// Nobody gets permits any more; those who wait are turned away.
     pub(crate) fn close(&self) {
         self.bytes.close();
-        for gate in self.rows.iter().chain(&self.in_flight).chain(&self.in_flight_bytes) {
-            gate.close();
+        for limit in self.rows.iter().chain(&self.in_flight).chain(&self.in_flight_bytes) {
+            limit.close();
         }
     }
 }
 
-impl Held {
+impl Usage {
     /// Both together.
-    pub(crate) fn and(self, more: Held) -> Held {
-        Held {
+    pub(crate) fn and(self, more: Usage) -> Usage {
+        Usage {
             bytes: self.bytes + more.bytes,
             rows: self.rows + more.rows,
             in_flight: self.in_flight + more.in_flight,
@@ -89,19 +89,19 @@ impl Held {
 
 /// A limit on one thing.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct Limit {
     limit: usize,
     free: Semaphore,
-    /// What is held beyond the limit: rows that were loaded beneath pending changes are as large as
+    /// What is used beyond the limit: rows that were loaded beneath pending changes are as large as
     /// they are. It is paid back before anyone gets a permit.
-    debt: AtomicUsize,
+    overdraft: AtomicUsize,
 }
 
-impl Gate {
+impl Limit {
     /// Room for `limit`.
     pub(crate) fn new(limit: usize) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
-        Self { limit, free: Semaphore::new(limit), debt: AtomicUsize::new(0) }
+        Self { limit, free: Semaphore::new(limit), overdraft: AtomicUsize::new(0) }
     }
 
     /// Room for `n`, if there is any now.
@@ -114,7 +114,7 @@ impl Gate {
         self.free.acquire_many(u32::try_from(n).ok()?).await.ok()
     }
 
-    /// Nobody gets room any more, and whoever waits is turned away.
+    /// Nobody gets permits any more; those who wait are turned away.
     pub(crate) fn close(&self) {
         self.free.close();
     }
@@ -124,19 +124,19 @@ impl Gate {
         self.free.is_closed()
     }
 
-    /// What was held under `granted` permits is now `held`.
-    pub(crate) fn settle(&self, granted: usize, held: usize) {
-        if held > granted {
-            let more = held - granted;
+    /// What held `granted` permits now uses `usage`.
+    pub(crate) fn adjust(&self, granted: usize, usage: usize) {
+        if usage > granted {
+            let more = usage - granted;
             let got = self.free.forget_permits(more);
             if got < more {
-                self.debt.fetch_add(more - got, Ordering::AcqRel);
+                self.overdraft.fetch_add(more - got, Ordering::AcqRel);
             }
-        } else if granted > held {
-            let less = granted - held;
-            let repay = |debt: usize| Some(debt.saturating_sub(less));
-            let debt = self.debt.fetch_update(Ordering::AcqRel, Ordering::Acquire, repay);
-            let free = less - debt.unwrap_or(0).min(less);
+        } else if granted > usage {
+            let less = granted - usage;
+            let repay = |overdraft: usize| Some(overdraft.saturating_sub(less));
+            let overdraft = self.overdraft.fetch_update(Ordering::AcqRel, Ordering::Acquire, repay);
+            let free = less - overdraft.unwrap_or(0).min(less);
             if free > 0 {
                 self.free.add_permits(free);
             }
@@ -148,9 +148,9 @@ impl Gate {
         self.limit
     }
 
-    /// What is held beyond the limit.
-    pub(crate) fn debt(&self) -> usize {
-        self.debt.load(Ordering::Acquire)
+    /// What is used beyond the limit.
+    pub(crate) fn overdraft(&self) -> usize {
+        self.overdraft.load(Ordering::Acquire)
     }
 
     /// What is free now.
@@ -166,21 +166,21 @@ mod tests {
 
     #[test]
     fn what_is_held_beyond_the_limit_is_paid_back_before_anyone_gets_room() {
-        let gate = Gate::new(100);
-        gate.try_take(80).unwrap().forget();
-        gate.settle(80, 150);
-        assert_eq!(gate.free(), 0);
-        gate.settle(150, 90);
-        assert_eq!(gate.free(), 10);
-        gate.settle(90, 0);
-        assert_eq!(gate.free(), 100);
+        let limit = Limit::new(100);
+        limit.try_take(80).unwrap().forget();
+        limit.adjust(80, 150);
+        assert_eq!(limit.free(), 0);
+        limit.adjust(150, 90);
+        assert_eq!(limit.free(), 10);
+        limit.adjust(90, 0);
+        assert_eq!(limit.free(), 100);
     }
 
     #[test]
     fn a_permit_that_is_given_up_is_free_again() {
-        let gate = Gate::new(10);
-        drop(gate.try_take(10));
-        assert!(gate.try_take(11).is_none());
-        assert!(gate.try_take(10).is_some());
+        let limit = Limit::new(10);
+        drop(limit.try_take(10));
+        assert!(limit.try_take(11).is_none());
+        assert!(limit.try_take(10).is_some());
     }
 }

@@ -1,5 +1,4 @@
-//! The cache of clean copies: takes rows that the database has just so, gives them to reads until
-//! they are evicted, expire or are invalidated.
+//! The cache: rows that the database has just so, until they are evicted, expire or are invalidated.
 //!
 //! Whatever is kept here may go at any moment: nothing that is pending is here (INV-1).
 
@@ -9,11 +8,11 @@ use ahash::RandomState;
 
 use crate::core::delta::Row;
 use crate::core::ledger::Key;
-use crate::core::pending::CleanCopies;
+use crate::core::pending::Cache;
 
 /// What is kept, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Keeping {
+pub(crate) struct CacheConfig {
     pub(crate) capacity: Capacity,
     pub(crate) time_to_live: Option<Duration>,
     pub(crate) time_to_idle: Option<Duration>,
@@ -21,87 +20,87 @@ pub(crate) struct Keeping {
     pub(crate) misses: bool,
 }
 
-impl Default for Keeping {
+impl Default for CacheConfig {
     fn default() -> Self {
         let capacity = Capacity::Rows(100_000);
         Self { capacity, time_to_live: None, time_to_idle: None, misses: false }
     }
 }
 
-/// What bounds the copies.
+/// What bounds the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Capacity {
     Rows(u64),
     Bytes(u64),
 }
 
-/// The cache of clean copies. A copy of `None` says that there is no such row.
+/// The cached rows. `None` says that there is no such row.
 #[derive(Debug)]
-pub(crate) struct Clean {
-    pub(crate) copies: moka::sync::Cache<Key, Option<Row>, RandomState>,
+pub(crate) struct RowCache {
+    pub(crate) rows: moka::sync::Cache<Key, Option<Row>, RandomState>,
     pub(crate) misses: bool,
 }
 
-/// What a copy takes beyond its key and row: the map's entry and moka's two queues.
+/// What a cached row takes beyond its key and row, in bytes: the map's entry and moka's two queues.
 const OVERHEAD_BYTES: usize = 256;
 
-impl Clean {
-    pub(crate) fn new(keeping: Keeping) -> Self {
+impl RowCache {
+    pub(crate) fn new(config: CacheConfig) -> Self {
         let builder = moka::sync::Cache::builder();
-        let builder = match keeping.capacity {
+        let builder = match config.capacity {
             Capacity::Rows(rows) => builder.max_capacity(rows),
             Capacity::Bytes(bytes) => builder.max_capacity(bytes).weigher(weight),
         };
-        let builder = match keeping.time_to_live {
+        let builder = match config.time_to_live {
             Some(time) => builder.time_to_live(time),
             None => builder,
         };
-        let builder = match keeping.time_to_idle {
+        let builder = match config.time_to_idle {
             Some(time) => builder.time_to_idle(time),
             None => builder,
         };
-        let copies = builder.build_with_hasher(RandomState::new());
-        Self { copies, misses: keeping.misses }
+        let rows = builder.build_with_hasher(RandomState::new());
+        Self { rows, misses: config.misses }
     }
 
     /// The row, or that there is none; `None`: not known here.
     #[expect(clippy::option_option, reason = "not known, and known to be missing")]
     pub(crate) fn look_up(&self, key: &Key) -> Option<Option<Row>> {
-        self.copies.get(key)
+        self.rows.get(key)
     }
 
-    /// Forgets all copies.
-    pub(crate) fn forget_all(&self) {
-        self.copies.invalidate_all();
+    /// Removes all rows.
+    pub(crate) fn clear(&self) {
+        self.rows.invalidate_all();
     }
 }
 
-/// An estimate of the memory that a copy takes, in bytes.
+/// An estimate of the memory that a cached row takes, in bytes.
 #[expect(clippy::ref_option, reason = "the shape that moka's weigher wants")]
 fn weight(key: &Key, row: &Option<Row>) -> u32 {
     let bytes = OVERHEAD_BYTES + key.len() + row.as_ref().map_or(0, |row| row.len());
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-impl CleanCopies for Clean {
+impl Cache for RowCache {
     fn get(&self, key: &Key) -> Option<Row> {
-        self.copies.get(key).flatten()
+        self.rows.get(key).flatten()
     }
 
-    fn keep(&self, key: Key, row: Row) {
-        self.copies.insert(key, Some(row));
+    fn insert(&self, key: Key, row: Row) {
+        self.rows.insert(key, Some(row));
     }
 
-    fn keep_missing(&self, key: Key) {
+    fn insert_missing(&self, key: Key) {
         if self.misses {
-            self.copies.insert(key, None);
+            self.rows.insert(key, None);
         } else {
-            self.forget(&key);
+            self.remove(&key);
         }
     }
 
-    fn forget(&self, key: &Key) {
-        self.copies.invalidate(key);
+    fn remove(&self, key: &Key) {
+        self.rows.invalidate(key);
     }
 }
 

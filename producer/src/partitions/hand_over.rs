@@ -6,7 +6,7 @@ use uuid::Uuid;
 use write_behind_shared::{Partition, WriteId};
 
 use crate::core::ledger::{LOW_BITS, Loss};
-use crate::core::pending::CleanCopies;
+use crate::core::pending::Cache;
 use crate::error::Refusal;
 use crate::partitions::outlet::{Content, NotTaken};
 use crate::partitions::partition::State;
@@ -30,17 +30,17 @@ impl State {
         partition: Partition,
         writer: Uuid,
         now: Instant,
-        clean: &impl CleanCopies,
+        cache: &impl Cache,
     ) -> HandedOver {
         let mut handed = HandedOver::default();
         let Some(outlet) = self.outlet.clone() else { return handed };
-        let due_below = self.handing.due_below(self.core.ledger().next(), now, self.closed);
+        let due_below = self.outbox.due_below(self.core.ledger().next(), now, self.closed);
         for _ in 0..HANDED_AT_ONCE {
-            let Some((ticket, key, delta)) = self.core.next_to_hand() else { return handed };
-            if ticket >= due_below {
+            let Some((sequence, key, delta)) = self.core.next_unsent() else { return handed };
+            if sequence >= due_below {
                 return handed;
             }
-            let write_id = WriteId { writer, sequence: ticket };
+            let write_id = WriteId { writer, sequence };
             let taken = match delta.to_record() {
                 Some((value, add)) => {
                     let content = Content { key, value: value.as_deref(), add: add.as_deref() };
@@ -53,11 +53,11 @@ impl State {
                 Err(NotTaken::Yet) => return handed,
                 Err(NotTaken::Refused(refusal)) => {
                     let loss = Loss::Failed(refusal.to_string().into());
-                    self.core.lost(ticket as usize & LOW_BITS, loss, clean);
+                    self.core.lost(sequence as usize & LOW_BITS, loss, cache);
                     handed.refused.push(refusal);
                 }
             }
-            self.core.hand(ticket);
+            self.core.mark_sent(sequence);
         }
         handed.more = true;
         handed

@@ -1,5 +1,5 @@
-//! All lanes of a handle: takes Kafka's answers, committed offsets and records read from the log,
-//! gives each to its lane, and settles what that frees.
+//! All partitions of a handle: Kafka's answers, committed offsets and records read from the log go
+//! to their partition, and the memory that they free goes back to the limits.
 
 pub(crate) mod partition;
 pub(crate) mod admission;
@@ -16,25 +16,25 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 use write_behind_shared::{NextOffset, Partition};
 
-use crate::core::ledger::{Key, Loss, Ticket};
+use crate::core::ledger::{Key, Loss, Sequence};
 use crate::core::logged::Rules;
-use crate::core::pending::dead_letters::Refused;
-use crate::core::tail::Tailed;
+use crate::core::pending::dead_letters::DeadLetterNotice;
+use crate::core::tail::LogRecord;
 use crate::error::Halt;
 use crate::event::{Event, Events};
 use crate::load::DeadLetter;
-use crate::partitions::admission::{Gates, Held, WhenFull};
-use crate::partitions::cache::Clean;
+use crate::partitions::admission::{Limits, Usage, WhenFull};
+use crate::partitions::cache::RowCache;
 use crate::partitions::outlet::Outlet;
-use crate::partitions::partition::{Glance, SharedLane, State};
+use crate::partitions::partition::{SharedPending, State, Stats};
 use crate::partitions::sync::MutexGuard;
 
 /// All that a handle, its threads and its loads share.
 #[derive(Debug)]
-pub(crate) struct Lanes {
-    by_partition: Box<[Arc<SharedLane>]>,
-    pub(crate) clean: Clean,
-    pub(crate) gates: Gates,
+pub(crate) struct Partitions {
+    by_partition: Box<[Arc<SharedPending>]>,
+    pub(crate) cache: RowCache,
+    pub(crate) limits: Limits,
     pub(crate) when_full: WhenFull,
     pub(crate) halt: OnceLock<Halt>,
     pub(crate) events: Events,
@@ -52,29 +52,29 @@ struct Counts {
     dead_letters: AtomicU64,
 }
 
-/// What lanes are made with.
+/// What partitions are made with.
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) partitions: usize,
     /// Whether there is a loader.
     pub(crate) loads: bool,
     pub(crate) follows: bool,
-    pub(crate) clean: Clean,
-    pub(crate) gates: Gates,
+    pub(crate) cache: RowCache,
+    pub(crate) limits: Limits,
     pub(crate) when_full: WhenFull,
     /// How long writes of one row are gathered into one record.
     pub(crate) coalesce: Option<Duration>,
 }
 
-impl Lanes {
+impl Partitions {
     /// As many as there are partitions.
     pub(crate) fn new(setup: Setup) -> Self {
         let rules = Rules { exact: setup.loads, tail: setup.follows.then_some(NextOffset::ZERO) };
-        let lane = |_| Arc::new(SharedLane::new(rules, setup.coalesce));
+        let pending = |_| Arc::new(SharedPending::new(rules, setup.coalesce));
         Self {
-            by_partition: (0..setup.partitions).map(lane).collect(),
-            clean: setup.clean,
-            gates: setup.gates,
+            by_partition: (0..setup.partitions).map(pending).collect(),
+            cache: setup.cache,
+            limits: setup.limits,
             when_full: setup.when_full,
             halt: OnceLock::new(),
             events: Events::default(),
@@ -90,28 +90,28 @@ impl Lanes {
     }
 
     /// All, with their partitions.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Partition, &Arc<SharedLane>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Partition, &Arc<SharedPending>)> {
         (0..).map(Partition).zip(&self.by_partition)
     }
 
-    /// The lane of a partition of this topic.
-    pub(crate) fn of(&self, partition: Partition) -> Option<&Arc<SharedLane>> {
+    /// The pending writes of a partition of this topic.
+    pub(crate) fn of(&self, partition: Partition) -> Option<&Arc<SharedPending>> {
         self.by_partition.get(usize::try_from(partition.0).ok()?)
     }
 
-    /// Changes a lane, and settles what its writes then take with what was `granted` for it on top
-    /// of what they took before.
+    /// Changes a partition, and adjusts the limits: its writes held their usage before, and what was
+    /// `granted` for this change on top.
     pub(crate) fn change<R>(
         &self,
         mut state: MutexGuard<'_, State>,
-        granted: Held,
-        change: impl FnOnce(&mut State, &Clean) -> R,
+        granted: Usage,
+        change: impl FnOnce(&mut State, &RowCache) -> R,
     ) -> R {
-        let granted = state.held().and(granted);
-        let result = change(&mut state, &self.clean);
-        let held = state.held();
+        let granted = state.usage().and(granted);
+        let result = change(&mut state, &self.cache);
+        let usage = state.usage();
         drop(state);
-        self.gates.settle(granted, held);
+        self.limits.adjust(granted, usage);
         result
     }
 
@@ -122,14 +122,14 @@ impl Lanes {
         partition: Partition,
         answers: impl Iterator<Item = (usize, Result<i64, Loss>)>,
     ) {
-        let Some(lane) = self.of(partition) else { return };
+        let Some(pending) = self.of(partition) else { return };
         let mut lost = Vec::new();
-        let were_last = self.change(lane.lock(), Held::default(), |state, clean| {
+        let were_last = self.change(pending.lock(), Usage::default(), |state, cache| {
             for (low_bits, at) in answers {
                 match at {
-                    Ok(offset) => state.core.acked(low_bits, offset, clean),
+                    Ok(offset) => state.core.acked(low_bits, offset, cache),
                     Err(loss) => {
-                        let key = state.core.lost(low_bits, loss.clone(), clean);
+                        let key = state.core.lost(low_bits, loss.clone(), cache);
                         lost.extend(key.map(|key| (key, loss)));
                     }
                 }
@@ -138,9 +138,9 @@ impl Lanes {
         });
         // Nobody need wait for the end of the poll turn when this is all there was.
         if were_last {
-            lane.publish();
+            pending.notify_waiters();
         } else {
-            lane.answered.store(true, Ordering::Release);
+            pending.answered.store(true, Ordering::Release);
         }
         for (key, loss) in lost {
             self.events.tell(|| Event::WriteLost { key: text(&key), error: loss.into() });
@@ -148,27 +148,27 @@ impl Lanes {
     }
 
     /// Records of one partition's log, in its order; afterwards every record below `next` was read.
-    pub(crate) fn tailed(&self, partition: Partition, records: Vec<Tailed>, next: NextOffset) {
-        let Some(lane) = self.of(partition) else { return };
-        let followed = self.change(lane.lock(), Held::default(), |state, clean| {
-            state.core.tailed(self.writer, records, next, clean)
+    pub(crate) fn log_read(&self, partition: Partition, records: Vec<LogRecord>, next: NextOffset) {
+        let Some(pending) = self.of(partition) else { return };
+        let followed = self.change(pending.lock(), Usage::default(), |state, cache| {
+            state.core.log_read(self.writer, records, next, cache)
         });
         self.counts.followed.fetch_add(followed, Ordering::Relaxed);
-        lane.publish();
-        // What others wrote is not to take the room of this handle's writes.
-        let debt = self.gates.bytes.debt();
-        if debt > 0 {
-            self.make_room(partition, debt);
+        pending.notify_waiters();
+        // What others wrote must not take the room of this handle's writes.
+        let overdraft = self.limits.bytes.overdraft();
+        if overdraft > 0 {
+            self.make_room(partition, overdraft);
         }
     }
 
     /// The records of a partition's log below `next` are gone, unread.
-    pub(crate) fn tail_lost(&self, partition: Partition, next: NextOffset) {
-        let Some(lane) = self.of(partition) else { return };
-        self.change(lane.lock(), Held::default(), |state, clean| {
-            state.core.tail_lost(next, clean);
-            // Clean copies do not know their partition. Under the lock: nothing is written over one.
-            clean.forget_all();
+    pub(crate) fn log_lost(&self, partition: Partition, next: NextOffset) {
+        let Some(pending) = self.of(partition) else { return };
+        self.change(pending.lock(), Usage::default(), |state, cache| {
+            state.core.log_lost(next, cache);
+            // Cached rows do not know their partition. Under the lock: no row is cached in between.
+            cache.clear();
         });
         self.events.tell(|| Event::LogLost { partition: partition.0, below: next.0 });
     }
@@ -181,14 +181,14 @@ impl Lanes {
             return false;
         }
         let first = usize::try_from(partition.0).unwrap_or(0);
-        let lanes = self.by_partition.iter().cycle().skip(first).take(self.by_partition.len());
-        // Not every write is to pay for it.
-        let mut wanted = bytes.max(self.gates.bytes.limit() / 64);
+        let partitions = self.by_partition.iter().cycle().skip(first).take(self.by_partition.len());
+        // More than is needed, so that not every write pays for it.
+        let mut wanted = bytes.max(self.limits.bytes.limit() / 64);
         let mut forgotten = 0;
-        for lane in lanes {
-            let (rows, freed) = self.change(lane.lock(), Held::default(), |state, clean| {
+        for pending in partitions {
+            let (rows, freed) = self.change(pending.lock(), Usage::default(), |state, cache| {
                 let before = state.core.bytes();
-                let rows = state.core.forget_some(wanted, own_too, clean);
+                let rows = state.core.forget_some(wanted, own_too, cache);
                 (rows, before - state.core.bytes())
             });
             forgotten += rows;
@@ -203,18 +203,20 @@ impl Lanes {
 
     /// The group committed `next` of `partition`.
     pub(crate) fn committed(&self, partition: Partition, next: NextOffset) {
-        let Some(lane) = self.of(partition) else { return };
-        self.change(lane.lock(), Held::default(), |state, clean| state.core.committed(next, clean));
-        lane.publish();
+        let Some(pending) = self.of(partition) else { return };
+        self.change(pending.lock(), Usage::default(), |state, cache| {
+            state.core.committed(next, cache)
+        });
+        pending.notify_waiters();
     }
 
     /// The log of `partition` ended at `end` after all writes below `mark` were answered.
-    pub(crate) fn sampled(&self, partition: Partition, mark: Ticket, end: NextOffset) {
-        let Some(lane) = self.of(partition) else { return };
-        self.change(lane.lock(), Held::default(), |state, clean| {
-            state.core.sampled(mark, end, clean);
+    pub(crate) fn sampled(&self, partition: Partition, mark: Sequence, end: NextOffset) {
+        let Some(pending) = self.of(partition) else { return };
+        self.change(pending.lock(), Usage::default(), |state, cache| {
+            state.core.sampled(mark, end, cache);
         });
-        lane.publish();
+        pending.notify_waiters();
     }
 
     /// Dead letters of a partition that the group is about to commit past, and this handle's writes
@@ -225,16 +227,16 @@ impl Lanes {
         committed: NextOffset,
     ) {
         for letter in letters {
-            let Some(lane) = self.of(letter.partition) else { continue };
+            let Some(pending) = self.of(letter.partition) else { continue };
             let own = letter.write_id.filter(|id| id.writer == self.writer).map(|id| id.sequence);
-            let refused = Refused {
+            let refused = DeadLetterNotice {
                 offset: letter.offset,
                 key: Key::from(&*letter.key),
                 own,
                 reason: (*letter.reason).into(),
             };
-            self.change(lane.lock(), Held::default(), |state, clean| {
-                state.core.dead_letter(&refused, committed, clean);
+            self.change(pending.lock(), Usage::default(), |state, cache| {
+                state.core.dead_letter(&refused, committed, cache);
             });
             if own.is_some() {
                 self.counts.dead_letters.fetch_add(1, Ordering::Relaxed);
@@ -250,82 +252,84 @@ impl Lanes {
 
     /// The client that writes are given to; with none, they wait.
     pub(crate) fn set_outlet(&self, outlet: Option<&Arc<dyn Outlet>>) {
-        for lane in &self.by_partition {
-            lane.lock().outlet = outlet.cloned();
+        for pending in &self.by_partition {
+            pending.lock().outlet = outlet.cloned();
         }
     }
 
-    /// The client is gone: what it has not answered is to be given to another.
-    pub(crate) fn take_back(&self) {
-        for lane in &self.by_partition {
-            let mut state = lane.lock();
-            state.core.take_back();
-            lane.set_waiting(!state.core.ledger().all_are_handed());
+    /// The client is gone: what it has not answered goes to another.
+    pub(crate) fn requeue(&self) {
+        for pending in &self.by_partition {
+            let mut state = pending.lock();
+            state.core.requeue();
+            pending.set_waiting(!state.core.ledger().all_are_sent());
         }
     }
 
-    /// Whoever waits for the writes of a partition is told how far things are.
-    pub(crate) fn publish(&self, partition: Partition) {
-        if let Some(lane) = self.of(partition) {
-            lane.publish();
+    /// Tells those who wait for writes of a partition how far the stages are.
+    pub(crate) fn notify_waiters(&self, partition: Partition) {
+        if let Some(pending) = self.of(partition) {
+            pending.notify_waiters();
         }
     }
 
-    /// A turn of the polling thread is over: whoever waits is told how far things are.
+    /// A turn of the polling thread is over: those who wait learn how far the stages are.
     pub(crate) fn turn_ends(&self) {
-        for lane in
-            self.by_partition.iter().filter(|lane| lane.answered.swap(false, Ordering::AcqRel))
+        for pending in self
+            .by_partition
+            .iter()
+            .filter(|pending| pending.answered.swap(false, Ordering::AcqRel))
         {
-            lane.publish();
+            pending.notify_waiters();
         }
-        if self.gates.waiting.load(Ordering::Acquire) > 0 {
+        if self.limits.waiting.load(Ordering::Acquire) > 0 {
             self.make_room(Partition(0), 0);
         }
     }
 
     /// No write is accepted from here on.
     pub(crate) fn stop_intake(&self) {
-        for lane in &self.by_partition {
-            lane.lock().closed = true;
+        for pending in &self.by_partition {
+            pending.lock().closed = true;
         }
-        self.gates.close();
+        self.limits.close();
     }
 
     /// No write is accepted from here on, for this reason. False, if there was a reason before.
     pub(crate) fn halt(&self, reason: Halt) -> bool {
         let first = self.halt.set(reason).is_ok();
-        self.gates.close();
+        self.limits.close();
         first
     }
 
-    /// Nothing will move any more: whoever still waits is told so.
+    /// Nothing will move any more: those who still wait learn it.
     pub(crate) fn close(&self) {
         self.stop_intake();
-        for lane in &self.by_partition {
-            lane.close();
+        for pending in &self.by_partition {
+            pending.close();
         }
     }
 
     /// The keys of all writes that Kafka has not answered.
     pub(crate) fn keys_in_flight(&self) -> Vec<Key> {
-        let keys = |lane: &Arc<SharedLane>| {
-            lane.lock().core.ledger().keys_in_flight().cloned().collect::<Vec<_>>()
+        let keys = |pending: &Arc<SharedPending>| {
+            pending.lock().core.ledger().keys_in_flight().cloned().collect::<Vec<_>>()
         };
         self.by_partition.iter().flat_map(keys).collect()
     }
 
-    /// How all lanes stand.
-    pub(crate) fn glance(&self, now: Instant) -> Glance {
+    /// What the metrics show of all partitions.
+    pub(crate) fn stats(&self, now: Instant) -> Stats {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let start = Glance {
+        let start = Stats {
             forgotten: count(&self.counts.forgotten),
             followed: count(&self.counts.followed),
             dead_letters: count(&self.counts.dead_letters),
-            ..Glance::default()
+            ..Stats::default()
         };
-        self.by_partition.iter().fold(start, |sum, lane| {
-            let one = lane.glance(now);
-            Glance {
+        self.by_partition.iter().fold(start, |sum, pending| {
+            let one = pending.stats(now);
+            Stats {
                 accepted: sum.accepted + one.accepted,
                 coalesced: sum.coalesced + one.coalesced,
                 rows: sum.rows + one.rows,

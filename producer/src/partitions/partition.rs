@@ -1,8 +1,8 @@
-//! One partition's lane at work: the lock around its pending core, and watermarks to wait on.
+//! One partition at work: the lock around its pending writes, and watermarks to wait on.
 //!
-//! The lock covers the ticket, the enqueueing and the pending entry of a write, so that the order
+//! The lock covers the sequence, the enqueueing and the pending entry of a write, so that the order
 //! of reads, of `write-id`s and of the log are one (INV-3). Rows that become clean are put into the
-//! cache of clean copies under the same lock, so that no read falls between the two.
+//! cache of cached rows under the same lock, so that no read falls between the two.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -13,19 +13,19 @@ use std::time::{Duration, Instant};
 use ahash::HashMap;
 use tokio::sync::watch;
 
-use crate::core::ledger::{Key, Ticket};
+use crate::core::ledger::{Key, Sequence};
 use crate::core::logged::Rules;
-use crate::core::outbox::Handing;
-use crate::core::pending::Lane;
+use crate::core::outbox::Outbox;
+use crate::core::pending::Pending;
 use crate::error::DeliveryError;
 use crate::load::LoadResult;
-use crate::partitions::admission::Held;
+use crate::partitions::admission::Usage;
 use crate::partitions::outlet::Outlet;
 use crate::partitions::sync::{Mutex, MutexGuard};
 
 /// One partition's writes.
 #[derive(Debug)]
-pub(crate) struct SharedLane {
+pub(crate) struct SharedPending {
     state: Mutex<State>,
     /// Kafka answered since the watermarks were last published.
     pub(crate) answered: AtomicBool,
@@ -38,21 +38,21 @@ pub(crate) struct SharedLane {
 /// What the lock covers.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) core: Lane,
+    pub(crate) core: Pending,
     pub(crate) loads: HashMap<Key, watch::Receiver<Option<LoadResult>>>,
     /// The Kafka client; none while it is being replaced.
     pub(crate) outlet: Option<Arc<dyn Outlet>>,
     /// Which writes wait to be given to it.
-    pub(crate) handing: Handing,
+    pub(crate) outbox: Outbox,
     pub(crate) closed: bool,
-    /// Points in time: every write from the ticket on was accepted after the instant.
-    marks: VecDeque<(Ticket, Instant)>,
+    /// Points in time: every write from the sequence on was accepted after the instant.
+    marks: VecDeque<(Sequence, Instant)>,
 }
 
 /// How far a stage has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Watermark {
-    below: Ticket,
+    below: Sequence,
     closed: bool,
 }
 
@@ -63,9 +63,9 @@ pub(crate) enum Stage {
     Persisted,
 }
 
-/// What one look at a lane finds, for the metrics.
+/// What the metrics show of one partition, or of all.
 #[derive(Debug, Default)]
-pub(crate) struct Glance {
+pub(crate) struct Stats {
     pub(crate) accepted: u64,
     pub(crate) coalesced: u64,
     pub(crate) forgotten: u64,
@@ -83,13 +83,13 @@ const MARK_INTERVAL: Duration = Duration::from_millis(50);
 /// Marks that are kept; beyond, every other one is dropped.
 const MARKS_MAX: usize = 4_096;
 
-impl SharedLane {
+impl SharedPending {
     pub(crate) fn new(rules: Rules, coalesce: Option<Duration>) -> Self {
         let state = State {
-            core: Lane::new(rules),
+            core: Pending::new(rules),
             loads: HashMap::default(),
             outlet: None,
-            handing: Handing::new(coalesce),
+            outbox: Outbox::new(coalesce),
             closed: false,
             marks: VecDeque::from([(0, Instant::now())]),
         };
@@ -112,7 +112,7 @@ impl SharedLane {
     pub(crate) async fn pass(
         &self,
         stage: Stage,
-        writes: Range<Ticket>,
+        writes: Range<Sequence>,
     ) -> Result<(), DeliveryError> {
         let mut receiver = match stage {
             Stage::Replicated => self.replicated.subscribe(),
@@ -137,15 +137,15 @@ impl SharedLane {
         self.waiting.store(waiting, Ordering::Release);
     }
 
-    /// Nothing will move any more: whoever still waits is told so.
+    /// Nothing will move any more: those who still wait learn it.
     pub(crate) fn close(&self) {
-        self.publish();
+        self.notify_waiters();
         self.replicated.send_modify(|mark| mark.closed = true);
         self.persisted.send_modify(|mark| mark.closed = true);
     }
 
-    /// Tells whoever waits how far things are.
-    pub(crate) fn publish(&self) {
+    /// Tells those who wait how far the stages are.
+    pub(crate) fn notify_waiters(&self) {
         let (replicated, persisted) = {
             let state = self.lock();
             (state.core.ledger().replicated(), state.core.ledger().persisted())
@@ -159,31 +159,31 @@ impl SharedLane {
         }
     }
 
-    /// How it stands.
-    pub(crate) fn glance(&self, now: Instant) -> Glance {
+    /// What the metrics show of it.
+    pub(crate) fn stats(&self, now: Instant) -> Stats {
         let mut state = self.lock();
         let ledger = state.core.ledger();
         let (next, replicated, persisted) =
             (ledger.next(), ledger.replicated(), ledger.persisted());
         let in_flight = ledger.in_flight();
         state.mark(next, persisted, now);
-        Glance {
+        Stats {
             accepted: next,
-            coalesced: state.handing.joined,
+            coalesced: state.outbox.coalesced,
             rows: state.core.rows(),
             bytes: state.core.bytes(),
             in_flight,
             replicated_lag: state.age(replicated, next, now),
             persisted_lag: state.age(persisted, next, now),
-            ..Glance::default()
+            ..Stats::default()
         }
     }
 }
 
 impl State {
     /// What its writes take.
-    pub(crate) fn held(&self) -> Held {
-        Held {
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
             bytes: self.core.bytes(),
             rows: self.core.rows(),
             in_flight: self.core.ledger().in_flight(),
@@ -192,13 +192,13 @@ impl State {
     }
 
     /// Remembers when `next` had not been accepted yet, and forgets what is persisted.
-    fn mark(&mut self, next: Ticket, persisted: Ticket, now: Instant) {
-        while self.marks.get(1).is_some_and(|(ticket, _)| *ticket <= persisted) {
+    fn mark(&mut self, next: Sequence, persisted: Sequence, now: Instant) {
+        while self.marks.get(1).is_some_and(|(sequence, _)| *sequence <= persisted) {
             self.marks.pop_front();
         }
         match self.marks.back_mut() {
             // Nothing was accepted since: the later instant is the better bound.
-            Some((ticket, at)) if *ticket == next => *at = now,
+            Some((sequence, at)) if *sequence == next => *at = now,
             Some((_, at)) if now.duration_since(*at) < MARK_INTERVAL => {}
             _ => self.marks.push_back((next, now)),
         }
@@ -212,8 +212,8 @@ impl State {
     }
 
     /// The age of the oldest write that has not passed a stage which has come to `passed`.
-    fn age(&self, passed: Ticket, next: Ticket, now: Instant) -> Duration {
-        let marks_before = self.marks.partition_point(|(ticket, _)| *ticket <= passed);
+    fn age(&self, passed: Sequence, next: Sequence, now: Instant) -> Duration {
+        let marks_before = self.marks.partition_point(|(sequence, _)| *sequence <= passed);
         let since = marks_before.checked_sub(1).and_then(|place| self.marks.get(place));
         match since {
             Some((_, at)) if passed < next => now.duration_since(*at),

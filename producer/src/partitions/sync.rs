@@ -1,5 +1,5 @@
-//! The lock of a lane, and how a load is begun: std's and tokio's, or those of a scheduler that tries
-//! every order under test.
+//! A partition's lock and a load's task: std's and tokio's, or under test those of a scheduler that
+//! tries every order.
 
 #[cfg(not(test))]
 pub(crate) use self::plain::{Mutex, MutexGuard, spawn, timeout};

@@ -1,4 +1,4 @@
-//! A read: pending, then the clean copies, then the loader; one load per row at a time.
+//! A read: pending, then the cached rows, then the loader; one load per row at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,20 +8,20 @@ use write_behind_shared::partition;
 
 use crate::core::entry::Visible;
 use crate::core::ledger::Key;
-use crate::core::pending::CleanCopies as _;
+use crate::core::pending::Cache as _;
 use crate::error::{Halt, LoadError, ReadError};
 use crate::load::{AnyLoader, Reading};
 use crate::metrics::Metrics;
-use crate::partitions::admission::Held;
-use crate::partitions::partition::SharedLane;
+use crate::partitions::admission::Usage;
+use crate::partitions::partition::SharedPending;
 use crate::partitions::sync;
 use crate::partitions::tail::Tail;
-use crate::partitions::{Lanes, text};
-use crate::reads::single_flight::{Load, Waiting, finish_all};
+use crate::partitions::{Partitions, text};
+use crate::reads::single_flight::{Load, LoadReceiver, finish_all};
 
 /// Reads rows.
 pub(crate) struct Reader<K> {
-    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) partitions: Arc<Partitions>,
     pub(crate) loader: Option<Arc<dyn AnyLoader<K>>>,
     pub(crate) load_timeout: Duration,
     pub(crate) metrics: Arc<Metrics>,
@@ -32,9 +32,9 @@ pub(crate) struct Reader<K> {
 /// How a row is to be had that is not known here.
 enum Loading {
     /// By a load that is under way.
-    Joined(Waiting),
+    Joined(LoadReceiver),
     /// By this load, which has yet to be run.
-    Begun(Load, Waiting),
+    Begun(Load, LoadReceiver),
 }
 
 impl<K: Clone + Send + Sync + 'static> Reader<K> {
@@ -51,7 +51,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
                     return wait(waiting).await.unwrap_or_else(cut_short);
                 }
                 Loading::Joined(waiting) => {
-                    // Else it ended with the runtime of whoever began it, and this read begins one
+                    // Else it ended with the runtime that began it, and this read begins one
                     // on its own, or joins that of another who does.
                     if let Some(result) = wait(waiting).await {
                         return result;
@@ -65,20 +65,20 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     /// all that have to be loaded.
     pub(crate) async fn read_many(&self, rows: Vec<(&K, Key)>) -> Result<Vec<Reading>, ReadError> {
         /// What is known of one row so far.
-        enum Place {
+        enum Lookup {
             Known(Reading),
-            Waits(Waiting, bool),
+            Waits(LoadReceiver, bool),
         }
-        let (mut places, mut loads) = (Vec::with_capacity(rows.len()), Vec::new());
+        let (mut lookups, mut loads) = (Vec::with_capacity(rows.len()), Vec::new());
         for (id, key) in &rows {
             self.metrics.reads.inc();
-            places.push(match self.find(key)? {
-                Some(row) => Place::Known(row),
+            lookups.push(match self.find(key)? {
+                Some(row) => Lookup::Known(row),
                 None => match self.join_load(key)? {
-                    Loading::Joined(waiting) => Place::Waits(waiting, true),
+                    Loading::Joined(waiting) => Lookup::Waits(waiting, true),
                     Loading::Begun(load, waiting) => {
                         loads.push(((*id).clone(), load));
-                        Place::Waits(waiting, false)
+                        Lookup::Waits(waiting, false)
                     }
                 },
             });
@@ -87,10 +87,10 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
             self.run(loads);
         }
         let mut found = Vec::with_capacity(rows.len());
-        for (place, (id, key)) in places.into_iter().zip(rows) {
-            found.push(match place {
-                Place::Known(row) => row,
-                Place::Waits(waiting, joined) => match wait(waiting).await {
+        for (lookup, (id, key)) in lookups.into_iter().zip(rows) {
+            found.push(match lookup {
+                Lookup::Known(row) => row,
+                Lookup::Waits(waiting, joined) => match wait(waiting).await {
                     Some(result) => result?,
                     None if joined => self.read(id, key).await?,
                     None => cut_short()?,
@@ -100,12 +100,12 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         Ok(found)
     }
 
-    /// Loads the row anew, unless what is pending says what it is.
+    /// Loads the row again, unless what is pending says what it is.
     pub(crate) async fn refresh(&self, id: &K, key: Key) -> Result<Reading, ReadError> {
-        let lane = self.lane(&key)?;
+        let pending = self.pending(&key)?;
         self.metrics.reads.inc();
         let waiting = {
-            let mut state = lane.lock();
+            let mut state = pending.lock();
             match state.core.read(&key) {
                 Some(Visible::Row(row)) => {
                     self.metrics.hits_pending.inc();
@@ -123,8 +123,8 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
                 return Err(ReadError::NoLoader);
             }
             self.metrics.misses.inc();
-            let (load, waiting) = self.lanes.change(state, Held::default(), |state, _| {
-                Load::begin(&self.lanes, lane, state, &key)
+            let (load, waiting) = self.partitions.change(state, Usage::default(), |state, _| {
+                Load::begin(&self.partitions, pending, state, &key)
             });
             self.run(vec![(id.clone(), load)]);
             waiting
@@ -132,31 +132,31 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         wait(waiting).await.unwrap_or_else(cut_short)
     }
 
-    /// Forgets the clean copy, and has no load that is under way kept.
+    /// Forgets the cached row, and has no load that is under way kept.
     pub(crate) fn invalidate(&self, key: &Key) {
-        let Ok(lane) = self.lane(key) else { return };
-        self.lanes.change(lane.lock(), Held::default(), |state, clean| {
+        let Ok(pending) = self.pending(key) else { return };
+        self.partitions.change(pending.lock(), Usage::default(), |state, cache| {
             state.loads.remove(key);
             state.core.invalidate(key);
-            clean.forget(key);
+            cache.remove(key);
         });
     }
 
     /// The same for every row.
     pub(crate) fn invalidate_all(&self) {
-        for (_, lane) in self.lanes.iter() {
-            self.lanes.change(lane.lock(), Held::default(), |state, _| {
+        for (_, pending) in self.partitions.iter() {
+            self.partitions.change(pending.lock(), Usage::default(), |state, _| {
                 state.loads.clear();
                 state.core.invalidate_all();
             });
         }
-        // After the lanes: what one of them kept before its turn is among what is forgotten here.
-        self.lanes.clean.forget_all();
+        // After the partitions: what one of them cached before its turn is cleared here.
+        self.partitions.cache.clear();
     }
 
     /// Whether the tail may have missed what others wrote of the row; never without `follow`.
     pub(crate) fn tail_may_be_behind(&self, key: &Key) -> bool {
-        let partition = partition::partition_of(key, self.lanes.count());
+        let partition = partition::partition_of(key, self.partitions.count());
         self.tail.as_ref().is_some_and(|tail| tail.may_be_behind(partition) || self.moved())
     }
 
@@ -167,14 +167,14 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
 
     /// Whether rows may be in partitions that were added, which are not read here.
     fn moved(&self) -> bool {
-        matches!(self.lanes.halt.get(), Some(Halt::Repartitioned { .. }))
+        matches!(self.partitions.halt.get(), Some(Halt::Repartitioned { .. }))
     }
 
     /// The row, if it is known here.
     fn find(&self, key: &Key) -> Result<Option<Reading>, ReadError> {
-        let lane = self.lane(key)?;
-        let pending = lane.lock().core.read(key);
-        let known = match pending {
+        let pending = self.pending(key)?;
+        let visible = pending.lock().core.read(key);
+        let known = match visible {
             Some(Visible::Row(row)) => Some(row),
             Some(Visible::Missing) => None,
             Some(Visible::NeedsBase) => {
@@ -182,17 +182,17 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
                 return if self.loader.is_none() { Err(ReadError::NoLoader) } else { Ok(None) };
             }
             None => {
-                // A row is put among the clean copies before it stops being pending, so one that
+                // A row is put among the cached rows before it stops being pending, so one that
                 // was not pending a moment ago is there by now, if anywhere.
-                if let Some(row) = self.lanes.clean.look_up(key) {
-                    self.metrics.hits_clean.inc();
+                if let Some(row) = self.partitions.cache.look_up(key) {
+                    self.metrics.hits_cache.inc();
                     return Ok(Some(Reading::of(row)));
                 }
                 self.metrics.misses.inc();
                 if self.loader.is_some() {
                     return Ok(None);
                 }
-                let may_be_behind = lane.lock().core.forgotten(key).is_some();
+                let may_be_behind = pending.lock().core.forgotten_below(key).is_some();
                 return Ok(Some(Reading { row: None, may_be_behind }));
             }
         };
@@ -202,14 +202,14 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
 
     /// Joins the load of the row that is under way, or begins one.
     fn join_load(&self, key: &Key) -> Result<Loading, ReadError> {
-        let lane = self.lane(key)?;
-        let state = lane.lock();
+        let pending = self.pending(key)?;
+        let state = pending.lock();
         if let Some(load) = state.loads.get(&**key) {
             return Ok(Loading::Joined(load.clone()));
         }
-        let (load, waiting) = self
-            .lanes
-            .change(state, Held::default(), |state, _| Load::begin(&self.lanes, lane, state, key));
+        let (load, waiting) = self.partitions.change(state, Usage::default(), |state, _| {
+            Load::begin(&self.partitions, pending, state, key)
+        });
         Ok(Loading::Begun(load, waiting))
     }
 
@@ -240,14 +240,14 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         sync::spawn(asked.instrument(span));
     }
 
-    fn lane(&self, key: &Key) -> Result<&Arc<SharedLane>, ReadError> {
-        let lane = self.lanes.of(partition::partition_of(key, self.lanes.count()));
-        lane.ok_or_else(|| ReadError::Load(LoadError::new("the topic has no partitions")))
+    fn pending(&self, key: &Key) -> Result<&Arc<SharedPending>, ReadError> {
+        let pending = self.partitions.of(partition::partition_of(key, self.partitions.count()));
+        pending.ok_or_else(|| ReadError::Load(LoadError::new("the topic has no partitions")))
     }
 }
 
 /// What the load found; `None`: it ended without an answer.
-async fn wait(mut waiting: Waiting) -> Option<Result<Reading, ReadError>> {
+async fn wait(mut waiting: LoadReceiver) -> Option<Result<Reading, ReadError>> {
     let result = waiting.wait_for(Option::is_some).await.ok()?;
     result.clone().map(|result| result.map_err(ReadError::Load))
 }

@@ -1,7 +1,7 @@
-//! Loads under way, one a row at a time: takes what the loader found, gives it to all who wait.
+//! Loads under way, one a row at a time, shared by all who wait for the row.
 //!
 //! A load runs as a task of its own, so that a reader that goes away takes nothing from the others.
-//! The row is registered in its lane before the loader is asked, and what the loader found is
+//! The row is registered in its partition before the loader is asked, and what the loader found is
 //! folded under what was written in the meantime. A row that is invalidated loses its place here:
 //! the load goes on for those who wait for it already, and is not kept.
 //!
@@ -11,43 +11,43 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::core::ledger::{Key, Ticket};
-use crate::core::loaded::{Found, Loaded};
+use crate::core::ledger::{Key, Sequence};
+use crate::core::loaded::{LoadOutcome, LoadedRow};
 use crate::error::{DeliveryError, LoadError};
 use crate::load::{self, LoadResult, Reading};
-use crate::partitions::Lanes;
-use crate::partitions::admission::Held;
-use crate::partitions::partition::{SharedLane, Stage, State};
+use crate::partitions::Partitions;
+use crate::partitions::admission::Usage;
+use crate::partitions::partition::{SharedPending, Stage, State};
 
 /// What the reads that wait for a load look at.
-pub(crate) type Waiting = watch::Receiver<Option<LoadResult>>;
+pub(crate) type LoadReceiver = watch::Receiver<Option<LoadResult>>;
 
 /// A load under way. Dropped unfinished, because the loader failed or panicked or the runtime
 /// ended, it leaves the row as if it had not begun.
 pub(crate) struct Load {
-    lanes: Arc<Lanes>,
-    lane: Arc<SharedLane>,
+    partitions: Arc<Partitions>,
+    pending: Arc<SharedPending>,
     key: Key,
     result: watch::Sender<Option<LoadResult>>,
-    /// Its lane knows that it is over.
+    /// Its partition knows that it is over.
     over: bool,
 }
 
 impl Load {
-    /// Begins a load of the row in the lane whose lock is held as `state`. An earlier load of the
+    /// Begins a load of the row in the partition whose lock is held as `state`. An earlier load of the
     /// row that is still under way is not kept.
     pub(crate) fn begin(
-        lanes: &Arc<Lanes>,
-        lane: &Arc<SharedLane>,
+        partitions: &Arc<Partitions>,
+        pending: &Arc<SharedPending>,
         state: &mut State,
         key: &Key,
-    ) -> (Self, Waiting) {
+    ) -> (Self, LoadReceiver) {
         let (result, waiting) = watch::channel(None);
         state.loads.insert(Key::clone(key), waiting.clone());
         state.core.load_begins(key);
         let load = Self {
-            lanes: Arc::clone(lanes),
-            lane: Arc::clone(lane),
+            partitions: Arc::clone(partitions),
+            pending: Arc::clone(pending),
             key: Key::clone(key),
             result,
             over: false,
@@ -69,21 +69,21 @@ impl Load {
     }
 
     /// What is accepted from here on cannot be in a row that the loader has found.
-    fn horizon(&self) -> Ticket {
-        self.lane.lock().core.ledger().next()
+    fn horizon(&self) -> Sequence {
+        self.pending.lock().core.ledger().next()
     }
 
-    /// Folds what was written since the row was read over it. `Err`: to be tried again when the
-    /// write of this ticket was answered.
-    fn fold(&mut self, found: &Found, horizon: Ticket) -> Result<Reading, Ticket> {
-        let step = self.lanes.change(self.lane.lock(), Held::default(), |state, clean| {
+    /// Folds what was written since the row was read over it. `Err`: try again when Kafka has answered
+    /// the write of this sequence.
+    fn fold(&mut self, found: &LoadedRow, horizon: Sequence) -> Result<Reading, Sequence> {
+        let step = self.partitions.change(self.pending.lock(), Usage::default(), |state, cache| {
             let current = is_current(state, &self.key, &self.result);
             let step = if current {
-                state.core.loaded(&self.key, found, horizon, clean)
+                state.core.loaded(&self.key, found, horizon, cache)
             } else {
-                state.core.loaded_too_early(&self.key, found, horizon, clean)
+                state.core.loaded_too_early(&self.key, found, horizon, cache)
             };
-            if !matches!(step, Loaded::WaitFor(_)) {
+            if !matches!(step, LoadOutcome::WaitFor(_)) {
                 self.over = true;
                 if current {
                     // In the same step: a read of a write that comes after must not join this load.
@@ -93,20 +93,20 @@ impl Load {
             step
         });
         match step {
-            Loaded::Row(row) => Ok(Reading::of(row)),
-            Loaded::MayBeBehind(row) => Ok(Reading { row, may_be_behind: true }),
-            Loaded::WaitFor(ticket) => Err(ticket),
+            LoadOutcome::Row(row) => Ok(Reading::of(row)),
+            LoadOutcome::MayBeBehind(row) => Ok(Reading { row, may_be_behind: true }),
+            LoadOutcome::WaitFor(sequence) => Err(sequence),
         }
     }
 
     /// The same, and waits for Kafka's answers for as long as it must.
-    async fn finish(mut self, found: Found, horizon: Ticket) {
+    async fn finish(mut self, found: LoadedRow, horizon: Sequence) {
         let result = loop {
             match self.fold(&found, horizon) {
                 Ok(row) => break Ok(row),
                 // However that write ends, the answer is then known.
-                Err(ticket) => {
-                    let passed = self.lane.pass(Stage::Replicated, ticket..ticket + 1).await;
+                Err(sequence) => {
+                    let passed = self.pending.pass(Stage::Replicated, sequence..sequence + 1).await;
                     if let Err(DeliveryError::Closed) = passed {
                         break Err(LoadError::new("the handle was closed"));
                     }
@@ -158,11 +158,11 @@ impl Drop for Load {
         if self.over {
             return;
         }
-        self.lanes.change(self.lane.lock(), Held::default(), |state, clean| {
+        self.partitions.change(self.pending.lock(), Usage::default(), |state, cache| {
             if is_current(state, &self.key, &self.result) {
                 state.loads.remove(&self.key);
             }
-            state.core.load_ends(&self.key, clean);
+            state.core.load_ends(&self.key, cache);
         });
         if std::thread::panicking() {
             self.result.send_replace(Some(Err(LoadError::new("the loader panicked"))));

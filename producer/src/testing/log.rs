@@ -1,4 +1,4 @@
-//! The log of a test: takes offsets, gives the records from there on.
+//! The log of a test, read partition by partition.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

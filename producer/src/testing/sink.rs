@@ -1,4 +1,4 @@
-//! What stands for the consumer and its database: takes the log when the test says so, gives rows.
+//! The consumer and its database, in memory: it applies the log when the test says so.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,7 +62,7 @@ impl Kafka {
 
 impl Sink {
     /// The same over a topic of any Kafka, to try a service without a database: the table is made
-    /// of the whole log, anew in each process. No consumer may have the same group.
+    /// of the whole log, again in each process. No consumer may have the same group.
     ///
     /// # Errors
     /// [`TestingError`]: Kafka does not answer, or there is no such topic.

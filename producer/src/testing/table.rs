@@ -1,4 +1,4 @@
-//! The database of a test: takes records in log order, gives the rows that they fold to.
+//! The database of a test: the rows that the records fold to, in log order.
 //!
 //! It keeps what the consumer's transaction keeps: rows, next offsets, writers and dead letters
 //! change together. Pure: no clock, no task, no Kafka.

@@ -1,4 +1,4 @@
-//! A write as it will be sent: takes a key and a row or change, gives bytes, or says why never.
+//! A write as it will be sent, or why it never can be.
 //!
 //! Everything that can be refused is refused here, before a permit, a lock or Kafka is touched.
 
@@ -26,13 +26,13 @@ pub(crate) struct Prepared {
     /// The record's `add` header.
     pub(crate) add: Option<String>,
     pub(crate) cost: usize,
-    /// What the row or change may take if it is written together with others.
-    pub(crate) room: usize,
+    /// What the row or change may take, in bytes, if it is joined with others.
+    pub(crate) joined_bytes_max: usize,
 }
 
-/// What a record must be: its key's columns, and its size at most.
+/// Encodes keys and writes, and refuses what no record can carry.
 #[derive(Clone, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct Encoder {
     pub(crate) partitions: i32,
     /// `key_columns`, if they were named.
     pub(crate) key_columns: Arc<[Box<str>]>,
@@ -74,7 +74,7 @@ impl Scratch {
     }
 }
 
-impl Limits {
+impl Encoder {
     /// The canonical text of a key.
     pub(crate) fn key<K: Serialize + ?Sized>(&self, key: &K) -> Result<Key, KeyError> {
         Scratch::with(|scratch| scratch.key.write(key, &self.key_columns).map(Key::from))
@@ -156,8 +156,8 @@ impl Limits {
             return Err(Refusal::TooLarge { bytes: cost, limit: self.pending_bytes });
         }
         let partition = partition::partition_of(key, self.partitions);
-        let room = self.record_bytes.saturating_sub(FRAME_BYTES + key.len());
-        Ok(Prepared { key: Key::from(key), partition, delta, value, add, cost, room })
+        let joined_bytes_max = self.record_bytes.saturating_sub(FRAME_BYTES + key.len());
+        Ok(Prepared { key: Key::from(key), partition, delta, value, add, cost, joined_bytes_max })
     }
 }
 

@@ -1,11 +1,11 @@
-//! The ticket of an accepted write, to wait on or to drop.
+//! An accepted write, to wait for or to drop.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::ledger::Ticket;
+use crate::core::ledger::Sequence;
 use crate::error::DeliveryError;
-use crate::partitions::partition::{SharedLane, Stage};
+use crate::partitions::partition::{SharedPending, Stage};
 
 /// An accepted write: reads see it already.
 ///
@@ -13,8 +13,8 @@ use crate::partitions::partition::{SharedLane, Stage};
 /// unsending anything, and may be done later, twice, or never.
 #[derive(Clone, Debug)]
 pub struct Write {
-    pub(crate) lane: Arc<SharedLane>,
-    pub(crate) ticket: Ticket,
+    pub(crate) pending: Arc<SharedPending>,
+    pub(crate) sequence: Sequence,
 }
 
 impl Write {
@@ -24,7 +24,7 @@ impl Write {
     /// # Errors
     /// [`DeliveryError`]: how it ended instead.
     pub async fn replicated(&self) -> Result<(), DeliveryError> {
-        self.lane.pass(Stage::Replicated, self.ticket..self.ticket + 1).await
+        self.pending.pass(Stage::Replicated, self.sequence..self.sequence + 1).await
     }
 
     /// Waits until the database has the write, that is, until the consumer group has committed an
@@ -33,7 +33,7 @@ impl Write {
     /// # Errors
     /// [`DeliveryError`]: how it ended instead.
     pub async fn persisted(&self) -> Result<(), DeliveryError> {
-        self.lane.pass(Stage::Persisted, self.ticket..self.ticket + 1).await
+        self.pending.pass(Stage::Persisted, self.sequence..self.sequence + 1).await
     }
 
     /// Like [`replicated`](Self::replicated), for no longer than `timeout`.

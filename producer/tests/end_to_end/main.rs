@@ -9,7 +9,7 @@ mod forget;
 mod coalesce;
 mod by_hand;
 mod reads;
-mod clean_copies;
+mod cached_rows;
 mod loads;
 mod failures;
 mod sharing;

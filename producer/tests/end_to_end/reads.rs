@@ -1,4 +1,4 @@
-//! Reads: pending, clean copies, loader.
+//! Reads: pending, cached rows, loader.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,58 +1,63 @@
-//! A row's part in loads: folds what the row has over what a loader found, and judges whether that may
-//! be kept.
+//! What loads do to a row: its changes are folded over what a loader found, which is kept if it may
+//! be.
 
 use write_behind_shared::NextOffset;
 
 use super::{Entry, RowState};
 use crate::core::delta::{Delta, Row};
-use crate::core::ledger::Ticket;
-use crate::core::loaded::{Around, Found, Loaded};
+use crate::core::ledger::Sequence;
+use crate::core::loaded::{LoadContext, LoadOutcome, LoadedRow};
 
 impl Entry {
     /// A loader found `found`. It was asked after this entry was made.
-    pub(crate) fn loaded(&mut self, found: &Found, around: Around) -> Loaded {
+    pub(crate) fn loaded(&mut self, found: &LoadedRow, context: LoadContext) -> LoadOutcome {
         // Written whole in the meantime: what the loader read may be older than that.
         if let Some(visible) = self.fold_visible() {
-            return Loaded::Row(visible.clone());
+            return LoadOutcome::Row(visible.clone());
         }
         // Answered and here all the same: the tail has yet to say where it is, so a row that may
         // hold it is one that is not kept.
-        let open = around.replicated..around.horizon;
-        let asked = |(ticket, delta): &(Ticket, Delta)| {
-            (open.contains(ticket) && delta.adds()).then_some(*ticket)
+        let open = context.replicated..context.horizon;
+        let asked = |(sequence, delta): &(Sequence, Delta)| {
+            (open.contains(sequence) && delta.adds()).then_some(*sequence)
         };
         let in_doubt = self.in_flight.iter().rev().find_map(asked);
         let older = |bound: Option<NextOffset>| bound.is_some_and(|bound| found.next < Some(bound));
-        let best =
-            |row| if older(around.forgotten) { Loaded::MayBeBehind(row) } else { Loaded::Row(row) };
-        if self.settled.has_unplaced(found.next) || found.next.is_none() && in_doubt.is_some() {
+        let best = |row| {
+            if older(context.forgotten_below) {
+                LoadOutcome::MayBeBehind(row)
+            } else {
+                LoadOutcome::Row(row)
+            }
+        };
+        if self.logged.has_unplaced(found.next) || found.next.is_none() && in_doubt.is_some() {
             // Some increments may be in the row already. This is the best answer there is; it is
             // not kept, so that the next read does better.
             return best(self.fold_over(found));
         }
-        if let (Some(ticket), Some(next)) = (in_doubt, found.next)
-            && next > around.first_unanswered
+        if let (Some(sequence), Some(next)) = (in_doubt, found.next)
+            && next > context.first_unanswered
         {
-            return Loaded::WaitFor(ticket);
+            return LoadOutcome::WaitFor(sequence);
         }
         // The row may hold records that the tail will still bring, or be an invalidated one.
-        let untailed = around.tail.is_some_and(|tail| found.next.is_none_or(|next| next > tail));
-        if untailed || older(around.forgotten) || !around.keep {
+        let untailed = context.tail.is_some_and(|tail| found.next.is_none_or(|next| next > tail));
+        if untailed || older(context.forgotten_below) || !context.keep {
             return best(self.fold_over(found));
         }
-        self.settled.forget_below(found.next);
+        self.logged.forget_below(found.next);
         self.as_of = found.next;
         self.base = RowState::Known(found.row.clone());
-        self.settled.compact(around.tail);
+        self.logged.compact(context.tail);
         self.forget_visible();
-        Loaded::Row(self.fold_visible().cloned().flatten())
+        LoadOutcome::Row(self.fold_visible().cloned().flatten())
     }
 
     /// A load is over, whatever it found.
     pub(crate) fn load_ends(&mut self) {
         self.loads = self.loads.saturating_sub(1);
         if self.loads == 0 {
-            self.suspect = None;
+            self.maybe_stale_below = None;
         }
     }
 
@@ -61,7 +66,7 @@ impl Entry {
     pub(crate) fn only_loaded(&self) -> Option<Option<&Row>> {
         match &self.base {
             RowState::Known(row)
-                if self.loads > 1 && !self.has_writes() && self.doubt.is_none() =>
+                if self.loads > 1 && !self.has_writes() && self.uncertain_below.is_none() =>
             {
                 Some(row.as_ref())
             }
@@ -81,8 +86,8 @@ impl Entry {
         }
     }
 
-    fn fold_over(&self, found: &Found) -> Option<Row> {
-        let row = self.settled.over(found.row.clone(), found.next);
+    fn fold_over(&self, found: &LoadedRow) -> Option<Row> {
+        let row = self.logged.over(found.row.clone(), found.next);
         self.in_flight.over(row, 0)
     }
 }

@@ -1,7 +1,7 @@
 //! What one row looks like to reads while some of its writes are not in the database.
 //!
 //! ```text
-//! visible row = base, then the settled changes, then the changes in flight
+//! visible row = base, then the logged changes, then the changes in flight
 //!               │            │                          └ Kafka has not answered; one may fail
 //!               │            └ in the log, so they stay; folded into one where that loses nothing
 //!               └ a row written whole, or loaded; unknown until needed
@@ -13,10 +13,10 @@ use write_behind_shared::{NextOffset, Offset};
 
 use crate::core::delta::{Delta, Row};
 use crate::core::in_flight::InFlight;
-use crate::core::ledger::{Needs, Ticket};
-use crate::core::logged::{Rules, Settled};
+use crate::core::ledger::{PersistedWhen, Sequence};
+use crate::core::logged::{LoggedChanges, Rules};
 
-/// What a write or a settled row costs in memory beyond its key and value: map, queues, tickets.
+/// What a write or a logged row costs in memory beyond its key and value: map, queues, sequences.
 pub(crate) const OVERHEAD_BYTES: usize = 384;
 
 /// What a read finds here.
@@ -46,20 +46,20 @@ pub(crate) struct Entry {
     base: RowState,
     /// The base came from the database as of this offset: earlier changes are in it.
     as_of: Option<NextOffset>,
-    settled: Settled,
-    /// What the latest settled change needs.
-    needs: Needs,
-    /// The end of the settled changes whose offset is known.
-    reach: NextOffset,
+    logged: LoggedChanges,
+    /// When the latest logged change is persisted.
+    persisted_when: PersistedWhen,
+    /// The end of the logged changes whose offset is known.
+    known_end: NextOffset,
     in_flight: InFlight,
-    /// The row after the base, the settled and the first `folded` changes in flight.
+    /// The row after the base, the logged and the first `folded` changes in flight.
     visible: RowState,
     folded: usize,
-    /// Something was settled since this entry was made, so an older clean copy is no longer right.
-    pub(crate) outdates_clean_copy: bool,
+    /// Something was logged since this entry was made, so an older cached row is no longer right.
+    pub(crate) outdates_cache: bool,
     /// A write may or may not be in the log, or not in the database: reads go on seeing it, but it
     /// is never cached, unless it is written whole at this offset or past it.
-    doubt: Option<NextOffset>,
+    uncertain_below: Option<NextOffset>,
     /// A write of this handle is or was here; otherwise all were read from the log.
     pub(crate) own: bool,
     /// The row was invalidated while something was pending: it is never cached.
@@ -68,52 +68,53 @@ pub(crate) struct Entry {
     pub(crate) loads: u32,
     /// Below which offset a write of the row was forgotten that the database may not have had when
     /// the load began.
-    pub(crate) suspect: Option<NextOffset>,
-    /// Whether this entry stands in its lane's queue of what to look at when commits advance.
-    pub(crate) queued: bool,
+    pub(crate) maybe_stale_below: Option<NextOffset>,
+    /// Whether this entry is among those that wait for a commit.
+    pub(crate) is_waiting: bool,
 }
 
 impl Entry {
-    /// Nothing pending yet, over the clean copy, if there is one.
-    pub(crate) fn over(clean: Option<Row>) -> Self {
+    /// Nothing pending yet, over the cached row, if there is one.
+    pub(crate) fn over(cache: Option<Row>) -> Self {
         Self {
-            base: clean.map_or(RowState::Unknown, |row| RowState::Known(Some(row))),
+            base: cache.map_or(RowState::Unknown, |row| RowState::Known(Some(row))),
             as_of: None,
-            settled: Settled::default(),
-            needs: Needs::Nothing,
-            reach: NextOffset::ZERO,
+            logged: LoggedChanges::default(),
+            persisted_when: PersistedWhen::AtOnce,
+            known_end: NextOffset::ZERO,
             in_flight: InFlight::new(),
             visible: RowState::Unknown,
             folded: 0,
-            outdates_clean_copy: false,
-            doubt: None,
+            outdates_cache: false,
+            uncertain_below: None,
             own: false,
             invalidated: false,
             loads: 0,
-            suspect: None,
-            queued: false,
+            maybe_stale_below: None,
+            is_waiting: false,
         }
     }
 
-    /// What the latest settled change needs.
-    pub(crate) fn needs(&self) -> Needs {
-        self.needs
+    /// When the latest logged change is persisted.
+    pub(crate) fn persisted_when(&self) -> PersistedWhen {
+        self.persisted_when
     }
 
-    /// Whether a write of the row is in flight or settled; otherwise it is only being loaded.
+    /// Whether a write of the row is in flight or logged; otherwise it is only being loaded.
     pub(crate) fn has_writes(&self) -> bool {
-        !self.in_flight.is_empty() || self.needs != Needs::Nothing
+        !self.in_flight.is_empty() || self.persisted_when != PersistedWhen::AtOnce
     }
 
     /// Whether all there is can be read again from the database, sooner or later.
     pub(crate) fn can_be_forgotten(&self, own_too: bool) -> bool {
-        let settled = matches!(self.needs, Needs::Commit(_)) && self.in_flight.is_empty();
-        settled && self.loads == 0 && (own_too || !self.own)
+        let logged =
+            matches!(self.persisted_when, PersistedWhen::Committed(_)) && self.in_flight.is_empty();
+        logged && self.loads == 0 && (own_too || !self.own)
     }
 
     /// Whether nothing keeps the entry, as of `committed`.
     pub(crate) fn may_leave(&self, committed: Option<NextOffset>) -> bool {
-        self.in_flight.is_empty() && self.needs.are_met_by(committed) && self.loads == 0
+        self.in_flight.is_empty() && self.persisted_when.is_met_by(committed) && self.loads == 0
     }
 
     /// An estimate of the memory it takes under a key of `key_bytes`.
@@ -122,8 +123,12 @@ impl Entry {
             RowState::Known(Some(row)) => row.len(),
             RowState::Known(None) | RowState::Unknown => 0,
         };
-        let settled = if self.needs == Needs::Nothing { 0 } else { OVERHEAD_BYTES + key_bytes };
-        base + settled + self.settled.bytes() + self.bytes_in_flight(key_bytes)
+        let logged = if self.persisted_when == PersistedWhen::AtOnce {
+            0
+        } else {
+            OVERHEAD_BYTES + key_bytes
+        };
+        base + logged + self.logged.bytes() + self.bytes_in_flight(key_bytes)
     }
 
     /// The part of it that writes take which are not placed in the log.
@@ -132,14 +137,14 @@ impl Entry {
     }
 
     /// A write was accepted.
-    pub(crate) fn accept(&mut self, ticket: Ticket, delta: Delta) {
+    pub(crate) fn accept(&mut self, sequence: Sequence, delta: Delta) {
         self.own = true;
         let whole = match &delta {
             Delta::Put(row) => Some(Some(Row::clone(row))),
             Delta::Delete => Some(None),
             Delta::Change(_) => None,
         };
-        self.in_flight.push(ticket, delta);
+        self.in_flight.push(sequence, delta);
         if let Some(row) = whole {
             self.visible = RowState::Known(row);
             self.folded = self.in_flight.len();
@@ -147,71 +152,71 @@ impl Entry {
     }
 
     /// A write was accepted that can go with the latest one, if that is among those that no Kafka
-    /// client was given. Gives the ticket of both.
+    /// client was given: the sequence of both.
     pub(crate) fn join(
         &mut self,
-        never_handed: Ticket,
+        never_sent: Sequence,
         delta: &Delta,
         bytes_max: usize,
-    ) -> Option<Ticket> {
+    ) -> Option<Sequence> {
         let is_visible = self.folded == self.in_flight.len();
-        let ticket = self.in_flight.join(never_handed, delta, bytes_max)?;
+        let sequence = self.in_flight.join(never_sent, delta, bytes_max)?;
         if let (true, RowState::Known(row)) = (is_visible, &mut self.visible) {
             *row = delta.over(row.take());
         }
-        Some(ticket)
+        Some(sequence)
     }
 
     /// A write that Kafka has not answered.
-    pub(crate) fn in_flight(&self, ticket: Ticket) -> Option<&Delta> {
-        self.in_flight.get(ticket)
+    pub(crate) fn in_flight(&self, sequence: Sequence) -> Option<&Delta> {
+        self.in_flight.get(sequence)
     }
 
     /// The writes that Kafka has not answered, or whose place the tail has yet to tell; in order.
-    pub(crate) fn tickets(&self) -> impl Iterator<Item = Ticket> {
-        self.in_flight.iter().map(|(ticket, _)| *ticket)
+    pub(crate) fn sequences(&self) -> impl Iterator<Item = Sequence> {
+        self.in_flight.iter().map(|(sequence, _)| *sequence)
     }
 
     /// Kafka has the write, at `offset` if that is known.
-    pub(crate) fn acked(&mut self, ticket: Ticket, offset: Option<Offset>, rules: Rules) {
-        let Some(delta) = self.take(ticket) else { return };
+    pub(crate) fn acked(&mut self, sequence: Sequence, offset: Option<Offset>, rules: Rules) {
+        let Some(delta) = self.take(sequence) else { return };
         match offset {
-            Some(offset) => self.need(offset, rules),
-            None => self.needs = Needs::Sample,
+            Some(offset) => self.wait_for(offset, rules),
+            None => self.persisted_when = PersistedWhen::EndCommitted,
         }
         self.land(delta, offset, rules);
     }
 
     /// A record of another writer was read in the log.
-    pub(crate) fn tailed(&mut self, offset: Offset, delta: Delta, rules: Rules) {
-        self.need(offset, rules);
+    pub(crate) fn foreign_record(&mut self, offset: Offset, delta: Delta, rules: Rules) {
+        self.wait_for(offset, rules);
         self.land(delta, Some(offset), rules);
         self.forget_what_rests_on_the_log();
     }
 
-    /// A change at `offset` is settled.
-    fn need(&mut self, offset: Offset, rules: Rules) {
-        let next = self.reach.max(offset.next());
-        self.needs = match self.needs {
+    /// The row waits for the commit of a change at `offset`.
+    fn wait_for(&mut self, offset: Offset, rules: Rules) {
+        let next = self.known_end.max(offset.next());
+        self.persisted_when = match self.persisted_when {
             // With others' records around it, one whose place is not known may lie past this.
-            Needs::Sample if rules.tail.is_some() => Needs::Sample,
-            Needs::Commit(before) => Needs::Commit(before.max(next)),
-            Needs::Sample | Needs::Nothing => Needs::Commit(next),
+            PersistedWhen::EndCommitted if rules.tail.is_some() => PersistedWhen::EndCommitted,
+            PersistedWhen::Committed(before) => PersistedWhen::Committed(before.max(next)),
+            PersistedWhen::EndCommitted | PersistedWhen::AtOnce => PersistedWhen::Committed(next),
         };
     }
 
     /// Puts a change that is in the log where it belongs.
     fn land(&mut self, delta: Delta, offset: Option<Offset>, rules: Rules) {
-        self.outdates_clean_copy = true;
+        self.outdates_cache = true;
         if let Some(offset) = offset {
-            let comes_late = self.reach > offset.next();
-            self.reach = self.reach.max(offset.next());
+            let comes_late = self.known_end > offset.next();
+            self.known_end = self.known_end.max(offset.next());
             if comes_late {
                 self.forget_what_rests_on_the_log();
             }
             if self.as_of.is_some_and(|as_of| as_of.is_past(offset)) {
                 // It is in the base already, and so is what is older than it.
-                self.settled.forget_unplaced();
+                self.logged.forget_unplaced();
                 self.forget_what_rests_on_the_log();
                 return;
             }
@@ -221,47 +226,47 @@ impl Entry {
             Delta::Delete => self.rebase(None, offset),
             Delta::Change(change) => {
                 let apart = rules.exact && matches!(self.base, RowState::Unknown);
-                self.settled.insert(*change, offset, apart, rules.tail);
+                self.logged.insert(*change, offset, apart, rules.tail);
             }
         }
     }
 
     /// Whether the write is in the log cannot be told. It stays visible, and is not cached.
-    pub(crate) fn unknown(&mut self, ticket: Ticket, rules: Rules) {
-        self.acked(ticket, None, rules);
+    pub(crate) fn unknown(&mut self, sequence: Sequence, rules: Rules) {
+        self.acked(sequence, None, rules);
         // Of our own alone, a later write is later in the log too.
-        self.doubt_below(rules.tail.map_or(NextOffset::ZERO, |_| NextOffset(i64::MAX)));
+        self.mark_uncertain_below(rules.tail.map_or(NextOffset::ZERO, |_| NextOffset(i64::MAX)));
     }
 
     /// What is known of the row's writes below `next` may be wrong.
-    pub(crate) fn doubt_below(&mut self, next: NextOffset) {
-        self.doubt = self.doubt.max(Some(next));
+    pub(crate) fn mark_uncertain_below(&mut self, next: NextOffset) {
+        self.uncertain_below = self.uncertain_below.max(Some(next));
     }
 
     /// The write is not in the log: reads see again what they saw without it.
-    pub(crate) fn failed(&mut self, ticket: Ticket) {
-        if self.take(ticket).is_some() {
+    pub(crate) fn failed(&mut self, sequence: Sequence) {
+        if self.take(sequence).is_some() {
             self.forget_visible();
         }
     }
 
     /// An unsampled offset was found to lie below `end`.
     pub(crate) fn sampled(&mut self, end: NextOffset) {
-        if self.needs == Needs::Sample {
-            self.needs = Needs::Commit(end.max(self.reach));
+        if self.persisted_when == PersistedWhen::EndCommitted {
+            self.persisted_when = PersistedWhen::Committed(end.max(self.known_end));
         }
     }
 
     /// The change at `offset` is a dead letter, and all below `passed` is in the database and was
     /// read here.
     pub(crate) fn dead_letter(&mut self, offset: Offset, passed: NextOffset) {
-        self.doubt_below(offset.next());
+        self.mark_uncertain_below(offset.next());
         // A load under way may have read the row before the changes that are good.
-        if self.needs.are_met_by(Some(passed)) && self.loads == 0 {
+        if self.persisted_when.is_met_by(Some(passed)) && self.loads == 0 {
             // The database has the rest, so it is asked instead.
             self.base = RowState::Unknown;
             self.as_of = None;
-            self.settled.clear();
+            self.logged.clear();
             self.forget_visible();
         }
     }
@@ -271,7 +276,7 @@ impl Entry {
     pub(crate) fn prune(&mut self, committed: NextOffset) {
         if self.loads == 0
             && matches!(self.base, RowState::Unknown)
-            && self.settled.forget_below(Some(committed))
+            && self.logged.forget_below(Some(committed))
         {
             self.forget_visible();
         }
@@ -286,17 +291,17 @@ impl Entry {
         }
     }
 
-    /// The row to keep as a clean copy once nothing is pending.
-    pub(crate) fn into_clean(mut self) -> RowState {
-        if self.doubt.is_some() || self.invalidated {
+    /// The row to cache once nothing is pending.
+    pub(crate) fn into_cached(mut self) -> RowState {
+        if self.uncertain_below.is_some() || self.invalidated {
             return RowState::Unknown;
         }
         self.fold_visible();
         self.visible
     }
 
-    fn take(&mut self, ticket: Ticket) -> Option<Delta> {
-        let (place, taken) = self.in_flight.take(ticket)?;
+    fn take(&mut self, sequence: Sequence) -> Option<Delta> {
+        let (place, taken) = self.in_flight.take(sequence)?;
         if place < self.folded {
             self.folded -= 1;
         } else {
@@ -311,12 +316,13 @@ impl Entry {
     fn rebase(&mut self, row: Option<Row>, offset: Option<Offset>) {
         self.base = RowState::Known(row);
         self.as_of = offset.map(Offset::next);
-        self.settled.keep_past(offset);
+        self.logged.keep_past(offset);
         let ends = |below: &NextOffset| offset.is_none_or(|offset| below.is_past(offset));
-        self.doubt = self.doubt.filter(|below| *below > NextOffset::ZERO && ends(below));
+        self.uncertain_below =
+            self.uncertain_below.filter(|below| *below > NextOffset::ZERO && ends(below));
     }
 
-    /// The visible row is to be folded anew, unless a write in flight replaces it whole anyway.
+    /// The visible row must be folded again, unless a write in flight replaces it whole anyway.
     fn forget_what_rests_on_the_log(&mut self) {
         if self.in_flight.last_whole().is_none() {
             self.forget_visible();
@@ -345,7 +351,7 @@ impl Entry {
         let (row, from) = match (&self.visible, self.in_flight.last_whole(), &self.base) {
             (RowState::Known(visible), ..) => (visible.clone(), self.folded),
             (_, Some((after, row)), _) => (row, after),
-            (_, None, RowState::Known(base)) => (self.settled.over(base.clone(), None), 0),
+            (_, None, RowState::Known(base)) => (self.logged.over(base.clone(), None), 0),
             (_, None, RowState::Unknown) => return None,
         };
         Some(self.in_flight.over(row, from))

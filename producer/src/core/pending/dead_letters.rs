@@ -1,42 +1,41 @@
-//! What dead letters do to a lane: takes their places in the log, lets go of what reads saw because of
-//! them.
+//! What dead letters do to pending rows: reads no longer see them.
 //!
 //! A dead letter may be heard of before Kafka has answered for its write, and before the tail of the
 //! log has come to it.
 
 use write_behind_shared::{NextOffset, Offset};
 
-use crate::core::ledger::{Key, Loss, Ticket};
-use crate::core::pending::{CleanCopies, Lane};
+use crate::core::ledger::{Key, Loss, Sequence};
+use crate::core::pending::{Cache, Pending};
 
 /// A record that the database refused.
 #[derive(Clone, Debug)]
-pub(crate) struct Refused {
+pub(crate) struct DeadLetterNotice {
     pub(crate) offset: Offset,
     pub(crate) key: Key,
     /// The write of this handle that it carries.
-    pub(crate) own: Option<Ticket>,
+    pub(crate) own: Option<Sequence>,
     pub(crate) reason: Box<str>,
 }
 
-impl Lane {
+impl Pending {
     /// A record is a dead letter, and the group is about to be known to have `committed` past it.
     pub(crate) fn dead_letter(
         &mut self,
-        refused: &Refused,
+        refused: &DeadLetterNotice,
         committed: NextOffset,
-        clean: &impl CleanCopies,
+        cache: &impl Cache,
     ) {
-        let Refused { offset, key, own, reason } = refused;
-        if let Some(ticket) = *own {
-            self.ledger.lose(ticket, Loss::DeadLetter((**reason).into()));
-            // Its place is still to be told; the write must not look like a good one then.
-            if self.ledger.unanswered(ticket).is_some() {
-                self.answered(ticket, key, Some(*offset), clean);
+        let DeadLetterNotice { offset, key, own, reason } = refused;
+        if let Some(sequence) = *own {
+            self.ledger.lose(sequence, Loss::DeadLetter((**reason).into()));
+            // Kafka has yet to say where it is; the write must not look like a good one then.
+            if self.ledger.unanswered(sequence).is_some() {
+                self.answered(sequence, key, Some(*offset), cache);
             }
         }
-        self.others.skip(*offset, self.rules.tail);
-        clean.forget(key);
+        self.foreign.skip(*offset, self.rules.tail);
+        cache.remove(key);
         let passed = self.rules.tail.map_or(committed, |tail| tail.min(committed));
         self.change(key, |entry| entry.dead_letter(*offset, passed));
     }

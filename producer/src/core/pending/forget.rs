@@ -3,54 +3,49 @@
 //! Only what Kafka has can be dropped, and [`Forgotten`](crate::core::forgotten::Forgotten) remembers
 //! below which offset, so that a read of such a row says that it may be behind.
 
-use crate::core::ledger::{Key, Needs};
-use crate::core::pending::{CleanCopies, Lane};
+use crate::core::ledger::{Key, PersistedWhen};
+use crate::core::pending::{Cache, Pending};
 
 /// How many due rows in a row may turn out to be kept before the search for more ends.
 const IN_VAIN_MAX: usize = 256;
 
-impl Lane {
+impl Pending {
     /// Forgets rows, the oldest first, until `enough` bytes are free: those that came only from the
     /// log, and if `own_too`, those that Kafka has of ours. The rest can't be read again from
     /// anywhere and stays. Gives how many rows were forgotten.
-    pub(crate) fn forget_some(
-        &mut self,
-        enough: usize,
-        own_too: bool,
-        clean: &impl CleanCopies,
-    ) -> u64 {
+    pub(crate) fn forget_some(&mut self, enough: usize, own_too: bool, cache: &impl Cache) -> u64 {
         let goal = self.bytes().saturating_sub(enough);
         let (mut forgotten, mut in_vain) = (0, 0);
         while self.bytes() > goal
-            && let Some(key) = self.others.rows.pop_front()
+            && let Some(key) = self.foreign.rows.pop_front()
         {
-            forgotten += u64::from(self.forget(&key, false, clean));
+            forgotten += u64::from(self.forget(&key, false, cache));
         }
         let mut kept = Vec::new();
         while own_too
             && self.bytes() > goal
             && in_vain < IN_VAIN_MAX
-            && let Some(due) = self.due.pop()
+            && let Some(waiter) = self.waiters.pop()
         {
-            if self.forget(&due.key, true, clean) {
+            if self.forget(&waiter.key, true, cache) {
                 forgotten += 1;
                 in_vain = 0;
-            } else if self.entries.contains_key(&due.key) {
+            } else if self.entries.contains_key(&waiter.key) {
                 in_vain += 1;
-                kept.push(due);
+                kept.push(waiter);
             }
         }
-        self.due.extend(kept);
-        if self.due.len() > 2 * self.entries.len() + 1_024 {
+        self.waiters.extend(kept);
+        if self.waiters.len() > 2 * self.entries.len() + 1_024 {
             let entries = &self.entries;
-            self.due.retain(|due| entries.contains_key(&due.key));
+            self.waiters.retain(|waiter| entries.contains_key(&waiter.key));
         }
         forgotten
     }
 
-    fn forget(&mut self, key: &Key, own_too: bool, clean: &impl CleanCopies) -> bool {
+    fn forget(&mut self, key: &Key, own_too: bool, cache: &impl Cache) -> bool {
         let Some(entry) = self.entries.get(key) else { return false };
-        let Needs::Commit(next) = entry.needs() else { return false };
+        let PersistedWhen::Committed(next) = entry.persisted_when() else { return false };
         // What others wrote before it would else look like the newest there is.
         let is_tailed = self.rules.tail.is_none_or(|tail| next <= tail);
         if !is_tailed || !entry.can_be_forgotten(own_too) {
@@ -58,7 +53,7 @@ impl Lane {
         }
         self.remove(key);
         self.forgotten.add(key, next);
-        clean.forget(key);
+        cache.remove(key);
         true
     }
 }

@@ -1,8 +1,8 @@
 //! The pure core: what one partition's writes have not yet put into the database.
 //!
-//! A [`Lane`] takes writes, Kafka's answers, committed offsets and loaded rows, and gives the row
-//! that reads see. It knows neither Kafka nor a clock nor the cache of clean copies: rows that
-//! became clean are handed out, in the same step in which they stop being pending.
+//! [`Pending`] folds writes, Kafka's answers, committed offsets and loaded rows into the row that
+//! reads see. It knows neither Kafka nor a clock nor the cache itself: rows that
+//! became clean go to it in the same step in which they stop being pending.
 //!
 //! - INV-1: nothing pending is ever evicted: an entry leaves only when all its writes are persisted
 //!   or failed.
@@ -19,40 +19,40 @@ use std::collections::{BTreeMap, BinaryHeap};
 use ahash::HashMap;
 use write_behind_shared::{NextOffset, Offset};
 
-use crate::core::commit_queue::Due;
+use crate::core::commit_queue::CommitWaiter;
 use crate::core::delta::{Delta, Row};
 use crate::core::entry::{Entry, OVERHEAD_BYTES, RowState, Visible};
 use crate::core::forgotten::Forgotten;
-use crate::core::ledger::{Key, Ledger, Loss, Needs, Ticket};
+use crate::core::ledger::{Key, Ledger, Loss, PersistedWhen, Sequence};
 use crate::core::logged::Rules;
-use crate::core::tail::Others;
+use crate::core::tail::ForeignWriters;
 
-/// Where rows go that stopped being pending, and where they are until they are pending again.
-pub(crate) trait CleanCopies {
-    /// The row, if there is a clean copy.
+/// Holds rows that stopped being pending, until they are pending again or evicted.
+pub(crate) trait Cache {
+    /// The row, if it is cached.
     fn get(&self, key: &Key) -> Option<Row>;
     /// The row is in the database just so.
-    fn keep(&self, key: Key, row: Row);
+    fn insert(&self, key: Key, row: Row);
     /// The database has no such row.
-    fn keep_missing(&self, key: Key) {
-        self.forget(&key);
+    fn insert_missing(&self, key: Key) {
+        self.remove(&key);
     }
     /// What the database holds is not known here.
-    fn forget(&self, key: &Key);
+    fn remove(&self, key: &Key);
 }
 
 /// The writes of one partition that are not in the database.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct Pending {
     pub(crate) entries: HashMap<Key, Entry>,
     pub(crate) ledger: Ledger,
-    /// Settled rows by what they wait for.
-    pub(crate) due: BinaryHeap<Due>,
-    /// Rows that wait for the end of the log to be sampled, by their ticket.
-    pub(crate) unsampled: BTreeMap<Ticket, Key>,
+    /// Logged rows by the committed offset that releases them.
+    pub(crate) waiters: BinaryHeap<CommitWaiter>,
+    /// Rows that wait for the end of the log to be sampled, by their write's sequence.
+    pub(crate) unsampled: BTreeMap<Sequence, Key>,
     pub(crate) rules: Rules,
     /// With `follow`: what is known of the writers of other records.
-    pub(crate) others: Others,
+    pub(crate) foreign: ForeignWriters,
     pub(crate) forgotten: Forgotten,
     taken: Taken,
 }
@@ -72,22 +72,22 @@ pub(crate) fn cost(key: &[u8], delta: &Delta) -> usize {
     OVERHEAD_BYTES + key.len() + delta.bytes()
 }
 
-impl Lane {
+impl Pending {
     /// Nothing pending.
     pub(crate) fn new(rules: Rules) -> Self {
         Self {
             entries: HashMap::default(),
             ledger: Ledger::default(),
-            due: BinaryHeap::new(),
+            waiters: BinaryHeap::new(),
             unsampled: BTreeMap::new(),
             rules,
-            others: Others::default(),
+            foreign: ForeignWriters::default(),
             forgotten: Forgotten::new(),
             taken: Taken::default(),
         }
     }
 
-    /// The tickets.
+    /// The sequences of the writes, and how far they are.
     pub(crate) fn ledger(&self) -> &Ledger {
         &self.ledger
     }
@@ -112,10 +112,10 @@ impl Lane {
         self.entries.get(key).is_some_and(Entry::has_writes)
     }
 
-    /// A new write. A change of a row that is not pending is folded over its clean copy.
-    pub(crate) fn accept(&mut self, key: Key, delta: Delta, clean: &impl CleanCopies) -> Ticket {
+    /// A new write. A change of a row that is not pending is folded over its cached row.
+    pub(crate) fn accept(&mut self, key: Key, delta: Delta, cache: &impl Cache) -> Sequence {
         let key_bytes = key.len();
-        let ticket = self.ledger.issue(Key::clone(&key));
+        let sequence = self.ledger.issue(Key::clone(&key));
         let mut before = Taken::default();
         let entry = match self.entries.entry(key) {
             Occupied(entry) => {
@@ -123,114 +123,109 @@ impl Lane {
                 entry.into_mut()
             }
             Vacant(entry) => {
-                let copy = if delta.is_absolute() { None } else { clean.get(entry.key()) };
-                entry.insert(Entry::over(copy))
+                let cached = if delta.is_absolute() { None } else { cache.get(entry.key()) };
+                entry.insert(Entry::over(cached))
             }
         };
-        entry.accept(ticket, delta);
+        entry.accept(sequence, delta);
         let after = Taken::by(key_bytes, entry);
         self.account(before, after);
-        ticket
+        sequence
     }
 
     /// A new write, if it can go with an earlier one of its row that no Kafka client was given yet:
-    /// gives the ticket of both.
-    pub(crate) fn join(&mut self, key: &Key, delta: &Delta, bytes_max: usize) -> Option<Ticket> {
-        let never_handed = self.ledger.never_handed();
-        let mut ticket = None;
-        self.change(key, |entry| ticket = entry.join(never_handed, delta, bytes_max));
-        ticket
+    /// the sequence of both.
+    pub(crate) fn join(&mut self, key: &Key, delta: &Delta, bytes_max: usize) -> Option<Sequence> {
+        let never_sent = self.ledger.never_sent();
+        let mut sequence = None;
+        self.change(key, |entry| sequence = entry.join(never_sent, delta, bytes_max));
+        sequence
     }
 
-    /// The write that the Kafka client is to be given next.
-    pub(crate) fn next_to_hand(&self) -> Option<(Ticket, &Key, &Delta)> {
-        let (ticket, key) = self.ledger.next_to_hand()?;
-        Some((ticket, key, self.entries.get(key)?.in_flight(ticket)?))
+    /// The write that the Kafka client gets next.
+    pub(crate) fn next_unsent(&self) -> Option<(Sequence, &Key, &Delta)> {
+        let (sequence, key) = self.ledger.next_unsent()?;
+        Some((sequence, key, self.entries.get(key)?.in_flight(sequence)?))
     }
 
-    /// `ticket` and all before it were given to the Kafka client.
-    pub(crate) fn hand(&mut self, ticket: Ticket) {
-        self.ledger.hand(ticket);
+    /// The write and all before it were given to the Kafka client.
+    pub(crate) fn mark_sent(&mut self, sequence: Sequence) {
+        self.ledger.mark_sent(sequence);
     }
 
-    /// The Kafka client is gone: what it has not answered is to be given to another.
-    pub(crate) fn take_back(&mut self) {
-        self.ledger.take_back();
+    /// The Kafka client is gone: what it has not answered goes to another.
+    pub(crate) fn requeue(&mut self) {
+        self.ledger.requeue();
     }
 
-    /// Kafka has the write that was handed over with these low bits of its ticket.
-    pub(crate) fn acked(&mut self, low_bits: usize, offset: i64, clean: &impl CleanCopies) {
-        let Some((ticket, key)) = self.ledger.find(low_bits) else { return };
-        let offset = self.ledger.believe(ticket, offset);
-        self.answered(ticket, &key, offset, clean);
+    /// Kafka has the write that was sent with these low bits of its sequence.
+    pub(crate) fn acked(&mut self, low_bits: usize, offset: i64, cache: &impl Cache) {
+        let Some((sequence, key)) = self.ledger.find(low_bits) else { return };
+        let offset = self.ledger.trusted_offset(sequence, offset);
+        self.answered(sequence, &key, offset, cache);
     }
 
     /// Kafka has the write, at `offset` if that is known.
     pub(crate) fn answered(
         &mut self,
-        ticket: Ticket,
+        sequence: Sequence,
         key: &Key,
         offset: Option<Offset>,
-        clean: &impl CleanCopies,
+        cache: &impl Cache,
     ) {
-        let first = self.entries.get(key).and_then(|entry| entry.tickets().next());
-        let is_placed = offset.is_some() && first == Some(ticket);
-        if self.rules.tail.is_some() && !is_placed && !self.others.is_from_before_a_gap(ticket) {
+        let first = self.entries.get(key).and_then(|entry| entry.sequences().next());
+        let is_placed = offset.is_some() && first == Some(sequence);
+        if self.rules.tail.is_some() && !is_placed && !self.foreign.is_from_before_a_gap(sequence) {
             // The tail will say where: others may have written the row before and after it.
-            self.ledger.settle(ticket, needs(offset));
+            self.ledger.acknowledge(sequence, when_committed(offset));
         } else {
-            self.acked_at(ticket, key, offset, clean);
+            self.acked_at(sequence, key, offset, cache);
         }
     }
 
     /// Puts a write that is in the log where it belongs, at `offset` if that is known.
     pub(crate) fn acked_at(
         &mut self,
-        ticket: Ticket,
+        sequence: Sequence,
         key: &Key,
         offset: Option<Offset>,
-        clean: &impl CleanCopies,
+        cache: &impl Cache,
     ) {
         let rules = self.rules;
-        let may_be_in_gap = self.others.is_from_before_a_gap(ticket);
-        self.settle(ticket, key, offset, clean, |entry| {
-            entry.acked(ticket, offset, rules);
+        let may_be_in_gap = self.foreign.is_from_before_a_gap(sequence);
+        self.place(sequence, key, offset, cache, |entry| {
+            entry.acked(sequence, offset, rules);
             if may_be_in_gap {
-                entry.doubt_below(offset.map_or(NextOffset::ZERO, Offset::next));
+                entry.mark_uncertain_below(offset.map_or(NextOffset::ZERO, Offset::next));
             }
         });
     }
 
     /// Kafka has the write or not.
-    pub(crate) fn lost(
-        &mut self,
-        low_bits: usize,
-        loss: Loss,
-        clean: &impl CleanCopies,
-    ) -> Option<Key> {
-        let (ticket, key) = self.ledger.find(low_bits)?;
+    pub(crate) fn lost(&mut self, low_bits: usize, loss: Loss, cache: &impl Cache) -> Option<Key> {
+        let (sequence, key) = self.ledger.find(low_bits)?;
         let rules = self.rules;
         let loss = match loss {
             // Another client was given it too, and that one's copy may be in the log.
-            Loss::Failed(reason) if self.ledger.was_sent_again(ticket) => Loss::Unknown(reason),
+            Loss::Failed(reason) if self.ledger.was_sent_again(sequence) => Loss::Unknown(reason),
             loss => loss,
         };
         let failed = matches!(loss, Loss::Failed(_));
-        self.ledger.lose(ticket, loss);
+        self.ledger.lose(sequence, loss);
         if failed {
-            self.change(&key, |entry| entry.failed(ticket));
-            self.ledger.settle(ticket, Needs::Nothing);
-            self.let_leave(&key, clean);
+            self.change(&key, |entry| entry.failed(sequence));
+            self.ledger.acknowledge(sequence, PersistedWhen::AtOnce);
+            self.let_leave(&key, cache);
         } else {
-            self.settle(ticket, &key, None, clean, |entry| entry.unknown(ticket, rules));
+            self.place(sequence, &key, None, cache, |entry| entry.unknown(sequence, rules));
         }
         Some(key)
     }
 
     /// The group has committed `next`.
-    pub(crate) fn committed(&mut self, next: NextOffset, clean: &impl CleanCopies) {
+    pub(crate) fn committed(&mut self, next: NextOffset, cache: &impl Cache) {
         self.ledger.commit(next);
-        self.let_due_leave(clean);
+        self.release_waiters(cache);
     }
 
     /// How far the log is in the database, and was read here if it is followed. A row leaves only
@@ -240,46 +235,45 @@ impl Lane {
         Some(self.rules.tail.map_or(committed, |tail| tail.min(committed)))
     }
 
-    /// Looks again at the rows whose last settled write has been passed.
-    pub(crate) fn let_due_leave(&mut self, clean: &impl CleanCopies) {
+    /// Releases the rows whose last logged write is passed.
+    pub(crate) fn release_waiters(&mut self, cache: &impl Cache) {
         let Some(passed) = self.passed() else { return };
-        while self.due.peek().is_some_and(|due| due.next <= passed) {
-            let Some(Due { key, .. }) = self.due.pop() else { break };
+        while self.waiters.peek().is_some_and(|waiter| waiter.next <= passed) {
+            let Some(CommitWaiter { key, .. }) = self.waiters.pop() else { break };
             self.change(&key, |entry| {
-                entry.queued = false;
+                entry.is_waiting = false;
                 entry.prune(passed);
             });
-            self.queue(&key);
-            self.let_leave(&key, clean);
+            self.wait_for_commit(&key);
+            self.let_leave(&key, cache);
         }
     }
 
     /// The log ended at `end` after all writes below `mark` were answered.
-    pub(crate) fn sampled(&mut self, mark: Ticket, end: NextOffset, clean: &impl CleanCopies) {
+    pub(crate) fn sampled(&mut self, mark: Sequence, end: NextOffset, cache: &impl Cache) {
         self.ledger.sampled(mark, end);
         let later = self.unsampled.split_off(&mark);
         for key in std::mem::replace(&mut self.unsampled, later).into_values() {
             self.change(&key, |entry| entry.sampled(end));
-            self.queue(&key);
-            self.let_leave(&key, clean);
+            self.wait_for_commit(&key);
+            self.let_leave(&key, cache);
         }
     }
 
-    /// Whether the end of the log is wanted, to place writes whose offset is unknown; and if so
-    /// below which ticket.
-    pub(crate) fn wants_sample(&self) -> Option<Ticket> {
-        let last = self.unsampled.last_key_value().map(|(ticket, _)| ticket + 1);
+    /// Below which sequence writes need the end of the log, because their offsets are unknown.
+    pub(crate) fn wants_sample(&self) -> Option<Sequence> {
+        let last = self.unsampled.last_key_value().map(|(sequence, _)| sequence + 1);
         self.ledger.wants_sample().max(last)
     }
 
-    /// The row that reads see; `None`: nothing is pending, ask the clean copies.
+    /// The row that reads see; `None`: nothing is pending, ask the cache.
     pub(crate) fn read(&mut self, key: &[u8]) -> Option<Visible> {
         self.entries.get_mut(key).filter(|entry| entry.has_writes()).map(Entry::read)
     }
 
     /// Below which offset a write of the row was forgotten that the group has not committed past.
-    pub(crate) fn forgotten(&self, key: &[u8]) -> Option<NextOffset> {
-        self.forgotten.reach(key, self.ledger.committed())
+    pub(crate) fn forgotten_below(&self, key: &[u8]) -> Option<NextOffset> {
+        self.forgotten.forgotten_below(key, self.ledger.committed())
     }
 
     /// Whether committed offsets are of interest.
@@ -287,49 +281,49 @@ impl Lane {
         self.ledger.is_behind() || !self.entries.is_empty()
     }
 
-    fn settle(
+    fn place(
         &mut self,
-        ticket: Ticket,
+        sequence: Sequence,
         key: &Key,
         offset: Option<Offset>,
-        clean: &impl CleanCopies,
-        settle: impl FnOnce(&mut Entry),
+        cache: &impl Cache,
+        change: impl FnOnce(&mut Entry),
     ) {
-        self.change(key, settle);
-        self.ledger.settle(ticket, needs(offset));
+        self.change(key, change);
+        self.ledger.acknowledge(sequence, when_committed(offset));
         if offset.is_none() {
-            self.unsampled.insert(ticket, Key::clone(key));
+            self.unsampled.insert(sequence, Key::clone(key));
         }
-        self.queue(key);
-        self.let_leave(key, clean);
+        self.wait_for_commit(key);
+        self.let_leave(key, cache);
     }
 
-    /// Looks at the row again when its last settled write has been passed.
-    pub(crate) fn queue(&mut self, key: &Key) {
+    /// Releases the row when its last logged write is passed.
+    pub(crate) fn wait_for_commit(&mut self, key: &Key) {
         let passed = self.passed();
         let Some(entry) = self.entries.get_mut(key) else { return };
-        if let Needs::Commit(next) = entry.needs()
-            && !entry.queued
-            && !entry.needs().are_met_by(passed)
+        if let PersistedWhen::Committed(next) = entry.persisted_when()
+            && !entry.is_waiting
+            && !entry.persisted_when().is_met_by(passed)
         {
-            entry.queued = true;
-            self.due.push(Due { next, key: Key::clone(key) });
+            entry.is_waiting = true;
+            self.waiters.push(CommitWaiter { next, key: Key::clone(key) });
         }
     }
 
-    /// The row becomes a clean copy in the same step in which it stops being pending, so that no
+    /// The row goes to the cache in the same step in which it stops being pending, so that no
     /// read falls between the two.
-    pub(crate) fn let_leave(&mut self, key: &Key, clean: &impl CleanCopies) {
+    pub(crate) fn let_leave(&mut self, key: &Key, cache: &impl Cache) {
         let passed = self.passed();
         if !self.entries.get(key).is_some_and(|entry| entry.may_leave(passed)) {
             return;
         }
         let Some((key, entry)) = self.remove(key) else { return };
-        let outdates_clean_copy = entry.outdates_clean_copy;
-        match entry.into_clean() {
-            RowState::Known(Some(row)) => clean.keep(key, row),
-            RowState::Known(None) => clean.keep_missing(key),
-            RowState::Unknown if outdates_clean_copy => clean.forget(&key),
+        let outdates_cache = entry.outdates_cache;
+        match entry.into_cached() {
+            RowState::Known(Some(row)) => cache.insert(key, row),
+            RowState::Known(None) => cache.insert_missing(key),
+            RowState::Unknown if outdates_cache => cache.remove(&key),
             RowState::Unknown => {}
         }
     }
@@ -361,9 +355,9 @@ impl Lane {
     }
 }
 
-/// What a write at `offset` needs.
-fn needs(offset: Option<Offset>) -> Needs {
-    offset.map_or(Needs::Sample, |offset| Needs::Commit(offset.next()))
+/// When a write at `offset` is persisted.
+fn when_committed(offset: Option<Offset>) -> PersistedWhen {
+    offset.map_or(PersistedWhen::EndCommitted, |offset| PersistedWhen::Committed(offset.next()))
 }
 
 impl Taken {

@@ -2,24 +2,24 @@
 
 use super::*;
 
-fn ledger(answers: &[(Ticket, Needs)]) -> Ledger {
+fn ledger(answers: &[(Sequence, PersistedWhen)]) -> Ledger {
     let mut ledger = Ledger::default();
     for _ in answers {
         ledger.issue(Key::from(*b"k"));
     }
-    for (ticket, needs) in answers {
-        ledger.settle(*ticket, *needs);
+    for (sequence, persisted_when) in answers {
+        ledger.acknowledge(*sequence, *persisted_when);
     }
     ledger
 }
 
-fn at(offset: i64) -> Needs {
-    Needs::Commit(Offset(offset).next())
+fn at(offset: i64) -> PersistedWhen {
+    PersistedWhen::Committed(Offset(offset).next())
 }
 
 #[test]
 fn a_commit_in_the_middle_of_a_run_covers_exactly_the_writes_below_it() {
-    let answers: Vec<_> = (0..10).map(|ticket| (ticket, at(100 + ticket as i64))).collect();
+    let answers: Vec<_> = (0..10).map(|sequence| (sequence, at(100 + sequence as i64))).collect();
     let mut ledger = ledger(&answers);
     for next in 100..=110 {
         ledger.commit(NextOffset(next));
@@ -42,17 +42,17 @@ fn an_answer_out_of_order_waits_for_those_before_it() {
     for _ in 0..3 {
         ledger.issue(Key::from(*b"k"));
     }
-    ledger.settle(2, at(2));
+    ledger.acknowledge(2, at(2));
     assert_eq!(ledger.replicated(), 0);
-    ledger.settle(0, at(0));
+    ledger.acknowledge(0, at(0));
     assert_eq!(ledger.replicated(), 1);
-    ledger.settle(1, at(1));
+    ledger.acknowledge(1, at(1));
     assert_eq!(ledger.replicated(), 3);
 }
 
 #[test]
 fn a_failed_write_holds_nobody_up_and_is_remembered() {
-    let mut ledger = ledger(&[(0, at(0)), (1, Needs::Nothing), (2, at(1))]);
+    let mut ledger = ledger(&[(0, at(0)), (1, PersistedWhen::AtOnce), (2, at(1))]);
     ledger.lose(1, Loss::Failed("no".into()));
     ledger.commit(NextOffset(2));
     assert_eq!(ledger.persisted(), 3);
@@ -66,9 +66,9 @@ fn a_failed_write_holds_nobody_up_and_is_remembered() {
 fn many_writers_cost_precision_and_never_memory_or_truth() {
     let mut ledger = Ledger::default();
     let writes = 3 * RUNS_MAX as u64;
-    for ticket in 0..writes {
+    for sequence in 0..writes {
         ledger.issue(Key::from(*b"k"));
-        ledger.settle(ticket, at(2 * ticket as i64));
+        ledger.acknowledge(sequence, at(2 * sequence as i64));
     }
     assert!(ledger.runs.len() <= RUNS_MAX);
     for next in [0, 1, 1_000, 2 * RUNS_MAX as i64 + 5, 2 * writes as i64 - 2] {
@@ -82,8 +82,8 @@ fn many_writers_cost_precision_and_never_memory_or_truth() {
 #[test]
 fn losses_that_were_forgotten_are_unknown() {
     let mut ledger = Ledger::default();
-    for ticket in 0..=LOSSES_MAX as u64 {
-        ledger.lose(2 * ticket, Loss::Failed("no".into()));
+    for sequence in 0..=LOSSES_MAX as u64 {
+        ledger.lose(2 * sequence, Loss::Failed("no".into()));
     }
     assert!(matches!(ledger.loss_in(&(0..1)), Some(Loss::Unknown(_))));
     assert_eq!(ledger.loss_in(&(2..3)), Some(Loss::Failed("no".into())));
@@ -92,39 +92,39 @@ fn losses_that_were_forgotten_are_unknown() {
 #[test]
 fn what_a_client_was_given_is_given_to_the_next_in_order_and_nothing_is_joined_to_it() {
     let mut ledger = Ledger::default();
-    for ticket in 0..4 {
+    for sequence in 0..4 {
         ledger.issue(Key::from(*b"k"));
-        if ticket < 3 {
-            ledger.hand(ticket);
+        if sequence < 3 {
+            ledger.mark_sent(sequence);
         }
     }
-    ledger.settle(0, at(0));
-    ledger.settle(2, at(2));
-    assert_eq!(ledger.never_handed(), 3);
-    ledger.take_back();
-    assert_eq!(ledger.never_handed(), 3, "ticket 1 may be in the log already");
-    let mut handed = Vec::new();
-    while let Some((ticket, _)) = ledger.next_to_hand() {
-        handed.push(ticket);
-        ledger.hand(ticket);
+    ledger.acknowledge(0, at(0));
+    ledger.acknowledge(2, at(2));
+    assert_eq!(ledger.never_sent(), 3);
+    ledger.requeue();
+    assert_eq!(ledger.never_sent(), 3, "sequence 1 may be in the log already");
+    let mut sent = Vec::new();
+    while let Some((sequence, _)) = ledger.next_unsent() {
+        sent.push(sequence);
+        ledger.mark_sent(sequence);
     }
-    assert_eq!(handed, [1, 3], "2 has its answer");
-    assert!(ledger.all_are_handed());
+    assert_eq!(sent, [1, 3], "2 has its answer");
+    assert!(ledger.all_are_sent());
 }
 
 #[test]
 fn the_answer_for_a_write_that_was_sent_twice_does_not_say_where_it_is() {
     let mut ledger = Ledger::default();
-    for ticket in 0..2 {
+    for sequence in 0..2 {
         ledger.issue(Key::from(*b"k"));
-        ledger.hand(ticket);
+        ledger.mark_sent(sequence);
     }
-    assert_eq!(ledger.believe(0, 10), Some(Offset(10)));
-    ledger.settle(0, at(10));
-    ledger.take_back();
+    assert_eq!(ledger.trusted_offset(0, 10), Some(Offset(10)));
+    ledger.acknowledge(0, at(10));
+    ledger.requeue();
     ledger.issue(Key::from(*b"k"));
-    assert_eq!(ledger.believe(1, 20), None, "it may have been at 11 since the first time");
+    assert_eq!(ledger.trusted_offset(1, 20), None, "it may have been at 11 since the first time");
     assert_eq!(ledger.first_unanswered(), NextOffset(11));
-    ledger.settle(1, Needs::Sample);
-    assert_eq!(ledger.believe(2, 21), Some(Offset(21)));
+    ledger.acknowledge(1, PersistedWhen::EndCommitted);
+    assert_eq!(ledger.trusted_offset(2, 21), Some(Offset(21)));
 }

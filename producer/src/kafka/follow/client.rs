@@ -80,7 +80,7 @@ impl Client {
     }
 
     /// Asks where the log ends and leaves the answer to the reading thread.
-    pub(super) fn look(&self) {
+    pub(super) fn ask_for_ends(&self) {
         match self.offsets(Offset::End) {
             Ok(ends) => {
                 let mut latest = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,7 +93,7 @@ impl Client {
     }
 
     /// Where the partitions ended when that was asked last, once.
-    pub(super) fn take_look(&self) -> Option<Vec<NextOffset>> {
+    pub(super) fn take_ends(&self) -> Option<Vec<NextOffset>> {
         let taken = self.ends.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.tail.end_was_taken();
         taken

@@ -1,4 +1,4 @@
-//! Following the log: takes what everybody writes to the topic, gives it to the lanes.
+//! Following the log: what anybody writes to the topic shows up here.
 //!
 //! A client that never joins the sink group reads every partition from the group's committed offset
 //! on. A handle is built when it has read what was in the log by then, so that a restarted service
@@ -36,7 +36,7 @@ pub(crate) struct Following {
 pub(crate) type CaughtUp = oneshot::Receiver<Result<(), BuildError>>;
 
 /// How often it is asked where the log ends. What is not read four asks later is behind.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+const ENDS_INTERVAL: Duration = Duration::from_millis(500);
 /// Reads on threads of its own, until the [`Following`] is dropped; the client goes with them.
 /// [`CaughtUp`] resolves when what is in the log now is read.
 pub(crate) fn follow_on_threads(
@@ -55,8 +55,8 @@ pub(crate) fn follow_on_threads(
         Run::new(&reading, follower, decoder).run(told, &reading_stopped);
     })?;
     Builder::new().name("write-behind-log-end".to_owned()).spawn(move || {
-        while asking_stopped.recv_timeout(LOOK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-            asking.look();
+        while asking_stopped.recv_timeout(ENDS_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            asking.ask_for_ends();
         }
     })?;
     Ok((tail, Following { signals: [stop_reading, stop_asking] }, caught_up))
@@ -84,20 +84,20 @@ mod tests {
     use super::*;
     use crate::core::columns::Columns;
     use crate::metrics::Metrics;
-    use crate::partitions::admission::{Gate, Gates, WhenFull};
-    use crate::partitions::cache::{Clean, Keeping};
-    use crate::partitions::{Lanes, Setup};
+    use crate::partitions::admission::{Limit, Limits, WhenFull};
+    use crate::partitions::cache::{CacheConfig, RowCache};
+    use crate::partitions::{Partitions, Setup};
 
     fn follow(bootstrap: &str) -> (Arc<Tail>, Following, CaughtUp) {
         let settings = KafkaSettings::new([("bootstrap.servers", bootstrap)], &[]).unwrap();
         let client = Client::new(&settings, "sink", "scores", 1).unwrap();
-        let lanes = Lanes::new(Setup {
+        let partitions = Partitions::new(Setup {
             partitions: 1,
             loads: false,
             follows: true,
-            clean: Clean::new(Keeping::default()),
-            gates: Gates {
-                bytes: Gate::new(1 << 20),
+            cache: RowCache::new(CacheConfig::default()),
+            limits: Limits {
+                bytes: Limit::new(1 << 20),
                 rows: None,
                 in_flight: None,
                 in_flight_bytes: None,
@@ -107,7 +107,7 @@ mod tests {
             coalesce: None,
         });
         let follower = Follower {
-            lanes: Arc::new(lanes),
+            partitions: Arc::new(partitions),
             metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap()),
             columns: Columns::of::<()>(),
             start_timeout: Duration::from_mins(1),

@@ -1,5 +1,5 @@
-//! The reading thread of the tail: takes records from Kafka, gives them to the lanes in log order,
-//! partition by partition, and says when it has caught up, falls behind, or has lost its place.
+//! The reading thread of the tail: it gives records to their partitions in log order, and says when it
+//! has caught up, falls behind, or has lost its place.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -15,16 +15,16 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::core::columns::Columns;
 use crate::core::decode::{Decoded, Decoder};
-use crate::core::tail::Tailed;
-use crate::core::tail_position::{Standing, Step};
+use crate::core::tail::LogRecord;
+use crate::core::tail_position::{Step, TailPosition};
 use crate::error::BuildError;
 use crate::kafka::follow::client::Client;
 use crate::metrics::Metrics;
-use crate::partitions::Lanes;
+use crate::partitions::Partitions;
 
 /// What the tail has to know of its handle.
 pub(crate) struct Follower {
-    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) partitions: Arc<Partitions>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) columns: Columns,
     /// How long Kafka may be silent before the handle is built.
@@ -36,17 +36,17 @@ pub(super) struct Run<'c> {
     pub(super) client: &'c Client,
     pub(super) follower: Follower,
     decoder: Decoder,
-    pub(super) standings: Vec<Standing>,
+    pub(super) tail_positions: Vec<TailPosition>,
     /// By partition: the record that comes next. A partition that is read again gives some twice.
     pub(super) positions: Vec<NextOffset>,
     /// By partition: what this turn read.
-    pub(super) batches: Vec<Vec<Tailed>>,
+    pub(super) batches: Vec<Vec<LogRecord>>,
     /// The partitions that this turn read something of.
     touched: Vec<usize>,
-    pub(super) looked: Instant,
+    pub(super) ends_taken_at: Instant,
     measured: Instant,
     lost: Option<Lost>,
-    pub(super) stage: Stage,
+    pub(super) phase: Phase,
     was_behind: bool,
     unread_told: bool,
     pub(super) last_error: Option<KafkaError>,
@@ -63,7 +63,7 @@ enum Lost {
 
 /// What the thread does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum Phase {
     /// It reads what was in the log when the handle was being built.
     Beginning,
     /// It reads what is written.
@@ -74,19 +74,19 @@ pub(super) enum Stage {
 
 /// Whether a log is the one that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Log {
+enum LogIdentity {
     Same,
     Other,
 }
 
 /// How long a turn waits for its first record.
 const IDLE_POLL: Duration = Duration::from_millis(100);
-/// Records of one turn at most, so that no lane is locked for long.
+/// Records of one turn at most, so that no partition is locked for long.
 const TURN_RECORDS_MAX: usize = 512;
 /// And their bytes.
 const TURN_BYTES_MAX: usize = 4 << 20;
 /// Without a look at the log's end for so long, nobody knows whether the tail keeps up.
-const LOOK_MAX_AGE: Duration = Duration::from_secs(2);
+const ENDS_MAX_AGE: Duration = Duration::from_secs(2);
 const METRICS_INTERVAL: Duration = Duration::from_millis(100);
 const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -97,14 +97,14 @@ impl<'c> Run<'c> {
             client,
             follower,
             decoder,
-            standings: Vec::new(),
+            tail_positions: Vec::new(),
             positions: Vec::new(),
             batches: client.partitions().map(|_| Vec::new()).collect(),
             touched: Vec::new(),
-            looked: now,
+            ends_taken_at: now,
             measured: now,
             lost: None,
-            stage: Stage::Beginning,
+            phase: Phase::Beginning,
             was_behind: false,
             unread_told: false,
             last_error: None,
@@ -121,7 +121,7 @@ impl<'c> Run<'c> {
         let goes_on = started.is_ok();
         // Nobody waits any more when the building was given up.
         let _ = told.send(started);
-        while goes_on && self.stage != Stage::Over && stopped.try_recv() == Err(TryRecvError::Empty)
+        while goes_on && self.phase != Phase::Over && stopped.try_recv() == Err(TryRecvError::Empty)
         {
             self.turn();
         }
@@ -147,15 +147,15 @@ impl<'c> Run<'c> {
         self.hand_over();
         if let Some(lost) = self.lost {
             match self.relocate(lost) {
-                Ok(Log::Same) => self.lost = None,
-                Ok(Log::Other) => self.stage = Stage::Over,
+                Ok(LogIdentity::Same) => self.lost = None,
+                Ok(LogIdentity::Other) => self.phase = Phase::Over,
                 Err(error) => self.last_error = Some(error),
             }
         }
         self.judge();
         if self.measured.elapsed() >= METRICS_INTERVAL {
             self.measured = Instant::now();
-            let lag = self.standings.iter().map(Standing::lag).sum();
+            let lag = self.tail_positions.iter().map(TailPosition::lag).sum();
             self.follower.metrics.follow_lag(lag);
         }
     }
@@ -180,7 +180,7 @@ impl<'c> Run<'c> {
         let headers = headers.map(|header| (header.key, header.value));
         match self.decoder.decode(partition, message.key(), message.payload(), headers) {
             Ok(Decoded { key, delta, write_id }) => {
-                batch.push(Tailed { offset, key, delta, write_id });
+                batch.push(LogRecord { offset, key, delta, write_id });
             }
             Err(unread) => {
                 if !std::mem::replace(&mut self.unread_told, true) {
@@ -198,9 +198,9 @@ impl<'c> Run<'c> {
         use RDKafkaErrorCode::{AutoOffsetReset, LogTruncation, OffsetOutOfRange};
         match error {
             KafkaError::PartitionEOF(partition) => {
-                let standing = self.standings.get_mut(partition as usize);
-                if let Some(standing) = standing {
-                    standing.meet_end();
+                let tail_position = self.tail_positions.get_mut(partition as usize);
+                if let Some(tail_position) = tail_position {
+                    tail_position.meet_end();
                 }
                 return;
             }
@@ -217,34 +217,38 @@ impl<'c> Run<'c> {
 
     fn hand_over(&mut self) {
         for place in self.touched.drain(..) {
-            let (Some(position), Some(standing), Some(batch)) = (
+            let (Some(position), Some(tail_position), Some(batch)) = (
                 self.positions.get(place),
-                self.standings.get_mut(place),
+                self.tail_positions.get_mut(place),
                 self.batches.get_mut(place),
             ) else {
                 continue;
             };
-            standing.advance(*position);
+            tail_position.advance(*position);
             let records = std::mem::take(batch);
-            self.follower.lanes.tailed(Partition(place as i32), records, standing.read());
+            self.follower.partitions.log_read(
+                Partition(place as i32),
+                records,
+                tail_position.read(),
+            );
         }
     }
 
     /// Some place is not in the log any more. What retention has passed is said to be lost, and
     /// the rest is read. Where the log ends before what was read, its offsets stand for other
     /// records now, and nothing can be vouched for until a new handle begins.
-    fn relocate(&mut self, lost: Lost) -> KafkaResult<Log> {
+    fn relocate(&mut self, lost: Lost) -> KafkaResult<LogIdentity> {
         let lows = self.client.offsets(Offset::Beginning)?;
         let ends = self.client.offsets(Offset::End)?;
-        let mut log = if lost == Lost::Tail { Log::Other } else { Log::Same };
-        let places = self.positions.iter_mut().zip(&mut self.standings);
-        for (((partition, (position, standing)), low), end) in
+        let mut log = if lost == Lost::Tail { LogIdentity::Other } else { LogIdentity::Same };
+        let places = self.positions.iter_mut().zip(&mut self.tail_positions);
+        for (((partition, (position, tail_position)), low), end) in
             self.client.partitions().zip(places).zip(lows).zip(ends)
         {
-            let lanes = &self.follower.lanes;
+            let partitions = &self.follower.partitions;
             if *position > end {
-                log = Log::Other;
-                lanes.tail_lost(partition, *position);
+                log = LogIdentity::Other;
+                partitions.log_lost(partition, *position);
             } else if *position < low {
                 error!(
                     topic = self.client.topic, %partition, stood_at = %position, %low,
@@ -252,58 +256,59 @@ impl<'c> Run<'c> {
                      (`retention.ms`)"
                 );
                 *position = low;
-                standing.relocate(low, end);
-                lanes.tail_lost(partition, low);
+                tail_position.relocate(low, end);
+                partitions.log_lost(partition, low);
             } else if lost == Lost::Tail {
-                lanes.tail_lost(partition, *position);
+                partitions.log_lost(partition, *position);
             }
         }
-        if log == Log::Other {
+        if log == LogIdentity::Other {
             error!(
                 topic = self.client.topic,
                 "the log ends before what was read from it: it was cut off, or the topic was made \
-                 anew; it is not followed any more, restart every writer"
+                 again; it is not followed any more, restart every writer"
             );
             return Ok(log);
         }
-        // Kafka's client does not say in which partition it has stopped, so all are read on anew.
+        // Kafka's client does not say in which partition it has stopped, so all are assigned again.
         self.client.assign(&self.positions)?;
         Ok(log)
     }
 
-    /// Compares what was read with where the log ends, and tells whoever reads.
+    /// Compares what was read with where the log ends, and tells those who read.
     fn judge(&mut self) {
-        if let Some(ends) = self.client.take_look() {
-            self.looked = Instant::now();
+        if let Some(ends) = self.client.take_ends() {
+            self.ends_taken_at = Instant::now();
             for (place, end) in ends.into_iter().enumerate() {
-                self.look(place, end);
+                self.observe_end(place, end);
             }
-        } else if self.looked.elapsed() >= LOOK_MAX_AGE {
-            self.standings.iter_mut().for_each(Standing::look_in_vain);
+        } else if self.ends_taken_at.elapsed() >= ENDS_MAX_AGE {
+            self.tail_positions.iter_mut().for_each(TailPosition::end_unknown);
         } else {
             return;
         }
-        if self.stage != Stage::Following {
+        if self.phase != Phase::Following {
             return;
         }
-        self.client.tail.set_behind(self.standings.iter().map(Standing::is_behind));
-        let behind = self.standings.iter().filter(|standing| standing.is_behind()).count();
+        self.client.tail.set_behind(self.tail_positions.iter().map(TailPosition::is_behind));
+        let behind =
+            self.tail_positions.iter().filter(|tail_position| tail_position.is_behind()).count();
         if (behind > 0) != self.was_behind {
             self.was_behind = behind > 0;
             self.tell(behind);
         }
     }
 
-    fn look(&mut self, place: usize, end: NextOffset) {
-        let (Some(standing), Some(position)) =
-            (self.standings.get_mut(place), self.positions.get(place))
+    fn observe_end(&mut self, place: usize, end: NextOffset) {
+        let (Some(tail_position), Some(position)) =
+            (self.tail_positions.get_mut(place), self.positions.get(place))
         else {
             return;
         };
         let partition = Partition(place as i32);
-        match standing.look(end) {
+        match tail_position.observe_end(end) {
             Step::GoOn => {}
-            Step::Passed(next) => self.follower.lanes.tailed(partition, Vec::new(), next),
+            Step::Passed(next) => self.follower.partitions.log_read(partition, Vec::new(), next),
             Step::OtherLog => self.lost = self.lost.or(Some(Lost::Place)),
             Step::ReadAgain => {
                 let (topic, at) = (&self.client.topic, Offset::Offset(position.0));
@@ -321,7 +326,7 @@ impl<'c> Run<'c> {
             info!(topic, "the log is followed closely again");
             return;
         }
-        let lag: u64 = self.standings.iter().map(Standing::lag).sum();
+        let lag: u64 = self.tail_positions.iter().map(TailPosition::lag).sum();
         let error = self.last_error.as_ref().map(ToString::to_string);
         warn!(
             topic,

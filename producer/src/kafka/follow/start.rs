@@ -9,9 +9,9 @@ use rdkafka::error::KafkaResult;
 use tracing::{error, info};
 use write_behind_shared::NextOffset;
 
-use crate::core::tail_position::{Standing, Why, start};
+use crate::core::tail_position::{StartReason, TailPosition, start};
 use crate::error::BuildError;
-use crate::kafka::follow::run::{Run, Stage};
+use crate::kafka::follow::run::{Phase, Run};
 
 /// Reading what was in the log when the handle was being built.
 struct Backlog {
@@ -44,48 +44,50 @@ impl Run<'_> {
     }
 
     fn locate(&mut self) -> KafkaResult<()> {
-        let (client, lanes) = (self.client, &self.follower.lanes);
+        let (client, partitions) = (self.client, &self.follower.partitions);
         let committed = client.committed()?;
         let lows = client.offsets(Offset::Beginning)?;
         let ends = client.offsets(Offset::End)?;
         let places = client.partitions().zip(committed).zip(lows.into_iter().zip(ends));
-        let mut standings = Vec::with_capacity(self.batches.len());
+        let mut tail_positions = Vec::with_capacity(self.batches.len());
         for ((partition, committed), (low, end)) in places {
             let begin = start(committed, low, end);
-            match (begin.why, committed) {
-                (Why::Complete, Some(committed)) => lanes.committed(partition, committed),
-                (Why::Complete, None) => {}
-                (Why::Trimmed, committed) => {
+            match (begin.reason, committed) {
+                (StartReason::Complete, Some(committed)) => {
+                    partitions.committed(partition, committed)
+                }
+                (StartReason::Complete, None) => {}
+                (StartReason::Trimmed, committed) => {
                     error!(
                         %partition, ?committed, %low,
                         "records that the sink group has not committed are no longer in the log; \
                          keep them longer than the database may be down (`retention.ms`)"
                     );
-                    lanes.tail_lost(partition, begin.at);
+                    partitions.log_lost(partition, begin.at);
                 }
-                (Why::PastTheEnd, committed) => {
+                (StartReason::PastTheEnd, committed) => {
                     error!(
                         %partition, ?committed, %end,
                         "the group has committed past the end of the log: it is another log, or \
                          the offset was set by hand; what is in the log is not followed"
                     );
-                    lanes.tail_lost(partition, begin.at);
+                    partitions.log_lost(partition, begin.at);
                 }
             }
-            lanes.tailed(partition, Vec::new(), begin.at);
-            standings.push(Standing::new(begin.at, end));
+            partitions.log_read(partition, Vec::new(), begin.at);
+            tail_positions.push(TailPosition::new(begin.at, end));
         }
-        self.positions = standings.iter().map(Standing::read).collect();
-        self.standings = standings;
-        self.looked = Instant::now();
+        self.positions = tail_positions.iter().map(TailPosition::read).collect();
+        self.tail_positions = tail_positions;
+        self.ends_taken_at = Instant::now();
         client.assign(&self.positions)
     }
 
     /// Reads what was in the log when it was located. Only silence ends it early.
     pub(super) fn read_backlog(&mut self, stopped: &Receiver<()>) -> Result<(), BuildError> {
-        let targets = self.standings.iter().map(|at| at.read().offset().0 + at.lag() as i64);
+        let targets = self.tail_positions.iter().map(|at| at.read().offset().0 + at.lag() as i64);
         let targets: Vec<_> = targets.map(NextOffset).collect();
-        let records = self.standings.iter().map(Standing::lag).sum();
+        let records = self.tail_positions.iter().map(TailPosition::lag).sum();
         let now = Instant::now();
         let mut backlog = Backlog { targets, records, missing: records, moved: now, told: now };
         while backlog.missing > 0 {
@@ -93,13 +95,13 @@ impl Run<'_> {
                 return Err(BuildError::NoAnswer("the handle was given up".to_owned()));
             }
             self.turn();
-            if self.stage == Stage::Over {
+            if self.phase == Phase::Over {
                 return Err(BuildError::NoAnswer("the log changed while it was read".to_owned()));
             }
             self.note_progress(&mut backlog)?;
         }
-        self.stage = Stage::Following;
-        self.client.tail.set_behind(self.standings.iter().map(|_| false));
+        self.phase = Phase::Following;
+        self.client.tail.set_behind(self.tail_positions.iter().map(|_| false));
         info!(
             topic = self.client.topic,
             records,
@@ -110,7 +112,7 @@ impl Run<'_> {
     }
 
     fn note_progress(&self, backlog: &mut Backlog) -> Result<(), BuildError> {
-        let missing = self.standings.iter().zip(&backlog.targets);
+        let missing = self.tail_positions.iter().zip(&backlog.targets);
         let missing = missing.map(|(at, target)| at.read().distance_to(*target)).sum();
         if missing < backlog.missing {
             backlog.missing = missing;
@@ -118,8 +120,8 @@ impl Run<'_> {
         } else if backlog.moved.elapsed() >= self.follower.start_timeout {
             let error =
                 self.last_error.as_ref().map_or(String::new(), |error| format!(": {error}"));
-            let why = format!("{missing} records of the log were not given{error}");
-            return Err(BuildError::NoAnswer(why));
+            let reason = format!("{missing} records of the log were not given{error}");
+            return Err(BuildError::NoAnswer(reason));
         }
         if backlog.told.elapsed() >= PROGRESS_INTERVAL {
             backlog.told = Instant::now();

@@ -1,11 +1,11 @@
-//! What the cache of clean copies keeps, and for how long.
+//! What the cache keeps, and for how long.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::*;
 
-const KEEPING: Keeping = Keeping {
+const CONFIG: CacheConfig = CacheConfig {
     capacity: Capacity::Rows(100),
     time_to_live: None,
     time_to_idle: None,
@@ -21,9 +21,9 @@ fn row(bytes: usize) -> Row {
     Arc::from(vec![b' '; bytes])
 }
 
-/// Whether a copy is there, without a read that would keep it from being idle.
-fn has(clean: &Clean, name: &str) -> bool {
-    clean.copies.contains_key(&key(name))
+/// Whether a row is there, without a read that would keep it from being idle.
+fn has(cache: &RowCache, name: &str) -> bool {
+    cache.rows.contains_key(&key(name))
 }
 
 fn until(what: &str, mut ready: impl FnMut() -> bool) {
@@ -37,64 +37,64 @@ fn until(what: &str, mut ready: impl FnMut() -> bool) {
 #[test]
 fn a_copy_lives_no_longer_than_its_time() {
     let time_to_live = Some(Duration::from_millis(20));
-    let clean = Clean::new(Keeping { time_to_live, ..KEEPING });
-    clean.keep(key("a"), row(1));
+    let cache = RowCache::new(CacheConfig { time_to_live, ..CONFIG });
+    cache.insert(key("a"), row(1));
     // Reads do not keep it alive.
-    until("the copy is too old", || clean.look_up(&key("a")).is_none());
+    until("the copy is too old", || cache.look_up(&key("a")).is_none());
 }
 
 #[test]
 fn a_copy_that_nobody_reads_is_forgotten() {
     let time_to_idle = Some(Duration::from_millis(20));
-    let clean = Clean::new(Keeping { time_to_idle, ..KEEPING });
-    clean.keep(key("a"), row(1));
-    until("the copy is idle for too long", || !has(&clean, "a"));
+    let cache = RowCache::new(CacheConfig { time_to_idle, ..CONFIG });
+    cache.insert(key("a"), row(1));
+    until("the copy is idle for too long", || !has(&cache, "a"));
 }
 
 #[test]
 fn without_a_time_copies_are_kept() {
-    let clean = Clean::new(KEEPING);
-    let policy = clean.copies.policy();
+    let cache = RowCache::new(CONFIG);
+    let policy = cache.rows.policy();
     assert_eq!((policy.time_to_live(), policy.time_to_idle()), (None, None));
 }
 
 #[test]
 fn a_capacity_in_bytes_counts_rows_by_their_size() {
     let capacity = Capacity::Bytes(10_000);
-    let clean = Clean::new(Keeping { capacity, ..KEEPING });
+    let cache = RowCache::new(CacheConfig { capacity, ..CONFIG });
     for name in 0..100 {
-        clean.keep(key(&name.to_string()), row(1_000));
+        cache.insert(key(&name.to_string()), row(1_000));
     }
-    clean.copies.run_pending_tasks();
-    assert!(clean.copies.weighted_size() <= 10_000);
-    assert!((1..=7).contains(&clean.copies.entry_count()), "{}", clean.copies.entry_count());
-    clean.keep(key("large"), row(20_000));
-    clean.copies.run_pending_tasks();
-    assert!(!has(&clean, "large"), "a row that is larger than all the room is not kept");
+    cache.rows.run_pending_tasks();
+    assert!(cache.rows.weighted_size() <= 10_000);
+    assert!((1..=7).contains(&cache.rows.entry_count()), "{}", cache.rows.entry_count());
+    cache.insert(key("large"), row(20_000));
+    cache.rows.run_pending_tasks();
+    assert!(!has(&cache, "large"), "a row that is larger than all the room is not kept");
 }
 
 #[test]
 fn a_capacity_in_rows_does_not_ask_for_their_size() {
-    let clean = Clean::new(Keeping { capacity: Capacity::Rows(10), ..KEEPING });
+    let cache = RowCache::new(CacheConfig { capacity: Capacity::Rows(10), ..CONFIG });
     for name in 0..10 {
-        clean.keep(key(&name.to_string()), row(100_000));
+        cache.insert(key(&name.to_string()), row(100_000));
     }
-    clean.copies.run_pending_tasks();
-    assert_eq!(clean.copies.entry_count(), 10);
+    cache.rows.run_pending_tasks();
+    assert_eq!(cache.rows.entry_count(), 10);
 }
 
 #[test]
 fn a_missing_row_is_remembered_on_request_only() {
-    let forgetful = Clean::new(KEEPING);
-    forgetful.keep(key("a"), row(1));
-    forgetful.keep_missing(key("a"));
+    let forgetful = RowCache::new(CONFIG);
+    forgetful.insert(key("a"), row(1));
+    forgetful.insert_missing(key("a"));
     assert_eq!(forgetful.look_up(&key("a")), None, "and what was there before is forgotten");
 
-    let clean = Clean::new(Keeping { misses: true, ..KEEPING });
-    clean.keep_missing(key("a"));
-    assert_eq!(clean.look_up(&key("a")), Some(None));
-    clean.keep(key("a"), row(1));
-    assert_eq!(clean.look_up(&key("a")), Some(Some(row(1))));
-    clean.forget(&key("a"));
-    assert_eq!(clean.look_up(&key("a")), None);
+    let cache = RowCache::new(CacheConfig { misses: true, ..CONFIG });
+    cache.insert_missing(key("a"));
+    assert_eq!(cache.look_up(&key("a")), Some(None));
+    cache.insert(key("a"), row(1));
+    assert_eq!(cache.look_up(&key("a")), Some(Some(row(1))));
+    cache.remove(&key("a"));
+    assert_eq!(cache.look_up(&key("a")), None);
 }

@@ -1,4 +1,4 @@
-//! The real lanes, cache and reader under a scheduler that tries orders of everything that happens to
+//! The real partitions, cache and reader under a scheduler that tries orders of everything that happens to
 //! one row at once: it is written, answered, applied, committed, evicted, tailed and read.
 //!
 //! The row after each write is another, so that what a read sees says which writes it has. A read
@@ -19,15 +19,15 @@ use write_behind_shared::{Change, NextOffset, Offset, Partition, WriteId};
 
 use crate::LoadError;
 use crate::core::delta::{Delta, Row};
-use crate::core::ledger::{Key, Loss, Ticket};
-use crate::core::pending::{CleanCopies as _, cost};
-use crate::core::tail::Tailed;
+use crate::core::ledger::{Key, Loss, Sequence};
+use crate::core::pending::{Cache as _, cost};
+use crate::core::tail::LogRecord;
 use crate::load::{Loaded, Loader};
 use crate::metrics::Metrics;
-use crate::partitions::admission::{Gate, Gates, Held, WhenFull};
-use crate::partitions::cache::{Clean, Keeping};
+use crate::partitions::admission::{Limit, Limits, Usage, WhenFull};
+use crate::partitions::cache::{CacheConfig, RowCache};
 use crate::partitions::sync::under_scheduler;
-use crate::partitions::{Lanes, Setup};
+use crate::partitions::{Partitions, Setup};
 use crate::reads::reader::Reader;
 
 const PARTITION: Partition = Partition(0);
@@ -85,17 +85,17 @@ fn seen(row: Option<&Row>) -> Option<(i64, i64)> {
 /// Kafka, the consumer and the database.
 #[derive(Debug, Default)]
 struct Behind {
-    on_their_way: VecDeque<(Ticket, Delta)>,
-    log: Vec<(Option<Ticket>, Delta)>,
+    on_their_way: VecDeque<(Sequence, Delta)>,
+    log: Vec<(Option<Sequence>, Delta)>,
     row: Option<Row>,
     next: i64,
 }
 
 struct Model {
     plan: Plan,
-    lanes: Arc<Lanes>,
+    partitions: Arc<Partitions>,
     behind: Arc<Mutex<Behind>>,
-    /// What reads see after so many of the writes.
+    /// What reads see after each number of writes.
     states: Vec<Option<(i64, i64)>>,
     begun: AtomicUsize,
     accepted: AtomicUsize,
@@ -120,13 +120,13 @@ impl Loader<i32> for Database {
 
 impl Model {
     fn new(plan: Plan) -> Self {
-        let lanes = Lanes::new(Setup {
+        let partitions = Partitions::new(Setup {
             partitions: 1,
             loads: true,
             follows: plan.foreign > 0,
-            clean: Clean::new(Keeping::default()),
-            gates: Gates {
-                bytes: Gate::new(ROOM),
+            cache: RowCache::new(CacheConfig::default()),
+            limits: Limits {
+                bytes: Limit::new(ROOM),
                 rows: None,
                 in_flight: None,
                 in_flight_bytes: None,
@@ -146,7 +146,7 @@ impl Model {
         Self {
             records: good + plan.foreign,
             plan,
-            lanes: Arc::new(lanes),
+            partitions: Arc::new(partitions),
             behind: Arc::new(Mutex::new(behind)),
             states,
             begun: AtomicUsize::new(0),
@@ -154,20 +154,20 @@ impl Model {
         }
     }
 
-    /// As `accept` does: the ticket, the client's queue and the pending entry under one lock.
+    /// As `accept` does: the sequence, the client's queue and the pending entry under one lock.
     fn write(&self) {
-        let lane = self.lanes.of(PARTITION).unwrap();
+        let pending = self.partitions.of(PARTITION).unwrap();
         for delta in &self.plan.writes {
             let room = cost(&key(), delta);
-            self.lanes.gates.bytes.try_take(room).expect("there is room").forget();
-            let granted = Held { bytes: room, ..Held::default() };
+            self.partitions.limits.bytes.try_take(room).expect("there is room").forget();
+            let granted = Usage { bytes: room, ..Usage::default() };
             self.begun.fetch_add(1, Ordering::SeqCst);
-            self.lanes.change(lane.lock(), granted, |state, clean| {
-                let ticket = state.core.ledger().next();
-                self.behind.lock().unwrap().on_their_way.push_back((ticket, delta.clone()));
-                let accepted = state.core.accept(key(), delta.clone(), clean);
-                assert_eq!(accepted, ticket);
-                state.core.hand(ticket);
+            self.partitions.change(pending.lock(), granted, |state, cache| {
+                let sequence = state.core.ledger().next();
+                self.behind.lock().unwrap().on_their_way.push_back((sequence, delta.clone()));
+                let accepted = state.core.accept(key(), delta.clone(), cache);
+                assert_eq!(accepted, sequence);
+                state.core.mark_sent(sequence);
             });
             self.accepted.fetch_add(1, Ordering::SeqCst);
         }
@@ -177,7 +177,8 @@ impl Model {
     fn answer(&self) {
         let mut left = self.plan.writes.len();
         while left > 0 {
-            let Some((ticket, delta)) = self.behind.lock().unwrap().on_their_way.pop_front() else {
+            let Some((sequence, delta)) = self.behind.lock().unwrap().on_their_way.pop_front()
+            else {
                 thread::yield_now();
                 continue;
             };
@@ -186,10 +187,10 @@ impl Model {
                 Err(Loss::Failed("refused".into()))
             } else {
                 let mut behind = self.behind.lock().unwrap();
-                behind.log.push((Some(ticket), delta));
+                behind.log.push((Some(sequence), delta));
                 Ok(behind.log.len() as i64 - 1)
             };
-            self.lanes.answered(PARTITION, std::iter::once((ticket as usize, answer)));
+            self.partitions.answered(PARTITION, std::iter::once((sequence as usize, answer)));
         }
     }
 
@@ -214,7 +215,7 @@ impl Model {
                 next += 1;
                 behind.next = next;
             }
-            self.lanes.committed(PARTITION, NextOffset(next));
+            self.partitions.committed(PARTITION, NextOffset(next));
         }
     }
 
@@ -222,27 +223,28 @@ impl Model {
         let mut next = 0;
         while self.plan.foreign > 0 && next < self.records {
             let read = self.behind.lock().unwrap().log.get(next).cloned();
-            let Some((ticket, delta)) = read else {
+            let Some((sequence, delta)) = read else {
                 thread::yield_now();
                 continue;
             };
-            let write_id = ticket.map(|sequence| WriteId { writer: self.lanes.writer, sequence });
+            let write_id =
+                sequence.map(|sequence| WriteId { writer: self.partitions.writer, sequence });
             let write_id =
                 write_id.or(Some(WriteId { writer: Uuid::nil(), sequence: next as u64 }));
             let offset = Offset(next as i64);
             next += 1;
-            let record = Tailed { offset, key: key(), delta, write_id };
-            self.lanes.tailed(PARTITION, vec![record], offset.next());
+            let record = LogRecord { offset, key: key(), delta, write_id };
+            self.partitions.log_read(PARTITION, vec![record], offset.next());
         }
     }
 
-    /// Clean copies may go at any time; rows of memory when it is short.
+    /// Cached rows may go at any time; rows of memory when it is short.
     fn evict(&self) {
         for _ in 0..3 {
-            self.lanes.clean.forget(&key());
+            self.partitions.cache.remove(&key());
             thread::yield_now();
             if self.plan.forgets {
-                self.lanes.make_room(PARTITION, 1);
+                self.partitions.make_room(PARTITION, 1);
             }
         }
     }
@@ -275,9 +277,9 @@ impl Model {
             reading.row.as_deref().map(serde_json::from_slice::<Value>).transpose().unwrap(),
             self.fold().as_deref().map(serde_json::from_slice::<Value>).transpose().unwrap(),
         );
-        let glance = self.lanes.glance(Instant::now());
-        assert_eq!((glance.rows, glance.bytes, glance.in_flight), (0, 0, 0));
-        assert_eq!(self.lanes.gates.bytes.free(), ROOM);
+        let stats = self.partitions.stats(Instant::now());
+        assert_eq!((stats.rows, stats.bytes, stats.in_flight), (0, 0, 0));
+        assert_eq!(self.partitions.limits.bytes.free(), ROOM);
     }
 
     fn fold(&self) -> Option<Row> {
@@ -293,7 +295,7 @@ impl Model {
 fn run(plan: &Plan, metrics: &Arc<Metrics>) {
     let model = Arc::new(Model::new(plan.clone()));
     let reader = Arc::new(Reader {
-        lanes: Arc::clone(&model.lanes),
+        partitions: Arc::clone(&model.partitions),
         loader: Some(Arc::new(Database(Arc::clone(&model.behind)))),
         metrics: Arc::clone(metrics),
         load_timeout: Duration::MAX,

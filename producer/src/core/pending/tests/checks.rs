@@ -6,9 +6,9 @@
 //!   else writes these rows, that is all that was ever accepted. So it is never older than our own
 //!   latest write, and once all is read and answered it is the fold of the log.
 //! - A row that is not in memory is right in the database (the truth as of the tail or of what the
-//!   database has, whichever is further), or the lane says that it may be behind.
+//!   database has, whichever is further), or the core says that it may be behind.
 //! - A loaded row is the truth as of the tail or of what the loader read, or is flagged.
-//! - Only clean copies are right without exception. A pending row is not checked while its truth
+//! - Only cached rows are right without exception. A pending row is not checked while its truth
 //!   cannot be known: a write of it is unknown, or is in the log and will not be in the database.
 
 use serde_json::Value;
@@ -18,7 +18,7 @@ use super::super::*;
 use super::log::{Name, key, value};
 use super::ops::Op;
 use super::world::{Doubt, World};
-use crate::core::loaded::Loaded;
+use crate::core::loaded::LoadOutcome;
 
 /// What a load may find, if that can be told.
 pub(super) type Expected = Option<[Option<Value>; 2]>;
@@ -32,12 +32,12 @@ impl World {
         let truth = self.truth(name, self.tail);
         let copy = self.copies.get(&key(name));
         if let Some(row) = &copy
-            && !self.lane.has(&key(name))
+            && !self.pending.has(&key(name))
         {
-            assert_eq!(value(Some(row)), truth, "a clean copy of row {name}");
+            assert_eq!(value(Some(row)), truth, "a cached row {name}");
         }
         let is_known = self.doubts.get(&name) != Some(&Doubt::All);
-        match self.lane.read(&key(name)) {
+        match self.pending.read(&key(name)) {
             Some(Visible::Row(row)) if is_known => {
                 assert_eq!(value(Some(&row)), truth, "a pending row {name}");
             }
@@ -46,7 +46,7 @@ impl World {
             }
             Some(_) => {}
             None if copy.is_some() => {}
-            None if self.lane.forgotten(&key(name)).is_some() => {
+            None if self.pending.forgotten_below(&key(name)).is_some() => {
                 assert!(self.may_be_behind, "nothing was forgotten");
             }
             None => {
@@ -61,41 +61,44 @@ impl World {
     pub(super) fn expected_of_load(&self, name: Name, next: i64) -> Expected {
         let is_ahead = self.plan.follow && next > self.tail;
         // A write that the row holds already is done to it once more: nobody knows yet that it does.
-        let holds = |ticket| self.own_offset(ticket).is_some_and(|at| NextOffset(next).is_past(at));
-        let entry = self.lane.entries.get(&key(name));
+        let holds =
+            |sequence| self.own_offset(sequence).is_some_and(|at| NextOffset(next).is_past(at));
+        let entry = self.pending.entries.get(&key(name));
         let repeats =
-            is_ahead && (!self.plan.exact || entry.is_some_and(|e| e.tickets().any(holds)));
+            is_ahead && (!self.plan.exact || entry.is_some_and(|e| e.sequences().any(holds)));
         let is_known = !self.doubts.contains_key(&name) && !repeats;
         is_known.then(|| [self.truth(name, self.tail), self.truth(name, self.tail.max(next))])
     }
 
-    pub(super) fn check_load(&self, outcome: Loaded, expected: Expected) {
+    pub(super) fn check_load(&self, outcome: LoadOutcome, expected: Expected) {
         match (outcome, expected) {
-            (Loaded::MayBeBehind(_), _) => assert!(self.may_be_behind, "nothing was forgotten"),
-            (Loaded::Row(row), Some(expected)) => {
+            (LoadOutcome::MayBeBehind(_), _) => {
+                assert!(self.may_be_behind, "nothing was forgotten")
+            }
+            (LoadOutcome::Row(row), Some(expected)) => {
                 let row = value(row.as_deref());
                 assert!(expected.contains(&row), "loaded {row:?} and not one of {expected:?}");
             }
-            (Loaded::Row(_) | Loaded::WaitFor(_), _) => {}
+            (LoadOutcome::Row(_) | LoadOutcome::WaitFor(_), _) => {}
         }
     }
 
     /// Memory is short. Rows that are not forgotten look as before.
     pub(super) fn forget(&mut self, bytes: usize, own_too: bool) {
-        let look = |world: &mut World| [0, 1, 2].map(|name| world.lane.read(&key(name)));
-        let (before, rows, used) = (look(self), self.lane.rows(), self.lane.bytes());
-        let forgotten = self.lane.forget_some(bytes, own_too, &self.copies);
+        let look = |world: &mut World| [0, 1, 2].map(|name| world.pending.read(&key(name)));
+        let (before, rows, used) = (look(self), self.pending.rows(), self.pending.bytes());
+        let forgotten = self.pending.forget_some(bytes, own_too, &self.copies);
         self.may_be_behind |= forgotten > 0;
-        assert_eq!(rows - self.lane.rows(), forgotten as usize);
-        assert!(forgotten == 0 || self.lane.bytes() < used);
+        assert_eq!(rows - self.pending.rows(), forgotten as usize);
+        assert!(forgotten == 0 || self.pending.bytes() < used);
         for (name, (before, after)) in before.into_iter().zip(look(self)).enumerate() {
             assert!(after.is_none() || before == after, "row {name} is another: {after:?}");
         }
     }
 
-    pub(super) fn settle_everything(&mut self) {
+    pub(super) fn finish_everything(&mut self) {
         self.step(Op::HandOver(usize::MAX));
-        while self.lane.ledger().in_flight() > 0 && self.append_next() {}
+        while self.pending.ledger().in_flight() > 0 && self.append_next() {}
         self.ack(usize::MAX);
         if self.plan.follow {
             self.step(Op::Tail(1_000));
@@ -109,13 +112,13 @@ impl World {
         for name in 0..3 {
             self.step(Op::LoadFails(name));
         }
-        assert_eq!(self.lane.ledger().persisted(), self.lane.ledger().next());
-        assert_eq!(self.lane.rows(), 0, "rows are left");
-        assert_eq!(self.lane.bytes(), 0, "bytes are left");
-        assert!(self.lane.entries.is_empty() && self.lane.due.is_empty());
+        assert_eq!(self.pending.ledger().persisted(), self.pending.ledger().next());
+        assert_eq!(self.pending.rows(), 0, "rows are left");
+        assert_eq!(self.pending.bytes(), 0, "bytes are left");
+        assert!(self.pending.entries.is_empty() && self.pending.waiters.is_empty());
         for name in 0..3 {
             self.step(Op::Read(name));
-            assert_eq!(self.lane.forgotten(&key(name)), None, "still suspected");
+            assert_eq!(self.pending.forgotten_below(&key(name)), None, "still suspected");
         }
     }
 

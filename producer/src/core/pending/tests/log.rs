@@ -1,5 +1,4 @@
-//! The log, its other writers, the consumer and its database, as simple as can be: takes records,
-//! gives rows.
+//! The log, its other writers, the consumer and its database, as simple as can be.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -8,8 +7,8 @@ use uuid::Uuid;
 use write_behind_shared::{Change, NextOffset, Offset, WriteId};
 
 use super::super::*;
-use crate::core::pending::dead_letters::Refused;
-use crate::core::tail::Tailed;
+use crate::core::pending::dead_letters::DeadLetterNotice;
+use crate::core::tail::LogRecord;
 
 /// A row's name; three rows are enough for anything to get in the way of anything.
 pub(super) type Name = u8;
@@ -51,7 +50,7 @@ pub(super) struct Own {
     pub(super) gone: bool,
 }
 
-/// Everything behind a lane.
+/// Everything behind the pending core.
 #[derive(Debug)]
 pub(super) struct Log {
     /// `None`: something that is no record of the topic's rows. The flag: whether it counts, that
@@ -61,7 +60,7 @@ pub(super) struct Log {
     database: HashMap<Name, Change>,
     /// What the database has.
     pub(super) next: i64,
-    letters: VecDeque<Refused>,
+    letters: VecDeque<DeadLetterNotice>,
 }
 
 fn initial() -> HashMap<Name, Change> {
@@ -134,7 +133,7 @@ impl Log {
             let Some(record) = record.as_ref().filter(|_| *counts) else { continue };
             if record.refused {
                 let own = record.write_id.filter(|id| id.writer == writer(OWN));
-                self.letters.push_back(Refused {
+                self.letters.push_back(DeadLetterNotice {
                     offset,
                     key: key(record.name),
                     own: own.map(|id| id.sequence),
@@ -148,7 +147,7 @@ impl Log {
     }
 
     /// The dead letters below `next` that were not given before.
-    pub(super) fn letters(&mut self, next: i64) -> Vec<Refused> {
+    pub(super) fn letters(&mut self, next: i64) -> Vec<DeadLetterNotice> {
         let below = self.letters.iter().take_while(|letter| letter.offset.0 < next).count();
         self.letters.drain(..below).collect()
     }
@@ -158,22 +157,22 @@ impl Log {
     }
 
     /// What the tail reads from `from` on.
-    pub(super) fn read(&self, from: i64, count: usize) -> (Vec<Tailed>, NextOffset) {
+    pub(super) fn read(&self, from: i64, count: usize) -> (Vec<LogRecord>, NextOffset) {
         let read = self.records.iter().zip(0..).skip(from as usize).take(count);
         let records = read.filter_map(|((record, _), offset)| {
             let Record { name, delta, write_id, .. } = record.clone()?;
-            Some(Tailed { offset: Offset(offset), key: key(name), delta, write_id })
+            Some(LogRecord { offset: Offset(offset), key: key(name), delta, write_id })
         });
         (records.collect(), NextOffset(self.end().min(from + count as i64)))
     }
 
     /// The truth as of `next`: the fold of all records below it that count and were not refused, and
-    /// after them this handle's own writes that are not among those, in the order of their tickets.
+    /// after them this handle's own writes that are not among those, in the order of their sequences.
     pub(super) fn truth(
         &self,
         name: Name,
         next: i64,
-        own: &BTreeMap<Ticket, Own>,
+        own: &BTreeMap<Sequence, Own>,
     ) -> Option<Value> {
         let mut truth = initial().remove(&name).unwrap_or_else(Change::delete);
         for (record, counts) in self.records.iter().take(next as usize) {

@@ -16,7 +16,7 @@ fn run(plan: Plan, ops: Vec<Op>) {
     for op in ops {
         world.step(op);
     }
-    world.settle_everything();
+    world.finish_everything();
 }
 
 /// 3,000 schedules each, or what `PROPTEST_CASES` says.

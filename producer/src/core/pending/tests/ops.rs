@@ -1,4 +1,4 @@
-//! What can happen around a lane, and schedules of it.
+//! What can happen around the pending core, and schedules of it.
 
 use proptest::prelude::*;
 
@@ -19,9 +19,9 @@ pub(super) enum Op {
     Write(Name, Kind, bool),
     /// This handle writes, into the record of an earlier write where that is allowed.
     Join(Name, Kind),
-    /// The client is given so many of the writes that wait.
+    /// The client is given this many of the writes that wait.
     HandOver(usize),
-    /// The client is replaced; so many of the records it had went into the log unanswered.
+    /// The client is replaced; this many of the records it had went into the log unanswered.
     TakeBack(usize),
     /// The broker appends the next record of ours; the database will refuse it, or not.
     Append(bool),
@@ -30,7 +30,7 @@ pub(super) enum Op {
     /// Another writer's record is appended, which the database will refuse, or not. 0: a writer that
     /// gives no ids.
     Foreign(u8, Name, Kind, bool),
-    /// Another writer sends so many of its latest records again.
+    /// Another writer sends this many of its latest records again.
     Repeat(u8, usize),
     /// The broker refuses the next record of ours.
     Refuse,
@@ -54,7 +54,7 @@ pub(super) enum Op {
     Sample,
     Read(Name),
     Evict(Name),
-    /// Memory is short: rows are forgotten until so many bytes are free; our own too, or not.
+    /// Memory is short: rows are forgotten until this many bytes are free; our own too, or not.
     Forget(usize, bool),
     LoadBegins(Name),
     LoadReads(Name),

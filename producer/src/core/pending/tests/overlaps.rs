@@ -8,27 +8,27 @@ use serde_json::{Value, json};
 use write_behind_shared::{Change, NextOffset};
 
 use super::*;
-use crate::core::loaded::{Found, Loaded};
+use crate::core::loaded::{LoadOutcome, LoadedRow};
 
-/// The clean copy of the one row; that it is missing is remembered.
+/// The cached row of the one row; that it is missing is remembered.
 #[derive(Default)]
 #[expect(clippy::option_option, reason = "not known, and known to be missing")]
 struct Copy(RefCell<Option<Option<Row>>>);
 
-impl CleanCopies for Copy {
+impl Cache for Copy {
     fn get(&self, _: &Key) -> Option<Row> {
         self.0.borrow().clone().flatten()
     }
 
-    fn keep(&self, _: Key, row: Row) {
+    fn insert(&self, _: Key, row: Row) {
         *self.0.borrow_mut() = Some(Some(row));
     }
 
-    fn keep_missing(&self, _: Key) {
+    fn insert_missing(&self, _: Key) {
         *self.0.borrow_mut() = Some(None);
     }
 
-    fn forget(&self, _: &Key) {
+    fn remove(&self, _: &Key) {
         *self.0.borrow_mut() = None;
     }
 }
@@ -54,15 +54,15 @@ enum Op {
 }
 
 struct Load {
-    found: Option<Found>,
-    horizon: Ticket,
+    found: Option<LoadedRow>,
+    horizon: Sequence,
     current: bool,
     /// The database was meddled with since it was read.
     outdated: bool,
 }
 
 struct World {
-    lane: Lane,
+    pending: Pending,
     copy: Copy,
     log: Vec<Change>,
     acked: usize,
@@ -90,7 +90,7 @@ fn value(row: Option<&[u8]>) -> Option<Value> {
 impl World {
     fn new() -> Self {
         Self {
-            lane: Lane::new(Rules { exact: true, tail: None }),
+            pending: Pending::new(Rules { exact: true, tail: None }),
             copy: Copy::default(),
             log: Vec::new(),
             acked: 0,
@@ -110,20 +110,20 @@ impl World {
     }
 
     fn write(&mut self, delta: Delta, change: Change) {
-        self.lane.accept(id(), delta, &self.copy);
+        self.pending.accept(id(), delta, &self.copy);
         self.log.push(change);
     }
 
     fn ack(&mut self) {
         if self.acked < self.log.len() {
-            self.lane.acked(self.acked, self.acked as i64, &self.copy);
+            self.pending.acked(self.acked, self.acked as i64, &self.copy);
             self.acked += 1;
         }
     }
 
     fn begin(&mut self) {
         self.loads.iter_mut().for_each(|load| load.current = false);
-        self.lane.load_begins(&id());
+        self.pending.load_begins(&id());
         let load = Load { found: None, horizon: 0, current: true, outdated: false };
         self.loads.push(load);
     }
@@ -135,19 +135,19 @@ impl World {
         let load = self.loads.remove(place);
         let Some(found) = &load.found else { return };
         // Then it is what is written that is read, and not what the load found.
-        let is_pending = self.lane.has(&id());
+        let is_pending = self.pending.has(&id());
         let row = loop {
             let (key, copy) = (id(), &self.copy);
             let step = if load.current {
-                self.lane.loaded(&key, found, load.horizon, copy)
+                self.pending.loaded(&key, found, load.horizon, copy)
             } else {
-                self.lane.loaded_too_early(&key, found, load.horizon, copy)
+                self.pending.loaded_too_early(&key, found, load.horizon, copy)
             };
             match step {
-                Loaded::Row(row) => break row,
-                Loaded::MayBeBehind(_) => panic!("nothing was forgotten"),
-                Loaded::WaitFor(ticket) => {
-                    assert!(ticket >= self.acked as u64, "it was answered already");
+                LoadOutcome::Row(row) => break row,
+                LoadOutcome::MayBeBehind(_) => panic!("nothing was forgotten"),
+                LoadOutcome::WaitFor(sequence) => {
+                    assert!(sequence >= self.acked as u64, "it was answered already");
                     self.ack();
                 }
             }
@@ -164,7 +164,7 @@ impl World {
     }
 
     fn read(&mut self) {
-        let seen = match self.lane.read(&id()) {
+        let seen = match self.pending.read(&id()) {
             Some(Visible::Row(row)) => Some(row),
             Some(Visible::Missing) => None,
             Some(Visible::NeedsBase) => return,
@@ -196,7 +196,7 @@ impl World {
                     self.next += 1;
                 }
             }
-            Op::Commit => self.lane.committed(NextOffset(self.next as i64), &self.copy),
+            Op::Commit => self.pending.committed(NextOffset(self.next as i64), &self.copy),
             Op::Meddle(n) => {
                 self.database = set(n);
                 self.loads.iter_mut().for_each(|load| load.outdated |= load.found.is_some());
@@ -205,37 +205,37 @@ impl World {
             }
             Op::Invalidate => {
                 self.loads.iter_mut().for_each(|load| load.current = false);
-                self.lane.invalidate(&id());
-                self.copy.forget(&id());
+                self.pending.invalidate(&id());
+                self.copy.remove(&id());
                 self.until_it_leaves = true;
             }
-            Op::Refresh => match self.lane.read(&id()) {
+            Op::Refresh => match self.pending.read(&id()) {
                 Some(Visible::Row(_) | Visible::Missing) => {}
                 Some(Visible::NeedsBase) => self.begin(),
                 None => {
-                    self.lane.invalidate(&id());
+                    self.pending.invalidate(&id());
                     self.begin();
                 }
             },
-            Op::Evict => self.copy.forget(&id()),
+            Op::Evict => self.copy.remove(&id()),
             Op::Load if self.loads.iter().all(|load| !load.current) => self.begin(),
             Op::LoadReads(place) => {
                 let next = Some(NextOffset(self.next as i64));
                 let row = self.database.to_row().unwrap().map(Row::from);
-                let horizon = self.lane.ledger().next();
+                let horizon = self.pending.ledger().next();
                 if let Some(load) = self.loads.get_mut(place).filter(|load| load.found.is_none()) {
-                    (load.found, load.horizon) = (Some(Found { row, next }), horizon);
+                    (load.found, load.horizon) = (Some(LoadedRow { row, next }), horizon);
                 }
             }
             Op::LoadEnds(place) => self.end(place),
             Op::LoadFails(place) if place < self.loads.len() => {
                 self.loads.remove(place);
-                self.lane.load_ends(&id(), &self.copy);
+                self.pending.load_ends(&id(), &self.copy);
             }
             Op::Read => self.read(),
             Op::Load | Op::LoadFails(_) => {}
         }
-        if self.until_it_leaves && !self.lane.has(&id()) {
+        if self.until_it_leaves && !self.pending.has(&id()) {
             (self.may_be_behind, self.until_it_leaves) = (false, false);
         }
     }
@@ -286,8 +286,8 @@ proptest! {
             world.step(Op::LoadEnds(0));
         }
         world.step(Op::Read);
-        prop_assert!(world.lane.entries.is_empty());
-        prop_assert_eq!((world.lane.bytes(), world.lane.rows()), (0, 0));
+        prop_assert!(world.pending.entries.is_empty());
+        prop_assert_eq!((world.pending.bytes(), world.pending.rows()), (0, 0));
     }
 }
 
@@ -307,7 +307,7 @@ fn an_increment_that_is_persisted_between_two_loads_is_not_lost() {
     world.step(Op::Commit);
     // It read 100, and 101 is in the database by now.
     world.step(Op::LoadEnds(0));
-    assert_eq!(world.lane.rows(), 0);
+    assert_eq!(world.pending.rows(), 0);
 }
 
 /// The older load still keeps the row's entry when the refresh ends.

@@ -8,9 +8,9 @@ use uuid::Uuid;
 use write_behind_shared::{Change, NextOffset, WriteId};
 
 use super::*;
-use crate::core::loaded::{Found, Loaded};
-use crate::core::pending::dead_letters::Refused;
-use crate::core::tail::Tailed;
+use crate::core::loaded::{LoadOutcome, LoadedRow};
+use crate::core::pending::dead_letters::DeadLetterNotice;
+use crate::core::tail::LogRecord;
 
 #[derive(Default)]
 struct Copies(RefCell<HashMap<Key, Row>>);
@@ -21,16 +21,16 @@ impl Copies {
     }
 }
 
-impl CleanCopies for Copies {
+impl Cache for Copies {
     fn get(&self, key: &Key) -> Option<Row> {
         self.0.borrow().get(key).cloned()
     }
 
-    fn keep(&self, key: Key, row: Row) {
+    fn insert(&self, key: Key, row: Row) {
         self.0.borrow_mut().insert(key, row);
     }
 
-    fn forget(&self, key: &Key) {
+    fn remove(&self, key: &Key) {
         self.0.borrow_mut().remove(key);
     }
 }
@@ -47,48 +47,48 @@ fn add(delta: i64) -> Delta {
     Delta::Change(Box::new(Change::new().add("n", delta)))
 }
 
-fn found(n: i64, next: Option<i64>) -> Found {
-    Found { row: Some(row(n)), next: next.map(NextOffset) }
+fn found(n: i64, next: Option<i64>) -> LoadedRow {
+    LoadedRow { row: Some(row(n)), next: next.map(NextOffset) }
 }
 
 struct Scene {
-    lane: Lane,
+    pending: Pending,
     copies: Copies,
 }
 
 impl Scene {
     fn new() -> Self {
-        Self { lane: Lane::new(Rules { exact: true, tail: None }), copies: Copies::default() }
+        Self { pending: Pending::new(Rules { exact: true, tail: None }), copies: Copies::default() }
     }
 
     fn following() -> Self {
         let rules = Rules { exact: true, tail: Some(NextOffset::ZERO) };
-        Self { lane: Lane::new(rules), copies: Copies::default() }
+        Self { pending: Pending::new(rules), copies: Copies::default() }
     }
 
     fn tail(&mut self, offset: i64, delta: Delta, write_id: Option<WriteId>) {
         let offset = Offset(offset);
-        let record = Tailed { offset, key: id(), delta, write_id };
-        self.lane.tailed(Uuid::nil(), vec![record], offset.next(), &self.copies);
+        let record = LogRecord { offset, key: id(), delta, write_id };
+        self.pending.log_read(Uuid::nil(), vec![record], offset.next(), &self.copies);
     }
 
     fn accept(&mut self, delta: Delta) -> usize {
-        let ticket = self.lane.accept(id(), delta, &self.copies);
-        self.lane.hand(ticket);
-        ticket as usize
+        let sequence = self.pending.accept(id(), delta, &self.copies);
+        self.pending.mark_sent(sequence);
+        sequence as usize
     }
 
-    fn ack(&mut self, ticket: usize, offset: i64) {
-        self.lane.acked(ticket, offset, &self.copies);
+    fn ack(&mut self, sequence: usize, offset: i64) {
+        self.pending.acked(sequence, offset, &self.copies);
     }
 
     fn commit(&mut self, next: i64) {
-        self.lane.committed(NextOffset(next), &self.copies);
+        self.pending.committed(NextOffset(next), &self.copies);
     }
 
-    fn loaded(&mut self, found: &Found) -> Loaded {
-        let horizon = self.lane.ledger().next();
-        self.lane.loaded(&id(), found, horizon, &self.copies)
+    fn loaded(&mut self, found: &LoadedRow) -> LoadOutcome {
+        let horizon = self.pending.ledger().next();
+        self.pending.loaded(&id(), found, horizon, &self.copies)
     }
 }
 
@@ -96,10 +96,10 @@ impl Scene {
 #[test]
 fn a_load_that_began_before_a_put_does_not_overwrite_it() {
     let mut scene = Scene::new();
-    scene.lane.load_begins(&id());
+    scene.pending.load_begins(&id());
     scene.accept(Delta::Put(row(2)));
-    assert_eq!(scene.loaded(&found(1, None)), Loaded::Row(Some(row(2))));
-    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(2))));
+    assert_eq!(scene.loaded(&found(1, None)), LoadOutcome::Row(Some(row(2))));
+    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(2))));
     assert_eq!(scene.copies.row(), None, "what was loaded is not kept either");
 }
 
@@ -108,13 +108,13 @@ fn a_load_that_began_before_a_put_does_not_overwrite_it() {
 fn a_load_does_not_overwrite_a_write_that_came_and_was_persisted_meanwhile() {
     for (delta, after) in [(Delta::Put(row(2)), Some(row(2))), (Delta::Delete, None)] {
         let mut scene = Scene::new();
-        scene.lane.load_begins(&id());
-        let ticket = scene.accept(delta);
-        scene.ack(ticket, 0);
+        scene.pending.load_begins(&id());
+        let sequence = scene.accept(delta);
+        scene.ack(sequence, 0);
         scene.commit(1);
-        assert_eq!(scene.loaded(&found(1, Some(0))), Loaded::Row(after.clone()));
-        assert_eq!(scene.copies.row(), after, "the clean copy is the newer row");
-        assert_eq!(scene.lane.bytes(), 0);
+        assert_eq!(scene.loaded(&found(1, Some(0))), LoadOutcome::Row(after.clone()));
+        assert_eq!(scene.copies.row(), after, "the cached row is the newer one");
+        assert_eq!(scene.pending.bytes(), 0);
     }
 }
 
@@ -126,12 +126,12 @@ fn the_commit_of_an_older_write_does_not_make_a_newer_one_clean() {
     scene.ack(first, 0);
     let second = scene.accept(Delta::Put(row(2)));
     scene.commit(1);
-    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(2))), "in flight, so pending");
+    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(2))), "in flight, so pending");
     scene.ack(second, 1);
     scene.commit(1);
-    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(2))), "not committed, so pending");
+    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(2))), "not committed, so pending");
     scene.commit(2);
-    assert_eq!(scene.lane.read(&id()), None);
+    assert_eq!(scene.pending.read(&id()), None);
     assert_eq!(scene.copies.row(), Some(row(2)));
 }
 
@@ -139,24 +139,24 @@ fn the_commit_of_an_older_write_does_not_make_a_newer_one_clean() {
 #[test]
 fn a_write_is_clean_when_the_committed_offset_is_past_it_and_not_before() {
     let mut scene = Scene::new();
-    let ticket = scene.accept(Delta::Put(row(1)));
-    scene.ack(ticket, 7);
+    let sequence = scene.accept(Delta::Put(row(1)));
+    scene.ack(sequence, 7);
     scene.commit(7);
-    assert!(scene.lane.has(&id()), "7 is the next offset, so record 7 is not yet applied");
-    assert_eq!(scene.lane.ledger().persisted(), 0);
+    assert!(scene.pending.has(&id()), "7 is the next offset, so record 7 is not yet applied");
+    assert_eq!(scene.pending.ledger().persisted(), 0);
     scene.commit(8);
-    assert!(!scene.lane.has(&id()));
-    assert_eq!(scene.lane.ledger().persisted(), 1);
+    assert!(!scene.pending.has(&id()));
+    assert_eq!(scene.pending.ledger().persisted(), 1);
 }
 
 /// H26.
 #[test]
 fn without_a_committed_offset_nothing_is_clean() {
     let mut scene = Scene::new();
-    let ticket = scene.accept(Delta::Put(row(1)));
-    scene.ack(ticket, 0);
-    assert!(scene.lane.has(&id()));
-    assert_eq!(scene.lane.ledger().persisted(), 0);
+    let sequence = scene.accept(Delta::Put(row(1)));
+    scene.ack(sequence, 0);
+    assert!(scene.pending.has(&id()));
+    assert_eq!(scene.pending.ledger().persisted(), 0);
 }
 
 /// H27.
@@ -165,11 +165,11 @@ fn a_committed_offset_that_goes_down_makes_later_writes_wait_again() {
     let mut scene = Scene::new();
     scene.commit(10);
     scene.commit(5);
-    let ticket = scene.accept(Delta::Put(row(1)));
-    scene.ack(ticket, 7);
-    assert!(scene.lane.has(&id()), "10 was committed once, but no longer is");
+    let sequence = scene.accept(Delta::Put(row(1)));
+    scene.ack(sequence, 7);
+    assert!(scene.pending.has(&id()), "10 was committed once, but no longer is");
     scene.commit(8);
-    assert!(!scene.lane.has(&id()));
+    assert!(!scene.pending.has(&id()));
 }
 
 /// H6.
@@ -182,13 +182,13 @@ fn an_offset_that_does_not_advance_is_not_believed() {
         let second = scene.accept(Delta::Put(row(2)));
         scene.ack(second, offset);
         scene.commit(5);
-        assert!(scene.lane.has(&id()), "offset {offset} says nothing of where the record is");
-        let mark = scene.lane.wants_sample().expect("the end of the log is asked for");
-        scene.lane.sampled(mark, NextOffset(6), &scene.copies);
-        assert!(scene.lane.has(&id()));
+        assert!(scene.pending.has(&id()), "offset {offset} says nothing of where the record is");
+        let mark = scene.pending.wants_sample().expect("the end of the log is asked for");
+        scene.pending.sampled(mark, NextOffset(6), &scene.copies);
+        assert!(scene.pending.has(&id()));
         scene.commit(6);
-        assert!(!scene.lane.has(&id()));
-        assert_eq!(scene.lane.ledger().persisted(), 2);
+        assert!(!scene.pending.has(&id()));
+        assert_eq!(scene.pending.ledger().persisted(), 2);
     }
 }
 
@@ -200,34 +200,34 @@ fn an_increment_that_the_loaded_row_holds_is_not_added_again() {
     let second = scene.accept(add(10));
     scene.ack(first, 0);
     scene.ack(second, 1);
-    assert_eq!(scene.lane.read(&id()), Some(Visible::NeedsBase));
-    scene.lane.load_begins(&id());
-    assert_eq!(scene.loaded(&found(101, Some(1))), Loaded::Row(Some(row(111))));
-    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(111))));
+    assert_eq!(scene.pending.read(&id()), Some(Visible::NeedsBase));
+    scene.pending.load_begins(&id());
+    assert_eq!(scene.loaded(&found(101, Some(1))), LoadOutcome::Row(Some(row(111))));
+    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(111))));
 }
 
 /// H34: the database may be ahead of Kafka's answer to us.
 #[test]
 fn a_load_waits_where_the_row_may_hold_an_increment_that_is_in_flight() {
     let mut scene = Scene::new();
-    let ticket = scene.accept(add(1));
-    scene.lane.load_begins(&id());
-    let horizon = scene.lane.ledger().next();
+    let sequence = scene.accept(add(1));
+    scene.pending.load_begins(&id());
+    let horizon = scene.pending.ledger().next();
     let found = found(101, Some(1));
-    let step = scene.lane.loaded(&id(), &found, horizon, &scene.copies);
-    assert_eq!(step, Loaded::WaitFor(0));
-    scene.ack(ticket, 0);
-    let step = scene.lane.loaded(&id(), &found, horizon, &scene.copies);
-    assert_eq!(step, Loaded::Row(Some(row(101))));
+    let step = scene.pending.loaded(&id(), &found, horizon, &scene.copies);
+    assert_eq!(step, LoadOutcome::WaitFor(0));
+    scene.ack(sequence, 0);
+    let step = scene.pending.loaded(&id(), &found, horizon, &scene.copies);
+    assert_eq!(step, LoadOutcome::Row(Some(row(101))));
 }
 
 #[test]
 fn what_a_loader_without_offsets_finds_beneath_increments_is_not_kept() {
     let mut scene = Scene::new();
-    let ticket = scene.accept(add(1));
-    scene.lane.load_begins(&id());
-    assert_eq!(scene.loaded(&found(100, None)), Loaded::Row(Some(row(101))));
-    scene.ack(ticket, 0);
+    let sequence = scene.accept(add(1));
+    scene.pending.load_begins(&id());
+    assert_eq!(scene.loaded(&found(100, None)), LoadOutcome::Row(Some(row(101))));
+    scene.ack(sequence, 0);
     scene.commit(1);
     assert_eq!(scene.copies.row(), None);
 }
@@ -239,25 +239,25 @@ fn a_failed_write_brings_back_what_reads_saw_before() {
     let first = scene.accept(Delta::Put(row(1)));
     let second = scene.accept(Delta::Put(row(2)));
     let third = scene.accept(add(5));
-    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(7))));
+    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(7))));
     scene.ack(first, 0);
-    scene.lane.lost(second, Loss::Failed("refused".into()), &scene.copies);
-    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(6))), "the increment still counts");
-    scene.lane.lost(third, Loss::Failed("refused".into()), &scene.copies);
-    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(1))));
+    scene.pending.lost(second, Loss::Failed("refused".into()), &scene.copies);
+    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(6))), "the increment still counts");
+    scene.pending.lost(third, Loss::Failed("refused".into()), &scene.copies);
+    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(1))));
 }
 
 #[test]
 fn a_write_that_may_be_in_the_log_is_seen_but_never_cached() {
     let mut scene = Scene::new();
-    let ticket = scene.accept(Delta::Put(row(1)));
-    scene.lane.lost(ticket, Loss::Unknown("purged".into()), &scene.copies);
-    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(1))));
-    scene.lane.sampled(1, NextOffset(3), &scene.copies);
+    let sequence = scene.accept(Delta::Put(row(1)));
+    scene.pending.lost(sequence, Loss::Unknown("purged".into()), &scene.copies);
+    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(1))));
+    scene.pending.sampled(1, NextOffset(3), &scene.copies);
     scene.commit(3);
-    assert_eq!(scene.lane.read(&id()), None);
+    assert_eq!(scene.pending.read(&id()), None);
     assert_eq!(scene.copies.row(), None);
-    assert_eq!(scene.lane.ledger().loss_in(&(0..1)), Some(Loss::Unknown("purged".into())));
+    assert_eq!(scene.pending.ledger().loss_in(&(0..1)), Some(Loss::Unknown("purged".into())));
 }
 
 #[test]
@@ -265,28 +265,28 @@ fn a_hot_row_takes_no_more_memory_than_its_last_write() {
     let mut scene = Scene::new();
     let first = scene.accept(Delta::Put(row(0)));
     scene.ack(first, 0);
-    let once = scene.lane.bytes();
+    let once = scene.pending.bytes();
     for n in 1..10 {
-        let ticket = scene.accept(Delta::Put(row(n)));
-        scene.ack(ticket, n);
+        let sequence = scene.accept(Delta::Put(row(n)));
+        scene.ack(sequence, n);
     }
-    assert_eq!(scene.lane.bytes(), once);
-    assert_eq!(scene.lane.rows(), 1);
+    assert_eq!(scene.pending.bytes(), once);
+    assert_eq!(scene.pending.rows(), 1);
 }
 
 #[test]
 fn an_increment_of_a_clean_row_is_read_without_asking_the_database() {
     let mut scene = Scene::new();
-    let ticket = scene.accept(Delta::Put(row(1)));
-    scene.ack(ticket, 0);
+    let sequence = scene.accept(Delta::Put(row(1)));
+    scene.ack(sequence, 0);
     scene.commit(1);
     scene.accept(add(5));
-    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(6))));
+    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(6))));
 }
 
-fn refused(offset: i64, ticket: usize) -> Refused {
-    let own = Some(ticket as Ticket);
-    Refused { offset: Offset(offset), key: id(), own, reason: "refused".into() }
+fn refused(offset: i64, sequence: usize) -> DeadLetterNotice {
+    let own = Some(sequence as Sequence);
+    DeadLetterNotice { offset: Offset(offset), key: id(), own, reason: "refused".into() }
 }
 
 #[test]
@@ -296,12 +296,16 @@ fn a_dead_letter_does_not_take_good_changes_from_under_a_load_that_has_not_seen_
     let bad = scene.accept(add(1_000));
     scene.ack(good, 0);
     scene.ack(bad, 1);
-    scene.lane.load_begins(&id());
+    scene.pending.load_begins(&id());
     let found = found(100, Some(0));
-    scene.lane.dead_letter(&refused(1, bad), NextOffset(2), &scene.copies);
-    assert_ne!(scene.loaded(&found), Loaded::Row(Some(row(100))), "older than our own write");
+    scene.pending.dead_letter(&refused(1, bad), NextOffset(2), &scene.copies);
+    assert_ne!(scene.loaded(&found), LoadOutcome::Row(Some(row(100))), "older than our own write");
     scene.commit(2);
-    assert_eq!((scene.lane.read(&id()), scene.copies.row()), (None, None), "the database is asked");
+    assert_eq!(
+        (scene.pending.read(&id()), scene.copies.row()),
+        (None, None),
+        "the database is asked"
+    );
 }
 
 #[test]
@@ -311,19 +315,19 @@ fn a_dead_letter_ahead_of_the_tail_does_not_make_an_older_record_the_newest() {
     let bad = scene.accept(add(1_000));
     scene.ack(good, 1);
     scene.ack(bad, 2);
-    scene.lane.dead_letter(&refused(2, bad), NextOffset(3), &scene.copies);
+    scene.pending.dead_letter(&refused(2, bad), NextOffset(3), &scene.copies);
     scene.tail(0, Delta::Put(row(1)), None);
-    assert_ne!(scene.lane.read(&id()), Some(Visible::Row(row(1))), "older than our own write");
+    assert_ne!(scene.pending.read(&id()), Some(Visible::Row(row(1))), "older than our own write");
 }
 
 #[test]
 fn a_row_of_before_a_gap_in_the_log_is_not_cached() {
     let mut scene = Scene::following();
-    let ticket = scene.accept(Delta::Put(row(1)));
-    scene.ack(ticket, 0);
-    scene.lane.tail_lost(NextOffset(3), &scene.copies);
+    let sequence = scene.accept(Delta::Put(row(1)));
+    scene.ack(sequence, 0);
+    scene.pending.log_lost(NextOffset(3), &scene.copies);
     scene.commit(3);
-    assert_eq!((scene.lane.read(&id()), scene.copies.row()), (None, None));
+    assert_eq!((scene.pending.read(&id()), scene.copies.row()), (None, None));
 }
 
 #[test]
@@ -332,7 +336,7 @@ fn the_first_record_of_a_writer_that_was_at_work_before_is_not_cached() {
         let mut scene = Scene::following();
         let write_id = WriteId { writer: Uuid::from_u128(1), sequence };
         scene.tail(0, Delta::Put(row(1)), Some(write_id));
-        assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(1))));
+        assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(1))));
         scene.commit(1);
         assert_eq!(scene.copies.row(), cached, "it may repeat what others have overwritten");
     }
@@ -342,10 +346,10 @@ fn the_first_record_of_a_writer_that_was_at_work_before_is_not_cached() {
 fn a_write_is_not_joined_with_one_that_a_client_was_given_before() {
     let mut scene = Scene::new();
     scene.accept(add(1));
-    scene.lane.take_back();
-    assert_eq!(scene.lane.join(&id(), &add(1), 1_000), None, "the log may have the first alone");
-    scene.lane.accept(id(), add(1), &scene.copies);
-    assert_eq!(scene.lane.join(&id(), &add(1), 1_000), Some(1));
+    scene.pending.requeue();
+    assert_eq!(scene.pending.join(&id(), &add(1), 1_000), None, "the log may have the first alone");
+    scene.pending.accept(id(), add(1), &scene.copies);
+    assert_eq!(scene.pending.join(&id(), &add(1), 1_000), Some(1));
 }
 
 #[test]
@@ -353,9 +357,9 @@ fn a_write_of_unknown_place_that_the_loaded_row_holds_does_not_come_after_a_late
     let set = |n: i64| Delta::Change(Box::new(Change::new().set("n", &n).unwrap()));
     let mut scene = Scene::new();
     let (first, second) = (scene.accept(set(1)), scene.accept(set(2)));
-    scene.lane.load_begins(&id());
-    assert_eq!(scene.loaded(&found(2, Some(2))), Loaded::Row(Some(row(2))));
+    scene.pending.load_begins(&id());
+    assert_eq!(scene.loaded(&found(2, Some(2))), LoadOutcome::Row(Some(row(2))));
     scene.ack(first, -1);
     scene.ack(second, 1);
-    assert_eq!(scene.lane.read(&id()), Some(Visible::Row(row(2))));
+    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(2))));
 }

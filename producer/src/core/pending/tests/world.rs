@@ -1,5 +1,5 @@
-//! Everything around a lane: the service that writes, the client, the broker, the tail, the cache of
-//! clean copies. It does to the lane what the rims do, in any order that they can.
+//! Everything around the pending core: the service that writes, the client, the broker, the tail, the
+//! cache. It does to the core what the rims do, in any order that they can.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -9,21 +9,21 @@ use write_behind_shared::{Change, NextOffset, Offset, WriteId, record};
 use super::super::*;
 use super::log::{Log, Name, OWN, Own, Record, key, writer};
 use super::ops::{Kind, Op, Plan};
-use crate::core::loaded::{Found, Loaded};
+use crate::core::loaded::{LoadOutcome, LoadedRow};
 
 #[derive(Debug, Default)]
 pub(super) struct Copies(pub(super) RefCell<HashMap<Key, Row>>);
 
-impl CleanCopies for Copies {
+impl Cache for Copies {
     fn get(&self, key: &Key) -> Option<Row> {
         self.0.borrow().get(key).cloned()
     }
 
-    fn keep(&self, key: Key, row: Row) {
+    fn insert(&self, key: Key, row: Row) {
         self.0.borrow_mut().insert(key, row);
     }
 
-    fn forget(&self, key: &Key) {
+    fn remove(&self, key: &Key) {
         self.0.borrow_mut().remove(key);
     }
 }
@@ -37,23 +37,23 @@ pub(super) enum Doubt {
     All,
 }
 
-/// What a loader has read: what it found, the ticket horizon, and what the database had.
-pub(super) type Read = (Found, Ticket, i64);
+/// What a loader has read: what it found, the horizon of sequences, and what the database had.
+pub(super) type Read = (LoadedRow, Sequence, i64);
 
 #[derive(Debug)]
 pub(super) struct World {
-    pub(super) lane: Lane,
+    pub(super) pending: Pending,
     pub(super) copies: Copies,
     pub(super) plan: Plan,
     pub(super) log: Log,
-    pub(super) own: BTreeMap<Ticket, Own>,
+    pub(super) own: BTreeMap<Sequence, Own>,
     /// What each write was given to a client as: it must be the same each time.
-    sent_as: HashMap<Ticket, Sent>,
+    sent_as: HashMap<Sequence, Sent>,
     /// With the client, in order.
-    on_their_way: VecDeque<Ticket>,
-    unanswered: VecDeque<(Ticket, i64)>,
+    on_their_way: VecDeque<Sequence>,
+    unanswered: VecDeque<(Sequence, i64)>,
     /// Given to more than one client.
-    sent_again_below: Ticket,
+    sent_again_below: Sequence,
     pub(super) tail: i64,
     /// Below, the tail has not read everything.
     gap: i64,
@@ -92,7 +92,7 @@ impl World {
     pub(super) fn new(plan: Plan) -> Self {
         let tail = plan.follow.then_some(NextOffset::ZERO);
         Self {
-            lane: Lane::new(Rules { exact: true, tail }),
+            pending: Pending::new(Rules { exact: true, tail }),
             copies: Copies::default(),
             plan,
             log: Log::new(),
@@ -116,7 +116,7 @@ impl World {
             Op::Write(name, kind, at_once) => self.write(name, &delta_of(kind), at_once),
             Op::Join(name, kind) => self.join(name, &delta_of(kind)),
             Op::HandOver(count) => self.hand_over(count),
-            Op::TakeBack(count) => self.take_back(count),
+            Op::TakeBack(count) => self.requeue(count),
             Op::Append(refused) => self.append(refused),
             Op::Filler => drop(self.log.append(None)),
             Op::Refuse | Op::Lose(_) => self.lose(&op),
@@ -125,18 +125,18 @@ impl World {
             Op::Tail(_) | Op::TailLost(_) | Op::Foreign(..) if !self.plan.follow => {}
             Op::Tail(count) => {
                 let (records, next) = self.log.read(self.tail, count);
-                self.lane.tailed(writer(OWN), records, next, &self.copies);
+                self.pending.log_read(writer(OWN), records, next, &self.copies);
                 self.tail = next.0;
             }
             Op::Foreign(number, name, kind, refused) => self.foreign(number, name, kind, refused),
             Op::Repeat(number, count) => self.log.repeat(number, count, self.gap),
-            Op::TailLost(count) => self.tail_lost(count),
+            Op::TailLost(count) => self.log_lost(count),
             Op::Apply(count) => self.log.apply(count),
             Op::Letters => self.letters(),
-            Op::Commit => self.lane.committed(NextOffset(self.told), &self.copies),
+            Op::Commit => self.pending.committed(NextOffset(self.told), &self.copies),
             Op::Sample => {
-                if let Some(mark) = self.lane.wants_sample() {
-                    self.lane.sampled(mark, NextOffset(self.log.end()), &self.copies);
+                if let Some(mark) = self.pending.wants_sample() {
+                    self.pending.sampled(mark, NextOffset(self.log.end()), &self.copies);
                 }
             }
             Op::Read(name) => self.read(name),
@@ -146,65 +146,69 @@ impl World {
                 self.load(&op);
             }
         }
-        let (lane, untold) = (&self.lane, &self.untold);
+        let (pending, untold) = (&self.pending, &self.untold);
         self.doubts.retain(|name, _| {
-            lane.entries.contains_key(&key(*name)) || untold.iter().any(|(other, _)| other == name)
+            pending.entries.contains_key(&key(*name))
+                || untold.iter().any(|(other, _)| other == name)
         });
     }
 
     fn write(&mut self, name: Name, delta: &Delta, at_once: bool) {
-        let at_once = at_once && self.lane.ledger().all_are_handed();
-        let ticket = self.lane.accept(key(name), delta.clone(), &self.copies);
+        let at_once = at_once && self.pending.ledger().all_are_sent();
+        let sequence = self.pending.accept(key(name), delta.clone(), &self.copies);
         let (_, change) = sent(delta);
-        self.own.insert(ticket, Own { name, change, at: None, gone: false });
+        self.own.insert(sequence, Own { name, change, at: None, gone: false });
         if at_once {
             self.hand_over(1);
         }
     }
 
     fn join(&mut self, name: Name, delta: &Delta) {
-        let Some(ticket) = self.lane.join(&key(name), delta, 1_000) else {
+        let Some(sequence) = self.pending.join(&key(name), delta, 1_000) else {
             return self.write(name, delta, false);
         };
-        let own = self.own.get_mut(&ticket).expect("a write that was accepted");
+        let own = self.own.get_mut(&sequence).expect("a write that was accepted");
         assert_eq!(own.name, name);
         own.change.fold(sent(delta).1);
     }
 
     fn hand_over(&mut self, count: usize) {
         for _ in 0..count {
-            let Some((ticket, to, delta)) = self.lane.next_to_hand() else { break };
-            assert_eq!(*to, key(self.own[&ticket].name));
-            assert!(self.on_their_way.back().is_none_or(|last| *last < ticket), "out of order");
+            let Some((sequence, to, delta)) = self.pending.next_unsent() else { break };
+            assert_eq!(*to, key(self.own[&sequence].name));
+            assert!(self.on_their_way.back().is_none_or(|last| *last < sequence), "out of order");
             let (sent, _) = sent(delta);
-            let first = self.sent_as.entry(ticket).or_insert_with(|| sent.clone());
-            assert_eq!(*first, sent, "one ticket, one record: the log may have the first already");
-            self.on_their_way.push_back(ticket);
-            self.lane.hand(ticket);
+            let first = self.sent_as.entry(sequence).or_insert_with(|| sent.clone());
+            assert_eq!(
+                *first, sent,
+                "one sequence, one record: the log may have the first already"
+            );
+            self.on_their_way.push_back(sequence);
+            self.pending.mark_sent(sequence);
         }
     }
 
-    fn take_back(&mut self, appended: usize) {
-        for ticket in std::mem::take(&mut self.on_their_way).into_iter().take(appended) {
-            self.append_own(ticket, false);
+    fn requeue(&mut self, appended: usize) {
+        for sequence in std::mem::take(&mut self.on_their_way).into_iter().take(appended) {
+            self.append_own(sequence, false);
         }
         self.unanswered.clear();
-        self.sent_again_below = self.lane.ledger().next();
-        self.lane.take_back();
+        self.sent_again_below = self.pending.ledger().next();
+        self.pending.requeue();
     }
 
     fn append(&mut self, refused: bool) {
-        let Some(ticket) = self.on_their_way.pop_front() else { return };
-        let offset = self.append_own(ticket, refused);
-        self.unanswered.push_back((ticket, offset));
+        let Some(sequence) = self.on_their_way.pop_front() else { return };
+        let offset = self.append_own(sequence, refused);
+        self.unanswered.push_back((sequence, offset));
     }
 
-    fn append_own(&mut self, ticket: Ticket, refused: bool) -> i64 {
-        let (value, add) = &self.sent_as[&ticket];
+    fn append_own(&mut self, sequence: Sequence, refused: bool) -> i64 {
+        let (value, add) = &self.sent_as[&sequence];
         let change = record::decode(value.as_deref(), add.as_deref()).unwrap();
-        let own = self.own.get_mut(&ticket).expect("a write that was accepted");
+        let own = self.own.get_mut(&sequence).expect("a write that was accepted");
         let name = own.name;
-        let write_id = Some(WriteId { writer: writer(OWN), sequence: ticket });
+        let write_id = Some(WriteId { writer: writer(OWN), sequence });
         // Only an unknown write's content is read from the tail.
         let delta =
             if change.writes() { Delta::Change(Box::new(change.clone())) } else { Delta::Delete };
@@ -234,25 +238,25 @@ impl World {
 
     pub(super) fn ack(&mut self, count: usize) {
         for _ in 0..count {
-            let Some((ticket, offset)) = self.unanswered.pop_front() else { break };
-            if ticket < self.sent_again_below {
-                self.ack_without_offset(ticket);
+            let Some((sequence, offset)) = self.unanswered.pop_front() else { break };
+            if sequence < self.sent_again_below {
+                self.ack_without_offset(sequence);
             }
-            self.lane.acked(ticket as usize, offset, &self.copies);
+            self.pending.acked(sequence as usize, offset, &self.copies);
         }
     }
 
     fn ack_somewhere(&mut self) {
-        if let Some((ticket, _)) = self.unanswered.pop_front() {
-            self.ack_without_offset(ticket);
-            self.lane.acked(ticket as usize, -1, &self.copies);
+        if let Some((sequence, _)) = self.unanswered.pop_front() {
+            self.ack_without_offset(sequence);
+            self.pending.acked(sequence as usize, -1, &self.copies);
         }
     }
 
     /// Where it is, the tail will say, if the log is followed.
-    fn ack_without_offset(&mut self, ticket: Ticket) {
+    fn ack_without_offset(&mut self, sequence: Sequence) {
         if !self.plan.follow {
-            self.doubt(self.own[&ticket].name, Doubt::Loads);
+            self.doubt(self.own[&sequence].name, Doubt::Loads);
         }
     }
 
@@ -264,35 +268,35 @@ impl World {
     fn lose(&mut self, op: &Op) {
         // Answers come in order: those before are answered first.
         self.ack(usize::MAX);
-        let Some(ticket) = self.on_their_way.pop_front() else { return };
-        let name = self.own[&ticket].name;
+        let Some(sequence) = self.on_their_way.pop_front() else { return };
+        let name = self.own[&sequence].name;
         let loss = match op {
             Op::Lose(appended) => {
                 if *appended {
-                    self.append_own(ticket, false);
+                    self.append_own(sequence, false);
                 }
                 Loss::Unknown("lost".into())
             }
             _ => Loss::Failed("refused".into()),
         };
-        let refused = matches!(loss, Loss::Failed(_)) && ticket >= self.sent_again_below;
-        let is_open = self.lane.ledger().unanswered(ticket).is_some();
-        let own = self.own.get_mut(&ticket).expect("a write that was accepted");
+        let refused = matches!(loss, Loss::Failed(_)) && sequence >= self.sent_again_below;
+        let is_open = self.pending.ledger().unanswered(sequence).is_some();
+        let own = self.own.get_mut(&sequence).expect("a write that was accepted");
         own.gone = own.at.is_none();
         if is_open && !refused {
             // What was lost unappended goes on being seen for a while.
             self.doubt(name, Doubt::All);
         }
-        self.lane.lost(ticket as usize, loss, &self.copies);
+        self.pending.lost(sequence as usize, loss, &self.copies);
     }
 
-    fn tail_lost(&mut self, count: usize) {
+    fn log_lost(&mut self, count: usize) {
         let next = (self.tail + count as i64).min(self.log.end());
         if next > self.tail && !self.log.repeats_over(next) {
             (self.tail, self.gap) = (next, next);
             self.may_be_behind = true;
             (0..3).for_each(|name| self.doubt(name, Doubt::All));
-            self.lane.tail_lost(NextOffset(next), &self.copies);
+            self.pending.log_lost(NextOffset(next), &self.copies);
             self.copies.0.borrow_mut().clear();
         }
     }
@@ -301,7 +305,7 @@ impl World {
         let next = self.log.next;
         self.told = next;
         for refused in self.log.letters(next) {
-            self.lane.dead_letter(&refused, NextOffset(next), &self.copies);
+            self.pending.dead_letter(&refused, NextOffset(next), &self.copies);
         }
         self.untold.retain(|(_, at)| *at >= next);
     }
@@ -309,15 +313,15 @@ impl World {
     fn load(&mut self, op: &Op) {
         match *op {
             Op::LoadBegins(name) if !self.loads.contains_key(&name) => {
-                self.lane.load_begins(&key(name));
+                self.pending.load_begins(&key(name));
                 self.loads.insert(name, None);
             }
             Op::LoadReads(name) => {
-                let found = Found {
+                let found = LoadedRow {
                     row: self.log.stored(name),
                     next: self.plan.exact.then_some(NextOffset(self.log.next)),
                 };
-                let horizon = self.lane.ledger().next();
+                let horizon = self.pending.ledger().next();
                 if let Some(load @ None) = self.loads.get_mut(&name) {
                     *load = Some((found, horizon, self.log.next));
                 }
@@ -325,9 +329,12 @@ impl World {
             Op::LoadEnds(name) => {
                 let Some(Some(read)) = self.loads.get(&name).cloned() else { return };
                 let expected = self.expected_of_load(name, read.2);
-                match self.lane.loaded(&key(name), &read.0, read.1, &self.copies) {
-                    Loaded::WaitFor(ticket) => {
-                        assert!(ticket >= self.lane.ledger().replicated(), "nothing to wait for");
+                match self.pending.loaded(&key(name), &read.0, read.1, &self.copies) {
+                    LoadOutcome::WaitFor(sequence) => {
+                        assert!(
+                            sequence >= self.pending.ledger().replicated(),
+                            "nothing to wait for"
+                        );
                         return;
                     }
                     outcome => self.check_load(outcome, expected),
@@ -335,13 +342,13 @@ impl World {
                 self.loads.remove(&name);
             }
             Op::LoadFails(name) if self.loads.remove(&name).is_some() => {
-                self.lane.load_ends(&key(name), &self.copies);
+                self.pending.load_ends(&key(name), &self.copies);
             }
             _ => {}
         }
     }
 
-    pub(super) fn own_offset(&self, ticket: Ticket) -> Option<Offset> {
-        self.own.get(&ticket)?.at.map(Offset)
+    pub(super) fn own_offset(&self, sequence: Sequence) -> Option<Offset> {
+        self.own.get(&sequence)?.at.map(Offset)
     }
 }

@@ -1,4 +1,4 @@
-//! Clean copies: how long they are right, and how they are made to go.
+//! Cached rows: how long they are right, and how they are made to go.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn refresh(scores: &Handle, key: i64) -> JoinHandle<Result<Option<Score>, ReadEr
     tokio::spawn(async move { scores.refresh(&key).await })
 }
 
-/// The row becomes a clean copy by the load of this number.
+/// The row becomes a cached row by the load of this number.
 async fn load(scores: &Handle, by_hand: &ByHand, number: usize, row: Option<Score>) {
     let reader = get(scores, 1);
     by_hand.answer(number, &[row]).await;

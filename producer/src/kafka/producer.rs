@@ -1,6 +1,6 @@
-//! To Kafka: takes records in the order of their tickets, gives Kafka's answers to the lanes.
+//! Kafka's producer: records go out in the order of their sequences, and delivery reports come back.
 //!
-//! Enqueueing is synchronous and names the partition, so that whoever calls it under a lane's lock
+//! Enqueueing is synchronous and names the partition, so that the caller, under the partition's lock,
 //! decides the order of the log; `FutureProducer::send`, which retries out of order when the queue
 //! is full, is never used.
 
@@ -24,14 +24,14 @@ use crate::kafka::settings::log;
 use crate::partitions::outlet::{Content, NotTaken, Outlet};
 
 /// One life of a Kafka client: until it fails for good or is closed.
-pub(crate) struct Link {
-    producer: BaseProducer<Answers>,
+pub(crate) struct KafkaProducer {
+    client: BaseProducer<DeliveryReports>,
 }
 
 /// A client as the way of one handle's records to its topic.
 #[derive(Debug)]
 pub(crate) struct TopicOutlet {
-    pub(crate) link: Arc<Link>,
+    pub(crate) producer: Arc<KafkaProducer>,
     pub(crate) topic: Arc<str>,
     /// The handle's place among those that share the client.
     pub(crate) place: usize,
@@ -43,18 +43,18 @@ pub(crate) trait ReportListener: Send + Sync {
     /// drained.
     fn answered(&self, place: usize, partition: Partition, answers: &mut Vec<Answer>);
 
-    /// Whoever waits for writes of the partition is told how far they are.
-    fn tell_waiters(&self, place: usize, partition: Partition);
+    /// Tells those who wait for writes of the partition how far they are.
+    fn notify_waiters(&self, place: usize, partition: Partition);
 
     /// The client had an error that it gets over by itself.
     fn client_error(&self);
 }
 
-/// The low bits of a write's ticket, and its offset or how it was lost.
+/// The low bits of a write's sequence, and its offset or how it was lost.
 pub(crate) type Answer = (usize, Result<i64, Loss>);
 
 /// What librdkafka calls back with.
-struct Answers {
+struct DeliveryReports {
     listener: Arc<dyn ReportListener>,
     /// How many answers came.
     count: AtomicU64,
@@ -62,13 +62,13 @@ struct Answers {
     waited_for: AtomicBool,
     /// Its errors say nothing any more: what it had not delivered is sent again by another.
     replaced: AtomicBool,
-    /// Answers that the lanes have not been told yet. Only the polling thread takes this lock.
-    gathered: Mutex<Gathered>,
+    /// Reports that the handles have not been told yet. Only the polling thread takes this lock.
+    gathered: Mutex<ReportBatch>,
 }
 
-/// Answers for one partition, so that its lane is locked once for many.
+/// Reports for one partition, so that it is locked once for many.
 #[derive(Default)]
-struct Gathered {
+struct ReportBatch {
     place: usize,
     partition: i32,
     answers: Vec<Answer>,
@@ -76,7 +76,7 @@ struct Gathered {
     unknown: Vec<(usize, i32, usize, Loss)>,
 }
 
-/// Answers gathered at most, so that no lane is locked for long.
+/// Reports in a batch at most, so that no partition is locked for long.
 const GATHERED_MAX: usize = 256;
 /// How long the reports of purged records may take.
 const PURGE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -105,7 +105,7 @@ pub(crate) fn record_bytes_max(settings: &KafkaSettings) -> usize {
     set.unwrap_or(RECORD_BYTES_MAX)
 }
 
-impl Link {
+impl KafkaProducer {
     /// A new client.
     pub(crate) fn new(
         settings: &KafkaSettings,
@@ -116,31 +116,31 @@ impl Link {
         for (name, value) in own.chain(settings.iter()).chain(FIXED.iter().copied()) {
             config.set(name, value);
         }
-        let producer = config.create_with_context(Answers {
+        let client = config.create_with_context(DeliveryReports {
             listener,
             count: AtomicU64::new(0),
             waited_for: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
             gathered: Mutex::default(),
         });
-        let producer = producer.map_err(|error| BuildError::Client(error.to_string()))?;
-        Ok(Self { producer })
+        let client = client.map_err(|error| BuildError::Client(error.to_string()))?;
+        Ok(Self { client })
     }
 
     /// Takes what answers there are, or waits for one for up to `wait`. Says whether there were any.
     pub(crate) fn poll(&self, wait: Duration) -> bool {
-        let answers = || self.producer.context().count.load(Ordering::Relaxed);
+        let answers = || self.client.context().count.load(Ordering::Relaxed);
         let before = answers();
         // A poll takes all of its time, also when an answer has come.
-        self.producer.context().waited_for.store(!wait.is_zero(), Ordering::Relaxed);
-        self.producer.poll(wait);
+        self.client.context().waited_for.store(!wait.is_zero(), Ordering::Relaxed);
+        self.client.poll(wait);
         answers() != before
     }
 
-    /// Tells the lanes what came. Once the client has failed for good, what it could not deliver is
-    /// to be sent again, so it is not lost.
-    pub(crate) fn tell_lanes(&self) {
-        let context = self.producer.context();
+    /// Tells the handles what came. Once the client has failed for good, what it could not deliver
+    /// will be sent again, so it is not lost.
+    pub(crate) fn tell_handles(&self) {
+        let context = self.client.context();
         let mut gathered = context.lock();
         gathered.tell(&*context.listener);
         if !gathered.unknown.is_empty() {
@@ -157,18 +157,18 @@ impl Link {
     /// Why the client failed for good. The error event of a fatal error does not say that it is
     /// fatal, so the client is asked.
     pub(crate) fn fatal_error(&self) -> Option<Arc<str>> {
-        self.producer.client().fatal_error().map(|(_, reason)| reason.into())
+        self.client.client().fatal_error().map(|(_, reason)| reason.into())
     }
 
     /// Ends the client, and takes the answers it still has. `replaced`: what it has not delivered
     /// will be sent by another; otherwise each such write is told that it is not known.
     pub(crate) fn end(&self, replaced: bool) {
-        self.producer.context().replaced.store(replaced, Ordering::Release);
-        self.producer.purge(PurgeConfig::default().queue().inflight());
-        if let Err(error) = self.producer.flush(PURGE_TIMEOUT) {
+        self.client.context().replaced.store(replaced, Ordering::Release);
+        self.client.purge(PurgeConfig::default().queue().inflight());
+        if let Err(error) = self.client.flush(PURGE_TIMEOUT) {
             debug!(%error, "purged records were not all reported");
         }
-        self.tell_lanes();
+        self.tell_handles();
     }
 }
 
@@ -179,7 +179,7 @@ impl Outlet for TopicOutlet {
         write_id: WriteId,
         content: Content<'_>,
     ) -> Result<(), NotTaken> {
-        let ticket = write_id.sequence as usize & LOW_BITS;
+        let sequence = write_id.sequence as usize & LOW_BITS;
         let write_id = write_id.encode();
         let mut headers = OwnedHeaders::new_with_capacity(2)
             .insert(Header { key: WRITE_ID, value: Some(&write_id) });
@@ -193,9 +193,9 @@ impl Outlet for TopicOutlet {
             key: Some(content.key),
             timestamp: None,
             headers: Some(headers),
-            delivery_opaque: self.place << (usize::BITS - HANDLE_BITS) | ticket,
+            delivery_opaque: self.place << (usize::BITS - HANDLE_BITS) | sequence,
         };
-        self.link.producer.send(record).map_err(|(error, _)| not_taken(&error, content))
+        self.producer.client.send(record).map_err(|(error, _)| not_taken(&error, content))
     }
 }
 
@@ -210,8 +210,8 @@ fn not_taken(error: &KafkaError, content: Content<'_>) -> NotTaken {
     }
 }
 
-impl ProducerContext for Answers {
-    /// The handle's place and the ticket, as far as it fits: enough to tell writes in flight apart.
+impl ProducerContext for DeliveryReports {
+    /// The handle's place and the sequence, as far as it fits: enough to tell writes in flight apart.
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
@@ -235,19 +235,19 @@ impl ProducerContext for Answers {
         }
         if self.waited_for.load(Ordering::Relaxed) {
             gathered.tell(&*self.listener);
-            self.listener.tell_waiters(place, Partition(partition));
+            self.listener.notify_waiters(place, Partition(partition));
         }
     }
 }
 
-impl Answers {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Gathered> {
+impl DeliveryReports {
+    fn lock(&self) -> std::sync::MutexGuard<'_, ReportBatch> {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Gathered {
-    /// Tells the lanes what came; nothing is gathered afterwards.
+impl ReportBatch {
+    /// Tells the handle what came; the batch is empty afterwards.
     fn tell(&mut self, listener: &dyn ReportListener) {
         if !self.answers.is_empty() {
             listener.answered(self.place, Partition(self.partition), &mut self.answers);
@@ -280,7 +280,7 @@ fn loss(error: &KafkaError) -> Loss {
     }
 }
 
-impl ClientContext for Answers {
+impl ClientContext for DeliveryReports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log(level, facility, message);
     }
@@ -291,8 +291,8 @@ impl ClientContext for Answers {
     }
 }
 
-impl std::fmt::Debug for Link {
+impl std::fmt::Debug for KafkaProducer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("failed", &self.fatal_error()).finish_non_exhaustive()
+        f.debug_struct("KafkaProducer").field("failed", &self.fatal_error()).finish_non_exhaustive()
     }
 }
