@@ -1,4 +1,4 @@
-//! `get` beside a bare `moka` cache, for rows that are pending and for clean copies.
+//! `get` beside a bare `moka` cache, for rows that are pending and for cached rows.
 //!
 //! Ours keeps a row as the bytes that were sent and gives it as the type that was asked for. So it
 //! stands beside two caches that a service could have instead: one of bytes, which deserialises at
@@ -44,8 +44,8 @@ pub(crate) async fn run(rounds: u32) -> Result<()> {
     let names = [
         "get of a pending row, beside moka and serde_json",
         "get of a pending row, beside moka of values",
-        "get of a clean copy, beside moka and serde_json",
-        "get of a clean copy, beside moka of values",
+        "get of a cached row, beside moka and serde_json",
+        "get of a cached row, beside moka of values",
     ];
     let mut duels = names.map(|name| Duel::new(name, GOAL));
     for _ in 0..rounds {

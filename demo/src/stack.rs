@@ -26,7 +26,7 @@ pub(crate) struct Stack {
     /// What to call the database alone.
     pub(crate) described_database: String,
     /// Kept alive: the embedded broker ends with it.
-    _embedded: Option<testing::Kafka>,
+    _embedded: Option<testing::Broker>,
 }
 
 /// The embedded broker keeps about 5 MB of each partition, so a year of flights takes a few.
@@ -44,7 +44,7 @@ impl Stack {
         let (embedded, bootstrap) = if let Some(bootstrap) = kafka {
             (None, bootstrap)
         } else {
-            let kafka = testing::Kafka::start()?.topic(topic, PARTITIONS)?;
+            let kafka = testing::Broker::start()?.topic(topic, PARTITIONS)?;
             let bootstrap = kafka.bootstrap_servers();
             (Some(kafka), bootstrap)
         };

@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
-use write_behind_producer::testing::{Kafka, Sink};
+use write_behind_producer::testing::{Broker, Sink};
 use write_behind_producer::{WriteBehind, WriteError};
 
 /// Counts page views.
@@ -82,7 +82,7 @@ async fn main() -> Result<ExitCode> {
         let database = Sink::elsewhere(&kafka, TOPIC, GROUP)?;
         (kafka, database)
     } else {
-        let kafka = Kafka::start()?.topic(TOPIC, 8)?;
+        let kafka = Broker::start()?.topic(TOPIC, 8)?;
         (kafka.properties(), kafka.sink(TOPIC, GROUP)?)
     };
     let _applying = database.apply_every(Duration::from_millis(50))?;

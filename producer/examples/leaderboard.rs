@@ -36,7 +36,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
-use write_behind_producer::testing::{Kafka, Sink};
+use write_behind_producer::testing::{Broker, Sink};
 use write_behind_producer::{Change, ReadError, WhenFull, WriteBehind, WriteError};
 
 /// A leaderboard over HTTP.
@@ -96,7 +96,7 @@ async fn main() -> Result<ExitCode> {
         let database = Sink::elsewhere(&kafka, TOPIC, GROUP)?;
         (kafka, database)
     } else {
-        let kafka = Kafka::start()?.topic(TOPIC, 8)?;
+        let kafka = Broker::start()?.topic(TOPIC, 8)?;
         (kafka.properties(), kafka.sink(TOPIC, GROUP)?)
     };
     database.apply_all()?;

@@ -37,7 +37,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let kafka = testing::Kafka::start()?.topic("scores", 4)?;
+//! let kafka = testing::Broker::start()?.topic("scores", 4)?;
 //! let database = kafka.sink("scores", "score-writer")?;  // stands for the consumer and its tables
 //!
 //! let scores = WriteBehind::<u64, Score>::builder("scores", kafka.properties())

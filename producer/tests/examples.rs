@@ -11,7 +11,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use write_behind_producer::testing::Kafka;
+use write_behind_producer::testing::Broker;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -138,7 +138,7 @@ fn until(what: &str, wanted: &str, ask: impl Fn() -> String) {
 
 #[test]
 fn the_leaderboard_reads_its_writes_and_ends_with_all_of_them_delivered() {
-    let kafka = Kafka::start().unwrap().topic("players", 4).unwrap();
+    let kafka = Broker::start().unwrap().topic("players", 4).unwrap();
     let leaderboard = Example::start("leaderboard", &["--kafka", &kafka.bootstrap_servers()]);
     assert_eq!(leaderboard.get("/players/7").0, 404);
     let ada = |points: i64, games: i64| json!({"name": "ada", "points": points, "games": games});
@@ -177,7 +177,7 @@ fn the_leaderboard_reads_its_writes_and_ends_with_all_of_them_delivered() {
 
 #[test]
 fn a_leaderboard_that_cannot_deliver_says_202_and_ends_by_naming_the_rows() {
-    let kafka = Kafka::start().unwrap().topic("players", 4).unwrap();
+    let kafka = Broker::start().unwrap().topic("players", 4).unwrap();
     let args = ["--kafka", &kafka.bootstrap_servers(), "--stop-within", "1"];
     let leaderboard = Example::start("leaderboard", &args);
     let game = json!({"name": "ada", "points": 10});

@@ -11,7 +11,7 @@ use tracing::Subscriber;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 use write_behind_producer::WriteBehind;
-use write_behind_producer::testing::Kafka;
+use write_behind_producer::testing::Broker;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Account {
@@ -52,7 +52,7 @@ fn subscriber(level: LevelFilter, log: &Log) -> impl Subscriber + Send + Sync + 
 fn live() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let kafka = Kafka::start().unwrap().topic("accounts", 2).unwrap();
+        let kafka = Broker::start().unwrap().topic("accounts", 2).unwrap();
         let sink = kafka.sink("accounts", "sink").unwrap();
         let mut properties = kafka.properties();
         properties.push(("sasl.password".to_owned(), "open sesame".to_owned()));
@@ -104,7 +104,7 @@ fn a_handle_that_is_dropped_with_unanswered_writes_warns_and_one_that_is_closed_
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let dropped = |closes: bool| {
         runtime.block_on(async {
-            let kafka = Kafka::start().unwrap().topic("accounts", 1).unwrap();
+            let kafka = Broker::start().unwrap().topic("accounts", 1).unwrap();
             let accounts = WriteBehind::<u64, Account>::builder("accounts", kafka.properties());
             let accounts = accounts.sink_group("sink").build().await.unwrap();
             if closes {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use write_behind_producer::testing::{Kafka, Record, Sink, TestingError};
+use write_behind_producer::testing::{Broker, Record, Sink, TestingError};
 use write_behind_producer::{DeliveryError, ReadError, WriteBehind};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -23,7 +23,7 @@ fn ada(points: i64) -> Score {
     Score { name: "ada".to_owned(), points }
 }
 
-async fn handle(kafka: &Kafka, sink: &Sink) -> Scores {
+async fn handle(kafka: &Broker, sink: &Sink) -> Scores {
     WriteBehind::builder("scores", kafka.properties())
         .sink_group("sink")
         .poll_interval(Duration::from_millis(10))
@@ -39,7 +39,7 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 
 #[tokio::test]
 async fn what_is_applied_is_persisted_and_what_is_not_is_not() {
-    let kafka = Kafka::start().unwrap().topic("scores", 1).unwrap();
+    let kafka = Broker::start().unwrap().topic("scores", 1).unwrap();
     let sink = kafka.sink("scores", "sink").unwrap();
     let scores = handle(&kafka, &sink).await;
     let first = scores.put(&7, &ada(1)).await.unwrap();
@@ -64,7 +64,7 @@ async fn what_is_applied_is_persisted_and_what_is_not_is_not() {
 
 #[tokio::test]
 async fn a_new_handle_reads_what_the_table_holds_and_adds_to_it_exactly() {
-    let kafka = Kafka::start().unwrap().topic("scores", 4).unwrap();
+    let kafka = Broker::start().unwrap().topic("scores", 4).unwrap();
     let sink = kafka.sink("scores", "sink").unwrap();
     let before = handle(&kafka, &sink).await;
     before.put(&7, &ada(1)).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_new_handle_reads_what_the_table_holds_and_adds_to_it_exactly() {
 
 #[tokio::test]
 async fn the_brokers_go_away_and_come_back_with_all_they_had() {
-    let kafka = Kafka::start().unwrap().topic("scores", 2).unwrap();
+    let kafka = Broker::start().unwrap().topic("scores", 2).unwrap();
     let sink = kafka.sink("scores", "sink").unwrap();
     let scores = handle(&kafka, &sink).await;
     soon(scores.put(&1, &ada(1)).await.unwrap().replicated()).await.unwrap();
@@ -99,7 +99,7 @@ async fn the_brokers_go_away_and_come_back_with_all_they_had() {
 
 #[tokio::test]
 async fn while_the_database_is_down_nothing_is_applied_and_loads_fail() {
-    let kafka = Kafka::start().unwrap().topic("scores", 1).unwrap();
+    let kafka = Broker::start().unwrap().topic("scores", 1).unwrap();
     let sink = kafka.sink("scores", "sink").unwrap();
     let scores = handle(&kafka, &sink).await;
     soon(scores.put(&1, &ada(1)).await.unwrap().replicated()).await.unwrap();
@@ -114,7 +114,7 @@ async fn while_the_database_is_down_nothing_is_applied_and_loads_fail() {
 
 #[tokio::test]
 async fn a_refused_write_fails_and_the_next_one_does_not() {
-    let kafka = Kafka::start().unwrap().topic("scores", 1).unwrap();
+    let kafka = Broker::start().unwrap().topic("scores", 1).unwrap();
     let sink = kafka.sink("scores", "sink").unwrap();
     let scores = handle(&kafka, &sink).await;
     kafka.refuse_writes(1).unwrap();
@@ -126,7 +126,7 @@ async fn a_refused_write_fails_and_the_next_one_does_not() {
 
 #[tokio::test]
 async fn what_a_database_would_refuse_is_a_dead_letter_and_its_writer_is_told() {
-    let kafka = Kafka::start().unwrap().topic("scores", 1).unwrap();
+    let kafka = Broker::start().unwrap().topic("scores", 1).unwrap();
     let sink = kafka.sink("scores", "sink").unwrap();
     let scores = handle(&kafka, &sink).await;
     scores.put(&1, &ada(1)).await.unwrap();
@@ -140,7 +140,7 @@ async fn what_a_database_would_refuse_is_a_dead_letter_and_its_writer_is_told() 
 
 #[tokio::test]
 async fn a_broker_that_answers_late_delays_and_loses_nothing() {
-    let kafka = Kafka::start().unwrap().topic("scores", 1).unwrap();
+    let kafka = Broker::start().unwrap().topic("scores", 1).unwrap();
     let sink = kafka.sink("scores", "sink").unwrap();
     let scores = handle(&kafka, &sink).await;
     soon(scores.put(&1, &ada(1)).await.unwrap().replicated()).await.unwrap();
@@ -153,7 +153,7 @@ async fn a_broker_that_answers_late_delays_and_loses_nothing() {
 
 #[tokio::test]
 async fn records_that_the_broker_dropped_before_they_were_applied_are_told_not_skipped() {
-    let kafka = Kafka::start().unwrap().topic("scores", 1).unwrap();
+    let kafka = Broker::start().unwrap().topic("scores", 1).unwrap();
     let sink = kafka.sink("scores", "sink").unwrap();
     let scores = handle(&kafka, &sink).await;
     let large = Score { name: "x".repeat(100_000), points: 1 };
@@ -168,7 +168,7 @@ async fn records_that_the_broker_dropped_before_they_were_applied_are_told_not_s
 
 #[tokio::test]
 async fn the_log_shows_what_was_sent() {
-    let kafka = Kafka::start().unwrap().topic("scores", 1).unwrap();
+    let kafka = Broker::start().unwrap().topic("scores", 1).unwrap();
     let sink = kafka.sink("scores", "sink").unwrap();
     let scores = handle(&kafka, &sink).await;
     scores.put(&7, &ada(1)).await.unwrap();
@@ -186,7 +186,7 @@ async fn the_log_shows_what_was_sent() {
 
 #[tokio::test]
 async fn a_sink_that_applies_by_itself_persists_what_comes() {
-    let kafka = Kafka::start().unwrap().topic("scores", 2).unwrap();
+    let kafka = Broker::start().unwrap().topic("scores", 2).unwrap();
     let sink = kafka.sink("scores", "sink").unwrap();
     let scores = handle(&kafka, &sink).await;
     let applying = sink.apply_every(Duration::from_millis(5)).unwrap();
@@ -204,7 +204,7 @@ async fn a_sink_that_applies_by_itself_persists_what_comes() {
 
 #[test]
 fn mistakes_are_told_with_what_to_do() {
-    let kafka = Kafka::start().unwrap();
+    let kafka = Broker::start().unwrap();
     let none = kafka.clone().topic("scores", 0).unwrap_err();
     assert_eq!(
         none.to_string(),

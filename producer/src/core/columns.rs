@@ -19,8 +19,8 @@ impl Columns {
     /// Those of `V`. Maps, flattened structs and enums name none: nothing is ever whole for them.
     pub(crate) fn of<V: DeserializeOwned>() -> Self {
         match V::deserialize(Probe) {
-            Err(Answer::Fields(fields)) => Self(Some(fields)),
-            Ok(_) | Err(Answer::NoFields) => Self(None),
+            Err(FieldsAsked::Fields(fields)) => Self(Some(fields)),
+            Ok(_) | Err(FieldsAsked::NoFields) => Self(None),
         }
     }
 
@@ -37,35 +37,35 @@ struct Probe;
 
 /// What the type asked for; an error to serde, because no value comes of it.
 #[derive(Debug)]
-enum Answer {
+enum FieldsAsked {
     Fields(&'static [&'static str]),
     NoFields,
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for FieldsAsked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a question, not a value")
     }
 }
 
-impl std::error::Error for Answer {}
+impl std::error::Error for FieldsAsked {}
 
-impl de::Error for Answer {
+impl de::Error for FieldsAsked {
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self::NoFields
     }
 }
 
 impl<'de> Deserializer<'de> for Probe {
-    type Error = Answer;
+    type Error = FieldsAsked;
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
         fields: &'static [&'static str],
         _: V,
-    ) -> Result<V::Value, Answer> {
-        Err(Answer::Fields(fields))
+    ) -> Result<V::Value, FieldsAsked> {
+        Err(FieldsAsked::Fields(fields))
     }
 
     /// A struct around one other is written as that one.
@@ -73,12 +73,12 @@ impl<'de> Deserializer<'de> for Probe {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Answer> {
+    ) -> Result<V::Value, FieldsAsked> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Answer> {
-        Err(Answer::NoFields)
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, FieldsAsked> {
+        Err(FieldsAsked::NoFields)
     }
 
     serde::forward_to_deserialize_any! {

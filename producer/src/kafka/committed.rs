@@ -22,13 +22,13 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::error::{BuildError, Halt};
 use crate::kafka::dead_letters::Letters;
-use crate::kafka::settings::{Quiet, suits_a_consumer};
+use crate::kafka::settings::{QuietContext, suits_a_consumer};
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 
 /// Asks Kafka about the sink group and the topic.
 pub(crate) struct GroupOffsets {
-    consumer: BaseConsumer<Quiet>,
+    consumer: BaseConsumer<QuietContext>,
     topic: String,
 }
 
@@ -74,7 +74,7 @@ impl GroupOffsets {
         config.set("isolation.level", "read_uncommitted");
         config.set("enable.auto.commit", "false");
         config.set("allow.auto.create.topics", "false");
-        let consumer = config.create_with_context(Quiet);
+        let consumer = config.create_with_context(QuietContext);
         let consumer = consumer.map_err(|error| BuildError::Client(error.to_string()))?;
         Ok(Self { consumer, topic: topic.to_owned() })
     }

@@ -9,7 +9,7 @@ use write_behind_shared::Partition;
 use crate::core::ledger::HANDLE_BITS;
 use crate::error::BuildError;
 use crate::event::{Event, Lag, Lagging};
-use crate::kafka::producer::{Answer, KafkaProducer, ReportListener, TopicOutlet};
+use crate::kafka::producer::{DeliveryReport, KafkaProducer, ReportListener, TopicOutlet};
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 use crate::partitions::admission::Usage;
@@ -93,7 +93,7 @@ impl ClientHandles {
 }
 
 impl ReportListener for ClientHandles {
-    fn answered(&self, place: usize, partition: Partition, answers: &mut Vec<Answer>) {
+    fn answered(&self, place: usize, partition: Partition, answers: &mut Vec<DeliveryReport>) {
         // Without a handle, it was closed without waiting for them.
         if let Some(handle) = self.at(place) {
             answers.iter().filter(|(_, at)| at.is_err()).for_each(|_| handle.metrics.lost());

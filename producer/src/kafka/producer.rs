@@ -41,7 +41,7 @@ pub(crate) struct TopicOutlet {
 pub(crate) trait ReportListener: Send + Sync {
     /// Kafka answered for writes of one partition of the handle at `place`, in this order. They are
     /// drained.
-    fn answered(&self, place: usize, partition: Partition, answers: &mut Vec<Answer>);
+    fn answered(&self, place: usize, partition: Partition, answers: &mut Vec<DeliveryReport>);
 
     /// Tells those who wait for writes of the partition how far they are.
     fn notify_waiters(&self, place: usize, partition: Partition);
@@ -51,7 +51,7 @@ pub(crate) trait ReportListener: Send + Sync {
 }
 
 /// The low bits of a write's sequence, and its offset or how it was lost.
-pub(crate) type Answer = (usize, Result<i64, Loss>);
+pub(crate) type DeliveryReport = (usize, Result<i64, Loss>);
 
 /// What librdkafka calls back with.
 struct DeliveryReports {
@@ -71,7 +71,7 @@ struct DeliveryReports {
 struct ReportBatch {
     place: usize,
     partition: i32,
-    answers: Vec<Answer>,
+    answers: Vec<DeliveryReport>,
     /// Writes whose outcome is unknown: whether that is so is decided at the end of the turn.
     unknown: Vec<(usize, i32, usize, Loss)>,
 }

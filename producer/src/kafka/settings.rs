@@ -8,9 +8,9 @@ use rdkafka::error::KafkaError;
 use tracing::{debug, error, info, warn};
 
 /// The context of a client whose errors only go to the log: what matters is whether it answers.
-pub(crate) struct Quiet;
+pub(crate) struct QuietContext;
 
-impl ClientContext for Quiet {
+impl ClientContext for QuietContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log(level, facility, message);
     }
@@ -20,7 +20,7 @@ impl ClientContext for Quiet {
     }
 }
 
-impl ConsumerContext for Quiet {}
+impl ConsumerContext for QuietContext {}
 
 /// A producer's tuning means nothing to a consumer, which would warn of each.
 pub(crate) fn suits_a_consumer(property: &str) -> bool {

@@ -199,27 +199,31 @@ where
 }
 
 /// A future of a loader of any type.
-pub(crate) type Answer<'l, T> = Pin<Box<dyn Future<Output = Result<T, LoadError>> + Send + 'l>>;
+pub(crate) type LoaderFuture<'l, T> =
+    Pin<Box<dyn Future<Output = Result<T, LoadError>> + Send + 'l>>;
 
 /// A loader of any type.
 pub(crate) trait AnyLoader<K>: Send + Sync {
-    fn prepare_boxed<'l>(&'l self, source: &'l Source) -> Answer<'l, ()>;
-    fn load_boxed<'l>(&'l self, key: &'l K) -> Answer<'l, Loaded>;
-    fn load_many_boxed<'l>(&'l self, keys: &'l [K]) -> Answer<'l, Vec<Loaded>>;
+    fn prepare_boxed<'l>(&'l self, source: &'l Source) -> LoaderFuture<'l, ()>;
+    fn load_boxed<'l>(&'l self, key: &'l K) -> LoaderFuture<'l, Loaded>;
+    fn load_many_boxed<'l>(&'l self, keys: &'l [K]) -> LoaderFuture<'l, Vec<Loaded>>;
     fn knows_dead_letters(&self) -> bool;
-    fn dead_letters_boxed<'l>(&'l self, ranges: &'l [LogRange]) -> Answer<'l, Vec<DeadLetter>>;
+    fn dead_letters_boxed<'l>(
+        &'l self,
+        ranges: &'l [LogRange],
+    ) -> LoaderFuture<'l, Vec<DeadLetter>>;
 }
 
 impl<K: Sync + 'static, L: Loader<K>> AnyLoader<K> for L {
-    fn prepare_boxed<'l>(&'l self, source: &'l Source) -> Answer<'l, ()> {
+    fn prepare_boxed<'l>(&'l self, source: &'l Source) -> LoaderFuture<'l, ()> {
         Box::pin(self.prepare(source))
     }
 
-    fn load_boxed<'l>(&'l self, key: &'l K) -> Answer<'l, Loaded> {
+    fn load_boxed<'l>(&'l self, key: &'l K) -> LoaderFuture<'l, Loaded> {
         Box::pin(self.load(key))
     }
 
-    fn load_many_boxed<'l>(&'l self, keys: &'l [K]) -> Answer<'l, Vec<Loaded>> {
+    fn load_many_boxed<'l>(&'l self, keys: &'l [K]) -> LoaderFuture<'l, Vec<Loaded>> {
         Box::pin(self.load_many(keys))
     }
 
@@ -227,7 +231,10 @@ impl<K: Sync + 'static, L: Loader<K>> AnyLoader<K> for L {
         Loader::knows_dead_letters(self)
     }
 
-    fn dead_letters_boxed<'l>(&'l self, ranges: &'l [LogRange]) -> Answer<'l, Vec<DeadLetter>> {
+    fn dead_letters_boxed<'l>(
+        &'l self,
+        ranges: &'l [LogRange],
+    ) -> LoaderFuture<'l, Vec<DeadLetter>> {
         Box::pin(self.dead_letters(ranges))
     }
 }

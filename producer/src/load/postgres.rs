@@ -11,7 +11,7 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 use crate::error::LoadError;
 use crate::load::postgres_sql::{DEAD_LETTERS, plan};
 use crate::load::table::{
-    NO_BOOKKEEPING, NOT_PREPARED, PREPARED_TWICE, Plan, Wanted, columns_of, write_id,
+    NO_BOOKKEEPING, NOT_PREPARED, PREPARED_TWICE, TableOptions, TablePlan, columns_of, write_id,
 };
 use crate::load::{DeadLetter, Loaded, Loader, LogRange, Source};
 
@@ -42,14 +42,14 @@ use crate::load::{DeadLetter, Loaded, Loader, LogRange, Source};
 /// base64, instants in RFC 3339 and UTC, json as it is, arrays as arrays, everything else as text.
 pub struct PostgresLoader {
     pool: PgPool,
-    wanted: Wanted,
-    plan: OnceLock<Plan>,
+    wanted: TableOptions,
+    plan: OnceLock<TablePlan>,
 }
 
 impl PostgresLoader {
     /// Reads from `table`, written as `scores`, `public.scores` or `public."odd.name"`.
     pub fn table(pool: PgPool, table: impl Into<String>) -> Self {
-        Self { pool, wanted: Wanted::table(table.into()), plan: OnceLock::new() }
+        Self { pool, wanted: TableOptions::table(table.into()), plan: OnceLock::new() }
     }
 
     /// Reads these columns; unless set, all but those that the database generates.
@@ -67,7 +67,11 @@ impl PostgresLoader {
         self
     }
 
-    async fn rows<K: Serialize>(&self, plan: &Plan, keys: &[K]) -> Result<Vec<Loaded>, LoadError> {
+    async fn rows<K: Serialize>(
+        &self,
+        plan: &TablePlan,
+        keys: &[K],
+    ) -> Result<Vec<Loaded>, LoadError> {
         let asked = plan.asked(keys)?;
         let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&plan.select)))
             .bind(&plan.source.sink_group)
@@ -100,7 +104,7 @@ impl PostgresLoader {
         rows.iter().map(letter).collect::<Result<_, _>>().map_err(LoadError::new)
     }
 
-    fn plan(&self) -> Result<&Plan, LoadError> {
+    fn plan(&self) -> Result<&TablePlan, LoadError> {
         self.plan.get().ok_or_else(|| LoadError::new(NOT_PREPARED))
     }
 }

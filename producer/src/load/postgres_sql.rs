@@ -15,7 +15,7 @@ use write_behind_shared::table_name::{Name, quoted};
 
 use crate::error::LoadError;
 use crate::load::Source;
-use crate::load::table::{Plan, UniqueKey, Wanted};
+use crate::load::table::{TableOptions, TablePlan, UniqueKey};
 
 /// Open dead letters. Parameters: scope, then an array a column of the ranges.
 pub(super) const DEAD_LETTERS: &str = "SELECT l.partition, l.record_offset, l.record_key,
@@ -57,7 +57,7 @@ const KEYS: &str = "SELECT i.indisprimary AS is_primary,
 
 /// A column as the catalogue describes it.
 #[derive(Clone, Debug)]
-struct Column {
+struct PostgresColumn {
     name: String,
     /// Its type as SQL must spell it in a cast.
     sql_type: String,
@@ -70,40 +70,40 @@ struct Column {
 /// Reads the catalogue.
 pub(super) async fn plan(
     connection: &mut PgConnection,
-    wanted: &Wanted,
+    wanted: &TableOptions,
     source: &Source,
-) -> Result<Plan, LoadError> {
+) -> Result<TablePlan, LoadError> {
     let name = Name::parse(&wanted.table).map_err(LoadError::new)?;
     let catalogue = read(connection, &name).await.map_err(LoadError::new)?;
     let Some((sql_name, columns, keys)) = catalogue else { return Err(wanted.no_such_table()) };
     let read = wanted.columns(&columns, |column| &column.name, |column| !column.generated)?;
     let find = |name: String| columns.iter().find(|column| column.name == name);
-    let key: Vec<&Column> = wanted.key(&keys)?.into_iter().filter_map(find).collect();
+    let key: Vec<&PostgresColumn> = wanted.key(&keys)?.into_iter().filter_map(find).collect();
     let select = select(&sql_name, &read, &key);
-    let key_column = |column: &&Column| {
+    let key_column = |column: &&PostgresColumn| {
         let name = column.name.clone();
         let kind = kind_of(&column.type_name);
         let kind = kind.ok_or_else(|| wanted.no_key(&column.name, &column.sql_type))?;
         Ok(KeyColumn { name, kind })
     };
     let key = key.iter().map(key_column).collect::<Result<_, LoadError>>()?;
-    Ok(Plan { source: source.clone(), key, select: select.into() })
+    Ok(TablePlan { source: source.clone(), key, select: select.into() })
 }
 
 /// A table's name in SQL, its columns and its unique keys.
-type Catalogue = (String, Vec<Column>, Vec<UniqueKey>);
+type PostgresCatalog = (String, Vec<PostgresColumn>, Vec<UniqueKey>);
 
 async fn read(
     connection: &mut PgConnection,
     name: &Name,
-) -> Result<Option<Catalogue>, sqlx::Error> {
+) -> Result<Option<PostgresCatalog>, sqlx::Error> {
     let found = sqlx::query(TABLE).bind(&name.schema).bind(&name.table);
     let Some(table) = found.fetch_optional(&mut *connection).await? else { return Ok(None) };
     let oid: Oid = table.try_get("oid")?;
     let (schema, name): (String, String) = (table.try_get("schema")?, table.try_get("name")?);
     let rows = sqlx::query(COLUMNS).bind(oid).fetch_all(&mut *connection).await?;
     let column = |row: &PgRow| {
-        Ok(Column {
+        Ok(PostgresColumn {
             name: row.try_get("name")?,
             sql_type: row.try_get("sql_type")?,
             type_name: row.try_get("type")?,
@@ -137,7 +137,7 @@ fn kind_of(type_name: &str) -> Option<KeyKind> {
 /// Finds rows. Parameters: scope, the partitions, then an array a key column. A row of the answer is
 /// the partition's next offset and the row as a JSON object, or NULL. `r.*` is the row even where a
 /// column is named `r`.
-fn select(table: &str, columns: &[&Column], key: &[&Column]) -> String {
+fn select(table: &str, columns: &[&PostgresColumn], key: &[&PostgresColumn]) -> String {
     let values = columns.iter().map(|column| {
         let name = quoted(&column.name);
         format!("{} AS {name}", json_form(&format!("t.{name}"), column))
@@ -161,7 +161,7 @@ fn select(table: &str, columns: &[&Column], key: &[&Column]) -> String {
 }
 
 /// What `row_to_json` is to be given for a column, so that JSON has it as a record would.
-fn json_form(column: &str, described: &Column) -> String {
+fn json_form(column: &str, described: &PostgresColumn) -> String {
     match &described.element {
         None => match &*described.type_name {
             "bytea" => base64(column),
@@ -206,9 +206,15 @@ fn base64(value: &str) -> String {
 mod tests {
     use super::*;
 
-    fn column(name: &str, sql_type: &str, type_name: &str) -> Column {
+    fn column(name: &str, sql_type: &str, type_name: &str) -> PostgresColumn {
         let (name, sql_type) = (name.to_owned(), sql_type.to_owned());
-        Column { name, sql_type, type_name: type_name.to_owned(), element: None, generated: false }
+        PostgresColumn {
+            name,
+            sql_type,
+            type_name: type_name.to_owned(),
+            element: None,
+            generated: false,
+        }
     }
 
     #[test]

@@ -10,9 +10,11 @@ use sqlx::{AssertSqlSafe, Row as _};
 use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::error::LoadError;
-use crate::load::sqlite_row::{Column, object};
+use crate::load::sqlite_row::{SqliteColumn, object};
 use crate::load::sqlite_sql::{DEAD_LETTERS, plan};
-use crate::load::table::{NO_BOOKKEEPING, NOT_PREPARED, PREPARED_TWICE, Plan, Wanted, write_id};
+use crate::load::table::{
+    NO_BOOKKEEPING, NOT_PREPARED, PREPARED_TWICE, TableOptions, TablePlan, write_id,
+};
 use crate::load::{DeadLetter, Loaded, Loader, LogRange, Source};
 
 /// Reads rows from a table in SQLite, together with what the consumer has noted of their
@@ -28,14 +30,14 @@ use crate::load::{DeadLetter, Loaded, Loader, LogRange, Source};
 /// [`Builder::loader`]: crate::Builder::loader
 pub struct SqliteLoader {
     pool: SqlitePool,
-    wanted: Wanted,
-    plan: OnceLock<(Plan, Vec<Column>)>,
+    wanted: TableOptions,
+    plan: OnceLock<(TablePlan, Vec<SqliteColumn>)>,
 }
 
 impl SqliteLoader {
     /// Reads from `table`.
     pub fn table(pool: SqlitePool, table: impl Into<String>) -> Self {
-        Self { pool, wanted: Wanted::table(table.into()), plan: OnceLock::new() }
+        Self { pool, wanted: TableOptions::table(table.into()), plan: OnceLock::new() }
     }
 
     /// Reads these columns; unless set, all but those that the database generates.
@@ -55,7 +57,7 @@ impl SqliteLoader {
 
     async fn rows<K: Serialize>(
         &self,
-        (plan, columns): &(Plan, Vec<Column>),
+        (plan, columns): &(TablePlan, Vec<SqliteColumn>),
         keys: &[K],
     ) -> Result<Vec<Loaded>, LoadError> {
         let asked = plan.asked(keys)?;
@@ -93,7 +95,7 @@ impl SqliteLoader {
         rows.iter().map(letter).collect::<Result<_, _>>().map_err(LoadError::new)
     }
 
-    fn plan(&self) -> Result<&(Plan, Vec<Column>), LoadError> {
+    fn plan(&self) -> Result<&(TablePlan, Vec<SqliteColumn>), LoadError> {
         self.plan.get().ok_or_else(|| LoadError::new(NOT_PREPARED))
     }
 }
@@ -129,7 +131,7 @@ impl<K: Serialize + Send + Sync + 'static> Loader<K> for SqliteLoader {
     }
 }
 
-fn loaded(row: &SqliteRow, columns: &[Column]) -> Result<Loaded, LoadError> {
+fn loaded(row: &SqliteRow, columns: &[SqliteColumn]) -> Result<Loaded, LoadError> {
     let next: Option<i64> = row.try_get(0).map_err(LoadError::new)?;
     let is_there: bool = row.try_get(1).map_err(LoadError::new)?;
     let loaded = if is_there { Loaded::json(&object(row, columns)?)? } else { Loaded::missing() };

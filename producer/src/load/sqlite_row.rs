@@ -11,7 +11,7 @@ use crate::error::LoadError;
 
 /// A column that is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Column {
+pub(super) struct SqliteColumn {
     pub(super) name: String,
     pub(super) form: Form,
 }
@@ -62,7 +62,7 @@ impl Form {
 }
 
 /// The row as a JSON object; its columns follow the offset and the mark that it is there.
-pub(super) fn object(row: &SqliteRow, columns: &[Column]) -> Result<Vec<u8>, LoadError> {
+pub(super) fn object(row: &SqliteRow, columns: &[SqliteColumn]) -> Result<Vec<u8>, LoadError> {
     let mut object = String::from("{");
     for (at, column) in columns.iter().enumerate() {
         if at > 0 {
@@ -95,7 +95,7 @@ fn stored(row: &SqliteRow, at: usize) -> Result<Option<Stored>, sqlx::Error> {
 
 /// What is stored as JSON. A value whose type is not the declared one, as SQLite allows, is given
 /// as what it is.
-fn json(column: &Column, stored: Stored) -> Result<String, LoadError> {
+fn json(column: &SqliteColumn, stored: Stored) -> Result<String, LoadError> {
     Ok(match (column.form, stored) {
         (Form::Boolean, Stored::Integer(integer)) => (integer != 0).to_string(),
         (Form::Text, Stored::Integer(integer)) => quoted(&integer.to_string()),
@@ -156,14 +156,14 @@ mod tests {
             ("BLOB", Stored::Blob(vec![0, 255]), r#""AP8=""#),
             ("TEXT", Stored::Blob(vec![0, 255]), r#""AP8=""#),
         ] {
-            let column = Column { name: "c".to_owned(), form: Form::of(declared) };
+            let column = SqliteColumn { name: "c".to_owned(), form: Form::of(declared) };
             assert_eq!(json(&column, stored.clone()).unwrap(), expected, "{declared} {stored:?}");
         }
     }
 
     #[test]
     fn a_document_that_is_none_is_an_error_that_names_its_column() {
-        let column = Column { name: "c".to_owned(), form: Form::Json };
+        let column = SqliteColumn { name: "c".to_owned(), form: Form::Json };
         let error = json(&column, Stored::Text("{".to_owned())).unwrap_err().to_string();
         assert!(error.contains(r#"the column "c" holds what is not JSON"#), "{error}");
     }

@@ -13,8 +13,8 @@ use write_behind_shared::table_name::{Name, quoted};
 
 use crate::error::LoadError;
 use crate::load::Source;
-use crate::load::sqlite_row::{Column, Form};
-use crate::load::table::{Plan, UniqueKey, Wanted};
+use crate::load::sqlite_row::{Form, SqliteColumn};
+use crate::load::table::{TableOptions, TablePlan, UniqueKey};
 
 /// Open dead letters. Parameters: scope, then a JSON array of partitions, first offsets and ends.
 pub(super) const DEAD_LETTERS: &str = "SELECT l.partition, l.record_offset, l.record_key,
@@ -39,7 +39,7 @@ const KEYS: &str = "SELECT l.name AS index_name, x.name AS column_name
     WHERE l.\"unique\" AND NOT l.partial AND x.key ORDER BY l.seq, x.seqno";
 
 struct Described {
-    column: Column,
+    column: SqliteColumn,
     declared: String,
     /// The place in the primary key, from 1; 0 is outside.
     primary: i64,
@@ -49,9 +49,9 @@ struct Described {
 /// Reads the catalogue. With the plan come the columns in the statement's order.
 pub(super) async fn plan(
     connection: &mut SqliteConnection,
-    wanted: &Wanted,
+    wanted: &TableOptions,
     source: &Source,
-) -> Result<(Plan, Vec<Column>), LoadError> {
+) -> Result<(TablePlan, Vec<SqliteColumn>), LoadError> {
     let name = Name::parse(&wanted.table).map_err(LoadError::new)?;
     if name.schema.as_deref().is_some_and(|schema| schema != "main") {
         let table = &wanted.table;
@@ -70,18 +70,18 @@ pub(super) async fn plan(
         Ok(KeyColumn { name, kind })
     };
     let key = key.iter().map(key_column).collect::<Result<Vec<_>, LoadError>>()?;
-    let columns: Vec<Column> = read.into_iter().map(|d| d.column.clone()).collect();
+    let columns: Vec<SqliteColumn> = read.into_iter().map(|d| d.column.clone()).collect();
     let select = select(&table, &columns, &key);
-    Ok((Plan { source: source.clone(), key, select: select.into() }, columns))
+    Ok((TablePlan { source: source.clone(), key, select: select.into() }, columns))
 }
 
 /// A table's name, its columns and its unique keys.
-type Catalogue = (String, Vec<Described>, Vec<UniqueKey>);
+type SqliteCatalog = (String, Vec<Described>, Vec<UniqueKey>);
 
 async fn read(
     connection: &mut SqliteConnection,
     table: &str,
-) -> Result<Option<Catalogue>, sqlx::Error> {
+) -> Result<Option<SqliteCatalog>, sqlx::Error> {
     let found = sqlx::query(TABLE).bind(table).fetch_optional(&mut *connection).await?;
     let Some(found) = found else { return Ok(None) };
     let rows = sqlx::query(COLUMNS).bind(table).fetch_all(&mut *connection).await?;
@@ -102,7 +102,7 @@ fn described(row: &SqliteRow) -> Result<Described, sqlx::Error> {
     let declared: String = row.try_get("type")?;
     let declared = declared.to_ascii_uppercase();
     Ok(Described {
-        column: Column { name: row.try_get("name")?, form: Form::of(&declared) },
+        column: SqliteColumn { name: row.try_get("name")?, form: Form::of(&declared) },
         declared,
         primary: row.try_get("pk")?,
         generated: row.try_get::<i64, _>("hidden")? != 0,
@@ -142,7 +142,7 @@ fn kind_of(described: &Described) -> Option<KeyKind> {
 
 /// Finds rows. Parameters: scope, the keys. A row of the answer is the partition's next offset,
 /// whether the row is there, and its columns.
-fn select(table: &str, columns: &[Column], key: &[KeyColumn]) -> String {
+fn select(table: &str, columns: &[SqliteColumn], key: &[KeyColumn]) -> String {
     let values = columns.iter().map(|column| format!("t.{}", quoted(&column.name)));
     let values = values.collect::<Vec<_>>().join(", ");
     let same = key.iter().enumerate().map(|(at, column)| {
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_select_has_this_text_for_any_number_of_keys() {
-        let column = |name: &str| Column { name: name.to_owned(), form: Form::Number };
+        let column = |name: &str| SqliteColumn { name: name.to_owned(), form: Form::Number };
         let key = |name: &str, kind| KeyColumn { name: name.to_owned(), kind };
         let key = [key("id", KeyKind::Integer(0..=9)), key("a\"b", KeyKind::Text)];
         assert_eq!(

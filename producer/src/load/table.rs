@@ -15,7 +15,7 @@ use crate::load::{LogRange, Source};
 
 /// What a user said of the table.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
+pub(super) struct TableOptions {
     pub(super) table: String,
     /// Empty: all.
     pub(super) columns: Vec<String>,
@@ -32,7 +32,7 @@ pub(super) struct UniqueKey {
 
 /// What is constant once the catalogue was read.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct TablePlan {
     pub(super) source: Source,
     pub(super) key: Vec<KeyColumn>,
     /// Finds rows.
@@ -58,7 +58,7 @@ pub(super) const NOT_PREPARED: &str =
 /// A loader stays with the handle it was prepared for.
 pub(super) const PREPARED_TWICE: &str = "the loader was prepared twice: make one for each handle";
 
-impl Wanted {
+impl TableOptions {
     pub(super) fn table(name: String) -> Self {
         Self { table: name, columns: Vec::new(), key: Vec::new() }
     }
@@ -123,7 +123,7 @@ impl Wanted {
     }
 }
 
-impl Plan {
+impl TablePlan {
     /// Keys as the statement takes them.
     pub(super) fn asked<K: Serialize>(&self, keys: &[K]) -> Result<Asked, LoadError> {
         let mut asked = Asked {
@@ -172,11 +172,15 @@ mod tests {
 
     use super::*;
 
-    fn plan(key: &[(&str, KeyKind)]) -> Plan {
+    fn plan(key: &[(&str, KeyKind)]) -> TablePlan {
         let key = key
             .iter()
             .map(|(name, kind)| KeyColumn { name: (*name).to_owned(), kind: kind.clone() });
-        Plan { source: Source::new("t", "g", "c", 4), key: key.collect(), select: Arc::from("") }
+        TablePlan {
+            source: Source::new("t", "g", "c", 4),
+            key: key.collect(),
+            select: Arc::from(""),
+        }
     }
 
     fn unique(is_primary: bool, columns: &[&str]) -> UniqueKey {
@@ -204,7 +208,7 @@ mod tests {
     #[test]
     fn the_key_is_the_primary_key_or_a_unique_one_that_is_named() {
         let keys = [unique(true, &["id"]), unique(false, &["b", "a"])];
-        let mut wanted = Wanted::table("t".to_owned());
+        let mut wanted = TableOptions::table("t".to_owned());
         assert_eq!(wanted.key(&keys).unwrap(), ["id"]);
         assert!(wanted.key(&keys[1..]).unwrap_err().to_string().contains("no primary key"));
         wanted.key = vec!["a".to_owned(), "b".to_owned()];
@@ -218,8 +222,8 @@ mod tests {
     #[test]
     fn columns_are_those_wished_for_and_there() {
         let all = ["a", "generated"];
-        let mut wanted = Wanted::table("t".to_owned());
-        let columns = |wanted: &Wanted| {
+        let mut wanted = TableOptions::table("t".to_owned());
+        let columns = |wanted: &TableOptions| {
             wanted.columns(&all, |name| name, |name| *name != "generated").map(|c| c.len())
         };
         assert_eq!(columns(&wanted).unwrap(), 1);

@@ -90,7 +90,7 @@ impl Usage {
 /// A limit on one thing.
 #[derive(Debug)]
 pub(crate) struct Limit {
-    limit: usize,
+    max: usize,
     free: Semaphore,
     /// What is used beyond the limit: rows that were loaded beneath pending changes are as large as
     /// they are. It is paid back before anyone gets a permit.
@@ -98,10 +98,10 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// Room for `limit`.
-    pub(crate) fn new(limit: usize) -> Self {
-        let limit = limit.min(Semaphore::MAX_PERMITS);
-        Self { limit, free: Semaphore::new(limit), overdraft: AtomicUsize::new(0) }
+    /// Room for `max`.
+    pub(crate) fn new(max: usize) -> Self {
+        let max = max.min(Semaphore::MAX_PERMITS);
+        Self { max, free: Semaphore::new(max), overdraft: AtomicUsize::new(0) }
     }
 
     /// Room for `n`, if there is any now.
@@ -144,8 +144,8 @@ impl Limit {
     }
 
     /// The limit.
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
+    pub(crate) fn max(&self) -> usize {
+        self.max
     }
 
     /// What is used beyond the limit.

@@ -183,7 +183,7 @@ impl Partitions {
         let first = usize::try_from(partition.0).unwrap_or(0);
         let partitions = self.by_partition.iter().cycle().skip(first).take(self.by_partition.len());
         // More than is needed, so that not every write pays for it.
-        let mut wanted = bytes.max(self.limits.bytes.limit() / 64);
+        let mut wanted = bytes.max(self.limits.bytes.max() / 64);
         let mut forgotten = 0;
         for pending in partitions {
             let (rows, freed) = self.change(pending.lock(), Usage::default(), |state, cache| {
@@ -205,7 +205,7 @@ impl Partitions {
     pub(crate) fn committed(&self, partition: Partition, next: NextOffset) {
         let Some(pending) = self.of(partition) else { return };
         self.change(pending.lock(), Usage::default(), |state, cache| {
-            state.core.committed(next, cache)
+            state.core.committed(next, cache);
         });
         pending.notify_waiters();
     }

@@ -18,21 +18,21 @@ use super::error::TestingError;
 /// An embedded broker; clones are the same one. It ends when the last clone, sink and loader of it
 /// are dropped.
 #[derive(Clone)]
-pub struct Kafka {
-    broker: Arc<Broker>,
+pub struct Broker {
+    inner: Arc<MockBroker>,
 }
 
-struct Broker {
+struct MockBroker {
     /// It sends nothing: the mock cluster lives in it.
-    client: BaseProducer<Quiet>,
+    client: BaseProducer<TestContext>,
     partitions_by_topic: Mutex<BTreeMap<String, i32>>,
     down: AtomicBool,
 }
 
 /// What librdkafka says goes to the debug log: a test bed has nothing to tell an operator.
-pub(crate) struct Quiet;
+pub(crate) struct TestContext;
 
-impl ClientContext for Quiet {
+impl ClientContext for TestContext {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         debug!(target: "librdkafka", facility, "{message}");
     }
@@ -42,7 +42,7 @@ impl ClientContext for Quiet {
     }
 }
 
-impl ProducerContext for Quiet {
+impl ProducerContext for TestContext {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
@@ -51,20 +51,20 @@ impl ProducerContext for Quiet {
 /// All brokers, for librdkafka.
 const ALL: i32 = -1;
 
-impl Kafka {
+impl Broker {
     /// Starts a broker on a free port of this machine.
     ///
     /// # Errors
     /// [`TestingError::Broker`].
     pub fn start() -> Result<Self, TestingError> {
         let mut config = ClientConfig::new();
-        let client = config.set("test.mock.num.brokers", "1").create_with_context(Quiet);
-        let broker = Broker {
+        let client = config.set("test.mock.num.brokers", "1").create_with_context(TestContext);
+        let broker = MockBroker {
             client: client.map_err(refused)?,
             partitions_by_topic: Mutex::default(),
             down: AtomicBool::new(false),
         };
-        Ok(Self { broker: Arc::new(broker) })
+        Ok(Self { inner: Arc::new(broker) })
     }
 
     /// Creates a topic.
@@ -87,7 +87,7 @@ impl Kafka {
 
     /// Where the broker listens, as `host:port`.
     pub fn bootstrap_servers(&self) -> String {
-        self.broker
+        self.inner
             .client
             .client()
             .mock_cluster()
@@ -110,7 +110,7 @@ impl Kafka {
     /// # Errors
     /// [`TestingError::Broker`].
     pub fn brokers_down(&self) -> Result<(), TestingError> {
-        self.broker.down.store(true, Ordering::Release);
+        self.inner.down.store(true, Ordering::Release);
         self.cluster()?.broker_down(ALL).map_err(refused)
     }
 
@@ -120,7 +120,7 @@ impl Kafka {
     /// [`TestingError::Broker`].
     pub fn brokers_up(&self) -> Result<(), TestingError> {
         self.cluster()?.broker_up(ALL).map_err(refused)?;
-        self.broker.down.store(false, Ordering::Release);
+        self.inner.down.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -149,12 +149,12 @@ impl Kafka {
     /// # Errors
     /// [`TestingError::Broker`].
     pub fn cluster(&self) -> Result<MockCluster<'_, impl ClientContext>, TestingError> {
-        let cluster = self.broker.client.client().mock_cluster();
+        let cluster = self.inner.client.client().mock_cluster();
         cluster.ok_or_else(|| TestingError::Broker("it was not started".to_owned()))
     }
 
     pub(super) fn is_down(&self) -> bool {
-        self.broker.down.load(Ordering::Acquire)
+        self.inner.down.load(Ordering::Acquire)
     }
 
     pub(super) fn partitions(&self, topic: &str) -> Result<i32, TestingError> {
@@ -166,7 +166,7 @@ impl Kafka {
     }
 
     fn topics(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, i32>> {
-        self.broker.partitions_by_topic.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.partitions_by_topic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -176,8 +176,8 @@ pub(super) fn refused(error: KafkaError) -> TestingError {
     TestingError::Broker(error.to_string())
 }
 
-impl std::fmt::Debug for Kafka {
+impl std::fmt::Debug for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Kafka").field("bootstrap_servers", &self.bootstrap_servers()).finish()
+        f.debug_struct("Broker").field("bootstrap_servers", &self.bootstrap_servers()).finish()
     }
 }

@@ -11,7 +11,7 @@ use rdkafka::{Offset as Position, TopicPartitionList};
 use serde_json::Value;
 use write_behind_shared::{Headers, NextOffset, Offset, Partition, RecordError, WriteId};
 
-use super::broker::{Kafka, Quiet, refused};
+use super::broker::{Broker, TestContext, refused};
 use super::error::TestingError;
 
 /// One record of the log.
@@ -31,9 +31,9 @@ pub struct Record {
 
 /// A consumer that reads every partition of a topic in order and keeps what it read too much.
 pub(super) struct LogReader {
-    consumer: BaseConsumer<Quiet>,
+    consumer: BaseConsumer<TestContext>,
     /// The embedded broker, kept alive; `None` if the log is elsewhere.
-    embedded: Option<Kafka>,
+    embedded: Option<Broker>,
     topic: String,
     partitions: Vec<ReadAhead>,
 }
@@ -50,9 +50,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// One wait for records.
 const POLL: Duration = Duration::from_millis(20);
 
-impl ConsumerContext for Quiet {}
+impl ConsumerContext for TestContext {}
 
-impl Kafka {
+impl Broker {
     /// All that is in the log of `topic`, partition by partition.
     ///
     /// # Errors
@@ -109,7 +109,7 @@ impl Record {
 
 impl LogReader {
     /// Of a topic of the embedded broker.
-    pub(super) fn new(kafka: &Kafka, topic: &str, group: &str) -> Result<Self, TestingError> {
+    pub(super) fn new(kafka: &Broker, topic: &str, group: &str) -> Result<Self, TestingError> {
         let partitions = kafka.partitions(topic)?;
         let mut properties = kafka.properties();
         // The embedded broker answers when this is over, not when there are records.
@@ -137,8 +137,8 @@ impl LogReader {
     }
 
     fn of(
-        consumer: BaseConsumer<Quiet>,
-        embedded: Option<Kafka>,
+        consumer: BaseConsumer<TestContext>,
+        embedded: Option<Broker>,
         topic: &str,
         partitions: i32,
     ) -> Result<Self, TestingError> {
@@ -165,7 +165,7 @@ impl LogReader {
     /// Reads everything that is in the log now and was not read before; gives how many records can
     /// be taken.
     pub(super) fn read_ahead(&mut self) -> Result<usize, TestingError> {
-        if self.embedded.as_ref().is_some_and(Kafka::is_down) {
+        if self.embedded.as_ref().is_some_and(Broker::is_down) {
             return Err(TestingError::BrokersDown);
         }
         let mut ends = Vec::with_capacity(self.partitions.len());
@@ -242,7 +242,7 @@ impl LogReader {
 fn consumer(
     properties: &[(String, String)],
     group: &str,
-) -> Result<BaseConsumer<Quiet>, TestingError> {
+) -> Result<BaseConsumer<TestContext>, TestingError> {
     let mut config = ClientConfig::new();
     for (name, value) in properties {
         config.set(name, value);
@@ -251,7 +251,7 @@ fn consumer(
         .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "error")
-        .create_with_context(Quiet)
+        .create_with_context(TestContext)
         .map_err(refused)
 }
 

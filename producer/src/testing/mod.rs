@@ -1,6 +1,6 @@
 //! A Kafka and a database inside the process, so that a service's tests need neither.
 //!
-//! [`Kafka`] is a broker on a port of this machine (librdkafka's mock cluster: real clients speak
+//! [`Broker`] is a broker on a port of this machine (librdkafka's mock cluster: real clients speak
 //! the real protocol to it). [`Sink`] stands for the `write-behind` consumer and its database: it
 //! folds the log into a table in memory by the consumer's own rules, drops duplicates by their
 //! `write-id`, and commits its offsets afterwards, so that `persisted()` and `flush()` resolve.
@@ -14,7 +14,7 @@
 //! # struct Score { points: i64 }
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let kafka = testing::Kafka::start()?.topic("scores", 4)?;
+//! let kafka = testing::Broker::start()?.topic("scores", 4)?;
 //! let sink = kafka.sink("scores", "score-writer")?;
 //! let scores = WriteBehind::<u64, Score>::builder("scores", kafka.properties())
 //!     .sink_group("score-writer")
@@ -50,7 +50,7 @@ mod broker;
 mod table;
 mod error;
 
-pub use broker::Kafka;
+pub use broker::Broker;
 pub use error::TestingError;
 pub use log::Record;
 pub use sink::{Applying, Sink, SinkLoader};

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tracing::warn;
 use write_behind_shared::{NextOffset, Partition, key, partition};
 
-use super::broker::Kafka;
+use super::broker::Broker;
 use super::error::TestingError;
 use super::log::LogReader;
 use super::table::Table;
@@ -20,7 +20,7 @@ use crate::error::LoadError;
 use crate::load::{DeadLetter, Loaded, Loader, LogRange};
 
 /// The consumer of a group and its database, made of memory; clones are the same one. See
-/// [`Kafka::sink`].
+/// [`Broker::sink`].
 #[derive(Clone)]
 pub struct Sink {
     inner: Arc<Inner>,
@@ -49,7 +49,7 @@ pub struct Applying {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Kafka {
+impl Broker {
     /// What stands for the consumer of `group` and its database, an empty table. It applies nothing
     /// by itself.
     ///

@@ -185,7 +185,7 @@ impl Acceptor {
                 Full::PendingBytes => permits.bytes = limits.bytes.take(write.cost).await,
                 Full::PendingRows => permits.row = permits_of(limits.rows.as_ref(), 1).await,
                 Full::InFlight => {
-                    permits.in_flight = permits_of(limits.in_flight.as_ref(), 1).await
+                    permits.in_flight = permits_of(limits.in_flight.as_ref(), 1).await;
                 }
                 Full::InFlightBytes => {
                     permits.in_flight_bytes =

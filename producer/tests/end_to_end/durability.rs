@@ -34,7 +34,7 @@ async fn a_write_is_visible_at_once_then_replicated_then_persisted() {
     assert!(stays_pending(write.persisted()).await, "the write's own offset is not past it");
     kafka.commit(log[0].partition, log[0].offset + 1);
     soon("the write to be persisted", write.persisted()).await.unwrap();
-    assert_eq!(scores.get(&7).await.unwrap(), Some(score("ada", 3)), "now a clean copy");
+    assert_eq!(scores.get(&7).await.unwrap(), Some(score("ada", 3)), "now cached");
     scores.close(DEADLINE).await.unwrap();
 }
 

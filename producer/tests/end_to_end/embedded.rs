@@ -29,7 +29,7 @@ pub(crate) fn score(name: &str, score: i64) -> Score {
 
 /// An embedded broker with one topic.
 pub(crate) struct Kafka {
-    broker: testing::Kafka,
+    broker: testing::Broker,
     pub(crate) partitions: i32,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Logged {
 
 impl Kafka {
     pub(crate) fn start(partitions: i32) -> Self {
-        let broker = testing::Kafka::start().expect("the broker starts");
+        let broker = testing::Broker::start().expect("the broker starts");
         let broker = broker.topic(TOPIC, partitions).expect("the topic is created");
         Self { broker, partitions }
     }

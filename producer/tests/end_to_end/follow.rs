@@ -249,7 +249,7 @@ async fn a_clean_copy_gives_way_to_what_another_writes() {
     until_read(&here, 1, Some(score("x", 1))).await;
     until("the row is measured as pending", || metric(&registry, "pending_rows") > 0.5).await;
     kafka.commit_all();
-    until("the row is a clean copy", || metric(&registry, "pending_rows") < 0.5).await;
+    until("the row is cached", || metric(&registry, "pending_rows") < 0.5).await;
     let loads_before = loads.load(Ordering::SeqCst);
     assert_eq!(here.get(&1).await.unwrap(), Some(score("x", 1)));
     assert_eq!(loads.load(Ordering::SeqCst), loads_before);

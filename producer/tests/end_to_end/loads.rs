@@ -39,7 +39,7 @@ async fn get_many_asks_once_for_what_it_does_not_know() {
     let (pending, clean) = (Some(score("pending", 1)), Some(score("clean", 3)));
     assert_eq!(found, [row(6), pending, row(5), None, clean, None, row(5)]);
     assert_eq!(scores.get(&6).await.unwrap(), row(6));
-    assert_eq!(by_hand.asked(), 1, "they are clean copies now");
+    assert_eq!(by_hand.asked(), 1, "they are cached now");
     assert!(scores.get_many(&[]).await.unwrap().is_empty());
 }
 

@@ -96,7 +96,7 @@ async fn a_put_during_a_load_wins() {
     slow.permits.add_permits(1);
     assert_eq!(soon("the reader", reader).await.unwrap(), Some(score("new", 2)));
     assert_eq!(scores.get(&1).await.unwrap(), Some(score("new", 2)));
-    assert_eq!(slow.asked(), 1, "the put is a clean copy now");
+    assert_eq!(slow.asked(), 1, "the put is cached now");
 }
 
 #[tokio::test]

@@ -15,15 +15,15 @@ use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::error::BuildError;
-use crate::kafka::settings::{Quiet, suits_a_consumer};
+use crate::kafka::settings::{QuietContext, suits_a_consumer};
 use crate::partitions::tail::Tail;
 
 /// Reads the log of one topic.
 pub(crate) struct Client {
-    pub(super) consumer: BaseConsumer<Quiet>,
+    pub(super) consumer: BaseConsumer<QuietContext>,
     /// Asks questions. On the connection that fetches, a question and the fetch that waits for a
     /// record would hold each other up.
-    asker: BaseConsumer<Quiet>,
+    asker: BaseConsumer<QuietContext>,
     pub(super) topic: String,
     pub(super) partitions: i32,
     /// Where the partitions end, when that was asked last; taken by the reading thread.
@@ -66,7 +66,7 @@ impl Client {
         }
         config.set("group.id", group);
         let client = || {
-            let client = config.create_with_context(Quiet);
+            let client = config.create_with_context(QuietContext);
             client.map_err(|error| BuildError::Client(error.to_string()))
         };
         Ok(Self {

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use crate::core::decode::Decoder;
 use crate::error::BuildError;
 use crate::kafka::follow::client::Client;
-use crate::kafka::follow::run::{Follower, Run};
+use crate::kafka::follow::run::{Follower, TailReader};
 use crate::partitions::tail::Tail;
 
 /// Stops following when it is dropped.
@@ -52,7 +52,7 @@ pub(crate) fn follow_on_threads(
     let asking = Arc::clone(&reading);
     Builder::new().name("write-behind-follow".to_owned()).spawn(move || {
         let _ended = Ended(&reading.tail);
-        Run::new(&reading, follower, decoder).run(told, &reading_stopped);
+        TailReader::new(&reading, follower, decoder).run(told, &reading_stopped);
     })?;
     Builder::new().name("write-behind-log-end".to_owned()).spawn(move || {
         while asking_stopped.recv_timeout(ENDS_INTERVAL) == Err(RecvTimeoutError::Timeout) {

@@ -32,7 +32,7 @@ pub(crate) struct Follower {
 }
 
 /// What the reading thread remembers from turn to turn.
-pub(super) struct Run<'c> {
+pub(super) struct TailReader<'c> {
     pub(super) client: &'c Client,
     pub(super) follower: Follower,
     decoder: Decoder,
@@ -90,7 +90,7 @@ const ENDS_MAX_AGE: Duration = Duration::from_secs(2);
 const METRICS_INTERVAL: Duration = Duration::from_millis(100);
 const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 
-impl<'c> Run<'c> {
+impl<'c> TailReader<'c> {
     pub(super) fn new(client: &'c Client, follower: Follower, decoder: Decoder) -> Self {
         let now = Instant::now();
         Self {

@@ -11,7 +11,7 @@ use write_behind_shared::NextOffset;
 
 use crate::core::tail_position::{StartReason, TailPosition, start};
 use crate::error::BuildError;
-use crate::kafka::follow::run::{Phase, Run};
+use crate::kafka::follow::run::{Phase, TailReader};
 
 /// Reading what was in the log when the handle was being built.
 struct Backlog {
@@ -27,7 +27,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// How long before Kafka is asked again for what it did not answer.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-impl Run<'_> {
+impl TailReader<'_> {
     /// Finds where to begin, and begins there.
     pub(super) fn begin(&mut self, stopped: &Receiver<()>) -> Result<(), BuildError> {
         let asked = Instant::now();
@@ -54,7 +54,7 @@ impl Run<'_> {
             let begin = start(committed, low, end);
             match (begin.reason, committed) {
                 (StartReason::Complete, Some(committed)) => {
-                    partitions.committed(partition, committed)
+                    partitions.committed(partition, committed);
                 }
                 (StartReason::Complete, None) => {}
                 (StartReason::Trimmed, committed) => {

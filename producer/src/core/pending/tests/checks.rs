@@ -73,7 +73,7 @@ impl World {
     pub(super) fn check_load(&self, outcome: LoadOutcome, expected: Expected) {
         match (outcome, expected) {
             (LoadOutcome::MayBeBehind(_), _) => {
-                assert!(self.may_be_behind, "nothing was forgotten")
+                assert!(self.may_be_behind, "nothing was forgotten");
             }
             (LoadOutcome::Row(row), Some(expected)) => {
                 let row = value(row.as_deref());
