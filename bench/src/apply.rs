@@ -11,14 +11,14 @@ use anyhow::{Context, Result, bail};
 use integration_tests::postgres::Postgres;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::watch;
-use write_behind_consumer::apply::history::History;
+use write_behind_consumer::apply::history::RouteHistory;
 use write_behind_consumer::apply::log::{Log, RereadError};
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::{Applied, Target, Worker};
-use write_behind_consumer::core::batch::{Batch, FoldedRow, LastRecord, Span, Wanted};
+use write_behind_consumer::core::batch::{Batch, FoldedRow, LastRecord, Span, WantedKeys};
+use write_behind_consumer::core::bookkeeping_key::BookkeepingKey;
 use write_behind_consumer::core::flood::FloodLimits;
 use write_behind_consumer::core::record::RawRecord;
-use write_behind_consumer::core::scope::Scope;
 use write_behind_consumer::store::{Database, Position, Store, Timeouts};
 use write_behind_shared::{NextOffset, Offset, Partition, record};
 
@@ -32,7 +32,7 @@ const TABLES: [&str; 2] = ["bench_raw", "bench_ours"];
 struct NoLog;
 
 impl Log for NoLog {
-    fn records(&self, _: &str, _: &[Span], _: &Wanted) -> Result<Vec<RawRecord>, RereadError> {
+    fn records(&self, _: &str, _: &[Span], _: &WantedKeys) -> Result<Vec<RawRecord>, RereadError> {
         Err(RereadError::Stop("the bench has no log".to_owned()))
     }
 }
@@ -110,7 +110,7 @@ type OurWorker = Worker<(Database, Timeouts), NoLog>;
 
 async fn worker(url: &str) -> Result<OurWorker> {
     let database = Database::parse(url)?;
-    let scope = Scope {
+    let scope = BookkeepingKey {
         pipeline: format!("bench-{}", std::process::id()),
         cluster: "bench".to_owned(),
         topic: "bench".to_owned(),
@@ -129,7 +129,7 @@ async fn worker(url: &str) -> Result<OurWorker> {
         rename: Vec::new(),
         version: None,
         set_aside: false,
-        history: Arc::new(History::new(FloodLimits::STANDARD)),
+        history: Arc::new(RouteHistory::new(FloodLimits::STANDARD)),
     };
     let (retry, connect) = ((RetryLimits::STANDARD, 1), (database, Timeouts::STANDARD));
     let targets = Arc::new([target]);
@@ -169,7 +169,7 @@ fn batch_of(next: &mut i64, batch: u64) -> Result<Batch> {
             format!(r#"{{"name":"player {id}","score":{score},"level":7,"updated_at":{at}}}"#);
         let change = record::decode(Some(value.as_bytes()), None)?;
         let key = id.to_string().into_bytes().into_boxed_slice();
-        anyhow::Ok(FoldedRow { partition: Partition(0), key, change, singly: false })
+        anyhow::Ok(FoldedRow { partition: Partition(0), key, change, row_by_row: false })
     };
     let partition = Partition(0);
     let last = LastRecord { partition, offset: Offset(*next - 1), timestamp: 1_700_000_000_000 };

@@ -15,7 +15,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset as KafkaOffset, TopicPartitionList};
 use write_behind_consumer::core::pipeline::buffer::Buffer;
-use write_behind_consumer::core::pipeline::memory::Memory;
+use write_behind_consumer::core::pipeline::memory::PartitionMemory;
 use write_behind_consumer::core::record::Incoming;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
@@ -80,7 +80,7 @@ fn raw(bootstrap: &str, topic: &str, asks_for_headers: bool) -> Result<Lap> {
 }
 
 fn ours(bootstrap: &str, topic: &str) -> Result<Lap> {
-    let mut parts: BTreeMap<i32, (Memory, Option<Buffer>)> = BTreeMap::new();
+    let mut parts: BTreeMap<i32, (PartitionMemory, Option<Buffer>)> = BTreeMap::new();
     let mut rows = 0;
     let took = read_all(bootstrap, topic, |message| {
         let partition = Partition(message.partition());

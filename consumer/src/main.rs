@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use write_behind_consumer::check;
 use write_behind_consumer::config::{Config, ConfigError, secrets, transport};
-use write_behind_consumer::run::{Options, RunError, run};
+use write_behind_consumer::run::{RunError, RunOptions, run};
 use write_behind_consumer::store::QUIET_LOG;
 
 use crate::command::{FAILED, REFUSED, USAGE};
@@ -61,10 +61,10 @@ enum Command {
     /// Looks at everything `run` depends on, and changes nothing.
     Check(command::check::Check),
     /// Lists, shows, replays and discards the records that were set aside.
-    DeadLetters(command::dead_letters::DeadLetters),
+    DeadLetters(command::dead_letters::DeadLettersArgs),
     /// Compares the tables with their logs, and names every row that differs; the consumer may run.
     Verify(command::verify::Verify),
-    Status(command::status::Status),
+    Status(command::status::StatusArgs),
 }
 
 fn main() -> ExitCode {
@@ -129,7 +129,7 @@ async fn perform(
 ) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run { adopt_offsets, no_init } => {
-            let options = Options { registry: Registry::new(), adopt_offsets, init: !no_init };
+            let options = RunOptions { registry: Registry::new(), adopt_offsets, init: !no_init };
             let config = config?;
             let shutdown = stopped_by_a_signal()?;
             tracing::info!(?config, "starting");

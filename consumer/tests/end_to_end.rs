@@ -12,9 +12,9 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use world::{PARTITIONS, Running, TOPIC, World, wait_for, wait_until};
-use write_behind_consumer::check::{self, Grade, Report};
+use write_behind_consumer::check::{self, CheckReport, Grade};
 use write_behind_consumer::config::OnBadRecord;
-use write_behind_consumer::run::{Drained, Options, RunError};
+use write_behind_consumer::run::{Drained, RunError, RunOptions};
 
 /// `count` increments of `visits` over 50 rows, and a value each.
 fn send_visits(world: &World, count: i64) {
@@ -58,7 +58,7 @@ fn increments_are_exact_through_kills_at_any_moment() {
         sent += 10_000;
         let before = if world.is_initialised() { visits(&world) } else { 0 };
         // Batches close at once, so that there are many moments to be killed in.
-        let consumer = Running::start(world.config("", "max_rows = 10"), Options::default());
+        let consumer = Running::start(world.config("", "max_rows = 10"), RunOptions::default());
         wait_for(
             "something is written",
             || if world.is_initialised() { visits(&world) } else { 0 },
@@ -98,10 +98,10 @@ fn partitions_move(protocol: &str) {
     let world = World::new();
     let start = || {
         let config = world.config(protocol, "");
-        Running::start(config, Options::default())
+        Running::start(config, RunOptions::default())
     };
     let held = |consumer: &Running| {
-        consumer.status.snapshot().progress.parts.iter().filter(|part| part.reading).count()
+        consumer.status.snapshot().progress.partitions.iter().filter(|part| part.reading).count()
     };
     let first = start();
     wait_for("the first has all", || held(&first), |held| *held == PARTITIONS as usize);
@@ -155,7 +155,7 @@ fn a_group_that_has_committed_and_a_database_that_knows_nothing_are_refused() {
     let Err(RunError::Refused(why)) = refused else { panic!("not refused: {refused:?}") };
     assert!(why.contains("--adopt-offsets"), "{why}");
     assert_eq!(visits(&world), 100, "nothing was applied twice");
-    let options = Options { adopt_offsets: true, ..Options::default() };
+    let options = RunOptions { adopt_offsets: true, ..RunOptions::default() };
     let consumer = Running::start(world.config("", ""), options);
     send_visits(&world, 50);
     wait_for("it goes on", || visits(&world), |visits| *visits >= 150);
@@ -207,7 +207,7 @@ fn a_missing_topic_is_told_at_the_start() {
     let world = World::new();
     let mut config = world.config("", "");
     config.routes[0].topic = "missing".to_owned();
-    let failed = Running::start(config, Options::default()).ended();
+    let failed = Running::start(config, RunOptions::default()).ended();
     let Err(RunError::Failed(why)) = failed else { panic!("not failed: {failed:?}") };
     assert!(why.contains("\"missing\" does not exist"), "{why}");
 }
@@ -219,7 +219,7 @@ fn a_locked_database_keeps_the_consumer_in_its_group_and_memory_bounded() {
         r#""max.poll.interval.ms" = 6000"#,
         "max_bytes = \"64KiB\"\n[memory]\nbuffers = \"2MiB\"",
     );
-    let consumer = Running::start(config, Options::default());
+    let consumer = Running::start(config, RunOptions::default());
     wait_for("it is ready", || consumer.status.unreadiness(), Option::is_none);
     let mut lock = world.block_on(world.connect());
     world.block_on(async { sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap() });
@@ -229,7 +229,7 @@ fn a_locked_database_keeps_the_consumer_in_its_group_and_memory_bounded() {
     wait_until("longer than the poll interval and the session", || {
         let progress = consumer.status.snapshot().progress;
         most = most.max(progress.open_bytes + progress.in_flight_bytes);
-        assert_eq!(progress.parts.len(), PARTITIONS as usize, "it is still in its group");
+        assert_eq!(progress.partitions.len(), PARTITIONS as usize, "it is still in its group");
         locked.elapsed() > Duration::from_secs(9)
     });
     assert!(most <= (2 << 20) + 4096, "{most} bytes were held");
@@ -245,17 +245,17 @@ fn a_locked_database_keeps_the_consumer_in_its_group_and_memory_bounded() {
 fn a_database_away_at_the_assignment_holds_up_neither_the_group_nor_the_session() {
     let world = World::new();
     // An earlier life has made the table known as this pipeline's.
-    let earlier = Running::start(world.config("", ""), Options::default());
+    let earlier = Running::start(world.config("", ""), RunOptions::default());
     wait_for("it is ready", || earlier.status.unreadiness(), Option::is_none);
     earlier.drain().unwrap();
     let mut lock = world.block_on(world.connect());
     world.block_on(async { sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap() });
     send_visits(&world, 1_000);
     let start = || {
-        let options = Options { init: false, ..Options::default() };
+        let options = RunOptions { init: false, ..RunOptions::default() };
         Running::start(world.config("", ""), options)
     };
-    let held = |consumer: &Running| consumer.status.snapshot().progress.parts.len();
+    let held = |consumer: &Running| consumer.status.snapshot().progress.partitions.len();
     let first = start();
     wait_for("the first has all", || held(&first), |held| *held == PARTITIONS as usize);
     // The first one must let go of half, though it still waits for the database.
@@ -299,7 +299,7 @@ fn metrics_and_health_are_served_and_say_what_happened() {
     send_visits(&world, 1_000);
     world.send("1", Some("no object"), None);
     world.flush();
-    let consumer = Running::start(config, Options::default());
+    let consumer = Running::start(config, RunOptions::default());
     wait_until("it listens", || get(port, "/healthz").is_some());
     wait_for("it is ready", || get(port, "/readyz").unwrap(), |a| a.starts_with("HTTP/1.1 200"));
     wait_for(
@@ -335,7 +335,7 @@ fn the_check_finds_what_run_would_refuse_and_changes_nothing() {
     let consumer = world.start();
     wait_for("it is written", || world.is_initialised() && visits(&world) == 100, |done| *done);
     consumer.drain().unwrap();
-    let lines = |report: &Report| {
+    let lines = |report: &CheckReport| {
         let line = |finding: &check::Finding| format!("{} {}", finding.what, finding.found);
         report.findings.iter().map(line).collect::<Vec<_>>().join("\n")
     };
@@ -358,7 +358,7 @@ fn a_route_may_stop_at_bad_records_instead() {
         world.flush();
         let mut config = world.config("", "");
         config.routes[0].on_bad_record = OnBadRecord::Stop;
-        let failed = Running::start(config, Options::default()).ended();
+        let failed = Running::start(config, RunOptions::default()).ended();
         let Err(RunError::Failed(why)) = failed else { panic!("not failed: {failed:?}") };
         assert!(why.contains("partition 0, offset") && why.contains("dead-letter"), "{why}");
         assert_eq!(world.number("SELECT count(*) FROM write_behind_dead_letters"), 0);

@@ -10,15 +10,18 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 use write_behind_consumer::apply::log::{Log as _, RereadError};
-use write_behind_consumer::config::memory::Memory;
-use write_behind_consumer::core::batch::{Span, Wanted};
+use write_behind_consumer::config::memory::MemoryLimits;
+use write_behind_consumer::core::batch::{Span, WantedKeys};
 use write_behind_consumer::core::record::RawRecord;
 use write_behind_consumer::kafka::reread::{KafkaLog, RereadLimits};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
-const LIMITS: RereadLimits =
-    RereadLimits { bytes: 64 << 20, memory: Memory(64 << 20), silence: Duration::from_secs(20) };
+const LIMITS: RereadLimits = RereadLimits {
+    bytes: 64 << 20,
+    memory: MemoryLimits(64 << 20),
+    silence: Duration::from_secs(20),
+};
 
 struct Kafka {
     _cluster: MockCluster<'static, DefaultProducerContext>,
@@ -59,7 +62,7 @@ impl Kafka {
 #[test]
 fn a_log_that_ends_before_the_span_is_unavailable_and_not_read_short() {
     let kafka = Kafka::new();
-    let wanted = Wanted::from([(Partition(0), Box::from(*b"3"))]);
+    let wanted = WantedKeys::from([(Partition(0), Box::from(*b"3"))]);
     let read = kafka.log(LIMITS).records("t", &[span(0, 50, 101)], &wanted);
     assert!(matches!(read, Err(RereadError::Unavailable(_))), "{read:?}");
 }
@@ -69,7 +72,7 @@ fn span(partition: i32, start: i64, end: i64) -> Span {
     Span { partition, start: NextOffset(start), end: NextOffset(end) }
 }
 
-fn wanted(keys: &[(i32, &str)]) -> Wanted {
+fn wanted(keys: &[(i32, &str)]) -> WantedKeys {
     keys.iter().map(|(partition, key)| (Partition(*partition), key.as_bytes().into())).collect()
 }
 

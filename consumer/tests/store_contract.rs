@@ -6,15 +6,15 @@ mod contract;
 
 use std::any::Any;
 
-use contract::{Bench, Lab, MANNER, letter, moving, record, scope, span};
+use contract::{Bench, Lab, WRITE_OPTIONS, letter, moving, record, scope, span};
 use serde_json::json;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tempfile::TempDir;
-use write_behind_consumer::core::dead_letters::{Filter, State};
+use write_behind_consumer::core::dead_letters::{DeadLetterState, Filter};
 use write_behind_consumer::store::replay::{self, Decision, Replayed};
 use write_behind_consumer::store::{
-    Database, Manner, Outcome, Store as _, StoreError, Transaction, letters,
+    Database, Outcome, Store as _, StoreError, Transaction, WriteOptions, letters,
 };
 use write_behind_shared::{Change, Offset, Partition};
 
@@ -77,19 +77,23 @@ async fn a_reference_that_is_checked_at_commit_refuses_its_row_and_not_the_batch
     bench.lab.sql("INSERT INTO parents VALUES (8)").await;
     let outcome = bench
         .run(&rows, |transaction| {
-            transaction.manner = Manner { refuse_missing_references: false, ..MANNER };
+            transaction.options =
+                WriteOptions { refuse_missing_references: false, ..WRITE_OPTIONS };
         })
         .await;
-    assert!(matches!(outcome, Err(StoreError::NotYet(_))), "{outcome:?}");
+    assert!(matches!(outcome, Err(StoreError::MissingReference(_))), "{outcome:?}");
     bench.store = bench.another_store().await;
     assert_eq!(bench.refused(&rows).await, [1, 3]);
     assert_eq!(bench.stands_at().await, 0);
 
-    let singly = [(record(1, "2", "7"), bench.row("2", &parent(7)))];
+    let row_by_row = [(record(1, "2", "7"), bench.row("2", &parent(7)))];
     let (scope, spans) = (scope(), [span(0, 0, 2)]);
     let good = [bench.row("1", &Change::new()), bench.row("3", &parent(8))];
-    let transaction =
-        Transaction { rows: &good, singly: &singly, ..moving(&scope, &spans, &bench.table) };
+    let transaction = Transaction {
+        rows: &good,
+        row_by_row: &row_by_row,
+        ..moving(&scope, &spans, &bench.table)
+    };
     let outcome = bench.store.apply(&transaction).await.unwrap();
     let Outcome::Committed(set_aside) = outcome else { panic!("{outcome:?}") };
     assert_eq!(set_aside.iter().map(|letter| letter.record.offset.0).collect::<Vec<_>>(), [1]);
@@ -114,7 +118,7 @@ async fn a_letter_whose_reference_is_checked_at_commit_is_refused_again() {
         let decide = async |_| Ok::<_, StoreError>(Decision::Write(row));
         let replayed = replay::replay(&mut bench.store, &bench.table, &found[0], decide).await;
         let replayed = replayed.unwrap();
-        assert_eq!(matches!(replayed, Replayed::Refused(_)), refused, "{replayed:?}");
+        assert_eq!(matches!(replayed, Replayed::Rejected(_)), refused, "{replayed:?}");
         assert_eq!(bench.table(&["id"]).await.is_empty(), refused);
         bench.lab.sql("INSERT OR IGNORE INTO parents VALUES (8)").await;
     }
@@ -148,7 +152,7 @@ async fn the_places_of_letters_come_with_what_became_of_each() {
         .await;
     let mut places = letters::places(&mut bench.store, &scope).await.unwrap();
     places.sort_by_key(|(_, offset, _)| *offset);
-    let expected = [(3, State::Open), (4, State::Replayed)];
+    let expected = [(3, DeadLetterState::Open), (4, DeadLetterState::Replayed)];
     assert_eq!(places, expected.map(|(offset, state)| (Partition(0), Offset(offset), state)));
 }
 

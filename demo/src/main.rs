@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use write_behind_consumer::check;
-use write_behind_consumer::status::{Snapshot, Status};
+use write_behind_consumer::status::{Status, StatusSnapshot};
 use write_behind_producer::{NextOffset, WriteBehind};
 
 use flights::Aircraft;
@@ -149,9 +149,11 @@ async fn demo(arguments: Arguments) -> Result<()> {
 
 /// Shows how far the consumer is, until it is aborted.
 async fn follow(progress: Arc<Progress>, status: Arc<Status>) {
-    let written = |snapshot: &Snapshot| -> u64 {
-        let parts = snapshot.progress.parts.iter();
-        parts.filter_map(|part| Some(NextOffset::ZERO.distance_to(part.written?))).sum()
+    let written = |snapshot: &StatusSnapshot| -> u64 {
+        let partitions = snapshot.progress.partitions.iter();
+        partitions
+            .filter_map(|partition| Some(NextOffset::ZERO.distance_to(partition.written?)))
+            .sum()
     };
     let earlier = written(&status.snapshot());
     loop {

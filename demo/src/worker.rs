@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use write_behind_consumer::config::Config;
-use write_behind_consumer::run::{Consumer, Drained, Options, RunError};
+use write_behind_consumer::run::{Consumer, Drained, RunError, RunOptions};
 use write_behind_consumer::status::Status;
 
 use crate::report::Consumed;
@@ -42,7 +42,7 @@ pub(crate) fn configure(stack: &Stack, name: &str, rows_per_second: u32) -> Resu
 impl Worker {
     /// Starts it.
     pub(crate) fn start(config: Config, stack: &Stack) -> Result<Self> {
-        let options = Options::default();
+        let options = RunOptions::default();
         let registry = options.registry.clone();
         let consumer = Consumer::new(config, options)?;
         let status = consumer.status();
@@ -75,7 +75,8 @@ impl Worker {
     /// Whether it reads every partition, and the database has all that is in them.
     fn has_caught_up(&self) -> bool {
         let snapshot = self.status.snapshot();
-        let reading = snapshot.progress.parts.iter().filter(|part| part.reading).count();
+        let reading =
+            snapshot.progress.partitions.iter().filter(|partition| partition.reading).count();
         reading == self.partitions && snapshot.lag == Some(0) && self.status.unreadiness().is_none()
     }
 

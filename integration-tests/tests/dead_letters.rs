@@ -187,7 +187,7 @@ async fn a_replay_never_overwrites_a_newer_write_and_tells_what_it_left_out() ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_letter_with_a_revision_is_replayed_only_where_the_row_has_no_newer_one() -> Result<()> {
+async fn a_letter_with_a_version_is_replayed_only_where_the_row_has_no_newer_one() -> Result<()> {
     let columns = "id bigint primary key, v bigint, n bigint, name varchar(20),
         constraint small check (n < 1000)";
     let pipeline = Pipeline::new("letters_v", 1, columns).await?;

@@ -116,24 +116,23 @@ async fn exactly_the_rows_that_were_altered_are_named_while_the_consumer_runs() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_of_a_route_with_revisions_is_verified_by_the_rule_that_leaves_older_ones_out()
+async fn a_table_of_a_route_with_versions_is_verified_by_the_rule_that_leaves_older_ones_out()
 -> Result<()> {
     let columns = "id bigint primary key, v numeric(9, 2), at timestamptz, n bigint, a bigint";
     let pipeline = Pipeline::new("verify_v", 2, columns).await?;
-    let mut random = Random::from_seed(seed("records with revisions")?);
+    let mut random = Random::from_seed(seed("records with versions")?);
     let records = (0..6_000).map(|n| {
         let key = random.below(300).to_string();
         if random.below(20) == 0 {
             return Raw::tombstone(&key);
         }
-        // Few revisions, so that they are often equal, in more than one spelling.
-        let revision = random.below(9);
-        let revision =
-            if n % 2 == 0 { format!("{revision}.50") } else { format!("\"{revision}.5\"") };
+        // Few versions, so that they are often equal, in more than one spelling.
+        let version = random.below(9);
+        let version = if n % 2 == 0 { format!("{version}.50") } else { format!("\"{version}.5\"") };
         match random.below(3) {
-            0 => Raw::put(&key, &format!(r#"{{"v":{revision},"n":1}}"#)).adding("n"),
-            1 => Raw::put(&key, &format!(r#"{{"v":{revision},"a":{n}}}"#)),
-            _ => Raw::put(&key, &format!(r#"{{"v":{revision},"n":{n},"a":{n}}}"#)),
+            0 => Raw::put(&key, &format!(r#"{{"v":{version},"n":1}}"#)).adding("n"),
+            1 => Raw::put(&key, &format!(r#"{{"v":{version},"a":{n}}}"#)),
+            _ => Raw::put(&key, &format!(r#"{{"v":{version},"n":{n},"a":{n}}}"#)),
         }
     });
     pipeline.append(&records.collect::<Vec<_>>()).await?;

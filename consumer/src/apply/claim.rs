@@ -2,7 +2,7 @@
 //! topic's records go there.
 
 use crate::apply::Target;
-use crate::core::scope::Scope;
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::store::inspect::Inspect as _;
 use crate::store::{AnyStore, StoreError};
 
@@ -24,8 +24,8 @@ pub(crate) async fn claim(
 }
 
 /// Why `target` may not write its table, if that is another topic's.
-pub(crate) fn not_its_table(target: &Target, owner: &Scope) -> Option<String> {
-    let Scope { pipeline, cluster, topic } = owner;
+pub(crate) fn not_its_table(target: &Target, owner: &BookkeepingKey) -> Option<String> {
+    let BookkeepingKey { pipeline, cluster, topic } = owner;
     (*owner != target.scope).then(|| {
         format!(
             "table {} is written by the pipeline {pipeline:?} from topic {topic:?} of cluster \

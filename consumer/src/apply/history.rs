@@ -16,14 +16,14 @@ use crate::core::table::row::Row;
 
 /// A route's past in this process.
 #[derive(Debug)]
-pub struct History {
+pub struct RouteHistory {
     /// Columns that were there, each with whether a new row had to name it.
     columns: Mutex<BTreeMap<String, bool>>,
     flood: Mutex<Flood>,
     started: Instant,
 }
 
-impl History {
+impl RouteHistory {
     /// Nothing is known yet.
     #[must_use]
     pub fn new(limits: FloodLimits) -> Self {
@@ -86,8 +86,8 @@ impl History {
     }
 
     /// How many of a batch's records may be set aside now.
-    pub(crate) fn room(&self, records: u64) -> usize {
-        lock(&self.flood).room(self.started.elapsed(), records)
+    pub(crate) fn allowance(&self, records: u64) -> usize {
+        lock(&self.flood).allowance(self.started.elapsed(), records)
     }
 
     /// So many of a batch's records were set aside.
@@ -95,7 +95,7 @@ impl History {
         lock(&self.flood).written(self.started.elapsed(), records, letters as u64);
     }
 
-    /// A batch had more bad records than there was room for.
+    /// A batch had more bad records than it was allowed.
     pub(crate) fn flooded(&self) {
         lock(&self.flood).flooded();
     }
@@ -127,7 +127,7 @@ mod tests {
             let change = Change::new().set(member, "x").unwrap();
             Row::judge(&table(true), b"7", &change).unwrap().into_owned()
         };
-        let history = History::new(FloodLimits::STANDARD);
+        let history = RouteHistory::new(FloodLimits::STANDARD);
         let mut before = table(false);
         before.columns[0].required = false;
         history.learn(&before);
@@ -140,11 +140,11 @@ mod tests {
 
     #[test]
     fn what_was_set_aside_takes_room_and_a_flood_takes_all_of_it() {
-        let history = History::new(FloodLimits::STANDARD);
-        assert_eq!(history.room(1), FEW as usize);
+        let history = RouteHistory::new(FloodLimits::STANDARD);
+        assert_eq!(history.allowance(1), FEW as usize);
         history.set_aside(1, 40);
-        assert_eq!(history.room(1), FEW as usize - 40);
+        assert_eq!(history.allowance(1), FEW as usize - 40);
         history.flooded();
-        assert_eq!(history.room(1), 0);
+        assert_eq!(history.allowance(1), 0);
     }
 }

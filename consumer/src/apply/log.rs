@@ -1,6 +1,6 @@
 //! The log as the apply stage needs it: a place from which some rows' records are read again.
 
-use crate::core::batch::{Span, Wanted};
+use crate::core::batch::{Span, WantedKeys};
 use crate::core::record::RawRecord;
 
 /// Why records could not be read again.
@@ -21,7 +21,7 @@ pub trait Log: Send + Sync + 'static {
         &self,
         topic: &str,
         spans: &[Span],
-        wanted: &Wanted,
+        wanted: &WantedKeys,
     ) -> Result<Vec<RawRecord>, RereadError>;
 }
 

@@ -5,6 +5,7 @@
 //! does not know where batches come from, nor what becomes of Kafka's offsets.
 
 mod target;
+mod applied;
 pub(crate) mod claim;
 pub mod retry;
 pub mod log;
@@ -14,17 +15,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use write_behind_shared::NextOffset;
 
 use crate::apply::log::{Log, RereadError, gone};
-use crate::apply::retry::{Retry, RetryLimits, Trouble};
+use crate::apply::retry::{Retry, RetryLimits, WriteError};
 use crate::core::batch::{Batch, Written};
-use crate::core::isolate;
-use crate::core::isolate::{Judged, Places, Singly};
 use crate::core::record::DeadLetter;
+use crate::core::row_by_row::{self, JudgedRows, Places, RowByRow};
 use crate::core::table::Table;
-use crate::store::{AnyStore, Database, Manner, Outcome, Store, StoreError, Timeouts, Transaction};
+use crate::store::{
+    AnyStore, Database, Outcome, Store, StoreError, Timeouts, Transaction, WriteOptions,
+};
 
+pub use crate::apply::applied::{Applied, Stats};
 pub use crate::apply::target::Target;
 
 /// Makes connections.
@@ -36,52 +38,13 @@ pub trait Connect: Send + Sync + 'static {
     fn connect(&self) -> impl Future<Output = Result<Self::Store, StoreError>> + Send;
 }
 
-/// How a batch ended.
-#[derive(Debug)]
-pub enum Applied {
-    /// It is in the database.
-    Written(Written, Stats),
-    /// The database stands elsewhere: what it says of each span, in their order. Nothing was
-    /// written.
-    Fenced(Vec<Option<NextOffset>>),
-    /// These records are bad and may not be set aside. Nothing was written.
-    Bad(Vec<DeadLetter>),
-    /// It can't be written until a person mends this. Nothing was written, or all of it when the
-    /// answer to COMMIT was lost: the bookkeeping knows.
-    Refused(String),
-    /// A row refers to one that is not there, for this reason. Nothing was written.
-    Held(String),
-    /// Told to shut down before it was written. An attempt whose answer was lost may have written
-    /// it: the bookkeeping knows.
-    Interrupted,
-}
-
-/// How a batch was written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Rows written or deleted as they were folded.
-    pub rows: usize,
-    /// Records applied alone.
-    pub singly: usize,
-    /// Records set aside, those that could not be decoded included.
-    pub dead_letters: usize,
-    /// Rows and single records left out because the table has a newer revision.
-    pub older: u64,
-    /// Attempts that failed before.
-    pub retries: u32,
-    /// Those of them that asked too much of the database.
-    pub saturated: u32,
-    /// How long the last transaction took.
-    pub took: Duration,
-}
-
 /// What a worker tells while it works.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// An attempt to write a batch of this route failed; there will be another one.
-    Failed(usize, &'a Trouble),
+    Failed(usize, &'a WriteError),
     /// Rows were refused, and their records are taken one by one.
-    Isolated(usize),
+    RowByRow(usize),
 }
 
 /// One connection's worth of writing.
@@ -96,15 +59,23 @@ pub struct Worker<C: Connect, L> {
     tables: Vec<Option<Arc<Table>>>,
 }
 
+/// What one attempt came to.
+enum Attempt {
+    /// The batch has ended.
+    Ended(Applied),
+    /// More is known than before: attempt it again at once.
+    Again,
+}
+
 /// A batch on its way into the database.
 struct Plan<'b> {
     table: Arc<Table>,
     /// Whether the catalogue was read for this batch. Nothing counts as bad by an older reading.
     fresh: bool,
-    isolated: Places,
-    judged: Judged<'b>,
-    singly: Singly,
-    /// Whether `singly` is that of `isolated`.
+    fallback: Places,
+    judged: JudgedRows<'b>,
+    row_by_row: RowByRow,
+    /// Whether `row_by_row` has the records of `fallback`.
     read_again: bool,
 }
 
@@ -138,31 +109,33 @@ impl<C: Connect, L: Log> Worker<C, L> {
         let mut plan = None;
         let (mut retries, mut saturated) = (0, 0);
         loop {
-            let trouble = match self.attempt(batch, &mut plan).await {
-                Ok(Some(applied)) => {
+            let error = match self.attempt(batch, &mut plan).await {
+                Ok(Attempt::Ended(applied)) => {
                     self.succeeded(batch);
-                    return with_retries(applied, retries, saturated);
+                    return applied.after(retries, saturated);
                 }
-                Ok(None) => continue,
-                Err(trouble) => trouble,
+                Ok(Attempt::Again) => continue,
+                Err(error) => error,
             };
             let by_an_old_reading = plan.as_ref().is_some_and(|plan: &Plan<'_>| !plan.fresh);
-            if let Trouble::Connect(_) | Trouble::Store(_) = trouble {
+            if let WriteError::Connect(_) | WriteError::Store(_) = error {
                 // Whatever happened meanwhile, the table may not be as it was.
                 self.store = None;
                 self.tables.fill(None);
                 plan = None;
             }
-            let trouble = match trouble {
-                Trouble::Store(StoreError::Stop(_)) if by_an_old_reading => continue,
-                Trouble::Store(StoreError::Stop(why)) => return Applied::Refused(why),
-                Trouble::Store(StoreError::NotYet(why)) => return Applied::Held(why),
+            let error = match error {
+                WriteError::Store(StoreError::Stop(_)) if by_an_old_reading => continue,
+                WriteError::Store(StoreError::Stop(why)) => return Applied::Stopped(why),
+                WriteError::Store(StoreError::MissingReference(why)) => {
+                    return Applied::MissingReference(why);
+                }
                 passing => passing,
             };
-            (self.observe)(Event::Failed(batch.route, &trouble));
+            (self.observe)(Event::Failed(batch.route, &error));
             retries += 1;
-            saturated += u32::from(matches!(trouble, Trouble::Store(StoreError::Saturated(_))));
-            let next = self.retry.failed(&trouble);
+            saturated += u32::from(matches!(error, WriteError::Store(StoreError::Saturated(_))));
+            let next = self.retry.failed(&error);
             if let Some(say) = next.say {
                 tracing::debug!(topic = %batch.topic, error = %say, "can't write; trying again");
             }
@@ -180,26 +153,26 @@ impl<C: Connect, L: Log> Worker<C, L> {
         }
     }
 
-    /// One attempt; `None`: more is known than before, so try again at once.
+    /// One attempt to write the batch.
     async fn attempt<'b>(
         &mut self,
         batch: &'b Batch,
-        kept: &mut Option<Plan<'b>>,
-    ) -> Result<Option<Applied>, Trouble> {
-        let mut plan = match kept.take() {
+        slot: &mut Option<Plan<'b>>,
+    ) -> Result<Attempt, WriteError> {
+        let mut plan = match slot.take() {
             Some(plan) => plan,
             None => self.plan(batch).await?,
         };
         if !plan.read_again
-            && let Err(trouble) = self.read_again(batch, &mut plan).await
+            && let Err(error) = self.read_again(batch, &mut plan).await
         {
-            *kept = Some(plan);
-            return Err(trouble);
+            *slot = Some(plan);
+            return Err(error);
         }
         let target = self.target(batch.route)?;
         let started = Instant::now();
         let outcome = self.write(batch, &plan).await;
-        let plan = kept.insert(plan);
+        let plan = slot.insert(plan);
         match outcome? {
             Outcome::Committed(set_aside) => {
                 let older = self.store.as_ref().map_or(0, Store::older);
@@ -209,23 +182,23 @@ impl<C: Connect, L: Log> Worker<C, L> {
                     target.history.learn(&plan.table);
                 }
                 let written = Written::new(batch.spans.clone());
-                Ok(Some(Applied::Written(written, Stats { older, ..stats })))
+                Ok(Attempt::Ended(Applied::Written(written, Stats { older, ..stats })))
             }
             Outcome::Fenced(found) => {
                 let ends = batch.spans.iter().map(|span| Some(span.end));
                 if !found.iter().copied().eq(ends) {
-                    return Ok(Some(Applied::Fenced(found)));
+                    return Ok(Attempt::Ended(Applied::Fenced(found)));
                 }
                 // An earlier attempt was committed, and its answer was lost.
                 let stats = plan.stats(batch, 0, started.elapsed());
-                Ok(Some(Applied::Written(Written::new(batch.spans.clone()), stats)))
+                Ok(Attempt::Ended(Applied::Written(Written::new(batch.spans.clone()), stats)))
             }
             Outcome::Bad(letters) if target.set_aside => {
                 target.history.flooded();
                 Err(StoreError::Stop(flood(&letters)).into())
             }
-            Outcome::Bad(letters) => Ok(Some(Applied::Bad(letters))),
-            Outcome::Refused(rows) => {
+            Outcome::Bad(letters) => Ok(Attempt::Ended(Applied::Bad(letters))),
+            Outcome::Rejected(rows) => {
                 let refused = rows.iter().filter_map(|row| plan.judged.rows.get(*row));
                 if plan.fresh
                     && let Some(why) = target.history.demanded(&plan.table, refused)
@@ -233,44 +206,44 @@ impl<C: Connect, L: Log> Worker<C, L> {
                     return Err(StoreError::Stop(why).into());
                 }
                 if plan.fresh {
-                    (self.observe)(Event::Isolated(rows.len()));
-                    plan.isolate(batch, rows);
+                    (self.observe)(Event::RowByRow(rows.len()));
+                    plan.fall_back(batch, rows);
                 } else {
                     // Before a record counts as bad: perhaps it is the table that has changed.
                     self.tables.fill(None);
-                    *kept = None;
+                    *slot = None;
                 }
-                Ok(None)
+                Ok(Attempt::Again)
             }
         }
     }
 
-    async fn plan<'b>(&mut self, batch: &'b Batch) -> Result<Plan<'b>, Trouble> {
+    async fn plan<'b>(&mut self, batch: &'b Batch) -> Result<Plan<'b>, WriteError> {
         let known = self.tables.get(batch.route).cloned().flatten();
         let (mut table, mut fresh) = match known {
             Some(table) => (table, false),
             None => (self.describe(batch.route).await?, true),
         };
-        let alone = isolate::taken_singly(batch);
-        let mut judged = isolate::judge(&table, batch, &alone);
+        let marked = row_by_row::marked(batch);
+        let mut judged = row_by_row::judge(&table, batch, &marked);
         if !judged.misfits.is_empty() && !fresh {
             (table, fresh) = (self.describe(batch.route).await?, true);
-            judged = isolate::judge(&table, batch, &alone);
+            judged = row_by_row::judge(&table, batch, &marked);
         }
-        let mut isolated = std::mem::take(&mut judged.misfits);
-        if !isolated.is_empty() {
-            let misfits = isolated.iter().filter_map(|place| batch.rows.get(*place));
+        let mut fallback = std::mem::take(&mut judged.misfits);
+        if !fallback.is_empty() {
+            let misfits = fallback.iter().filter_map(|place| batch.rows.get(*place));
             if let Some(why) = self.target(batch.route)?.history.lost(&table, misfits) {
                 return Err(StoreError::Stop(why).into());
             }
-            (self.observe)(Event::Isolated(isolated.len()));
+            (self.observe)(Event::RowByRow(fallback.len()));
         }
-        isolated.extend(alone);
-        let read_again = isolated.is_empty();
-        Ok(Plan { table, fresh, isolated, judged, singly: Singly::default(), read_again })
+        fallback.extend(marked);
+        let read_again = fallback.is_empty();
+        Ok(Plan { table, fresh, fallback, judged, row_by_row: RowByRow::default(), read_again })
     }
 
-    async fn describe(&mut self, route: usize) -> Result<Arc<Table>, Trouble> {
+    async fn describe(&mut self, route: usize) -> Result<Arc<Table>, WriteError> {
         let target = self.target(route)?;
         let store = self.connected().await?;
         let table = Arc::new(target.describe(store).await?);
@@ -281,28 +254,32 @@ impl<C: Connect, L: Log> Worker<C, L> {
         Ok(table)
     }
 
-    async fn read_again(&mut self, batch: &Batch, plan: &mut Plan<'_>) -> Result<(), Trouble> {
-        let (wanted, spans) = isolate::wanted(batch, &plan.isolated);
+    async fn read_again(&mut self, batch: &Batch, plan: &mut Plan<'_>) -> Result<(), WriteError> {
+        let (wanted, spans) = row_by_row::wanted(batch, &plan.fallback);
         let (log, topic) = (Arc::clone(&self.log), Arc::clone(&batch.topic));
         let reading = tokio::task::spawn_blocking(move || {
             log.records(&topic, &spans, &wanted).map(|records| (wanted, records))
         });
         let (wanted, records) =
             reading.await.map_err(|error| RereadError::Unavailable(error.to_string()))??;
-        let singly = isolate::singly(&plan.table, batch, &wanted, records);
-        plan.singly = singly.ok_or_else(|| gone(&batch.topic))?;
+        let row_by_row = row_by_row::from_log(&plan.table, batch, &wanted, records);
+        plan.row_by_row = row_by_row.ok_or_else(|| gone(&batch.topic))?;
         plan.read_again = true;
         Ok(())
     }
 
-    async fn write(&mut self, batch: &Batch, plan: &Plan<'_>) -> Result<Outcome, Trouble> {
+    async fn write(&mut self, batch: &Batch, plan: &Plan<'_>) -> Result<Outcome, WriteError> {
         let target = self.target(batch.route)?;
-        let manner = Manner {
+        let options = WriteOptions {
             rows_per_statement: self.retry.rows_per_statement(),
-            set_aside_max: if target.set_aside { target.history.room(batch.records) } else { 0 },
+            set_aside_max: if target.set_aside {
+                target.history.allowance(batch.records)
+            } else {
+                0
+            },
             refuse_missing_references: batch.refuse_missing_references,
         };
-        let dead_letters = [&batch.dead_letters[..], &plan.singly.dead_letters].concat();
+        let dead_letters = [&batch.dead_letters[..], &plan.row_by_row.dead_letters].concat();
         let store = self.connected().await?;
         let transaction = Transaction {
             scope: &target.scope,
@@ -310,12 +287,12 @@ impl<C: Connect, L: Log> Worker<C, L> {
             spans: &batch.spans,
             table: &plan.table,
             rows: &plan.judged.rows,
-            singly: &plan.singly.records,
+            row_by_row: &plan.row_by_row.records,
             dead_letters: &dead_letters,
             writers: &batch.writers,
             forgotten: &batch.forgotten,
             last_records: &batch.last_records,
-            manner,
+            options,
         };
         Ok(store.apply(&transaction).await?)
     }
@@ -325,10 +302,10 @@ impl<C: Connect, L: Log> Worker<C, L> {
         target.ok_or_else(|| StoreError::Stop(format!("there is no route {route}")))
     }
 
-    async fn connected(&mut self) -> Result<&mut C::Store, Trouble> {
+    async fn connected(&mut self) -> Result<&mut C::Store, WriteError> {
         let store = match self.store.take() {
             Some(store) => store,
-            None => self.connect.connect().await.map_err(Trouble::Connect)?,
+            None => self.connect.connect().await.map_err(WriteError::Connect)?,
         };
         Ok(self.store.insert(store))
     }
@@ -336,18 +313,18 @@ impl<C: Connect, L: Log> Worker<C, L> {
 
 impl<'b> Plan<'b> {
     /// The database refused these of the judged rows.
-    fn isolate(&mut self, batch: &'b Batch, rows: Vec<usize>) {
+    fn fall_back(&mut self, batch: &'b Batch, rows: Vec<usize>) {
         let places = rows.into_iter().filter_map(|row| self.judged.places.get(row).copied());
-        self.isolated.extend(places);
-        self.judged = isolate::judge(&self.table, batch, &self.isolated);
+        self.fallback.extend(places);
+        self.judged = row_by_row::judge(&self.table, batch, &self.fallback);
         self.read_again = false;
     }
 
     fn stats(&self, batch: &Batch, set_aside: usize, took: Duration) -> Stats {
         Stats {
             rows: self.judged.rows.len(),
-            singly: self.singly.records.len().saturating_sub(set_aside),
-            dead_letters: batch.dead_letters.len() + self.singly.dead_letters.len() + set_aside,
+            row_by_row: self.row_by_row.records.len().saturating_sub(set_aside),
+            dead_letters: batch.dead_letters.len() + self.row_by_row.dead_letters.len() + set_aside,
             older: 0,
             retries: 0,
             saturated: 0,
@@ -368,15 +345,6 @@ fn flood(letters: &[DeadLetter]) -> String {
          writes such records; or raise `bad_records.max_ratio` or `bad_records.max_per_second` to \
          set them aside, and restart the consumer"
     )
-}
-
-fn with_retries(applied: Applied, retries: u32, saturated: u32) -> Applied {
-    match applied {
-        Applied::Written(written, stats) => {
-            Applied::Written(written, Stats { retries, saturated, ..stats })
-        }
-        other => other,
-    }
 }
 
 /// Ends when told to shut down; a teller that is gone has told it.

@@ -11,7 +11,7 @@ use crate::store::StoreError;
 
 /// What stands in a batch's way.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum WriteError {
     /// No connection can be made: that concerns every route, and is waited out whatever it is.
     #[error("can't connect to the database: {0}")]
     Connect(StoreError),
@@ -45,7 +45,7 @@ impl RetryLimits {
 
 /// What to do before the next attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Next {
+pub struct Backoff {
     /// How long to wait.
     pub wait: Duration,
     /// What to say; `None`: it was said already.
@@ -81,23 +81,23 @@ impl Retry {
     }
 
     /// An attempt failed.
-    pub fn failed(&mut self, trouble: &Trouble) -> Next {
-        if matches!(trouble, Trouble::Store(StoreError::Saturated(_))) {
+    pub fn failed(&mut self, error: &WriteError) -> Backoff {
+        if matches!(error, WriteError::Store(StoreError::Saturated(_))) {
             self.rows_per_statement = (self.rows_per_statement / 2).max(1);
         }
         // What a person must mend will not be mended within a second.
         let needs_a_person = matches!(
-            trouble,
-            Trouble::Connect(StoreError::Stop(_)) | Trouble::Log(RereadError::Stop(_))
+            error,
+            WriteError::Connect(StoreError::Stop(_)) | WriteError::Log(RereadError::Stop(_))
         );
         let doublings = if needs_a_person { 31 } else { self.failures.min(31) };
         let longest = self.limits.longest_wait;
         let full = self.limits.first_wait.saturating_mul(1 << doublings).min(longest);
         self.failures = self.failures.saturating_add(1);
-        let message = trouble.to_string();
+        let message = error.to_string();
         let say = (self.said.as_ref() != Some(&message)).then(|| message.clone());
         self.said = Some(message);
-        Next { wait: full.mul_f64(self.between_a_half_and_one()), say }
+        Backoff { wait: full.mul_f64(self.between_a_half_and_one()), say }
     }
 
     /// A batch was written. Says after how many failures, if there were any.
@@ -127,7 +127,7 @@ mod tests {
         Retry::new(RetryLimits::STANDARD, 7)
     }
 
-    fn down() -> Trouble {
+    fn down() -> WriteError {
         StoreError::Unavailable("refused".to_owned()).into()
     }
 
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_saturated_database_is_asked_for_less_and_then_slowly_for_more() {
         let mut retry = retry();
-        let saturated = Trouble::from(StoreError::Saturated("too slow".to_owned()));
+        let saturated = WriteError::from(StoreError::Saturated("too slow".to_owned()));
         retry.failed(&saturated);
         retry.failed(&saturated);
         assert_eq!(retry.rows_per_statement(), 2_500);
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_a_person_must_mend_is_not_tried_ten_times_a_second() {
-        let wrong_password = Trouble::Connect(StoreError::Stop("wrong password".to_owned()));
+        let wrong_password = WriteError::Connect(StoreError::Stop("wrong password".to_owned()));
         let wait = retry().failed(&wrong_password).wait;
         assert!(wait >= RetryLimits::STANDARD.longest_wait / 2);
     }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::apply::history::History;
+use crate::apply::history::RouteHistory;
 use crate::config::{Config, OnBadRecord, Route};
-use crate::core::scope::Scope;
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::table::Table;
 use crate::store::{Store, StoreError};
 
@@ -12,7 +12,7 @@ use crate::store::{Store, StoreError};
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Whose bookkeeping.
-    pub scope: Scope,
+    pub scope: BookkeepingKey,
     /// How many partitions the topic has.
     pub partitions: i32,
     /// The table's name, as it is configured.
@@ -23,19 +23,19 @@ pub struct Target {
     pub columns: Option<Vec<String>>,
     /// Columns that records call by other names: that name, and the column.
     pub rename: Vec<(String, String)>,
-    /// The column whose value is a row's revision: an older one never overwrites a newer one.
+    /// The column whose value is a row's version: an older one never overwrites a newer one.
     pub version: Option<String>,
     /// Whether bad records are set aside; if not, they stop the topic.
     pub set_aside: bool,
     /// What its workers remember together.
-    pub history: Arc<History>,
+    pub history: Arc<RouteHistory>,
 }
 
 impl Target {
     /// Where the workers write `route`.
     pub(crate) fn of(config: &Config, route: &Route, cluster: &str, partitions: i32) -> Self {
         Self {
-            scope: Scope {
+            scope: BookkeepingKey {
                 pipeline: config.name.clone(),
                 cluster: cluster.to_owned(),
                 topic: route.topic.clone(),
@@ -47,7 +47,7 @@ impl Target {
             rename: route.rename.clone(),
             version: route.version.clone(),
             set_aside: route.on_bad_record == OnBadRecord::DeadLetter,
-            history: Arc::new(History::new(config.bad_records)),
+            history: Arc::new(RouteHistory::new(config.bad_records)),
         }
     }
 
@@ -69,7 +69,7 @@ impl Target {
         })?;
         let table = match &self.version {
             None => table,
-            Some(version) => table.heeding(version).map_err(|why| {
+            Some(version) => table.with_version(version).map_err(|why| {
                 StoreError::Stop(format!("`version` does not fit {name}: {why}; correct the route"))
             })?,
         };

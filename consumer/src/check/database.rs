@@ -3,7 +3,7 @@
 
 use crate::apply::Target;
 use crate::apply::claim::not_its_table;
-use crate::check::{Grade, Report, counted};
+use crate::check::{CheckReport, Grade, counted};
 use crate::config::Config;
 use crate::core::table::Table;
 use crate::store::inspect::Inspect;
@@ -12,7 +12,7 @@ use crate::store::{AnyStore, StoreError, Timeouts};
 /// Beside the workers': one to find out where partitions stand.
 const CONNECTIONS_MORE: usize = 1;
 
-pub(super) async fn connect(config: &Config, report: &mut Report) -> Option<AnyStore> {
+pub(super) async fn connect(config: &Config, report: &mut CheckReport) -> Option<AnyStore> {
     let database = &config.database.target;
     let mut store = match database.connect(&Timeouts::STANDARD).await {
         Ok(store) => store,
@@ -40,7 +40,7 @@ pub(super) async fn connect(config: &Config, report: &mut Report) -> Option<AnyS
 }
 
 /// Whether records can be written to the table as the route wants.
-pub(super) async fn table(store: &mut AnyStore, target: &Target, report: &mut Report) {
+pub(super) async fn table(store: &mut AnyStore, target: &Target, report: &mut CheckReport) {
     let what = format!("table {}", target.table);
     let table = match target.describe(store).await {
         Ok(table) => table,
@@ -64,7 +64,7 @@ pub(super) async fn table(store: &mut AnyStore, target: &Target, report: &mut Re
     }
 }
 
-async fn rights(store: &mut AnyStore, table: &Table, what: &str, report: &mut Report) {
+async fn rights(store: &mut AnyStore, table: &Table, what: &str, report: &mut CheckReport) {
     match store.missing_rights(table).await {
         Ok(missing) => {
             for missing in missing {

@@ -9,10 +9,10 @@ use write_behind_shared::Partition;
 
 use crate::apply::Target;
 use crate::config::{Config, Route};
-use crate::core::assign::{Standing, Verdict, judge};
+use crate::core::assign::{PartitionFacts, Verdict, judge};
 use crate::kafka::broker::Broker;
+use crate::kafka::partition_facts::{FactsError, ask, partition_facts};
 use crate::kafka::settings::topic_configurations;
-use crate::kafka::stand::{Unknown, ask, stand};
 use crate::store::{AnyStore, Store, StoreError, Timeouts};
 
 pub(crate) mod database;
@@ -46,12 +46,12 @@ pub struct Finding {
 
 /// Everything found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct CheckReport {
     /// Line by line.
     pub findings: Vec<Finding>,
 }
 
-impl Report {
+impl CheckReport {
     /// The worst of all.
     pub fn grade(&self) -> Grade {
         let has = |grade| self.findings.iter().any(|finding| finding.grade == grade);
@@ -70,8 +70,8 @@ fn counted(count: usize, name: &str) -> String {
 }
 
 /// Looks at everything. `adopt_offsets` as it would be given to `run`.
-pub async fn check(config: &Config, adopt_offsets: bool) -> Report {
-    let mut report = Report::default();
+pub async fn check(config: &Config, adopt_offsets: bool) -> CheckReport {
+    let mut report = CheckReport::default();
     report.add(Grade::Ok, "configuration", counted(config.routes.len(), "route"));
     let broker = check_broker(config, &mut report).await;
     let mut store = database::connect(config, &mut report).await;
@@ -102,7 +102,7 @@ pub async fn check(config: &Config, adopt_offsets: bool) -> Report {
     report
 }
 
-async fn check_broker(config: &Config, report: &mut Report) -> Option<(Arc<Broker>, String)> {
+async fn check_broker(config: &Config, report: &mut CheckReport) -> Option<(Arc<Broker>, String)> {
     let broker = match Broker::new(&config.kafka, &config.name) {
         Ok(broker) => Arc::new(broker),
         Err(error) => {
@@ -122,7 +122,7 @@ async fn check_broker(config: &Config, report: &mut Report) -> Option<(Arc<Broke
     }
 }
 
-async fn check_letter_topic(broker: &Arc<Broker>, topic: &str, report: &mut Report) {
+async fn check_letter_topic(broker: &Arc<Broker>, topic: &str, report: &mut CheckReport) {
     let what = format!("topic {topic} for dead letters");
     let name = topic.to_owned();
     match ask(broker, move |broker| broker.partitions(&name)).await {
@@ -135,7 +135,7 @@ async fn check_topic(
     config: &Config,
     broker: &Arc<Broker>,
     route: &Route,
-    report: &mut Report,
+    report: &mut CheckReport,
 ) -> Option<i32> {
     let what = format!("topic {}", route.topic);
     let topic = route.topic.clone();
@@ -174,22 +174,23 @@ async fn check_positions(
     store: &mut AnyStore,
     target: &Target,
     adopt_offsets: bool,
-    report: &mut Report,
+    report: &mut CheckReport,
 ) {
     let scope = &target.scope;
     let partitions: Vec<Partition> = (0..target.partitions).map(Partition).collect();
-    let standings = match stand(broker, store, scope, &partitions, &BTreeMap::new()).await {
-        Ok(standings) => standings,
-        Err(Unknown::Store(StoreError::Stop(error))) => return no_bookkeeping(&error, report),
+    let all_facts = match partition_facts(broker, store, scope, &partitions, &BTreeMap::new()).await
+    {
+        Ok(all_facts) => all_facts,
+        Err(FactsError::Store(StoreError::Stop(error))) => return no_bookkeeping(&error, report),
         Err(error) => {
             report.add(Grade::Failed, format!("topic {}", scope.topic), error.to_string());
             return;
         }
     };
-    for (partition, stood) in partitions.iter().zip(&standings) {
+    for (partition, stood) in partitions.iter().zip(&all_facts) {
         let what = format!("topic {}, partition {partition}", scope.topic);
         let (grade, found) = match stood {
-            Ok(standing) => verdict(standing, adopt_offsets),
+            Ok(facts) => verdict(facts, adopt_offsets),
             Err(error) => (Grade::Failed, error.to_string()),
         };
         report.add(grade, what, found);
@@ -197,18 +198,18 @@ async fn check_positions(
 }
 
 /// What `run` would do about a partition.
-fn verdict(standing: &Standing, adopt_offsets: bool) -> (Grade, String) {
-    match judge(standing, adopt_offsets) {
-        Verdict::Begin(next) if next > standing.low || next.0 == 0 => {
+fn verdict(facts: &PartitionFacts, adopt_offsets: bool) -> (Grade, String) {
+    match judge(facts, adopt_offsets) {
+        Verdict::Begin(next) if next > facts.low || next.0 == 0 => {
             (Grade::Ok, format!("would begin at offset {next}"))
         }
         Verdict::Begin(next) => {
             (Grade::Warning, format!("would begin at offset {next}: the log's beginning is gone"))
         }
         Verdict::Continue(next) => {
-            let lag = next.distance_to(standing.high);
+            let lag = next.distance_to(facts.high);
             let found = format!("would go on at {next}, {lag} records behind");
-            match standing.committed {
+            match facts.committed {
                 Some(committed) if committed > next => (
                     Grade::Warning,
                     format!(
@@ -225,7 +226,7 @@ fn verdict(standing: &Standing, adopt_offsets: bool) -> (Grade, String) {
 }
 
 /// A missing table is no reason to worry before the first start, and told once.
-fn no_bookkeeping(error: &str, report: &mut Report) {
+fn no_bookkeeping(error: &str, report: &mut CheckReport) {
     const WHAT: &str = "bookkeeping tables";
     if report.findings.iter().all(|finding| finding.what != WHAT) {
         let found = format!("{error} (`init` creates them, and so does `run`)");
@@ -266,8 +267,8 @@ mod tests {
     use super::*;
 
     /// A log from 10 up to 90, of which the database has all below 40.
-    fn standing() -> Standing {
-        Standing {
+    fn facts() -> PartitionFacts {
+        PartitionFacts {
             database: Some(NextOffset(40)),
             partitions_then: 1,
             partitions_now: 1,
@@ -282,7 +283,7 @@ mod tests {
     #[test]
     fn a_report_is_graded_by_the_worst_that_was_found() {
         let grade = |grades: &[Grade]| {
-            let mut report = Report::default();
+            let mut report = CheckReport::default();
             for grade in grades {
                 report.add(*grade, "what", "found");
             }
@@ -297,16 +298,20 @@ mod tests {
     #[test]
     fn a_partition_is_graded_by_what_a_start_would_do_with_it() {
         let ahead = Some(NextOffset(50));
-        let unknown = Standing { database: None, committed: None, ..standing() };
-        for (standing, expected, says) in [
-            (standing(), Grade::Ok, "go on at 40, 50 records behind"),
-            (Standing { committed: None, ..standing() }, Grade::Ok, "has committed nothing"),
-            (Standing { committed: ahead, ..standing() }, Grade::Warning, "was restored"),
+        let unknown = PartitionFacts { database: None, committed: None, ..facts() };
+        for (facts, expected, says) in [
+            (facts(), Grade::Ok, "go on at 40, 50 records behind"),
+            (PartitionFacts { committed: None, ..facts() }, Grade::Ok, "has committed nothing"),
+            (PartitionFacts { committed: ahead, ..facts() }, Grade::Warning, "was restored"),
             (unknown, Grade::Warning, "at offset 10: the log's beginning is gone"),
-            (Standing { low: NextOffset(0), ..unknown }, Grade::Ok, "would begin at offset 0"),
-            (Standing { high: NextOffset(30), ..standing() }, Grade::Refused, "ends at 30"),
+            (
+                PartitionFacts { low: NextOffset(0), ..unknown },
+                Grade::Ok,
+                "would begin at offset 0",
+            ),
+            (PartitionFacts { high: NextOffset(30), ..facts() }, Grade::Refused, "ends at 30"),
         ] {
-            let (grade, found) = verdict(&standing, false);
+            let (grade, found) = verdict(&facts, false);
             assert!(grade == expected && found.contains(says), "{grade:?}: {found}");
         }
     }

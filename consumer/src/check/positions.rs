@@ -8,11 +8,11 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
 use crate::config::{Config, Route};
-use crate::core::scope::Scope;
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::kafka::broker::Broker;
 use crate::kafka::client::BrokerError;
-use crate::kafka::stand::ask;
-use crate::status::report::{self, Flow, Report, SCHEMA, Source, Trouble};
+use crate::kafka::partition_facts::ask;
+use crate::status::report::{self, Flow, OutageReport, ReportSource, SCHEMA, StatusReport};
 use crate::status::unix_ms;
 use crate::store::{AnyStore, Position, Store, StoreError, Timeouts};
 
@@ -20,14 +20,14 @@ use crate::store::{AnyStore, Position, Store, StoreError, Timeouts};
 ///
 /// # Errors
 /// Kafka does not answer: then nothing at all is known.
-pub async fn look(config: &Config) -> Result<Report, BrokerError> {
+pub async fn report(config: &Config) -> Result<StatusReport, BrokerError> {
     let broker = Broker::new(&config.kafka, &config.name)
         .map_err(|error| BrokerError::Unreachable(error.to_string()))?;
     let broker = Arc::new(broker);
     let cluster = ask(&broker, Broker::cluster_id).await?;
-    let mut report = Report {
+    let mut report = StatusReport {
         schema: SCHEMA,
-        source: Source::KafkaAndDatabase,
+        source: ReportSource::KafkaAndDatabase,
         pipeline: config.name.clone(),
         time_ms: unix_ms(),
         process: None,
@@ -37,7 +37,7 @@ pub async fn look(config: &Config) -> Result<Report, BrokerError> {
     let mut store = match config.database.target.connect(&Timeouts::STANDARD).await {
         Ok(store) => Some(store),
         Err(error) => {
-            report.troubles.push(trouble("the database", &error));
+            report.troubles.push(outage("the database", &error));
             None
         }
     };
@@ -48,7 +48,7 @@ pub async fn look(config: &Config) -> Result<Report, BrokerError> {
             None => Ok(None),
         };
         let known = known.unwrap_or_else(|error| {
-            report.troubles.push(trouble(&format!("topic {}", route.topic), &error));
+            report.troubles.push(outage(&format!("topic {}", route.topic), &error));
             None
         });
         let looked = look_at(&broker, &scope.topic, known.as_deref()).await;
@@ -64,7 +64,7 @@ pub async fn look(config: &Config) -> Result<Report, BrokerError> {
 async fn positions(
     store: &mut AnyStore,
     broker: &Arc<Broker>,
-    scope: &Scope,
+    scope: &BookkeepingKey,
 ) -> Result<Option<Vec<Position>>, StoreError> {
     let topic = scope.topic.clone();
     let Ok(count) = ask(broker, move |broker| broker.partitions(&topic)).await else {
@@ -79,7 +79,7 @@ async fn look_at(
     broker: &Arc<Broker>,
     topic: &str,
     known: Option<&[Position]>,
-) -> Result<Vec<report::Partition>, BrokerError> {
+) -> Result<Vec<report::PartitionReport>, BrokerError> {
     let topic = topic.to_owned();
     let (logs, committed) = ask(broker, move |broker| {
         let partitions: Vec<Partition> = (0..broker.partitions(&topic)?).map(Partition).collect();
@@ -97,7 +97,7 @@ fn stands(
     log: Result<(NextOffset, NextOffset), BrokerError>,
     committed: &BTreeMap<Partition, NextOffset>,
     known: Option<&[Position]>,
-) -> report::Partition {
+) -> report::PartitionReport {
     let position = known.and_then(|known| known.iter().find(|one| one.partition == partition));
     let next = position.map(|position| position.next);
     let (log, error) = match log {
@@ -108,7 +108,7 @@ fn stands(
     let lag = |(low, high): (NextOffset, NextOffset)| {
         known.map(|_| next.unwrap_or(low).distance_to(high))
     };
-    report::Partition {
+    report::PartitionReport {
         partition: partition.0,
         state: "unknown".to_owned(),
         error,
@@ -122,10 +122,10 @@ fn stands(
 
 fn of_route(
     route: &Route,
-    partitions: Vec<report::Partition>,
+    partitions: Vec<report::PartitionReport>,
     error: Option<String>,
-) -> report::Route {
-    report::Route {
+) -> report::RouteReport {
+    report::RouteReport {
         topic: route.topic.clone(),
         table: route.table.clone(),
         priority: route.priority.name().to_owned(),
@@ -143,8 +143,8 @@ fn of_route(
     }
 }
 
-fn trouble(about: &str, error: &StoreError) -> Trouble {
-    Trouble {
+fn outage(about: &str, error: &StoreError) -> OutageReport {
+    OutageReport {
         about: about.to_owned(),
         message: error.to_string(),
         since_ms: unix_ms(),

@@ -1,7 +1,7 @@
 //! `check`: looks at everything `run` depends on, and prints a verdict a line.
 
 use clap::Args;
-use write_behind_consumer::check::{self, Grade, Report};
+use write_behind_consumer::check::{self, CheckReport, Grade};
 use write_behind_consumer::config::Config;
 
 use crate::command::{DONE, FAILED, REFUSED};
@@ -28,7 +28,7 @@ impl Check {
     }
 }
 
-fn print(report: &Report, json: bool) -> anyhow::Result<()> {
+fn print(report: &CheckReport, json: bool) -> anyhow::Result<()> {
     if json {
         println!("{}", serde_json::to_string(report)?);
         return Ok(());

@@ -9,7 +9,7 @@ use clap::Args;
 use terminal_size::{Height, terminal_size};
 use write_behind_consumer::check::positions;
 use write_behind_consumer::config::{Config, ConfigError};
-use write_behind_consumer::status::report::Report;
+use write_behind_consumer::status::report::StatusReport;
 use write_behind_consumer::status::{ask, table};
 
 use crate::command::DONE;
@@ -18,7 +18,7 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Asks the consumer that runs here, else Kafka and the database.
 #[derive(Debug, Args)]
-pub(crate) struct Status {
+pub(crate) struct StatusArgs {
     /// One JSON object instead of a table; docs/status.md describes it.
     #[arg(long, conflicts_with = "watch")]
     json: bool,
@@ -33,11 +33,11 @@ pub(crate) struct Status {
     direct: bool,
 }
 
-impl Status {
+impl StatusArgs {
     /// `config` is needed only where no consumer answers.
     pub(crate) async fn perform(self, config: Result<Config, ConfigError>) -> anyhow::Result<u8> {
         if !self.watch {
-            let (report, asked) = self.look(&config).await?;
+            let (report, asked) = self.fetch(&config).await?;
             if self.json {
                 println!("{}", serde_json::to_string(&report)?);
             } else {
@@ -51,7 +51,7 @@ impl Status {
             let looked = tokio::select! {
                 biased;
                 _ = &mut ended => return Ok(DONE),
-                looked = self.look(&config) => looked,
+                looked = self.fetch(&config) => looked,
             };
             // A consumer that is being restarted will answer again.
             let lines = looked.map_or_else(
@@ -68,7 +68,10 @@ impl Status {
     }
 
     /// The report, and who gave it.
-    async fn look(&self, config: &Result<Config, ConfigError>) -> anyhow::Result<(Report, String)> {
+    async fn fetch(
+        &self,
+        config: &Result<Config, ConfigError>,
+    ) -> anyhow::Result<(StatusReport, String)> {
         let listens = config.as_ref().ok().and_then(|config| config.http).map(reachable);
         let url = self.url.clone().or(listens).filter(|_| !self.direct);
         let mut silent = String::new();
@@ -80,7 +83,7 @@ impl Status {
             }
         }
         let config = config.as_ref().map_err(Clone::clone)?;
-        let report = positions::look(config).await?;
+        let report = positions::report(config).await?;
         Ok((report, format!("Kafka and the database{silent}")))
     }
 }

@@ -9,8 +9,8 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use write_behind_consumer::config::Config;
 use write_behind_consumer::verify::fold::Choice;
-use write_behind_consumer::verify::report::Report;
-use write_behind_consumer::verify::{Options, Progress, verify};
+use write_behind_consumer::verify::report::VerifyReport;
+use write_behind_consumer::verify::{Progress, VerifyOptions, verify};
 
 use crate::command::{DONE, FAILED};
 
@@ -51,7 +51,7 @@ impl Verify {
             }
         };
         let memory = self.memory.checked_mul(1 << 20).context("`--memory` is too large")?;
-        let options = Options { choice, memory, at_most: self.at_most };
+        let options = VerifyOptions { choice, memory, at_most: self.at_most };
         let mut equal = true;
         for route in routes {
             let bar = Arc::new(Bar::new());
@@ -92,7 +92,7 @@ impl Progress for Bar {
     }
 }
 
-fn print(report: &Report, json: bool) -> anyhow::Result<()> {
+fn print(report: &VerifyReport, json: bool) -> anyhow::Result<()> {
     if json {
         println!("{}", serde_json::to_string(report)?);
         return Ok(());
@@ -103,7 +103,7 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
     for remark in &report.remarks {
         println!("note: {remark}");
     }
-    let Report { topic, table, rows, missing, extra, different, passes, .. } = report;
+    let VerifyReport { topic, table, rows, missing, extra, different, passes, .. } = report;
     let verdict = if report.is_equal() { "equal" } else { "DIFFERENT" };
     let passes = if *passes > 1 { format!(" in {passes} passes") } else { String::new() };
     println!(

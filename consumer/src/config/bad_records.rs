@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use crate::config::error::{ConfigError, refuse};
-use crate::config::units::Span;
+use crate::config::units::HumanDuration;
 use crate::core::flood::FloodLimits;
 
 #[derive(Default, Deserialize)]
@@ -12,7 +12,7 @@ use crate::core::flood::FloodLimits;
 pub(super) struct BadRecordsFile {
     max_ratio: Option<f64>,
     max_per_second: Option<u32>,
-    window: Option<Span>,
+    window: Option<HumanDuration>,
 }
 
 impl BadRecordsFile {

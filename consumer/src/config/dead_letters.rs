@@ -7,11 +7,11 @@ use serde::Deserialize;
 
 use crate::config::error::{ConfigError, refuse};
 use crate::config::route::Route;
-use crate::config::units::Span;
+use crate::config::units::HumanDuration;
 
 /// What becomes of records that were set aside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeadLetters {
+pub struct DeadLetterSettings {
     /// Where copies of them go; `None`: nowhere.
     pub topic: Option<String>,
     /// How long after they were set aside those are kept that were dealt with since; `None`: for
@@ -23,11 +23,11 @@ pub struct DeadLetters {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DeadLettersFile {
     topic: Option<String>,
-    retention: Option<Span>,
+    retention: Option<HumanDuration>,
 }
 
 impl DeadLettersFile {
-    pub(super) fn check(self, routes: &[Route]) -> Result<DeadLetters, ConfigError> {
+    pub(super) fn check(self, routes: &[Route]) -> Result<DeadLetterSettings, ConfigError> {
         if let Some(topic) = &self.topic {
             if topic.trim().is_empty() {
                 let why = "is empty; name the topic that copies go to, or remove it";
@@ -39,11 +39,11 @@ impl DeadLettersFile {
                 return Err(refuse("dead_letters.topic", why));
             }
         }
-        if self.retention == Some(Span(Duration::ZERO)) {
+        if self.retention == Some(HumanDuration(Duration::ZERO)) {
             let why = "is 0; set it to a time such as \"90d\", or remove it to keep all";
             return Err(refuse("dead_letters.retention", why));
         }
-        Ok(DeadLetters { topic: self.topic, retention: self.retention.map(|span| span.0) })
+        Ok(DeadLetterSettings { topic: self.topic, retention: self.retention.map(|span| span.0) })
     }
 }
 
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, LEAST};
 
-    fn read(more: &str, variables: &[(&str, &str)]) -> Result<DeadLetters, String> {
+    fn read(more: &str, variables: &[(&str, &str)]) -> Result<DeadLetterSettings, String> {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let config =
             Config::read(&format!("{LEAST}{more}"), &variables.iter().map(owned).collect());
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_topic_and_a_retention_come_from_the_file_or_from_the_environment() {
-        let both = DeadLetters {
+        let both = DeadLetterSettings {
             topic: Some("scores.dead".to_owned()),
             retention: Some(Duration::from_hours(90 * 24)),
         };
@@ -72,7 +72,7 @@ mod tests {
             ("WRITE_BEHIND_DEAD_LETTERS_RETENTION", "90d"),
         ];
         assert_eq!(read("", &variables), Ok(both));
-        assert_eq!(read("", &[]), Ok(DeadLetters::default()));
+        assert_eq!(read("", &[]), Ok(DeadLetterSettings::default()));
     }
 
     #[test]

@@ -10,10 +10,10 @@ use write_behind_shared::kafka::{KafkaSettings, RESERVED_BY_CONSUMER};
 use crate::config::bad_records::BadRecordsFile;
 use crate::config::dead_letters::DeadLettersFile;
 use crate::config::error::{ConfigError, refuse};
-use crate::config::memory::Memory;
+use crate::config::memory::MemoryLimits;
 use crate::config::route::{RouteFile, check_routes};
-use crate::config::units::{Size, Span};
-use crate::config::{Batch, Config, Database};
+use crate::config::units::{HumanDuration, HumanSize};
+use crate::config::{BatchSettings, Config, DatabaseSettings};
 use crate::store;
 
 /// What the broker decides when it assigns the partitions, and where.
@@ -58,22 +58,22 @@ struct DatabaseFile {
 #[serde(deny_unknown_fields, default)]
 struct BatchFile {
     max_rows: usize,
-    max_bytes: Size,
-    max_age: Span,
-    target_time: Span,
-    drain_time: Span,
+    max_bytes: HumanSize,
+    max_age: HumanDuration,
+    target_time: HumanDuration,
+    drain_time: HumanDuration,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct MemoryFile {
-    buffers: Size,
+    buffers: HumanSize,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct WatchdogFile {
-    patience: Span,
+    patience: HumanDuration,
 }
 
 #[derive(Deserialize)]
@@ -86,23 +86,23 @@ impl Default for BatchFile {
     fn default() -> Self {
         Self {
             max_rows: 10_000,
-            max_bytes: Size(8 << 20),
-            max_age: Span(Duration::from_millis(200)),
-            target_time: Span(Duration::from_secs(1)),
-            drain_time: Span(Duration::from_secs(20)),
+            max_bytes: HumanSize(8 << 20),
+            max_age: HumanDuration(Duration::from_millis(200)),
+            target_time: HumanDuration(Duration::from_secs(1)),
+            drain_time: HumanDuration(Duration::from_secs(20)),
         }
     }
 }
 
 impl Default for MemoryFile {
     fn default() -> Self {
-        Self { buffers: Size(256 << 20) }
+        Self { buffers: HumanSize(256 << 20) }
     }
 }
 
 impl Default for WatchdogFile {
     fn default() -> Self {
-        Self { patience: Span(Duration::from_mins(1)) }
+        Self { patience: HumanDuration(Duration::from_mins(1)) }
     }
 }
 
@@ -122,7 +122,7 @@ impl File {
         let kafka = KafkaSettings::new(properties, RESERVED_BY_CONSUMER)?;
         let database = self.database.check()?;
         let batch = self.batch.check()?;
-        let memory = Memory(self.memory.buffers.0);
+        let memory = MemoryLimits(self.memory.buffers.0);
         if memory.0 < batch.max_bytes {
             let why = "is less than `batch.max_bytes`, so a batch could never fill; raise it";
             return Err(refuse("memory.buffers", why));
@@ -195,7 +195,7 @@ fn flatten(
 }
 
 impl DatabaseFile {
-    fn check(self) -> Result<Database, ConfigError> {
+    fn check(self) -> Result<DatabaseSettings, ConfigError> {
         let parsed = store::Database::parse(&self.url);
         let target = parsed.map_err(|error| refuse("database.url", error.to_string()))?;
         // SQLite has one writer at a time.
@@ -209,13 +209,13 @@ impl DatabaseFile {
             return Err(refuse("database.rows_per_second", why));
         }
         let rows_per_second = self.rows_per_second;
-        Ok(Database { target, connections, rows_per_second })
+        Ok(DatabaseSettings { target, connections, rows_per_second })
     }
 }
 
 impl BatchFile {
-    fn check(self) -> Result<Batch, ConfigError> {
-        let batch = Batch {
+    fn check(self) -> Result<BatchSettings, ConfigError> {
+        let batch = BatchSettings {
             max_rows: self.max_rows,
             max_bytes: self.max_bytes.0,
             max_age: self.max_age.0,

@@ -12,9 +12,9 @@ const RECORD_OVERHEAD: usize = 512;
 
 /// The memory that records may take, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory(pub usize);
+pub struct MemoryLimits(pub usize);
 
-impl Memory {
+impl MemoryLimits {
     /// For folded rows.
     #[must_use]
     pub fn held(self) -> usize {
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn all_shares_together_are_no_more_than_the_limit() {
         for (memory, connections) in [(256 << 20, 2), (64 << 20, 8), (8 << 20, 1)] {
-            let shares = Memory(memory);
+            let shares = MemoryLimits(memory);
             let batches = shares.of_batch(usize::MAX, connections) * connections;
             let [(_, kbytes), (_, records), ..] = shares.fetched_ahead();
             let ahead = (kbytes << 10) + records * RECORD_OVERHEAD;
@@ -66,20 +66,20 @@ mod tests {
 
     #[test]
     fn what_is_read_again_is_a_quarter_over_all_connections() {
-        assert_eq!(Memory(256 << 20).read_again(1), 64 << 20);
-        assert_eq!(Memory(256 << 20).read_again(4), 16 << 20);
+        assert_eq!(MemoryLimits(256 << 20).read_again(1), 64 << 20);
+        assert_eq!(MemoryLimits(256 << 20).read_again(4), 16 << 20);
     }
 
     #[test]
     fn of_little_memory_librdkafka_is_asked_for_no_less_than_it_takes() {
         let [(_, kbytes), (_, records), (_, fetch), (_, of_partition)] =
-            Memory(64 << 10).fetched_ahead();
+            MemoryLimits(64 << 10).fetched_ahead();
         assert_eq!((kbytes, records, fetch, of_partition), (64, 100, 1 << 20, 16 << 10));
     }
 
     #[test]
     fn by_default_a_batch_has_all_of_its_eight_mebibytes() {
-        assert_eq!(Memory(256 << 20).of_batch(8 << 20, 2), 8 << 20);
-        assert_eq!(Memory(64 << 20).of_batch(8 << 20, 2), 2 << 20);
+        assert_eq!(MemoryLimits(256 << 20).of_batch(8 << 20, 2), 8 << 20);
+        assert_eq!(MemoryLimits(64 << 20).of_batch(8 << 20, 2), 2 << 20);
     }
 }

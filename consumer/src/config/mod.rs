@@ -28,11 +28,11 @@ use write_behind_shared::kafka::KafkaSettings;
 
 use crate::config::environment::Variables;
 use crate::config::file::File;
-use crate::config::memory::Memory;
+use crate::config::memory::MemoryLimits;
 use crate::core::flood::FloodLimits;
 use crate::store;
 
-pub use crate::config::dead_letters::DeadLetters;
+pub use crate::config::dead_letters::DeadLetterSettings;
 pub use crate::config::error::ConfigError;
 pub use crate::config::route::{OnBadRecord, Route};
 
@@ -57,17 +57,17 @@ pub struct Config {
     /// How to reach Kafka.
     pub kafka: KafkaSettings,
     /// How to reach the database, and how much to ask of it.
-    pub database: Database,
+    pub database: DatabaseSettings,
     /// When a batch closes.
-    pub batch: Batch,
+    pub batch: BatchSettings,
     /// Which topic goes to which table.
     pub routes: Vec<Route>,
     /// How many bad records a route sets aside before it stops.
     pub bad_records: FloodLimits,
     /// What records may take, over all partitions.
-    pub memory: Memory,
+    pub memory: MemoryLimits,
     /// What becomes of records that were set aside.
-    pub dead_letters: DeadLetters,
+    pub dead_letters: DeadLetterSettings,
     /// How long a partition may stand still before the end of its log until it is read anew.
     pub patience: Duration,
     /// Where to serve metrics and health; `None`: nowhere.
@@ -76,7 +76,7 @@ pub struct Config {
 
 /// The target database.
 #[derive(Clone, Debug)]
-pub struct Database {
+pub struct DatabaseSettings {
     /// Where it is, and how to log in.
     pub target: store::Database,
     /// How many transactions run in parallel.
@@ -87,7 +87,7 @@ pub struct Database {
 
 /// When a batch closes.
 #[derive(Clone, Copy, Debug)]
-pub struct Batch {
+pub struct BatchSettings {
     /// At so many rows of a partition.
     pub max_rows: usize,
     /// At so many bytes of a partition.

@@ -21,7 +21,7 @@ pub struct Route {
     pub columns: Option<Vec<String>>,
     /// Columns that records call by other names: that name, and the column.
     pub rename: Vec<(String, String)>,
-    /// The column that holds a row's revision: an older one never overwrites a newer one.
+    /// The column that holds a row's version: an older one never overwrites a newer one.
     pub version: Option<String>,
     /// What happens to a record that cannot be applied.
     pub on_bad_record: OnBadRecord,
@@ -32,7 +32,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// What records call the column that holds a row's revision.
+    /// What records call the column that holds a row's version.
     #[must_use]
     pub fn version_in_records(&self) -> Option<&str> {
         let version = self.version.as_deref()?;

@@ -6,11 +6,11 @@ use serde::{Deserialize, Deserializer, de};
 
 /// A number of bytes: an integer, or a text such as `"8MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub usize);
+pub struct HumanSize(pub usize);
 
 /// A time: a text such as `"200ms"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub struct HumanDuration(pub Duration);
 
 const SIZES: [(&str, u64); 8] = [
     ("B", 1),
@@ -33,7 +33,7 @@ fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-impl<'de> Deserialize<'de> for Size {
+impl<'de> Deserialize<'de> for HumanSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
@@ -50,14 +50,14 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-impl Span {
+impl HumanDuration {
     /// The time that `text` names, if it names one.
     pub fn parse(text: &str) -> Option<Self> {
         measure(text.trim(), &TIMES).map(|millis| Self(Duration::from_millis(millis)))
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let span = Self::parse(&String::deserialize(deserializer)?);
         span.ok_or_else(|| de::Error::custom("a time is written like \"200ms\" or \"1s\""))

@@ -11,7 +11,7 @@ use crate::core::batch::LastRecord;
 
 /// Where everything stands, of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct PartitionFacts {
     /// The database's next offset; `None`: it does not know the partition.
     pub database: Option<NextOffset>,
     /// How many partitions the topic had when the database was last written.
@@ -27,12 +27,12 @@ pub struct Standing {
     /// The last record that the database holds, if it is known.
     pub last: Option<LastRecord>,
     /// A record that the database holds, the last one or an earlier one, if the log has its offset.
-    pub trace: Option<Trace>,
+    pub trace: Option<RecordCheck>,
 }
 
 /// A record that the database holds, beside the one that the log has at its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trace {
+pub struct RecordCheck {
     /// As the database noted it.
     pub record: LastRecord,
     /// When the log's record there was written, in milliseconds since 1970; `None`: there is no
@@ -96,7 +96,7 @@ pub enum Refusal {
          where to go on. To fill the table from this log, choose another `name`; docs/safety.md \
          says how to hand the table over", .0.record.offset, .0.record.timestamp, of_another_time(.0)
     )]
-    AnotherLog(Trace),
+    AnotherLog(RecordCheck),
     /// The log has another record where one stood that the database holds, and records after that one
     /// have been applied.
     #[error(
@@ -109,7 +109,7 @@ pub enum Refusal {
     )]
     ReplacedWhileRead {
         /// The record that was there.
-        trace: Trace,
+        trace: RecordCheck,
         /// The database's next offset.
         next: NextOffset,
     },
@@ -127,15 +127,23 @@ pub enum Refusal {
     },
 }
 
-fn of_another_time(trace: &Trace) -> String {
+fn of_another_time(trace: &RecordCheck) -> String {
     trace.there.map_or("no such record".to_owned(), |there| format!("one written at {there}"))
 }
 
 /// Says where to read a partition from. `adopt`: a database that does not know a partition is taken
 /// to hold what the group has committed.
-pub fn judge(standing: &Standing, adopt: bool) -> Verdict {
-    let Standing { database, partitions_then, partitions_now, committed, low, high, last, trace } =
-        *standing;
+pub fn judge(facts: &PartitionFacts, adopt: bool) -> Verdict {
+    let PartitionFacts {
+        database,
+        partitions_then,
+        partitions_now,
+        committed,
+        low,
+        high,
+        last,
+        trace,
+    } = *facts;
     let within = |next: NextOffset| {
         if next > high {
             Err(Refusal::BeyondTheLog { next, high })
@@ -168,7 +176,7 @@ pub fn judge(standing: &Standing, adopt: bool) -> Verdict {
 
 /// What to do about a partition that is being read, when all is asked again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Again {
+pub enum RecheckVerdict {
     /// Nothing.
     GoOn,
     /// The database stands elsewhere than where it was left: find out where to read on from.
@@ -182,12 +190,14 @@ pub enum Again {
 ///
 /// That the log begins after `written` is no reason to stop: what is missing there may have been read
 /// already. If it was not, the reading itself finds that out.
-pub fn judge_again(standing: &Standing, adopt: bool, written: NextOffset) -> Again {
-    match judge(standing, adopt) {
-        Verdict::Continue(next) if next == written => Again::GoOn,
-        Verdict::Refuse(Refusal::BeforeTheLog { next, .. }) if next == written => Again::GoOn,
-        Verdict::Continue(_) | Verdict::Begin(_) => Again::Doubt,
-        Verdict::Refuse(refusal) => Again::Refuse(refusal),
+pub fn judge_again(facts: &PartitionFacts, adopt: bool, written: NextOffset) -> RecheckVerdict {
+    match judge(facts, adopt) {
+        Verdict::Continue(next) if next == written => RecheckVerdict::GoOn,
+        Verdict::Refuse(Refusal::BeforeTheLog { next, .. }) if next == written => {
+            RecheckVerdict::GoOn
+        }
+        Verdict::Continue(_) | Verdict::Begin(_) => RecheckVerdict::Doubt,
+        Verdict::Refuse(refusal) => RecheckVerdict::Refuse(refusal),
     }
 }
 
@@ -198,8 +208,8 @@ mod tests {
     use super::*;
 
     /// The usual case: 4 partitions, a log from 10 up to 90.
-    fn standing(database: Option<i64>, committed: Option<i64>) -> Standing {
-        Standing {
+    fn facts(database: Option<i64>, committed: Option<i64>) -> PartitionFacts {
+        PartitionFacts {
             database: database.map(NextOffset),
             partitions_then: 4,
             partitions_now: 4,
@@ -212,10 +222,10 @@ mod tests {
     }
 
     /// The database holds a record at 49, written at 1,000; the log has one there written at `there`.
-    fn traced(there: Option<i64>) -> Standing {
+    fn traced(there: Option<i64>) -> PartitionFacts {
         let record = LastRecord { partition: Partition(0), offset: Offset(49), timestamp: 1_000 };
-        let (last, trace) = (Some(record), Some(Trace { record, there }));
-        Standing { last, trace, ..standing(Some(50), Some(50)) }
+        let (last, trace) = (Some(record), Some(RecordCheck { record, there }));
+        PartitionFacts { last, trace, ..facts(Some(50), Some(50)) }
     }
 
     #[test]
@@ -236,10 +246,10 @@ mod tests {
             timestamp,
         };
         let (before, newest) = (at(19, 400), Some(at(49, 1_000)));
-        let there = |there| Standing {
-            trace: Some(Trace { record: before, there }),
+        let there = |there| PartitionFacts {
+            trace: Some(RecordCheck { record: before, there }),
             last: newest,
-            ..standing(Some(50), Some(50))
+            ..facts(Some(50), Some(50))
         };
         assert_eq!(judge(&there(Some(400)), false), Verdict::Continue(NextOffset(50)));
         let Verdict::Refuse(refusal) = judge(&there(Some(900)), false) else {
@@ -253,23 +263,26 @@ mod tests {
     #[test]
     fn a_partition_that_is_read_is_doubted_when_the_database_went_elsewhere() {
         let written = NextOffset(50);
-        let again = |standing: &Standing| judge_again(standing, false, written);
-        assert_eq!(again(&standing(Some(50), Some(20))), Again::GoOn);
-        assert_eq!(again(&standing(Some(40), Some(50))), Again::Doubt, "restored");
-        assert_eq!(again(&standing(Some(60), Some(50))), Again::Doubt, "written by another");
-        assert_eq!(again(&standing(None, None)), Again::Doubt, "emptied");
-        assert!(matches!(again(&standing(None, Some(50))), Again::Refuse(_)), "another database");
-        assert!(matches!(again(&traced(Some(7))), Again::Refuse(Refusal::AnotherLog(_))));
-        let grown = Standing { partitions_now: 6, ..standing(Some(50), Some(50)) };
-        assert!(matches!(again(&grown), Again::Refuse(Refusal::PartitionsChanged { .. })));
+        let again = |facts: &PartitionFacts| judge_again(facts, false, written);
+        assert_eq!(again(&facts(Some(50), Some(20))), RecheckVerdict::GoOn);
+        assert_eq!(again(&facts(Some(40), Some(50))), RecheckVerdict::Doubt, "restored");
+        assert_eq!(again(&facts(Some(60), Some(50))), RecheckVerdict::Doubt, "written by another");
+        assert_eq!(again(&facts(None, None)), RecheckVerdict::Doubt, "emptied");
+        assert!(
+            matches!(again(&facts(None, Some(50))), RecheckVerdict::Refuse(_)),
+            "another database"
+        );
+        assert!(matches!(again(&traced(Some(7))), RecheckVerdict::Refuse(Refusal::AnotherLog(_))));
+        let grown = PartitionFacts { partitions_now: 6, ..facts(Some(50), Some(50)) };
+        assert!(matches!(again(&grown), RecheckVerdict::Refuse(Refusal::PartitionsChanged { .. })));
     }
 
     #[test]
     fn a_log_that_loses_what_was_read_already_does_not_stop_the_reading() {
-        let passed = Standing { low: NextOffset(70), ..standing(Some(50), Some(50)) };
-        assert_eq!(judge_again(&passed, false, NextOffset(50)), Again::GoOn);
-        let restored = Standing { low: NextOffset(70), ..standing(Some(40), Some(50)) };
-        assert!(matches!(judge_again(&restored, false, NextOffset(50)), Again::Refuse(_)));
+        let passed = PartitionFacts { low: NextOffset(70), ..facts(Some(50), Some(50)) };
+        assert_eq!(judge_again(&passed, false, NextOffset(50)), RecheckVerdict::GoOn);
+        let restored = PartitionFacts { low: NextOffset(70), ..facts(Some(40), Some(50)) };
+        assert!(matches!(judge_again(&restored, false, NextOffset(50)), RecheckVerdict::Refuse(_)));
     }
 
     #[test]
@@ -297,16 +310,16 @@ mod tests {
         ];
         for (database, committed, adopt, verdict) in table {
             let case = (database, committed, adopt);
-            assert_eq!(judge(&standing(database, committed), adopt), verdict, "{case:?}");
+            assert_eq!(judge(&facts(database, committed), adopt), verdict, "{case:?}");
         }
     }
 
     #[test]
     fn a_changed_number_of_partitions_is_refused_whatever_else_holds() {
-        let changed = Standing { partitions_now: 6, ..standing(Some(50), Some(50)) };
+        let changed = PartitionFacts { partitions_now: 6, ..facts(Some(50), Some(50)) };
         let refusal = Refusal::PartitionsChanged { then: 4, now: 6 };
         assert_eq!(judge(&changed, true), Verdict::Refuse(refusal.clone()));
-        let added = Standing { database: None, committed: None, ..changed };
+        let added = PartitionFacts { database: None, committed: None, ..changed };
         assert_eq!(judge(&added, true), Verdict::Refuse(refusal));
     }
 }

@@ -15,7 +15,7 @@ use write_behind_shared::{Change, NextOffset, Offset, Partition, WriteId};
 
 /// A partition of a route's topic, the route by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct RoutePartition {
     /// The route.
     pub route: usize,
     /// The partition.
@@ -52,7 +52,7 @@ pub struct Batch {
     /// Records that could not even be decoded.
     pub dead_letters: Vec<DeadLetter>,
     /// Records dropped because their writer's sequence had been seen: reading the spans again to
-    /// apply a row's records singly must skip them too.
+    /// apply a row's records row by row must skip them too.
     pub duplicates: Vec<(Partition, Offset)>,
     /// The last sequence seen of each writer, per partition.
     pub writers: Vec<WriterSeen>,
@@ -78,7 +78,7 @@ pub struct FoldedRow {
     /// What is to be done to the row.
     pub change: Change,
     /// What becomes of its records depends on what the row holds: each is to be tried alone.
-    pub singly: bool,
+    pub row_by_row: bool,
 }
 
 /// The last sequence seen of a writer in a partition.
@@ -132,4 +132,4 @@ impl Written {
 }
 
 /// The keys whose records are wanted.
-pub type Wanted = HashSet<(Partition, Box<[u8]>)>;
+pub type WantedKeys = HashSet<(Partition, Box<[u8]>)>;

@@ -1,5 +1,5 @@
-//! How many bad records a route may set aside: takes what was written and set aside lately, gives the
-//! room that is left.
+//! How many bad records a route may set aside: takes what was written and set aside lately, gives
+//! how many more it may.
 //!
 //! Pure. Single bad records stand aside; a flood of them is a mistake in the table or in a writer, and
 //! a person must see it before it fills the table of dead letters. While a route is flooded only a
@@ -34,12 +34,12 @@ impl FloodLimits {
 #[derive(Debug)]
 pub struct Flood {
     limits: FloodLimits,
-    lately: VecDeque<Written>,
+    lately: VecDeque<FloodSlice>,
     flooded: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Written {
+struct FloodSlice {
     from: Duration,
     until: Duration,
     records: u64,
@@ -53,7 +53,7 @@ impl Flood {
     }
 
     /// How many records may be set aside now, of a batch that stands for `records`.
-    pub fn room(&mut self, now: Duration, records: u64) -> usize {
+    pub fn allowance(&mut self, now: Duration, records: u64) -> usize {
         while self.lately.front().is_some_and(|first| first.until + self.limits.window <= now) {
             self.lately.pop_front();
         }
@@ -62,8 +62,8 @@ impl Flood {
         let few = if self.flooded { 0 } else { FEW };
         let by_ratio = ((all as f64 * self.limits.max_ratio) as u64).max(few);
         let by_rate = f64::from(self.limits.max_per_second) * self.limits.window.as_secs_f64();
-        let room = by_ratio.min(by_rate as u64).saturating_sub(letters);
-        usize::try_from(room).unwrap_or(usize::MAX)
+        let allowance = by_ratio.min(by_rate as u64).saturating_sub(letters);
+        usize::try_from(allowance).unwrap_or(usize::MAX)
     }
 
     /// A batch that stands for `records` was written, with so many of them set aside.
@@ -76,11 +76,11 @@ impl Flood {
                 last.records += records;
                 last.letters += letters;
             }
-            _ => self.lately.push_back(Written { from: now, until: now, records, letters }),
+            _ => self.lately.push_back(FloodSlice { from: now, until: now, records, letters }),
         }
     }
 
-    /// A batch had more bad records than there was room for.
+    /// A batch had more bad records than it was allowed.
     pub fn flooded(&mut self) {
         self.flooded = true;
     }
@@ -102,34 +102,34 @@ mod tests {
 
     #[test]
     fn a_few_bad_records_are_no_flood_even_if_all_are_bad() {
-        assert_eq!(flood().room(at(0), 1), FEW as usize);
+        assert_eq!(flood().allowance(at(0), 1), FEW as usize);
     }
 
     #[test]
     fn of_many_records_no_more_than_the_ratio_is_set_aside() {
-        assert_eq!(flood().room(at(0), 1_000), 500);
+        assert_eq!(flood().allowance(at(0), 1_000), 500);
         let mut flood = flood();
         flood.written(at(0), 1_000, 100);
-        assert_eq!(flood.room(at(1), 200), 500, "half of 1,200, and 100 were before");
+        assert_eq!(flood.allowance(at(1), 200), 500, "half of 1,200, and 100 were before");
     }
 
     #[test]
     fn of_very_many_records_no_more_than_the_rate_is_set_aside() {
         let mut flood = flood();
-        assert_eq!(flood.room(at(0), 1_000_000), 1_000);
+        assert_eq!(flood.allowance(at(0), 1_000_000), 1_000);
         flood.written(at(0), 1_000_000, 900);
-        assert_eq!(flood.room(at(9_999), 1_000_000), 100);
-        assert_eq!(flood.room(at(10_000), 1_000_000), 1_000);
+        assert_eq!(flood.allowance(at(9_999), 1_000_000), 100);
+        assert_eq!(flood.allowance(at(10_000), 1_000_000), 1_000);
     }
 
     #[test]
     fn once_flooded_a_batch_must_be_good_enough_by_itself() {
         let mut flood = flood();
         flood.flooded();
-        assert_eq!(flood.room(at(60_000), 1), 0);
-        assert_eq!(flood.room(at(60_000), 10), 5);
+        assert_eq!(flood.allowance(at(60_000), 1), 0);
+        assert_eq!(flood.allowance(at(60_000), 10), 5);
         flood.written(at(60_000), 10, 0);
-        assert_eq!(flood.room(at(120_000), 1), FEW as usize);
+        assert_eq!(flood.allowance(at(120_000), 1), FEW as usize);
     }
 
     proptest! {
@@ -143,7 +143,7 @@ mod tests {
             for (pause, records, bad) in batches {
                 now += at(pause);
                 let bad = bad.min(records);
-                if bad as usize > flood.room(now, records) {
+                if bad as usize > flood.allowance(now, records) {
                     flood.flooded();
                     continue;
                 }
@@ -162,8 +162,8 @@ mod tests {
             flood.flooded();
             for (second, records) in records.into_iter().enumerate() {
                 let now = Duration::from_secs(second as u64);
-                let room = flood.room(now, records);
-                prop_assert!(room as u64 * 2 >= records.min(2_000).saturating_sub(1));
+                let allowance = flood.allowance(now, records);
+                prop_assert!(allowance as u64 * 2 >= records.min(2_000).saturating_sub(1));
                 flood.written(now, records, 0);
             }
         }

@@ -3,9 +3,9 @@
 
 pub mod record;
 pub mod batch;
-pub mod scope;
+pub mod bookkeeping_key;
 pub mod assign;
-pub(crate) mod isolate;
+pub(crate) mod row_by_row;
 pub mod flood;
 pub mod table;
 pub mod pipeline;

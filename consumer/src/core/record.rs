@@ -20,7 +20,7 @@ pub struct Incoming<'a> {
     pub headers: &'a [(&'a str, Option<&'a [u8]>)],
 }
 
-/// A record as it stood in the log: kept for the dead letters, or read again to apply it singly.
+/// A record as it stood in the log: kept for the dead letters, or read again to apply it row by row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawRecord {
     /// The partition.

@@ -1,6 +1,6 @@
 //! Dead letters as an operator and the running consumer deal with them: replay, administration and
-//! upkeep.
+//! maintenance.
 
 pub mod replay;
-pub mod desk;
-pub(crate) mod upkeep;
+pub mod admin;
+pub(crate) mod maintenance;

@@ -13,14 +13,14 @@ use write_behind_shared::NextOffset;
 use crate::apply::Target;
 use crate::apply::log::RereadError;
 use crate::core::batch::Span;
-use crate::core::dead_letters::later::{Later, change_of};
-use crate::core::dead_letters::remainder::{Remainder, remainder};
-use crate::core::dead_letters::{Filter, Letter, State};
+use crate::core::dead_letters::effective_change::{EffectiveChange, effective_change};
+use crate::core::dead_letters::later_changes::{LaterChanges, change_of};
+use crate::core::dead_letters::{DeadLetterState, Filter, StoredDeadLetter};
 use crate::core::table::Table;
-use crate::core::table::revision::RevisionColumn;
 use crate::core::table::row::Row;
+use crate::core::table::version::VersionColumn;
 use crate::kafka::reread::Scan;
-use crate::store::replay::{Decision, Replayed, Standing};
+use crate::store::replay::{Decision, ReplayPoint, Replayed};
 use crate::store::{AnyStore, Database, Store as _, StoreError, Timeouts, letters, replay};
 
 /// So many offsets may be read while the partition's lock is held.
@@ -39,7 +39,7 @@ pub enum Fate {
     /// Later records have said otherwise of all that it says.
     Superseded,
     /// It is refused again, and stays open.
-    Refused {
+    Rejected {
         /// Why.
         reason: String,
         /// The database's code, when it was the database that refused.
@@ -52,7 +52,7 @@ pub enum Fate {
     /// The log has another record in its place.
     AnotherLog,
     /// It is closed already: by another replay, or by this one when the answer was lost.
-    Closed(State),
+    Closed(DeadLetterState),
 }
 
 /// Why replaying ended early.
@@ -82,7 +82,7 @@ pub struct Replayer<L> {
 }
 
 /// A letter judged by what came after it.
-enum Judged {
+enum Judgement {
     Write(Row<'static>, Vec<String>),
     Nothing,
     No(Fate),
@@ -104,14 +104,14 @@ impl<L: Scan> Replayer<L> {
     /// [`ReplayError`]: the letters not told of may be replayed or not; replaying them again is safe.
     pub async fn replay(
         &self,
-        letters: &[Letter],
-        mut tell: impl FnMut(&Letter, &Fate),
+        letters: &[StoredDeadLetter],
+        mut tell: impl FnMut(&StoredDeadLetter, &Fate),
     ) -> Result<(), ReplayError> {
         let mut rest = letters;
         let mut attempts = 0;
         while !rest.is_empty() {
             let mut done = 0;
-            let mut count = |letter: &Letter, fate: &Fate| {
+            let mut count = |letter: &StoredDeadLetter, fate: &Fate| {
                 done += 1;
                 tell(letter, fate);
             };
@@ -133,33 +133,33 @@ impl<L: Scan> Replayer<L> {
     /// Reads the log once and replays as many letters as it can with that.
     async fn pass(
         &self,
-        letters: &[Letter],
-        tell: &mut impl FnMut(&Letter, &Fate),
+        letters: &[StoredDeadLetter],
+        tell: &mut impl FnMut(&StoredDeadLetter, &Fate),
     ) -> Result<(), ReplayError> {
         let mut store = self.database.connect(&Timeouts::STANDARD).await?;
         let table = self.target.describe(&mut store).await?;
         let begins = self.begins(letters).await?;
-        let mut later = Later::heeding(letters, RevisionColumn::of(&table));
-        later.skip_to(begins);
+        let mut later_changes = LaterChanges::with_version(letters, VersionColumn::of(&table));
+        later_changes.skip_to(begins);
         let next = self.next(&mut store, letters).await?;
         for letter in letters {
             // What is learned first can't contradict anything.
-            let _ = later.learn(letter, letters::behind(&mut store, letter).await?);
+            let _ = later_changes.learn(letter, letters::behind(&mut store, letter).await?);
         }
-        later = self.read_on(later, letters, next).await?;
+        later_changes = self.read_on(later_changes, letters, next).await?;
         for letter in letters {
             let behind = letter.offset().next();
             let gone = begins > behind && next > behind;
             let fate = if gone && !self.force {
                 Fate::Gone
             } else if self.dry_run {
-                match judge(&table, letter, &later) {
-                    Judged::Write(_, left_out) => Fate::Replayed(left_out),
-                    Judged::Nothing => Fate::Superseded,
-                    Judged::No(fate) => fate,
+                match judge(&table, letter, &later_changes) {
+                    Judgement::Write(_, left_out) => Fate::Replayed(left_out),
+                    Judgement::Nothing => Fate::Superseded,
+                    Judgement::No(fate) => fate,
                 }
             } else {
-                match self.until_told(&mut store, &table, letter, &mut later).await? {
+                match self.until_told(&mut store, &table, letter, &mut later_changes).await? {
                     Some(fate) => fate,
                     None => return Ok(()),
                 }
@@ -174,16 +174,16 @@ impl<L: Scan> Replayer<L> {
         &self,
         store: &mut AnyStore,
         table: &Table,
-        letter: &Letter,
-        later: &mut Later,
+        letter: &StoredDeadLetter,
+        later_changes: &mut LaterChanges,
     ) -> Result<Option<Fate>, ReplayError> {
         loop {
-            match self.attempt(store, table, letter, later).await? {
+            match self.attempt(store, table, letter, later_changes).await? {
                 Step::Told(fate) => return Ok(Some(fate)),
                 Step::Stale => return Ok(None),
                 Step::Behind(next) => {
-                    let read = std::mem::replace(later, Later::of([]));
-                    *later = self.read_on(read, std::slice::from_ref(letter), next).await?;
+                    let read = std::mem::replace(later_changes, LaterChanges::of([]));
+                    *later_changes = self.read_on(read, std::slice::from_ref(letter), next).await?;
                 }
             }
         }
@@ -193,48 +193,48 @@ impl<L: Scan> Replayer<L> {
         &self,
         store: &mut AnyStore,
         table: &Table,
-        letter: &Letter,
-        later: &mut Later,
+        letter: &StoredDeadLetter,
+        later_changes: &mut LaterChanges,
     ) -> Result<Step, ReplayError> {
         let mut step = Step::Stale;
-        let decide = async |standing: Standing| {
-            if !later.learn(letter, standing.behind) {
+        let decide = async |point: ReplayPoint| {
+            if !later_changes.learn(letter, point.behind) {
                 return Ok(Decision::LeaveIt);
             }
-            if later.next().distance_to(standing.next) > UNDER_LOCK_MAX {
-                step = Step::Behind(standing.next);
+            if later_changes.next().distance_to(point.next) > UNDER_LOCK_MAX {
+                step = Step::Behind(point.next);
                 return Ok(Decision::LeaveIt);
             }
-            let read = std::mem::replace(later, Later::of([]));
-            *later = self.read_on(read, std::slice::from_ref(letter), standing.next).await?;
-            Ok::<_, ReplayError>(match judge(table, letter, later) {
-                Judged::Write(row, left_out) => {
+            let read = std::mem::replace(later_changes, LaterChanges::of([]));
+            *later_changes = self.read_on(read, std::slice::from_ref(letter), point.next).await?;
+            Ok::<_, ReplayError>(match judge(table, letter, later_changes) {
+                Judgement::Write(row, left_out) => {
                     step = Step::Told(Fate::Replayed(left_out));
                     Decision::Write(row)
                 }
-                Judged::Nothing => {
+                Judgement::Nothing => {
                     step = Step::Told(Fate::Superseded);
                     Decision::Supersede
                 }
-                Judged::No(fate) => {
+                Judgement::No(fate) => {
                     step = Step::Told(fate);
                     Decision::LeaveIt
                 }
             })
         };
         match replay::replay(store, table, letter, decide).await? {
-            // The row has a newer revision.
-            Replayed::Closed(State::Superseded) => step = Step::Told(Fate::Superseded),
+            // The row has a newer version.
+            Replayed::Closed(DeadLetterState::Superseded) => step = Step::Told(Fate::Superseded),
             Replayed::Closed(_) => {}
             Replayed::Left => {
-                if let Step::Told(Fate::Refused { reason, sqlstate }) = &step {
+                if let Step::Told(Fate::Rejected { reason, sqlstate }) = &step {
                     letters::refused_again(store, letter, reason, sqlstate.as_deref()).await?;
                 }
             }
-            Replayed::Refused(refused) => {
-                let (reason, sqlstate) = (refused.reason, refused.sqlstate);
+            Replayed::Rejected(rejected) => {
+                let (reason, sqlstate) = (rejected.reason, rejected.sqlstate);
                 letters::refused_again(store, letter, &reason, sqlstate.as_deref()).await?;
-                step = Step::Told(Fate::Refused { reason, sqlstate });
+                step = Step::Told(Fate::Rejected { reason, sqlstate });
             }
             Replayed::NotOpen => step = Step::Told(Fate::Closed(state_of(store, letter).await?)),
         }
@@ -244,7 +244,7 @@ impl<L: Scan> Replayer<L> {
     async fn next(
         &self,
         store: &mut AnyStore,
-        letters: &[Letter],
+        letters: &[StoredDeadLetter],
     ) -> Result<NextOffset, ReplayError> {
         let partition = letters[0].partition();
         let positions = store.positions(&self.target.scope, &[partition]).await?;
@@ -255,7 +255,7 @@ impl<L: Scan> Replayer<L> {
         })
     }
 
-    async fn begins(&self, letters: &[Letter]) -> Result<NextOffset, ReplayError> {
+    async fn begins(&self, letters: &[StoredDeadLetter]) -> Result<NextOffset, ReplayError> {
         let (log, partition) = (Arc::clone(&self.log), letters[0].partition());
         let topic = self.target.scope.topic.clone();
         let asking = tokio::task::spawn_blocking(move || log.begins(&topic, partition));
@@ -264,56 +264,60 @@ impl<L: Scan> Replayer<L> {
 
     async fn read_on(
         &self,
-        mut later: Later,
-        letters: &[Letter],
+        mut later_changes: LaterChanges,
+        letters: &[StoredDeadLetter],
         next: NextOffset,
-    ) -> Result<Later, ReplayError> {
-        if later.next() >= next {
-            return Ok(later);
+    ) -> Result<LaterChanges, ReplayError> {
+        if later_changes.next() >= next {
+            return Ok(later_changes);
         }
         let log = Arc::clone(&self.log);
         let topic = self.target.scope.topic.clone();
-        let span = Span { partition: letters[0].partition(), start: later.next(), end: next };
+        let span =
+            Span { partition: letters[0].partition(), start: later_changes.next(), end: next };
         let reading = tokio::task::spawn_blocking(move || {
             log.scan(&topic, span, &mut |record| {
-                later.take(record);
-                if later.bytes() > BYTES_MAX {
-                    let why = "what later records say of these letters' rows takes too much \
+                later_changes.take(record);
+                if later_changes.bytes() > BYTES_MAX {
+                    let why = "what later_changes records say of these letters' rows takes too much \
                                memory; replay fewer at a time (`--limit`)";
                     return Err(RereadError::Stop(why.to_owned()));
                 }
                 Ok(())
             })?;
-            later.reached(next);
-            Ok::<_, RereadError>(later)
+            later_changes.reached(next);
+            Ok::<_, RereadError>(later_changes)
         });
         Ok(reading.await.map_err(|error| RereadError::Unavailable(error.to_string()))??)
     }
 }
 
 /// What is left to do of a letter, as its table takes it.
-fn judge(table: &Table, letter: &Letter, later: &Later) -> Judged {
-    let record = &letter.letter.record;
+fn judge(table: &Table, letter: &StoredDeadLetter, later_changes: &LaterChanges) -> Judgement {
+    let record = &letter.dead_letter.record;
     let change = match change_of(record) {
         Ok(change) => change,
-        Err(reason) => return Judged::No(Fate::Undecodable(reason)),
+        Err(reason) => return Judgement::No(Fate::Undecodable(reason)),
     };
-    if later.is_another_log(letter) {
-        return Judged::No(Fate::AnotherLog);
+    if later_changes.is_another_log(letter) {
+        return Judgement::No(Fate::AnotherLog);
     }
-    let (change, left_out) = match remainder(&change, &later.behind(letter), table.version_member())
-    {
-        Remainder::Whole(change) => (change, Vec::new()),
-        Remainder::Part(change, left_out) => (change, left_out),
-        Remainder::Nothing => return Judged::Nothing,
-    };
+    let (change, left_out) =
+        match effective_change(&change, &later_changes.behind(letter), table.version_member()) {
+            EffectiveChange::Whole(change) => (change, Vec::new()),
+            EffectiveChange::Part(change, left_out) => (change, left_out),
+            EffectiveChange::Nothing => return Judgement::Nothing,
+        };
     match Row::judge(table, record.key.as_deref().unwrap_or_default(), &change) {
-        Ok(row) => Judged::Write(row.into_owned(), left_out),
-        Err(misfit) => Judged::No(Fate::Refused { reason: misfit.to_string(), sqlstate: None }),
+        Ok(row) => Judgement::Write(row.into_owned(), left_out),
+        Err(misfit) => Judgement::No(Fate::Rejected { reason: misfit.to_string(), sqlstate: None }),
     }
 }
 
-async fn state_of(store: &mut AnyStore, letter: &Letter) -> Result<State, StoreError> {
+async fn state_of(
+    store: &mut AnyStore,
+    letter: &StoredDeadLetter,
+) -> Result<DeadLetterState, StoreError> {
     let filter = Filter {
         cluster: Some(letter.scope.cluster.clone()),
         topic: Some(letter.scope.topic.clone()),

@@ -15,12 +15,12 @@ use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Offset as RecordOffset, Partition};
 
 use crate::kafka::client::{ANSWER_WITHIN, BrokerError, Quiet, client_config};
-use crate::kafka::peek::Peek;
+use crate::kafka::record_timestamps::RecordTimestamps;
 
 /// A client for questions.
 pub struct Broker {
     consumer: BaseConsumer<Quiet>,
-    peek: Peek,
+    record_timestamps: RecordTimestamps,
 }
 
 /// A topic's partitions, and where the log of those begins and ends that were asked for.
@@ -38,7 +38,7 @@ impl Broker {
     pub fn new(settings: &KafkaSettings, group: &str) -> Result<Self, KafkaError> {
         let config = client_config(settings, group);
         let consumer = config.create_with_context(Quiet::default())?;
-        Ok(Self { consumer, peek: Peek::new(config) })
+        Ok(Self { consumer, record_timestamps: RecordTimestamps::new(config) })
     }
 
     /// The cluster's id.
@@ -123,7 +123,7 @@ impl Broker {
         topic: &str,
         wanted: &BTreeMap<Partition, RecordOffset>,
     ) -> Result<BTreeMap<Partition, Option<i64>>, BrokerError> {
-        self.peek.timestamps(topic, wanted)
+        self.record_timestamps.timestamps(topic, wanted)
     }
 
     /// What the group has committed, where it has.

@@ -11,7 +11,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use write_behind_shared::kafka::KafkaSettings;
 
-use crate::core::dead_letters::Letter;
+use crate::core::dead_letters::StoredDeadLetter;
 use crate::kafka::client::Quiet;
 
 /// How long a copy may take.
@@ -47,10 +47,10 @@ impl LetterTopic {
     ///
     /// # Errors
     /// Some may have been copied.
-    pub(crate) async fn copy(&self, letters: &[Letter]) -> Result<usize, KafkaError> {
+    pub(crate) async fn copy(&self, letters: &[StoredDeadLetter]) -> Result<usize, KafkaError> {
         let mut deliveries = Vec::with_capacity(letters.len());
         for letter in letters {
-            let record = &letter.letter.record;
+            let record = &letter.dead_letter.record;
             let mut copy: FutureRecord<'_, [u8], [u8]> =
                 FutureRecord::to(&self.topic).headers(headers(letter));
             copy.key = record.key.as_deref();
@@ -84,8 +84,8 @@ impl std::fmt::Debug for LetterTopic {
     }
 }
 
-fn headers(letter: &Letter) -> OwnedHeaders {
-    let known = &letter.letter;
+fn headers(letter: &StoredDeadLetter) -> OwnedHeaders {
+    let known = &letter.dead_letter;
     let as_they_were = known.record.headers.iter();
     let headers = as_they_were.fold(OwnedHeaders::new(), |headers, (key, value)| {
         headers.insert(Header { key, value: value.as_deref() })

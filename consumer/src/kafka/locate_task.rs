@@ -6,14 +6,14 @@ use std::time::Duration;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::claim::claim;
-use crate::core::assign::{Standing, Verdict, judge};
-use crate::core::batch::{Epoch, LastRecord, Place};
+use crate::core::assign::{PartitionFacts, Verdict, judge};
+use crate::core::batch::{Epoch, LastRecord, RoutePartition};
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::pipeline::action::Located;
-use crate::core::scope::Scope;
 use crate::kafka::locator::Locator;
-use crate::kafka::orders::{Exit, Input};
-use crate::kafka::recheck::Looks;
-use crate::kafka::stand::{Unknown, stand};
+use crate::kafka::messages::{PollExit, PollMessage};
+use crate::kafka::partition_facts::{FactsError, partition_facts};
+use crate::kafka::recheck::RecheckState;
 use crate::store::{AnyStore, Position, Store, StoreError};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -21,14 +21,14 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// What is known of the partitions that were asked for.
 #[derive(Default)]
-struct Answer {
+struct LocateAnswer {
     located: Vec<Located>,
     /// The last record in the database of each of these, which the log was seen to have.
-    anchors: BTreeMap<Place, LastRecord>,
+    anchors: BTreeMap<RoutePartition, LastRecord>,
     /// Those that are asked for again later, and why.
-    later: BTreeMap<Place, String>,
+    later: BTreeMap<RoutePartition, String>,
     /// What a safety check says of one of them.
-    refused: Option<Exit>,
+    refused: Option<PollExit>,
 }
 
 impl Locator {
@@ -37,26 +37,28 @@ impl Locator {
         let mut store = None;
         let mut backoff = BACKOFF_MIN;
         let mut told = BTreeMap::new();
-        let mut looks = Looks::new();
+        let mut recheck = RecheckState::new();
         let mut unclaimed = self.unclaimed.clone();
         loop {
-            let wanted = match self.next(&mut store, &mut looks).await {
+            let wanted = match self.next(&mut store, &mut recheck).await {
                 Ok(wanted) => wanted,
                 Err(exit) => {
                     // Whoever does not listen has ended already.
-                    let _ = self.answers.send(Input::End(exit)).await;
+                    let _ = self.answers.send(PollMessage::End(exit)).await;
                     return;
                 }
             };
-            let Answer { located, later, refused, .. } =
-                self.locate(&mut store, &wanted, &mut looks, &mut unclaimed).await;
+            let LocateAnswer { located, later, refused, .. } =
+                self.locate(&mut store, &wanted, &mut recheck, &mut unclaimed).await;
             self.wanted.answered(&located);
-            if !located.is_empty() && self.answers.send(Input::Located(located)).await.is_err() {
+            if !located.is_empty()
+                && self.answers.send(PollMessage::Located(located)).await.is_err()
+            {
                 return;
             }
             if let Some(exit) = refused {
                 // Whoever does not listen has ended already.
-                let _ = self.answers.send(Input::End(exit)).await;
+                let _ = self.answers.send(PollMessage::End(exit)).await;
                 return;
             }
             self.tell(&told, &later);
@@ -75,29 +77,32 @@ impl Locator {
     async fn next(
         &self,
         store: &mut Option<AnyStore>,
-        looks: &mut Looks,
-    ) -> Result<BTreeMap<Place, Epoch>, Exit> {
+        recheck: &mut RecheckState,
+    ) -> Result<BTreeMap<RoutePartition, Epoch>, PollExit> {
         // Partitions that are asked for in vain must not keep the others from being looked at.
-        if looks.overdue()
-            && let Some(exit) = self.look_once(store, looks).await
+        if recheck.overdue()
+            && let Some(exit) = self.recheck_once(store, recheck).await
         {
             return Err(exit);
         }
         tokio::select! {
             biased;
             wanted = self.wanted.next() => Ok(wanted),
-            exit = self.watch(store, looks) => Err(exit),
+            exit = self.watch(store, recheck) => Err(exit),
         }
     }
 
     /// What is asked for again and again is told once.
-    fn tell(&self, before: &BTreeMap<Place, String>, now: &BTreeMap<Place, String>) {
+    fn tell(
+        &self,
+        before: &BTreeMap<RoutePartition, String>,
+        now: &BTreeMap<RoutePartition, String>,
+    ) {
         for (route, target) in self.targets.iter().enumerate() {
-            let mut new = now
-                .iter()
-                .filter(|(place, error)| place.route == route && before.get(place) != Some(error));
-            if let Some((place, error)) = new.next() {
-                let (topic, partition) = (&target.scope.topic, place.partition);
+            let mut new =
+                now.iter().filter(|(tp, error)| tp.route == route && before.get(tp) != Some(error));
+            if let Some((tp, error)) = new.next() {
+                let (topic, partition) = (&target.scope.topic, tp.partition);
                 let others = new.count();
                 tracing::warn!(%topic, %partition, others, %error, "not located yet");
             }
@@ -107,15 +112,15 @@ impl Locator {
     async fn locate(
         &self,
         store: &mut Option<AnyStore>,
-        wanted: &BTreeMap<Place, Epoch>,
-        looks: &mut Looks,
+        wanted: &BTreeMap<RoutePartition, Epoch>,
+        recheck: &mut RecheckState,
         unclaimed: &mut BTreeSet<usize>,
-    ) -> Answer {
-        let mut answer = Answer::default();
+    ) -> LocateAnswer {
+        let mut answer = LocateAnswer::default();
         for route in 0..self.targets.len() {
-            let of_route = wanted.iter().filter(|(place, _)| place.route == route);
-            let asked: Vec<(Place, Epoch)> =
-                of_route.map(|(place, epoch)| (*place, *epoch)).collect();
+            let of_route = wanted.iter().filter(|(tp, _)| tp.route == route);
+            let asked: Vec<(RoutePartition, Epoch)> =
+                of_route.map(|(tp, epoch)| (*tp, *epoch)).collect();
             if asked.is_empty() {
                 continue;
             }
@@ -126,20 +131,20 @@ impl Locator {
             };
             let error = match located {
                 Ok(()) => continue,
-                Err(Unknown::Broker(error)) => error.to_string(),
-                Err(Unknown::Store(error)) => {
+                Err(FactsError::Broker(error)) => error.to_string(),
+                Err(FactsError::Store(error)) => {
                     self.status.database_failed(&error);
                     // After an error the connection is in an unknown state.
                     *store = None;
                     let error = error.to_string();
-                    answer.later.extend(wanted.keys().map(|place| (*place, error.clone())));
+                    answer.later.extend(wanted.keys().map(|tp| (*tp, error.clone())));
                     break;
                 }
             };
-            answer.later.extend(asked.iter().map(|(place, _)| (*place, error.clone())));
+            answer.later.extend(asked.iter().map(|(tp, _)| (*tp, error.clone())));
         }
-        looks.anchors.append(&mut answer.anchors);
-        answer.later.retain(|place, _| !answer.located.iter().any(|one| one.place == *place));
+        recheck.anchors.append(&mut answer.anchors);
+        answer.later.retain(|tp, _| !answer.located.iter().any(|one| one.tp == *tp));
         answer
     }
 
@@ -148,9 +153,9 @@ impl Locator {
         &self,
         store: &mut Option<AnyStore>,
         route: usize,
-        asked: &[(Place, Epoch)],
+        asked: &[(RoutePartition, Epoch)],
         unclaimed: &mut BTreeSet<usize>,
-        answer: &mut Answer,
+        answer: &mut LocateAnswer,
     ) -> Result<bool, StoreError> {
         if !unclaimed.contains(&route) {
             return Ok(true);
@@ -160,12 +165,12 @@ impl Locator {
                 unclaimed.remove(&route);
                 return Ok(true);
             }
-            Ok(Some(why)) => answer.refused = Some(Exit::Refused(why)),
+            Ok(Some(why)) => answer.refused = Some(PollExit::Refused(why)),
             Err(StoreError::Stop(why)) => {
                 // After an error the connection is in an unknown state.
                 *store = None;
                 let why = format!("{why}; the route waits until that is mended, the others go on");
-                answer.later.extend(asked.iter().map(|(place, _)| (*place, why.clone())));
+                answer.later.extend(asked.iter().map(|(tp, _)| (*tp, why.clone())));
             }
             Err(passing) => return Err(passing),
         }
@@ -177,45 +182,46 @@ impl Locator {
         &self,
         store: &mut Option<AnyStore>,
         route: usize,
-        asked: &[(Place, Epoch)],
-        answer: &mut Answer,
-    ) -> Result<(), Unknown> {
+        asked: &[(RoutePartition, Epoch)],
+        answer: &mut LocateAnswer,
+    ) -> Result<(), FactsError> {
         let scope = &self.targets[route].scope;
-        let partitions: Vec<Partition> = asked.iter().map(|(place, _)| place.partition).collect();
+        let partitions: Vec<Partition> = asked.iter().map(|(tp, _)| tp.partition).collect();
         let store = self.connected(store).await?;
-        let standings = stand(&self.broker, store, scope, &partitions, &BTreeMap::new()).await?;
+        let all_facts =
+            partition_facts(&self.broker, store, scope, &partitions, &BTreeMap::new()).await?;
         let known = store.positions(scope, &partitions).await?;
         self.status.database_answered();
         let (mut begun, mut located) = (Vec::new(), Vec::new());
-        for ((place, epoch), stood) in asked.iter().zip(standings) {
-            let standing = match stood {
-                Ok(standing) => standing,
+        for ((tp, epoch), facts) in asked.iter().zip(all_facts) {
+            let facts = match facts {
+                Ok(facts) => facts,
                 Err(error) => {
-                    answer.later.insert(*place, error.to_string());
+                    answer.later.insert(*tp, error.to_string());
                     continue;
                 }
             };
-            let next = match judge(&standing, self.adopt_offsets) {
+            let next = match judge(&facts, self.adopt_offsets) {
                 Verdict::Continue(next) => {
-                    tell_difference(scope, *place, next, standing.committed);
+                    tell_difference(scope, *tp, next, facts.committed);
                     next
                 }
                 Verdict::Begin(next) => {
-                    tell_beginning(scope, *place, next, &standing);
-                    let (partition, partitions) = (place.partition, standing.partitions_now);
+                    tell_beginning(scope, *tp, next, &facts);
+                    let (partition, partitions) = (tp.partition, facts.partitions_now);
                     begun.push(Position { partition, next, partitions, writers: Vec::new() });
                     next
                 }
                 Verdict::Refuse(refusal) => {
-                    answer.refused = Some(Exit::refused(&scope.topic, place.partition, &refusal));
+                    answer.refused = Some(PollExit::refused(&scope.topic, tp.partition, &refusal));
                     return Ok(());
                 }
             };
-            answer.anchors.extend(standing.last.map(|last| (*place, last)));
-            let position = known.iter().find(|known| known.partition == place.partition);
+            answer.anchors.extend(facts.last.map(|last| (*tp, last)));
+            let position = known.iter().find(|known| known.partition == tp.partition);
             let writers = position.map_or(Vec::new(), |position| position.writers.clone());
-            let committed = standing.committed;
-            located.push(Located { place: *place, epoch: *epoch, next, committed, writers });
+            let committed = facts.committed;
+            located.push(Located { tp: *tp, epoch: *epoch, next, committed, writers });
         }
         if !begun.is_empty() {
             store.begin_at(scope, &begun).await?;
@@ -226,8 +232,13 @@ impl Locator {
 }
 
 /// Kafka's committed offset is advisory; where it is not the database's, a person may want to know.
-fn tell_difference(scope: &Scope, place: Place, next: NextOffset, committed: Option<NextOffset>) {
-    let (topic, partition) = (&scope.topic, place.partition);
+fn tell_difference(
+    scope: &BookkeepingKey,
+    tp: RoutePartition,
+    next: NextOffset,
+    committed: Option<NextOffset>,
+) {
+    let (topic, partition) = (&scope.topic, tp.partition);
     match committed {
         Some(committed) if committed > next => tracing::warn!(
             %topic, %partition, database = %next, kafka = %committed,
@@ -246,9 +257,14 @@ fn tell_difference(scope: &Scope, place: Place, next: NextOffset, committed: Opt
     }
 }
 
-fn tell_beginning(scope: &Scope, place: Place, next: NextOffset, standing: &Standing) {
-    let (topic, partition) = (&scope.topic, place.partition);
-    if standing.committed.is_some() {
+fn tell_beginning(
+    scope: &BookkeepingKey,
+    tp: RoutePartition,
+    next: NextOffset,
+    facts: &PartitionFacts,
+) {
+    let (topic, partition) = (&scope.topic, tp.partition);
+    if facts.committed.is_some() {
         tracing::warn!(%topic, %partition, %next, "the group's committed offset is adopted");
     } else if next > NextOffset::ZERO {
         tracing::warn!(

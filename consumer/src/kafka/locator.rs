@@ -13,30 +13,30 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use crate::apply::Target;
-use crate::core::batch::{Epoch, Place};
+use crate::core::batch::{Epoch, RoutePartition};
 use crate::core::pipeline::action::Located;
 use crate::kafka::broker::Broker;
-use crate::kafka::orders::Input;
+use crate::kafka::messages::PollMessage;
 use crate::status::Status;
 use crate::store::{AnyStore, Database, StoreError, Timeouts};
 
 /// Partitions whose positions are asked for; one entry a partition, so it is bounded.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted {
-    places: Mutex<BTreeMap<Place, Epoch>>,
+pub(crate) struct LocateQueue {
+    tps: Mutex<BTreeMap<RoutePartition, Epoch>>,
     asked: Notify,
 }
 
-impl Wanted {
+impl LocateQueue {
     /// Asks for these. Never waits.
-    pub(crate) fn ask(&self, places: Vec<(Place, Epoch)>) {
-        self.lock().extend(places);
+    pub(crate) fn ask(&self, tps: Vec<(RoutePartition, Epoch)>) {
+        self.lock().extend(tps);
         self.asked.notify_one();
     }
 
     /// Forgets these: they were given back.
-    pub(crate) fn forget(&self, places: &[Place]) {
-        self.lock().retain(|place, _| !places.contains(place));
+    pub(crate) fn forget(&self, tps: &[RoutePartition]) {
+        self.lock().retain(|tp, _| !tps.contains(tp));
     }
 
     /// Waits so long, or until something is asked for.
@@ -45,7 +45,7 @@ impl Wanted {
         let _ = tokio::time::timeout(time, self.asked.notified()).await;
     }
 
-    pub(super) async fn next(&self) -> BTreeMap<Place, Epoch> {
+    pub(super) async fn next(&self) -> BTreeMap<RoutePartition, Epoch> {
         loop {
             let wanted = self.lock().clone();
             if !wanted.is_empty() {
@@ -59,14 +59,14 @@ impl Wanted {
     pub(super) fn answered(&self, answers: &[Located]) {
         let mut wanted = self.lock();
         for answer in answers {
-            if wanted.get(&answer.place) == Some(&answer.epoch) {
-                wanted.remove(&answer.place);
+            if wanted.get(&answer.tp) == Some(&answer.epoch) {
+                wanted.remove(&answer.tp);
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Epoch>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RoutePartition, Epoch>> {
+        self.tps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,11 +76,11 @@ pub(crate) struct Locator {
     pub(crate) database: Database,
     pub(crate) broker: Arc<Broker>,
     pub(crate) adopt_offsets: bool,
-    pub(crate) wanted: Arc<Wanted>,
+    pub(crate) wanted: Arc<LocateQueue>,
     /// The routes whose tables were of no use at the start. Nothing of them is read before they are.
     pub(crate) unclaimed: BTreeSet<usize>,
     pub(crate) status: Arc<Status>,
-    pub(crate) answers: mpsc::Sender<Input>,
+    pub(crate) answers: mpsc::Sender<PollMessage>,
 }
 
 impl Locator {
@@ -103,26 +103,26 @@ mod tests {
 
     use super::*;
 
-    fn place(partition: i32) -> Place {
-        Place { route: 0, partition: Partition(partition) }
+    fn tp(partition: i32) -> RoutePartition {
+        RoutePartition { route: 0, partition: Partition(partition) }
     }
 
     #[tokio::test]
     async fn what_was_given_back_or_asked_for_anew_is_not_asked_for_as_before() {
-        let wanted = Wanted::default();
-        wanted.ask(vec![(place(0), 1), (place(1), 2), (place(2), 3)]);
-        wanted.forget(&[place(1)]);
-        assert_eq!(wanted.next().await, BTreeMap::from([(place(0), 1), (place(2), 3)]));
+        let wanted = LocateQueue::default();
+        wanted.ask(vec![(tp(0), 1), (tp(1), 2), (tp(2), 3)]);
+        wanted.forget(&[tp(1)]);
+        assert_eq!(wanted.next().await, BTreeMap::from([(tp(0), 1), (tp(2), 3)]));
         // An answer to the question before does not count as one to the last.
-        wanted.ask(vec![(place(2), 4)]);
+        wanted.ask(vec![(tp(2), 4)]);
         let answer = |partition, epoch| Located {
-            place: place(partition),
+            tp: tp(partition),
             epoch,
             next: NextOffset(5),
             committed: None,
             writers: Vec::new(),
         };
         wanted.answered(&[answer(0, 1), answer(2, 3)]);
-        assert_eq!(wanted.next().await, BTreeMap::from([(place(2), 4)]));
+        assert_eq!(wanted.next().await, BTreeMap::from([(tp(2), 4)]));
     }
 }

@@ -5,9 +5,9 @@
 
 pub(crate) mod client;
 pub mod broker;
-mod peek;
+mod record_timestamps;
 pub(crate) mod settings;
-pub(crate) mod stand;
+pub(crate) mod partition_facts;
 pub(crate) mod locator;
 mod locate_task;
 pub(crate) mod watch;
@@ -15,7 +15,7 @@ pub(crate) mod probe;
 mod recheck;
 pub(crate) mod group;
 pub(crate) mod reading;
-pub mod orders;
+pub mod messages;
 pub mod source;
 pub(crate) mod notice;
 pub mod reread;

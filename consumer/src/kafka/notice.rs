@@ -2,28 +2,28 @@
 
 use std::sync::Arc;
 
-use crate::core::batch::Place;
+use crate::core::batch::RoutePartition;
 use crate::core::pipeline::action::Notice;
 
 /// Logs `notice`.
 pub(crate) fn tell(topics: &[Arc<str>], notice: &Notice) {
-    let topic = |place: &Place| Arc::clone(&topics[place.route]);
+    let topic = |tp: &RoutePartition| Arc::clone(&topics[tp.route]);
     match notice {
-        Notice::RecordsMissing(place, offset, id) => tracing::error!(
-            topic = %topic(place), partition = %place.partition, %offset,
+        Notice::RecordsMissing(tp, offset, id) => tracing::error!(
+            topic = %topic(tp), partition = %tp.partition, %offset,
             writer = %id.writer, sequence = id.sequence,
             "records of this writer before this one are missing from the log"
         ),
-        Notice::OffsetsSkipped(place, from, to) => tracing::info!(
-            topic = %topic(place), partition = %place.partition, %from, %to,
+        Notice::OffsetsSkipped(tp, from, to) => tracing::info!(
+            topic = %topic(tp), partition = %tp.partition, %from, %to,
             "the log has no records at some offsets (a transaction's markers, or compaction)"
         ),
-        Notice::DatabaseWentBack(place, from, to) => tracing::error!(
-            topic = %topic(place), partition = %place.partition, %from, %to,
+        Notice::DatabaseWentBack(tp, from, to) => tracing::error!(
+            topic = %topic(tp), partition = %tp.partition, %from, %to,
             "the database went back, as if restored; its records are applied again from there"
         ),
-        Notice::DatabaseWentAhead(place, from, to) => tracing::warn!(
-            topic = %topic(place), partition = %place.partition, %from, %to,
+        Notice::DatabaseWentAhead(tp, from, to) => tracing::warn!(
+            topic = %topic(tp), partition = %tp.partition, %from, %to,
             "another consumer wrote this partition; going on from where the database stands"
         ),
         Notice::RouteStopped(route, why) => tracing::error!(

@@ -9,7 +9,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
-use crate::core::pipeline::watchdog::Found;
+use crate::core::pipeline::watchdog::ProbeResult;
 use crate::kafka::client::{ANSWER_WITHIN, Quiet, client_config};
 
 /// Reads one record of the partition from `next` on, without joining the group. Blocks until there
@@ -20,7 +20,7 @@ pub(crate) fn probe(
     topic: &str,
     partition: Partition,
     next: NextOffset,
-) -> KafkaResult<Found> {
+) -> KafkaResult<ProbeResult> {
     let mut config = client_config(settings, group);
     config.set("enable.partition.eof", "true");
     config.set("auto.offset.reset", "error");
@@ -36,13 +36,13 @@ pub(crate) fn probe(
     let asked = Instant::now();
     while asked.elapsed() < ANSWER_WITHIN {
         match client.poll(Duration::from_millis(100)) {
-            Some(Ok(_)) => return Ok(Found::Record),
+            Some(Ok(_)) => return Ok(ProbeResult::Record),
             Some(Err(KafkaError::PartitionEOF(_))) => {
-                return Ok(Found::NothingBelow(NextOffset(end)));
+                return Ok(ProbeResult::NothingBelow(NextOffset(end)));
             }
             // It connects again by itself.
             Some(Err(_)) | None => {}
         }
     }
-    Ok(Found::NoAnswer)
+    Ok(ProbeResult::NoAnswer)
 }

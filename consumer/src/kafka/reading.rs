@@ -14,8 +14,8 @@ use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::config::Config;
-use crate::config::memory::Memory;
-use crate::core::batch::Place;
+use crate::config::memory::MemoryLimits;
+use crate::core::batch::RoutePartition;
 use crate::core::pipeline::commit::CommitId;
 use crate::kafka::client;
 use crate::kafka::group::{self, Member, Partitions};
@@ -26,9 +26,9 @@ pub(crate) struct Reading {
     /// The topic of each route.
     pub(crate) topics: Vec<Arc<str>>,
     /// Partitions that librdkafka was given.
-    assigned: BTreeSet<Place>,
+    assigned: BTreeSet<RoutePartition>,
     /// Those of them that it was told to pause.
-    paused: BTreeSet<Place>,
+    paused: BTreeSet<RoutePartition>,
 }
 
 impl Reading {
@@ -51,78 +51,78 @@ impl Reading {
     /// Reads these from these offsets on. `next_of` says where the others stand.
     pub(crate) fn start(
         &mut self,
-        places: &[(Place, NextOffset)],
-        next_of: impl Fn(Place) -> Option<NextOffset>,
+        tps: &[(RoutePartition, NextOffset)],
+        next_of: impl Fn(RoutePartition) -> Option<NextOffset>,
     ) -> KafkaResult<()> {
-        let started: Vec<Place> = places.iter().map(|(place, _)| *place).collect();
-        let again: Vec<Place> =
-            started.iter().copied().filter(|place| self.assigned.contains(place)).collect();
+        let started: Vec<RoutePartition> = tps.iter().map(|(tp, _)| *tp).collect();
+        let again: Vec<RoutePartition> =
+            started.iter().copied().filter(|tp| self.assigned.contains(tp)).collect();
         self.assigned.extend(&started);
-        self.paused.retain(|place| !started.contains(place));
+        self.paused.retain(|tp| !started.contains(tp));
         if let RebalanceProtocol::Cooperative = self.member.rebalance_protocol() {
             if !again.is_empty() {
                 self.member.incremental_unassign(&self.list(&again))?;
             }
-            self.member.incremental_assign(&self.positions(places))?;
+            self.member.incremental_assign(&self.positions(tps))?;
         } else {
             // The whole assignment is replaced, so the others are named too.
-            let position = |place: &Place| Some((*place, next_of(*place)?));
+            let position = |tp: &RoutePartition| Some((*tp, next_of(*tp)?));
             let all: Vec<_> = self.assigned.iter().filter_map(position).collect();
             self.member.assign(&self.positions(&all))?;
         }
         // Being assigned anew does not undo a pause, nor keep it for sure.
-        let paused: Vec<Place> = self.paused.iter().copied().collect();
+        let paused: Vec<RoutePartition> = self.paused.iter().copied().collect();
         self.member.resume(&self.list(&started))?;
         self.member.pause(&self.list(&paused))
     }
 
     /// Fetches these no more, for now.
-    pub(crate) fn pause(&mut self, places: &[Place]) -> KafkaResult<()> {
-        self.paused.extend(places);
-        self.member.pause(&self.list(places))
+    pub(crate) fn pause(&mut self, tps: &[RoutePartition]) -> KafkaResult<()> {
+        self.paused.extend(tps);
+        self.member.pause(&self.list(tps))
     }
 
     /// Fetches these again.
-    pub(crate) fn resume(&mut self, places: &[Place]) -> KafkaResult<()> {
-        self.paused.retain(|place| !places.contains(place));
-        self.member.resume(&self.list(places))
+    pub(crate) fn resume(&mut self, tps: &[RoutePartition]) -> KafkaResult<()> {
+        self.paused.retain(|tp| !tps.contains(tp));
+        self.member.resume(&self.list(tps))
     }
 
     /// Gives these back to the group.
-    pub(crate) fn release(&mut self, places: &[Place]) -> KafkaResult<()> {
+    pub(crate) fn release(&mut self, tps: &[RoutePartition]) -> KafkaResult<()> {
         // librdkafka refuses to take back what it was not given.
-        let given: Vec<Place> =
-            places.iter().copied().filter(|place| self.assigned.remove(place)).collect();
-        self.paused.retain(|place| !places.contains(place));
+        let given: Vec<RoutePartition> =
+            tps.iter().copied().filter(|tp| self.assigned.remove(tp)).collect();
+        self.paused.retain(|tp| !tps.contains(tp));
         group::unassign(&self.member, &self.list(&given))
     }
 
     /// Commits; `false`: not now.
-    pub(crate) fn commit(&self, id: CommitId, offsets: &[(Place, NextOffset)]) -> bool {
+    pub(crate) fn commit(&self, id: CommitId, offsets: &[(RoutePartition, NextOffset)]) -> bool {
         self.member.commit(id, self.positions(offsets))
     }
 
     /// Which places the group speaks of.
-    pub(crate) fn places(&self, partitions: &Partitions) -> Vec<Place> {
-        let place = |(topic, partition): &(String, i32)| {
+    pub(crate) fn tps(&self, partitions: &Partitions) -> Vec<RoutePartition> {
+        let tp = |(topic, partition): &(String, i32)| {
             let route = self.topics.iter().position(|one| **one == **topic)?;
-            Some(Place { route, partition: Partition(*partition) })
+            Some(RoutePartition { route, partition: Partition(*partition) })
         };
-        partitions.iter().filter_map(place).collect()
+        partitions.iter().filter_map(tp).collect()
     }
 
-    fn list(&self, places: &[Place]) -> TopicPartitionList {
-        let mut list = TopicPartitionList::with_capacity(places.len());
-        for place in places {
-            list.add_partition(&self.topics[place.route], place.partition.0);
+    fn list(&self, tps: &[RoutePartition]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(tps.len());
+        for tp in tps {
+            list.add_partition(&self.topics[tp.route], tp.partition.0);
         }
         list
     }
 
-    fn positions(&self, positions: &[(Place, NextOffset)]) -> TopicPartitionList {
+    fn positions(&self, positions: &[(RoutePartition, NextOffset)]) -> TopicPartitionList {
         let mut list = TopicPartitionList::with_capacity(positions.len());
-        for (place, next) in positions {
-            let mut element = list.add_partition(&self.topics[place.route], place.partition.0);
+        for (tp, next) in positions {
+            let mut element = list.add_partition(&self.topics[tp.route], tp.partition.0);
             #[expect(clippy::expect_used, reason = "only a negative offset is refused")]
             element.set_offset(Offset::Offset(next.0)).expect("an offset is not negative");
         }
@@ -143,7 +143,11 @@ fn client_config(config: &Config) -> ClientConfig {
 
 /// How much a client fetches ahead, and how soon again when it had fetched enough: our own defaults
 /// where the configuration names none.
-pub(crate) fn fetch_ahead(client: &mut ClientConfig, settings: &KafkaSettings, memory: Memory) {
+pub(crate) fn fetch_ahead(
+    client: &mut ClientConfig,
+    settings: &KafkaSettings,
+    memory: MemoryLimits,
+) {
     let sooner = [("fetch.wait.max.ms", 100), ("fetch.queue.backoff.ms", 20)];
     for (property, value) in memory.fetched_ahead().into_iter().chain(sooner) {
         if settings.get(property).is_none() {

@@ -1,5 +1,5 @@
-//! Looks again, every few seconds, at where the partitions stand that are being read: takes what the
-//! status says of them, gives doubts to the poll thread, or the end.
+//! The recheck: every few seconds, the safety checks of an assignment once more, for the partitions
+//! that are being read. It tells the poll thread which to doubt, or to end.
 //!
 //! A partition without new records meets no error by which it would notice that its database was
 //! restored, its topic recreated or its group's offsets lost. So all that is asked when a partition is
@@ -11,147 +11,151 @@ use std::time::Duration;
 use tokio::time::Instant;
 use write_behind_shared::{NextOffset, Partition};
 
-use crate::core::assign::{Again, judge_again};
-use crate::core::batch::{LastRecord, Place};
+use crate::core::assign::{RecheckVerdict, judge_again};
+use crate::core::batch::{LastRecord, RoutePartition};
 use crate::kafka::client::BrokerError;
 use crate::kafka::locator::Locator;
-use crate::kafka::orders::{Exit, Input};
-use crate::kafka::stand::{Unknown, ask, stand};
+use crate::kafka::messages::{PollExit, PollMessage};
+use crate::kafka::partition_facts::{FactsError, ask, partition_facts};
 use crate::store::AnyStore;
 
-/// How long between two looks.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// So many looks in a row must miss a topic before it counts as deleted: a broker that has just
+/// The time between two rechecks.
+const RECHECK_EVERY: Duration = Duration::from_secs(5);
+/// A topic counts as deleted when this many rechecks in a row miss it: a broker that has just
 /// started may not know it yet.
 const MISSED_MAX: u32 = 3;
 
-/// So many looks may be put off by partitions that are asked for again and again.
+/// Partitions that are asked for again and again put off at most this many rechecks.
 const PUT_OFF_MAX: u32 = 3;
 
-/// What is kept from one look to the next.
-pub(super) struct Looks {
+/// What one recheck leaves for the next.
+pub(super) struct RecheckState {
     last: Instant,
     /// How many in a row missed a topic.
     missed: u32,
-    /// Of each partition, the last record in the database when it was located or looked at last. Whether
+    /// Of each partition, the last record in the database when it was located or rechecked last. Whether
     /// the log still has it tells whether what was applied since is of the same log.
-    pub(super) anchors: BTreeMap<Place, LastRecord>,
+    pub(super) anchors: BTreeMap<RoutePartition, LastRecord>,
 }
 
-impl Looks {
+impl RecheckState {
     pub(super) fn new() -> Self {
         Self { last: Instant::now(), missed: 0, anchors: BTreeMap::new() }
     }
 
-    /// Whether the next look must not be put off any longer.
+    /// Whether the next recheck must not be put off any longer.
     pub(super) fn overdue(&self) -> bool {
-        self.last.elapsed() > LOOK_EVERY * PUT_OFF_MAX
+        self.last.elapsed() > RECHECK_EVERY * PUT_OFF_MAX
     }
 }
 
-/// What a look ended with, other than with nothing to say.
-enum Trouble {
-    /// It is looked again.
+/// Why a recheck found nothing out, or a reason to stop.
+enum RecheckError {
+    /// The next recheck may succeed.
     Passes(String),
     /// There is no such topic now.
     NoTopic(String),
-    Refused(Exit),
+    Refused(PollExit),
 }
 
-impl From<BrokerError> for Trouble {
+impl From<BrokerError> for RecheckError {
     fn from(error: BrokerError) -> Self {
         match error {
-            BrokerError::NoTopic(topic) => Trouble::NoTopic(topic),
-            other => Trouble::Passes(other.to_string()),
+            BrokerError::NoTopic(topic) => RecheckError::NoTopic(topic),
+            other => RecheckError::Passes(other.to_string()),
         }
     }
 }
 
 impl Locator {
-    /// Looks until there is a reason to stop. Dropping the future is fine: the connection that it
+    /// Rechecks until there is a reason to stop. Dropping the future is fine: the connection that it
     /// was using is given up.
-    pub(super) async fn watch(&self, store: &mut Option<AnyStore>, looks: &mut Looks) -> Exit {
+    pub(super) async fn watch(
+        &self,
+        store: &mut Option<AnyStore>,
+        recheck: &mut RecheckState,
+    ) -> PollExit {
         loop {
-            tokio::time::sleep_until(looks.last + LOOK_EVERY).await;
-            if let Some(exit) = self.look_once(store, looks).await {
+            tokio::time::sleep_until(recheck.last + RECHECK_EVERY).await;
+            if let Some(exit) = self.recheck_once(store, recheck).await {
                 return exit;
             }
         }
     }
 
-    /// One look; gives the reason to stop, if there is one.
-    pub(super) async fn look_once(
+    /// One recheck; returns the reason to stop, if there is one.
+    pub(super) async fn recheck_once(
         &self,
         store: &mut Option<AnyStore>,
-        looks: &mut Looks,
-    ) -> Option<Exit> {
-        let looked = self.look(store, &mut looks.anchors).await;
-        looks.last = Instant::now();
-        match looked {
+        recheck: &mut RecheckState,
+    ) -> Option<PollExit> {
+        let rechecked = self.recheck(store, &mut recheck.anchors).await;
+        recheck.last = Instant::now();
+        match rechecked {
             Ok(doubts) => {
-                looks.missed = 0;
-                let listens =
-                    doubts.is_empty() || self.answers.send(Input::Doubted(doubts)).await.is_ok();
-                (!listens).then_some(Exit::Drained { clean: false })
+                recheck.missed = 0;
+                let listens = doubts.is_empty()
+                    || self.answers.send(PollMessage::Doubted(doubts)).await.is_ok();
+                (!listens).then_some(PollExit::Drained { clean: false })
             }
-            Err(Trouble::Refused(exit)) => Some(exit),
-            Err(Trouble::NoTopic(topic)) => {
-                looks.missed += 1;
-                (looks.missed >= MISSED_MAX).then(|| Exit::Refused(deleted(&topic)))
+            Err(RecheckError::Refused(exit)) => Some(exit),
+            Err(RecheckError::NoTopic(topic)) => {
+                recheck.missed += 1;
+                (recheck.missed >= MISSED_MAX).then(|| PollExit::Refused(deleted(&topic)))
             }
             // Whoever reads or writes tells of it.
-            Err(Trouble::Passes(error)) => {
-                tracing::debug!(%error, "the partitions can't be looked at");
+            Err(RecheckError::Passes(error)) => {
+                tracing::debug!(%error, "the partitions can't be rechecked");
                 None
             }
         }
     }
 
     /// The partitions whose database stands elsewhere than where it was left, with where that was.
-    async fn look(
+    async fn recheck(
         &self,
         store: &mut Option<AnyStore>,
-        anchors: &mut BTreeMap<Place, LastRecord>,
-    ) -> Result<Vec<(Place, NextOffset)>, Trouble> {
-        let held = self.status.held();
+        anchors: &mut BTreeMap<RoutePartition, LastRecord>,
+    ) -> Result<Vec<(RoutePartition, NextOffset)>, RecheckError> {
+        let owned = self.status.reading();
         // Taken away for as long as it is in use: whoever drops this future drops it too.
         let mut in_use = store.take();
         let mut doubts = Vec::new();
         for (route, target) in self.targets.iter().enumerate() {
-            let of_route = held.iter().filter(|(place, _)| place.route == route);
-            let held: Vec<(Place, NextOffset)> = of_route.copied().collect();
+            let of_route = owned.iter().filter(|(tp, _)| tp.route == route);
+            let owned: Vec<(RoutePartition, NextOffset)> = of_route.copied().collect();
             // Also of a topic of which nothing is held: one that is gone is taken from its readers.
             let topic = target.scope.topic.clone();
             let exists = ask(&self.broker, move |broker| broker.partitions(&topic)).await;
-            exists.map_err(Trouble::from)?;
-            if held.is_empty() {
+            exists.map_err(RecheckError::from)?;
+            if owned.is_empty() {
                 continue;
             }
-            let partitions: Vec<Partition> = held.iter().map(|(at, _)| at.partition).collect();
+            let partitions: Vec<Partition> = owned.iter().map(|(at, _)| at.partition).collect();
             let connected = self.connected(&mut in_use).await.map_err(passes)?;
-            let of_it = anchors.iter().filter(|(place, _)| place.route == route);
-            let of_it = of_it.map(|(place, last)| (place.partition, *last)).collect();
-            let standings =
-                stand(&self.broker, connected, &target.scope, &partitions, &of_it).await;
-            let standings = standings.map_err(|error| match error {
-                Unknown::Broker(error) => Trouble::from(error),
-                Unknown::Store(error) => passes(error),
+            let of_it = anchors.iter().filter(|(tp, _)| tp.route == route);
+            let of_it = of_it.map(|(tp, last)| (tp.partition, *last)).collect();
+            let all_facts =
+                partition_facts(&self.broker, connected, &target.scope, &partitions, &of_it).await;
+            let all_facts = all_facts.map_err(|error| match error {
+                FactsError::Broker(error) => RecheckError::from(error),
+                FactsError::Store(error) => passes(error),
             })?;
-            for ((place, written), stood) in held.iter().zip(standings) {
-                let standing = match stood {
-                    Ok(standing) => standing,
-                    // It is looked at again.
+            for ((tp, written), answer) in owned.iter().zip(all_facts) {
+                let facts = match answer {
+                    Ok(facts) => facts,
+                    // The next recheck asks again.
                     Err(error) => {
-                        tracing::debug!(partition = %place.partition, %error, "not looked at");
+                        tracing::debug!(partition = %tp.partition, %error, "not rechecked");
                         continue;
                     }
                 };
-                match judge_again(&standing, self.adopt_offsets, *written) {
-                    Again::GoOn => anchors.extend(standing.last.map(|last| (*place, last))),
-                    Again::Doubt => doubts.push((*place, *written)),
-                    Again::Refuse(refusal) => {
-                        let exit = Exit::refused(&target.scope.topic, place.partition, &refusal);
-                        return Err(Trouble::Refused(exit));
+                match judge_again(&facts, self.adopt_offsets, *written) {
+                    RecheckVerdict::GoOn => anchors.extend(facts.last.map(|last| (*tp, last))),
+                    RecheckVerdict::Doubt => doubts.push((*tp, *written)),
+                    RecheckVerdict::Refuse(refusal) => {
+                        let exit = PollExit::refused(&target.scope.topic, tp.partition, &refusal);
+                        return Err(RecheckError::Refused(exit));
                     }
                 }
             }
@@ -162,8 +166,8 @@ impl Locator {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
-fn passes(error: impl ToString) -> Trouble {
-    Trouble::Passes(error.to_string())
+fn passes(error: impl ToString) -> RecheckError {
+    RecheckError::Passes(error.to_string())
 }
 
 fn deleted(topic: &str) -> String {

@@ -18,9 +18,9 @@ use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::apply::log::{Log, RereadError, gone};
-use crate::config::memory::Memory;
-use crate::core::batch::{Span, Wanted};
-use crate::core::pipeline::weight;
+use crate::config::memory::MemoryLimits;
+use crate::core::batch::{Span, WantedKeys};
+use crate::core::pipeline::heap_size;
 use crate::core::record::{Incoming, RawRecord};
 use crate::kafka::reading::fetch_ahead;
 
@@ -47,19 +47,22 @@ pub struct RereadLimits {
     /// What the records may take at most, in bytes; each connection has so much.
     pub bytes: usize,
     /// The memory of which the client fetches ahead its share.
-    pub memory: Memory,
+    pub memory: MemoryLimits,
     /// How long to wait for the next record before the log counts as unavailable.
     pub silence: Duration,
 }
 
 impl RereadLimits {
     /// What suits a command that does nothing else.
-    pub const STANDARD: Self =
-        Self { bytes: 256 << 20, memory: Memory(256 << 20), silence: Duration::from_secs(30) };
+    pub const STANDARD: Self = Self {
+        bytes: 256 << 20,
+        memory: MemoryLimits(256 << 20),
+        silence: Duration::from_secs(30),
+    };
 
     /// What suits a running consumer, where `connections` share the memory.
     #[must_use]
-    pub fn of(memory: Memory, connections: usize) -> Self {
+    pub fn of(memory: MemoryLimits, connections: usize) -> Self {
         let bytes = memory.read_again(connections);
         Self { bytes, memory, silence: Duration::from_secs(30) }
     }
@@ -99,10 +102,10 @@ impl Log for KafkaLog {
         &self,
         topic: &str,
         spans: &[Span],
-        wanted: &Wanted,
+        wanted: &WantedKeys,
     ) -> Result<Vec<RawRecord>, RereadError> {
         self.with_consumer(|consumer| {
-            let mut kept = Kept::new(self.limits.bytes);
+            let mut kept = Collected::new(self.limits.bytes);
             let read = self.read(consumer, topic, spans, &mut |message| kept.take(message, wanted));
             consumer.unassign().map_err(|error| unavailable(&error))?;
             read?;
@@ -275,23 +278,27 @@ fn within(
 }
 
 /// The records that were wanted, as far as they were read.
-struct Kept {
+struct Collected {
     records: Vec<RawRecord>,
     bytes: usize,
     bytes_max: usize,
 }
 
-impl Kept {
+impl Collected {
     fn new(bytes_max: usize) -> Self {
         Self { records: Vec::new(), bytes: 0, bytes_max }
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>, wanted: &Wanted) -> Result<(), RereadError> {
+    fn take(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        wanted: &WantedKeys,
+    ) -> Result<(), RereadError> {
         let partition = Partition(message.partition());
         let key: Option<Box<[u8]>> = message.key().map(Into::into);
         if key.as_ref().is_some_and(|key| wanted.contains(&(partition, key.clone()))) {
             let record = raw(message, key);
-            self.bytes += weight::of_record(&record);
+            self.bytes += heap_size::of_record(&record);
             if self.bytes > self.bytes_max {
                 return Err(RereadError::Stop(format!(
                     "the records of a row that the database refuses take more than {} bytes of \

@@ -22,18 +22,18 @@ use tokio::sync::mpsc::error::TryRecvError;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::config::{Config, OnBadRecord, Route};
-use crate::core::batch::{BatchId, Place};
+use crate::core::batch::{BatchId, RoutePartition};
 use crate::core::pipeline::Pipeline;
-use crate::core::pipeline::action::{Action, Limits, RouteLimits};
+use crate::core::pipeline::action::{Action, PipelineLimits, RouteLimits};
 use crate::core::pipeline::commit::CommitId;
 use crate::core::record::Incoming;
 use crate::kafka::group::{GroupEvent, Member, fatal};
-use crate::kafka::locator::Wanted;
+use crate::kafka::locator::LocateQueue;
+use crate::kafka::messages::{PollExit, PollMessage, Work};
 use crate::kafka::notice::{bad_record, tell};
-use crate::kafka::orders::{Exit, Input, Work};
 use crate::kafka::reading::Reading;
 use crate::status::Status;
-use crate::status::trouble::{About, Teller};
+use crate::status::outage::{Reporter, Subject};
 
 /// Records taken before the other queues are looked at.
 const BURST: usize = 1_000;
@@ -48,9 +48,9 @@ pub(crate) struct Ends {
     /// One queue a worker, each with room for one batch.
     pub(crate) workers: Vec<mpsc::Sender<Work>>,
     /// Answers and orders. When all its senders are gone, so is whoever runs this.
-    pub(crate) inbox: mpsc::Receiver<Input>,
+    pub(crate) inbox: mpsc::Receiver<PollMessage>,
     /// Partitions whose positions are asked for.
-    pub(crate) wanted: Arc<Wanted>,
+    pub(crate) wanted: Arc<LocateQueue>,
     /// What the world may know.
     pub(crate) status: Arc<Status>,
 }
@@ -82,7 +82,7 @@ impl Source {
     /// Joins the group. Nothing is read before the first turn.
     pub(crate) fn subscribe(config: &Config, ends: Ends) -> Result<Self, String> {
         let reading = Reading::subscribe(config)?;
-        let limits = Limits {
+        let limits = PipelineLimits {
             max_rows: config.batch.max_rows,
             max_bytes: config.memory.of_batch(config.batch.max_bytes, ends.workers.len()),
             max_age: config.batch.max_age,
@@ -100,7 +100,7 @@ impl Source {
         Ok(Self {
             reading,
             pipeline: Pipeline::new(limits, config.routes.iter().map(limits_of))
-                .heeding(config.routes.iter().map(version_of)),
+                .with_versions(config.routes.iter().map(version_of)),
             free: (0..ends.workers.len()).collect(),
             busy: Vec::new(),
             ends,
@@ -115,7 +115,7 @@ impl Source {
     }
 
     /// Reads until told to stop, and gives back the consumer, still in its group.
-    pub(crate) fn run(mut self) -> (Exit, Member) {
+    pub(crate) fn run(mut self) -> (PollExit, Member) {
         loop {
             if let ControlFlow::Break(exit) = self.turn() {
                 self.publish();
@@ -125,7 +125,7 @@ impl Source {
     }
 
     /// One turn: records, the group's events, answers, the time; then what they make possible.
-    fn turn(&mut self) -> ControlFlow<Exit> {
+    fn turn(&mut self) -> ControlFlow<PollExit> {
         self.now = self.started.elapsed();
         self.read()?;
         while let Some(event) = self.reading.member.context().next() {
@@ -136,7 +136,7 @@ impl Source {
                 Ok(input) => self.input(input)?,
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
-                    return ControlFlow::Break(Exit::Drained { clean: false });
+                    return ControlFlow::Break(PollExit::Drained { clean: false });
                 }
             }
         }
@@ -150,13 +150,13 @@ impl Source {
                 clean,
                 "the drain's time is over; what is not written will be read again"
             );
-            return ControlFlow::Break(Exit::Drained { clean });
+            return ControlFlow::Break(PollExit::Drained { clean });
         }
         ControlFlow::Continue(())
     }
 
     /// Takes what records there are, up to a burst.
-    fn read(&mut self) -> ControlFlow<Exit> {
+    fn read(&mut self) -> ControlFlow<PollExit> {
         let mut wait = if self.pipeline.is_idle() { WAIT_IDLE } else { WAIT_BUSY };
         for _ in 0..BURST {
             match self.reading.member.poll(wait) {
@@ -180,13 +180,13 @@ impl Source {
         ControlFlow::Continue(())
     }
 
-    fn broker_error(&mut self, error: &KafkaError) -> ControlFlow<Exit> {
+    fn broker_error(&mut self, error: &KafkaError) -> ControlFlow<PollExit> {
         let code = error.rdkafka_error_code();
         if let Some((code, reason)) = self.reading.member.client().fatal_error() {
-            return ControlFlow::Break(Exit::Failed(fatal(code, &reason)));
+            return ControlFlow::Break(PollExit::Failed(fatal(code, &reason)));
         }
         if let Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) = code {
-            return ControlFlow::Break(Exit::Refused(format!(
+            return ControlFlow::Break(PollExit::Refused(format!(
                 "the log does not have the offset that the database continues at ({error}): it was \
                  truncated or recreated, or its retention has passed the offset. Run `check` to see \
                  which partition, and what to do"
@@ -194,39 +194,36 @@ impl Source {
         }
         self.ends.status.metrics().broker_error();
         self.failing = true;
-        self.ends.status.failed(Teller::Poll, About::Kafka, error);
+        self.ends.status.failed(Reporter::Poll, Subject::Kafka, error);
         ControlFlow::Continue(())
     }
 
-    fn group_event(&mut self, event: GroupEvent) -> ControlFlow<Exit> {
+    fn group_event(&mut self, event: GroupEvent) -> ControlFlow<PollExit> {
         match event {
             GroupEvent::Assigned(partitions) => {
-                let places = self.reading.places(&partitions);
-                tracing::info!(partitions = places.len(), "partitions assigned");
+                let tps = self.reading.tps(&partitions);
+                tracing::info!(partitions = tps.len(), "partitions assigned");
                 self.ends.status.joined();
                 done("assign", self.reading.acknowledge())?;
-                self.pipeline.assign(&places);
+                self.pipeline.assign(&tps);
             }
             GroupEvent::Revoked(partitions) => {
-                let places = self.reading.places(&partitions);
-                tracing::info!(partitions = places.len(), "partitions revoked");
-                self.pipeline.revoke(self.now, places, self.now + self.drain_time);
+                let tps = self.reading.tps(&partitions);
+                tracing::info!(partitions = tps.len(), "partitions revoked");
+                self.pipeline.revoke(self.now, tps, self.now + self.drain_time);
             }
             GroupEvent::Lost(partitions) => {
-                let places = self.reading.places(&partitions);
-                tracing::warn!(
-                    partitions = places.len(),
-                    "partitions lost: the group gave them away"
-                );
+                let tps = self.reading.tps(&partitions);
+                tracing::warn!(partitions = tps.len(), "partitions lost: the group gave them away");
                 self.ends.status.left();
-                self.pipeline.lose(self.now, places);
+                self.pipeline.lose(self.now, tps);
             }
             GroupEvent::Committed(id, result) => {
                 match &result {
                     Ok(()) if self.commit_failures == 0 => {}
                     Ok(()) => {
                         self.commit_failures = 0;
-                        self.ends.status.answered(Teller::Commits);
+                        self.ends.status.answered(Reporter::Commits);
                     }
                     Err(error) => self.commit_failed(error),
                 }
@@ -236,57 +233,57 @@ impl Source {
         self.act()
     }
 
-    fn input(&mut self, input: Input) -> ControlFlow<Exit> {
+    fn input(&mut self, input: PollMessage) -> ControlFlow<PollExit> {
         match input {
-            Input::Located(found) => self.pipeline.located(self.now, found),
-            Input::Doubted(found) => self.pipeline.doubt(self.now, &found),
-            Input::Finished(id, ended) => {
+            PollMessage::Located(found) => self.pipeline.located(self.now, found),
+            PollMessage::Doubted(found) => self.pipeline.doubt(self.now, &found),
+            PollMessage::Finished(id, ended) => {
                 self.take_back(id);
                 self.pipeline.finished(self.now, id, &ended);
             }
-            Input::Held(id, batch) => {
+            PollMessage::MissingReference(id, batch) => {
                 self.take_back(id);
-                self.pipeline.hold(self.now, id, batch);
+                self.pipeline.park(self.now, id, batch);
             }
-            Input::Refused(id, why) => {
+            PollMessage::Stopped(id, why) => {
                 self.take_back(id);
-                self.pipeline.refused(self.now, id, &why);
+                self.pipeline.stopped(self.now, id, &why);
             }
-            Input::Ends(ends) => self.pipeline.ends(ends),
-            Input::Drain => {
+            PollMessage::Ends(ends) => self.pipeline.ends(ends),
+            PollMessage::Drain => {
                 self.deadline = Some(self.now + self.drain_time);
                 self.pipeline.drain(self.now);
             }
-            Input::End(exit) => return ControlFlow::Break(exit),
+            PollMessage::End(exit) => return ControlFlow::Break(exit),
         }
         self.act()
     }
 
     /// Does everything the pipeline says.
-    fn act(&mut self) -> ControlFlow<Exit> {
+    fn act(&mut self) -> ControlFlow<PollExit> {
         while let Some(action) = self.pipeline.next_action() {
             match action {
                 Action::Locate(asked) => self.ends.wanted.ask(asked),
-                Action::Read(places) => {
-                    let next_of = |place| self.pipeline.next_of(place);
-                    done("assign", self.reading.start(&places, next_of))?;
+                Action::Read(tps) => {
+                    let next_of = |tp| self.pipeline.next_of(tp);
+                    done("assign", self.reading.start(&tps, next_of))?;
                 }
                 Action::Write(closed) => self.hand_over(closed.id, Work::Closed(closed))?,
                 Action::WriteAgain(id, batch) => self.hand_over(id, Work::Again(id, batch))?,
-                Action::Pause(places) => done("pause", self.reading.pause(&places))?,
-                Action::Resume(places) => done("resume", self.reading.resume(&places))?,
+                Action::Pause(tps) => done("pause", self.reading.pause(&tps))?,
+                Action::Resume(tps) => done("resume", self.reading.resume(&tps))?,
                 Action::Commit(id, offsets) => self.commit(id, &offsets),
-                Action::Release(places) => {
-                    self.ends.wanted.forget(&places);
-                    done("unassign", self.reading.release(&places))?;
+                Action::Release(tps) => {
+                    self.ends.wanted.forget(&tps);
+                    done("unassign", self.reading.release(&tps))?;
                 }
-                Action::StopAtBad(place, letter) => {
-                    let (partition, offset) = (place.partition, letter.record.offset);
+                Action::StopAtBad(tp, letter) => {
+                    let (partition, offset) = (tp.partition, letter.record.offset);
                     let told = format!("partition {partition}, offset {offset}: {}", letter.reason);
-                    let why = bad_record(&self.reading.topics[place.route], &told);
-                    return ControlFlow::Break(Exit::Failed(why));
+                    let why = bad_record(&self.reading.topics[tp.route], &told);
+                    return ControlFlow::Break(PollExit::Failed(why));
                 }
-                Action::Drained => return ControlFlow::Break(Exit::Drained { clean: true }),
+                Action::Drained => return ControlFlow::Break(PollExit::Drained { clean: true }),
                 Action::Tell(notice) => tell(&self.reading.topics, &notice),
             }
         }
@@ -300,7 +297,7 @@ impl Source {
         }
     }
 
-    fn hand_over(&mut self, id: BatchId, work: Work) -> ControlFlow<Exit> {
+    fn hand_over(&mut self, id: BatchId, work: Work) -> ControlFlow<PollExit> {
         let worker = self.free.pop();
         let sent = worker.map(|worker| (worker, self.ends.workers[worker].try_send(work)));
         if let Some((worker, Ok(()))) = sent {
@@ -308,10 +305,10 @@ impl Source {
             return ControlFlow::Continue(());
         }
         // Only a worker that is gone takes no batch.
-        ControlFlow::Break(Exit::Failed("a worker has ended".to_owned()))
+        ControlFlow::Break(PollExit::Failed("a worker has ended".to_owned()))
     }
 
-    fn commit(&mut self, id: CommitId, offsets: &[(Place, NextOffset)]) {
+    fn commit(&mut self, id: CommitId, offsets: &[(RoutePartition, NextOffset)]) {
         if !self.reading.commit(id, offsets) {
             self.pipeline.commit_answered(self.now, id, false);
         }
@@ -323,7 +320,7 @@ impl Source {
         tracing::debug!(%error, "the commit to kafka failed and is tried again");
         if self.commit_failures >= COMMIT_FAILURES_TOLD {
             let error = format!("commits keep failing; the database is not affected: {error}");
-            self.ends.status.failed(Teller::Commits, About::Kafka, &error);
+            self.ends.status.failed(Reporter::Commits, Subject::Kafka, &error);
         }
     }
 
@@ -335,12 +332,12 @@ impl Source {
 }
 
 /// A call that only fails when librdkafka can't go on.
-fn done(call: &str, result: KafkaResult<()>) -> ControlFlow<Exit> {
+fn done(call: &str, result: KafkaResult<()>) -> ControlFlow<PollExit> {
     match result {
         Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            ControlFlow::Break(Exit::Failed(format!("Kafka's client refused to {call}: {error}")))
-        }
+        Err(error) => ControlFlow::Break(PollExit::Failed(format!(
+            "Kafka's client refused to {call}: {error}"
+        ))),
     }
 }
 

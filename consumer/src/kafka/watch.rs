@@ -10,14 +10,14 @@ use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
-use crate::core::batch::Place;
-use crate::core::pipeline::action::PartProgress;
-use crate::core::pipeline::watchdog::{Found, Remedy, Watchdog};
+use crate::core::batch::RoutePartition;
+use crate::core::pipeline::action::PartitionProgress;
+use crate::core::pipeline::watchdog::{ProbeResult, Remedy, Watchdog};
 use crate::kafka::broker::Broker;
 use crate::kafka::client::BrokerError;
-use crate::kafka::orders::{Exit, Input};
+use crate::kafka::messages::{PollExit, PollMessage};
+use crate::kafka::partition_facts::ask;
 use crate::kafka::probe::probe;
-use crate::kafka::stand::ask;
 use crate::status::Status;
 
 /// How often the ends of the logs are looked at.
@@ -30,7 +30,7 @@ pub(crate) struct Watch {
     pub(crate) settings: KafkaSettings,
     pub(crate) patience: Duration,
     pub(crate) status: Arc<Status>,
-    pub(crate) answers: mpsc::Sender<Input>,
+    pub(crate) answers: mpsc::Sender<PollMessage>,
 }
 
 impl Watch {
@@ -40,41 +40,44 @@ impl Watch {
         let mut watchdog = Watchdog::new(self.patience);
         let mut found = Vec::new();
         loop {
-            let parts = self.status.snapshot().progress.parts;
-            let ends = self.ends(&parts).await;
+            let partitions = self.status.snapshot().progress.partitions;
+            let ends = self.ends(&partitions).await;
             self.status.logs_end(ends.clone());
-            let told = Input::Ends(ends.iter().map(|(place, end)| (*place, *end)).collect());
+            let told = PollMessage::Ends(ends.iter().map(|(tp, end)| (*tp, *end)).collect());
             if self.answers.send(told).await.is_err() {
                 return;
             }
-            let suspects = watchdog.look(started.elapsed(), &parts, &ends);
+            let suspects = watchdog.check(started.elapsed(), &partitions, &ends);
             // Answers of the last turn, now that it is known who has moved on meanwhile.
-            for (place, next, found) in found.drain(..) {
-                let remedy = watchdog.answered(started.elapsed(), place, next, found);
-                let Some(input) = remedy.map(|remedy| self.order(place, next, remedy)) else {
+            for (tp, next, found) in found.drain(..) {
+                let remedy = watchdog.answered(started.elapsed(), tp, next, found);
+                let Some(input) = remedy.map(|remedy| self.order(tp, next, remedy)) else {
                     continue;
                 };
                 if self.answers.send(input).await.is_err() {
                     return;
                 }
             }
-            for (place, next) in suspects {
-                found.push((place, next, self.ask_another(place, next).await));
+            for (tp, next) in suspects {
+                found.push((tp, next, self.ask_another(tp, next).await));
             }
             tokio::time::sleep(LOOK_EVERY.min(self.patience / 4)).await;
         }
     }
 
     /// Where the logs end. What one topic or partition does not tell does not hide the others.
-    async fn ends(&self, parts: &[PartProgress]) -> BTreeMap<Place, NextOffset> {
+    async fn ends(&self, partitions: &[PartitionProgress]) -> BTreeMap<RoutePartition, NextOffset> {
         let mut ends = BTreeMap::new();
         for (route, target) in self.targets.iter().enumerate() {
-            let of_route: Vec<Place> =
-                parts.iter().map(|part| part.place).filter(|place| place.route == route).collect();
+            let of_route: Vec<RoutePartition> = partitions
+                .iter()
+                .map(|partition| partition.tp)
+                .filter(|tp| tp.route == route)
+                .collect();
             if of_route.is_empty() {
                 continue;
             }
-            let asked: Vec<Partition> = of_route.iter().map(|place| place.partition).collect();
+            let asked: Vec<Partition> = of_route.iter().map(|tp| tp.partition).collect();
             let topic = target.scope.topic.clone();
             match ask(&self.broker, move |broker| broker.logs(&topic, &asked)).await {
                 Ok(logs) => {
@@ -82,7 +85,7 @@ impl Watch {
                         self.status.kafka_answered();
                     }
                     let known = of_route.into_iter().zip(logs.ends);
-                    ends.extend(known.filter_map(|(place, end)| Some((place, end.ok()?.1))));
+                    ends.extend(known.filter_map(|(tp, end)| Some((tp, end.ok()?.1))));
                 }
                 Err(error) => tracing::debug!(%error, "the ends of the logs are not known"),
             }
@@ -90,22 +93,22 @@ impl Watch {
         ends
     }
 
-    async fn ask_another(&self, place: Place, next: NextOffset) -> Found {
-        let scope = &self.targets[place.route].scope;
+    async fn ask_another(&self, tp: RoutePartition, next: NextOffset) -> ProbeResult {
+        let scope = &self.targets[tp.route].scope;
         let (topic, group) = (scope.topic.clone(), scope.pipeline.clone());
         let settings = self.settings.clone();
         let asked = ask(&self.broker, move |_| {
-            probe(&settings, &group, &topic, place.partition, next)
+            probe(&settings, &group, &topic, tp.partition, next)
                 .map_err(|error| BrokerError::Unreachable(error.to_string()))
         });
         asked.await.unwrap_or_else(|error| {
             tracing::debug!(%error, "another client has no answer either");
-            Found::NoAnswer
+            ProbeResult::NoAnswer
         })
     }
 
-    fn order(&self, place: Place, next: NextOffset, remedy: Remedy) -> Input {
-        let (topic, partition) = (&self.targets[place.route].scope.topic, place.partition);
+    fn order(&self, tp: RoutePartition, next: NextOffset, remedy: Remedy) -> PollMessage {
+        let (topic, partition) = (&self.targets[tp.route].scope.topic, tp.partition);
         match remedy {
             Remedy::ReadAnew => {
                 self.status.metrics().read_anew();
@@ -113,9 +116,9 @@ impl Watch {
                     %topic, %partition, %next,
                     "records in the log do not arrive; the partition is read anew"
                 );
-                Input::Doubted(vec![(place, next)])
+                PollMessage::Doubted(vec![(tp, next)])
             }
-            Remedy::GiveUp => Input::End(Exit::Failed(format!(
+            Remedy::GiveUp => PollMessage::End(PollExit::Failed(format!(
                 "topic {topic}, partition {partition}: the log has records from offset {next} on, \
                  but Kafka's client does not deliver them, also after the partition was read anew; \
                  start the process again, and it begins with a new client"

@@ -18,18 +18,18 @@ use crate::apply::Target;
 use crate::apply::claim::claim;
 use crate::check::refuse_compaction;
 use crate::config::{Config, Route};
-use crate::dead_letters::upkeep::Upkeep;
+use crate::dead_letters::maintenance::Maintenance;
 use crate::kafka::broker::Broker;
 use crate::kafka::client::BrokerError;
-use crate::kafka::locator::{Locator, Wanted};
-use crate::kafka::orders::{Exit, Input};
+use crate::kafka::locator::{LocateQueue, Locator};
+use crate::kafka::messages::{PollExit, PollMessage};
+use crate::kafka::partition_facts::ask;
 use crate::kafka::reread::{KafkaLog, RereadLimits};
 use crate::kafka::source::{Ends, Source};
-use crate::kafka::stand::ask;
 use crate::kafka::watch::Watch;
 use crate::run::workers::Workers;
 use crate::status::metrics::Metrics;
-use crate::status::trouble::{About, Teller};
+use crate::status::outage::{Reporter, Subject};
 use crate::status::{Status, http};
 use crate::store::{Store, StoreError, Timeouts};
 
@@ -40,7 +40,7 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// What is not in the configuration.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct RunOptions {
     /// Where metrics are registered.
     pub registry: Registry,
     /// Takes a database that does not know a partition to hold what the group has committed.
@@ -49,7 +49,7 @@ pub struct Options {
     pub init: bool,
 }
 
-impl Default for Options {
+impl Default for RunOptions {
     /// A registry of its own, no adopted offsets, missing bookkeeping tables created.
     fn default() -> Self {
         Self { registry: Registry::new(), adopt_offsets: false, init: true }
@@ -78,14 +78,14 @@ pub struct Drained {
 #[derive(Debug)]
 pub struct Consumer {
     config: Config,
-    options: Options,
+    options: RunOptions,
     status: Arc<Status>,
 }
 
 /// Runs a consumer until `shutdown` is ready, then drains it.
 pub async fn run(
     config: Config,
-    options: Options,
+    options: RunOptions,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Drained, RunError> {
     Consumer::new(config, options)?.run(shutdown).await
@@ -101,7 +101,7 @@ struct Prepared {
 
 impl Consumer {
     /// Registers its metrics.
-    pub fn new(config: Config, options: Options) -> Result<Self, RunError> {
+    pub fn new(config: Config, options: RunOptions) -> Result<Self, RunError> {
         let metrics = Metrics::new(&options.registry, &config.name).map_err(failed)?;
         let status = Arc::new(Status::new(metrics, &config));
         Ok(Self { config, options, status })
@@ -141,11 +141,11 @@ impl Consumer {
                     draining = true;
                     self.status.draining();
                     tracing::info!("draining");
-                    order(&orders, Input::Drain).await;
+                    order(&orders, PollMessage::Drain).await;
                 }
                 Some(ended) = tasks.join_next() => {
                     let why = ended.unwrap_or_else(|error| error.to_string());
-                    order(&orders, Input::End(Exit::Failed(why))).await;
+                    order(&orders, PollMessage::End(PollExit::Failed(why))).await;
                 }
             }
         };
@@ -155,9 +155,9 @@ impl Consumer {
             tracing::warn!("closing the Kafka client takes too long; leaving it");
         }
         match exit {
-            Exit::Drained { clean } => Ok(Drained { clean }),
-            Exit::Refused(why) => Err(RunError::Refused(why)),
-            Exit::Failed(why) => Err(RunError::Failed(why)),
+            PollExit::Drained { clean } => Ok(Drained { clean }),
+            PollExit::Refused(why) => Err(RunError::Refused(why)),
+            PollExit::Failed(why) => Err(RunError::Failed(why)),
         }
     }
 
@@ -165,8 +165,8 @@ impl Consumer {
     fn start(
         &self,
         prepared: Prepared,
-        answers: &mpsc::Sender<Input>,
-        inbox: mpsc::Receiver<Input>,
+        answers: &mpsc::Sender<PollMessage>,
+        inbox: mpsc::Receiver<PollMessage>,
         shutdown: watch::Receiver<bool>,
         tasks: &mut JoinSet<String>,
     ) -> Result<Ends, RunError> {
@@ -184,7 +184,7 @@ impl Consumer {
             shutdown,
         };
         let workers = workers.start(self.config.database.connections, tasks);
-        let wanted = Arc::new(Wanted::default());
+        let wanted = Arc::new(LocateQueue::default());
         let locator = Locator {
             targets: Arc::clone(&targets),
             database: self.config.database.target.clone(),
@@ -195,11 +195,11 @@ impl Consumer {
             status: self.status(),
             answers: answers.clone(),
         };
-        let upkeep = Upkeep::new(&self.config, Arc::clone(&targets), self.status());
-        let upkeep = upkeep.map_err(failed)?;
+        let maintenance = Maintenance::new(&self.config, Arc::clone(&targets), self.status());
+        let maintenance = maintenance.map_err(failed)?;
         tasks.spawn(async move {
-            upkeep.run().await;
-            "the upkeep of dead letters has ended".to_owned()
+            maintenance.run().await;
+            "the maintenance of dead letters has ended".to_owned()
         });
         tasks.spawn(async move {
             locator.run().await;
@@ -225,7 +225,7 @@ impl Consumer {
         let broker = Arc::new(Broker::new(&self.config.kafka, &self.config.name).map_err(failed)?);
         let passes = |error: BrokerError| match error {
             BrokerError::Unreachable(_) | BrokerError::NoLeader(..) => {
-                self.status.failed(Teller::Start, About::Kafka, &error);
+                self.status.failed(Reporter::Start, Subject::Kafka, &error);
                 Ok(())
             }
             BrokerError::NoTopic(_) => Err(failed(error)),
@@ -239,7 +239,7 @@ impl Consumer {
             };
             partitions.push(patiently(ask, passes).await?);
         }
-        self.status.answered(Teller::Start);
+        self.status.answered(Reporter::Start);
         let target = |(route, partitions): (&Route, i32)| {
             Target::of(&self.config, route, &cluster, partitions)
         };
@@ -248,7 +248,7 @@ impl Consumer {
         let judge = |error: StoreError| match error {
             StoreError::Stop(why) => Err(RunError::Failed(why)),
             passing => {
-                self.status.failed(Teller::Start, About::Database, &passing);
+                self.status.failed(Reporter::Start, Subject::Database, &passing);
                 Ok(())
             }
         };
@@ -256,7 +256,7 @@ impl Consumer {
             return Err(RunError::Refused(why));
         }
         let unclaimed = patiently(|| self.look_at(&targets), judge).await??;
-        self.status.answered(Teller::Start);
+        self.status.answered(Reporter::Start);
         Ok(Prepared { broker, targets, unclaimed })
     }
 
@@ -281,7 +281,7 @@ impl Consumer {
                 Err(passing) => return Err(passing),
             }
         }
-        // A start during the trouble of one table must not take the other routes with it.
+        // A start while one table is of no use must not take the other routes with it.
         if unclaimed.len() < targets.len() {
             return Ok(Ok(unclaimed.into_keys().collect()));
         }
@@ -295,7 +295,7 @@ impl Consumer {
 fn start_polling(
     config: &Config,
     ends: Ends,
-) -> Result<(oneshot::Receiver<Exit>, oneshot::Receiver<()>), RunError> {
+) -> Result<(oneshot::Receiver<PollExit>, oneshot::Receiver<()>), RunError> {
     let source = Source::subscribe(config, ends).map_err(failed)?;
     let (tell_exit, exit) = oneshot::channel();
     let (tell_closed, closed) = oneshot::channel();
@@ -310,7 +310,7 @@ fn start_polling(
     Ok((exit, closed))
 }
 
-async fn order(orders: &mpsc::Sender<Input>, input: Input) {
+async fn order(orders: &mpsc::Sender<PollMessage>, input: PollMessage) {
     if orders.send(input).await.is_err() {
         tracing::debug!("the poll thread has ended already");
     }

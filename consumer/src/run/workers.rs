@@ -8,11 +8,11 @@ use tokio::task::JoinSet;
 
 use crate::apply::retry::RetryLimits;
 use crate::apply::{Applied, Event, Target, Worker};
-use crate::core::pipeline::action::{Effort, Ended};
-use crate::kafka::orders::{Exit, Input, Work};
+use crate::core::pipeline::action::{BatchResult, WriteCost};
+use crate::kafka::messages::{PollExit, PollMessage, Work};
 use crate::kafka::reread::KafkaLog;
 use crate::status::Status;
-use crate::status::trouble::Teller;
+use crate::status::outage::Reporter;
 use crate::store::{Database, Timeouts};
 
 /// What every worker needs.
@@ -22,7 +22,7 @@ pub(crate) struct Workers {
     pub(crate) log: Arc<KafkaLog>,
     pub(crate) targets: Arc<[Target]>,
     pub(crate) status: Arc<Status>,
-    pub(crate) answers: mpsc::Sender<Input>,
+    pub(crate) answers: mpsc::Sender<PollMessage>,
     /// Becomes true when no further attempt is to be made.
     pub(crate) shutdown: watch::Receiver<bool>,
 }
@@ -50,8 +50,8 @@ impl Workers {
     async fn work(mut self, number: u64, mut batches: mpsc::Receiver<Work>) {
         let status = Arc::clone(&self.status);
         let observe = move |event: Event<'_>| match event {
-            Event::Failed(route, trouble) => status.write_failed(number, route, trouble),
-            Event::Isolated(rows) => tracing::debug!(rows, "rows are taken record by record"),
+            Event::Failed(route, error) => status.write_failed(number, route, error),
+            Event::RowByRow(rows) => tracing::debug!(rows, "rows are taken record by record"),
         };
         let connect = (self.database.clone(), Timeouts::STANDARD);
         let (log, targets) = (Arc::clone(&self.log), Arc::clone(&self.targets));
@@ -60,7 +60,7 @@ impl Workers {
         while let Some(work) = batches.recv().await {
             let input = self.write(&mut worker, work).await;
             // Whatever failed before has succeeded, or is not tried again.
-            self.status.answered(Teller::Worker(number));
+            self.status.answered(Reporter::Worker(number));
             let Some(input) = input else { return };
             if self.answers.send(input).await.is_err() {
                 return;
@@ -73,13 +73,13 @@ impl Workers {
         &mut self,
         worker: &mut Worker<(Database, Timeouts), KafkaLog>,
         work: Work,
-    ) -> Option<Input> {
+    ) -> Option<PollMessage> {
         let route = match &work {
             Work::Closed(closed) => closed.route,
             Work::Again(_, batch) => batch.route,
         };
         let Some(target) = self.targets.get(route) else {
-            return Some(Input::End(Exit::Failed(format!("there is no route {route}"))));
+            return Some(PollMessage::End(PollExit::Failed(format!("there is no route {route}"))));
         };
         let metrics = self.status.metrics();
         let taken = Instant::now();
@@ -94,17 +94,17 @@ impl Workers {
             Applied::Written(written, stats) => {
                 let (route, records) = (batch.route, batch.records);
                 self.status.batch_written(route, records, &stats, taken.elapsed());
-                let effort = Effort { took: stats.took, saturated: stats.saturated };
-                Some(Input::Finished(id, Ended::Written(written, effort)))
+                let effort = WriteCost { took: stats.took, saturated: stats.saturated };
+                Some(PollMessage::Finished(id, BatchResult::Written(written, effort)))
             }
-            Applied::Fenced(_) => Some(Input::Finished(id, Ended::Fenced)),
-            Applied::Bad(letters) => Some(Input::Finished(id, Ended::Bad(letters))),
-            Applied::Refused(why) => {
-                Some(Input::Refused(id, format!("table {}: {why}", target.table)))
+            Applied::Fenced(_) => Some(PollMessage::Finished(id, BatchResult::Fenced)),
+            Applied::Bad(letters) => Some(PollMessage::Finished(id, BatchResult::Bad(letters))),
+            Applied::Stopped(why) => {
+                Some(PollMessage::Stopped(id, format!("table {}: {why}", target.table)))
             }
-            Applied::Held(why) => {
+            Applied::MissingReference(why) => {
                 tracing::debug!(topic = %batch.topic, error = %why, "waiting for another row");
-                Some(Input::Held(id, batch))
+                Some(PollMessage::MissingReference(id, batch))
             }
             Applied::Interrupted => None,
         }

@@ -10,7 +10,7 @@ use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::status::report::{Report, SCHEMA};
+use crate::status::report::{SCHEMA, StatusReport};
 
 /// How long all of it may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ pub enum AskError {
 ///
 /// # Errors
 /// [`AskError`].
-pub async fn ask(url: &str) -> Result<Report, AskError> {
+pub async fn ask(url: &str) -> Result<StatusReport, AskError> {
     let uri: Uri = url.parse().map_err(|_| AskError::Url(url.to_owned()))?;
     let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
         return Err(AskError::Url(url.to_owned()));
@@ -49,7 +49,7 @@ pub async fn ask(url: &str) -> Result<Report, AskError> {
     if status != StatusCode::OK {
         return Err(strange(format!("/status: {status}")));
     }
-    let report: Report =
+    let report: StatusReport =
         serde_json::from_slice(&body).map_err(|error| strange(error.to_string()))?;
     if report.schema != SCHEMA {
         return Err(strange(format!("its report has schema {}, not {SCHEMA}", report.schema)));
@@ -57,9 +57,9 @@ pub async fn ask(url: &str) -> Result<Report, AskError> {
     Ok(report)
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+type AskFailure = Box<dyn std::error::Error + Send + Sync>;
 
-async fn get_status(host: &str, port: u16) -> Result<(StatusCode, Bytes), Failure> {
+async fn get_status(host: &str, port: u16) -> Result<(StatusCode, Bytes), AskFailure> {
     // An IPv6 address stands in brackets in a URL.
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let stream = TcpStream::connect((bare, port)).await?;

@@ -3,18 +3,19 @@
 
 use std::time::Duration;
 
-use crate::core::batch::Place;
-use crate::core::pipeline::action::{Doing, PartProgress};
+use crate::core::batch::RoutePartition;
+use crate::core::pipeline::action::{Doing, PartitionProgress};
 use crate::status::health::{self, Phase};
 use crate::status::history::{Point, STEP};
 use crate::status::report::{
-    Flow, LastError, Memory, Partition, Process, Report, Route, SCHEMA, Source, Trouble,
+    Flow, LastError, MemoryReport, OutageReport, PartitionReport, Process, ReportSource,
+    RouteReport, SCHEMA, StatusReport,
 };
-use crate::status::{State, Status, unix_ms};
+use crate::status::{Status, StatusState, unix_ms};
 
 impl Status {
     /// Where this consumer stands.
-    pub fn report(&self) -> Report {
+    pub fn report(&self) -> StatusReport {
         let state = self.lock();
         let facts = self.facts(&state);
         let phase = match state.phase {
@@ -30,26 +31,26 @@ impl Status {
             state: phase.to_owned(),
             not_ready: health::unreadiness(&facts),
             in_group: state.in_group,
-            partitions: progress.parts.len(),
-            memory: Memory {
+            partitions: progress.partitions.len(),
+            memory: MemoryReport {
                 held_bytes: progress.open_bytes + progress.in_flight_bytes,
                 limit_bytes: self.memory_limit,
                 resident_bytes: resident_bytes(),
             },
         };
-        let trouble = |(about, trouble): (_, &super::Trouble)| Trouble {
-            about: self.name(about),
-            message: trouble.message.clone(),
-            since_ms: self.unix_ms_at(trouble.since),
-            attempts: trouble.attempts,
+        let outage = |(subject, outage): (_, &super::Outage)| OutageReport {
+            about: self.name(subject),
+            message: outage.message.clone(),
+            since_ms: self.unix_ms_at(outage.since),
+            attempts: outage.attempts,
         };
-        Report {
+        StatusReport {
             schema: SCHEMA,
-            source: Source::Process,
+            source: ReportSource::Process,
             pipeline: self.pipeline.clone(),
             time_ms: unix_ms(),
             process: Some(process),
-            troubles: state.troubles.now().map(trouble).collect(),
+            troubles: state.outages.now().map(outage).collect(),
             routes: (0..self.routes.len()).map(|route| self.route(&state, route)).collect(),
         }
     }
@@ -59,28 +60,30 @@ impl Status {
         self.lock().history.points().copied().collect()
     }
 
-    fn route(&self, state: &State, route: usize) -> Route {
+    fn route(&self, state: &StatusState, route: usize) -> RouteReport {
         let known = &self.routes[route];
-        let parts = state.progress.parts.iter().filter(|part| part.place.route == route);
-        let partitions: Vec<Partition> = parts.map(|part| Self::partition(state, part)).collect();
+        let partitions =
+            state.progress.partitions.iter().filter(|partition| partition.tp.route == route);
+        let partitions: Vec<PartitionReport> =
+            partitions.map(|partition| Self::partition(state, partition)).collect();
         let written = &state.written[route];
         let stopped = state.progress.stopped.get(&route);
-        let trouble = state.troubles.of_route(route).map(|trouble| &trouble.message);
-        let stands = match (stopped, trouble) {
+        let outage = state.outages.of_route(route).map(|outage| &outage.message);
+        let stands = match (stopped, outage) {
             (Some(_), _) => "stopped",
             (None, Some(_)) => "failing",
             (None, None) => "running",
         };
-        let last = state.troubles.last_of_route(route);
+        let last = state.outages.last_of_route(route);
         let progress = state.progress.routes.get(route);
         let rows_per_second = Some(written.meter.per_second());
-        Route {
+        RouteReport {
             topic: known.topic.to_string(),
             table: known.table.clone(),
             priority: known.priority.to_owned(),
             state: stands.to_owned(),
             doing: progress.map(|progress| doing(progress.doing).to_owned()),
-            error: stopped.or(trouble).cloned(),
+            error: stopped.or(outage).cloned(),
             last_error: last.map(|last| LastError {
                 message: last.message.clone(),
                 time_ms: self.unix_ms_at(last.at),
@@ -98,62 +101,68 @@ impl Status {
         }
     }
 
-    fn partition(state: &State, part: &PartProgress) -> Partition {
-        let stands = match part {
-            _ if state.progress.stopped.contains_key(&part.place.route) => "stopped",
-            PartProgress { leaving: true, .. } => "revoking",
-            PartProgress { reading: false, .. } => "locating",
-            PartProgress { paused: true, .. } => "paused",
+    fn partition(state: &StatusState, partition: &PartitionProgress) -> PartitionReport {
+        let stands = match partition {
+            _ if state.progress.stopped.contains_key(&partition.tp.route) => "stopped",
+            PartitionProgress { leaving: true, .. } => "revoking",
+            PartitionProgress { reading: false, .. } => "locating",
+            PartitionProgress { paused: true, .. } => "paused",
             _ => "reading",
         };
-        let not_located = state.not_located.get(&part.place).filter(|_| !part.reading);
-        let meter = state.read.get(&part.place);
-        Partition {
-            partition: part.place.partition.0,
+        let not_located = state.not_located.get(&partition.tp).filter(|_| !partition.reading);
+        let meter = state.read.get(&partition.tp);
+        PartitionReport {
+            partition: partition.tp.partition.0,
             state: stands.to_owned(),
             error: not_located.cloned(),
-            log_end: state.ends.get(&part.place).map(|end| end.0),
-            read_offset: part.reading.then_some(part.next.0),
-            database_offset: part.written.map(|written| written.0),
-            committed_offset: part.committed.map(|committed| committed.0),
+            log_end: state.ends.get(&partition.tp).map(|end| end.0),
+            read_offset: partition.reading.then_some(partition.next.0),
+            database_offset: partition.written.map(|written| written.0),
+            committed_offset: partition.committed.map(|committed| committed.0),
             flow: Flow {
-                lag_records: state.lag_records(part),
-                lag_seconds: state.lag_seconds(part, unix_ms()),
+                lag_records: state.lag_records(partition),
+                lag_seconds: state.lag_seconds(partition, unix_ms()),
                 records_per_second: meter.map(super::Meter::per_second),
                 rows_per_second: None,
-                buffer_rows: Some(part.buffer_rows),
-                buffer_bytes: Some(part.buffer_bytes),
+                buffer_rows: Some(partition.buffer_rows),
+                buffer_bytes: Some(partition.buffer_bytes),
             },
         }
     }
 
     /// A step of the history, when it is time for one.
-    pub(super) fn sample(&self, state: &mut State) {
+    pub(super) fn sample(&self, state: &mut StatusState) {
         let now = self.started.elapsed();
         if state.sampled.is_some_and(|sampled| now < sampled + STEP) {
             return;
         }
         state.sampled = Some(now);
-        let held = |place: &Place| state.progress.parts.iter().any(|part| part.place == *place);
-        state.read.retain(|place, _| held(place));
-        for part in state.progress.parts.iter().filter(|part| part.reading) {
-            state.read.entry(part.place).or_default().look(now, part.next.0.unsigned_abs());
+        let held = |tp: &RoutePartition| {
+            state.progress.partitions.iter().any(|partition| partition.tp == *tp)
+        };
+        state.read.retain(|tp, _| held(tp));
+        for partition in state.progress.partitions.iter().filter(|partition| partition.reading) {
+            state
+                .read
+                .entry(partition.tp)
+                .or_default()
+                .observe(now, partition.next.0.unsigned_abs());
         }
         for written in &mut state.written {
-            written.meter.look(now, written.rows);
+            written.meter.observe(now, written.rows);
         }
-        state.records.look(now, state.counts.records);
+        state.records.observe(now, state.counts.records);
         let time_ms = unix_ms();
         let transactions = std::mem::take(&mut state.transactions);
-        let parts = &state.progress.parts;
-        let ages = parts.iter().filter_map(|part| state.lag_seconds(part, time_ms));
+        let partitions = &state.progress.partitions;
+        let ages = partitions.iter().filter_map(|partition| state.lag_seconds(partition, time_ms));
         let mean = (transactions.count > 0)
             .then(|| transactions.total.as_secs_f64() / f64::from(transactions.count));
         let point = Point {
             time_ms,
             records_per_second: state.records.per_second_now(),
             rows_per_second: state.written.iter().map(|one| one.meter.per_second_now()).sum(),
-            lag_records: parts.iter().map(|part| state.lag_records(part)).sum(),
+            lag_records: partitions.iter().map(|partition| state.lag_records(partition)).sum(),
             lag_seconds: ages.fold(0.0, f64::max),
             transaction_seconds: mean,
             transaction_seconds_max: mean.map(|_| transactions.longest.as_secs_f64()),
@@ -168,16 +177,16 @@ impl Status {
     }
 }
 
-impl State {
+impl StatusState {
     /// Records of a partition that are not in the database.
-    pub(super) fn lag_records(&self, part: &PartProgress) -> Option<u64> {
-        Some(part.written?.distance_to(*self.ends.get(&part.place)?))
+    pub(super) fn lag_records(&self, partition: &PartitionProgress) -> Option<u64> {
+        Some(partition.written?.distance_to(*self.ends.get(&partition.tp)?))
     }
 
     /// How old the oldest record is that was read and is not in the database.
-    pub(super) fn lag_seconds(&self, part: &PartProgress, unix_ms: u64) -> Option<f64> {
-        let behind = self.lag_records(part)? > 0;
-        let oldest = part.oldest.filter(|_| behind);
+    pub(super) fn lag_seconds(&self, partition: &PartitionProgress, unix_ms: u64) -> Option<f64> {
+        let behind = self.lag_records(partition)? > 0;
+        let oldest = partition.oldest.filter(|_| behind);
         let age = |oldest: i64| (unix_ms as f64 - oldest as f64).max(0.0) / 1_000.0;
         Some(oldest.map_or(0.0, age))
     }

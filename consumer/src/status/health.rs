@@ -35,7 +35,7 @@ pub struct Facts {
     /// Partitions of that part that are not read, with why as far as it is known.
     pub not_read: Vec<(String, Option<String>)>,
     /// What keeps it from reading or writing, in sentences.
-    pub troubles: Vec<String>,
+    pub outages: Vec<String>,
 }
 
 /// Why the process should be replaced, if it should.
@@ -53,7 +53,7 @@ pub fn unreadiness(facts: &Facts) -> Vec<String> {
     if facts.phase == Phase::Draining {
         why.push("the consumer is draining".to_owned());
     }
-    why.extend(facts.troubles.iter().cloned());
+    why.extend(facts.outages.iter().cloned());
     if !facts.in_group {
         why.push("the consumer is not in its group".to_owned());
     } else if let Some((first, reason)) = facts.not_read.first() {
@@ -74,7 +74,7 @@ mod tests {
             silent: Some(Duration::ZERO),
             in_group: true,
             not_read: Vec::new(),
-            troubles: Vec::new(),
+            outages: Vec::new(),
         }
     }
 
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_consumer_whose_database_is_away_is_well_and_not_ready() {
         let away = "the database is away".to_owned();
-        let facts = Facts { troubles: vec![away.clone()], ..well() };
+        let facts = Facts { outages: vec![away.clone()], ..well() };
         assert_eq!((sickness(&facts), unreadiness(&facts)), (None, vec![away]));
     }
 

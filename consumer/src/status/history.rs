@@ -61,7 +61,7 @@ pub struct Meter {
 
 impl Meter {
     /// The total at `now`. One that is lower than before begins anew.
-    pub fn look(&mut self, now: Duration, total: u64) {
+    pub fn observe(&mut self, now: Duration, total: u64) {
         if self.seen.back().is_some_and(|(_, before)| total < *before) {
             self.seen.clear();
         }
@@ -101,11 +101,14 @@ mod tests {
         let mut meter = Meter::default();
         assert!(meter.per_second().abs() < f64::EPSILON);
         for second in 0..60_u64 {
-            meter.look(STEP * second as u32, if second < 50 { second * 10 } else { second * 100 });
+            meter.observe(
+                STEP * second as u32,
+                if second < 50 { second * 10 } else { second * 100 },
+            );
         }
         assert!((meter.per_second() - 100.0).abs() < 1e-9, "{}", meter.per_second());
         assert!((meter.per_second_now() - 100.0).abs() < 1e-9);
-        meter.look(STEP * 60, 5_900);
+        meter.observe(STEP * 60, 5_900);
         assert!((meter.per_second() - 80.0).abs() < 1e-9, "{}", meter.per_second());
         assert!(meter.per_second_now().abs() < f64::EPSILON);
     }
@@ -113,10 +116,10 @@ mod tests {
     #[test]
     fn a_total_that_begins_anew_is_no_negative_rate() {
         let mut meter = Meter::default();
-        meter.look(STEP, 1_000);
-        meter.look(STEP * 2, 10);
+        meter.observe(STEP, 1_000);
+        meter.observe(STEP * 2, 10);
         assert!(meter.per_second().abs() < f64::EPSILON);
-        meter.look(STEP * 3, 20);
+        meter.observe(STEP * 3, 20);
         assert!((meter.per_second() - 10.0).abs() < 1e-9);
     }
 

@@ -28,11 +28,11 @@ use write_behind_shared::metrics::render;
 
 use crate::status::Status;
 use crate::status::history::Point;
-use crate::status::report::Report;
+use crate::status::report::StatusReport;
 
 /// What whoever asks may take.
 #[derive(Clone, Copy, Debug)]
-struct Limits {
+struct ServerLimits {
     connections: usize,
     /// Bytes of a request's head.
     head_bytes: usize,
@@ -42,7 +42,7 @@ struct Limits {
     connection_within: Duration,
 }
 
-const LIMITS: Limits = Limits {
+const LIMITS: ServerLimits = ServerLimits {
     connections: 64,
     head_bytes: 16 << 10,
     head_within: Duration::from_secs(10),
@@ -91,7 +91,7 @@ pub(crate) async fn serve(
     accept(listener, router(Shown { status, registry }), LIMITS).await
 }
 
-async fn accept(listener: TcpListener, router: Router, limits: Limits) -> Infallible {
+async fn accept(listener: TcpListener, router: Router, limits: ServerLimits) -> Infallible {
     let mut connections = JoinSet::new();
     loop {
         while connections.len() >= limits.connections {
@@ -111,7 +111,7 @@ async fn accept(listener: TcpListener, router: Router, limits: Limits) -> Infall
     }
 }
 
-async fn converse(stream: TcpStream, router: Router, limits: Limits) {
+async fn converse(stream: TcpStream, router: Router, limits: ServerLimits) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_within)
@@ -146,7 +146,7 @@ fn router(shown: Shown) -> Router {
         .with_state(shown)
 }
 
-async fn status(State(shown): State<Shown>) -> Json<Report> {
+async fn status(State(shown): State<Shown>) -> Json<StatusReport> {
     Json(shown.status.report())
 }
 
@@ -174,10 +174,10 @@ async fn readyz(State(shown): State<Shown>) -> (StatusCode, String) {
     answer(shown.status.unreadiness())
 }
 
-fn answer(trouble: Option<String>) -> (StatusCode, String) {
-    match trouble {
+fn answer(unready: Option<String>) -> (StatusCode, String) {
+    match unready {
         None => (StatusCode::OK, "ok\n".to_owned()),
-        Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")),
+        Some(unready) => (StatusCode::SERVICE_UNAVAILABLE, format!("{unready}\n")),
     }
 }
 

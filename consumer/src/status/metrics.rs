@@ -6,8 +6,8 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Re
 use write_behind_shared::metrics::Register;
 
 use crate::apply::Stats;
-use crate::core::dead_letters::{State, Tally};
-use crate::core::pipeline::action::{Counts, PartProgress, Progress, RouteProgress};
+use crate::core::dead_letters::{DeadLetterState, Tally};
+use crate::core::pipeline::action::{Counts, PartitionProgress, PipelineProgress, RouteProgress};
 
 /// The consumer's metrics. Their names begin with `write_behind_consumer_`.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl Metrics {
             )?,
             older: on.counter(
                 "older_revisions_total",
-                "Records left out because their row has a newer revision.",
+                "Records left out because their row has a newer version.",
             )?,
             gaps: on.counter(
                 "sequence_gaps_total",
@@ -183,16 +183,16 @@ impl Metrics {
     }
 
     /// What is held.
-    pub(crate) fn held(&self, progress: &Progress) {
+    pub(crate) fn held(&self, progress: &PipelineProgress) {
         self.buffered_rows.set(progress.open_rows as i64);
         self.buffered_bytes.set(progress.open_bytes as i64);
         self.in_flight_rows.set(progress.in_flight_rows as i64);
         self.in_flight_bytes.set(progress.in_flight_bytes as i64);
-        let count = |is: fn(&PartProgress) -> bool| {
-            progress.parts.iter().filter(|part| is(part)).count() as i64
+        let count = |is: fn(&PartitionProgress) -> bool| {
+            progress.partitions.iter().filter(|partition| is(partition)).count() as i64
         };
-        self.partitions.set(count(|part| part.reading));
-        self.paused.set(count(|part| part.paused));
+        self.partitions.set(count(|partition| partition.reading));
+        self.paused.set(count(|partition| partition.paused));
     }
 
     /// What a route has done since `before`, and how it is.
@@ -237,7 +237,7 @@ impl Metrics {
 
     /// A batch of so many records of `topic` is in the database, so long after it was taken.
     pub(crate) fn batch_written(&self, topic: &str, records: u64, stats: &Stats, took: Duration) {
-        let (rows, letters) = ((stats.rows + stats.singly) as u64, stats.dead_letters as u64);
+        let (rows, letters) = ((stats.rows + stats.row_by_row) as u64, stats.dead_letters as u64);
         self.written_rows.inc_by(rows);
         self.dead_letters.inc_by(letters);
         self.route_written_records.with_label_values(&[topic]).inc_by(records);
@@ -261,7 +261,9 @@ impl Metrics {
     ) {
         self.stored_dead_letters.reset();
         for topic in topics {
-            self.stored_dead_letters.with_label_values(&[topic, State::Open.as_str()]).set(0);
+            self.stored_dead_letters
+                .with_label_values(&[topic, DeadLetterState::Open.as_str()])
+                .set(0);
         }
         for Tally { topic, state, letters } in tallies {
             let gauge = self.stored_dead_letters.with_label_values(&[topic, state.as_str()]);

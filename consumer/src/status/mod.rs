@@ -1,7 +1,7 @@
 //! What the world may know of a running consumer: numbers, and whether it is well.
 
 pub mod metrics;
-pub mod trouble;
+pub mod outage;
 pub mod health;
 pub mod history;
 pub mod report;
@@ -20,14 +20,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use write_behind_shared::NextOffset;
 
 use crate::apply::Stats;
-use crate::apply::retry::Trouble as Failed;
+use crate::apply::retry::WriteError;
 use crate::config::{Config, Route};
-use crate::core::batch::Place;
-use crate::core::pipeline::action::{Counts, PartProgress, Progress};
+use crate::core::batch::RoutePartition;
+use crate::core::pipeline::action::{Counts, PartitionProgress, PipelineProgress};
 use crate::status::health::{Facts, Phase};
 use crate::status::history::{History, Meter};
 use crate::status::metrics::Metrics;
-use crate::status::trouble::{About, Say, Teller, Trouble, Troubles};
+use crate::status::outage::{LogLine, Outage, Outages, Reporter, Subject};
 use crate::store::StoreError;
 
 /// How often the poll thread writes its numbers down.
@@ -41,7 +41,7 @@ pub struct Status {
     routes: Vec<Named>,
     memory_limit: usize,
     started: Instant,
-    state: Mutex<State>,
+    state: Mutex<StatusState>,
 }
 
 /// A route's names.
@@ -53,21 +53,21 @@ struct Named {
 }
 
 #[derive(Debug)]
-struct State {
+struct StatusState {
     counts: Counts,
-    progress: Progress,
+    progress: PipelineProgress,
     published: Option<Duration>,
     phase: Phase,
     /// When the poll thread last turned; `None`: it has not started yet.
     beat: Option<Duration>,
     in_group: bool,
-    not_located: BTreeMap<Place, String>,
-    troubles: Troubles,
-    ends: BTreeMap<Place, NextOffset>,
+    not_located: BTreeMap<RoutePartition, String>,
+    outages: Outages,
+    ends: BTreeMap<RoutePartition, NextOffset>,
     /// Of each route.
-    written: Vec<Written>,
+    written: Vec<RouteTotals>,
     /// Offsets read, of each partition.
-    read: BTreeMap<Place, Meter>,
+    read: BTreeMap<RoutePartition, Meter>,
     /// Records folded.
     records: Meter,
     /// Since the last sample.
@@ -78,7 +78,7 @@ struct State {
 
 /// What a route has brought into the database since the start.
 #[derive(Clone, Debug, Default)]
-struct Written {
+struct RouteTotals {
     records: u64,
     rows: u64,
     dead_letters: u64,
@@ -95,11 +95,11 @@ struct Transactions {
 
 /// A running consumer's numbers at one moment.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub struct StatusSnapshot {
     /// What was counted.
     pub counts: Counts,
     /// What is held.
-    pub progress: Progress,
+    pub progress: PipelineProgress,
     /// Records in the log that are not in the database, as of the last look at the log's ends;
     /// `None`: not known yet.
     pub lag: Option<u64>,
@@ -108,17 +108,17 @@ pub struct Snapshot {
 impl Status {
     /// A consumer that has not started yet.
     pub(crate) fn new(metrics: Metrics, config: &Config) -> Self {
-        let state = State {
+        let state = StatusState {
             counts: Counts::default(),
-            progress: Progress::default(),
+            progress: PipelineProgress::default(),
             published: None,
             phase: Phase::Starting,
             beat: None,
             in_group: false,
             not_located: BTreeMap::new(),
-            troubles: Troubles::default(),
+            outages: Outages::default(),
             ends: BTreeMap::new(),
-            written: vec![Written::default(); config.routes.len()],
+            written: vec![RouteTotals::default(); config.routes.len()],
             read: BTreeMap::new(),
             records: Meter::default(),
             transactions: Transactions::default(),
@@ -141,12 +141,17 @@ impl Status {
     }
 
     /// Its numbers now.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> StatusSnapshot {
         let state = self.lock();
-        Snapshot {
+        StatusSnapshot {
             counts: state.counts,
             progress: state.progress.clone(),
-            lag: state.progress.parts.iter().map(|part| state.lag_records(part)).sum(),
+            lag: state
+                .progress
+                .partitions
+                .iter()
+                .map(|partition| state.lag_records(partition))
+                .sum(),
         }
     }
 
@@ -161,44 +166,44 @@ impl Status {
         (!why.is_empty()).then(|| why.join("\n"))
     }
 
-    fn facts(&self, state: &State) -> Facts {
-        let not_read = |part: &PartProgress| {
+    fn facts(&self, state: &StatusState) -> Facts {
+        let not_read = |partition: &PartitionProgress| {
             let name =
-                || format!("{} {}", self.routes[part.place.route].topic, part.place.partition);
-            let why = state.not_located.get(&part.place).cloned();
-            (!part.reading).then(|| (name(), why))
+                || format!("{} {}", self.routes[partition.tp.route].topic, partition.tp.partition);
+            let why = state.not_located.get(&partition.tp).cloned();
+            (!partition.reading).then(|| (name(), why))
         };
-        let trouble = |(about, trouble): (About, &Trouble)| {
-            let (name, message) = (self.name(about), &trouble.message);
+        let outage = |(subject, outage): (Subject, &Outage)| {
+            let (name, message) = (self.name(subject), &outage.message);
             if message.starts_with(&name) { message.clone() } else { format!("{name}: {message}") }
         };
         let stopped = state.progress.stopped.iter();
         let stopped =
-            stopped.map(|(route, why)| format!("{}: {why}", self.name(About::Route(*route))));
+            stopped.map(|(route, why)| format!("{}: {why}", self.name(Subject::Route(*route))));
         Facts {
             phase: state.phase,
             silent: state.beat.map(|beat| self.started.elapsed().saturating_sub(beat)),
             in_group: state.in_group,
-            not_read: state.progress.parts.iter().filter_map(not_read).collect(),
-            troubles: state.troubles.now().map(trouble).chain(stopped).collect(),
+            not_read: state.progress.partitions.iter().filter_map(not_read).collect(),
+            outages: state.outages.now().map(outage).chain(stopped).collect(),
         }
     }
 
     /// What people call it.
-    fn name(&self, about: About) -> String {
-        match about {
-            About::Kafka => "kafka".to_owned(),
-            About::Database => "the database".to_owned(),
-            About::Route(route) => format!("topic {}", self.routes[route].topic),
+    fn name(&self, subject: Subject) -> String {
+        match subject {
+            Subject::Kafka => "kafka".to_owned(),
+            Subject::Database => "the database".to_owned(),
+            Subject::Route(route) => format!("topic {}", self.routes[route].topic),
         }
     }
 
     /// The partitions that are being read, each with the offset below which everything was in the
     /// database when last heard of.
-    pub(crate) fn held(&self) -> Vec<(Place, NextOffset)> {
+    pub(crate) fn reading(&self) -> Vec<(RoutePartition, NextOffset)> {
         let state = self.lock();
-        let parts = state.progress.parts.iter().filter(|part| part.reading);
-        parts.filter_map(|part| Some((part.place, part.written?))).collect()
+        let partitions = state.progress.partitions.iter().filter(|partition| partition.reading);
+        partitions.filter_map(|partition| Some((partition.tp, partition.written?))).collect()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -210,7 +215,7 @@ impl Status {
         &self,
         now: Duration,
         counts: Counts,
-        progress: impl FnOnce() -> Progress,
+        progress: impl FnOnce() -> PipelineProgress,
     ) {
         let mut state = self.lock();
         state.beat = Some(self.started.elapsed());
@@ -227,19 +232,20 @@ impl Status {
         for (route, now) in progress.routes.iter().enumerate() {
             let before = state.progress.routes.get(route).copied().unwrap_or_default();
             let is_failing =
-                state.troubles.of_route(route).is_some() || progress.stopped.contains_key(&route);
+                state.outages.of_route(route).is_some() || progress.stopped.contains_key(&route);
             self.metrics.route(&self.routes[route].topic, &before, now, is_failing);
         }
         self.metrics.in_group(state.in_group);
         state.progress = progress;
         self.metrics.held(&state.progress);
         let time_ms = unix_ms();
-        let lag = |part: &PartProgress| {
-            let (records, seconds) = (state.lag_records(part)?, state.lag_seconds(part, time_ms)?);
-            let topic = &*self.routes[part.place.route].topic;
-            Some((topic, part.place.partition.to_string(), records, seconds))
+        let lag = |partition: &PartitionProgress| {
+            let (records, seconds) =
+                (state.lag_records(partition)?, state.lag_seconds(partition, time_ms)?);
+            let topic = &*self.routes[partition.tp.route].topic;
+            Some((topic, partition.tp.partition.to_string(), records, seconds))
         };
-        self.metrics.lag(state.progress.parts.iter().filter_map(lag));
+        self.metrics.lag(state.progress.partitions.iter().filter_map(lag));
         self.sample(&mut state);
     }
 
@@ -269,7 +275,7 @@ impl Status {
         let mut state = self.lock();
         let written = &mut state.written[route];
         written.records += records;
-        written.rows += (stats.rows + stats.singly) as u64;
+        written.rows += (stats.rows + stats.row_by_row) as u64;
         written.dead_letters += stats.dead_letters as u64;
         let transactions = &mut state.transactions;
         transactions.count += 1;
@@ -278,58 +284,60 @@ impl Status {
     }
 
     /// An attempt to write a batch of `route` failed, and will be made again.
-    pub(crate) fn write_failed(&self, worker: u64, route: usize, failed: &Failed) {
+    pub(crate) fn write_failed(&self, worker: u64, route: usize, failed: &WriteError) {
         self.metrics.retried();
-        let about = match failed {
-            Failed::Connect(_)
-            | Failed::Store(StoreError::Unavailable(_) | StoreError::Saturated(_)) => {
-                About::Database
+        let subject = match failed {
+            WriteError::Connect(_)
+            | WriteError::Store(StoreError::Unavailable(_) | StoreError::Saturated(_)) => {
+                Subject::Database
             }
-            Failed::Store(StoreError::NotYet(_) | StoreError::Stop(_)) => About::Route(route),
-            Failed::Log(_) => About::Kafka,
+            WriteError::Store(StoreError::MissingReference(_) | StoreError::Stop(_)) => {
+                Subject::Route(route)
+            }
+            WriteError::Log(_) => Subject::Kafka,
         };
-        self.tell_failure(Teller::Worker(worker), about, Some(route), failed);
+        self.tell_failure(Reporter::Worker(worker), subject, Some(route), failed);
     }
 
-    /// An attempt of `teller` failed.
-    pub(crate) fn failed(&self, teller: Teller, about: About, error: &impl ToString) {
-        self.tell_failure(teller, about, None, error);
+    /// An attempt of `reporter` failed.
+    pub(crate) fn failed(&self, reporter: Reporter, subject: Subject, error: &impl ToString) {
+        self.tell_failure(reporter, subject, None, error);
     }
 
     fn tell_failure(
         &self,
-        teller: Teller,
-        about: About,
+        reporter: Reporter,
+        subject: Subject,
         route: Option<usize>,
         error: &impl ToString,
     ) {
-        self.metrics.attempt_failed(match about {
-            About::Kafka => "kafka",
-            About::Database => "database",
-            About::Route(_) => "route",
+        self.metrics.attempt_failed(match subject {
+            Subject::Kafka => "kafka",
+            Subject::Database => "database",
+            Subject::Route(_) => "route",
         });
         let (now, message) = (self.started.elapsed(), error.to_string());
-        let said = self.lock().troubles.failed(now, teller, about, route, &message);
+        let said = self.lock().outages.failed(now, reporter, subject, route, &message);
         self.say(said);
     }
 
-    /// An attempt of `teller` succeeded, or is given up.
-    pub(crate) fn answered(&self, teller: Teller) {
-        let said = self.lock().troubles.answered(self.started.elapsed(), teller);
+    /// An attempt of `reporter` succeeded, or is given up.
+    pub(crate) fn answered(&self, reporter: Reporter) {
+        let said = self.lock().outages.answered(self.started.elapsed(), reporter);
         self.say(said);
     }
 
     /// An outage is two lines in the log, its beginning and its end.
-    fn say(&self, said: Vec<Say>) {
-        for say in said {
-            match say {
-                Say::Began(about, error) => tracing::warn!(
-                    what = %self.name(about), %error,
-                    "trouble begins; trying again until it is over"
+    fn say(&self, said: Vec<LogLine>) {
+        for line in said {
+            match line {
+                LogLine::Began(subject, error) => tracing::warn!(
+                    what = %self.name(subject), %error,
+                    "an outage begins; retrying until it is over"
                 ),
-                Say::Ended(about, lasted, attempts) => tracing::info!(
-                    what = %self.name(about), seconds = lasted.as_secs(), attempts,
-                    "trouble is over"
+                LogLine::Ended(subject, lasted, attempts) => tracing::info!(
+                    what = %self.name(subject), seconds = lasted.as_secs(), attempts,
+                    "the outage is over"
                 ),
             }
         }
@@ -337,26 +345,26 @@ impl Status {
 
     /// The database answered whoever asks where partitions stand.
     pub(crate) fn database_answered(&self) {
-        self.answered(Teller::Locator);
+        self.answered(Reporter::Locator);
     }
 
     /// The database did not answer whoever asks where partitions stand.
     pub(crate) fn database_failed(&self, error: &impl ToString) {
-        self.failed(Teller::Locator, About::Database, error);
+        self.failed(Reporter::Locator, Subject::Database, error);
     }
 
     /// Why these partitions are not located yet: all of those that can't be at the moment.
-    pub(crate) fn not_located(&self, why: &BTreeMap<Place, String>) {
+    pub(crate) fn not_located(&self, why: &BTreeMap<RoutePartition, String>) {
         self.lock().not_located.clone_from(why);
     }
 
     /// Kafka answered: whatever the poll thread heard of it is over.
     pub(crate) fn kafka_answered(&self) {
-        self.answered(Teller::Poll);
+        self.answered(Reporter::Poll);
     }
 
     /// The log of these partitions ends here.
-    pub(crate) fn logs_end(&self, ends: BTreeMap<Place, NextOffset>) {
+    pub(crate) fn logs_end(&self, ends: BTreeMap<RoutePartition, NextOffset>) {
         if !ends.is_empty() {
             self.kafka_answered();
         }
@@ -364,11 +372,11 @@ impl Status {
     }
 
     /// Partitions whose log's end is of interest.
-    pub(crate) fn places(&self) -> Vec<Place> {
-        self.lock().progress.parts.iter().map(|part| part.place).collect()
+    pub(crate) fn partitions(&self) -> Vec<RoutePartition> {
+        self.lock().progress.partitions.iter().map(|partition| partition.tp).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, StatusState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,11 +13,11 @@ pub const SCHEMA: u32 = 1;
 
 /// Where a pipeline stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct StatusReport {
     /// The schema's number.
     pub schema: u32,
     /// Who was asked.
-    pub source: Source,
+    pub source: ReportSource,
     /// The pipeline's name.
     pub pipeline: String,
     /// When it was asked, in milliseconds since 1970.
@@ -25,15 +25,15 @@ pub struct Report {
     /// The process that answered; `None`: Kafka and the database did.
     pub process: Option<Process>,
     /// What is wrong now.
-    pub troubles: Vec<Trouble>,
+    pub troubles: Vec<OutageReport>,
     /// Each route, in the configuration's order.
-    pub routes: Vec<Route>,
+    pub routes: Vec<RouteReport>,
 }
 
 /// Who was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Source {
+pub enum ReportSource {
     /// A running consumer: it knows its own partitions.
     Process,
     /// Kafka and the database: they know all partitions, whoever reads them, if anyone does.
@@ -56,12 +56,12 @@ pub struct Process {
     /// How many partitions it has.
     pub partitions: usize,
     /// Its memory.
-    pub memory: Memory,
+    pub memory: MemoryReport,
 }
 
 /// A process's memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
+pub struct MemoryReport {
     /// Held by buffers and batches.
     pub held_bytes: usize,
     /// What they may hold: `memory.buffers`.
@@ -72,7 +72,7 @@ pub struct Memory {
 
 /// Something that is wrong now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
+pub struct OutageReport {
     /// What it is about: `kafka`, `the database`, or `topic` and its name.
     pub about: String,
     /// What the last failure said.
@@ -85,7 +85,7 @@ pub struct Trouble {
 
 /// A topic and its table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Route {
+pub struct RouteReport {
     /// The topic.
     pub topic: String,
     /// The table.
@@ -114,7 +114,7 @@ pub struct Route {
     #[serde(flatten)]
     pub flow: Flow,
     /// Its partitions.
-    pub partitions: Vec<Partition>,
+    pub partitions: Vec<PartitionReport>,
 }
 
 /// Something that was wrong.
@@ -145,7 +145,7 @@ pub struct Flow {
 
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Partition {
+pub struct PartitionReport {
     /// Its number.
     pub partition: i32,
     /// `locating`, `reading`, `paused`, `revoking`, `stopped` or `unknown`.

@@ -1,6 +1,6 @@
 //! The status report for people: takes it, gives aligned lines of text.
 
-use crate::status::report::{Partition, Report, Route, Source};
+use crate::status::report::{PartitionReport, ReportSource, RouteReport, StatusReport};
 
 const ROUTE: [(&str, Align); 11] = [
     ("TOPIC", Align::Left),
@@ -36,7 +36,7 @@ enum Align {
 }
 
 /// The report's lines, without control characters. `asked`: who answered.
-pub fn lines(report: &Report, asked: &str) -> Vec<String> {
+pub fn lines(report: &StatusReport, asked: &str) -> Vec<String> {
     let mut lines = vec![format!("{}, asked {asked}", report.pipeline)];
     if let Some(process) = &report.process {
         let ready = if process.not_ready.is_empty() { "ready" } else { "not ready" };
@@ -53,10 +53,10 @@ pub fn lines(report: &Report, asked: &str) -> Vec<String> {
         ));
         lines.extend(process.not_ready.iter().map(|why| format!("not ready: {why}")));
     }
-    if report.source == Source::KafkaAndDatabase {
+    if report.source == ReportSource::KafkaAndDatabase {
         // A consumer's own report says it under "not ready" already.
-        let told = |trouble: &crate::status::report::Trouble| {
-            format!("{}: {}", trouble.about, trouble.message)
+        let told = |outage: &crate::status::report::OutageReport| {
+            format!("{}: {}", outage.about, outage.message)
         };
         lines.extend(report.troubles.iter().map(told));
     }
@@ -82,7 +82,7 @@ pub fn lines(report: &Report, asked: &str) -> Vec<String> {
     lines.iter().map(|line| without_controls(line)).collect()
 }
 
-fn route_cells(route: &Route) -> [String; 11] {
+fn route_cells(route: &RouteReport) -> [String; 11] {
     let flow = &route.flow;
     [
         route.topic.clone(),
@@ -99,7 +99,7 @@ fn route_cells(route: &Route) -> [String; 11] {
     ]
 }
 
-fn partition_cells(topic: &str, partition: &Partition) -> [String; 11] {
+fn partition_cells(topic: &str, partition: &PartitionReport) -> [String; 11] {
     let flow = &partition.flow;
     let offset = |offset: Option<i64>| offset.map_or_else(unknown, |offset| offset.to_string());
     [

@@ -124,7 +124,7 @@ const SQLITE_OVERFLOW: &str = "integer overflow";
 
 /// Why the database refuses a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Rejection {
     /// The database's code.
     pub sqlstate: Option<String>,
     /// Its message.
@@ -135,9 +135,9 @@ pub struct Refusal {
 #[derive(Debug)]
 pub enum Failure {
     /// See [`Class::Data`].
-    Data(Refusal),
+    Data(Rejection),
     /// See [`Class::MissingReference`].
-    MissingReference(Refusal),
+    MissingReference(Rejection),
     /// See [`Class::Twice`].
     Twice,
     /// Anything else: the connection is to be dropped.
@@ -195,9 +195,9 @@ pub(crate) fn failure(error: sqlx::Error, class_of: fn(&str, &str) -> Class) -> 
         None => message.clone(),
     };
     match class {
-        Class::Data => Failure::Data(Refusal { sqlstate: code.map(Into::into), reason: message }),
+        Class::Data => Failure::Data(Rejection { sqlstate: code.map(Into::into), reason: message }),
         Class::MissingReference => {
-            Failure::MissingReference(Refusal { sqlstate: code.map(Into::into), reason: message })
+            Failure::MissingReference(Rejection { sqlstate: code.map(Into::into), reason: message })
         }
         Class::Twice => Failure::Twice,
         Class::Unavailable => Failure::Store(StoreError::Unavailable(told())),
@@ -225,8 +225,8 @@ impl Failure {
     pub(crate) fn of_no_row(self) -> StoreError {
         match self {
             Failure::Store(error) => error,
-            Failure::Data(refusal) | Failure::MissingReference(refusal) => StoreError::Stop(
-                format!("{} ({})", refusal.reason, refusal.sqlstate.unwrap_or_default()),
+            Failure::Data(rejection) | Failure::MissingReference(rejection) => StoreError::Stop(
+                format!("{} ({})", rejection.reason, rejection.sqlstate.unwrap_or_default()),
             ),
             Failure::Twice => StoreError::Stop("a row would be changed twice (21000)".to_owned()),
         }

@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 use write_behind_shared::Partition;
 
-use crate::core::scope::Scope;
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::table::Table;
 use crate::store::classify::Failure;
 use crate::store::inspect::{Inspect, MissingRight};
@@ -21,10 +21,10 @@ use crate::store::{Known, Outcome, Position, Store, StoreError, Transaction};
 
 /// The target database, as its URL names it. Holds the password, and never shows it.
 #[derive(Clone)]
-pub struct Database(Kind);
+pub struct Database(DatabaseKind);
 
 #[derive(Clone)]
-enum Kind {
+enum DatabaseKind {
     Postgres(Box<PgConnectOptions>),
     Sqlite(Box<SqliteConnectOptions>),
     Mysql(Box<MySqlConnectOptions>),
@@ -80,15 +80,15 @@ impl Database {
         let kind = match scheme {
             "postgres" | "postgresql" => {
                 let options = PgConnectOptions::from_str(url);
-                Kind::Postgres(Box::new(options.map_err(|error| malformed(url, &error))?))
+                DatabaseKind::Postgres(Box::new(options.map_err(|error| malformed(url, &error))?))
             }
             "sqlite" => {
                 let options = SqliteConnectOptions::from_str(url);
-                Kind::Sqlite(Box::new(options.map_err(|error| malformed(url, &error))?))
+                DatabaseKind::Sqlite(Box::new(options.map_err(|error| malformed(url, &error))?))
             }
             "mysql" | "mariadb" => {
                 let options = MySqlConnectOptions::from_str(url);
-                Kind::Mysql(Box::new(options.map_err(|error| malformed(url, &error))?))
+                DatabaseKind::Mysql(Box::new(options.map_err(|error| malformed(url, &error))?))
             }
             other => return Err(UrlError::Scheme(other.to_owned())),
         };
@@ -101,13 +101,13 @@ impl Database {
     /// [`StoreError`], of which only `Stop` will not pass by itself.
     pub async fn connect(&self, timeouts: &Timeouts) -> Result<AnyStore, StoreError> {
         match &self.0 {
-            Kind::Postgres(options) => {
+            DatabaseKind::Postgres(options) => {
                 PostgresStore::connect(options, timeouts).await.map(AnyStore::Postgres)
             }
-            Kind::Sqlite(options) => {
+            DatabaseKind::Sqlite(options) => {
                 SqliteStore::connect(options, timeouts).await.map(AnyStore::Sqlite)
             }
-            Kind::Mysql(options) => {
+            DatabaseKind::Mysql(options) => {
                 MysqlStore::connect(options, timeouts).await.map(AnyStore::Mysql)
             }
         }
@@ -118,13 +118,13 @@ impl Database {
     /// The host to which the connection may be unencrypted, if there is one.
     pub fn in_the_clear(&self) -> Option<&str> {
         match &self.0 {
-            Kind::Postgres(options) => {
+            DatabaseKind::Postgres(options) => {
                 let socket = options.get_socket().and_then(|path| path.to_str());
                 let mode = options.get_ssl_mode();
                 let may = matches!(mode, PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer);
                 may.then(|| socket.unwrap_or(options.get_host()))
             }
-            Kind::Mysql(options) => {
+            DatabaseKind::Mysql(options) => {
                 let socket = options.get_socket().and_then(|path| path.to_str());
                 let may = matches!(
                     options.get_ssl_mode(),
@@ -132,7 +132,7 @@ impl Database {
                 );
                 may.then(|| socket.unwrap_or(options.get_host()))
             }
-            Kind::Sqlite(_) => None,
+            DatabaseKind::Sqlite(_) => None,
         }
     }
 }
@@ -150,16 +150,18 @@ impl fmt::Debug for Database {
     /// Where it is, and nothing that could be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Postgres(options) => {
+            DatabaseKind::Postgres(options) => {
                 let (host, port) = (options.get_host(), options.get_port());
                 let name = options.get_database().unwrap_or(options.get_username());
                 write!(f, "postgres://{host}:{port}/{name}")
             }
-            Kind::Mysql(options) => {
+            DatabaseKind::Mysql(options) => {
                 let (host, port) = (options.get_host(), options.get_port());
                 write!(f, "mysql://{host}:{port}/{}", options.get_database().unwrap_or_default())
             }
-            Kind::Sqlite(options) => write!(f, "sqlite://{}", options.get_filename().display()),
+            DatabaseKind::Sqlite(options) => {
+                write!(f, "sqlite://{}", options.get_filename().display())
+            }
         }
     }
 }
@@ -197,13 +199,17 @@ impl Store for AnyStore {
 
     async fn positions(
         &mut self,
-        scope: &Scope,
+        scope: &BookkeepingKey,
         partitions: &[Partition],
     ) -> Result<Vec<Position>, StoreError> {
         inside!(self, store => store.positions(scope, partitions))
     }
 
-    async fn begin_at(&mut self, scope: &Scope, at: &[Position]) -> Result<(), StoreError> {
+    async fn begin_at(
+        &mut self,
+        scope: &BookkeepingKey,
+        at: &[Position],
+    ) -> Result<(), StoreError> {
         inside!(self, store => store.begin_at(scope, at))
     }
 
@@ -239,15 +245,19 @@ impl Statements for AnyStore {
 }
 
 impl Inspect for AnyStore {
-    async fn known(&mut self, scope: &Scope) -> Result<Vec<Known>, StoreError> {
+    async fn known(&mut self, scope: &BookkeepingKey) -> Result<Vec<Known>, StoreError> {
         inside!(self, store => store.known(scope))
     }
 
-    async fn claim(&mut self, table: &Table, scope: &Scope) -> Result<Scope, StoreError> {
+    async fn claim(
+        &mut self,
+        table: &Table,
+        scope: &BookkeepingKey,
+    ) -> Result<BookkeepingKey, StoreError> {
         inside!(self, store => store.claim(table, scope))
     }
 
-    async fn owner(&mut self, table: &Table) -> Result<Option<Scope>, StoreError> {
+    async fn owner(&mut self, table: &Table) -> Result<Option<BookkeepingKey>, StoreError> {
         inside!(self, store => store.owner(table))
     }
 

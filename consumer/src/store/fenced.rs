@@ -9,24 +9,27 @@
 //! INV-12: a transaction in which a statement failed cannot be committed.
 
 use crate::core::batch::{LastRecord, Span, WriterSeen};
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
-use crate::core::scope::Scope;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
-use crate::store::classify::{Failure, Refusal};
+use crate::store::classify::{Failure, Rejection};
 use crate::store::statement::Statements;
 use crate::store::{Outcome, StoreError, Transaction, positions};
 
 /// What a database must be able to do within a transaction.
 pub(crate) trait Session: Statements {
     /// Runs one of the commands without parameters.
-    fn command(&mut self, command: Command) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn command(
+        &mut self,
+        command: TransactionCommand,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Moves the offset of a span from its start to its end, and if it moved notes the span's last
     /// record instead of an earlier one; says how many rows moved.
     fn move_offset(
         &mut self,
-        scope: &Scope,
+        scope: &BookkeepingKey,
         partitions: i32,
         span: &Span,
         last: Option<&LastRecord>,
@@ -43,14 +46,14 @@ pub(crate) trait Session: Statements {
     /// Notes the writers' last sequences; none goes back.
     fn note_writers(
         &mut self,
-        scope: &Scope,
+        scope: &BookkeepingKey,
         writers: &[WriterSeen],
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Stores dead letters; one that is there already stays.
     fn set_aside(
         &mut self,
-        scope: &Scope,
+        scope: &BookkeepingKey,
         letters: &[&DeadLetter],
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
@@ -63,7 +66,7 @@ pub(crate) trait Session: Statements {
 
 /// A command without parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
+pub(crate) enum TransactionCommand {
     /// Begins a transaction in which constraints are checked by each statement.
     Begin,
     /// Sets the savepoint.
@@ -81,13 +84,13 @@ pub(crate) enum Command {
 /// How the rows are tried. Nearly every batch is written as a whole, and each savepoint is two more
 /// answers to wait for; so they are set only once something was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Care {
+enum WriteMode {
     /// All together. A refusal rolls back the transaction.
-    Together,
+    Whole,
     /// In parts, each behind a savepoint, so that those refused are found.
-    InParts,
+    Bisect,
     /// The same, with a look for dangling references after every statement.
-    Watching,
+    CheckReferences,
 }
 
 /// Runs one fenced transaction.
@@ -95,15 +98,17 @@ pub(crate) async fn apply<S: Session>(
     session: &mut S,
     tx: &Transaction<'_>,
 ) -> Result<Outcome, StoreError> {
-    let mut care = Care::Together;
+    let mut mode = WriteMode::Whole;
     loop {
-        care = match run(session, tx, care).await {
-            Err(Failure::MissingReference(refusal)) if !tx.manner.refuse_missing_references => {
-                return Err(StoreError::NotYet(refusal.reason));
+        mode = match run(session, tx, mode).await {
+            Err(Failure::MissingReference(rejection)) if !tx.options.refuse_missing_references => {
+                return Err(StoreError::MissingReference(rejection.reason));
             }
             // COMMIT may have found it, which does not say which row it was.
-            Err(Failure::MissingReference(_)) if care < Care::Watching => Care::Watching,
-            Err(Failure::Data(_) | Failure::Twice) if care < Care::InParts => Care::InParts,
+            Err(Failure::MissingReference(_)) if mode < WriteMode::CheckReferences => {
+                WriteMode::CheckReferences
+            }
+            Err(Failure::Data(_) | Failure::Twice) if mode < WriteMode::Bisect => WriteMode::Bisect,
             ended => return ended.map_err(Failure::of_no_row),
         };
     }
@@ -113,9 +118,9 @@ pub(crate) async fn apply<S: Session>(
 async fn run<S: Session>(
     session: &mut S,
     tx: &Transaction<'_>,
-    care: Care,
+    mode: WriteMode,
 ) -> Result<Outcome, Failure> {
-    let mut open = Open::begin(session, care == Care::Watching).await?;
+    let mut open = Open::begin(session, mode == WriteMode::CheckReferences).await?;
     for span in tx.spans {
         let moved;
         (open, moved) = open.move_offset(tx, span).await?;
@@ -125,19 +130,19 @@ async fn run<S: Session>(
             return Ok(Outcome::Fenced(found.map_err(Failure::of_no_row)?));
         }
     }
-    if care == Care::Together {
-        open = open.write_together(tx).await?;
+    if mode == WriteMode::Whole {
+        open = open.write_whole(tx).await?;
     } else {
-        let refused;
-        (open, refused) = open.write_in_parts(tx).await?;
-        if !refused.is_empty() {
+        let rejected;
+        (open, rejected) = open.write_bisected(tx).await?;
+        if !rejected.is_empty() {
             open.roll_back().await?;
-            return Ok(Outcome::Refused(refused));
+            return Ok(Outcome::Rejected(rejected));
         }
     }
     let set_aside;
-    (open, set_aside) = open.write_singly(tx).await?;
-    if tx.dead_letters.len() + set_aside.len() > tx.manner.set_aside_max {
+    (open, set_aside) = open.write_row_by_row(tx).await?;
+    if tx.dead_letters.len() + set_aside.len() > tx.options.set_aside_max {
         open.roll_back().await?;
         return Ok(Outcome::Bad([tx.dead_letters, &set_aside].concat()));
     }
@@ -157,7 +162,7 @@ impl<'s, S: Session> Open<'s, S> {
         session: &'s mut S,
         looks_for_dangling: bool,
     ) -> Result<Self, StoreError> {
-        session.command(Command::Begin).await.map_err(Failure::of_no_row)?;
+        session.command(TransactionCommand::Begin).await.map_err(Failure::of_no_row)?;
         let dangling = if looks_for_dangling {
             Some(session.dangling().await.map_err(Failure::of_no_row)?)
         } else {
@@ -189,7 +194,7 @@ impl<'s, S: Session> Open<'s, S> {
     }
 
     /// Writes the rows, or rolls everything back.
-    async fn write_together(mut self, tx: &Transaction<'_>) -> Result<Self, Failure> {
+    async fn write_whole(mut self, tx: &Transaction<'_>) -> Result<Self, Failure> {
         if tx.rows.is_empty() {
             return Ok(self);
         }
@@ -197,9 +202,9 @@ impl<'s, S: Session> Open<'s, S> {
         match self.write(tx, &rows).await {
             Ok(()) => Ok(self),
             Err(Failure::Store(error)) => Err(error.into()),
-            Err(refusal) => {
+            Err(rejection) => {
                 self.roll_back().await?;
-                Err(refusal)
+                Err(rejection)
             }
         }
     }
@@ -208,12 +213,12 @@ impl<'s, S: Session> Open<'s, S> {
     ///
     /// Each failing part is halved until the refused rows stand alone, the good ones staying
     /// written, so it takes about twice the logarithm of the number of rows for each refused one.
-    async fn write_in_parts(
+    async fn write_bisected(
         mut self,
         tx: &Transaction<'_>,
     ) -> Result<(Self, Vec<usize>), StoreError> {
         let rows: Vec<&Row<'_>> = tx.rows.iter().collect();
-        let mut refused = Vec::new();
+        let mut rejected = Vec::new();
         // A stack with the later half below the earlier one: rows are tried in their order.
         let mut parts = vec![(0, rows.len())];
         while let Some((start, end)) = parts.pop() {
@@ -225,23 +230,23 @@ impl<'s, S: Session> Open<'s, S> {
             let middle = start.midpoint(end);
             match outcome {
                 Ok(()) => {}
-                Err(_) if end - start == 1 => refused.push(start),
+                Err(_) if end - start == 1 => rejected.push(start),
                 Err(_) => parts.extend([(middle, end), (start, middle)]),
             }
         }
-        Ok((self, refused))
+        Ok((self, rejected))
     }
 
     /// Writes single records in log order and makes dead letters of those that are refused.
-    pub(super) async fn write_singly(
+    pub(super) async fn write_row_by_row(
         mut self,
         tx: &Transaction<'_>,
     ) -> Result<(Self, Vec<DeadLetter>), StoreError> {
         let mut set_aside = Vec::new();
-        for (record, row) in tx.singly {
+        for (record, row) in tx.row_by_row {
             let outcome;
             (self, outcome) = self.attempt(tx, &[row]).await?;
-            if let Err(Refusal { sqlstate, reason }) = outcome {
+            if let Err(Rejection { sqlstate, reason }) = outcome {
                 set_aside.push(DeadLetter { record: record.clone(), reason, sqlstate });
             }
         }
@@ -253,36 +258,40 @@ impl<'s, S: Session> Open<'s, S> {
         mut self,
         tx: &Transaction<'_>,
         rows: &[&Row<'_>],
-    ) -> Result<(Self, Result<(), Refusal>), StoreError> {
-        self.session.command(Command::Savepoint).await.map_err(Failure::of_no_row)?;
-        let refusal = match self.write(tx, rows).await {
+    ) -> Result<(Self, Result<(), Rejection>), StoreError> {
+        self.session.command(TransactionCommand::Savepoint).await.map_err(Failure::of_no_row)?;
+        let rejection = match self.write(tx, rows).await {
             Ok(()) => None,
-            Err(Failure::Data(refusal)) => Some(refusal),
-            Err(Failure::MissingReference(refusal)) if tx.manner.refuse_missing_references => {
-                Some(refusal)
+            Err(Failure::Data(rejection)) => Some(rejection),
+            Err(Failure::MissingReference(rejection)) if tx.options.refuse_missing_references => {
+                Some(rejection)
             }
-            Err(Failure::MissingReference(refusal)) => {
-                return Err(StoreError::NotYet(refusal.reason));
+            Err(Failure::MissingReference(rejection)) => {
+                return Err(StoreError::MissingReference(rejection.reason));
             }
             // Alone, a row cannot be the same as another one.
             Err(Failure::Twice) if rows.len() > 1 => {
                 let reason = "two keys are one row to the database".to_owned();
-                Some(Refusal { sqlstate: Some("21000".to_owned()), reason })
+                Some(Rejection { sqlstate: Some("21000".to_owned()), reason })
             }
             Err(failure) => return Err(failure.of_no_row()),
         };
-        let end = if refusal.is_some() { Command::RollBackToSavepoint } else { Command::Release };
+        let end = if rejection.is_some() {
+            TransactionCommand::RollBackToSavepoint
+        } else {
+            TransactionCommand::Release
+        };
         self.session.command(end).await.map_err(Failure::of_no_row)?;
-        Ok((self, refusal.map_or(Ok(()), Err)))
+        Ok((self, rejection.map_or(Ok(()), Err)))
     }
 
     async fn write(&mut self, tx: &Transaction<'_>, rows: &[&Row<'_>]) -> Result<(), Failure> {
-        self.session.write(tx.table, rows, tx.manner.rows_per_statement).await?;
+        self.session.write(tx.table, rows, tx.options.rows_per_statement).await?;
         if let Some(before) = &mut self.dangling {
             let now = self.session.dangling().await?;
             if now > *before {
                 let reason = "a row refers to one that is not there".to_owned();
-                return Err(Failure::MissingReference(Refusal { sqlstate: None, reason }));
+                return Err(Failure::MissingReference(Rejection { sqlstate: None, reason }));
             }
             *before = now;
         }
@@ -315,17 +324,17 @@ impl<'s, S: Session> Open<'s, S> {
     /// An error leaves open whether it was committed: the next attempt's compare-and-set tells. But
     /// one that names a missing reference is an answer: nothing was.
     pub(super) async fn commit(self) -> Result<(), Failure> {
-        match self.session.command(Command::Commit).await {
-            Err(Failure::MissingReference(refusal)) => {
+        match self.session.command(TransactionCommand::Commit).await {
+            Err(Failure::MissingReference(rejection)) => {
                 self.roll_back().await?;
-                Err(Failure::MissingReference(refusal))
+                Err(Failure::MissingReference(rejection))
             }
             committed => committed.map_err(|failure| failure.of_no_row().into()),
         }
     }
 
     pub(super) async fn roll_back(self) -> Result<&'s mut S, StoreError> {
-        self.session.command(Command::RollBack).await.map_err(Failure::of_no_row)?;
+        self.session.command(TransactionCommand::RollBack).await.map_err(Failure::of_no_row)?;
         Ok(self.session)
     }
 }

@@ -11,7 +11,7 @@ use crate::core::table::Table;
 use crate::core::table::row::{Row, RowCell};
 
 /// Which columns a row writes, by their place in the table, and whether each is added to.
-pub(crate) type Shape = Vec<(usize, bool)>;
+pub(crate) type ColumnSet = Vec<(usize, bool)>;
 
 /// The statements that write some rows.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Groups<'a> {
     /// The rows to delete first.
     pub(crate) deletes: Vec<&'a Row<'a>>,
     /// The rows to write then, by shape.
-    pub(crate) writes: BTreeMap<Shape, Vec<&'a Row<'a>>>,
+    pub(crate) writes: BTreeMap<ColumnSet, Vec<&'a Row<'a>>>,
 }
 
 impl<'a> Groups<'a> {
@@ -27,7 +27,7 @@ impl<'a> Groups<'a> {
     pub(crate) fn of(rows: impl Iterator<Item = &'a Row<'a>>) -> Self {
         let mut groups = Self { deletes: Vec::new(), writes: BTreeMap::new() };
         // Most rows have the shape of the one before, which is compared more quickly than looked up.
-        let (mut shape, mut alike) = (Shape::new(), Vec::new());
+        let (mut shape, mut alike) = (ColumnSet::new(), Vec::new());
         for row in rows {
             if row.delete {
                 groups.deletes.push(row);
@@ -45,7 +45,7 @@ impl<'a> Groups<'a> {
         groups
     }
 
-    fn add(&mut self, shape: Shape, mut rows: Vec<&'a Row<'a>>) {
+    fn add(&mut self, shape: ColumnSet, mut rows: Vec<&'a Row<'a>>) {
         if !rows.is_empty() {
             self.writes.entry(shape).or_default().append(&mut rows);
         }
@@ -54,10 +54,10 @@ impl<'a> Groups<'a> {
 
 /// Whether rows of this shape must be updated where they exist before any is inserted.
 ///
-/// A database checks NOT NULL and CHECK on the row it would insert before it looks whether that row
+/// A database checks NOT NULL and CHECK on the row it would insert before it checks whether that row
 /// is there. So a partial update, or an increment of -1 under `CHECK (stock >= 0)`, would be refused
 /// although the row it is meant for is there and would be fine. The same goes for a row of an older
-/// revision, which is to be left out and not to be refused.
+/// version, which is to be left out and not to be refused.
 pub(crate) fn updates_first(table: &Table, shape: &[(usize, bool)]) -> bool {
     let named = |at: usize| shape.iter().any(|(place, _)| *place == at);
     let lacks_a_required = table
@@ -65,10 +65,10 @@ pub(crate) fn updates_first(table: &Table, shape: &[(usize, bool)]) -> bool {
         .iter()
         .enumerate()
         .any(|(at, column)| column.required && !table.is_key(&column.name) && !named(at));
-    table.guarded || table.version.is_some() || lacks_a_required
+    table.update_before_insert || table.version.is_some() || lacks_a_required
 }
 
-/// The quoted name of the column that holds the rows' revisions, where the table's route heeds them.
+/// The quoted name of the column that holds the rows' versions, where the route has one.
 pub(crate) fn version(table: &Table) -> Option<String> {
     table.version.map(|place| quoted(&table.columns[place].name))
 }

@@ -5,13 +5,13 @@
 
 use sqlx::Row as _;
 
-use crate::core::scope::Scope;
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::table::Table;
 use crate::store::classify::{self, Failure};
 use crate::store::mysql::MysqlStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::statement::{Kind, Statement, Statements, Value, unreadable};
+use crate::store::statement::{Statement, Statements, Value, ValueKind, unreadable};
 use crate::store::{Known, Store, StoreError, positions};
 
 /// A right that is missing.
@@ -28,21 +28,21 @@ pub trait Inspect: Store {
     /// All partitions of a topic that the database knows, as of one moment.
     fn known(
         &mut self,
-        scope: &Scope,
+        scope: &BookkeepingKey,
     ) -> impl Future<Output = Result<Vec<Known>, StoreError>> + Send;
 
     /// Makes the table this topic's unless it is another's, and says whose it is.
     fn claim(
         &mut self,
         table: &Table,
-        scope: &Scope,
-    ) -> impl Future<Output = Result<Scope, StoreError>> + Send;
+        scope: &BookkeepingKey,
+    ) -> impl Future<Output = Result<BookkeepingKey, StoreError>> + Send;
 
     /// Whose the table is; `None`: nobody's yet.
     fn owner(
         &mut self,
         table: &Table,
-    ) -> impl Future<Output = Result<Option<Scope>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<BookkeepingKey>, StoreError>> + Send;
 
     /// The rights that `run` needs on a table and on the bookkeeping and that the user does not have.
     fn missing_rights(
@@ -79,15 +79,19 @@ const FREE_CONNECTIONS: &str = "SELECT least(
             FROM pg_roles WHERE rolname = current_user)) AS free";
 
 impl Inspect for PostgresStore {
-    async fn known(&mut self, scope: &Scope) -> Result<Vec<Known>, StoreError> {
+    async fn known(&mut self, scope: &BookkeepingKey) -> Result<Vec<Known>, StoreError> {
         positions::known(self, scope).await
     }
 
-    async fn claim(&mut self, table: &Table, scope: &Scope) -> Result<Scope, StoreError> {
+    async fn claim(
+        &mut self,
+        table: &Table,
+        scope: &BookkeepingKey,
+    ) -> Result<BookkeepingKey, StoreError> {
         claim(self, table, scope).await
     }
 
-    async fn owner(&mut self, table: &Table) -> Result<Option<Scope>, StoreError> {
+    async fn owner(&mut self, table: &Table) -> Result<Option<BookkeepingKey>, StoreError> {
         owner(self, table).await
     }
 
@@ -108,15 +112,19 @@ impl Inspect for PostgresStore {
 }
 
 impl Inspect for SqliteStore {
-    async fn known(&mut self, scope: &Scope) -> Result<Vec<Known>, StoreError> {
+    async fn known(&mut self, scope: &BookkeepingKey) -> Result<Vec<Known>, StoreError> {
         positions::known(self, scope).await
     }
 
-    async fn claim(&mut self, table: &Table, scope: &Scope) -> Result<Scope, StoreError> {
+    async fn claim(
+        &mut self,
+        table: &Table,
+        scope: &BookkeepingKey,
+    ) -> Result<BookkeepingKey, StoreError> {
         claim(self, table, scope).await
     }
 
-    async fn owner(&mut self, table: &Table) -> Result<Option<Scope>, StoreError> {
+    async fn owner(&mut self, table: &Table) -> Result<Option<BookkeepingKey>, StoreError> {
         owner(self, table).await
     }
 
@@ -131,15 +139,19 @@ impl Inspect for SqliteStore {
 }
 
 impl Inspect for MysqlStore {
-    async fn known(&mut self, scope: &Scope) -> Result<Vec<Known>, StoreError> {
+    async fn known(&mut self, scope: &BookkeepingKey) -> Result<Vec<Known>, StoreError> {
         positions::known(self, scope).await
     }
 
-    async fn claim(&mut self, table: &Table, scope: &Scope) -> Result<Scope, StoreError> {
+    async fn claim(
+        &mut self,
+        table: &Table,
+        scope: &BookkeepingKey,
+    ) -> Result<BookkeepingKey, StoreError> {
         claim(self, table, scope).await
     }
 
-    async fn owner(&mut self, table: &Table) -> Result<Option<Scope>, StoreError> {
+    async fn owner(&mut self, table: &Table) -> Result<Option<BookkeepingKey>, StoreError> {
         owner(self, table).await
     }
 
@@ -158,8 +170,8 @@ impl Inspect for MysqlStore {
 async fn claim<S: Statements>(
     store: &mut S,
     table: &Table,
-    scope: &Scope,
-) -> Result<Scope, StoreError> {
+    scope: &BookkeepingKey,
+) -> Result<BookkeepingKey, StoreError> {
     let dialect = store.dialect();
     let statement = Statement::new(dialect, &[])
         .add(
@@ -174,8 +186,11 @@ async fn claim<S: Statements>(
     })
 }
 
-async fn owner<S: Statements>(store: &mut S, table: &Table) -> Result<Option<Scope>, StoreError> {
-    let statement = Statement::new(store.dialect(), &[Kind::Text; 3]).add(
+async fn owner<S: Statements>(
+    store: &mut S,
+    table: &Table,
+) -> Result<Option<BookkeepingKey>, StoreError> {
+    let statement = Statement::new(store.dialect(), &[ValueKind::Text; 3]).add(
         "SELECT pipeline, cluster, topic FROM write_behind_tables WHERE table_name = ?",
         [table.sql_name.clone().into()],
     );
@@ -183,7 +198,7 @@ async fn owner<S: Statements>(store: &mut S, table: &Table) -> Result<Option<Sco
     let Some(line) = lines.pop() else { return Ok(None) };
     match <[Value; 3]>::try_from(line) {
         Ok([Value::Text(Some(pipeline)), Value::Text(Some(cluster)), Value::Text(Some(topic))]) => {
-            Ok(Some(Scope { pipeline, cluster, topic }))
+            Ok(Some(BookkeepingKey { pipeline, cluster, topic }))
         }
         _ => Err(unreadable("write_behind_tables")),
     }

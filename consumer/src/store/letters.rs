@@ -6,11 +6,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
-use crate::core::dead_letters::{Filter, Letter, OfRow, State, Tally};
+use crate::core::bookkeeping_key::BookkeepingKey;
+use crate::core::dead_letters::{DeadLetterState, Filter, OfRow, StoredDeadLetter, Tally};
 use crate::core::record::{DeadLetter, RawRecord};
-use crate::core::scope::Scope;
 use crate::store::classify::Failure;
-use crate::store::statement::{self, Kind, PLACES_MAX, Statement, Statements, Value};
+use crate::store::statement::{self, PLACES_MAX, Statement, Statements, Value, ValueKind};
 use crate::store::{AnyStore, StoreError};
 
 /// The letters that fit `filter`, in the order of their places, from behind `after` on.
@@ -21,21 +21,21 @@ pub async fn find(
     store: &mut AnyStore,
     pipeline: &str,
     filter: &Filter,
-    after: Option<&Letter>,
+    after: Option<&StoredDeadLetter>,
     limit: u32,
-) -> Result<Vec<Letter>, StoreError> {
-    const COLUMNS: &[Kind] = &[
-        Kind::Text,
-        Kind::Text,
-        Kind::Integer,
-        Kind::Integer,
-        Kind::Bytes,
-        Kind::Bytes,
-        Kind::Text,
-        Kind::Text,
-        Kind::Text,
-        Kind::Integer,
-        Kind::Text,
+) -> Result<Vec<StoredDeadLetter>, StoreError> {
+    const COLUMNS: &[ValueKind] = &[
+        ValueKind::Text,
+        ValueKind::Text,
+        ValueKind::Integer,
+        ValueKind::Integer,
+        ValueKind::Bytes,
+        ValueKind::Bytes,
+        ValueKind::Text,
+        ValueKind::Text,
+        ValueKind::Text,
+        ValueKind::Integer,
+        ValueKind::Text,
     ];
     let dialect = store.dialect();
     let select = format!(
@@ -69,9 +69,9 @@ pub async fn find(
 /// [`StoreError`].
 pub async fn places(
     store: &mut AnyStore,
-    scope: &Scope,
-) -> Result<Vec<(Partition, Offset, State)>, StoreError> {
-    const COLUMNS: &[Kind] = &[Kind::Integer, Kind::Integer, Kind::Text];
+    scope: &BookkeepingKey,
+) -> Result<Vec<(Partition, Offset, DeadLetterState)>, StoreError> {
+    const COLUMNS: &[ValueKind] = &[ValueKind::Integer, ValueKind::Integer, ValueKind::Text];
     let (cluster, topic) = (Some(scope.cluster.clone()), Some(scope.topic.clone()));
     let filter = Filter { cluster, topic, ..Filter::default() };
     let dialect = store.dialect();
@@ -96,7 +96,7 @@ pub async fn tally(
     pipeline: &str,
     filter: &Filter,
 ) -> Result<Vec<Tally>, StoreError> {
-    const COLUMNS: &[Kind] = &[Kind::Text, Kind::Text, Kind::Integer];
+    const COLUMNS: &[ValueKind] = &[ValueKind::Text, ValueKind::Text, ValueKind::Integer];
     let dialect = store.dialect();
     let select = "SELECT topic, state, count(*) FROM write_behind_dead_letters";
     let statement = Statement::new(dialect, COLUMNS)
@@ -115,10 +115,10 @@ pub async fn tally(
 /// The letters of the same row behind `letter`.
 pub(crate) async fn behind<S: Statements>(
     store: &mut S,
-    letter: &Letter,
+    letter: &StoredDeadLetter,
 ) -> Result<OfRow, StoreError> {
-    const COLUMNS: &[Kind] = &[Kind::Integer, Kind::Text];
-    let key = letter.letter.record.key.as_deref().map(<[u8]>::to_vec);
+    const COLUMNS: &[ValueKind] = &[ValueKind::Integer, ValueKind::Text];
+    let key = letter.dead_letter.record.key.as_deref().map(<[u8]>::to_vec);
     let statement = Statement::new(store.dialect(), COLUMNS)
         .add("SELECT record_offset, state FROM write_behind_dead_letters", [])
         .of_partition(&letter.scope, letter.partition())
@@ -136,14 +136,14 @@ pub(crate) async fn behind<S: Statements>(
 /// database stands there; `None`: it knows nothing of the partition.
 pub(crate) async fn lock<S: Statements>(
     store: &mut S,
-    letter: &Letter,
+    letter: &StoredDeadLetter,
 ) -> Result<Option<NextOffset>, StoreError> {
     let dialect = store.dialect();
     let statement = Statement::new(dialect, &[])
         .add("UPDATE write_behind_offsets SET next_offset = next_offset", [])
         .of_partition(&letter.scope, letter.partition());
     store.perform(statement).await.map_err(Failure::of_no_row)?;
-    let statement = Statement::new(dialect, &[Kind::Integer])
+    let statement = Statement::new(dialect, &[ValueKind::Integer])
         .add("SELECT next_offset FROM write_behind_offsets", [])
         .of_partition(&letter.scope, letter.partition());
     let lines = store.select(statement).await.map_err(Failure::of_no_row)?;
@@ -154,8 +154,8 @@ pub(crate) async fn lock<S: Statements>(
 /// Closes the letter if it is open; says whether it was.
 pub(crate) async fn close<S: Statements>(
     store: &mut S,
-    letter: &Letter,
-    state: State,
+    letter: &StoredDeadLetter,
+    state: DeadLetterState,
 ) -> Result<bool, StoreError> {
     let statement = Statement::new(store.dialect(), &[])
         .add("UPDATE write_behind_dead_letters SET state = ?", [state.as_str().to_owned().into()])
@@ -170,7 +170,7 @@ pub(crate) async fn close<S: Statements>(
 /// [`StoreError`].
 pub async fn refused_again(
     store: &mut AnyStore,
-    letter: &Letter,
+    letter: &StoredDeadLetter,
     reason: &str,
     sqlstate: Option<&str>,
 ) -> Result<(), StoreError> {
@@ -191,7 +191,10 @@ pub async fn refused_again(
 ///
 /// # Errors
 /// [`StoreError`]: some may have been discarded.
-pub async fn discard(store: &mut AnyStore, letters: &[Letter]) -> Result<u64, StoreError> {
+pub async fn discard(
+    store: &mut AnyStore,
+    letters: &[StoredDeadLetter],
+) -> Result<u64, StoreError> {
     let places: Vec<_> = letters
         .iter()
         .map(|letter| (letter.scope.clone(), letter.partition(), letter.offset()))
@@ -219,7 +222,8 @@ pub async fn delete_old(
     pipeline: &str,
     before: i64,
 ) -> Result<u64, StoreError> {
-    const COLUMNS: &[Kind] = &[Kind::Text, Kind::Text, Kind::Integer, Kind::Integer];
+    const COLUMNS: &[ValueKind] =
+        &[ValueKind::Text, ValueKind::Text, ValueKind::Integer, ValueKind::Integer];
     let dialect = store.dialect();
     let old = format!(
         r#"SELECT cluster, topic, "partition", record_offset FROM write_behind_dead_letters AS l
@@ -239,7 +243,7 @@ pub async fn delete_old(
         let mut line = line.into_iter();
         let (cluster, topic) = (text(line.next())??, text(line.next())??);
         let partition = Partition(i32::try_from(integer(line.next())?).ok()?);
-        let scope = Scope { pipeline: pipeline.clone(), cluster, topic };
+        let scope = BookkeepingKey { pipeline: pipeline.clone(), cluster, topic };
         Some((scope, partition, Offset(integer(line.next())?)))
     };
     let places: Option<Vec<_>> = lines.into_iter().map(place).collect();
@@ -260,10 +264,10 @@ pub async fn delete_old(
 /// [`StoreError`].
 pub async fn copied(
     store: &mut AnyStore,
-    scope: &Scope,
+    scope: &BookkeepingKey,
     partition: Partition,
 ) -> Result<Option<NextOffset>, StoreError> {
-    let statement = Statement::new(store.dialect(), &[Kind::Integer])
+    let statement = Statement::new(store.dialect(), &[ValueKind::Integer])
         .add("SELECT next_offset FROM write_behind_dead_letter_copies", [])
         .of_partition(scope, partition);
     let lines = store.select(statement).await.map_err(Failure::of_no_row)?;
@@ -277,7 +281,7 @@ pub async fn copied(
 /// [`StoreError`]; also when another process has just noted the partition's first copy.
 pub async fn note_copied(
     store: &mut AnyStore,
-    scope: &Scope,
+    scope: &BookkeepingKey,
     partition: Partition,
     next: NextOffset,
 ) -> Result<(), StoreError> {
@@ -304,7 +308,7 @@ pub async fn note_copied(
     Ok(())
 }
 
-fn letter(pipeline: &str, line: Vec<Value>) -> Option<Letter> {
+fn letter(pipeline: &str, line: Vec<Value>) -> Option<StoredDeadLetter> {
     let mut line = line.into_iter();
     let (cluster, topic) = (text(line.next())??, text(line.next())??);
     let record = RawRecord {
@@ -315,9 +319,9 @@ fn letter(pipeline: &str, line: Vec<Value>) -> Option<Letter> {
         headers: headers(&text(line.next())??)?,
     };
     let (reason, sqlstate) = (text(line.next())??, text(line.next())?);
-    Some(Letter {
-        scope: Scope { pipeline: pipeline.to_owned(), cluster, topic },
-        letter: DeadLetter { record, reason, sqlstate },
+    Some(StoredDeadLetter {
+        scope: BookkeepingKey { pipeline: pipeline.to_owned(), cluster, topic },
+        dead_letter: DeadLetter { record, reason, sqlstate },
         failed_at: integer(line.next())?,
         state: text(line.next())??.parse().ok()?,
     })

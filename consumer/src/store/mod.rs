@@ -7,8 +7,8 @@
 use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::core::batch::{LastRecord, Span, WriterSeen};
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::{DeadLetter, RawRecord};
-use crate::core::scope::Scope;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
 
@@ -67,7 +67,7 @@ pub struct Known {
 #[derive(Debug)]
 pub struct Transaction<'a> {
     /// Whose bookkeeping.
-    pub scope: &'a Scope,
+    pub scope: &'a BookkeepingKey,
     /// How many partitions the topic has.
     pub partitions: i32,
     /// The offsets to move, sorted by partition.
@@ -78,7 +78,7 @@ pub struct Transaction<'a> {
     pub rows: &'a [Row<'a>],
     /// Records of rows that were refused as a whole, in log order: each is applied alone, and set
     /// aside alone if it is refused.
-    pub singly: &'a [(RawRecord, Row<'a>)],
+    pub row_by_row: &'a [(RawRecord, Row<'a>)],
     /// Records set aside already.
     pub dead_letters: &'a [DeadLetter],
     /// The writers' last sequences.
@@ -88,32 +88,32 @@ pub struct Transaction<'a> {
     /// The last record of each span.
     pub last_records: &'a [LastRecord],
     /// How the rows are written.
-    pub manner: Manner,
+    pub options: WriteOptions,
 }
 
 /// How a transaction writes its rows. What it writes is the same in any manner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Manner {
+pub struct WriteOptions {
     /// How many rows a statement holds at most.
     pub rows_per_statement: usize,
     /// How many bad records may be set aside, those that could not be decoded included. One more
     /// rolls everything back.
     pub set_aside_max: usize,
     /// Whether a row that refers to a missing row is refused. If not, the missing row is given time
-    /// to come: [`StoreError::NotYet`].
+    /// to come: [`StoreError::MissingReference`].
     pub refuse_missing_references: bool,
 }
 
 /// How a transaction that reached the database ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Committed. These records of `singly` were set aside with it.
+    /// Committed. These records of `row_by_row` were set aside with it.
     Committed(Vec<DeadLetter>),
     /// Rolled back: the bookkeeping does not say `start` for some span. What it says, for each span
     /// in its order; `None`: there is no row.
     Fenced(Vec<Option<NextOffset>>),
     /// Rolled back: the database refuses these rows, by their place in `rows`.
-    Refused(Vec<usize>),
+    Rejected(Vec<usize>),
     /// Rolled back: these records are bad, and more than may be set aside.
     Bad(Vec<DeadLetter>),
 }
@@ -130,7 +130,7 @@ pub enum StoreError {
     Saturated(String),
     /// A row refers to one that is missing: try again a few times, then let it be refused.
     #[error("a row refers to one that is not there: {0}")]
-    NotYet(String),
+    MissingReference(String),
     /// A person must act: a missing table, a missing right, a wrong password.
     #[error("{0}")]
     Stop(String),
@@ -152,19 +152,19 @@ pub trait Store: Send + Sized + 'static {
     /// Which of `partitions` the database knows, and where it stands in them.
     fn positions(
         &mut self,
-        scope: &Scope,
+        scope: &BookkeepingKey,
         partitions: &[Partition],
     ) -> impl Future<Output = Result<Vec<Position>, StoreError>> + Send;
 
     /// Gives partitions that have no bookkeeping row one that says `next`.
     fn begin_at(
         &mut self,
-        scope: &Scope,
+        scope: &BookkeepingKey,
         positions: &[Position],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// How many rows and single records the last transaction left out, because the table had newer
-    /// revisions of their rows.
+    /// versions of their rows.
     fn older(&self) -> u64 {
         0
     }

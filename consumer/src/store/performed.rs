@@ -4,7 +4,7 @@
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, IntoArguments, Row, Type};
 
-use crate::store::statement::{Kind, Statement, Value};
+use crate::store::statement::{Statement, Value, ValueKind};
 
 /// A value that every database's driver can read.
 pub(crate) trait Readable<'r, D: Database>: Decode<'r, D> + Type<D> {}
@@ -29,7 +29,7 @@ where
 /// A driver's rows as values of these kinds.
 pub(super) fn values_of<'r, R: Row>(
     rows: &'r [R],
-    columns: &[Kind],
+    columns: &[ValueKind],
 ) -> Result<Vec<Vec<Value>>, sqlx::Error>
 where
     usize: ColumnIndex<R>,
@@ -38,14 +38,14 @@ where
     Option<String>: Readable<'r, R::Database>,
     Option<Vec<u8>>: Readable<'r, R::Database>,
 {
-    let value = |row: &'r R, at: usize, kind: Kind| {
+    let value = |row: &'r R, at: usize, kind: ValueKind| {
         Ok(match kind {
             // Partitions are of a narrower type.
-            Kind::Integer => Value::Integer(
+            ValueKind::Integer => Value::Integer(
                 row.try_get::<i64, _>(at).or_else(|_| row.try_get::<i32, _>(at).map(i64::from))?,
             ),
-            Kind::Text => Value::Text(row.try_get(at)?),
-            Kind::Bytes => Value::Bytes(row.try_get(at)?),
+            ValueKind::Text => Value::Text(row.try_get(at)?),
+            ValueKind::Bytes => Value::Bytes(row.try_get(at)?),
         })
     };
     let values = |row| columns.iter().enumerate().map(|(at, kind)| value(row, at, *kind)).collect();

@@ -5,15 +5,15 @@ use uuid::Uuid;
 use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
 
 use crate::core::batch::{LastRecord, Span, WriterSeen};
-use crate::core::scope::Scope;
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::store::classify::Failure;
-use crate::store::statement::{Kind, Statement, Statements, Value, unreadable};
+use crate::store::statement::{Statement, Statements, Value, ValueKind, unreadable};
 use crate::store::{Known, Position, StoreError};
 
 /// Those of `asked` that the database knows, each with its writers.
 pub(super) async fn positions<S: Statements>(
     store: &mut S,
-    scope: &Scope,
+    scope: &BookkeepingKey,
     asked: &[Partition],
 ) -> Result<Vec<Position>, StoreError> {
     let known = all(store, scope).await.map_err(Failure::of_no_row)?;
@@ -41,7 +41,7 @@ fn positions_of(
 /// The next offset of each span's partition.
 pub(super) async fn next_offsets<S: Statements>(
     store: &mut S,
-    scope: &Scope,
+    scope: &BookkeepingKey,
     spans: &[Span],
 ) -> Result<Vec<Option<NextOffset>>, Failure> {
     let known = all(store, scope).await?;
@@ -52,10 +52,10 @@ pub(super) async fn next_offsets<S: Statements>(
 /// All partitions of a topic, each with its last record, as of one moment.
 pub(super) async fn known<S: Statements>(
     store: &mut S,
-    scope: &Scope,
+    scope: &BookkeepingKey,
 ) -> Result<Vec<Known>, StoreError> {
     // No record stands at an offset below 0.
-    let statement = Statement::new(store.dialect(), &[Kind::Integer; 5]).add(
+    let statement = Statement::new(store.dialect(), &[ValueKind::Integer; 5]).add(
         r#"SELECT o."partition", o.next_offset, o.partitions,
                 coalesce(l.record_offset, -1), coalesce(l.record_timestamp, -1)
             FROM write_behind_offsets o LEFT JOIN write_behind_last_records l
@@ -82,7 +82,7 @@ pub(super) async fn known<S: Statements>(
 /// Gives partitions that have no row one that says where they begin.
 pub(super) async fn begin_at<S: Statements>(
     store: &mut S,
-    scope: &Scope,
+    scope: &BookkeepingKey,
     positions: &[Position],
 ) -> Result<(), StoreError> {
     let dialect = store.dialect();
@@ -111,7 +111,7 @@ pub(super) async fn begin_at<S: Statements>(
 /// Forgets the writers of a partition whose last records stand at `up_to` or before it.
 pub(super) async fn forget_writers<S: Statements>(
     store: &mut S,
-    scope: &Scope,
+    scope: &BookkeepingKey,
     partition: Partition,
     up_to: Offset,
 ) -> Result<(), Failure> {
@@ -123,8 +123,11 @@ pub(super) async fn forget_writers<S: Statements>(
 }
 
 /// All partitions of a topic, without their writers.
-async fn all<S: Statements>(store: &mut S, scope: &Scope) -> Result<Vec<Position>, Failure> {
-    let statement = Statement::new(store.dialect(), &[Kind::Integer; 3])
+async fn all<S: Statements>(
+    store: &mut S,
+    scope: &BookkeepingKey,
+) -> Result<Vec<Position>, Failure> {
+    let statement = Statement::new(store.dialect(), &[ValueKind::Integer; 3])
         .add(r#"SELECT "partition", next_offset, partitions FROM write_behind_offsets"#, [])
         .of_topic(scope)
         .add(r#" ORDER BY "partition""#, []);
@@ -141,8 +144,12 @@ async fn all<S: Statements>(store: &mut S, scope: &Scope) -> Result<Vec<Position
     Ok(read("write_behind_offsets", &lines, position)?)
 }
 
-async fn writers<S: Statements>(store: &mut S, scope: &Scope) -> Result<Vec<WriterSeen>, Failure> {
-    const COLUMNS: &[Kind] = &[Kind::Integer, Kind::Integer, Kind::Integer, Kind::Text];
+async fn writers<S: Statements>(
+    store: &mut S,
+    scope: &BookkeepingKey,
+) -> Result<Vec<WriterSeen>, Failure> {
+    const COLUMNS: &[ValueKind] =
+        &[ValueKind::Integer, ValueKind::Integer, ValueKind::Integer, ValueKind::Text];
     let select =
         r#"SELECT "partition", last_sequence, last_offset, writer FROM write_behind_writers"#;
     let statement = Statement::new(store.dialect(), COLUMNS).add(select, []).of_topic(scope);

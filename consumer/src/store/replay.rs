@@ -9,17 +9,17 @@
 
 use write_behind_shared::NextOffset;
 
-use crate::core::dead_letters::{Letter, OfRow, State};
+use crate::core::dead_letters::{DeadLetterState, OfRow, StoredDeadLetter};
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
 use crate::store::classify::Failure;
 use crate::store::fenced::{Open, Session};
-use crate::store::{AnyStore, Manner, Store, StoreError, Transaction, letters};
+use crate::store::{AnyStore, Store, StoreError, Transaction, WriteOptions, letters};
 
 /// Where the database stands while the transaction decides.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct ReplayPoint {
     /// Everything below is in the database.
     pub next: NextOffset,
     /// The letters of the same row behind this one.
@@ -29,7 +29,7 @@ pub struct Standing {
 /// What to do with a letter.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// Write this, and close the letter as replayed; or as superseded, if the row has a newer revision.
+    /// Write this, and close the letter as replayed; or as superseded, if the row has a newer version.
     Write(Row<'static>),
     /// Close it as superseded.
     Supersede,
@@ -41,9 +41,9 @@ pub enum Decision {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replayed {
     /// It is closed.
-    Closed(State),
+    Closed(DeadLetterState),
     /// The database refuses it again; nothing was changed.
-    Refused(DeadLetter),
+    Rejected(DeadLetter),
     /// It was not open any more; nothing was changed.
     NotOpen,
     /// As decided, nothing was changed.
@@ -58,8 +58,8 @@ pub enum Replayed {
 pub async fn replay<E: From<StoreError>>(
     store: &mut AnyStore,
     table: &Table,
-    letter: &Letter,
-    decide: impl AsyncFnOnce(Standing) -> Result<Decision, E>,
+    letter: &StoredDeadLetter,
+    decide: impl AsyncFnOnce(ReplayPoint) -> Result<Decision, E>,
 ) -> Result<Replayed, E> {
     match store {
         AnyStore::Postgres(store) => replay_in(store, table, letter, decide).await,
@@ -71,8 +71,8 @@ pub async fn replay<E: From<StoreError>>(
 async fn replay_in<S: Session + Store, E: From<StoreError>>(
     session: &mut S,
     table: &Table,
-    letter: &Letter,
-    decide: impl AsyncFnOnce(Standing) -> Result<Decision, E>,
+    letter: &StoredDeadLetter,
+    decide: impl AsyncFnOnce(ReplayPoint) -> Result<Decision, E>,
 ) -> Result<Replayed, E> {
     let mut open = Open::begin(session, true).await?;
     let Some(next) = letters::lock(open.session(), letter).await? else {
@@ -82,7 +82,7 @@ async fn replay_in<S: Session + Store, E: From<StoreError>>(
         return Err(StoreError::Stop(why).into());
     };
     let behind = letters::behind(open.session(), letter).await?;
-    let decision = match decide(Standing { next, behind }).await {
+    let decision = match decide(ReplayPoint { next, behind }).await {
         Ok(decision) => decision,
         Err(error) => {
             open.roll_back().await?;
@@ -94,17 +94,21 @@ async fn replay_in<S: Session + Store, E: From<StoreError>>(
             open.roll_back().await?;
             return Ok(Replayed::Left);
         }
-        Decision::Supersede => State::Superseded,
+        Decision::Supersede => DeadLetterState::Superseded,
         Decision::Write(row) => {
-            let singly = [(letter.letter.record.clone(), row)];
-            let mut refused;
-            (open, refused) = open.write_singly(&of_one(table, letter, &singly)).await?;
-            if let Some(refused) = refused.pop() {
+            let row_by_row = [(letter.dead_letter.record.clone(), row)];
+            let mut rejected;
+            (open, rejected) = open.write_row_by_row(&of_one(table, letter, &row_by_row)).await?;
+            if let Some(rejected) = rejected.pop() {
                 open.roll_back().await?;
-                return Ok(Replayed::Refused(refused));
+                return Ok(Replayed::Rejected(rejected));
             }
-            // A row of a newer revision was left as it is.
-            if open.session().older() > 0 { State::Superseded } else { State::Replayed }
+            // A row of a newer version was left as it is.
+            if open.session().older() > 0 {
+                DeadLetterState::Superseded
+            } else {
+                DeadLetterState::Replayed
+            }
         }
     };
     if !letters::close(open.session(), letter, state).await? {
@@ -118,8 +122,8 @@ async fn replay_in<S: Session + Store, E: From<StoreError>>(
 /// A transaction that moves no offset and writes one record alone.
 fn of_one<'a>(
     table: &'a Table,
-    letter: &'a Letter,
-    singly: &'a [(crate::core::record::RawRecord, Row<'static>)],
+    letter: &'a StoredDeadLetter,
+    row_by_row: &'a [(crate::core::record::RawRecord, Row<'static>)],
 ) -> Transaction<'a> {
     Transaction {
         scope: &letter.scope,
@@ -127,12 +131,12 @@ fn of_one<'a>(
         spans: &[],
         table,
         rows: &[],
-        singly,
+        row_by_row,
         dead_letters: &[],
         last_records: &[],
         writers: &[],
         forgotten: &[],
-        manner: Manner {
+        options: WriteOptions {
             rows_per_statement: 1,
             set_aside_max: usize::MAX,
             refuse_missing_references: true,

@@ -25,9 +25,9 @@ pub struct Compared {
 
 /// A database that can be looked at as of one moment.
 pub trait Snapshot: Inspect {
-    /// Begins the moment: whatever is asked until [`Snapshot::thaw`] is answered as of now. Writers are
+    /// Begins the moment: whatever is asked until [`Snapshot::end_snapshot`] is answered as of now. Writers are
     /// not held up.
-    fn freeze(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn begin_snapshot(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Which of `rows` are missing or hold something else in the columns of `shape`, by their place in
     /// the table. Each row sets these columns; an empty shape asks only whether the row is there.
@@ -47,7 +47,7 @@ pub trait Snapshot: Inspect {
     ) -> impl Future<Output = Result<Vec<Vec<String>>, StoreError>> + Send;
 
     /// Ends the moment.
-    fn thaw(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn end_snapshot(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// Calls the store inside.
@@ -62,8 +62,8 @@ macro_rules! inside {
 }
 
 impl Snapshot for AnyStore {
-    async fn freeze(&mut self) -> Result<(), StoreError> {
-        inside!(self, store => store.freeze())
+    async fn begin_snapshot(&mut self) -> Result<(), StoreError> {
+        inside!(self, store => store.begin_snapshot())
     }
 
     async fn compare(
@@ -84,8 +84,8 @@ impl Snapshot for AnyStore {
         inside!(self, store => store.keys(table, after, limit))
     }
 
-    async fn thaw(&mut self) -> Result<(), StoreError> {
-        inside!(self, store => store.thaw())
+    async fn end_snapshot(&mut self) -> Result<(), StoreError> {
+        inside!(self, store => store.end_snapshot())
     }
 }
 

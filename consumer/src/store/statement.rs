@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use write_behind_shared::{Offset, Partition};
 
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::dead_letters::Filter;
-use crate::core::scope::Scope;
 use crate::store::StoreError;
 use crate::store::classify::Failure;
 
@@ -44,7 +44,7 @@ pub(crate) enum Value {
 
 /// What a column of an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ValueKind {
     /// [`Value::Integer`].
     Integer,
     /// [`Value::Text`].
@@ -61,7 +61,7 @@ pub(crate) struct Statement {
     /// Its parameters, in their order.
     pub(crate) values: Vec<Value>,
     /// The columns of its answer.
-    pub(crate) columns: &'static [Kind],
+    pub(crate) columns: &'static [ValueKind],
     numbered: bool,
 }
 
@@ -84,7 +84,7 @@ pub(crate) trait Statements: Send {
 }
 
 impl Statement {
-    pub(super) fn new(dialect: Dialect, columns: &'static [Kind]) -> Self {
+    pub(super) fn new(dialect: Dialect, columns: &'static [ValueKind]) -> Self {
         let (text, values) = (String::new(), Vec::new());
         Self { text, values, columns, numbered: dialect.numbered }
     }
@@ -105,16 +105,16 @@ impl Statement {
         self
     }
 
-    pub(super) fn of_topic(self, scope: &Scope) -> Self {
+    pub(super) fn of_topic(self, scope: &BookkeepingKey) -> Self {
         self.add(OF_TOPIC, scope.values())
     }
 
-    pub(super) fn of_partition(self, scope: &Scope, partition: Partition) -> Self {
+    pub(super) fn of_partition(self, scope: &BookkeepingKey, partition: Partition) -> Self {
         self.of_topic(scope).add(r#" AND "partition" = ?"#, [i64::from(partition.0).into()])
     }
 
     /// Adds the condition that a letter is one of these; they are not none.
-    pub(super) fn one_of(mut self, places: &[(Scope, Partition, Offset)]) -> Self {
+    pub(super) fn one_of(mut self, places: &[(BookkeepingKey, Partition, Offset)]) -> Self {
         for (at, (scope, partition, offset)) in places.iter().enumerate() {
             let begin = if at == 0 { " AND (" } else { " OR " };
             self = self.add(begin, []).add(
@@ -170,7 +170,7 @@ impl Statement {
     }
 }
 
-impl Scope {
+impl BookkeepingKey {
     /// What every bookkeeping table's key begins with.
     pub(super) fn values(&self) -> [Value; 3] {
         [&self.pipeline, &self.cluster, &self.topic].map(|text| text.clone().into())

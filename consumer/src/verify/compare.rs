@@ -10,9 +10,9 @@ use crate::core::table::Table;
 use crate::core::table::row::{Row, RowCell};
 use crate::store::StoreError;
 use crate::store::snapshot::Snapshot as _;
-use crate::verify::fold::{Choice, Entry, Folded, Range};
-use crate::verify::report::{ColumnDiffers, Difference, Kind, Report};
-use crate::verify::{Shapes, Verifying};
+use crate::verify::fold::{Choice, Entry, FoldedPass, Range};
+use crate::verify::report::{ColumnDiffers, Difference, DifferenceKind, VerifyReport};
+use crate::verify::{ByColumns, Verifying};
 
 /// Rows compared in one statement.
 const ROWS: usize = 1_000;
@@ -31,11 +31,11 @@ impl Verifying<'_> {
     pub(super) async fn compare(
         &mut self,
         table: &Table,
-        folded: Folded,
-        report: &mut Report,
+        folded: FoldedPass,
+        report: &mut VerifyReport,
     ) -> Result<(), StoreError> {
         let mut seen = HashSet::with_capacity(folded.rows.len());
-        let (mut there, mut absent) = (Shapes::new(), Vec::new());
+        let (mut there, mut absent) = (ByColumns::new(), Vec::new());
         let mut unjudged = [(Unjudged::Unfit, 0_u64), (Unjudged::Unclear, 0)];
         for ((partition, key), entry) in folded.rows {
             let expected = match expected(table, partition, &key, entry) {
@@ -92,7 +92,7 @@ impl Verifying<'_> {
         table: &Table,
         shape: &[usize],
         expected: &[Expected],
-        report: &mut Report,
+        report: &mut VerifyReport,
     ) -> Result<(), StoreError> {
         let rows: Vec<&Row<'_>> = expected.iter().map(|expected| &expected.row).collect();
         for compared in self.store.compare(table, shape, &rows).await? {
@@ -102,9 +102,9 @@ impl Verifying<'_> {
                 ColumnDiffers { column, expected, found }
             };
             let (kind, columns) = if compared.missing {
-                (Kind::Missing, Vec::new())
+                (DifferenceKind::Missing, Vec::new())
             } else {
-                (Kind::Different, compared.differs.into_iter().map(column).collect())
+                (DifferenceKind::Different, compared.differs.into_iter().map(column).collect())
             };
             report.add(expected.difference(kind, columns), self.options.at_most);
         }
@@ -115,13 +115,14 @@ impl Verifying<'_> {
         &mut self,
         table: &Table,
         expected: &[Expected],
-        report: &mut Report,
+        report: &mut VerifyReport,
     ) -> Result<(), StoreError> {
         let rows: Vec<&Row<'_>> = expected.iter().map(|expected| &expected.row).collect();
         let missing = self.store.compare(table, &[], &rows).await?;
         let missing: HashSet<usize> = missing.into_iter().map(|compared| compared.at).collect();
         for (_, expected) in expected.iter().enumerate().filter(|(at, _)| !missing.contains(at)) {
-            report.add(expected.difference(Kind::Extra, Vec::new()), self.options.at_most);
+            report
+                .add(expected.difference(DifferenceKind::Extra, Vec::new()), self.options.at_most);
         }
         Ok(())
     }
@@ -132,7 +133,7 @@ impl Verifying<'_> {
         table: &Table,
         range: Range,
         seen: &HashSet<Vec<String>>,
-        report: &mut Report,
+        report: &mut VerifyReport,
     ) -> Result<(), StoreError> {
         let mut after: Option<Vec<String>> = None;
         loop {
@@ -141,7 +142,8 @@ impl Verifying<'_> {
             after = Some(last.clone());
             for key in keys.into_iter().filter(|key| range.holds(key) && !seen.contains(key)) {
                 let extra = Expected::no_row(key);
-                report.add(extra.difference(Kind::Extra, Vec::new()), self.options.at_most);
+                report
+                    .add(extra.difference(DifferenceKind::Extra, Vec::new()), self.options.at_most);
             }
         }
     }
@@ -159,7 +161,7 @@ impl Expected {
         self.row.key.iter().map(|text| (**text).to_owned()).collect()
     }
 
-    fn difference(&self, kind: Kind, columns: Vec<ColumnDiffers>) -> Difference {
+    fn difference(&self, kind: DifferenceKind, columns: Vec<ColumnDiffers>) -> Difference {
         let partition = self.partition.map(|partition| partition.0);
         Difference { kind, key: self.key(), partition, offsets: self.offsets.clone(), columns }
     }
@@ -181,7 +183,7 @@ impl Unjudged {
                 "have records that do not fit the table and are not among the dead letters any more"
             }
             Self::Unclear => {
-                "have revisions of which it can't be told whether they were older than the row's"
+                "have versions of which it can't be told whether they were older than the row's"
             }
         }
     }

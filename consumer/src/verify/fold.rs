@@ -14,7 +14,7 @@ use write_behind_shared::{Change, Headers, Offset, Partition, record};
 
 use crate::core::record::Incoming;
 use crate::core::table::Table;
-use crate::core::table::revision::{Revision, RevisionColumn};
+use crate::core::table::version::{RowVersion, VersionColumn};
 
 /// How many of a row's last records are named.
 const OFFSETS_NAMED: usize = 3;
@@ -46,11 +46,11 @@ pub struct Entry {
     pub change: Change,
     /// Its last records, oldest first.
     pub offsets: VecDeque<Offset>,
-    /// Whether some record's revision was older than the row's can't be said, so neither what the
+    /// Whether some record's version was older than the row's can't be said, so neither what the
     /// row is to be.
     pub is_unclear: bool,
-    /// The row's revision, where there is one.
-    revision: Option<Revision>,
+    /// The row's version, where there is one.
+    row_version: Option<RowVersion>,
 }
 
 /// Records that were set aside.
@@ -63,30 +63,30 @@ pub struct SetAside {
 }
 
 /// Rows by partition and record key.
-pub type Rows = HashMap<(Partition, Box<[u8]>), Entry, RandomState>;
+pub type FoldedRows = HashMap<(Partition, Box<[u8]>), Entry, RandomState>;
 
 /// One pass over the log.
 #[derive(Debug)]
-pub struct Fold {
+pub struct VerifyFold {
     key: Vec<KeyColumn>,
     choice: Arc<Choice>,
-    version: Option<RevisionColumn>,
+    version: Option<VersionColumn>,
     set_aside: Arc<SetAside>,
     /// Partitions whose log is there from its beginning.
     whole: BTreeSet<Partition>,
     range: Range,
     memory: usize,
     writers: HashMap<(Partition, Uuid), u64, RandomState>,
-    rows: Rows,
+    rows: FoldedRows,
     bytes: usize,
     left: Vec<Range>,
 }
 
 /// What a pass found, and what it left for others.
 #[derive(Debug)]
-pub struct Folded {
+pub struct FoldedPass {
     /// The rows of its range.
-    pub rows: Rows,
+    pub rows: FoldedRows,
     /// Its range.
     pub range: Range,
     /// Ranges that were too much for the memory.
@@ -115,7 +115,7 @@ fn hash(key: &[String]) -> u64 {
     RandomState::with_seeds(1, 2, 3, 4).hash_one(key)
 }
 
-impl Fold {
+impl VerifyFold {
     /// A pass over the keys of `range`, which holds about so many bytes of `memory` at most.
     pub fn new(
         table: &Table,
@@ -127,7 +127,7 @@ impl Fold {
     ) -> Self {
         let (writers, rows) = (HashMap::default(), HashMap::default());
         let (key, left, version) =
-            (table.record_key().to_vec(), Vec::new(), RevisionColumn::of(table));
+            (table.record_key().to_vec(), Vec::new(), VersionColumn::of(table));
         Self {
             key,
             choice,
@@ -197,7 +197,7 @@ impl Fold {
     }
 
     /// The rows of the range that was left, and the ranges that were not.
-    pub fn finish(mut self) -> Folded {
+    pub fn finish(mut self) -> FoldedPass {
         // A row whose only records were bad is none.
         self.rows.retain(|_, entry| !entry.offsets.is_empty());
         if let Choice::Sample(size) = *self.choice {
@@ -208,7 +208,7 @@ impl Fold {
                 self.rows.retain(|(_, key), _| hash_of(key) < *first_left_out);
             }
         }
-        Folded { rows: self.rows, range: self.range, left: self.left }
+        FoldedPass { rows: self.rows, range: self.range, left: self.left }
     }
 
     fn make_room(&mut self) {
@@ -238,8 +238,8 @@ impl Fold {
 }
 
 impl Entry {
-    /// Does `later`, unless its revision is older than the row's; says whether it did.
-    fn heed(&mut self, version: &RevisionColumn, later: Change) -> bool {
+    /// Does `later`, unless its version is older than the row's; says whether it did.
+    fn heed(&mut self, version: &VersionColumn, later: Change) -> bool {
         if later.resets() {
             *self = Self {
                 change: later,
@@ -248,10 +248,10 @@ impl Entry {
             };
             return true;
         }
-        // Without a revision it was set aside, whether or not its letter is still there.
-        let Some(revision) = version.revision(&later) else { return false };
-        let is_older = match &self.revision {
-            Some(row) => revision.is_older_than(row),
+        // Without a version it was set aside, whether or not its letter is still there.
+        let Some(row_version) = version.version_of(&later) else { return false };
+        let is_older = match &self.row_version {
+            Some(row) => row_version.is_older_than(row),
             // What the row was before the log's beginning is not known.
             None => self.change.resets().then_some(false),
         };
@@ -260,7 +260,7 @@ impl Entry {
             return false;
         }
         self.change.fold(later);
-        self.revision = Some(revision);
+        self.row_version = Some(row_version);
         true
     }
 }

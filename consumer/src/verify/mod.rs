@@ -14,21 +14,21 @@ use write_behind_shared::{NextOffset, Partition};
 use crate::apply::Target;
 use crate::config::{Config, Route};
 use crate::core::batch::Span;
-use crate::core::dead_letters::State;
+use crate::core::dead_letters::DeadLetterState;
 use crate::core::record::Incoming;
 use crate::core::table::Table;
 use crate::kafka::broker::Broker;
+use crate::kafka::partition_facts::ask;
 use crate::kafka::replay::replay;
-use crate::kafka::stand::ask;
 use crate::store::inspect::Inspect;
 use crate::store::snapshot::Snapshot;
 use crate::store::{AnyStore, Known, StoreError, Timeouts, letters};
-use crate::verify::fold::{Choice, Fold, Folded, Range, SetAside};
-use crate::verify::report::Report;
+use crate::verify::fold::{Choice, FoldedPass, Range, SetAside, VerifyFold};
+use crate::verify::report::VerifyReport;
 
 /// What is verified, and with how much.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct VerifyOptions {
     /// Which rows.
     pub choice: Choice,
     /// Bytes of rows held at most, about.
@@ -60,9 +60,9 @@ pub trait Progress: Send + Sync {
 pub async fn verify(
     config: &Config,
     route: &Route,
-    options: &Options,
+    options: &VerifyOptions,
     progress: Arc<dyn Progress>,
-) -> Result<Report, VerifyError> {
+) -> Result<VerifyReport, VerifyError> {
     let topic = route.topic.clone();
     let told = |why: String| VerifyError::Topic(topic.clone(), why);
     let broker = Broker::new(&config.kafka, &config.name).map_err(|e| told(e.to_string()))?;
@@ -81,7 +81,7 @@ pub async fn verify(
 struct Verifying<'a> {
     config: &'a Config,
     target: &'a Target,
-    options: &'a Options,
+    options: &'a VerifyOptions,
     broker: Arc<Broker>,
     store: AnyStore,
     progress: Arc<dyn Progress>,
@@ -90,20 +90,20 @@ struct Verifying<'a> {
 }
 
 impl Verifying<'_> {
-    async fn report(&mut self) -> Result<Report, String> {
+    async fn report(&mut self) -> Result<VerifyReport, String> {
         let table = self.target.describe(&mut self.store).await.map_err(|e| e.to_string())?;
-        self.store.freeze().await.map_err(|e| e.to_string())?;
+        self.store.begin_snapshot().await.map_err(|e| e.to_string())?;
         let known = self.store.known(&self.target.scope).await.map_err(|e| e.to_string())?;
         if known.is_empty() {
             return Err(
                 "the database knows nothing of it, so there is nothing to verify".to_owned()
             );
         }
-        let mut report = Report {
+        let mut report = VerifyReport {
             topic: self.target.scope.topic.clone(),
             table: self.target.table.clone(),
             next_offsets: known.iter().map(|one| (one.partition.0, one.next.0)).collect(),
-            ..Report::default()
+            ..VerifyReport::default()
         };
         self.spans(&known, &mut report).await?;
         let set_aside = self.set_aside().await.map_err(|e| e.to_string())?;
@@ -114,12 +114,12 @@ impl Verifying<'_> {
             report.passes += 1;
             self.compare(&table, folded, &mut report).await.map_err(|e| e.to_string())?;
         }
-        self.store.thaw().await.map_err(|e| e.to_string())?;
+        self.store.end_snapshot().await.map_err(|e| e.to_string())?;
         Ok(report)
     }
 
     /// What is to be read of each partition.
-    async fn spans(&mut self, known: &[Known], report: &mut Report) -> Result<(), String> {
+    async fn spans(&mut self, known: &[Known], report: &mut VerifyReport) -> Result<(), String> {
         let topic = self.target.scope.topic.clone();
         let partitions: Vec<Partition> = known.iter().map(|one| one.partition).collect();
         let logs = ask(&self.broker, move |broker| broker.logs(&topic, &partitions)).await;
@@ -149,8 +149,10 @@ impl Verifying<'_> {
         let letters = letters::places(&mut self.store, &self.target.scope).await?;
         for (partition, offset, state) in letters {
             let of_state = match state {
-                State::Replayed => &mut set_aside.replayed,
-                State::Open | State::Discarded | State::Superseded => &mut set_aside.skipped,
+                DeadLetterState::Replayed => &mut set_aside.replayed,
+                DeadLetterState::Open
+                | DeadLetterState::Discarded
+                | DeadLetterState::Superseded => &mut set_aside.skipped,
             };
             of_state.insert((partition, offset));
         }
@@ -162,14 +164,14 @@ impl Verifying<'_> {
         table: &Table,
         range: Range,
         set_aside: &Arc<SetAside>,
-    ) -> Result<Folded, String> {
+    ) -> Result<FoldedPass, String> {
         let (spans, choice) = (self.held.clone(), Arc::new(self.options.choice.clone()));
         let offsets = |span: &Span| span.start.distance_to(span.end);
         self.progress.begins(spans.iter().map(offsets).sum());
         // Half is left for the rows in the database's words.
         let memory = self.options.memory / 2;
         let set_aside = Arc::clone(set_aside);
-        let mut fold = Fold::new(table, choice, set_aside, self.whole(), range, memory);
+        let mut fold = VerifyFold::new(table, choice, set_aside, self.whole(), range, memory);
         let (settings, group) = (self.config.kafka.clone(), self.config.name.clone());
         let (topic, progress) = (self.target.scope.topic.clone(), Arc::clone(&self.progress));
         let reading = tokio::task::spawn_blocking(move || {
@@ -192,4 +194,4 @@ impl Verifying<'_> {
 }
 
 /// Rows of one shape, by the columns that they set.
-type Shapes<T> = BTreeMap<Vec<usize>, Vec<T>>;
+type ByColumns<T> = BTreeMap<Vec<usize>, Vec<T>>;

@@ -5,7 +5,7 @@ use serde::Serialize;
 /// How a row differs from the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum DifferenceKind {
     /// The log has it, the table has not.
     Missing,
     /// The table has it, and by the log there is none.
@@ -29,7 +29,7 @@ pub struct ColumnDiffers {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Difference {
     /// How.
-    pub kind: Kind,
+    pub kind: DifferenceKind,
     /// The key columns' texts, in the key's order.
     pub key: Vec<String>,
     /// The partition of its records; `None`: there is none.
@@ -42,7 +42,7 @@ pub struct Difference {
 
 /// What was compared, and how it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     /// The topic.
     pub topic: String,
     /// The table.
@@ -65,7 +65,7 @@ pub struct Report {
     pub remarks: Vec<String>,
 }
 
-impl Report {
+impl VerifyReport {
     /// Whether every row that was compared is as the log has it.
     #[must_use]
     pub fn is_equal(&self) -> bool {
@@ -75,9 +75,9 @@ impl Report {
     /// Counts a difference, and keeps it if there are not `at_most` yet.
     pub fn add(&mut self, difference: Difference, at_most: usize) {
         match difference.kind {
-            Kind::Missing => self.missing += 1,
-            Kind::Extra => self.extra += 1,
-            Kind::Different => self.different += 1,
+            DifferenceKind::Missing => self.missing += 1,
+            DifferenceKind::Extra => self.extra += 1,
+            DifferenceKind::Different => self.different += 1,
         }
         if self.differences.len() < at_most {
             self.differences.push(difference);
@@ -88,9 +88,9 @@ impl Report {
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match self.kind {
-            Kind::Missing => "missing",
-            Kind::Extra => "extra",
-            Kind::Different => "different",
+            DifferenceKind::Missing => "missing",
+            DifferenceKind::Extra => "extra",
+            DifferenceKind::Different => "different",
         };
         write!(f, "{kind} row {}", self.key.join(", "))?;
         for ColumnDiffers { column, expected, found } in &self.columns {
@@ -109,7 +109,7 @@ impl std::fmt::Display for Difference {
 mod tests {
     use super::*;
 
-    fn difference(kind: Kind) -> Difference {
+    fn difference(kind: DifferenceKind) -> Difference {
         let (expected, found) = (Some("2".to_owned()), None);
         let columns = vec![ColumnDiffers { column: "n".to_owned(), expected, found }];
         let key = vec!["7".to_owned(), "x".to_owned()];
@@ -118,8 +118,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_difference_is_counted_and_only_the_first_few_are_kept() {
-        for kind in [Kind::Missing, Kind::Extra, Kind::Different] {
-            let mut report = Report::default();
+        for kind in [DifferenceKind::Missing, DifferenceKind::Extra, DifferenceKind::Different] {
+            let mut report = VerifyReport::default();
             assert!(report.is_equal());
             (0..3).for_each(|_| report.add(difference(kind), 2));
             assert!(!report.is_equal(), "{kind:?}");
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_difference_says_what_is_there_and_what_is_to_be() {
-        let told = difference(Kind::Different).to_string();
+        let told = difference(DifferenceKind::Different).to_string();
         let expected =
             "different row 7, x; n is NULL, and is to be 2 (partition 3, last records at 8, 9)";
         assert_eq!(told, expected);

@@ -8,17 +8,17 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tempfile::TempDir;
 use tokio::sync::watch;
-use write_behind_consumer::apply::history::History;
+use write_behind_consumer::apply::history::RouteHistory;
 use write_behind_consumer::apply::log::{Log, RereadError};
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::{Applied, Connect, Event, Stats, Target, Worker};
-use write_behind_consumer::core::batch::{Batch, FoldedRow, Span, Wanted};
+use write_behind_consumer::core::batch::{Batch, FoldedRow, Span, WantedKeys};
+use write_behind_consumer::core::bookkeeping_key::BookkeepingKey;
 use write_behind_consumer::core::flood::FloodLimits;
 use write_behind_consumer::core::record::{DeadLetter, RawRecord};
-use write_behind_consumer::core::scope::Scope;
 use write_behind_consumer::core::table::Table;
 use write_behind_consumer::store::{
-    AnyStore, Database, Manner, Outcome, Position, Store, StoreError, Timeouts, Transaction,
+    AnyStore, Database, Outcome, Position, Store, StoreError, Timeouts, Transaction, WriteOptions,
 };
 use write_behind_shared::{Change, NextOffset, Offset, Partition, record};
 
@@ -34,7 +34,7 @@ pub(crate) enum Fault {
 #[derive(Default)]
 pub(crate) struct Script {
     pub(crate) faults: Mutex<VecDeque<Fault>>,
-    pub(crate) manners: Mutex<Vec<Manner>>,
+    pub(crate) manners: Mutex<Vec<WriteOptions>>,
     pub(crate) connections: Mutex<usize>,
 }
 
@@ -54,18 +54,22 @@ impl Store for Scripted {
 
     async fn positions(
         &mut self,
-        scope: &Scope,
+        scope: &BookkeepingKey,
         partitions: &[Partition],
     ) -> Result<Vec<Position>, StoreError> {
         self.store.positions(scope, partitions).await
     }
 
-    async fn begin_at(&mut self, scope: &Scope, at: &[Position]) -> Result<(), StoreError> {
+    async fn begin_at(
+        &mut self,
+        scope: &BookkeepingKey,
+        at: &[Position],
+    ) -> Result<(), StoreError> {
         self.store.begin_at(scope, at).await
     }
 
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
-        self.script.manners.lock().unwrap().push(transaction.manner);
+        self.script.manners.lock().unwrap().push(transaction.options);
         let fault = self.script.faults.lock().unwrap().pop_front();
         match fault {
             None => self.store.apply(transaction).await,
@@ -131,7 +135,7 @@ impl Log for Records {
         &self,
         _topic: &str,
         spans: &[Span],
-        wanted: &Wanted,
+        wanted: &WantedKeys,
     ) -> Result<Vec<RawRecord>, RereadError> {
         *self.reads.lock().unwrap() += 1;
         let in_spans = |record: &RawRecord| {
@@ -174,7 +178,7 @@ impl Bench {
         let file = File(Arc::new(tempfile::tempdir().unwrap()));
         file.sql(TABLE).await;
         let owned = |text: &str| text.to_owned();
-        let scope = Scope { pipeline: owned("p"), cluster: owned("c"), topic: owned("t") };
+        let scope = BookkeepingKey { pipeline: owned("p"), cluster: owned("c"), topic: owned("t") };
         let mut store = file.store().await;
         store.init().await.unwrap();
         let start = Position {
@@ -193,7 +197,7 @@ impl Bench {
             rename: Vec::new(),
             version: None,
             set_aside,
-            history: Arc::new(History::new(FloodLimits::STANDARD)),
+            history: Arc::new(RouteHistory::new(FloodLimits::STANDARD)),
         };
         let (script, log) = (Arc::new(Script::default()), Arc::new(Records::default()));
         let limits = RetryLimits {
@@ -252,7 +256,7 @@ impl Bench {
                 partition: Partition(0),
                 key: key.as_bytes().into(),
                 change,
-                singly: false,
+                row_by_row: false,
             })
             .collect();
         let (start, end) = (NextOffset(start), NextOffset(self.next));

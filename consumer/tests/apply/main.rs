@@ -21,7 +21,7 @@ const ONE: (&str, &str, &str) = ("1", r#"{"n":1}"#, "n");
 async fn a_good_batch_is_written_without_reading_the_log_again() {
     let mut bench = Bench::new().await;
     let stats = bench.write(&[ONE, ONE, ("2", r#"{"short":"x"}"#, "")]).await;
-    assert_eq!((stats.rows, stats.singly, stats.dead_letters, stats.retries), (2, 0, 0, 0));
+    assert_eq!((stats.rows, stats.row_by_row, stats.dead_letters, stats.retries), (2, 0, 0, 0));
     assert_eq!(bench.dump().await, ["1 2", "2 0 x"]);
     assert_eq!(*bench.log.reads.lock().unwrap(), 0);
 }
@@ -41,7 +41,7 @@ async fn only_the_bad_records_of_a_row_are_set_aside() {
             let letters = bench.letters().await;
             assert_eq!(letters.len(), 1, "{letters:?}");
             assert!(letters[0].starts_with(&format!("{place} ")), "{letters:?}");
-            assert_eq!((stats.rows, stats.singly, stats.dead_letters), (1, 2, 1));
+            assert_eq!((stats.rows, stats.row_by_row, stats.dead_letters), (1, 2, 1));
         }
     }
 }
@@ -52,7 +52,7 @@ async fn a_batch_of_bad_records_only_is_set_aside_whole() {
     let keys = ["1", "2", "07", "9"];
     let records = keys.map(|key| (key, r#"{"short":"long"}"#, ""));
     let stats = bench.write(&records).await;
-    assert_eq!((stats.rows, stats.singly, stats.dead_letters), (0, 0, 4));
+    assert_eq!((stats.rows, stats.row_by_row, stats.dead_letters), (0, 0, 4));
     let letters = bench.letters().await;
     assert!(letters[2].contains("not the canonical text"), "{letters:?}");
     assert_eq!(bench.dump().await, [""; 0]);
@@ -115,7 +115,7 @@ async fn a_saturated_database_gets_smaller_statements() {
     let Applied::Written(_, stats) = bench.apply(&batch).await else { panic!("it is written") };
     assert_eq!((stats.retries, stats.saturated), (2, 2), "the next batches are smaller too");
     let manners = bench.script.manners.lock().unwrap().clone();
-    let sizes: Vec<_> = manners.iter().map(|manner| manner.rows_per_statement).collect();
+    let sizes: Vec<_> = manners.iter().map(|options| options.rows_per_statement).collect();
     assert_eq!(sizes, [10_000, 5_000, 2_500]);
 }
 
@@ -127,7 +127,7 @@ async fn what_a_person_must_mend_is_given_back_at_once_and_written_when_it_is_me
     let batch = bench.batch(&[ONE]);
     for _ in 0..2 {
         let applied = bench.apply(&batch).await;
-        let Applied::Refused(why) = applied else { panic!("{applied:?}") };
+        let Applied::Stopped(why) = applied else { panic!("{applied:?}") };
         assert!(why.contains("no such table") || why.contains("there is no table"), "{why}");
     }
     bench.file.sql("ALTER TABLE elsewhere RENAME TO t").await;
@@ -149,7 +149,7 @@ async fn a_row_whose_reference_is_missing_is_given_back_until_it_is_to_be_refuse
     let child = |n| ("1", n, "");
     let mut batch = bench.batch(&[child(r#"{"n":7}"#), ("2", r#"{"n":null}"#, "")]);
     let applied = bench.apply(&batch).await;
-    assert!(matches!(applied, Applied::Held(_)), "{applied:?}");
+    assert!(matches!(applied, Applied::MissingReference(_)), "{applied:?}");
     bench.file.sql("INSERT INTO parent VALUES (7)").await;
     let applied = bench.apply(&batch).await;
     assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
@@ -217,7 +217,7 @@ async fn a_column_that_is_dropped_stops_the_route_instead_of_setting_its_records
     bench.file.sql("DROP TABLE t; CREATE TABLE t (id integer PRIMARY KEY, n bigint)").await;
     let batch = bench.batch(&[("1", r#"{"short":"x"}"#, ""), ("2", r#"{"n":5}"#, "")]);
     let applied = bench.apply(&batch).await;
-    assert!(matches!(&applied, Applied::Refused(why) if why.contains("\"short\" is gone")));
+    assert!(matches!(&applied, Applied::Stopped(why) if why.contains("\"short\" is gone")));
     bench.file.sql("ALTER TABLE t ADD COLUMN short text").await;
     let applied = bench.apply(&batch).await;
     assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
@@ -236,7 +236,7 @@ async fn a_column_that_becomes_required_stops_the_route_when_a_record_lacks_it()
     let batch = bench.batch(&[("2", r#"{"n":5}"#, "")]);
     let applied = bench.apply(&batch).await;
     assert!(
-        matches!(&applied, Applied::Refused(why) if why.contains("\"name\" has become NOT NULL"))
+        matches!(&applied, Applied::Stopped(why) if why.contains("\"name\" has become NOT NULL"))
     );
     bench.file.sql(&format!("DROP TABLE t; {required} DEFAULT '')")).await;
     let applied = bench.apply(&batch).await;
@@ -252,7 +252,7 @@ async fn a_flood_of_bad_records_is_not_set_aside() {
         assert_eq!(bench.letters().await.len(), 1, "a single one is");
         let batch = bench.batch(&vec![bad; 300]);
         let applied = bench.apply(&batch).await;
-        let Applied::Refused(why) = applied else { panic!("{applied:?}") };
+        let Applied::Stopped(why) = applied else { panic!("{applied:?}") };
         assert!(why.starts_with("partition 0, offset 2: "), "{why}");
         assert!(why.contains("so many records are bad"), "{why}");
         assert_eq!(bench.letters().await.len(), 1, "none of a flood is");
@@ -304,11 +304,11 @@ async fn a_row_whose_fold_is_not_known_is_taken_record_by_record() {
     let mut bench = Bench::new().await;
     let mut batch = bench.batch(&[ONE, ("1", r#"{"short":"long"}"#, ""), ONE, ("2", "{}", "")]);
     for row in &mut batch.rows {
-        row.singly = *row.key == *b"1";
+        row.row_by_row = *row.key == *b"1";
         row.change = Change::default();
     }
     let applied = bench.apply(&batch).await;
-    assert!(matches!(applied, Applied::Written(_, stats) if stats.singly == 2), "{applied:?}");
+    assert!(matches!(applied, Applied::Written(_, stats) if stats.row_by_row == 2), "{applied:?}");
     assert_eq!(bench.dump().await, ["1 2"]);
     assert_eq!(bench.letters().await.len(), 1);
 }

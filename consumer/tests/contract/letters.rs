@@ -1,8 +1,8 @@
 //! Dead letters as they are found, counted and closed.
 
-use write_behind_consumer::core::dead_letters::{Filter, Letter, State};
+use write_behind_consumer::core::dead_letters::{DeadLetterState, Filter, StoredDeadLetter};
 use write_behind_consumer::store::letters;
-use write_behind_consumer::store::replay::{self, Decision, Replayed, Standing};
+use write_behind_consumer::store::replay::{self, Decision, ReplayPoint, Replayed};
 
 use super::*;
 
@@ -43,7 +43,7 @@ pub async fn letters_are_found_by_what_is_known_of_them(lab: impl Lab) {
         (Filter { key: Some(b"other".to_vec()), ..all.clone() }, &[6]),
         (Filter { since: Some(1_000_000_000), ..all.clone() }, &[3, 4, 5, 6]),
         (Filter { until: Some(1_000_000_000), ..all.clone() }, &[]),
-        (Filter { state: Some(State::Replayed), ..all.clone() }, &[]),
+        (Filter { state: Some(DeadLetterState::Replayed), ..all.clone() }, &[]),
     ] {
         assert_eq!(found(&mut bench, &filter).await, expected, "{filter:?}");
     }
@@ -53,10 +53,10 @@ pub async fn letters_are_found_by_what_is_known_of_them(lab: impl Lab) {
     assert!(since.contains(&3), "its own second counts");
     let until = found(&mut bench, &Filter { until: failed_at, ..all.clone() }).await;
     assert_eq!(until, [0; 0], "its own second does not count");
-    assert_eq!(first[0].letter.record, letter(3).record, "a letter is read as it was stored");
+    assert_eq!(first[0].dead_letter.record, letter(3).record, "a letter is read as it was stored");
     let next = letters::find(&mut bench.store, "p", &all, first.last(), 2).await.unwrap();
     assert_eq!(next[0].offset().0, 5);
-    assert_eq!(next[0].letter.sqlstate.as_deref(), Some("1062"));
+    assert_eq!(next[0].dead_letter.sqlstate.as_deref(), Some("1062"));
 }
 
 pub async fn letters_are_closed_once_counted_and_deleted_when_they_are_old(lab: impl Lab) {
@@ -68,12 +68,12 @@ pub async fn letters_are_closed_once_counted_and_deleted_when_they_are_old(lab: 
     assert_eq!(letters::discard(&mut bench.store, &four[2..]).await.unwrap(), 0);
     letters::refused_again(&mut bench.store, &four[3], "never", None).await.unwrap();
     let after = letters::find(&mut bench.store, "p", &all, None, 10).await.unwrap();
-    let reasons: Vec<_> = after.iter().map(|letter| &*letter.letter.reason).collect();
+    let reasons: Vec<_> = after.iter().map(|letter| &*letter.dead_letter.reason).collect();
     let nul = "a NUL \u{fffd} in it";
     assert_eq!(reasons, ["again", nul, nul, nul], "a closed letter stays as it is");
     let tallies = letters::tally(&mut bench.store, "p", &all).await.unwrap();
     let tallies: Vec<_> = tallies.iter().map(|tally| (tally.state, tally.letters)).collect();
-    assert_eq!(tallies, [(State::Discarded, 2), (State::Open, 2)]);
+    assert_eq!(tallies, [(DeadLetterState::Discarded, 2), (DeadLetterState::Open, 2)]);
     let its_second = four[0].failed_at;
     assert_eq!(letters::delete_old(&mut bench.store, "p", its_second).await.unwrap(), 0);
     // The one of the key that has open letters before it stays.
@@ -85,11 +85,11 @@ pub async fn letters_are_closed_once_counted_and_deleted_when_they_are_old(lab: 
 pub async fn a_letter_is_replayed_once_and_only_while_it_is_open(lab: impl Lab) {
     let mut bench = with_letters(lab).await;
     let letters = letters::find(&mut bench.store, "p", &Filter::default(), None, 10).await.unwrap();
-    let replaying = async |bench: &mut Bench<_>, letter: &Letter, decision: Decision| {
+    let replaying = async |bench: &mut Bench<_>, letter: &StoredDeadLetter, decision: Decision| {
         let mut behind = Vec::new();
-        let decide = async |standing: Standing| {
-            assert_eq!(standing.next, NextOffset(1));
-            behind.extend(standing.behind.keys().map(|offset| offset.0));
+        let decide = async |point: ReplayPoint| {
+            assert_eq!(point.next, NextOffset(1));
+            behind.extend(point.behind.keys().map(|offset| offset.0));
             Ok::<_, StoreError>(decision)
         };
         let replayed = replay::replay(&mut bench.store, &bench.table, letter, decide).await;
@@ -99,14 +99,14 @@ pub async fn a_letter_is_replayed_once_and_only_while_it_is_open(lab: impl Lab) 
     assert_eq!(left, (vec![4, 5], Replayed::Left), "letters of its row behind it are told");
     let row = bench.row("1", &Change::new());
     let closed = replaying(&mut bench, &letters[0], Decision::Write(row)).await;
-    assert_eq!(closed, (vec![4, 5], Replayed::Closed(State::Replayed)));
+    assert_eq!(closed, (vec![4, 5], Replayed::Closed(DeadLetterState::Replayed)));
     let row = bench.row("2", &Change::new());
     let again = replaying(&mut bench, &letters[0], Decision::Write(row)).await;
     assert_eq!(again.1, Replayed::NotOpen);
     let superseded = replaying(&mut bench, &letters[3], Decision::Supersede).await;
-    assert_eq!(superseded, (vec![], Replayed::Closed(State::Superseded)));
+    assert_eq!(superseded, (vec![], Replayed::Closed(DeadLetterState::Superseded)));
     assert_eq!(bench.table(&["id"]).await, ["1"], "what was not open has changed nothing");
-    let open = Filter { state: Some(State::Open), ..Filter::default() };
+    let open = Filter { state: Some(DeadLetterState::Open), ..Filter::default() };
     assert_eq!(found(&mut bench, &open).await, [4, 5]);
 }
 

@@ -13,20 +13,20 @@ pub mod catalogue;
 pub mod types;
 pub mod letters;
 pub mod replays;
-pub mod revisions;
+pub mod versions;
 pub mod snapshots;
 pub mod model;
 
 use std::time::Duration;
 
 use write_behind_consumer::core::batch::{LastRecord, Span, WriterSeen};
+use write_behind_consumer::core::bookkeeping_key::BookkeepingKey;
 use write_behind_consumer::core::record::{DeadLetter, RawRecord};
-use write_behind_consumer::core::scope::Scope;
 use write_behind_consumer::core::table::Table;
 use write_behind_consumer::core::table::row::Row;
 use write_behind_consumer::store::inspect::Inspect as _;
 use write_behind_consumer::store::{
-    AnyStore, Database, Manner, Outcome, Position, Store, StoreError, Timeouts, Transaction,
+    AnyStore, Database, Outcome, Position, Store, StoreError, Timeouts, Transaction, WriteOptions,
 };
 use write_behind_shared::{Change, NextOffset, Offset, Partition};
 
@@ -55,15 +55,15 @@ pub struct Bench<L> {
     pub next: i64,
 }
 
-pub const MANNER: Manner = Manner {
+pub const WRITE_OPTIONS: WriteOptions = WriteOptions {
     rows_per_statement: 10_000,
     set_aside_max: usize::MAX,
     refuse_missing_references: true,
 };
 
-pub fn scope() -> Scope {
+pub fn scope() -> BookkeepingKey {
     let owned = |text: &str| text.to_owned();
-    Scope { pipeline: owned("p"), cluster: owned("c"), topic: owned("t") }
+    BookkeepingKey { pipeline: owned("p"), cluster: owned("c"), topic: owned("t") }
 }
 
 pub fn span(partition: i32, start: i64, end: i64) -> Span {
@@ -77,19 +77,23 @@ pub fn at(partition: i32, next: i64) -> Position {
 }
 
 /// A transaction that moves `spans` and does nothing else.
-pub fn moving<'a>(scope: &'a Scope, spans: &'a [Span], table: &'a Table) -> Transaction<'a> {
+pub fn moving<'a>(
+    scope: &'a BookkeepingKey,
+    spans: &'a [Span],
+    table: &'a Table,
+) -> Transaction<'a> {
     Transaction {
         scope,
         partitions: 2,
         spans,
         table,
         rows: &[],
-        singly: &[],
+        row_by_row: &[],
         dead_letters: &[],
         writers: &[],
         forgotten: &[],
         last_records: &[],
-        manner: MANNER,
+        options: WRITE_OPTIONS,
     }
 }
 
@@ -160,7 +164,7 @@ impl<L: Lab> Bench<L> {
     /// Rows that must be refused, by their place in the order of their keys.
     pub async fn refused(&mut self, rows: &[(&str, Change)]) -> Vec<usize> {
         match self.run(rows, |_| {}).await {
-            Ok(Outcome::Refused(places)) => places,
+            Ok(Outcome::Rejected(places)) => places,
             other => panic!("rows must be refused, not {other:?}"),
         }
     }
@@ -235,10 +239,10 @@ macro_rules! contract {
             letters::a_copy_is_remembered_and_goes_on_from_there,
             replays::a_letter_is_replayed_with_its_state_or_not_at_all,
             replays::a_letter_is_replayed_once_and_a_refused_one_changes_nothing,
-            replays::a_letter_of_an_older_revision_is_superseded_by_the_row,
-            revisions::an_older_revision_is_left_out_however_the_log_is_cut,
-            revisions::what_is_left_out_for_a_newer_revision_is_counted,
-            revisions::revisions_are_numbers_of_a_column_outside_of_the_key,
+            replays::a_letter_of_an_older_version_is_superseded_by_the_row,
+            versions::an_older_version_is_left_out_however_the_log_is_cut,
+            versions::what_is_left_out_for_a_newer_version_is_counted,
+            versions::versions_are_numbers_of_a_column_outside_of_the_key,
             snapshots::rows_that_differ_are_found_with_what_differs,
             snapshots::a_frozen_moment_stays_as_it_was_and_holds_nobody_up,
             snapshots::keys_are_read_a_page_at_a_time_and_none_is_left_out,

@@ -74,30 +74,30 @@ async fn the_law_holds(lab: impl Lab, name: &str, bad: u32) {
 
 /// Writes a batch as a worker does: each row folded, and those that are refused change by change.
 async fn write<L: Lab>(bench: &mut Bench<L>, batch: &[(String, Change)], per_statement: usize) {
-    let mut isolated: BTreeSet<&str> = BTreeSet::new();
+    let mut fallback: BTreeSet<&str> = BTreeSet::new();
     loop {
         let mut folded: BTreeMap<&str, Change> = BTreeMap::new();
-        let mut singly = Vec::new();
+        let mut row_by_row = Vec::new();
         for (offset, (key, change)) in (0..).zip(batch) {
-            if isolated.contains(&**key) {
-                singly.push((record(offset, key, ""), bench.row(key, change)));
+            if fallback.contains(&**key) {
+                row_by_row.push((record(offset, key, ""), bench.row(key, change)));
             } else {
                 folded.entry(key).or_default().fold(change.clone());
             }
         }
         let rows: Vec<_> = folded.iter().map(|(key, change)| bench.row(key, change)).collect();
         let (scope, spans) = (scope(), [span(0, bench.next, bench.next + 1)]);
-        let manner = Manner { rows_per_statement: per_statement, ..MANNER };
+        let options = WriteOptions { rows_per_statement: per_statement, ..WRITE_OPTIONS };
         let transaction = Transaction {
             rows: &rows,
-            singly: &singly,
-            manner,
+            row_by_row: &row_by_row,
+            options,
             ..moving(&scope, &spans, &bench.table)
         };
         match bench.store.apply(&transaction).await.unwrap() {
             Outcome::Committed(_) => break,
-            Outcome::Refused(places) => {
-                isolated.extend(places.iter().filter_map(|place| folded.keys().nth(*place)));
+            Outcome::Rejected(places) => {
+                fallback.extend(places.iter().filter_map(|place| folded.keys().nth(*place)));
             }
             other => panic!("{other:?}"),
         }

@@ -26,7 +26,7 @@ pub async fn a_partition_is_unknown_until_it_begins_and_then_begins_once(lab: im
     bench.store.begin_at(&scope(), &[at(0, 99), at(7, 42)]).await.unwrap();
     let known = bench.store.positions(&scope(), &asked).await.unwrap();
     assert_eq!(known, [at(0, 0), at(7, 42)], "what is known stays");
-    let elsewhere = Scope { topic: "other".to_owned(), ..scope() };
+    let elsewhere = BookkeepingKey { topic: "other".to_owned(), ..scope() };
     assert_eq!(bench.store.positions(&elsewhere, &asked).await.unwrap(), []);
 }
 
@@ -113,8 +113,8 @@ pub async fn writers_are_forgotten_with_the_offsets_and_only_those_before(lab: i
         ..moving(&scope, &second, &bench.table)
     };
     let refused = [letter(14)];
-    let no_room = Manner { set_aside_max: 0, ..MANNER };
-    let fails = Transaction { dead_letters: &refused, manner: no_room, ..forgetting };
+    let no_room = WriteOptions { set_aside_max: 0, ..WRITE_OPTIONS };
+    let fails = Transaction { dead_letters: &refused, options: no_room, ..forgetting };
     assert!(matches!(bench.store.apply(&fails).await, Ok(Outcome::Bad(_))));
     assert_eq!(remembered(&mut bench).await, [writers.to_vec(), vec![seen(1, writer(1), 2, 5)]]);
     let forgetting = Transaction {
@@ -290,7 +290,7 @@ pub async fn the_last_record_is_noted_with_the_offsets_and_replaces_the_earlier_
 
 pub async fn a_table_belongs_to_the_topic_that_claims_it_first(lab: impl Lab) {
     let mut bench = Bench::with(lab, COUNTER).await;
-    let other = Scope { topic: "other".to_owned(), ..scope() };
+    let other = BookkeepingKey { topic: "other".to_owned(), ..scope() };
     assert_eq!(bench.store.owner(&bench.table).await.unwrap(), None);
     assert_eq!(bench.store.claim(&bench.table, &scope()).await.unwrap(), scope());
     assert_eq!(bench.store.claim(&bench.table, &other).await.unwrap(), scope());

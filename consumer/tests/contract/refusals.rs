@@ -56,17 +56,17 @@ pub async fn a_sum_out_of_range_is_refused_and_not_rounded(lab: impl Lab) {
 pub async fn single_records_are_tried_in_their_order_and_only_the_bad_are_set_aside(lab: impl Lab) {
     let mut bench = Bench::with(lab, SHORT).await;
     let texts = ["a", "long", "b", "longer"];
-    let mut singly: Vec<_> = (0..)
+    let mut row_by_row: Vec<_> = (0..)
         .zip(texts)
         .map(|(offset, text)| (record(offset, "1", text), bench.row("1", &short(text))))
         .collect();
-    singly.push((record(9, "1", "add"), bench.row("1", &Change::new().add("n", 3))));
+    row_by_row.push((record(9, "1", "add"), bench.row("1", &Change::new().add("n", 3))));
     let rows = [bench.row("2", &short("ok"))];
     let (scope, spans) = (scope(), [span(0, 0, 10)]);
     let letters = [letter(7)];
     let transaction = Transaction {
         rows: &rows,
-        singly: &singly,
+        row_by_row: &row_by_row,
         dead_letters: &letters,
         ..moving(&scope, &spans, &bench.table)
     };
@@ -87,15 +87,15 @@ pub async fn single_records_are_tried_in_their_order_and_only_the_bad_are_set_as
 
 pub async fn nothing_is_set_aside_where_that_is_not_wanted(lab: impl Lab) {
     let mut bench = Bench::with(lab, SHORT).await;
-    let singly = [(record(1, "1", "long"), bench.row("1", &short("long")))];
+    let row_by_row = [(record(1, "1", "long"), bench.row("1", &short("long")))];
     let letters = [letter(0)];
     let (scope, spans) = (scope(), [span(0, 0, 2)]);
     let rows = [bench.row("2", &short("ok"))];
     let transaction = Transaction {
         rows: &rows,
-        singly: &singly,
+        row_by_row: &row_by_row,
         dead_letters: &letters,
-        manner: Manner { set_aside_max: 0, ..MANNER },
+        options: WriteOptions { set_aside_max: 0, ..WRITE_OPTIONS },
         ..moving(&scope, &spans, &bench.table)
     };
     let outcome = bench.store.apply(&transaction).await.unwrap();
@@ -128,10 +128,11 @@ pub async fn a_missing_reference_is_given_time_and_then_refused(lab: impl Lab) {
     let child = [("1", set(&json!({"parent": 7}))), ("2", Change::new())];
     let outcome = bench
         .run(&child, |transaction| {
-            transaction.manner = Manner { refuse_missing_references: false, ..MANNER };
+            transaction.options =
+                WriteOptions { refuse_missing_references: false, ..WRITE_OPTIONS };
         })
         .await;
-    assert!(matches!(outcome, Err(StoreError::NotYet(_))), "{outcome:?}");
+    assert!(matches!(outcome, Err(StoreError::MissingReference(_))), "{outcome:?}");
     bench.store = bench.another_store().await;
     assert_eq!(bench.refused(&child).await, [0]);
     bench.lab.sql("INSERT INTO parents VALUES (7)").await;

@@ -190,7 +190,7 @@ pub async fn rows_beyond_a_statements_size_are_written_too(lab: impl Lab) {
     for change in [Change::new().add("n", 1), Change::new().add("n", 1), Change::delete()] {
         let outcome = bench
             .run(&all(change.clone()), |transaction| {
-                transaction.manner = Manner { rows_per_statement: 4, ..MANNER };
+                transaction.options = WriteOptions { rows_per_statement: 4, ..WRITE_OPTIONS };
             })
             .await;
         assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");

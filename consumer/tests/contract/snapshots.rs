@@ -69,14 +69,14 @@ pub async fn rows_that_differ_are_found_with_what_differs(lab: impl Lab) {
 pub async fn a_frozen_moment_stays_as_it_was_and_holds_nobody_up(lab: impl Lab) {
     let mut bench = bench(lab).await;
     let mut looking = bench.another_store().await;
-    looking.freeze().await.unwrap();
+    looking.begin_snapshot().await.unwrap();
     bench.write(&[("1", Change::delete()), ("4", setting("{}"))]).await;
     let all = |keys: [&str; 3]| keys.map(|key| vec![key.to_owned()]).to_vec();
     let keys = looking.keys(&bench.table, None, 9).await.unwrap();
     assert_eq!(keys, all(["1", "2", "3"]));
     let known = looking.known(&scope()).await.unwrap();
     assert_eq!(known[0].next, NextOffset(1), "the offsets are of the same moment");
-    looking.thaw().await.unwrap();
+    looking.end_snapshot().await.unwrap();
     assert_eq!(looking.keys(&bench.table, None, 9).await.unwrap(), all(["2", "3", "4"]));
 }
 

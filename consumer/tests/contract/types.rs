@@ -130,7 +130,7 @@ async fn values_are_as_told<L: Lab>(bench: &mut Bench<L>, line: &Line<'_>, colum
         let change = setting(column, json);
         if Row::judge(&bench.table, b"1", &change).is_ok() {
             let outcome = bench.run(&[("1", change)], |_| {}).await;
-            let refused = matches!(&outcome, Ok(Outcome::Refused(places)) if *places == [0]);
+            let refused = matches!(&outcome, Ok(Outcome::Rejected(places)) if *places == [0]);
             assert!(refused, "{of} does not take {json}: {outcome:?}");
         }
     }

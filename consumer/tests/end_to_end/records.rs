@@ -1,7 +1,7 @@
 //! What becomes of single records, from the log to the table: bad ones, ones beyond a limit, and ones
-//! of an older revision.
+//! of an older version.
 
-use write_behind_consumer::run::Options;
+use write_behind_consumer::run::RunOptions;
 
 use super::world::{Running, World, wait_for};
 
@@ -52,7 +52,7 @@ fn a_record_beyond_a_limit_is_bad_and_says_which() {
 }
 
 #[test]
-fn an_older_revision_overwrites_nothing() {
+fn an_older_version_overwrites_nothing() {
     let world = World::new();
     for value in [
         r#"{"points":2,"name":"b"}"#,
@@ -66,7 +66,7 @@ fn an_older_revision_overwrites_nothing() {
     world.flush();
     let mut config = world.config("", "");
     config.routes[0].version = Some("points".to_owned());
-    let consumer = Running::start(config, Options::default());
+    let consumer = Running::start(config, RunOptions::default());
     let rows = || world.query("SELECT id, name, visits, points FROM scores");
     wait_for("the newest is there", rows, |rows| rows == &[["1", "e", "1", "6"]]);
     world.send_to(0, Some("1"), Some(r#"{"points":3,"name":"c"}"#), None);

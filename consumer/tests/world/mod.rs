@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 use write_behind_consumer::config::Config;
-use write_behind_consumer::run::{Consumer, Drained, Options, RunError};
+use write_behind_consumer::run::{Consumer, Drained, RunError, RunOptions};
 use write_behind_consumer::status::Status;
 use write_behind_shared::partition::partition_of;
 
@@ -101,7 +101,7 @@ impl World {
     }
 
     pub(crate) fn start(&self) -> Running {
-        Running::start(self.config("", ""), Options::default())
+        Running::start(self.config("", ""), RunOptions::default())
     }
 
     /// Runs a consumer until `holds`.
@@ -233,7 +233,7 @@ impl World {
 }
 
 impl Running {
-    pub(crate) fn start(config: Config, options: Options) -> Self {
+    pub(crate) fn start(config: Config, options: RunOptions) -> Self {
         let consumer = Consumer::new(config, options).unwrap();
         let status = consumer.status();
         let (stop, stopped) = oneshot::channel();

@@ -8,7 +8,7 @@ mod pipeline;
 use std::any::Any;
 use std::time::Duration;
 
-use contract::{Bench, Lab, MANNER, moving, scope, span};
+use contract::{Bench, Lab, WRITE_OPTIONS, moving, scope, span};
 use integration_tests::mariadb;
 use integration_tests::wait::{PATIENCE, Seen, until};
 use serde_json::json;
@@ -16,7 +16,7 @@ use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use write_behind_consumer::core::table::row;
 use write_behind_consumer::store::{
-    Database, Manner, Outcome, Store as _, StoreError, Timeouts, Transaction,
+    Database, Outcome, Store as _, StoreError, Timeouts, Transaction, WriteOptions,
 };
 use write_behind_shared::Change;
 
@@ -393,8 +393,8 @@ async fn the_refused_are_found_among_thousands() {
         })
         .collect();
     let (scope, spans) = (scope(), [span(0, 0, 1)]);
-    let manner = Manner { rows_per_statement: 1_000, ..MANNER };
-    let transaction = Transaction { rows: &rows, manner, ..moving(&scope, &spans, &bench.table) };
+    let options = WriteOptions { rows_per_statement: 1_000, ..WRITE_OPTIONS };
+    let transaction = Transaction { rows: &rows, options, ..moving(&scope, &spans, &bench.table) };
     let outcome = bench.store.apply(&transaction).await;
-    assert!(matches!(&outcome, Ok(Outcome::Refused(places)) if *places == bad), "{outcome:?}");
+    assert!(matches!(&outcome, Ok(Outcome::Rejected(places)) if *places == bad), "{outcome:?}");
 }

@@ -8,15 +8,15 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use write_behind_consumer::config::Config;
-use write_behind_consumer::config::units::Span;
-use write_behind_consumer::core::dead_letters::{Filter, State};
-use write_behind_consumer::dead_letters::desk::{Desk, Manner};
+use write_behind_consumer::config::units::HumanDuration;
+use write_behind_consumer::core::dead_letters::{DeadLetterState, Filter};
+use write_behind_consumer::dead_letters::admin::{Admin, ReplayOptions};
 use write_behind_consumer::dead_letters::replay::Fate;
 
 use crate::command::{DONE, FAILED, REFUSED, USAGE};
 
 #[derive(Debug, Args)]
-pub(crate) struct DeadLetters {
+pub(crate) struct DeadLettersArgs {
     #[command(subcommand)]
     what: What,
 }
@@ -133,22 +133,22 @@ struct Discard {
 
 /// `None`: any.
 #[derive(Clone, Copy, Debug)]
-struct AnyState(Option<State>);
+struct AnyState(Option<DeadLetterState>);
 
-impl DeadLetters {
+impl DeadLettersArgs {
     pub(crate) async fn perform(self, config: &Config) -> anyhow::Result<u8> {
-        let mut desk = Desk::open(config).await?;
+        let mut admin = Admin::open(config).await?;
         match self.what {
-            What::List(list) => list.perform(&mut desk).await,
-            What::Show(show) => show.perform(&mut desk).await,
-            What::Replay(replay) => replay.perform(&mut desk).await,
-            What::Discard(discard) => discard.perform(&mut desk).await,
+            What::List(list) => list.perform(&mut admin).await,
+            What::Show(show) => show.perform(&mut admin).await,
+            What::Replay(replay) => replay.perform(&mut admin).await,
+            What::Discard(discard) => discard.perform(&mut admin).await,
         }
     }
 }
 
 impl Selection {
-    fn filter(self, state: Option<State>) -> Filter {
+    fn filter(self, state: Option<DeadLetterState>) -> Filter {
         Filter {
             cluster: None,
             topic: self.topic,
@@ -166,20 +166,20 @@ impl Selection {
 }
 
 impl List {
-    async fn perform(self, desk: &mut Desk<'_>) -> anyhow::Result<u8> {
+    async fn perform(self, admin: &mut Admin<'_>) -> anyhow::Result<u8> {
         let filter = self.selection.filter(self.state.0);
         let mut lines = print::Lines::new(self.json);
-        desk.list(&filter, self.limit, |letter| lines.add(&letter)).await?;
+        admin.list(&filter, self.limit, |letter| lines.add(&letter)).await?;
         lines.print();
         if !self.json {
-            print::counts(&desk.tally(&filter).await?, lines.listed());
+            print::counts(&admin.tally(&filter).await?, lines.listed());
         }
         Ok(DONE)
     }
 }
 
 impl Show {
-    async fn perform(self, desk: &mut Desk<'_>) -> anyhow::Result<u8> {
+    async fn perform(self, admin: &mut Admin<'_>) -> anyhow::Result<u8> {
         let (partition, offset) = self.place;
         let filter = Filter {
             topic: self.topic,
@@ -189,7 +189,7 @@ impl Show {
             ..Filter::default()
         };
         let mut found = Vec::new();
-        desk.list(&filter, 2, |letter| found.push(letter)).await?;
+        admin.list(&filter, 2, |letter| found.push(letter)).await?;
         let [letter] = &found[..] else {
             if found.is_empty() {
                 bail!("there is no dead letter {partition}:{offset}; `list --state all` names all");
@@ -206,9 +206,9 @@ impl Show {
 }
 
 impl Replay {
-    async fn perform(self, desk: &mut Desk<'_>) -> anyhow::Result<u8> {
-        let filter = self.selection.filter(Some(State::Open));
-        let letters = open_letters(desk, &filter, self.limit).await?;
+    async fn perform(self, admin: &mut Admin<'_>) -> anyhow::Result<u8> {
+        let filter = self.selection.filter(Some(DeadLetterState::Open));
+        let letters = open_letters(admin, &filter, self.limit).await?;
         if letters == 0 {
             eprintln!("no open dead letter fits");
             return Ok(DONE);
@@ -217,11 +217,11 @@ impl Replay {
             return Ok(USAGE);
         }
         let (mut open, mut refused) = (0, 0);
-        let manner = Manner { force: self.force, dry_run: self.dry_run };
-        let telling = desk.replay(&filter, letters, manner, |letter, fate| {
+        let options = ReplayOptions { force: self.force, dry_run: self.dry_run };
+        let telling = admin.replay(&filter, letters, options, |letter, fate| {
             match fate {
                 Fate::Gone | Fate::AnotherLog => refused += 1,
-                Fate::Refused { .. } | Fate::Undecodable(_) => open += 1,
+                Fate::Rejected { .. } | Fate::Undecodable(_) => open += 1,
                 Fate::Replayed(_) | Fate::Superseded | Fate::Closed(_) => {}
             }
             print::fate(letter, fate, self.dry_run, self.json);
@@ -238,16 +238,16 @@ impl Replay {
 }
 
 impl Discard {
-    async fn perform(self, desk: &mut Desk<'_>) -> anyhow::Result<u8> {
-        let filter = self.selection.filter(Some(State::Open));
+    async fn perform(self, admin: &mut Admin<'_>) -> anyhow::Result<u8> {
+        let filter = self.selection.filter(Some(DeadLetterState::Open));
         if self.dry_run {
             let mut lines = print::Lines::new(false);
-            desk.list(&filter, self.limit, |letter| lines.add(&letter)).await?;
+            admin.list(&filter, self.limit, |letter| lines.add(&letter)).await?;
             lines.print();
             println!("{} would be discarded", lines.listed());
             return Ok(DONE);
         }
-        let letters = open_letters(desk, &filter, self.limit).await?;
+        let letters = open_letters(admin, &filter, self.limit).await?;
         if letters == 0 {
             eprintln!("no open dead letter fits");
             return Ok(DONE);
@@ -255,13 +255,13 @@ impl Discard {
         if !agreed("Discard", letters, self.yes)? {
             return Ok(USAGE);
         }
-        println!("{} discarded", desk.discard(&filter, letters).await?);
+        println!("{} discarded", admin.discard(&filter, letters).await?);
         Ok(DONE)
     }
 }
 
-async fn open_letters(desk: &mut Desk<'_>, filter: &Filter, limit: u64) -> anyhow::Result<u64> {
-    let tallies = desk.tally(filter).await?;
+async fn open_letters(admin: &mut Admin<'_>, filter: &Filter, limit: u64) -> anyhow::Result<u64> {
+    let tallies = admin.tally(filter).await?;
     Ok(tallies.iter().map(|tally| tally.letters).sum::<u64>().min(limit))
 }
 
@@ -287,7 +287,7 @@ fn agreed(act: &str, letters: u64, yes: bool) -> anyhow::Result<bool> {
 }
 
 fn time(text: &str) -> Result<i64, String> {
-    if let Some(Span(ago)) = Span::parse(text) {
+    if let Some(HumanDuration(ago)) = HumanDuration::parse(text) {
         let ago = i64::try_from(ago.as_secs()).unwrap_or(i64::MAX);
         return Ok(Timestamp::now().as_second().saturating_sub(ago));
     }

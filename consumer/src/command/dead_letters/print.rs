@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use write_behind_consumer::core::dead_letters::{Letter, Tally};
+use write_behind_consumer::core::dead_letters::{StoredDeadLetter, Tally};
 use write_behind_consumer::dead_letters::replay::Fate;
 
-const HEAD: [&str; 7] = ["TOPIC", "PLACE", "STATE", "SET ASIDE", "KEY", "SQLSTATE", "REASON"];
+const HEAD: [&str; 7] = ["TOPIC", "TP", "STATE", "SET ASIDE", "KEY", "SQLSTATE", "REASON"];
 const KEY_CHARS: usize = 40;
 const REASON_CHARS: usize = 100;
 
@@ -25,13 +25,13 @@ impl Lines {
         Self { json, rows: Vec::new(), listed: 0 }
     }
 
-    pub(super) fn add(&mut self, letter: &Letter) {
+    pub(super) fn add(&mut self, letter: &StoredDeadLetter) {
         self.listed += 1;
         if self.json {
             println!("{}", json(letter));
             return;
         }
-        let known = &letter.letter;
+        let known = &letter.dead_letter;
         self.rows.push([
             escaped(letter.scope.topic.as_bytes()),
             place(letter),
@@ -77,8 +77,8 @@ pub(super) fn counts(tallies: &[Tally], listed: usize) {
 }
 
 /// One letter with all that is known of it.
-pub(super) fn whole(letter: &Letter) {
-    let known = &letter.letter;
+pub(super) fn whole(letter: &StoredDeadLetter) {
+    let known = &letter.dead_letter;
     let record = &known.record;
     println!("topic      {}", escaped(letter.scope.topic.as_bytes()));
     println!("place      {}", place(letter));
@@ -98,7 +98,7 @@ pub(super) fn whole(letter: &Letter) {
 }
 
 /// What became of a letter, or would become of it.
-pub(super) fn fate(letter: &Letter, fate: &Fate, dry_run: bool, as_json: bool) {
+pub(super) fn fate(letter: &StoredDeadLetter, fate: &Fate, dry_run: bool, as_json: bool) {
     let (outcome, why) = told(fate);
     if as_json {
         let mut object = at(letter);
@@ -126,8 +126,8 @@ fn told(fate: &Fate) -> (&'static str, Option<String>) {
         Fate::Superseded => {
             ("superseded", Some("later records have set or deleted all that it says".to_owned()))
         }
-        Fate::Refused { reason, sqlstate: None } => ("left open", Some(reason.clone())),
-        Fate::Refused { reason, sqlstate: Some(code) } => {
+        Fate::Rejected { reason, sqlstate: None } => ("left open", Some(reason.clone())),
+        Fate::Rejected { reason, sqlstate: Some(code) } => {
             ("left open", Some(format!("{reason} ({code})")))
         }
         Fate::Undecodable(reason) => {
@@ -148,9 +148,9 @@ fn told(fate: &Fate) -> (&'static str, Option<String>) {
 }
 
 /// A letter as a JSON object. Bytes that are no text stand in base64, under a name that says so.
-pub(super) fn json(letter: &Letter) -> Value {
+pub(super) fn json(letter: &StoredDeadLetter) -> Value {
     let mut object = at(letter);
-    let known = &letter.letter;
+    let known = &letter.dead_letter;
     object.insert("cluster".to_owned(), letter.scope.cluster.clone().into());
     object.insert("state".to_owned(), letter.state.as_str().into());
     object.insert("failed_at".to_owned(), time(letter.failed_at).into());
@@ -167,7 +167,7 @@ pub(super) fn json(letter: &Letter) -> Value {
     Value::Object(object)
 }
 
-fn at(letter: &Letter) -> Map<String, Value> {
+fn at(letter: &StoredDeadLetter) -> Map<String, Value> {
     let place = json!({
         "topic": letter.scope.topic,
         "partition": letter.partition().0,
@@ -187,7 +187,7 @@ fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]
     };
 }
 
-fn place(letter: &Letter) -> String {
+fn place(letter: &StoredDeadLetter) -> String {
     format!("{}:{}", letter.partition(), letter.offset())
 }
 

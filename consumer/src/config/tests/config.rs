@@ -54,7 +54,7 @@ fn every_key_is_read() {
     assert_eq!(config.batch.target_time, Duration::from_secs(2));
     assert_eq!(config.batch.drain_time, Duration::from_secs(10));
     assert_eq!(config.session_timeout(), Duration::from_secs(30));
-    assert_eq!((config.memory, config.http), (Memory(64 << 20), None));
+    assert_eq!((config.memory, config.http), (MemoryLimits(64 << 20), None));
     let [scores, players] = &config.routes[..] else { panic!("two routes") };
     assert_eq!((&*scores.table, scores.on_bad_record), ("public.scores", OnBadRecord::Stop));
     assert_eq!((scores.priority, scores.rows_per_second), (Priority::High, Some(200)));
@@ -92,7 +92,7 @@ fn a_variable_wins_over_the_file_and_can_be_all_there_is() {
     )
     .unwrap();
     assert_eq!((&*config.name, config.kafka.get("bootstrap.servers")), ("42", Some("b:1")));
-    assert_eq!((config.batch.max_rows, config.memory), (7, Memory(9 << 20)));
+    assert_eq!((config.batch.max_rows, config.memory), (7, MemoryLimits(9 << 20)));
     assert_eq!(config.session_timeout(), Duration::from_secs(40));
     assert_eq!(config.routes[0].key, ["tenant", "id"]);
     let config = Config::read(LEAST, &variables(&[("WRITE_BEHIND_NAME", "other")])).unwrap();
@@ -223,7 +223,7 @@ fn renames_come_from_the_file_or_from_the_environment() {
 }
 
 #[test]
-fn a_revision_is_a_column_that_records_may_name_and_may_call_otherwise() {
+fn a_version_is_a_column_that_records_may_name_and_may_call_otherwise() {
     let version = |text: &str| {
         let config = Config::read(&format!("{LEAST}{text}"), &Variables::new());
         config.map(|config| config.routes[0].version_in_records().map(str::to_owned))

@@ -1,8 +1,8 @@
 //! Dead letters after they were set aside: what is known of one, how they are chosen, what becomes of
 //! them. The table in the database is the truth; whatever else there is of them is a copy.
 
-pub mod remainder;
-pub mod later;
+pub mod effective_change;
+pub mod later_changes;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,12 +10,12 @@ use std::str::FromStr;
 
 use write_behind_shared::{Offset, Partition};
 
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
-use crate::core::scope::Scope;
 
 /// What became of a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
+pub enum DeadLetterState {
     /// Nothing yet.
     Open,
     /// It was applied to its row, as far as no later record had said otherwise.
@@ -28,15 +28,15 @@ pub enum State {
 
 /// A dead letter as the database holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
+pub struct StoredDeadLetter {
     /// Whose it is, and of which topic.
-    pub scope: Scope,
+    pub scope: BookkeepingKey,
     /// The record, and why it was set aside.
-    pub letter: DeadLetter,
+    pub dead_letter: DeadLetter,
     /// When it was set aside, in seconds since 1970.
     pub failed_at: i64,
     /// What became of it.
-    pub state: State,
+    pub state: DeadLetterState,
 }
 
 /// Which dead letters of a pipeline are meant: those that every given part fits.
@@ -63,7 +63,7 @@ pub struct Filter {
     /// Set aside before this time, in seconds since 1970.
     pub until: Option<i64>,
     /// In this state.
-    pub state: Option<State>,
+    pub state: Option<DeadLetterState>,
 }
 
 /// How many letters of a topic are in a state.
@@ -72,24 +72,24 @@ pub struct Tally {
     /// The topic.
     pub topic: String,
     /// The state.
-    pub state: State,
+    pub state: DeadLetterState,
     /// How many.
     pub letters: u64,
 }
 
-impl Letter {
+impl StoredDeadLetter {
     /// Its partition.
     pub fn partition(&self) -> Partition {
-        self.letter.record.partition
+        self.dead_letter.record.partition
     }
 
     /// Its offset.
     pub fn offset(&self) -> Offset {
-        self.letter.record.offset
+        self.dead_letter.record.offset
     }
 }
 
-impl State {
+impl DeadLetterState {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Open, Self::Replayed, Self::Discarded, Self::Superseded];
 
@@ -105,13 +105,13 @@ impl State {
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for DeadLetterState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl FromStr for State {
+impl FromStr for DeadLetterState {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -121,4 +121,4 @@ impl FromStr for State {
 }
 
 /// The letters of one row, by their offsets.
-pub type OfRow = BTreeMap<Offset, State>;
+pub type OfRow = BTreeMap<Offset, DeadLetterState>;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use write_behind_shared::{NextOffset, Offset, WriteId};
 
-use crate::core::batch::{Batch, BatchId, Epoch, Place, Span, WriterSeen, Written};
+use crate::core::batch::{Batch, BatchId, Epoch, RoutePartition, Span, WriterSeen, Written};
 use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::commit::CommitId;
 use crate::core::pipeline::schedule::Priority;
@@ -14,7 +14,7 @@ use crate::core::record::DeadLetter;
 
 /// When a batch closes, and how much may be held.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct PipelineLimits {
     /// Rows of a partition that are held at most; a batch has fewer while the database is slow.
     pub max_rows: usize,
     /// Bytes after which it is ripe.
@@ -57,9 +57,9 @@ pub struct Closed {
 
 /// How a batch ended.
 #[derive(Debug)]
-pub enum Ended {
+pub enum BatchResult {
     /// It is in the database.
-    Written(Written, Effort),
+    Written(Written, WriteCost),
     /// The database stands elsewhere: nothing of it was written.
     Fenced,
     /// These records are bad, and their route stops at such: nothing of it was written.
@@ -68,7 +68,7 @@ pub enum Ended {
 
 /// What a batch has cost the database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Effort {
+pub struct WriteCost {
     /// How long the transaction took that wrote it, without those that failed and the waits.
     pub took: Duration,
     /// How many attempts the database gave up because they asked too much of it.
@@ -79,7 +79,7 @@ pub struct Effort {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
     /// The partition.
-    pub place: Place,
+    pub tp: RoutePartition,
     /// The question this answers.
     pub epoch: Epoch,
     /// Where the database stands.
@@ -94,23 +94,23 @@ pub struct Located {
 #[derive(Debug)]
 pub enum Action {
     /// Ask the database and Kafka where these stand, and answer with `located`.
-    Locate(Vec<(Place, Epoch)>),
+    Locate(Vec<(RoutePartition, Epoch)>),
     /// Read these from here on.
-    Read(Vec<(Place, NextOffset)>),
+    Read(Vec<(RoutePartition, NextOffset)>),
     /// Hand a batch to a worker, and answer with `finished`.
     Write(Closed),
     /// Hand a batch to a worker once more.
     WriteAgain(BatchId, Box<Batch>),
     /// Stop fetching these.
-    Pause(Vec<Place>),
+    Pause(Vec<RoutePartition>),
     /// Fetch these again.
-    Resume(Vec<Place>),
+    Resume(Vec<RoutePartition>),
     /// Commit to Kafka, and answer with `commit_answered` and the commit's number.
-    Commit(CommitId, Vec<(Place, NextOffset)>),
+    Commit(CommitId, Vec<(RoutePartition, NextOffset)>),
     /// Nothing of these is held any more: the revoke may be acknowledged.
-    Release(Vec<Place>),
+    Release(Vec<RoutePartition>),
     /// A record is bad and its route stops at such: what was read before it is written and committed.
-    StopAtBad(Place, Box<DeadLetter>),
+    StopAtBad(RoutePartition, Box<DeadLetter>),
     /// Everything read is written and committed.
     Drained,
     /// Something a person should know.
@@ -121,14 +121,14 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A writer's records before this one are missing from the log.
-    RecordsMissing(Place, Offset, WriteId),
+    RecordsMissing(RoutePartition, Offset, WriteId),
     /// The log has no records from the first up to the second: a transaction's markers, or records
     /// that a compaction took.
-    OffsetsSkipped(Place, NextOffset, Offset),
+    OffsetsSkipped(RoutePartition, NextOffset, Offset),
     /// The database stands before what was written to it: it was restored. Read again from there.
-    DatabaseWentBack(Place, NextOffset, NextOffset),
+    DatabaseWentBack(RoutePartition, NextOffset, NextOffset),
     /// The database stands beyond: another consumer wrote this partition.
-    DatabaseWentAhead(Place, NextOffset, NextOffset),
+    DatabaseWentAhead(RoutePartition, NextOffset, NextOffset),
     /// A route can't be written until a person mends this. It is tried again by itself.
     RouteStopped(usize, String),
     /// A stopped route is written again, after so long.
@@ -144,7 +144,7 @@ pub struct Counts {
     pub records: u64,
     /// Records dropped because their writer's sequence was seen before.
     pub duplicates: u64,
-    /// Records left out because a newer revision of their row was folded already.
+    /// Records left out because a newer version of their row was folded already.
     pub older: u64,
     /// Jumps in a writer's sequence.
     pub gaps: u64,
@@ -166,7 +166,7 @@ pub struct Counts {
 
 /// What is held, and where the partitions stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct PipelineProgress {
     /// Rows in open buffers.
     pub open_rows: usize,
     /// Bytes in open buffers.
@@ -178,7 +178,7 @@ pub struct Progress {
     /// Each route, by its place in the configuration.
     pub routes: Vec<RouteProgress>,
     /// Each partition held.
-    pub parts: Vec<PartProgress>,
+    pub partitions: Vec<PartitionProgress>,
     /// The routes that are stopped until a person mends something, each with what it is.
     pub stopped: BTreeMap<usize, String>,
 }
@@ -222,9 +222,9 @@ pub enum Doing {
 
 /// Where one partition stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartProgress {
+pub struct PartitionProgress {
     /// The partition.
-    pub place: Place,
+    pub tp: RoutePartition,
     /// Whether it is being read; if not, its position is not known yet, or it is being let go.
     pub reading: bool,
     /// Whether it is being let go.

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use crate::core::pipeline::action::Effort;
+use crate::core::pipeline::action::WriteCost;
 
 /// Fewer rows are not worth a transaction of their own.
 const ROWS_MIN: usize = 100;
@@ -18,7 +18,7 @@ const DENSER_MAX: usize = 8;
 
 /// The size of a route's batches.
 #[derive(Clone, Copy, Debug)]
-pub struct Size {
+pub struct BatchSize {
     target: usize,
     /// How many times the target is full.
     denser: usize,
@@ -29,7 +29,7 @@ pub struct Size {
     max_rows: usize,
 }
 
-impl Size {
+impl BatchSize {
     /// The size for a database of which nothing is known but its ceiling.
     pub fn new(max_rows: usize, target_time: Duration, rows_per_second: Option<u32>) -> Self {
         let worth = |rate: u32| (f64::from(rate) * target_time.as_secs_f64()).ceil() as usize;
@@ -48,7 +48,7 @@ impl Size {
     }
 
     /// A batch of `rows` was written with this effort.
-    pub fn written(&mut self, rows: usize, effort: Effort) {
+    pub fn written(&mut self, rows: usize, effort: WriteCost) {
         let is_telling = rows * 2 > self.target;
         if effort.saturated > 0 {
             // It was too much, however quickly it went in the end.
@@ -80,21 +80,21 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn took(millis: u64) -> Effort {
-        Effort { took: Duration::from_millis(millis), saturated: 0 }
+    fn took(millis: u64) -> WriteCost {
+        WriteCost { took: Duration::from_millis(millis), saturated: 0 }
     }
 
-    fn saturated(times: u32) -> Effort {
-        Effort { took: Duration::from_millis(1), saturated: times }
+    fn saturated(times: u32) -> WriteCost {
+        WriteCost { took: Duration::from_millis(1), saturated: times }
     }
 
     /// Writes `batches` batches, as full as `fill` of the target, to a database that takes so many
     /// rows a second.
-    fn run(size: &mut Size, rows_per_second: f64, fill: f64, batches: usize) {
+    fn run(size: &mut BatchSize, rows_per_second: f64, fill: f64, batches: usize) {
         for _ in 0..batches {
             let rows = (size.target() as f64 * fill) as usize;
             let took = Duration::from_secs_f64(rows as f64 / rows_per_second);
-            size.written(rows, Effort { took, saturated: 0 });
+            size.written(rows, WriteCost { took, saturated: 0 });
         }
     }
 
@@ -103,7 +103,7 @@ mod tests {
         fn full_batches_come_to_take_between_half_the_target_time_and_all_of_it(
             rows_per_second in 300.0..100_000.0_f64, before in 1.0..100_000.0_f64,
         ) {
-            let mut size = Size::new(10_000, SECOND, None);
+            let mut size = BatchSize::new(10_000, SECOND, None);
             run(&mut size, before, 1.0, 20);
             run(&mut size, rows_per_second, 1.0, 20);
             let seconds = size.target() as f64 / rows_per_second;
@@ -118,10 +118,10 @@ mod tests {
             rate in prop::option::of(1_u32..5_000),
             efforts in prop::collection::vec((0_usize..30_000, 0_u64..100_000, 0_u32..40), 0..60),
         ) {
-            let mut size = Size::new(max_rows, SECOND, rate);
+            let mut size = BatchSize::new(max_rows, SECOND, rate);
             let worth = rate.map_or(max_rows, |rate| (rate as usize).min(max_rows));
             for (rows, millis, saturated) in efforts {
-                size.written(rows, Effort { took: Duration::from_millis(millis), saturated });
+                size.written(rows, WriteCost { took: Duration::from_millis(millis), saturated });
                 let at_least = ROWS_MIN.min(worth);
                 prop_assert!((at_least..=worth).contains(&size.target()), "{size:?}");
                 prop_assert!((size.target()..=max_rows).contains(&size.full()), "{size:?}");
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_slow_database_is_given_smaller_batches_and_a_quick_one_larger_again() {
-        let mut size = Size::new(1_000, SECOND, None);
+        let mut size = BatchSize::new(1_000, SECOND, None);
         size.written(1_000, took(5_000));
         assert_eq!((size.target(), size.full()), (200, 1_000));
         size.written(200, took(1_000_000));
@@ -146,14 +146,14 @@ mod tests {
 
     #[test]
     fn a_small_batch_that_took_long_halves_the_size_at_most() {
-        let mut size = Size::new(10_000, SECOND, None);
+        let mut size = BatchSize::new(10_000, SECOND, None);
         size.written(5, took(60_000));
         assert_eq!(size.target(), 5_000);
     }
 
     #[test]
     fn each_time_that_it_was_too_much_halves_the_size_and_lets_nothing_fold_beyond_it() {
-        let mut size = Size::new(10_000, SECOND, None);
+        let mut size = BatchSize::new(10_000, SECOND, None);
         size.written(10_000, saturated(1));
         assert_eq!((size.target(), size.full()), (5_000, 5_000));
         size.written(5_000, saturated(2));
@@ -166,8 +166,8 @@ mod tests {
 
     #[test]
     fn under_a_ceiling_the_target_is_a_target_time_s_worth() {
-        assert_eq!(Size::new(10_000, SECOND, Some(1_000)).target(), 1_000);
-        let few = Size::new(10_000, Duration::from_millis(100), Some(2));
+        assert_eq!(BatchSize::new(10_000, SECOND, Some(1_000)).target(), 1_000);
+        let few = BatchSize::new(10_000, Duration::from_millis(100), Some(2));
         assert_eq!(few.target(), 1, "one row at least, or nothing would ever be written");
     }
 }

@@ -1,30 +1,30 @@
-//! The memory that buffers and batches may take: takes what is held, says whose partitions must wait
-//! until there is room again.
+//! The memory budget of buffers and batches: which priorities are over their limit, so that their
+//! partitions must wait.
 //!
 //! Where routes have different priorities, each priority has an equal part for itself: a backlog of
-//! low routes cannot take the room in which high ones are read, nor the other way round.
+//! low routes cannot take the memory in which high ones are read, nor the other way round.
 
 use crate::core::pipeline::schedule::Priority;
 
 /// What is held of each priority, and its limit.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct MemoryBudget {
     share: usize,
     /// By priority.
     held: [usize; 3],
     /// Those that reached the limit, until they are below three quarters of it.
-    tight: [bool; 3],
+    over_limit: [bool; 3],
 }
 
-impl Room {
-    /// Room for `limit` bytes of routes of these priorities.
+impl MemoryBudget {
+    /// A budget of `limit` bytes for routes of these priorities.
     pub fn new(limit: usize, priorities: impl IntoIterator<Item = Priority>) -> Self {
         let mut used = [false; 3];
         for priority in priorities {
             used[priority as usize] = true;
         }
-        let parts = used.iter().filter(|used| **used).count();
-        Self { share: limit / parts.max(1), held: [0; 3], tight: [false; 3] }
+        let shares = used.iter().filter(|used| **used).count();
+        Self { share: limit / shares.max(1), held: [0; 3], over_limit: [false; 3] }
     }
 
     /// Something of this priority took `before` bytes and takes `after` now.
@@ -32,15 +32,15 @@ impl Room {
         let held = &mut self.held[priority as usize];
         *held = *held - before + after;
         if *held >= self.share {
-            self.tight[priority as usize] = true;
+            self.over_limit[priority as usize] = true;
         } else if *held <= self.share / 4 * 3 {
-            self.tight[priority as usize] = false;
+            self.over_limit[priority as usize] = false;
         }
     }
 
     /// Whether nothing more of this priority is to be read for now.
-    pub fn is_tight(&self, priority: Priority) -> bool {
-        self.tight[priority as usize]
+    pub fn is_over_limit(&self, priority: Priority) -> bool {
+        self.over_limit[priority as usize]
     }
 
     /// All that is held.
@@ -54,25 +54,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_tight_at_the_limit_and_until_a_quarter_is_free_again() {
-        let mut room = Room::new(100, [Priority::Normal, Priority::Normal]);
-        room.changed(Priority::Normal, 0, 99);
-        assert!(!room.is_tight(Priority::Normal));
-        room.changed(Priority::Normal, 99, 100);
-        assert!(room.is_tight(Priority::Normal));
-        room.changed(Priority::Normal, 100, 76);
-        assert!(room.is_tight(Priority::Normal));
-        room.changed(Priority::Normal, 76, 75);
-        assert!(!room.is_tight(Priority::Normal));
+    fn it_is_over_limit_from_the_limit_on_and_until_a_quarter_is_free_again() {
+        let mut budget = MemoryBudget::new(100, [Priority::Normal, Priority::Normal]);
+        budget.changed(Priority::Normal, 0, 99);
+        assert!(!budget.is_over_limit(Priority::Normal));
+        budget.changed(Priority::Normal, 99, 100);
+        assert!(budget.is_over_limit(Priority::Normal));
+        budget.changed(Priority::Normal, 100, 76);
+        assert!(budget.is_over_limit(Priority::Normal));
+        budget.changed(Priority::Normal, 76, 75);
+        assert!(!budget.is_over_limit(Priority::Normal));
     }
 
     #[test]
     fn one_priority_s_backlog_leaves_the_others_their_parts() {
-        let mut room = Room::new(100, [Priority::Low, Priority::High, Priority::Low]);
-        room.changed(Priority::Low, 0, 50);
-        assert!(room.is_tight(Priority::Low) && !room.is_tight(Priority::High));
-        room.changed(Priority::High, 0, 50);
-        assert!(room.is_tight(Priority::High));
-        assert_eq!(room.held(), 100);
+        let mut budget = MemoryBudget::new(100, [Priority::Low, Priority::High, Priority::Low]);
+        budget.changed(Priority::Low, 0, 50);
+        assert!(budget.is_over_limit(Priority::Low) && !budget.is_over_limit(Priority::High));
+        budget.changed(Priority::High, 0, 50);
+        assert!(budget.is_over_limit(Priority::High));
+        assert_eq!(budget.held(), 100);
     }
 }

@@ -15,11 +15,11 @@ use uuid::Uuid;
 use write_behind_shared::{Headers, NextOffset, Offset, Partition, RecordError, WriteId, record};
 
 use crate::core::batch::{FoldedRow, LastRecord, WriterSeen};
-pub use crate::core::pipeline::memory::Memory;
-use crate::core::pipeline::revision::{Meeting, meet};
-use crate::core::pipeline::rows::{Row, Rows};
+use crate::core::pipeline::heap_size;
+pub use crate::core::pipeline::memory::PartitionMemory;
+use crate::core::pipeline::rows::{BufferedRow, BufferedRows};
 use crate::core::pipeline::shape::Shapes;
-use crate::core::pipeline::weight;
+use crate::core::pipeline::version::{Meeting, meet};
 use crate::core::record::{DeadLetter, Incoming, dead_letter, write_id};
 
 /// What a writer takes in a buffer's memory.
@@ -30,7 +30,7 @@ const WRITER: usize = 64;
 pub enum Folded {
     /// It is part of its row.
     Applied,
-    /// Its row has a newer revision already: left out.
+    /// Its row has a newer version already: left out.
     Older,
     /// Its writer's sequence was seen before: dropped.
     Duplicate,
@@ -42,7 +42,7 @@ pub struct Buffer {
     partition: Partition,
     start: NextOffset,
     next: NextOffset,
-    rows: Rows,
+    rows: BufferedRows,
     dead_letters: Vec<DeadLetter>,
     duplicates: Vec<(Partition, Offset)>,
     writers: HashMap<Uuid, (u64, Offset), RandomState>,
@@ -79,7 +79,7 @@ impl Buffer {
             partition,
             start,
             next: start,
-            rows: Rows::default(),
+            rows: BufferedRows::default(),
             dead_letters: Vec::new(),
             duplicates: Vec::new(),
             writers: HashMap::default(),
@@ -101,7 +101,7 @@ impl Buffer {
     pub fn fold(
         &mut self,
         record: &Incoming<'_>,
-        memory: &mut Memory,
+        memory: &mut PartitionMemory,
     ) -> Result<Folded, RecordError> {
         let headers = Headers::read(record.headers.iter().copied());
         let id = match &headers {
@@ -121,7 +121,7 @@ impl Buffer {
         let key = record.key.ok_or(RecordError::NoKey)?;
         let add = headers.add.filter(|names| !names.is_empty());
         let folded = if let Some(version) = &memory.version {
-            self.fold_revision(key, record.value, add, version)?
+            self.fold_versioned(key, record.value, add, version)?
         } else {
             self.fold_row(key, record.value, add, &mut memory.shapes)?;
             Folded::Applied
@@ -134,7 +134,7 @@ impl Buffer {
     pub fn set_aside(&mut self, record: &Incoming<'_>, why: &RecordError) {
         self.advance(record, write_id(record));
         let letter = dead_letter(record, why);
-        self.bytes += weight::of_dead_letter(&letter);
+        self.bytes += heap_size::of_dead_letter(&letter);
         self.dead_letters.push(letter);
     }
 
@@ -165,7 +165,7 @@ impl Buffer {
 
     /// About what it takes in memory, allocations and tables included.
     pub fn bytes(&self) -> usize {
-        self.bytes + self.rows.weight()
+        self.bytes + self.rows.heap_size()
     }
 
     /// When its first record was read.
@@ -187,10 +187,10 @@ impl Buffer {
     /// Parses what was only kept as bytes, and gives everything away.
     pub fn into_contents(self) -> Contents {
         let partition = self.partition;
-        let row = |row: Row| FoldedRow {
+        let row = |row: BufferedRow| FoldedRow {
             partition,
             key: row.key().into(),
-            singly: row.is_singly(),
+            row_by_row: row.is_row_by_row(),
             change: row.into_change(),
         };
         // Some may have come and been forgotten again.
@@ -224,12 +224,12 @@ impl Buffer {
                 _ => None,
             };
             self.insert(match shape {
-                Some((shape, value)) => Row::written(key, shape, value),
-                None => Row::changed(key, record::decode(value, add)?),
+                Some((shape, value)) => BufferedRow::written(key, shape, value),
+                None => BufferedRow::changed(key, record::decode(value, add)?),
             });
             return Ok(());
         };
-        self.bytes -= row.weight();
+        self.bytes -= row.heap_size();
         // The hot path: same row, same columns.
         let folded = if let (Some(shape), Some(value), None) = (row.shape(), value, add)
             && shapes.fits(shape, value)
@@ -239,12 +239,12 @@ impl Buffer {
         } else {
             row.change(|change| record::fold(change, value, add))
         };
-        self.bytes += row.weight();
+        self.bytes += row.heap_size();
         folded
     }
 
-    /// Takes a record of a route that heeds revisions.
-    fn fold_revision(
+    /// Takes a record of a route with a `version`.
+    fn fold_versioned(
         &mut self,
         key: &[u8],
         value: Option<&[u8]>,
@@ -253,13 +253,13 @@ impl Buffer {
     ) -> Result<Folded, RecordError> {
         let later = record::decode(value, add)?;
         let Some(row) = self.rows.get_mut(key) else {
-            self.insert(Row::changed(key, later));
+            self.insert(BufferedRow::changed(key, later));
             return Ok(Folded::Applied);
         };
-        if row.is_singly() && !later.resets() {
+        if row.is_row_by_row() && !later.resets() {
             return Ok(Folded::Applied);
         }
-        self.bytes -= row.weight();
+        self.bytes -= row.heap_size();
         let meeting = row.change(|change| {
             let meeting = meet(change, &later, version);
             if meeting == Meeting::Folds {
@@ -267,15 +267,15 @@ impl Buffer {
             }
             meeting
         });
-        if meeting == Meeting::Singly {
-            row.try_singly();
+        if meeting == Meeting::RowByRow {
+            row.take_row_by_row();
         }
-        self.bytes += row.weight();
+        self.bytes += row.heap_size();
         Ok(if meeting == Meeting::Older { Folded::Older } else { Folded::Applied })
     }
 
-    fn insert(&mut self, row: Row) {
-        self.bytes += row.weight();
+    fn insert(&mut self, row: BufferedRow) {
+        self.bytes += row.heap_size();
         self.rows.insert(row);
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use write_behind_shared::NextOffset;
 
-use crate::core::batch::{Place, Written};
+use crate::core::batch::{RoutePartition, Written};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ pub type CommitId = u64;
 /// What the database says and what Kafka knows, of each partition.
 #[derive(Debug, Default)]
 pub struct Commits {
-    parts: BTreeMap<Place, Part>,
+    partitions: BTreeMap<RoutePartition, PartitionCommit>,
     under_way: Option<UnderWay>,
     last_id: CommitId,
     /// How long to wait after the next failure; zero when the last commit succeeded.
@@ -31,7 +31,7 @@ pub struct Commits {
 }
 
 #[derive(Debug)]
-struct Part {
+struct PartitionCommit {
     wanted: NextOffset,
     known: Option<NextOffset>,
 }
@@ -39,32 +39,32 @@ struct Part {
 #[derive(Debug)]
 struct UnderWay {
     id: CommitId,
-    offsets: Vec<(Place, NextOffset)>,
+    offsets: Vec<(RoutePartition, NextOffset)>,
     since: Duration,
 }
 
 impl Commits {
     /// The database says `next`, Kafka `committed`.
-    pub fn located(&mut self, place: Place, committed: Option<NextOffset>, next: NextOffset) {
-        self.parts.insert(place, Part { wanted: next, known: committed });
+    pub fn located(&mut self, tp: RoutePartition, committed: Option<NextOffset>, next: NextOffset) {
+        self.partitions.insert(tp, PartitionCommit { wanted: next, known: committed });
     }
 
     /// The database has taken a batch.
-    pub fn written(&mut self, place: Place, written: &Written) {
-        if let (Some(part), Some(end)) =
-            (self.parts.get_mut(&place), written.end_of(place.partition))
+    pub fn written(&mut self, tp: RoutePartition, written: &Written) {
+        if let (Some(partition), Some(end)) =
+            (self.partitions.get_mut(&tp), written.end_of(tp.partition))
         {
-            part.wanted = end;
+            partition.wanted = end;
         }
     }
 
     /// The partition is another's now.
-    pub fn forget(&mut self, place: Place) {
-        self.parts.remove(&place);
+    pub fn forget(&mut self, tp: RoutePartition) {
+        self.partitions.remove(&tp);
     }
 
     /// What to commit now, if anything.
-    pub fn next(&mut self, now: Duration) -> Option<(CommitId, Vec<(Place, NextOffset)>)> {
+    pub fn next(&mut self, now: Duration) -> Option<(CommitId, Vec<(RoutePartition, NextOffset)>)> {
         if let Some(commit) = &self.under_way
             && now >= commit.since + ANSWER_WITHIN
         {
@@ -73,10 +73,10 @@ impl Commits {
         if self.under_way.is_some() || now < self.not_before {
             return None;
         }
-        let open = |(place, part): (&Place, &Part)| {
-            (part.known != Some(part.wanted)).then_some((*place, part.wanted))
+        let open = |(tp, partition): (&RoutePartition, &PartitionCommit)| {
+            (partition.known != Some(partition.wanted)).then_some((*tp, partition.wanted))
         };
-        let offsets: Vec<_> = self.parts.iter().filter_map(open).collect();
+        let offsets: Vec<_> = self.partitions.iter().filter_map(open).collect();
         if offsets.is_empty() {
             return None;
         }
@@ -91,9 +91,9 @@ impl Commits {
         let Some(commit) = self.under_way.take_if(|commit| commit.id == id) else { return };
         if succeeded {
             self.backoff = Duration::ZERO;
-            for (place, next) in commit.offsets {
-                if let Some(part) = self.parts.get_mut(&place) {
-                    part.known = Some(next);
+            for (tp, next) in commit.offsets {
+                if let Some(partition) = self.partitions.get_mut(&tp) {
+                    partition.known = Some(next);
                 }
             }
         } else {
@@ -103,13 +103,13 @@ impl Commits {
     }
 
     /// Whether Kafka knows what the database says of a partition.
-    pub fn is_known(&self, place: Place) -> bool {
-        self.parts.get(&place).is_none_or(|part| part.known == Some(part.wanted))
+    pub fn is_known(&self, tp: RoutePartition) -> bool {
+        self.partitions.get(&tp).is_none_or(|partition| partition.known == Some(partition.wanted))
     }
 
     /// What Kafka knows of a partition.
-    pub fn known(&self, place: Place) -> Option<NextOffset> {
-        self.parts.get(&place)?.known
+    pub fn known(&self, tp: RoutePartition) -> Option<NextOffset> {
+        self.partitions.get(&tp)?.known
     }
 
     /// Whether the last commit failed, and the next one is not made yet.
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use crate::core::batch::Span;
 
-    const PLACE: Place = Place { route: 0, partition: Partition(0) };
+    const TP: RoutePartition = RoutePartition { route: 0, partition: Partition(0) };
 
     fn written(end: i64) -> Written {
         let (start, end) = (NextOffset(0), NextOffset(end));
@@ -139,8 +139,8 @@ mod tests {
     #[test]
     fn kafka_is_caught_up_with_a_database_that_is_ahead_and_left_alone_when_it_is_not() {
         let mut commits = Commits::default();
-        commits.located(PLACE, Some(NextOffset(3)), NextOffset(9));
-        assert_eq!(commits.next(at(0)), Some((1, vec![(PLACE, NextOffset(9))])));
+        commits.located(TP, Some(NextOffset(3)), NextOffset(9));
+        assert_eq!(commits.next(at(0)), Some((1, vec![(TP, NextOffset(9))])));
         commits.answered(at(1), 1, true);
         assert_eq!(commits.next(at(1)), None);
     }
@@ -148,18 +148,18 @@ mod tests {
     #[test]
     fn one_commit_is_under_way_at_a_time() {
         let mut commits = Commits::default();
-        commits.located(PLACE, None, NextOffset(0));
+        commits.located(TP, None, NextOffset(0));
         assert!(commits.next(at(0)).is_some());
-        commits.written(PLACE, &written(5));
+        commits.written(TP, &written(5));
         assert_eq!(commits.next(at(0)), None);
         commits.answered(at(0), 1, true);
-        assert_eq!(commits.next(at(0)), Some((2, vec![(PLACE, NextOffset(5))])));
+        assert_eq!(commits.next(at(0)), Some((2, vec![(TP, NextOffset(5))])));
     }
 
     #[test]
     fn a_failed_commit_is_tried_again_later_and_later() {
         let mut commits = Commits::default();
-        commits.located(PLACE, None, NextOffset(1));
+        commits.located(TP, None, NextOffset(1));
         let (mut now, mut waits) = (at(0), Vec::new());
         for _ in 0..10 {
             let before = now;
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn a_commit_that_succeeds_ends_the_failing() {
         let mut commits = Commits::default();
-        commits.located(PLACE, None, NextOffset(1));
+        commits.located(TP, None, NextOffset(1));
         let (failed, _) = commits.next(at(0)).unwrap();
         assert!(!commits.is_failing(), "nobody has answered yet");
         commits.answered(at(0), failed, false);
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_commit_never_answered_is_tried_again() {
         let mut commits = Commits::default();
-        commits.located(PLACE, None, NextOffset(1));
+        commits.located(TP, None, NextOffset(1));
         assert!(commits.next(at(0)).is_some());
         assert_eq!(commits.next(ANSWER_WITHIN), None);
         assert!(commits.next(ANSWER_WITHIN + BACKOFF_MIN).is_some());
@@ -201,15 +201,15 @@ mod tests {
     #[test]
     fn an_answer_that_comes_after_its_time_is_not_taken_for_the_next_one_s() {
         let mut commits = Commits::default();
-        commits.located(PLACE, None, NextOffset(1));
+        commits.located(TP, None, NextOffset(1));
         let (late, _) = commits.next(at(0)).unwrap();
         assert_eq!(commits.next(ANSWER_WITHIN), None, "it counts as failed");
-        commits.written(PLACE, &written(5));
+        commits.written(TP, &written(5));
         let (present, offsets) = commits.next(ANSWER_WITHIN + BACKOFF_MIN).unwrap();
-        assert_eq!(offsets, [(PLACE, NextOffset(5))]);
+        assert_eq!(offsets, [(TP, NextOffset(5))]);
         commits.answered(ANSWER_WITHIN + BACKOFF_MIN, late, true);
-        assert!(!commits.is_known(PLACE), "nobody has answered for offset 5");
+        assert!(!commits.is_known(TP), "nobody has answered for offset 5");
         commits.answered(ANSWER_WITHIN + BACKOFF_MIN, present, true);
-        assert!(commits.is_known(PLACE));
+        assert!(commits.is_known(TP));
     }
 }

@@ -12,16 +12,16 @@ use crate::core::pipeline::writers::{Sighting, WRITERS_MAX, Writers};
 
 /// What a partition remembers from one buffer to the next.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub struct PartitionMemory {
     pub(super) writers: Writers,
     /// The record folded last, if its writer's records before it are missing.
     gap: Option<WriteId>,
     pub(super) shapes: Shapes,
-    /// The member of a value that holds the row's revision, on a route that heeds it.
+    /// The member of a value that holds the row's version, on a route with a `version`.
     pub(super) version: Option<Arc<str>>,
 }
 
-impl Memory {
+impl PartitionMemory {
     /// The memory of a partition whose writers the database has seen so far.
     pub fn new(seen: impl IntoIterator<Item = WriterSeen>) -> Self {
         Self::remembering(seen, WRITERS_MAX)
@@ -32,9 +32,9 @@ impl Memory {
         Self { writers: Writers::of(seen, most), ..Self::default() }
     }
 
-    /// The same, for a route on which this member of a value is the row's revision.
+    /// The same, for a route on which this member of a value is the row's version.
     #[must_use]
-    pub fn heeding(self, version: Option<Arc<str>>) -> Self {
+    pub fn with_version(self, version: Option<Arc<str>>) -> Self {
         Self { version, ..self }
     }
 

@@ -16,23 +16,25 @@ use std::time::Duration;
 
 use write_behind_shared::NextOffset;
 
-use crate::core::batch::{BatchId, Epoch, Place};
-use crate::core::pipeline::action::{Action, Counts, Ended, Limits, Located, Notice, RouteLimits};
-use crate::core::pipeline::budget::Room;
+use crate::core::batch::{BatchId, Epoch, RoutePartition};
+use crate::core::pipeline::action::{
+    Action, BatchResult, Counts, Located, Notice, PipelineLimits, RouteLimits,
+};
+use crate::core::pipeline::budget::MemoryBudget;
 use crate::core::pipeline::buffer::{Buffer, Folded};
 use crate::core::pipeline::commit::{CommitId, Commits};
-use crate::core::pipeline::held::Held;
-use crate::core::pipeline::memory::Memory;
-use crate::core::pipeline::partition::{Fetching, Part};
-use crate::core::pipeline::route::Lane;
+use crate::core::pipeline::memory::PartitionMemory;
+use crate::core::pipeline::parked::ParkedBatch;
+use crate::core::pipeline::partition::{Fetching, PartitionState};
+use crate::core::pipeline::route::RouteState;
 use crate::core::pipeline::schedule::Schedule;
-use crate::core::pipeline::stops::Stops;
+use crate::core::pipeline::stopped_routes::StoppedRoutes;
 use crate::core::pipeline::throttle::Ceiling;
 use crate::core::record::{DeadLetter, Incoming, dead_letter};
 
 pub mod shape;
-pub(crate) mod revision;
-pub mod weight;
+pub(crate) mod version;
+pub mod heap_size;
 mod rows;
 mod writers;
 pub mod memory;
@@ -46,31 +48,31 @@ pub mod commit;
 pub mod watchdog;
 mod route;
 mod partition;
-mod stops;
+mod stopped_routes;
 mod stop_routes;
-mod held;
-mod hold_batches;
-mod settle;
+mod parked;
+mod park_batches;
+mod advance;
 mod progress;
 
 /// All partitions of this consumer.
 #[derive(Debug)]
 pub struct Pipeline {
-    limits: Limits,
-    lanes: Vec<Lane>,
-    parts: BTreeMap<Place, Part>,
+    limits: PipelineLimits,
+    routes: Vec<RouteState>,
+    partitions: BTreeMap<RoutePartition, PartitionState>,
     in_flight: BTreeMap<BatchId, InFlight>,
     /// What all open buffers and batches take.
-    room: Room,
+    budget: MemoryBudget,
     schedule: Schedule,
     ceiling: Ceiling,
-    stops: Stops,
+    stopped: StoppedRoutes,
     commits: Commits,
     revoke: Option<Revoke>,
     draining: bool,
     drained: bool,
     /// The bad record that it drains for.
-    stop: Option<(Place, Box<DeadLetter>)>,
+    stop: Option<(RoutePartition, Box<DeadLetter>)>,
     last_epoch: Epoch,
     last_batch: BatchId,
     counts: Counts,
@@ -84,39 +86,39 @@ struct InFlight {
     rows: usize,
     records: u64,
     /// Its partitions, with the time of the oldest record of each.
-    places: Vec<(Place, Option<i64>)>,
+    tps: Vec<(RoutePartition, Option<i64>)>,
     /// What it waits for, and the batch itself while no worker has it.
-    held: Option<Held>,
+    parked: Option<ParkedBatch>,
 }
 
 impl InFlight {
-    fn is_held(&self) -> bool {
-        self.held.as_ref().is_some_and(Held::waits)
+    fn is_parked(&self) -> bool {
+        self.parked.as_ref().is_some_and(ParkedBatch::waits)
     }
 }
 
 /// A revoke that waits for its partitions to be written.
 #[derive(Debug)]
 struct Revoke {
-    places: Vec<Place>,
+    tps: Vec<RoutePartition>,
     deadline: Duration,
 }
 
 impl Pipeline {
     /// A consumer of these routes, which holds nothing.
-    pub fn new(limits: Limits, routes: impl IntoIterator<Item = RouteLimits>) -> Self {
-        let lane = |route| Lane::new(&limits, route);
-        let lanes: Vec<Lane> = routes.into_iter().map(lane).collect();
-        let priorities = || lanes.iter().map(|lane| lane.limits.priority);
+    pub fn new(limits: PipelineLimits, routes: impl IntoIterator<Item = RouteLimits>) -> Self {
+        let route_state = |route| RouteState::new(&limits, route);
+        let routes: Vec<RouteState> = routes.into_iter().map(route_state).collect();
+        let priorities = || routes.iter().map(|route_state| route_state.limits.priority);
         Self {
             limits,
-            parts: BTreeMap::new(),
+            partitions: BTreeMap::new(),
             in_flight: BTreeMap::new(),
-            room: Room::new(limits.memory, priorities()),
+            budget: MemoryBudget::new(limits.memory, priorities()),
             schedule: Schedule::new(priorities()),
             ceiling: Ceiling::new(limits.rows_per_second),
-            lanes,
-            stops: Stops::default(),
+            routes,
+            stopped: StoppedRoutes::default(),
             commits: Commits::default(),
             revoke: None,
             draining: false,
@@ -129,12 +131,12 @@ impl Pipeline {
         }
     }
 
-    /// The same, where some routes' records hold their row's revision in the member named here, one
+    /// The same, where some routes' records hold their row's version in the member named here, one
     /// for each route.
     #[must_use]
-    pub fn heeding(mut self, versions: impl IntoIterator<Item = Option<Arc<str>>>) -> Self {
-        for (lane, version) in self.lanes.iter_mut().zip(versions) {
-            lane.version = version;
+    pub fn with_versions(mut self, versions: impl IntoIterator<Item = Option<Arc<str>>>) -> Self {
+        for (route_state, version) in self.routes.iter_mut().zip(versions) {
+            route_state.version = version;
         }
         self
     }
@@ -151,21 +153,21 @@ impl Pipeline {
 
     /// Whether nothing is held, so that no time limit runs.
     pub fn is_idle(&self) -> bool {
-        self.room.held() == 0 && self.in_flight.is_empty()
+        self.budget.held() == 0 && self.in_flight.is_empty()
     }
 
     /// The group gives these partitions.
-    pub fn assign(&mut self, places: &[Place]) {
+    pub fn assign(&mut self, tps: &[RoutePartition]) {
         if self.draining {
             return;
         }
-        let mut asked = Vec::with_capacity(places.len());
-        for place in places {
+        let mut asked = Vec::with_capacity(tps.len());
+        for tp in tps {
             self.last_epoch += 1;
-            self.drop_buffer(*place);
-            self.parts.insert(*place, Part::new(self.last_epoch));
-            if self.stops.may_read(*place) {
-                asked.push((*place, self.last_epoch));
+            self.drop_buffer(*tp);
+            self.partitions.insert(*tp, PartitionState::new(self.last_epoch));
+            if self.stopped.may_read(*tp) {
+                asked.push((*tp, self.last_epoch));
             }
         }
         if !asked.is_empty() {
@@ -177,171 +179,180 @@ impl Pipeline {
     pub fn located(&mut self, now: Duration, found: Vec<Located>) {
         let mut read = Vec::with_capacity(found.len());
         for located in found {
-            let Some(part) = self.parts.get_mut(&located.place) else { continue };
-            if part.epoch != located.epoch || part.reading || self.draining {
+            let Some(partition) = self.partitions.get_mut(&located.tp) else { continue };
+            if partition.epoch != located.epoch || partition.reading || self.draining {
                 continue;
             }
-            let (place, next) = (located.place, located.next);
-            if let Some(written) = part.written.filter(|written| *written != next) {
+            let (tp, next) = (located.tp, located.next);
+            if let Some(written) = partition.written.filter(|written| *written != next) {
                 let notice = if next < written {
-                    Notice::DatabaseWentBack(place, written, next)
+                    Notice::DatabaseWentBack(tp, written, next)
                 } else {
-                    Notice::DatabaseWentAhead(place, written, next)
+                    Notice::DatabaseWentAhead(tp, written, next)
                 };
                 self.actions.push_back(Action::Tell(notice));
             }
-            part.reading = true;
-            part.fetching = Fetching::Yes;
-            part.next = next;
-            part.written = Some(next);
-            let version = self.lanes.get(place.route).and_then(|lane| lane.version.clone());
-            part.memory = Memory::new(located.writers).heeding(version);
-            part.stop_at.take_if(|letter| next.is_past(letter.record.offset));
-            self.commits.located(place, located.committed, next);
-            read.push((place, next));
+            partition.reading = true;
+            partition.fetching = Fetching::Yes;
+            partition.next = next;
+            partition.written = Some(next);
+            let version =
+                self.routes.get(tp.route).and_then(|route_state| route_state.version.clone());
+            partition.memory = PartitionMemory::new(located.writers).with_version(version);
+            partition.stop_at.take_if(|letter| next.is_past(letter.record.offset));
+            self.commits.located(tp, located.committed, next);
+            read.push((tp, next));
         }
         if !read.is_empty() {
             self.actions.push_back(Action::Read(read));
         }
-        self.settle(now);
+        self.advance(now);
     }
 
     /// A record of the topic of `route` was read.
     pub fn record(&mut self, now: Duration, route: usize, record: &Incoming<'_>) {
-        let place = Place { route, partition: record.partition };
-        let part = match self.parts.get_mut(&place) {
-            Some(part) if part.reading && !part.next.is_past(record.offset) => part,
+        let tp = RoutePartition { route, partition: record.partition };
+        let partition = match self.partitions.get_mut(&tp) {
+            Some(partition) if partition.reading && !partition.next.is_past(record.offset) => {
+                partition
+            }
             _ => {
                 self.counts.strays += 1;
                 return;
             }
         };
-        if part.stop_at.as_ref().is_some_and(|letter| letter.record.offset <= record.offset) {
-            part.halt();
-            return self.settle(now);
+        if partition.stop_at.as_ref().is_some_and(|letter| letter.record.offset <= record.offset) {
+            partition.halt();
+            return self.advance(now);
         }
-        if record.offset != part.next.offset() {
+        if record.offset != partition.next.offset() {
             self.counts.skips += 1;
-            if !std::mem::replace(&mut part.told_skip, true) {
-                let notice = Notice::OffsetsSkipped(place, part.next, record.offset);
+            if !std::mem::replace(&mut partition.told_skip, true) {
+                let notice = Notice::OffsetsSkipped(tp, partition.next, record.offset);
                 self.actions.push_back(Action::Tell(notice));
             }
         }
-        let (start, lane, max_bytes) = (part.next, &mut self.lanes[route], self.limits.max_bytes);
-        let (opened, buffer) = match &mut part.buffer {
+        let (start, route_state, max_bytes) =
+            (partition.next, &mut self.routes[route], self.limits.max_bytes);
+        let (opened, buffer) = match &mut partition.buffer {
             Some(buffer) => (false, buffer),
             none => (true, none.insert(Buffer::new(record.partition, start, now))),
         };
-        let (bytes, fill) = (if opened { 0 } else { buffer.bytes() }, lane.fill(buffer, max_bytes));
-        let folded = buffer.fold(record, &mut part.memory);
-        let stops = !lane.limits.sets_aside;
+        let (bytes, fill) =
+            (if opened { 0 } else { buffer.bytes() }, route_state.fill(buffer, max_bytes));
+        let folded = buffer.fold(record, &mut partition.memory);
+        let stops = !route_state.limits.sets_aside;
         if let Err(error) = &folded
             && !stops
         {
             buffer.set_aside(record, error);
             self.counts.bad += 1;
         }
-        let (priority, was_tight) =
-            (lane.limits.priority, self.room.is_tight(lane.limits.priority));
-        self.room.changed(priority, bytes, buffer.bytes());
+        let (priority, was_over_limit) =
+            (route_state.limits.priority, self.budget.is_over_limit(route_state.limits.priority));
+        self.budget.changed(priority, bytes, buffer.bytes());
         if let (Err(error), true) = (&folded, stops) {
-            part.stop_at = Some(Box::new(dead_letter(record, error)));
-            part.halt();
+            partition.stop_at = Some(Box::new(dead_letter(record, error)));
+            partition.halt();
             if opened {
-                self.drop_buffer(place);
+                self.drop_buffer(tp);
             }
-            return self.settle(now);
+            return self.advance(now);
         }
-        part.next = buffer.next();
-        lane.records_read += 1;
+        partition.next = buffer.next();
+        route_state.records_read += 1;
         self.counts.records += 1;
         self.counts.duplicates += u64::from(folded == Ok(Folded::Duplicate));
         self.counts.older += u64::from(folded == Ok(Folded::Older));
-        if let Some(id) = part.memory.take_gap() {
+        if let Some(id) = partition.memory.take_gap() {
             self.counts.gaps += 1;
-            let notice = Notice::RecordsMissing(place, record.offset, id);
+            let notice = Notice::RecordsMissing(tp, record.offset, id);
             self.actions.push_back(Action::Tell(notice));
         }
         // What changes with each record is left to the next tick, which comes soon.
-        if lane.fill(buffer, max_bytes) > fill || self.room.is_tight(priority) && !was_tight {
-            self.settle(now);
+        if route_state.fill(buffer, max_bytes) > fill
+            || self.budget.is_over_limit(priority) && !was_over_limit
+        {
+            self.advance(now);
         }
     }
 
     /// Time passes.
     pub fn tick(&mut self, now: Duration) {
-        self.settle(now);
+        self.advance(now);
     }
 
     /// A batch ended.
-    pub fn finished(&mut self, now: Duration, id: BatchId, ended: &Ended) {
+    pub fn finished(&mut self, now: Duration, id: BatchId, ended: &BatchResult) {
         let Some(flight) = self.in_flight.remove(&id) else { return };
         let mut unwritten = Vec::new();
-        for (place, _) in &flight.places {
+        for (tp, _) in &flight.tps {
             // A partition that was let go meanwhile is not this batch's any more.
-            let Some(part) = self.parts.get_mut(place) else { continue };
-            if part.in_flight != Some(id) {
+            let Some(partition) = self.partitions.get_mut(tp) else { continue };
+            if partition.in_flight != Some(id) {
                 continue;
             }
-            part.in_flight = None;
+            partition.in_flight = None;
             match ended {
-                Ended::Written(written, _) => {
-                    part.written = written.end_of(place.partition).or(part.written);
-                    self.commits.written(*place, written);
+                BatchResult::Written(written, _) => {
+                    partition.written = written.end_of(tp.partition).or(partition.written);
+                    self.commits.written(*tp, written);
                 }
-                Ended::Fenced | Ended::Bad(_) => unwritten.push(*place),
+                BatchResult::Fenced | BatchResult::Bad(_) => unwritten.push(*tp),
             }
         }
-        if matches!(ended, Ended::Written(..)) {
-            self.trial_written(now, id);
+        if matches!(ended, BatchResult::Written(..)) {
+            self.probe_written(now, id);
         }
-        let lane = &mut self.lanes[flight.route];
-        self.room.changed(lane.limits.priority, flight.bytes, 0);
+        let route_state = &mut self.routes[flight.route];
+        self.budget.changed(route_state.limits.priority, flight.bytes, 0);
         match ended {
-            Ended::Written(_, effort) => lane.written(flight.records, flight.rows, *effort),
-            Ended::Fenced => {
+            BatchResult::Written(_, effort) => {
+                route_state.written(flight.records, flight.rows, *effort);
+            }
+            BatchResult::Fenced => {
                 self.counts.fenced += 1;
                 self.locate_again(&unwritten);
             }
-            Ended::Bad(letters) => {
+            BatchResult::Bad(letters) => {
                 self.remember_bad(flight.route, letters);
                 self.locate_again(&unwritten);
             }
         }
-        self.settle(now);
+        self.advance(now);
     }
 
     /// Kafka answered the commit `id`.
     pub fn commit_answered(&mut self, now: Duration, id: CommitId, succeeded: bool) {
         self.counts.commit_failures += u64::from(!succeeded);
         self.commits.answered(now, id, succeeded);
-        self.settle(now);
+        self.advance(now);
     }
 
     /// The group takes these partitions: what is held of them is written, until the deadline.
-    pub fn revoke(&mut self, now: Duration, places: Vec<Place>, deadline: Duration) {
-        for place in &places {
-            if let Some(part) = self.parts.get_mut(place) {
-                part.let_go();
+    pub fn revoke(&mut self, now: Duration, tps: Vec<RoutePartition>, deadline: Duration) {
+        for tp in &tps {
+            if let Some(partition) = self.partitions.get_mut(tp) {
+                partition.let_go();
             }
         }
-        self.revoke = Some(Revoke { places, deadline });
-        self.settle(now);
+        self.revoke = Some(Revoke { tps, deadline });
+        self.advance(now);
     }
 
     /// The group took these partitions already.
-    pub fn lose(&mut self, now: Duration, places: Vec<Place>) {
-        self.release(places);
-        self.settle(now);
+    pub fn lose(&mut self, now: Duration, tps: Vec<RoutePartition>) {
+        self.release(tps);
+        self.advance(now);
     }
 
     /// Nothing more is read; what is held is written and committed.
     pub fn drain(&mut self, now: Duration) {
         self.draining = true;
-        for part in self.parts.values_mut() {
-            part.let_go();
+        for partition in self.partitions.values_mut() {
+            partition.let_go();
         }
-        self.settle(now);
+        self.advance(now);
     }
 
     /// What was counted so far.
@@ -350,8 +361,11 @@ impl Pipeline {
     }
 
     /// Where this partition stands here: the offset to read it from.
-    pub fn next_of(&self, place: Place) -> Option<NextOffset> {
-        self.parts.get(&place).filter(|part| part.reading).map(|part| part.next)
+    pub fn next_of(&self, tp: RoutePartition) -> Option<NextOffset> {
+        self.partitions
+            .get(&tp)
+            .filter(|partition| partition.reading)
+            .map(|partition| partition.next)
     }
 }
 

@@ -4,12 +4,12 @@ use write_behind_shared::NextOffset;
 
 use crate::core::batch::{BatchId, Epoch};
 use crate::core::pipeline::buffer::Buffer;
-use crate::core::pipeline::memory::Memory;
+use crate::core::pipeline::memory::PartitionMemory;
 use crate::core::record::DeadLetter;
 
 /// What is known and held of a partition.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct PartitionState {
     pub(super) epoch: Epoch,
     /// Whether its records are taken: its position is known, and it is not being let go.
     pub(super) reading: bool,
@@ -21,7 +21,7 @@ pub(super) struct Part {
     pub(super) end: NextOffset,
     pub(super) buffer: Option<Buffer>,
     pub(super) in_flight: Option<BatchId>,
-    pub(super) memory: Memory,
+    pub(super) memory: PartitionMemory,
     /// What the source was told last.
     pub(super) fetching: Fetching,
     pub(super) told_skip: bool,
@@ -39,7 +39,7 @@ pub(super) enum Fetching {
     Paused,
 }
 
-impl Part {
+impl PartitionState {
     /// One that was just assigned.
     pub(super) fn new(epoch: Epoch) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Part {
             end: NextOffset::ZERO,
             buffer: None,
             in_flight: None,
-            memory: Memory::default(),
+            memory: PartitionMemory::default(),
             fetching: Fetching::NotYet,
             told_skip: false,
             stop_at: None,

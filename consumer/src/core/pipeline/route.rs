@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::pipeline::action::{Effort, Limits, RouteLimits};
-use crate::core::pipeline::batch_size::Size;
+use crate::core::pipeline::action::{PipelineLimits, RouteLimits, WriteCost};
+use crate::core::pipeline::batch_size::BatchSize;
 use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::throttle::Throttle;
 
 /// A route.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct RouteState {
     pub(super) limits: RouteLimits,
-    /// The member of a value that holds the row's revision, if it heeds one.
+    /// The member of a value that holds the row's version, if it has one.
     pub(super) version: Option<Arc<str>>,
-    pub(super) size: Size,
+    pub(super) size: BatchSize,
     pub(super) throttle: Throttle,
     /// Records folded.
     pub(super) records_read: u64,
@@ -35,14 +35,14 @@ pub(super) enum Fill {
     Full,
 }
 
-impl Lane {
-    pub(super) fn new(all: &Limits, limits: RouteLimits) -> Self {
+impl RouteState {
+    pub(super) fn new(all: &PipelineLimits, limits: RouteLimits) -> Self {
         let ceilings = [all.rows_per_second, limits.rows_per_second];
         let lowest = ceilings.into_iter().flatten().min();
         Self {
             limits,
             version: None,
-            size: Size::new(all.max_rows, all.target_time, lowest),
+            size: BatchSize::new(all.max_rows, all.target_time, lowest),
             throttle: Throttle::new(limits.rows_per_second),
             records_read: 0,
             records_written: 0,
@@ -68,7 +68,7 @@ impl Lane {
     }
 
     /// It is in the database.
-    pub(super) fn written(&mut self, records: u64, rows: usize, effort: Effort) {
+    pub(super) fn written(&mut self, records: u64, rows: usize, effort: WriteCost) {
         self.records_written += records;
         self.rows_written += rows as u64;
         self.size.written(rows, effort);

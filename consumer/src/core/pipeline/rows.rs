@@ -7,48 +7,48 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 use write_behind_shared::{Change, record};
 
+use crate::core::pipeline::heap_size;
 use crate::core::pipeline::shape::Shape;
-use crate::core::pipeline::weight;
 
 /// Room that a row may keep though it needs less.
-const ROOM_KEPT: usize = 96;
+const SPARE_BYTES: usize = 96;
 
 /// Rows by key.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
-    table: HashTable<Row>,
+pub(super) struct BufferedRows {
+    table: HashTable<BufferedRow>,
     hasher: RandomState,
 }
 
 /// What is to be done to one row.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct BufferedRow {
     /// The key, and behind it the value, if it is kept as it came.
     bytes: Vec<u8>,
     /// How long the key is.
     key: usize,
-    held: Held,
+    content: RowContent,
 }
 
 #[derive(Debug)]
-enum Held {
+enum RowContent {
     /// The row is written with just these columns: the last record's value, as it came.
     Value(Shape),
     /// Anything else.
     Change(Box<Change>),
     /// The row's records are to be tried one by one, read again from the log.
-    Singly,
+    RowByRow,
 }
 
-impl Rows {
+impl BufferedRows {
     /// The row of `key`, if there is one.
-    pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Row> {
+    pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut BufferedRow> {
         let hash = self.hasher.hash_one(key);
         self.table.find_mut(hash, |row| row.key() == key)
     }
 
     /// Adds a row whose key is new.
-    pub(super) fn insert(&mut self, row: Row) {
+    pub(super) fn insert(&mut self, row: BufferedRow) {
         let hash = self.hasher.hash_one(row.key());
         self.table.insert_unique(hash, row, |row| self.hasher.hash_one(row.key()));
     }
@@ -59,34 +59,34 @@ impl Rows {
     }
 
     /// What the table takes, without what its rows have allocated.
-    pub(super) fn weight(&self) -> usize {
-        weight::of_table::<Row>(self.table.capacity())
+    pub(super) fn heap_size(&self) -> usize {
+        heap_size::of_table::<BufferedRow>(self.table.capacity())
     }
 
     #[cfg(test)]
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Row> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &BufferedRow> {
         self.table.iter()
     }
 }
 
-impl IntoIterator for Rows {
-    type Item = Row;
-    type IntoIter = hashbrown::hash_table::IntoIter<Row>;
+impl IntoIterator for BufferedRows {
+    type Item = BufferedRow;
+    type IntoIter = hashbrown::hash_table::IntoIter<BufferedRow>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.table.into_iter()
     }
 }
 
-impl Row {
+impl BufferedRow {
     /// A row that is written with this value, which has the members of `shape`.
     pub(super) fn written(key: &[u8], shape: Shape, value: &[u8]) -> Self {
-        Self { bytes: [key, value].concat(), key: key.len(), held: Held::Value(shape) }
+        Self { bytes: [key, value].concat(), key: key.len(), content: RowContent::Value(shape) }
     }
 
     /// A row to which this is done.
     pub(super) fn changed(key: &[u8], change: Change) -> Self {
-        Self { bytes: key.to_vec(), key: key.len(), held: Held::Change(Box::new(change)) }
+        Self { bytes: key.to_vec(), key: key.len(), content: RowContent::Change(Box::new(change)) }
     }
 
     /// The record key.
@@ -96,34 +96,34 @@ impl Row {
 
     /// The shape of its value, if that is kept as it came.
     pub(super) fn shape(&self) -> Option<Shape> {
-        match self.held {
-            Held::Value(shape) => Some(shape),
-            Held::Change(_) | Held::Singly => None,
+        match self.content {
+            RowContent::Value(shape) => Some(shape),
+            RowContent::Change(_) | RowContent::RowByRow => None,
         }
     }
 
     /// Whether its records are to be tried one by one.
-    pub(super) fn is_singly(&self) -> bool {
-        matches!(self.held, Held::Singly)
+    pub(super) fn is_row_by_row(&self) -> bool {
+        matches!(self.content, RowContent::RowByRow)
     }
 
     /// What it has allocated.
-    pub(super) fn weight(&self) -> usize {
-        let held = match &self.held {
-            Held::Change(change) => {
-                weight::allocated(size_of::<Change>()) + weight::of_change(change)
+    pub(super) fn heap_size(&self) -> usize {
+        let content = match &self.content {
+            RowContent::Change(change) => {
+                heap_size::allocated(size_of::<Change>()) + heap_size::of_change(change)
             }
-            Held::Value(_) | Held::Singly => 0,
+            RowContent::Value(_) | RowContent::RowByRow => 0,
         };
-        weight::allocated(self.bytes.capacity()) + held
+        heap_size::allocated(self.bytes.capacity()) + content
     }
 
     /// Writes this value, of the same shape, instead of the one before.
     pub(super) fn write(&mut self, value: &[u8]) {
         self.bytes.truncate(self.key);
         self.bytes.extend_from_slice(value);
-        // One large value must not keep its room.
-        if self.bytes.capacity() / 4 > self.bytes.len().max(ROOM_KEPT) {
+        // One large value must not keep its memory.
+        if self.bytes.capacity() / 4 > self.bytes.len().max(SPARE_BYTES) {
             self.bytes.shrink_to_fit();
         }
     }
@@ -131,37 +131,37 @@ impl Row {
     /// Does what `fold` makes of what was to be done so far.
     pub(super) fn change<T>(&mut self, fold: impl FnOnce(&mut Change) -> T) -> T {
         // The hot path of increments: no allocation.
-        if let Held::Change(change) = &mut self.held {
+        if let RowContent::Change(change) = &mut self.content {
             return fold(change);
         }
-        let mut change = Box::new(match self.held {
-            Held::Value(_) => decoded(&self.bytes[self.key..]),
-            Held::Change(_) | Held::Singly => Change::default(),
+        let mut change = Box::new(match self.content {
+            RowContent::Value(_) => decoded(&self.bytes[self.key..]),
+            RowContent::Change(_) | RowContent::RowByRow => Change::default(),
         });
         let folded = fold(&mut change);
-        self.hold(Held::Change(change));
+        self.set_content(RowContent::Change(change));
         folded
     }
 
     /// Has its records tried one by one.
-    pub(super) fn try_singly(&mut self) {
-        self.hold(Held::Singly);
+    pub(super) fn take_row_by_row(&mut self) {
+        self.set_content(RowContent::RowByRow);
     }
 
     /// What is to be done to it.
     pub(super) fn into_change(self) -> Change {
-        match self.held {
-            Held::Value(_) => decoded(&self.bytes[self.key..]),
-            Held::Change(change) => *change,
-            Held::Singly => Change::default(),
+        match self.content {
+            RowContent::Value(_) => decoded(&self.bytes[self.key..]),
+            RowContent::Change(change) => *change,
+            RowContent::RowByRow => Change::default(),
         }
     }
 
     /// Holds this beside the key alone.
-    fn hold(&mut self, held: Held) {
+    fn set_content(&mut self, content: RowContent) {
         self.bytes.truncate(self.key);
         self.bytes.shrink_to_fit();
-        self.held = held;
+        self.content = content;
     }
 }
 

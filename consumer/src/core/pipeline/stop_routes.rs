@@ -7,83 +7,85 @@
 
 use std::time::Duration;
 
-use crate::core::batch::{BatchId, Place};
+use crate::core::batch::{BatchId, RoutePartition};
 use crate::core::pipeline::Pipeline;
 use crate::core::pipeline::action::{Action, Notice};
-use crate::core::pipeline::partition::Part;
+use crate::core::pipeline::partition::PartitionState;
 
 impl Pipeline {
     /// A batch was not written, and will not be until a person has mended what `why` says.
-    pub fn refused(&mut self, now: Duration, id: BatchId, why: &str) {
+    pub fn stopped(&mut self, now: Duration, id: BatchId, why: &str) {
         let Some(flight) = self.in_flight.remove(&id) else { return };
-        self.room.changed(self.lanes[flight.route].limits.priority, flight.bytes, 0);
+        self.budget.changed(self.routes[flight.route].limits.priority, flight.bytes, 0);
         let mut first = None;
-        for (place, _) in &flight.places {
-            let Some(part) = self.parts.get_mut(place) else { continue };
-            if part.in_flight == Some(id) {
-                part.in_flight = None;
-                first = first.or(Some(*place));
+        for (tp, _) in &flight.tps {
+            let Some(partition) = self.partitions.get_mut(tp) else { continue };
+            if partition.in_flight == Some(id) {
+                partition.in_flight = None;
+                first = first.or(Some(*tp));
             }
         }
         // A batch whose partitions were all let go says nothing that their next owner won't see.
-        if let Some(place) = first
-            && let Some(is_new) = self.stops.refused(now, place, why)
+        if let Some(tp) = first
+            && let Some(is_new) = self.stopped.stop(now, tp, why)
         {
-            self.let_go_of(place.route);
+            self.let_go_of(tp.route);
             if is_new {
-                let notice = Notice::RouteStopped(place.route, why.to_owned());
+                let notice = Notice::RouteStopped(tp.route, why.to_owned());
                 self.actions.push_back(Action::Tell(notice));
             }
         }
-        self.settle(now);
+        self.advance(now);
     }
 
     /// Tries stopped routes again.
-    pub(super) fn try_again(&mut self, now: Duration) {
-        self.stops.forget_trials(now, |id| self.in_flight.contains_key(&id));
-        for route in self.stops.unanswered(now) {
+    pub(super) fn probe_stopped(&mut self, now: Duration) {
+        self.stopped.forget_probes(now, |id| self.in_flight.contains_key(&id));
+        for route in self.stopped.unanswered(now) {
             self.run_again(now, route);
         }
         if self.draining {
             return;
         }
-        for place in self.stops.due(now) {
-            let stays = |place: &&Place| !self.is_revoked(**place);
-            let of_route = self.parts.keys().filter(|other| other.route == place.route);
-            let held: Vec<&Place> = of_route.filter(stays).collect();
-            let chosen = held.iter().find(|held| ***held == place).or(held.first());
+        for tp in self.stopped.due(now) {
+            let stays = |tp: &&RoutePartition| !self.is_revoked(**tp);
+            let of_route = self.partitions.keys().filter(|other| other.route == tp.route);
+            let owned: Vec<&RoutePartition> = of_route.filter(stays).collect();
+            let chosen = owned.iter().find(|owned| ***owned == tp).or(owned.first());
             if let Some(chosen) = chosen.map(|chosen| **chosen) {
-                self.stops.tries(now, chosen);
+                self.stopped.probes(now, chosen);
                 self.locate_again(&[chosen]);
             }
         }
     }
 
-    /// A batch was written: if it was a trial, its route runs again.
-    pub(super) fn trial_written(&mut self, now: Duration, id: BatchId) {
-        if let Some(route) = self.stops.tried_by(id) {
+    /// A batch was written: if it was a probe, its route runs again.
+    pub(super) fn probe_written(&mut self, now: Duration, id: BatchId) {
+        if let Some(route) = self.stopped.probed_by(id) {
             self.run_again(now, route);
         }
     }
 
     fn run_again(&mut self, now: Duration, route: usize) {
-        let Some(since) = self.stops.runs(route) else { return };
+        let Some(since) = self.stopped.runs(route) else { return };
         let notice = Notice::RouteRuns(route, now.saturating_sub(since));
         self.actions.push_back(Action::Tell(notice));
-        let waits = |(place, part): &(&Place, &Part)| place.route == route && !part.reading;
-        let waiting: Vec<Place> =
-            self.parts.iter().filter(waits).map(|(place, _)| *place).collect();
+        let waits = |(tp, partition): &(&RoutePartition, &PartitionState)| {
+            tp.route == route && !partition.reading
+        };
+        let waiting: Vec<RoutePartition> =
+            self.partitions.iter().filter(waits).map(|(tp, _)| *tp).collect();
         self.locate_again(&waiting);
     }
 
     /// Holds nothing of `route` any more but what is on its way already.
     fn let_go_of(&mut self, route: usize) {
-        let of_route = self.parts.keys().filter(|place| place.route == route);
-        for place in of_route.copied().collect::<Vec<_>>() {
-            self.drop_buffer(place);
-            if let Some(part) = self.parts.get_mut(&place) {
-                part.let_go();
-                part.halted = false;
+        let of_route = self.partitions.keys().filter(|tp| tp.route == route);
+        for tp in of_route.copied().collect::<Vec<_>>() {
+            self.drop_buffer(tp);
+            if let Some(partition) = self.partitions.get_mut(&tp) {
+                partition.let_go();
+                partition.halted = false;
             }
         }
     }

@@ -15,14 +15,14 @@ use std::time::Duration;
 
 use write_behind_shared::NextOffset;
 
-use crate::core::batch::Place;
-use crate::core::pipeline::action::PartProgress;
+use crate::core::batch::RoutePartition;
+use crate::core::pipeline::action::PartitionProgress;
 
 /// Watches every partition that is read.
 #[derive(Debug)]
 pub struct Watchdog {
     patience: Duration,
-    watched: BTreeMap<Place, Watched>,
+    watched: BTreeMap<RoutePartition, Watched>,
 }
 
 /// A partition, since it has stood where it stands.
@@ -40,7 +40,7 @@ struct Watched {
 
 /// What another client found at an offset and after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum ProbeResult {
     /// A record.
     Record,
     /// No record below this offset.
@@ -66,34 +66,38 @@ impl Watchdog {
 
     /// Looks at all partitions and the ends of their logs. Gives those of which another client is to
     /// be asked what it finds from this offset on.
-    pub fn look(
+    pub fn check(
         &mut self,
         now: Duration,
-        parts: &[PartProgress],
-        ends: &BTreeMap<Place, NextOffset>,
-    ) -> Vec<(Place, NextOffset)> {
-        self.watched.retain(|place, _| parts.iter().any(|part| part.place == *place));
+        partitions: &[PartitionProgress],
+        ends: &BTreeMap<RoutePartition, NextOffset>,
+    ) -> Vec<(RoutePartition, NextOffset)> {
+        self.watched.retain(|tp, _| partitions.iter().any(|partition| partition.tp == *tp));
         let mut suspects = Vec::new();
-        for part in parts {
+        for partition in partitions {
             let new = Watched {
-                next: part.next,
+                next: partition.next,
                 since: now,
                 asked: false,
                 read_anew: false,
-                nothing_below: part.next,
+                nothing_below: partition.next,
             };
-            let watched = self.watched.entry(part.place).or_insert(new);
+            let watched = self.watched.entry(partition.tp).or_insert(new);
             // While it is located its offset means nothing, and it is not read.
-            if part.reading && watched.next != part.next {
+            if partition.reading && watched.next != partition.next {
                 *watched = new;
             }
-            let end = ends.get(&part.place).copied().unwrap_or(NextOffset::ZERO);
+            let end = ends.get(&partition.tp).copied().unwrap_or(NextOffset::ZERO);
             let is_behind = end > watched.nothing_below;
-            if !part.reading || part.paused || part.written != Some(part.next) || !is_behind {
+            if !partition.reading
+                || partition.paused
+                || partition.written != Some(partition.next)
+                || !is_behind
+            {
                 watched.since = now;
             } else if !watched.asked && now.saturating_sub(watched.since) >= self.patience {
                 watched.asked = true;
-                suspects.push((part.place, part.next));
+                suspects.push((partition.tp, partition.next));
             }
         }
         suspects
@@ -103,27 +107,27 @@ impl Watchdog {
     pub fn answered(
         &mut self,
         now: Duration,
-        place: Place,
+        tp: RoutePartition,
         next: NextOffset,
-        found: Found,
+        found: ProbeResult,
     ) -> Option<Remedy> {
         // It has moved on meanwhile, or was given back.
-        let watched = self.watched.get_mut(&place).filter(|watched| watched.next == next)?;
+        let watched = self.watched.get_mut(&tp).filter(|watched| watched.next == next)?;
         watched.asked = false;
         let stood_still = now.saturating_sub(watched.since) >= self.patience;
         watched.since = now;
         match found {
-            Found::Record if !stood_still => None,
-            Found::Record if watched.read_anew => Some(Remedy::GiveUp),
-            Found::Record => {
+            ProbeResult::Record if !stood_still => None,
+            ProbeResult::Record if watched.read_anew => Some(Remedy::GiveUp),
+            ProbeResult::Record => {
                 watched.read_anew = true;
                 Some(Remedy::ReadAnew)
             }
-            Found::NothingBelow(end) => {
+            ProbeResult::NothingBelow(end) => {
                 watched.nothing_below = end;
                 None
             }
-            Found::NoAnswer => None,
+            ProbeResult::NoAnswer => None,
         }
     }
 }
@@ -136,12 +140,12 @@ mod tests {
     use super::*;
 
     const PATIENCE: u64 = 60;
-    const PLACE: Place = Place { route: 0, partition: Partition(3) };
+    const TP: RoutePartition = RoutePartition { route: 0, partition: Partition(3) };
 
     /// All that was read is written.
-    fn standing_at(next: i64) -> PartProgress {
-        PartProgress {
-            place: PLACE,
+    fn standing_at(next: i64) -> PartitionProgress {
+        PartitionProgress {
+            tp: TP,
             reading: true,
             leaving: false,
             paused: false,
@@ -159,15 +163,15 @@ mod tests {
     }
 
     /// Looks every five seconds; gives the seconds at which it asked.
-    fn look(
+    fn check(
         dog: &mut Watchdog,
-        part: PartProgress,
+        partition: PartitionProgress,
         end: i64,
         times: std::ops::Range<u64>,
     ) -> Vec<u64> {
-        let ends = BTreeMap::from([(PLACE, NextOffset(end))]);
-        let mut look = |at: &u64| !dog.look(seconds(*at), &[part], &ends).is_empty();
-        times.step_by(5).filter(|at| look(at)).collect()
+        let ends = BTreeMap::from([(TP, NextOffset(end))]);
+        let mut suspects = |at: &u64| !dog.check(seconds(*at), &[partition], &ends).is_empty();
+        times.step_by(5).filter(|at| suspects(at)).collect()
     }
 
     fn dog() -> Watchdog {
@@ -178,104 +182,104 @@ mod tests {
     fn a_record_that_does_not_arrive_is_read_anew_once_and_then_given_up() {
         let mut dog = dog();
         let answer =
-            |dog: &mut Watchdog, at, found| dog.answered(seconds(at), PLACE, NextOffset(7), found);
-        assert_eq!(look(&mut dog, standing_at(7), 9, 0..100), [60]);
-        assert_eq!(answer(&mut dog, 100, Found::Record), Some(Remedy::ReadAnew));
-        let locating = PartProgress { reading: false, ..standing_at(7) };
-        assert!(look(&mut dog, locating, 9, 100..300).is_empty());
-        assert_eq!(look(&mut dog, standing_at(7), 9, 300..400), [355]);
-        assert_eq!(answer(&mut dog, 400, Found::Record), Some(Remedy::GiveUp));
+            |dog: &mut Watchdog, at, found| dog.answered(seconds(at), TP, NextOffset(7), found);
+        assert_eq!(check(&mut dog, standing_at(7), 9, 0..100), [60]);
+        assert_eq!(answer(&mut dog, 100, ProbeResult::Record), Some(Remedy::ReadAnew));
+        let locating = PartitionProgress { reading: false, ..standing_at(7) };
+        assert!(check(&mut dog, locating, 9, 100..300).is_empty());
+        assert_eq!(check(&mut dog, standing_at(7), 9, 300..400), [355]);
+        assert_eq!(answer(&mut dog, 400, ProbeResult::Record), Some(Remedy::GiveUp));
     }
 
     #[test]
     fn one_that_moves_after_it_was_read_anew_is_trusted_again() {
         let mut dog = dog();
-        look(&mut dog, standing_at(7), 9, 0..65);
-        let first = dog.answered(seconds(65), PLACE, NextOffset(7), Found::Record);
+        check(&mut dog, standing_at(7), 9, 0..65);
+        let first = dog.answered(seconds(65), TP, NextOffset(7), ProbeResult::Record);
         assert_eq!(first, Some(Remedy::ReadAnew));
-        assert_eq!(look(&mut dog, standing_at(8), 9, 70..140), [130]);
-        let second = dog.answered(seconds(140), PLACE, NextOffset(8), Found::Record);
+        assert_eq!(check(&mut dog, standing_at(8), 9, 70..140), [130]);
+        let second = dog.answered(seconds(140), TP, NextOffset(8), ProbeResult::Record);
         assert_eq!(second, Some(Remedy::ReadAnew));
     }
 
     #[test]
     fn offsets_without_a_record_are_asked_about_once() {
         let mut dog = dog();
-        assert_eq!(look(&mut dog, standing_at(7), 9, 0..65), [60]);
-        let found = Found::NothingBelow(NextOffset(9));
-        assert_eq!(dog.answered(seconds(65), PLACE, NextOffset(7), found), None);
-        assert!(look(&mut dog, standing_at(7), 9, 65..600).is_empty());
+        assert_eq!(check(&mut dog, standing_at(7), 9, 0..65), [60]);
+        let found = ProbeResult::NothingBelow(NextOffset(9));
+        assert_eq!(dog.answered(seconds(65), TP, NextOffset(7), found), None);
+        assert!(check(&mut dog, standing_at(7), 9, 65..600).is_empty());
         // The log grows, and what grew does not arrive.
-        assert_eq!(look(&mut dog, standing_at(7), 10, 600..700), [655]);
+        assert_eq!(check(&mut dog, standing_at(7), 10, 600..700), [655]);
     }
 
     #[test]
     fn without_an_answer_it_is_asked_again_and_nothing_is_done() {
         let mut dog = dog();
-        assert_eq!(look(&mut dog, standing_at(7), 9, 0..65), [60]);
-        assert_eq!(dog.answered(seconds(65), PLACE, NextOffset(7), Found::NoAnswer), None);
-        assert_eq!(look(&mut dog, standing_at(7), 9, 65..130), [125]);
+        assert_eq!(check(&mut dog, standing_at(7), 9, 0..65), [60]);
+        assert_eq!(dog.answered(seconds(65), TP, NextOffset(7), ProbeResult::NoAnswer), None);
+        assert_eq!(check(&mut dog, standing_at(7), 9, 65..130), [125]);
     }
 
     #[test]
     fn an_answer_that_comes_after_it_moved_on_does_nothing() {
         let mut dog = dog();
-        look(&mut dog, standing_at(7), 9, 0..65);
-        look(&mut dog, standing_at(8), 9, 65..70);
-        assert_eq!(dog.answered(seconds(70), PLACE, NextOffset(7), Found::Record), None);
+        check(&mut dog, standing_at(7), 9, 0..65);
+        check(&mut dog, standing_at(8), 9, 65..70);
+        assert_eq!(dog.answered(seconds(70), TP, NextOffset(7), ProbeResult::Record), None);
     }
 
     #[test]
     fn an_answer_about_one_that_was_paused_meanwhile_does_nothing() {
         let mut dog = dog();
-        assert_eq!(look(&mut dog, standing_at(7), 9, 0..65), [60]);
-        let paused = PartProgress { paused: true, ..standing_at(7) };
-        look(&mut dog, paused, 9, 65..75);
-        assert_eq!(dog.answered(seconds(75), PLACE, NextOffset(7), Found::Record), None);
+        assert_eq!(check(&mut dog, standing_at(7), 9, 0..65), [60]);
+        let paused = PartitionProgress { paused: true, ..standing_at(7) };
+        check(&mut dog, paused, 9, 65..75);
+        assert_eq!(dog.answered(seconds(75), TP, NextOffset(7), ProbeResult::Record), None);
         // It was not read anew, so it may be once it has stood still for long enough.
-        assert_eq!(look(&mut dog, standing_at(7), 9, 75..140), [135]);
-        let second = dog.answered(seconds(140), PLACE, NextOffset(7), Found::Record);
+        assert_eq!(check(&mut dog, standing_at(7), 9, 75..140), [135]);
+        let second = dog.answered(seconds(140), TP, NextOffset(7), ProbeResult::Record);
         assert_eq!(second, Some(Remedy::ReadAnew));
     }
 
     #[test]
     fn an_answer_about_an_earlier_offset_does_nothing_however_long_it_stands_now() {
         let mut dog = dog();
-        look(&mut dog, standing_at(7), 9, 0..65);
-        look(&mut dog, standing_at(8), 9, 65..70);
-        assert_eq!(dog.answered(seconds(200), PLACE, NextOffset(7), Found::Record), None);
+        check(&mut dog, standing_at(7), 9, 0..65);
+        check(&mut dog, standing_at(8), 9, 65..70);
+        assert_eq!(dog.answered(seconds(200), TP, NextOffset(7), ProbeResult::Record), None);
     }
 
     #[test]
     fn one_that_was_read_anew_is_given_up_whatever_its_offset_was_meanwhile() {
         let mut dog = dog();
-        look(&mut dog, standing_at(7), 9, 0..65);
-        let first = dog.answered(seconds(65), PLACE, NextOffset(7), Found::Record);
+        check(&mut dog, standing_at(7), 9, 0..65);
+        let first = dog.answered(seconds(65), TP, NextOffset(7), ProbeResult::Record);
         assert_eq!(first, Some(Remedy::ReadAnew));
-        let locating = PartProgress { reading: false, ..standing_at(0) };
-        look(&mut dog, locating, 9, 65..70);
-        assert_eq!(look(&mut dog, standing_at(7), 9, 70..135), [125]);
-        let second = dog.answered(seconds(135), PLACE, NextOffset(7), Found::Record);
+        let locating = PartitionProgress { reading: false, ..standing_at(0) };
+        check(&mut dog, locating, 9, 65..70);
+        assert_eq!(check(&mut dog, standing_at(7), 9, 70..135), [125]);
+        let second = dog.answered(seconds(135), TP, NextOffset(7), ProbeResult::Record);
         assert_eq!(second, Some(Remedy::GiveUp));
     }
 
     #[test]
     fn one_that_was_given_back_is_watched_as_new_when_it_comes_again() {
         let mut dog = dog();
-        assert_eq!(look(&mut dog, standing_at(7), 9, 0..65), [60]);
-        assert!(dog.look(seconds(65), &[], &BTreeMap::new()).is_empty());
-        assert_eq!(look(&mut dog, standing_at(7), 9, 70..140), [130]);
+        assert_eq!(check(&mut dog, standing_at(7), 9, 0..65), [60]);
+        assert!(dog.check(seconds(65), &[], &BTreeMap::new()).is_empty());
+        assert_eq!(check(&mut dog, standing_at(7), 9, 70..140), [130]);
     }
 
     #[test]
     fn who_waits_for_the_database_or_has_read_all_is_not_suspected() {
-        let waiting = PartProgress { written: Some(NextOffset(3)), ..standing_at(7) };
-        let paused = PartProgress { paused: true, ..standing_at(7) };
-        let locating = PartProgress { reading: false, ..standing_at(7) };
-        for part in [waiting, paused, locating] {
-            assert!(look(&mut dog(), part, 9, 0..600).is_empty(), "{part:?}");
+        let waiting = PartitionProgress { written: Some(NextOffset(3)), ..standing_at(7) };
+        let paused = PartitionProgress { paused: true, ..standing_at(7) };
+        let locating = PartitionProgress { reading: false, ..standing_at(7) };
+        for partition in [waiting, paused, locating] {
+            assert!(check(&mut dog(), partition, 9, 0..600).is_empty(), "{partition:?}");
         }
-        assert!(look(&mut dog(), standing_at(9), 9, 0..600).is_empty());
+        assert!(check(&mut dog(), standing_at(9), 9, 0..600).is_empty());
     }
 
     proptest! {
@@ -294,23 +298,23 @@ mod tests {
                 if moved == 2 || paused {
                     still_since = now;
                 }
-                let part = PartProgress { paused, ..standing_at(next) };
-                let ends = BTreeMap::from([(PLACE, NextOffset(next + 5))]);
-                for (place, at) in dog.look(seconds(now), &[part], &ends) {
+                let partition = PartitionProgress { paused, ..standing_at(next) };
+                let ends = BTreeMap::from([(TP, NextOffset(next + 5))]);
+                for (tp, at) in dog.check(seconds(now), &[partition], &ends) {
                     prop_assert!(now - still_since >= PATIENCE);
                     let found = match found {
-                        0 => Found::NoAnswer,
-                        1 => Found::NothingBelow(NextOffset(next + 5)),
-                        _ => Found::Record,
+                        0 => ProbeResult::NoAnswer,
+                        1 => ProbeResult::NothingBelow(NextOffset(next + 5)),
+                        _ => ProbeResult::Record,
                     };
-                    match dog.answered(seconds(now), place, at, found) {
-                        None => prop_assert!(found != Found::Record),
+                    match dog.answered(seconds(now), tp, at, found) {
+                        None => prop_assert!(found != ProbeResult::Record),
                         Some(Remedy::ReadAnew) => {
-                            prop_assert!(found == Found::Record && read_anew != Some(next));
+                            prop_assert!(found == ProbeResult::Record && read_anew != Some(next));
                             read_anew = Some(next);
                         }
                         Some(Remedy::GiveUp) => {
-                            prop_assert!(found == Found::Record && read_anew == Some(next));
+                            prop_assert!(found == ProbeResult::Record && read_anew == Some(next));
                         }
                     }
                     still_since = now;

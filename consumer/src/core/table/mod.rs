@@ -4,7 +4,7 @@
 
 pub mod column;
 pub mod row;
-pub mod revision;
+pub mod version;
 
 use write_behind_shared::key::KeyColumn;
 pub use write_behind_shared::table_name::{Name, NotAName};
@@ -23,10 +23,10 @@ pub struct Table {
     /// An insert may be refused although the update it would become is fine: the table has CHECK
     /// constraints, or a required column outside of `columns`. Or, in MySQL, an insert may change
     /// another row than the key's: the table has another unique key.
-    pub guarded: bool,
+    pub update_before_insert: bool,
     /// What records call some columns, where the route renames any.
     pub renamed: Option<Renamed>,
-    /// The place of the column that holds a row's revision, where the route heeds one: a write is
+    /// The place of the column that holds a row's version, where the route has one: a write is
     /// left out where the row has a newer one.
     pub version: Option<usize>,
 }
@@ -54,7 +54,7 @@ pub enum BadRename {
     Taken(String),
 }
 
-/// A column that can't hold a row's revision.
+/// A column that can't hold a row's version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadVersion {
     /// The table does not have the column, or the route leaves it out.
@@ -143,7 +143,7 @@ impl Table {
         })
     }
 
-    /// What records call the column of the rows' revisions, where the route heeds one.
+    /// What records call the column of the rows' versions, where the route has one.
     #[must_use]
     pub fn version_member(&self) -> Option<&str> {
         let version = self.version?;
@@ -188,11 +188,11 @@ impl Table {
         Ok(self)
     }
 
-    /// This table, where the column `name` holds a row's revision.
+    /// This table, where the column `name` holds a row's version.
     ///
     /// # Errors
     /// [`BadVersion`].
-    pub fn heeding(mut self, name: &str) -> Result<Self, BadVersion> {
+    pub fn with_version(mut self, name: &str) -> Result<Self, BadVersion> {
         let place = self.column(name).ok_or_else(|| BadVersion::NoColumn(name.to_owned()))?;
         if self.is_key(name) {
             return Err(BadVersion::Key(name.to_owned()));
@@ -219,7 +219,8 @@ impl Table {
         let stays = |column: &Column| {
             names.contains(&column.name) || key.iter().any(|key| key.name == column.name)
         };
-        self.guarded |= self.columns.iter().any(|column| column.required && !stays(column));
+        self.update_before_insert |=
+            self.columns.iter().any(|column| column.required && !stays(column));
         self.columns.retain(stays);
         Ok(self)
     }
@@ -253,7 +254,7 @@ impl Table {
             columns,
             key: vec![KeyColumn { name: "id".to_owned(), kind: id }],
             key_index: None,
-            guarded: false,
+            update_before_insert: false,
             renamed: None,
             version: None,
         }

@@ -68,8 +68,8 @@ pub enum Misfit {
     /// A key column that is repeated in the value but differs from the key, or is incremented.
     #[error("the key column {0:?} may be repeated in the value only as it stands in the key")]
     KeyColumn(String),
-    /// A write without the revision that its route heeds.
-    #[error("the revision in {0:?} is missing: a value that this route takes sets one")]
+    /// A write without the version that its route demands.
+    #[error("the version in {0:?} is missing: a value that this route takes sets one")]
     NoRevision(String),
     /// Something was added to a column that starts from something in a new row.
     #[error("column {0:?} can't be incremented, for its default is neither 0 nor NULL: drop it")]
@@ -114,7 +114,7 @@ impl<'a> Row<'a> {
                 return Err(Misfit::Default(name.to_owned()));
             }
             if table.version == Some(place) {
-                judge_revision(name, &column.kind, cell)?;
+                judge_version(name, &column.kind, cell)?;
             }
             write.push((place, judge_cell(name, &column.kind, cell, delete)?));
         }
@@ -170,9 +170,9 @@ fn judge_cell<'a>(
     }
 }
 
-/// Lets a revision pass. One that the column would round is none: whether it is older would depend
+/// Lets a version pass. One that the column would round is none: whether it is older would depend
 /// on who rounds it.
-fn judge_revision(name: &str, kind: &ColumnKind, cell: &Cell) -> Result<(), Misfit> {
+fn judge_version(name: &str, kind: &ColumnKind, cell: &Cell) -> Result<(), Misfit> {
     let missing = || Misfit::NoRevision(name.to_owned());
     let Cell::Set(value) = cell else { return Err(missing()) };
     match (kind, unquoted(value.get()).parse()) {

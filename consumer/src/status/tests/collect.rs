@@ -7,14 +7,14 @@ use write_behind_shared::{NextOffset, Partition};
 
 use super::*;
 use crate::apply::Stats;
-use crate::apply::retry::Trouble as Failed;
+use crate::apply::retry::WriteError as Failed;
 use crate::config::environment::Variables;
 use crate::config::{Config, LEAST};
-use crate::core::pipeline::action::{Counts, Progress, RouteProgress};
+use crate::core::pipeline::action::{Counts, PipelineProgress, RouteProgress};
 use crate::status::metrics::Metrics;
 use crate::store::StoreError;
 
-const PLACE: Place = Place { route: 0, partition: Partition(3) };
+const TP: RoutePartition = RoutePartition { route: 0, partition: Partition(3) };
 
 fn status() -> Status {
     let config = Config::read(LEAST, &Variables::new()).unwrap();
@@ -22,9 +22,9 @@ fn status() -> Status {
 }
 
 /// A partition that is read and written up to offset 5.
-fn part() -> PartProgress {
-    PartProgress {
-        place: PLACE,
+fn part() -> PartitionProgress {
+    PartitionProgress {
+        tp: TP,
         reading: true,
         leaving: false,
         paused: false,
@@ -37,15 +37,19 @@ fn part() -> PartProgress {
     }
 }
 
-fn progress(part: PartProgress) -> Progress {
-    Progress { routes: vec![RouteProgress::default()], parts: vec![part], ..Progress::default() }
+fn progress(part: PartitionProgress) -> PipelineProgress {
+    PipelineProgress {
+        routes: vec![RouteProgress::default()],
+        partitions: vec![part],
+        ..PipelineProgress::default()
+    }
 }
 
 /// The status when this was published, and the log ends at 12.
-fn published(progress: Progress) -> Status {
+fn published(progress: PipelineProgress) -> Status {
     let status = status();
     status.joined();
-    status.logs_end(BTreeMap::from([(PLACE, NextOffset(12))]));
+    status.logs_end(BTreeMap::from([(TP, NextOffset(12))]));
     status.publish(Duration::ZERO, Counts::default(), || progress);
     status
 }
@@ -53,7 +57,7 @@ fn published(progress: Progress) -> Status {
 #[test]
 fn a_partition_lags_by_the_records_that_the_database_lacks_since_the_oldest_of_them() {
     let ten_seconds_ago = unix_ms() as i64 - 10_000;
-    let behind = PartProgress { oldest: Some(ten_seconds_ago), ..part() };
+    let behind = PartitionProgress { oldest: Some(ten_seconds_ago), ..part() };
     let report = published(progress(behind)).report();
     let told = &report.routes[0].partitions[0];
     assert_eq!((told.partition, told.log_end, told.database_offset), (3, Some(12), Some(5)));
@@ -64,7 +68,7 @@ fn a_partition_lags_by_the_records_that_the_database_lacks_since_the_oldest_of_t
     assert_eq!(report.routes[0].flow.lag_records, Some(7));
 
     let all = Some(NextOffset(12));
-    let whole = PartProgress { written: all, oldest: Some(ten_seconds_ago), ..part() };
+    let whole = PartitionProgress { written: all, oldest: Some(ten_seconds_ago), ..part() };
     let report = published(progress(whole)).report();
     let flow = report.routes[0].partitions[0].flow;
     assert_eq!((flow.lag_records, flow.lag_seconds), (Some(0), Some(0.0)));
@@ -74,9 +78,9 @@ fn a_partition_lags_by_the_records_that_the_database_lacks_since_the_oldest_of_t
 fn a_partition_is_shown_as_what_is_being_done_with_it() {
     for (part, state) in [
         (part(), "reading"),
-        (PartProgress { paused: true, ..part() }, "paused"),
-        (PartProgress { reading: false, ..part() }, "locating"),
-        (PartProgress { reading: false, leaving: true, ..part() }, "revoking"),
+        (PartitionProgress { paused: true, ..part() }, "paused"),
+        (PartitionProgress { reading: false, ..part() }, "locating"),
+        (PartitionProgress { reading: false, leaving: true, ..part() }, "revoking"),
     ] {
         assert_eq!(published(progress(part)).report().routes[0].partitions[0].state, state);
     }
@@ -95,7 +99,7 @@ fn a_route_that_is_stopped_or_fails_is_shown_so_and_the_consumer_is_not_ready() 
     assert!(status.unreadiness().unwrap().contains("refused"));
 
     let stopped = BTreeMap::from([(0, "no table".to_owned())]);
-    let status = published(Progress { stopped, ..progress(part()) });
+    let status = published(PipelineProgress { stopped, ..progress(part()) });
     let route = status.report().routes.remove(0);
     assert_eq!((&*route.state, route.error.as_deref()), ("stopped", Some("no table")));
     assert_eq!(route.partitions[0].state, "stopped");
@@ -104,7 +108,7 @@ fn a_route_that_is_stopped_or_fails_is_shown_so_and_the_consumer_is_not_ready() 
 
 #[test]
 fn the_memory_held_is_that_of_buffers_and_of_batches_on_their_way() {
-    let held = Progress { open_bytes: 100, in_flight_bytes: 11, ..progress(part()) };
+    let held = PipelineProgress { open_bytes: 100, in_flight_bytes: 11, ..progress(part()) };
     let memory = published(held).report().process.unwrap().memory;
     assert_eq!((memory.held_bytes, memory.limit_bytes), (111, 256 << 20));
 }
@@ -113,7 +117,7 @@ fn the_memory_held_is_that_of_buffers_and_of_batches_on_their_way() {
 fn a_fold_is_the_records_that_a_row_stands_for() {
     let status = published(progress(part()));
     assert_eq!(status.report().routes[0].fold, None);
-    let stats = Stats { rows: 3, singly: 1, dead_letters: 2, ..Stats::default() };
+    let stats = Stats { rows: 3, row_by_row: 1, dead_letters: 2, ..Stats::default() };
     status.batch_written(0, 10, &stats, Duration::from_millis(5));
     let route = status.report().routes.remove(0);
     assert_eq!((route.records_written, route.rows_written), (Some(10), Some(4)));

@@ -12,8 +12,12 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n";
 const LONG: Duration = Duration::from_hours(1);
 
 /// No limit of time is reached.
-const PATIENT: Limits =
-    Limits { connections: 2, head_bytes: 16 << 10, head_within: LONG, connection_within: LONG };
+const PATIENT: ServerLimits = ServerLimits {
+    connections: 2,
+    head_bytes: 16 << 10,
+    head_within: LONG,
+    connection_within: LONG,
+};
 
 /// A listener with these limits, that answers with a body of so many bytes.
 struct Served {
@@ -22,7 +26,7 @@ struct Served {
 }
 
 impl Served {
-    async fn with(limits: Limits, body: usize) -> Self {
+    async fn with(limits: ServerLimits, body: usize) -> Self {
         let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(async move || "x".repeat(body)));
@@ -59,7 +63,7 @@ async fn is_answered(stream: &mut TcpStream) -> bool {
 
 #[tokio::test]
 async fn whoever_sends_half_a_head_or_nothing_is_let_go() {
-    let limits = Limits { head_within: Duration::from_millis(200), ..PATIENT };
+    let limits = ServerLimits { head_within: Duration::from_millis(200), ..PATIENT };
     let served = Served::with(limits, 9).await;
     for sent in [&b""[..], b"GET / HT", b"GET / HTTP/1.1\r\nHost: here\r\nX: "] {
         let mut stream = served.connect().await;
@@ -77,7 +81,7 @@ async fn whoever_sends_half_a_head_or_nothing_is_let_go() {
 async fn whoever_does_not_read_the_answer_is_let_go() {
     let within = Duration::from_millis(200);
     let limits =
-        Limits { connections: 1, head_within: within, connection_within: within, ..PATIENT };
+        ServerLimits { connections: 1, head_within: within, connection_within: within, ..PATIENT };
     // More than the sockets' buffers hold.
     let served = Served::with(limits, 64 << 20).await;
     let mut deaf = served.connect().await;
@@ -88,7 +92,7 @@ async fn whoever_does_not_read_the_answer_is_let_go() {
 
 #[tokio::test]
 async fn whoever_asks_without_end_must_connect_anew() {
-    let limits = Limits { connection_within: Duration::from_millis(300), ..PATIENT };
+    let limits = ServerLimits { connection_within: Duration::from_millis(300), ..PATIENT };
     let served = Served::with(limits, 9).await;
     let mut stream = served.connect().await;
     let asking = async {

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::report::*;
 
-fn partition(partition: i32, lag: u64) -> Partition {
-    Partition {
+fn partition(partition: i32, lag: u64) -> PartitionReport {
+    PartitionReport {
         partition,
         state: "reading".to_owned(),
         error: (partition == 1).then(|| "no\u{1b}[2J leader".to_owned()),
@@ -20,10 +20,10 @@ fn partition(partition: i32, lag: u64) -> Partition {
 }
 
 /// A report in which every object is there.
-pub(super) fn report() -> Report {
+pub(super) fn report() -> StatusReport {
     let partitions = vec![partition(0, 7), partition(1, 123_456)];
     let message = "no table".to_owned();
-    let route = Route {
+    let route = RouteReport {
         topic: "größe".to_owned(),
         table: "public.scores".to_owned(),
         priority: "normal".to_owned(),
@@ -39,10 +39,10 @@ pub(super) fn report() -> Report {
         flow: Flow::over(partitions.iter().map(|partition| &partition.flow)),
         partitions,
     };
-    let memory = Memory { held_bytes: 1, limit_bytes: 2, resident_bytes: Some(3) };
-    Report {
+    let memory = MemoryReport { held_bytes: 1, limit_bytes: 2, resident_bytes: Some(3) };
+    StatusReport {
         schema: SCHEMA,
-        source: Source::Process,
+        source: ReportSource::Process,
         pipeline: "scores".to_owned(),
         time_ms: 0,
         process: Some(Process {
@@ -54,7 +54,7 @@ pub(super) fn report() -> Report {
             partitions: 2,
             memory,
         }),
-        troubles: vec![Trouble {
+        troubles: vec![OutageReport {
             about: "topic größe".to_owned(),
             message,
             since_ms: 1,
@@ -96,10 +96,10 @@ fn the_documented_fields_are_those_of_the_report() {
 #[test]
 fn a_report_can_be_read_by_whoever_has_its_schema_and_ignores_what_is_new() {
     let mut served = serde_json::to_value(report()).unwrap();
-    assert_eq!(serde_json::from_value::<Report>(served.clone()).unwrap(), report());
+    assert_eq!(serde_json::from_value::<StatusReport>(served.clone()).unwrap(), report());
     served["new"] = Value::from(1);
     served["routes"][0]["new"] = Value::from(1);
-    assert_eq!(serde_json::from_value::<Report>(served).unwrap(), report());
+    assert_eq!(serde_json::from_value::<StatusReport>(served).unwrap(), report());
 }
 
 #[test]

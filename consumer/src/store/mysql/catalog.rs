@@ -97,7 +97,7 @@ pub(super) async fn describe(
             key,
             key_index: Some(index),
             columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
-            guarded: checked || keys.len() > 1,
+            update_before_insert: checked || keys.len() > 1,
             renamed: None,
             version: None,
         })

@@ -20,12 +20,12 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, MySql, Row as _};
 use write_behind_shared::Partition;
 
 use crate::core::batch::{LastRecord, Span, WriterSeen};
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
-use crate::core::scope::Scope;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
 use crate::store::classify::{self, Failure};
-use crate::store::fenced::{self, Command, Session};
+use crate::store::fenced::{self, Session, TransactionCommand};
 use crate::store::grouping::{Groups, left_out, updates_first};
 use crate::store::{
     Outcome, Position, Store, StoreError, Timeouts, Transaction, bookkeeping, positions,
@@ -47,7 +47,7 @@ pub struct MysqlStore {
     older: u64,
 }
 
-pub(super) type Query<'q> = sqlx::query::Query<'q, MySql, MySqlArguments>;
+pub(super) type MysqlQuery<'q> = sqlx::query::Query<'q, MySql, MySqlArguments>;
 
 /// `/*M! … */` is read by MariaDB only.
 fn settings(timeouts: &Timeouts) -> String {
@@ -122,12 +122,12 @@ impl MysqlStore {
     }
 
     /// How many rows the statement found, whether or not it changed them: sqlx asks for that.
-    pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
+    pub(super) async fn execute(&mut self, query: MysqlQuery<'_>) -> Result<u64, Failure> {
         let executing = async |connection: &mut MySqlConnection| query.execute(connection).await;
         Ok(self.answered(executing).await?.rows_affected())
     }
 
-    pub(super) async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<MySqlRow>, Failure> {
+    pub(super) async fn fetch(&mut self, query: MysqlQuery<'_>) -> Result<Vec<MySqlRow>, Failure> {
         self.answered(async |connection| query.fetch_all(connection).await).await
     }
 
@@ -140,7 +140,7 @@ impl MysqlStore {
 }
 
 /// The three parameters that most statements on the bookkeeping tables begin with.
-fn scoped<'q>(sql: &'static str, scope: &'q Scope) -> Query<'q> {
+fn scoped<'q>(sql: &'static str, scope: &'q BookkeepingKey) -> MysqlQuery<'q> {
     sqlx::query(sql).bind(&*scope.pipeline).bind(&*scope.cluster).bind(&*scope.topic)
 }
 
@@ -153,28 +153,28 @@ fn unanswered(waited: Duration) -> StoreError {
 }
 
 impl Session for MysqlStore {
-    async fn command(&mut self, command: Command) -> Result<(), Failure> {
+    async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
         let sql = match command {
-            Command::Begin => {
+            TransactionCommand::Begin => {
                 self.older = 0;
                 let limit = seconds(self.idle_in_transaction);
                 let begin = format!("SET wait_timeout = {limit}; START TRANSACTION");
                 return self.run(begin).await;
             }
-            Command::Savepoint => "SAVEPOINT write_behind",
-            Command::Release => "RELEASE SAVEPOINT write_behind",
-            Command::RollBackToSavepoint => {
+            TransactionCommand::Savepoint => "SAVEPOINT write_behind",
+            TransactionCommand::Release => "RELEASE SAVEPOINT write_behind",
+            TransactionCommand::RollBackToSavepoint => {
                 "ROLLBACK TO SAVEPOINT write_behind; RELEASE SAVEPOINT write_behind"
             }
-            Command::RollBack => "ROLLBACK; SET wait_timeout = DEFAULT",
-            Command::Commit => "COMMIT; SET wait_timeout = DEFAULT",
+            TransactionCommand::RollBack => "ROLLBACK; SET wait_timeout = DEFAULT",
+            TransactionCommand::Commit => "COMMIT; SET wait_timeout = DEFAULT",
         };
         self.run(sql.to_owned()).await
     }
 
     async fn move_offset(
         &mut self,
-        scope: &Scope,
+        scope: &BookkeepingKey,
         partitions: i32,
         span: &Span,
         last: Option<&LastRecord>,
@@ -228,7 +228,11 @@ impl Session for MysqlStore {
         Ok(())
     }
 
-    async fn note_writers(&mut self, scope: &Scope, writers: &[WriterSeen]) -> Result<(), Failure> {
+    async fn note_writers(
+        &mut self,
+        scope: &BookkeepingKey,
+        writers: &[WriterSeen],
+    ) -> Result<(), Failure> {
         for seen in writers {
             let sequence = bookkeeping::sequence(seen.last.sequence);
             let query = scoped(sql::NOTE_WRITER, scope)
@@ -243,7 +247,11 @@ impl Session for MysqlStore {
         Ok(())
     }
 
-    async fn set_aside(&mut self, scope: &Scope, letters: &[&DeadLetter]) -> Result<(), Failure> {
+    async fn set_aside(
+        &mut self,
+        scope: &BookkeepingKey,
+        letters: &[&DeadLetter],
+    ) -> Result<(), Failure> {
         for letter in letters {
             let (record, headers) = (&letter.record, bookkeeping::headers(letter));
             let bytes = [record.key.as_deref(), record.value.as_deref()].into_iter().flatten();
@@ -284,13 +292,17 @@ impl Store for MysqlStore {
 
     async fn positions(
         &mut self,
-        scope: &Scope,
+        scope: &BookkeepingKey,
         partitions: &[Partition],
     ) -> Result<Vec<Position>, StoreError> {
         positions::positions(self, scope, partitions).await
     }
 
-    async fn begin_at(&mut self, scope: &Scope, at: &[Position]) -> Result<(), StoreError> {
+    async fn begin_at(
+        &mut self,
+        scope: &BookkeepingKey,
+        at: &[Position],
+    ) -> Result<(), StoreError> {
         positions::begin_at(self, scope, at).await
     }
 

@@ -13,8 +13,8 @@ use crate::core::table::row::Row;
 use crate::core::table::{Column, ColumnKind, Table};
 use crate::store::StoreError;
 use crate::store::classify::Failure;
-use crate::store::fenced::{Command, Session as _};
-use crate::store::mysql::sql::Given;
+use crate::store::fenced::{Session as _, TransactionCommand};
+use crate::store::mysql::sql::GivenRows;
 use crate::store::mysql::{MysqlStore, failed};
 use crate::store::snapshot::{Compared, Snapshot, compared, keys_of};
 use crate::store::sql::{comparison, next_keys};
@@ -26,7 +26,7 @@ const FREEZE: &str = "SET wait_timeout = 31536000
     START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 
 impl Snapshot for MysqlStore {
-    async fn freeze(&mut self) -> Result<(), StoreError> {
+    async fn begin_snapshot(&mut self) -> Result<(), StoreError> {
         self.run(FREEZE.to_owned()).await.map_err(Failure::of_no_row)
     }
 
@@ -69,8 +69,8 @@ impl Snapshot for MysqlStore {
         keys_of(&rows).map_err(failed).map_err(Failure::of_no_row)
     }
 
-    async fn thaw(&mut self) -> Result<(), StoreError> {
-        self.command(Command::RollBack).await.map_err(Failure::of_no_row)
+    async fn end_snapshot(&mut self) -> Result<(), StoreError> {
+        self.command(TransactionCommand::RollBack).await.map_err(Failure::of_no_row)
     }
 }
 
@@ -97,7 +97,7 @@ fn behind(table: &Table) -> String {
 /// Finds the rows that differ.
 fn compare(table: &Table, shape: &[usize]) -> String {
     let set: Vec<(usize, bool)> = shape.iter().map(|place| (*place, false)).collect();
-    let given = Given::of(table, &set);
+    let given = GivenRows::of(table, &set);
     let of_shape = shape.iter().zip(table.key.len()..).map(|(place, at)| {
         let column = &table.columns[*place];
         let there = format!("t.{}", quoted(&column.name));

@@ -5,9 +5,9 @@
 //! that order; the key's index is named, for on a table that was empty a moment ago the optimizer
 //! would read and lock all of it for every row given.
 //!
-//! `ON DUPLICATE KEY UPDATE` heeds every unique key, so a row that repeats another row's e-mail
+//! `ON DUPLICATE KEY UPDATE` checks every unique key, so a row that repeats another row's e-mail
 //! address would change that other row. It is used for tables with one unique key only; any other
-//! table is [guarded](Table::guarded): what is there is updated, then what is missing is inserted.
+//! table is [`update_before_insert`](Table::update_before_insert): what is there is updated, then what is missing is inserted.
 //!
 //! INV-13: identifiers come from the catalogue, values are bound.
 
@@ -44,13 +44,13 @@ pub(super) const NOTE_LAST_RECORD: &str = r#"INSERT INTO write_behind_last_recor
 
 /// Deletes rows.
 pub(super) fn delete(table: &Table) -> String {
-    let given = Given::of(table, &[]);
+    let given = GivenRows::of(table, &[]);
     format!("DELETE t FROM {} STRAIGHT_JOIN {}", given.rows(), given.target("ON"))
 }
 
 /// Inserts rows, or updates those that are there.
 pub(super) fn upsert(table: &Table, shape: &[(usize, bool)]) -> String {
-    let given = Given::of(table, shape);
+    let given = GivenRows::of(table, shape);
     let set = if shape.is_empty() {
         let key = &given.columns[0].name;
         format!("{key} = {}.{key}", table.sql_name)
@@ -68,7 +68,7 @@ pub(super) fn upsert(table: &Table, shape: &[(usize, bool)]) -> String {
 
 /// Updates the rows that are there, and only those.
 pub(super) fn update(table: &Table, shape: &[(usize, bool)]) -> String {
-    let given = Given::of(table, shape);
+    let given = GivenRows::of(table, shape);
     let (rows, target, set) = (given.rows(), given.target("ON"), given.set("t", "t."));
     let not_newer = given.not_newer(shape);
     format!("UPDATE {rows} STRAIGHT_JOIN {target}{not_newer} SET {set}")
@@ -76,14 +76,14 @@ pub(super) fn update(table: &Table, shape: &[(usize, bool)]) -> String {
 
 /// Inserts rows that are not there.
 pub(super) fn insert(table: &Table, shape: &[(usize, bool)]) -> String {
-    let given = Given::of(table, shape);
+    let given = GivenRows::of(table, shape);
     let (names, values, rows) = (given.names(), given.values(), given.rows());
     format!("INSERT INTO {} ({names}) SELECT {values} FROM {rows}", table.sql_name)
 }
 
 /// Which rows are there, by their place from 0 on. They are locked, so they stay.
 pub(super) fn present(table: &Table) -> String {
-    let given = Given::of(table, &[]);
+    let given = GivenRows::of(table, &[]);
     format!(
         "SELECT CAST(write_behind_rows.place AS signed) - 1 FROM {} STRAIGHT_JOIN {} FOR UPDATE",
         given.numbered_rows(),
@@ -92,7 +92,7 @@ pub(super) fn present(table: &Table) -> String {
 }
 
 /// The columns of the rows given in the parameter: the key's, then the shape's.
-pub(super) struct Given<'a> {
+pub(super) struct GivenRows<'a> {
     table: &'a Table,
     columns: Vec<GivenColumn>,
 }
@@ -106,7 +106,7 @@ struct GivenColumn {
     is_add: bool,
 }
 
-impl<'a> Given<'a> {
+impl<'a> GivenRows<'a> {
     pub(super) fn of(table: &'a Table, shape: &[(usize, bool)]) -> Self {
         let columns = places(table, shape).enumerate().map(|(at, (place, is_add))| {
             let column = &table.columns[place];
@@ -151,7 +151,7 @@ impl<'a> Given<'a> {
         format!("{} AS t FORCE INDEX ({}) {on} {same}", self.table.sql_name, quoted(index))
     }
 
-    /// That the row in the table has no newer revision than the given one. A text is cast, or it would
+    /// That the row in the table has no newer version than the given one. A text is cast, or it would
     /// be compared as a float.
     fn not_newer(&self, shape: &[(usize, bool)]) -> String {
         let at = shape.iter().position(|(place, _)| Some(*place) == self.table.version);

@@ -16,7 +16,7 @@ const TABLE: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS
             AS has_children,
         EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c')
         OR EXISTS (SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-            WHERE a.attrelid = c.oid AND a.attnum > 0 AND t.typtype = 'd') AS guarded
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND t.typtype = 'd') AS update_before_insert
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
         AND CASE WHEN $1::text IS NULL THEN pg_table_is_visible(c.oid) ELSE n.nspname = $1 END";
@@ -110,7 +110,7 @@ pub(super) async fn describe(
         });
     }
     let (schema, table_name): (String, String) = (table.try_get("schema")?, table.try_get("name")?);
-    let guarded = table.try_get("guarded")?;
+    let update_before_insert = table.try_get("update_before_insert")?;
     let key = match key_columns(name, key, &keys, &columns) {
         Ok(key) => key,
         Err(error) => return Ok(Err(StoreError::Stop(error))),
@@ -120,7 +120,7 @@ pub(super) async fn describe(
         columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
         key,
         key_index: None,
-        guarded,
+        update_before_insert,
         renamed: None,
         version: None,
     }))

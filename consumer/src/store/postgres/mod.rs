@@ -16,12 +16,12 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Postgres};
 use write_behind_shared::Partition;
 
 use crate::core::batch::{LastRecord, Span, WriterSeen};
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
-use crate::core::scope::Scope;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
 use crate::store::classify::{self, Failure};
-use crate::store::fenced::{self, Command, Session};
+use crate::store::fenced::{self, Session, TransactionCommand};
 use crate::store::grouping::{Groups, left_out, updates_first};
 use crate::store::postgres::rows::{Array, arrays};
 use crate::store::{
@@ -40,7 +40,7 @@ pub struct PostgresStore {
     older: u64,
 }
 
-pub(super) type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+pub(super) type PostgresQuery<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 
 impl PostgresStore {
     /// Connects to a server that takes writes.
@@ -100,7 +100,7 @@ impl PostgresStore {
         }
     }
 
-    pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
+    pub(super) async fn execute(&mut self, query: PostgresQuery<'_>) -> Result<u64, Failure> {
         let executing = async |connection: &mut PgConnection| query.execute(connection).await;
         Ok(self.answered(executing).await?.rows_affected())
     }
@@ -111,7 +111,7 @@ impl PostgresStore {
         Ok(())
     }
 
-    pub(super) async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<PgRow>, Failure> {
+    pub(super) async fn fetch(&mut self, query: PostgresQuery<'_>) -> Result<Vec<PgRow>, Failure> {
         self.answered(async |connection| query.fetch_all(connection).await).await
     }
 
@@ -135,7 +135,7 @@ impl PostgresStore {
 }
 
 /// The three parameters that every statement on the bookkeeping tables begins with.
-fn scoped<'q>(sql: &'static str, scope: &'q Scope) -> Query<'q> {
+fn scoped<'q>(sql: &'static str, scope: &'q BookkeepingKey) -> PostgresQuery<'q> {
     sqlx::query(sql).bind(&*scope.pipeline).bind(&*scope.cluster).bind(&*scope.topic)
 }
 
@@ -148,19 +148,21 @@ fn unanswered(waited: Duration) -> StoreError {
 }
 
 impl Session for PostgresStore {
-    async fn command(&mut self, command: Command) -> Result<(), Failure> {
-        if command == Command::Begin {
+    async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
+        if command == TransactionCommand::Begin {
             self.older = 0;
         }
         let sql = match command {
             // A constraint that is checked at COMMIT would refuse a batch when it is too late to
             // find the row.
-            Command::Begin => "BEGIN; SET CONSTRAINTS ALL IMMEDIATE",
-            Command::Savepoint => "SAVEPOINT write_behind",
-            Command::Release => "RELEASE write_behind",
-            Command::RollBackToSavepoint => "ROLLBACK TO write_behind; RELEASE write_behind",
-            Command::RollBack => "ROLLBACK",
-            Command::Commit => "COMMIT",
+            TransactionCommand::Begin => "BEGIN; SET CONSTRAINTS ALL IMMEDIATE",
+            TransactionCommand::Savepoint => "SAVEPOINT write_behind",
+            TransactionCommand::Release => "RELEASE write_behind",
+            TransactionCommand::RollBackToSavepoint => {
+                "ROLLBACK TO write_behind; RELEASE write_behind"
+            }
+            TransactionCommand::RollBack => "ROLLBACK",
+            TransactionCommand::Commit => "COMMIT",
         };
         self.answered(async |connection| sqlx::raw_sql(sql).execute(connection).await).await?;
         Ok(())
@@ -168,7 +170,7 @@ impl Session for PostgresStore {
 
     async fn move_offset(
         &mut self,
-        scope: &Scope,
+        scope: &BookkeepingKey,
         partitions: i32,
         span: &Span,
         last: Option<&LastRecord>,
@@ -214,7 +216,11 @@ impl Session for PostgresStore {
         Ok(())
     }
 
-    async fn note_writers(&mut self, scope: &Scope, writers: &[WriterSeen]) -> Result<(), Failure> {
+    async fn note_writers(
+        &mut self,
+        scope: &BookkeepingKey,
+        writers: &[WriterSeen],
+    ) -> Result<(), Failure> {
         let query = scoped(sql::NOTE_WRITERS, scope)
             .bind(writers.iter().map(|seen| seen.partition.0).collect::<Vec<_>>())
             .bind(writers.iter().map(|seen| seen.last.writer.to_string()).collect::<Vec<_>>())
@@ -228,7 +234,11 @@ impl Session for PostgresStore {
         self.execute(query).await.map(|_| ())
     }
 
-    async fn set_aside(&mut self, scope: &Scope, letters: &[&DeadLetter]) -> Result<(), Failure> {
+    async fn set_aside(
+        &mut self,
+        scope: &BookkeepingKey,
+        letters: &[&DeadLetter],
+    ) -> Result<(), Failure> {
         // As many as fit one message easily, whatever their size.
         for letters in letters.chunks(500) {
             let records = || letters.iter().map(|letter| &letter.record);
@@ -267,13 +277,17 @@ impl Store for PostgresStore {
 
     async fn positions(
         &mut self,
-        scope: &Scope,
+        scope: &BookkeepingKey,
         partitions: &[Partition],
     ) -> Result<Vec<Position>, StoreError> {
         positions::positions(self, scope, partitions).await
     }
 
-    async fn begin_at(&mut self, scope: &Scope, at: &[Position]) -> Result<(), StoreError> {
+    async fn begin_at(
+        &mut self,
+        scope: &BookkeepingKey,
+        at: &[Position],
+    ) -> Result<(), StoreError> {
         positions::begin_at(self, scope, at).await
     }
 

@@ -23,7 +23,7 @@ const TYPES: &str = "SELECT attname::text AS name, format_type(atttypid, atttypm
     FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped";
 
 impl Snapshot for PostgresStore {
-    async fn freeze(&mut self) -> Result<(), StoreError> {
+    async fn begin_snapshot(&mut self) -> Result<(), StoreError> {
         self.run(FREEZE).await.map_err(Failure::of_no_row)
     }
 
@@ -69,7 +69,7 @@ impl Snapshot for PostgresStore {
         keys_of(&rows).map_err(failed)
     }
 
-    async fn thaw(&mut self) -> Result<(), StoreError> {
+    async fn end_snapshot(&mut self) -> Result<(), StoreError> {
         self.run("ROLLBACK").await.map_err(Failure::of_no_row)
     }
 }

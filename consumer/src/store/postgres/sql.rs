@@ -100,7 +100,7 @@ pub(super) fn update_then_insert(table: &Table, shape: &[(usize, bool)]) -> Stri
     )
 }
 
-/// The same, where a row of a newer revision stays as it is. Affects as many rows as are written.
+/// The same, where a row of a newer version stays as it is. Affects as many rows as are written.
 fn update_then_insert_newer(table: &Table, given: &Given<'_>) -> String {
     format!(
         "WITH given AS MATERIALIZED (SELECT {casts} FROM {unnest}), \
@@ -206,7 +206,7 @@ impl<'a> Given<'a> {
         set.collect::<Vec<_>>().join(", ")
     }
 
-    /// That the row in the table has no newer revision than the given one.
+    /// That the row in the table has no newer version than the given one.
     fn not_newer(&self, alias: &str, word: &str) -> String {
         version(self.table).map_or_else(String::new, |name| {
             format!(" {word} (t.{name} IS NULL OR t.{name} <= {alias}.{name})")

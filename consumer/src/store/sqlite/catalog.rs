@@ -12,7 +12,8 @@ use write_behind_shared::table_name::quoted;
 use crate::core::table::{Column, ColumnKind, Name, Table};
 use crate::store::StoreError;
 
-const TABLE: &str = "SELECT l.name AS name, l.type AS type, s.sql LIKE '%check%' AS guarded
+const TABLE: &str =
+    "SELECT l.name AS name, l.type AS type, s.sql LIKE '%check%' AS update_before_insert
     FROM pragma_table_list($1) AS l LEFT JOIN sqlite_schema AS s ON s.name = l.name
     WHERE l.schema = 'main' AND l.type IN ('table', 'view', 'virtual')";
 
@@ -79,7 +80,9 @@ pub(super) async fn describe(
         columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
         key,
         key_index: None,
-        guarded: found.try_get::<Option<bool>, _>("guarded")?.unwrap_or(false),
+        update_before_insert: found
+            .try_get::<Option<bool>, _>("update_before_insert")?
+            .unwrap_or(false),
         renamed: None,
         version: None,
     }))

@@ -17,12 +17,12 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Sqlite};
 use write_behind_shared::Partition;
 
 use crate::core::batch::{LastRecord, Span, WriterSeen};
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
-use crate::core::scope::Scope;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
 use crate::store::classify::{self, Failure};
-use crate::store::fenced::{self, Command, Session};
+use crate::store::fenced::{self, Session, TransactionCommand};
 use crate::store::grouping::{Groups, left_out, updates_first};
 use crate::store::{
     Outcome, Position, Store, StoreError, Timeouts, Transaction, bookkeeping, positions,
@@ -40,7 +40,7 @@ pub struct SqliteStore {
     older: u64,
 }
 
-pub(super) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+pub(super) type SqliteQuery<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
 impl SqliteStore {
     /// Opens the file.
@@ -83,7 +83,7 @@ impl SqliteStore {
         }
     }
 
-    pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64, Failure> {
+    pub(super) async fn execute(&mut self, query: SqliteQuery<'_>) -> Result<u64, Failure> {
         let executing = async |connection: &mut SqliteConnection| query.execute(connection).await;
         Ok(self.answered(executing).await?.rows_affected())
     }
@@ -94,7 +94,10 @@ impl SqliteStore {
         Ok(())
     }
 
-    pub(super) async fn fetch(&mut self, query: Query<'_>) -> Result<Vec<SqliteRow>, Failure> {
+    pub(super) async fn fetch(
+        &mut self,
+        query: SqliteQuery<'_>,
+    ) -> Result<Vec<SqliteRow>, Failure> {
         self.answered(async |connection| query.fetch_all(connection).await).await
     }
 
@@ -115,7 +118,7 @@ pub(super) fn json_of(rows: &[&Row<'_>], with_cells: bool) -> Result<String, Fai
 }
 
 /// The three parameters that every statement on the bookkeeping tables begins with.
-fn scoped<'q>(sql: &'static str, scope: &'q Scope) -> Query<'q> {
+fn scoped<'q>(sql: &'static str, scope: &'q BookkeepingKey) -> SqliteQuery<'q> {
     sqlx::query(sql).bind(&*scope.pipeline).bind(&*scope.cluster).bind(&*scope.topic)
 }
 
@@ -128,18 +131,20 @@ fn unanswered(waited: Duration) -> StoreError {
 }
 
 impl Session for SqliteStore {
-    async fn command(&mut self, command: Command) -> Result<(), Failure> {
-        if command == Command::Begin {
+    async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
+        if command == TransactionCommand::Begin {
             self.older = 0;
         }
         let sql = match command {
             // Takes the write lock at once: one taken later could not be waited for.
-            Command::Begin => "BEGIN IMMEDIATE",
-            Command::Savepoint => "SAVEPOINT write_behind",
-            Command::Release => "RELEASE write_behind",
-            Command::RollBackToSavepoint => "ROLLBACK TO write_behind; RELEASE write_behind",
-            Command::RollBack => "ROLLBACK",
-            Command::Commit => "COMMIT",
+            TransactionCommand::Begin => "BEGIN IMMEDIATE",
+            TransactionCommand::Savepoint => "SAVEPOINT write_behind",
+            TransactionCommand::Release => "RELEASE write_behind",
+            TransactionCommand::RollBackToSavepoint => {
+                "ROLLBACK TO write_behind; RELEASE write_behind"
+            }
+            TransactionCommand::RollBack => "ROLLBACK",
+            TransactionCommand::Commit => "COMMIT",
         };
         self.answered(async |connection| sqlx::raw_sql(sql).execute(connection).await).await?;
         Ok(())
@@ -147,7 +152,7 @@ impl Session for SqliteStore {
 
     async fn move_offset(
         &mut self,
-        scope: &Scope,
+        scope: &BookkeepingKey,
         partitions: i32,
         span: &Span,
         last: Option<&LastRecord>,
@@ -198,7 +203,11 @@ impl Session for SqliteStore {
         Ok(())
     }
 
-    async fn note_writers(&mut self, scope: &Scope, writers: &[WriterSeen]) -> Result<(), Failure> {
+    async fn note_writers(
+        &mut self,
+        scope: &BookkeepingKey,
+        writers: &[WriterSeen],
+    ) -> Result<(), Failure> {
         for seen in writers {
             let query = scoped(sql::NOTE_WRITER, scope)
                 .bind(seen.partition.0)
@@ -210,7 +219,11 @@ impl Session for SqliteStore {
         Ok(())
     }
 
-    async fn set_aside(&mut self, scope: &Scope, letters: &[&DeadLetter]) -> Result<(), Failure> {
+    async fn set_aside(
+        &mut self,
+        scope: &BookkeepingKey,
+        letters: &[&DeadLetter],
+    ) -> Result<(), Failure> {
         for letter in letters {
             let record = &letter.record;
             let query = scoped(sql::SET_ASIDE, scope)
@@ -255,13 +268,17 @@ impl Store for SqliteStore {
 
     async fn positions(
         &mut self,
-        scope: &Scope,
+        scope: &BookkeepingKey,
         partitions: &[Partition],
     ) -> Result<Vec<Position>, StoreError> {
         positions::positions(self, scope, partitions).await
     }
 
-    async fn begin_at(&mut self, scope: &Scope, at: &[Position]) -> Result<(), StoreError> {
+    async fn begin_at(
+        &mut self,
+        scope: &BookkeepingKey,
+        at: &[Position],
+    ) -> Result<(), StoreError> {
         positions::begin_at(self, scope, at).await
     }
 

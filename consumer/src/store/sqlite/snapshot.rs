@@ -16,7 +16,7 @@ use crate::store::sqlite::{SqliteStore, json_of, sql};
 const FREEZE: &str = "BEGIN; SELECT count(*) FROM write_behind_offsets";
 
 impl Snapshot for SqliteStore {
-    async fn freeze(&mut self) -> Result<(), StoreError> {
+    async fn begin_snapshot(&mut self) -> Result<(), StoreError> {
         self.run(FREEZE).await.map_err(Failure::of_no_row)
     }
 
@@ -59,7 +59,7 @@ impl Snapshot for SqliteStore {
         keys_of(&rows).map_err(failed)
     }
 
-    async fn thaw(&mut self) -> Result<(), StoreError> {
+    async fn end_snapshot(&mut self) -> Result<(), StoreError> {
         self.run("ROLLBACK").await.map_err(Failure::of_no_row)
     }
 }

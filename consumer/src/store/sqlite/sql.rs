@@ -132,7 +132,7 @@ fn same_key(table: &Table) -> String {
     same.collect::<Vec<_>>().join(" AND ")
 }
 
-/// That the row in the table has no newer revision than the given one. The column's affinity makes
+/// That the row in the table has no newer version than the given one. The column's affinity makes
 /// a number of a given text.
 fn not_newer(table: &Table) -> String {
     version(table)

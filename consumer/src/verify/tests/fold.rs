@@ -15,10 +15,10 @@ fn folded(
     choice: Choice,
     range: Range,
     memory: usize,
-) -> Folded {
+) -> FoldedPass {
     let set_aside = Arc::new(SetAside::default());
     let whole = [Partition(0)].into();
-    let mut fold = Fold::new(&table(), Arc::new(choice), set_aside, whole, range, memory);
+    let mut fold = VerifyFold::new(&table(), Arc::new(choice), set_aside, whole, range, memory);
     for (offset, (key, value)) in records.iter().enumerate() {
         let key = key.to_string();
         fold.take(&Incoming {
@@ -34,7 +34,7 @@ fn folded(
 }
 
 /// Each row's key, what it holds, and its last offsets.
-fn shown(rows: &Rows) -> BTreeSet<(String, Option<String>, Vec<i64>)> {
+fn shown(rows: &FoldedRows) -> BTreeSet<(String, Option<String>, Vec<i64>)> {
     let row = |((_, key), entry): (&(Partition, Box<[u8]>), &Entry)| {
         let row = entry.change.to_row().unwrap().map(|row| String::from_utf8(row).unwrap());
         let offsets = entry.offsets.iter().map(|offset| offset.0).collect();
@@ -85,7 +85,7 @@ fn a_row_names_its_last_three_records_and_not_those_that_were_set_aside() {
     let skipped = [(Partition(0), Offset(3))].into();
     let set_aside = Arc::new(SetAside { skipped, ..SetAside::default() });
     let (choice, whole) = (Arc::new(Choice::All), [Partition(0)].into());
-    let mut fold = Fold::new(&table(), choice, set_aside, whole, Range::ALL, usize::MAX);
+    let mut fold = VerifyFold::new(&table(), choice, set_aside, whole, Range::ALL, usize::MAX);
     for offset in 0..5 {
         let bad = offset == 2;
         fold.take(&Incoming {
@@ -102,8 +102,8 @@ fn a_row_names_its_last_three_records_and_not_those_that_were_set_aside() {
     assert_eq!(rows, [("7".to_owned(), sum, vec![0, 1, 4])].into());
 }
 
-/// The table of a route that heeds the revisions in `v`.
-fn heeding() -> Table {
+/// The table of a route whose version column is `v`.
+fn with_version() -> Table {
     let integer = || ColumnKind::Integer(0..=i64::MAX);
     let columns = vec![
         Column::plain("id", integer()),
@@ -111,7 +111,7 @@ fn heeding() -> Table {
         Column::plain("a", integer()),
         Column::plain("n", integer()),
     ];
-    Table { columns, ..table() }.heeding("v").unwrap()
+    Table { columns, ..table() }.with_version("v").unwrap()
 }
 
 /// One row's fold over these values, and whether it is unclear; those that add do so to `n`.
@@ -123,7 +123,8 @@ fn heeded(
     let (choice, partition) = (Arc::new(Choice::All), Partition(0));
     let whole = whole.then_some(partition).into_iter().collect();
     let set_aside = Arc::new(set_aside);
-    let mut fold = Fold::new(&heeding(), choice, set_aside, whole, Range::ALL, usize::MAX);
+    let mut fold =
+        VerifyFold::new(&with_version(), choice, set_aside, whole, Range::ALL, usize::MAX);
     for (offset, value) in (0..).zip(values) {
         let adds = value.is_some_and(|value| value.contains("\"n\""));
         let headers: &[(&str, Option<&[u8]>)] = &[("add", Some(b"n"))];
@@ -142,12 +143,12 @@ fn heeded(
     (row, offsets, is_unclear)
 }
 
-/// A record of a row: `None` is a tombstone, else its revision, what it sets and what it adds.
+/// A record of a row: `None` is a tombstone, else its version, what it sets and what it adds.
 type Write = Option<(u8, Option<u8>, Option<u8>)>;
 
 proptest! {
     #[test]
-    fn a_revision_is_left_out_exactly_when_it_is_older_than_the_last_one_that_was_not(
+    fn a_version_is_left_out_exactly_when_it_is_older_than_the_last_one_that_was_not(
         writes in prop::collection::vec(
             prop::option::weighted(
                 0.9,
@@ -161,30 +162,30 @@ proptest! {
         for (offset, write) in (0..).zip(&writes) {
             match (*write, &mut row) {
                 (None, row) => *row = None,
-                (Some((revision, ..)), Some((newest, ..))) if revision < *newest => continue,
-                (Some((revision, set, add)), row) => {
+                (Some((version, ..)), Some((newest, ..))) if version < *newest => continue,
+                (Some((version, set, add)), row) => {
                     let (_, a, n) = row.unwrap_or_default();
                     let sum = add.map(|add| n.unwrap_or(0) + u64::from(add)).or(n);
-                    *row = Some((revision, set.or(a), sum));
+                    *row = Some((version, set.or(a), sum));
                 }
             }
             applied.push(offset);
         }
-        let value = |write: &Write| write.map(|(revision, set, add)| {
+        let value = |write: &Write| write.map(|(version, set, add)| {
             let set = set.map_or(String::new(), |a| format!(r#","a":{a}"#));
             let add = add.map_or(String::new(), |n| format!(r#","n":{n}"#));
             // The same number in more than one spelling.
-            let point = if revision % 2 == 0 { ".0" } else { "" };
-            format!(r#"{{"v":{revision}{point}{set}{add}}}"#)
+            let point = if version % 2 == 0 { ".0" } else { "" };
+            format!(r#"{{"v":{version}{point}{set}{add}}}"#)
         });
         let values: Vec<_> = writes.iter().map(value).collect();
         let values: Vec<_> = values.iter().map(Option::as_deref).collect();
         let (found, offsets, is_unclear) = heeded(&values, true, SetAside::default());
-        let expected = row.map(|(revision, a, n)| {
-            let point = if revision % 2 == 0 { ".0" } else { "" };
+        let expected = row.map(|(version, a, n)| {
+            let point = if version % 2 == 0 { ".0" } else { "" };
             let a = a.map_or(String::new(), |a| format!(r#""a":{a},"#));
             let n = n.map_or(String::new(), |n| format!(r#""n":{n},"#));
-            format!(r#"{{{a}{n}"v":{revision}{point}}}"#)
+            format!(r#"{{{a}{n}"v":{version}{point}}}"#)
         });
         prop_assert_eq!(found, expected);
         let last = applied.len().saturating_sub(OFFSETS_NAMED);
@@ -194,7 +195,7 @@ proptest! {
 }
 
 #[test]
-fn a_value_without_a_revision_was_set_aside_whether_or_not_its_letter_is_there() {
+fn a_value_without_a_version_was_set_aside_whether_or_not_its_letter_is_there() {
     let values = [Some(r#"{"v":3,"a":1}"#), Some(r#"{"a":2}"#), Some(r#"{"v":null,"a":2}"#)];
     let (row, offsets, is_unclear) = heeded(&values, true, SetAside::default());
     assert_eq!((row.as_deref(), offsets), (Some(r#"{"a":1,"v":3}"#), vec![0]));
@@ -222,12 +223,12 @@ type Given<'a> = (&'a str, &'a [(&'a str, &'a [u8])]);
 
 /// Folds one record after the other, of a partition whose log begins where it
 /// is `whole`.
-fn fold_of(whole: bool, records: &[Given<'_>]) -> Folded {
+fn fold_of(whole: bool, records: &[Given<'_>]) -> FoldedPass {
     let whole = whole.then_some(Partition(0)).into_iter().collect();
     let skipped = [(Partition(0), Offset(1))].into();
     let set_aside = Arc::new(SetAside { skipped, ..SetAside::default() });
     let choice = Arc::new(Choice::All);
-    let mut fold = Fold::new(&table(), choice, set_aside, whole, Range::ALL, 1 << 20);
+    let mut fold = VerifyFold::new(&table(), choice, set_aside, whole, Range::ALL, 1 << 20);
     for (offset, (value, headers)) in records.iter().enumerate() {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(*value))).collect();
         fold.take(&Incoming {

@@ -13,7 +13,7 @@ type Record = (u8, Option<&'static str>, Option<&'static str>, Option<WriteId>);
 /// Folds a record, or sets it aside.
 fn fold(
     buffer: &mut Buffer,
-    memory: &mut Memory,
+    memory: &mut PartitionMemory,
     offset: i64,
     record: &Record,
 ) -> Result<Folded, RecordError> {
@@ -37,8 +37,8 @@ fn fold(
     folded
 }
 
-fn empty() -> (Buffer, Memory) {
-    (Buffer::new(Partition(0), NextOffset(0), Duration::ZERO), Memory::default())
+fn empty() -> (Buffer, PartitionMemory) {
+    (Buffer::new(Partition(0), NextOffset(0), Duration::ZERO), PartitionMemory::default())
 }
 
 fn shown(change: &Change) -> String {
@@ -100,9 +100,9 @@ proptest! {
         for (at, record) in records.iter().enumerate() {
             let _ = fold(&mut buffer, &mut memory, at as i64, record);
         }
-        let held: usize = buffer.rows.iter().map(Row::weight).sum();
-        let aside: usize = buffer.dead_letters.iter().map(weight::of_dead_letter).sum();
-        prop_assert_eq!(buffer.bytes(), held + aside + buffer.rows.weight());
+        let held: usize = buffer.rows.iter().map(BufferedRow::heap_size).sum();
+        let aside: usize = buffer.dead_letters.iter().map(heap_size::of_dead_letter).sum();
+        prop_assert_eq!(buffer.bytes(), held + aside + buffer.rows.heap_size());
     }
 }
 
@@ -138,7 +138,7 @@ fn a_large_value_does_not_keep_its_room_when_a_small_one_replaces_it() {
 #[test]
 fn a_sequence_seen_before_is_dropped_and_remembered() {
     let (mut buffer, _) = empty();
-    let mut memory = Memory::new([seen(id(4), -1)]);
+    let mut memory = PartitionMemory::new([seen(id(4), -1)]);
     let one = |sequence| (1, Some(r#"{"n":1}"#), Some("n"), Some(id(sequence)));
     assert_eq!(fold(&mut buffer, &mut memory, 0, &one(4)), Ok(Folded::Duplicate));
     assert_eq!(fold(&mut buffer, &mut memory, 1, &one(5)), Ok(Folded::Applied));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::batch::Written;
-use crate::core::pipeline::action::{Closed, Effort};
+use crate::core::pipeline::action::{Closed, WriteCost};
 
 pub(super) const NOW: Duration = Duration::ZERO;
 
@@ -11,12 +11,12 @@ pub(super) fn at(millis: u64) -> Duration {
 }
 
 /// All partitions here are of one route.
-fn place(partition: usize) -> Place {
-    Place { route: 0, partition: Partition(partition as i32) }
+fn tp(partition: usize) -> RoutePartition {
+    RoutePartition { route: 0, partition: Partition(partition as i32) }
 }
 
-pub(super) fn some_limits() -> Limits {
-    Limits {
+pub(super) fn some_limits() -> PipelineLimits {
+    PipelineLimits {
         max_rows: 3,
         max_bytes: 1 << 20,
         max_age: at(100),
@@ -28,16 +28,16 @@ pub(super) fn some_limits() -> Limits {
 }
 
 /// A pipeline that reads `partitions` partitions from offset 0, and Kafka knows it.
-fn reading(limits: Limits, partitions: usize) -> Pipeline {
-    let places: Vec<Place> = (0..partitions).map(place).collect();
-    reading_all(Pipeline::new(limits, [ASIDE]), &places)
+fn reading(limits: PipelineLimits, partitions: usize) -> Pipeline {
+    let tps: Vec<RoutePartition> = (0..partitions).map(tp).collect();
+    reading_all(Pipeline::new(limits, [ASIDE]), &tps)
 }
 
 /// The pipeline when it reads these from offset 0, and Kafka knows it.
-pub(super) fn reading_all(mut pipeline: Pipeline, places: &[Place]) -> Pipeline {
-    pipeline.assign(places);
-    let located = |(place, epoch)| Located {
-        place,
+pub(super) fn reading_all(mut pipeline: Pipeline, tps: &[RoutePartition]) -> Pipeline {
+    pipeline.assign(tps);
+    let located = |(tp, epoch)| Located {
+        tp,
         epoch,
         next: NextOffset(0),
         committed: Some(NextOffset(0)),
@@ -45,9 +45,7 @@ pub(super) fn reading_all(mut pipeline: Pipeline, places: &[Place]) -> Pipeline 
     };
     let [Action::Locate(asked)] = &actions(&mut pipeline)[..] else { panic!("asks") };
     pipeline.located(NOW, asked.iter().copied().map(located).collect());
-    assert!(
-        matches!(&actions(&mut pipeline)[..], [Action::Read(read)] if read.len() == places.len())
-    );
+    assert!(matches!(&actions(&mut pipeline)[..], [Action::Read(read)] if read.len() == tps.len()));
     pipeline
 }
 
@@ -56,27 +54,31 @@ pub(super) fn actions(pipeline: &mut Pipeline) -> Vec<Action> {
 }
 
 fn record(pipeline: &mut Pipeline, now: Duration, partition: i32, offset: i64) {
-    record_of(pipeline, now, place(partition as usize), offset);
+    record_of(pipeline, now, tp(partition as usize), offset);
 }
 
 /// Every record is written as many milliseconds after 1970 as its offset says.
-pub(super) fn record_of(pipeline: &mut Pipeline, now: Duration, place: Place, offset: i64) {
+pub(super) fn record_of(pipeline: &mut Pipeline, now: Duration, tp: RoutePartition, offset: i64) {
     let key = offset.to_string();
     let incoming = Incoming {
-        partition: place.partition,
+        partition: tp.partition,
         offset: Offset(offset),
         timestamp: Some(offset),
         key: Some(key.as_bytes()),
         value: Some(b"{}"),
         headers: &[],
     };
-    pipeline.record(now, place.route, &incoming);
+    pipeline.record(now, tp.route, &incoming);
 }
 
 pub(super) fn written(pipeline: &mut Pipeline, now: Duration, closed: Closed) {
     let id = closed.id;
     let batch = closed.into_batch(Arc::from("topic"));
-    pipeline.finished(now, id, &Ended::Written(Written::new(batch.spans), Effort::default()));
+    pipeline.finished(
+        now,
+        id,
+        &BatchResult::Written(Written::new(batch.spans), WriteCost::default()),
+    );
 }
 
 #[test]
@@ -108,7 +110,7 @@ fn a_batch_closes_at_its_age() {
 #[test]
 fn a_batch_closes_at_its_bytes() {
     // An empty table and one row take less, two rows take more.
-    let mut pipeline = reading(Limits { max_bytes: 450, ..some_limits() }, 1);
+    let mut pipeline = reading(PipelineLimits { max_bytes: 450, ..some_limits() }, 1);
     record(&mut pipeline, NOW, 0, 0);
     assert!(actions(&mut pipeline).is_empty(), "{:?}", pipeline.progress(NOW));
     record(&mut pipeline, NOW, 0, 1);
@@ -131,7 +133,7 @@ fn a_partition_that_is_being_let_go_comes_first_within_a_batch() {
     // One older and full, which leaves no room in a batch for the one that has a deadline.
     (3..6).for_each(|offset| record(&mut pipeline, at(1), 0, offset));
     record(&mut pipeline, at(2), 1, 0);
-    pipeline.revoke(at(3), vec![place(1)], at(1_000));
+    pipeline.revoke(at(3), vec![tp(1)], at(1_000));
     written(&mut pipeline, at(4), first);
     let next = closed(actions(&mut pipeline)).unwrap();
     let partitions: Vec<_> = next.buffers.iter().map(Buffer::partition).collect();
@@ -141,7 +143,7 @@ fn a_partition_that_is_being_let_go_comes_first_within_a_batch() {
 #[test]
 fn what_is_on_its_way_counts_as_the_oldest_until_it_is_written() {
     let mut pipeline = reading(some_limits(), 1);
-    let oldest = |pipeline: &Pipeline| pipeline.progress(NOW).parts[0].oldest;
+    let oldest = |pipeline: &Pipeline| pipeline.progress(NOW).partitions[0].oldest;
     assert_eq!(oldest(&pipeline), None);
     (5..8).for_each(|offset| record(&mut pipeline, NOW, 0, offset));
     let batch = closed(actions(&mut pipeline)).unwrap();
@@ -155,14 +157,14 @@ fn what_is_on_its_way_counts_as_the_oldest_until_it_is_written() {
 fn a_partition_that_is_located_again_is_not_one_that_leaves() {
     let mut pipeline = reading(some_limits(), 1);
     let shown = |pipeline: &Pipeline| {
-        let part = pipeline.progress(NOW).parts[0];
+        let part = pipeline.progress(NOW).partitions[0];
         (part.reading, part.leaving)
     };
     assert_eq!(shown(&pipeline), (true, false));
-    pipeline.doubt(NOW, &[(place(0), NextOffset(0))]);
+    pipeline.doubt(NOW, &[(tp(0), NextOffset(0))]);
     assert_eq!(shown(&pipeline), (false, false));
-    pipeline.revoke(NOW, vec![place(0)], at(1_000));
-    pipeline.assign(&[place(0)]);
+    pipeline.revoke(NOW, vec![tp(0)], at(1_000));
+    pipeline.assign(&[tp(0)]);
     assert_eq!(shown(&pipeline), (false, false), "it came back");
     pipeline.drain(NOW);
     assert_eq!(shown(&pipeline), (false, true));
@@ -179,7 +181,7 @@ fn ripe_partitions_share_a_batch_up_to_its_rows() {
     let first = actions(&mut pipeline);
     let [Action::Write(closed)] = &first[..] else { panic!("the full one goes first") };
     assert_eq!(closed.buffers.len(), 1);
-    pipeline.finished(at(200), closed.id, &Ended::Fenced);
+    pipeline.finished(at(200), closed.id, &BatchResult::Fenced);
     let second = actions(&mut pipeline);
     let closed = second.iter().find_map(|action| match action {
         Action::Write(closed) => Some(closed),
@@ -202,7 +204,7 @@ fn while_a_batch_is_on_its_way_the_next_records_fold_into_one_that_starts_where_
     assert!(next.iter().any(|action| matches!(action,
         Action::Write(closed) if closed.buffers[0].start() == NextOffset(3))));
     assert!(next.iter().any(|action| matches!(action,
-        Action::Commit(_, offsets) if offsets == &[(place(0), NextOffset(3))])));
+        Action::Commit(_, offsets) if offsets == &[(tp(0), NextOffset(3))])));
 }
 
 #[test]
@@ -213,16 +215,16 @@ fn a_full_buffer_that_no_worker_takes_pauses_its_partition_alone() {
     }
     let done = actions(&mut pipeline);
     let [Action::Write(_), Action::Pause(paused)] = &done[..] else { panic!("{done:?}") };
-    assert_eq!(paused, &[place(0)]);
+    assert_eq!(paused, &[tp(0)]);
     let Some(Action::Write(first)) = done.into_iter().next() else { panic!("the first") };
     written(&mut pipeline, NOW, first);
     let done = actions(&mut pipeline);
-    assert!(done.iter().any(|action| matches!(action, Action::Resume(r) if r == &[place(0)])));
+    assert!(done.iter().any(|action| matches!(action, Action::Resume(r) if r == &[tp(0)])));
 }
 
 #[test]
 fn partitions_that_do_not_meet_are_written_in_parallel() {
-    let mut pipeline = reading(Limits { workers: 2, ..some_limits() }, 3);
+    let mut pipeline = reading(PipelineLimits { workers: 2, ..some_limits() }, 3);
     for partition in 0..3 {
         for offset in 0..3 {
             record(&mut pipeline, NOW, partition, offset);
@@ -239,7 +241,7 @@ fn partitions_that_do_not_meet_are_written_in_parallel() {
 
 #[test]
 fn a_slow_database_is_given_denser_batches_up_to_a_few_times_the_target() {
-    let limits = Limits { max_rows: 10_000, rows_per_second: Some(10), ..some_limits() };
+    let limits = PipelineLimits { max_rows: 10_000, rows_per_second: Some(10), ..some_limits() };
     let mut pipeline = reading(limits, 1);
     assert_eq!(pipeline.progress(NOW).routes[0].target_rows, 10);
     let mut offset = 0;
@@ -256,7 +258,7 @@ fn a_slow_database_is_given_denser_batches_up_to_a_few_times_the_target() {
 
 #[test]
 fn a_ceiling_of_rows_makes_the_next_batch_wait_until_the_last_is_paid_for() {
-    let limits = Limits { rows_per_second: Some(10), ..some_limits() };
+    let limits = PipelineLimits { rows_per_second: Some(10), ..some_limits() };
     let mut pipeline = reading(limits, 1);
     for offset in 0..3 {
         record(&mut pipeline, NOW, 0, offset);
@@ -274,7 +276,7 @@ fn a_ceiling_of_rows_makes_the_next_batch_wait_until_the_last_is_paid_for() {
 fn a_revoke_is_answered_when_its_partitions_are_written_and_committed() {
     let mut pipeline = reading(some_limits(), 2);
     record(&mut pipeline, NOW, 0, 0);
-    pipeline.revoke(NOW, vec![place(0)], at(1_000));
+    pipeline.revoke(NOW, vec![tp(0)], at(1_000));
     record(&mut pipeline, NOW, 0, 1);
     let mut done = actions(&mut pipeline);
     let Some(Action::Write(closed)) =
@@ -287,14 +289,14 @@ fn a_revoke_is_answered_when_its_partitions_are_written_and_committed() {
     assert!(matches!(&actions(&mut pipeline)[..], [Action::Commit(..)]));
     pipeline.commit_answered(NOW, 1, true);
     let done = actions(&mut pipeline);
-    assert!(matches!(&done[..], [Action::Release(places)] if places == &[place(0)]), "{done:?}");
+    assert!(matches!(&done[..], [Action::Release(tps)] if tps == &[tp(0)]), "{done:?}");
 }
 
 #[test]
 fn a_revoke_is_answered_at_its_deadline_whatever_is_left() {
     let mut pipeline = reading(some_limits(), 1);
     record(&mut pipeline, NOW, 0, 0);
-    pipeline.revoke(NOW, vec![place(0)], at(1_000));
+    pipeline.revoke(NOW, vec![tp(0)], at(1_000));
     actions(&mut pipeline);
     pipeline.tick(at(999));
     assert!(actions(&mut pipeline).is_empty());
@@ -325,23 +327,23 @@ fn a_drain_ends_when_everything_is_written_and_kafka_knows_it() {
 #[test]
 fn an_answer_to_an_earlier_question_is_not_taken_for_the_present_one() {
     let mut pipeline = Pipeline::new(some_limits(), [ASIDE]);
-    pipeline.assign(&[place(0)]);
+    pipeline.assign(&[tp(0)]);
     let Some(Action::Locate(old)) = pipeline.next_action() else { panic!("asks") };
-    pipeline.lose(NOW, vec![place(0)]);
-    pipeline.assign(&[place(0)]);
-    let (place, epoch) = old[0];
+    pipeline.lose(NOW, vec![tp(0)]);
+    pipeline.assign(&[tp(0)]);
+    let (tp, epoch) = old[0];
     let (next, committed) = (NextOffset(7), None);
-    pipeline.located(NOW, vec![Located { place, epoch, next, committed, writers: Vec::new() }]);
+    pipeline.located(NOW, vec![Located { tp, epoch, next, committed, writers: Vec::new() }]);
     assert!(!actions(&mut pipeline).iter().any(|action| matches!(action, Action::Read(_))));
 }
 
 #[test]
 fn offsets_that_the_log_lacks_are_told_once() {
-    let mut pipeline = reading(Limits { max_rows: 100, ..some_limits() }, 1);
+    let mut pipeline = reading(PipelineLimits { max_rows: 100, ..some_limits() }, 1);
     for offset in [0, 2, 4] {
         record(&mut pipeline, NOW, 0, offset);
     }
-    let notice = Notice::OffsetsSkipped(place(0), NextOffset(1), Offset(2));
+    let notice = Notice::OffsetsSkipped(tp(0), NextOffset(1), Offset(2));
     assert!(matches!(&actions(&mut pipeline)[..], [Action::Tell(told)] if *told == notice));
     assert_eq!(pipeline.counts().skips, 2);
 }
@@ -355,19 +357,18 @@ fn a_partition_whose_database_went_back_while_it_was_idle_is_read_again_from_the
     pipeline.commit_answered(NOW, 1, true);
     actions(&mut pipeline);
 
-    pipeline.doubt(NOW, &[(place(0), NextOffset(3)), (place(1), NextOffset(7))]);
+    pipeline.doubt(NOW, &[(tp(0), NextOffset(3)), (tp(1), NextOffset(7))]);
     let asked = actions(&mut pipeline);
     let [Action::Locate(asked), ..] = &asked[..] else { panic!("asks: {asked:?}") };
     let [(doubted, epoch)] = asked[..] else { panic!("only what was left there: {asked:?}") };
-    assert_eq!(doubted, place(0));
+    assert_eq!(doubted, tp(0));
     let (next, committed) = (NextOffset(1), Some(NextOffset(3)));
-    let found = Located { place: doubted, epoch, next, committed, writers: Vec::new() };
+    let found = Located { tp: doubted, epoch, next, committed, writers: Vec::new() };
     pipeline.located(NOW, vec![found]);
     let actions = actions(&mut pipeline);
-    let goes_back = Notice::DatabaseWentBack(place(0), NextOffset(3), NextOffset(1));
+    let goes_back = Notice::DatabaseWentBack(tp(0), NextOffset(3), NextOffset(1));
     assert!(actions.iter().any(|action| matches!(action, Action::Tell(n) if *n == goes_back)));
-    let reads_again =
-        |action: &Action| matches!(action, Action::Read(r) if *r == [(place(0), next)]);
+    let reads_again = |action: &Action| matches!(action, Action::Read(r) if *r == [(tp(0), next)]);
     assert!(actions.iter().any(reads_again), "{actions:?}");
 }
 
@@ -376,6 +377,6 @@ fn a_doubt_while_a_batch_is_on_its_way_is_left_to_the_compare_and_set() {
     let mut pipeline = reading(some_limits(), 1);
     (0..3).for_each(|offset| record(&mut pipeline, NOW, 0, offset));
     let Some(Action::Write(_)) = actions(&mut pipeline).pop() else { panic!("the first") };
-    pipeline.doubt(NOW, &[(place(0), NextOffset(0))]);
+    pipeline.doubt(NOW, &[(tp(0), NextOffset(0))]);
     assert!(actions(&mut pipeline).is_empty());
 }

@@ -8,20 +8,20 @@ use crate::core::record::RawRecord;
 
 const STOPS: RouteLimits = RouteLimits { sets_aside: false, ..ASIDE };
 
-fn place(route: usize) -> Place {
-    Place { route, partition: Partition(route as i32) }
+fn tp(route: usize) -> RoutePartition {
+    RoutePartition { route, partition: Partition(route as i32) }
 }
 
 /// A pipeline whose routes have a partition each, which are read from offset 0.
 fn reading<const N: usize>(routes: [RouteLimits; N]) -> Pipeline {
-    let places: Vec<Place> = (0..N).map(place).collect();
-    reading_all(Pipeline::new(some_limits(), routes), &places)
+    let tps: Vec<RoutePartition> = (0..N).map(tp).collect();
+    reading_all(Pipeline::new(some_limits(), routes), &tps)
 }
 
 /// Three records arrive, and are a batch.
-fn closed(pipeline: &mut Pipeline, place: Place) -> Closed {
+fn closed(pipeline: &mut Pipeline, tp: RoutePartition) -> Closed {
     for offset in 0..3 {
-        record_of(pipeline, NOW, place, offset);
+        record_of(pipeline, NOW, tp, offset);
     }
     match pipeline.next_action() {
         Some(Action::Write(closed)) => closed,
@@ -43,12 +43,12 @@ fn letter(offset: i64) -> DeadLetter {
 #[test]
 fn what_is_let_go_is_written_before_other_routes_whose_turn_it_is() {
     let mut pipeline = reading([RouteLimits { priority: Priority::Low, ..ASIDE }, ASIDE]);
-    let first = closed(&mut pipeline, place(0));
+    let first = closed(&mut pipeline, tp(0));
     for offset in 0..3 {
-        record_of(&mut pipeline, NOW, place(1), offset);
+        record_of(&mut pipeline, NOW, tp(1), offset);
     }
-    record_of(&mut pipeline, NOW, place(0), 3);
-    pipeline.revoke(NOW, vec![place(0)], at(1_000));
+    record_of(&mut pipeline, NOW, tp(0), 3);
+    pipeline.revoke(NOW, vec![tp(0)], at(1_000));
     written(&mut pipeline, NOW, first);
     let next = actions(&mut pipeline).into_iter().find_map(|action| match action {
         Action::Write(closed) => Some(closed.route),
@@ -60,8 +60,8 @@ fn what_is_let_go_is_written_before_other_routes_whose_turn_it_is() {
 #[test]
 fn a_revoke_does_not_wait_for_commits_that_fail() {
     let mut pipeline = reading([ASIDE]);
-    let batch = closed(&mut pipeline, place(0));
-    pipeline.revoke(NOW, vec![place(0)], at(60_000));
+    let batch = closed(&mut pipeline, tp(0));
+    pipeline.revoke(NOW, vec![tp(0)], at(60_000));
     written(&mut pipeline, NOW, batch);
     let [Action::Pause(_), Action::Commit(id, _)] = actions(&mut pipeline)[..] else {
         panic!("it is committed")
@@ -73,9 +73,9 @@ fn a_revoke_does_not_wait_for_commits_that_fail() {
 #[test]
 fn a_fenced_batch_of_a_partition_that_is_let_go_is_not_located_again() {
     let mut pipeline = reading([ASIDE]);
-    let batch = closed(&mut pipeline, place(0));
-    pipeline.revoke(NOW, vec![place(0)], at(60_000));
-    pipeline.finished(NOW, batch.id, &Ended::Fenced);
+    let batch = closed(&mut pipeline, tp(0));
+    pipeline.revoke(NOW, vec![tp(0)], at(60_000));
+    pipeline.finished(NOW, batch.id, &BatchResult::Fenced);
     let left = actions(&mut pipeline);
     assert!(matches!(&left[..], [Action::Pause(_), Action::Release(_)]), "{left:?}");
 }
@@ -83,13 +83,13 @@ fn a_fenced_batch_of_a_partition_that_is_let_go_is_not_located_again() {
 #[test]
 fn nothing_is_begun_while_it_drains() {
     let mut pipeline = Pipeline::new(some_limits(), [ASIDE; 2]);
-    pipeline.assign(&[place(0)]);
+    pipeline.assign(&[tp(0)]);
     let Some(Action::Locate(asked)) = pipeline.next_action() else { panic!("it asks") };
     pipeline.drain(NOW);
-    pipeline.assign(&[place(1)]);
-    let (place, epoch) = asked[0];
+    pipeline.assign(&[tp(1)]);
+    let (tp, epoch) = asked[0];
     let (next, committed, writers) = (NextOffset(0), None, Vec::new());
-    pipeline.located(NOW, vec![Located { place, epoch, next, committed, writers }]);
+    pipeline.located(NOW, vec![Located { tp, epoch, next, committed, writers }]);
     let left = actions(&mut pipeline);
     assert!(matches!(&left[..], [Action::Drained]), "{left:?}");
 }
@@ -97,24 +97,24 @@ fn nothing_is_begun_while_it_drains() {
 #[test]
 fn of_several_bad_records_the_first_is_stopped_at() {
     let mut pipeline = reading([STOPS]);
-    let batch = closed(&mut pipeline, place(0));
-    pipeline.finished(NOW, batch.id, &Ended::Bad(vec![letter(1), letter(2)]));
+    let batch = closed(&mut pipeline, tp(0));
+    pipeline.finished(NOW, batch.id, &BatchResult::Bad(vec![letter(1), letter(2)]));
     let Some(Action::Locate(asked)) = pipeline.next_action() else { panic!("it is read again") };
-    let (place, epoch) = asked[0];
+    let (tp, epoch) = asked[0];
     let (next, committed, writers) = (NextOffset(0), Some(NextOffset(0)), Vec::new());
-    pipeline.located(NOW, vec![Located { place, epoch, next, committed, writers }]);
-    record_of(&mut pipeline, NOW, place, 0);
-    assert!(pipeline.next_of(place).is_some());
-    record_of(&mut pipeline, NOW, place, 1);
-    assert_eq!(pipeline.next_of(place), None, "nothing is read beyond it");
+    pipeline.located(NOW, vec![Located { tp, epoch, next, committed, writers }]);
+    record_of(&mut pipeline, NOW, tp, 0);
+    assert!(pipeline.next_of(tp).is_some());
+    record_of(&mut pipeline, NOW, tp, 1);
+    assert_eq!(pipeline.next_of(tp), None, "nothing is read beyond it");
 }
 
 #[test]
 fn a_bad_record_that_is_met_while_it_drains_is_told_at_the_end() {
     let mut pipeline = reading([STOPS]);
-    let batch = closed(&mut pipeline, place(0));
+    let batch = closed(&mut pipeline, tp(0));
     pipeline.drain(NOW);
-    pipeline.finished(NOW, batch.id, &Ended::Bad(vec![letter(1)]));
+    pipeline.finished(NOW, batch.id, &BatchResult::Bad(vec![letter(1)]));
     let left = actions(&mut pipeline);
     assert!(
         matches!(&left[..], [Action::Pause(_), Action::StopAtBad(_, bad)] if **bad == letter(1)),
@@ -143,23 +143,23 @@ fn a_writer_s_missing_records_are_told() {
         Action::Tell(notice) => Some(notice),
         _ => None,
     });
-    assert_eq!(told, Some(Notice::RecordsMissing(place(0), Offset(2), ids[2])));
+    assert_eq!(told, Some(Notice::RecordsMissing(tp(0), Offset(2), ids[2])));
     assert_eq!(pipeline.counts().gaps, 1);
 }
 
 #[test]
 fn progress_shows_each_route_and_partition_as_it_is() {
     let mut pipeline = reading([ASIDE; 2]);
-    let batch = closed(&mut pipeline, place(0));
+    let batch = closed(&mut pipeline, tp(0));
     for offset in 3..6 {
-        record_of(&mut pipeline, NOW, place(0), offset);
+        record_of(&mut pipeline, NOW, tp(0), offset);
     }
     let progress = pipeline.progress(NOW);
     let rows: Vec<_> = progress.routes.iter().map(|route| route.in_flight_rows).collect();
     assert_eq!(rows, [3, 0]);
-    let paused: Vec<_> = progress.parts.iter().map(|part| part.paused).collect();
+    let paused: Vec<_> = progress.partitions.iter().map(|part| part.paused).collect();
     assert_eq!(paused, [true, false], "its buffer is full");
-    assert!(progress.parts.iter().all(|part| part.committed == Some(NextOffset(0))));
+    assert!(progress.partitions.iter().all(|part| part.committed == Some(NextOffset(0))));
     assert_eq!((progress.routes[0].doing, progress.routes[1].doing), (Doing::Writing, Doing::Idle));
     written(&mut pipeline, NOW, batch);
     let route = pipeline.progress(NOW).routes[0];
@@ -184,7 +184,7 @@ fn a_route_that_stops_at_its_first_record_writes_nothing() {
 
 #[test]
 fn of_ripe_partitions_that_share_no_batch_the_oldest_goes_first() {
-    let of_route = |partition| Place { route: 0, partition: Partition(partition) };
+    let of_route = |partition| RoutePartition { route: 0, partition: Partition(partition) };
     let pipeline = Pipeline::new(some_limits(), [ASIDE]);
     let mut pipeline = reading_all(pipeline, &[of_route(0), of_route(1)]);
     for (millis, partition) in [(0, 1), (10, 0)] {
@@ -198,9 +198,9 @@ fn of_ripe_partitions_that_share_no_batch_the_oldest_goes_first() {
 }
 
 #[test]
-fn records_that_an_older_revision_leaves_out_are_counted() {
-    let mut pipeline = Pipeline::new(some_limits(), [ASIDE]).heeding([Some(Arc::from("v"))]);
-    pipeline = reading_all(pipeline, &[place(0)]);
+fn records_that_an_older_version_leaves_out_are_counted() {
+    let mut pipeline = Pipeline::new(some_limits(), [ASIDE]).with_versions([Some(Arc::from("v"))]);
+    pipeline = reading_all(pipeline, &[tp(0)]);
     for (offset, value) in [r#"{"v":2}"#, r#"{"v":1}"#].into_iter().enumerate() {
         let incoming = Incoming {
             partition: Partition(0),

@@ -39,7 +39,7 @@ struct World {
     revoking: bool,
     /// The offset the source fetches next, and whether it is paused.
     fetching: BTreeMap<usize, (usize, bool)>,
-    asked: Vec<(Place, Epoch)>,
+    asked: Vec<(RoutePartition, Epoch)>,
     /// How often each partition was begun to be read, which batches are told apart by.
     lives: [usize; PARTITIONS],
     batches: Vec<(BatchId, Batch)>,
@@ -49,7 +49,7 @@ struct World {
     held: Vec<BatchId>,
     /// Batches of consumers that died.
     orphans: Vec<Batch>,
-    committing: Option<(CommitId, Vec<(Place, NextOffset)>)>,
+    committing: Option<(CommitId, Vec<(RoutePartition, NextOffset)>)>,
 }
 
 /// A route as most are.
@@ -57,12 +57,12 @@ const ASIDE: RouteLimits =
     RouteLimits { sets_aside: true, priority: Priority::Normal, rows_per_second: None };
 
 /// The first and the last partition are of one route.
-fn place(partition: usize) -> Place {
-    Place { route: partition % 2, partition: Partition(partition as i32) }
+fn tp(partition: usize) -> RoutePartition {
+    RoutePartition { route: partition % 2, partition: Partition(partition as i32) }
 }
 
-fn limits() -> Limits {
-    Limits {
+fn limits() -> PipelineLimits {
+    PipelineLimits {
         max_rows: 4,
         max_bytes: 1_500,
         max_age: Duration::from_millis(50),
@@ -137,7 +137,7 @@ impl World {
             value: value.as_deref().map(str::as_bytes),
             headers: &headers,
         };
-        self.pipeline.record(self.now, place(partition).route, &incoming);
+        self.pipeline.record(self.now, tp(partition).route, &incoming);
     }
 
     fn finish(&mut self, chosen: usize) {
@@ -164,18 +164,18 @@ impl World {
         }
         let (id, batch) = self.batches.swap_remove(chosen % self.batches.len());
         if mends {
-            self.pipeline.refused(self.now, id, "no table");
+            self.pipeline.stopped(self.now, id, "no table");
         } else {
             self.held.push(id);
-            self.pipeline.hold(self.now, id, Box::new(batch));
+            self.pipeline.park(self.now, id, Box::new(batch));
         }
     }
 
     fn answer_commit(&mut self, answer: Answer) {
         let Some((id, offsets)) = self.committing.take() else { return };
         if !matches!(answer, Answer::Refused) {
-            for (place, next) in offsets {
-                let partition = place.partition.0 as usize;
+            for (tp, next) in offsets {
+                let partition = tp.partition.0 as usize;
                 self.committed[partition] = Some(next.0);
             }
         }
@@ -183,15 +183,15 @@ impl World {
     }
 
     fn locate(&mut self) {
-        let found = std::mem::take(&mut self.asked).into_iter().map(|(place, epoch)| {
-            let partition = place.partition.0 as usize;
+        let found = std::mem::take(&mut self.asked).into_iter().map(|(tp, epoch)| {
+            let partition = tp.partition.0 as usize;
             let table = &self.tables[partition];
             Located {
-                place,
+                tp,
                 epoch,
                 next: NextOffset(table.next as i64),
                 committed: self.committed[partition].map(NextOffset),
-                writers: table.writers(place.partition),
+                writers: table.writers(tp.partition),
             }
         });
         let found = found.collect();
@@ -236,15 +236,15 @@ impl World {
             Op::Commit(answer) => self.answer_commit(answer),
             Op::Assign(partition) if !self.owned[partition] && !self.revoking => {
                 self.owned[partition] = true;
-                self.pipeline.assign(&[place(partition)]);
+                self.pipeline.assign(&[tp(partition)]);
             }
             Op::Revoke(partition, millis) if self.owned[partition] && !self.revoking => {
                 self.revoking = true;
                 let deadline = self.now + Duration::from_millis(millis);
-                self.pipeline.revoke(self.now, vec![place(partition)], deadline);
+                self.pipeline.revoke(self.now, vec![tp(partition)], deadline);
             }
             Op::Lose(partition) if self.owned[partition] && !self.revoking => {
-                self.pipeline.lose(self.now, vec![place(partition)]);
+                self.pipeline.lose(self.now, vec![tp(partition)]);
             }
             Op::Assign(_) | Op::Revoke(..) | Op::Lose(_) => {}
             Op::OtherWrites(partition, count) => {
@@ -265,13 +265,13 @@ impl World {
 
     fn act(&mut self) {
         while let Some(action) = self.pipeline.next_action() {
-            let index = |place: &Place| place.partition.0 as usize;
+            let index = |tp: &RoutePartition| tp.partition.0 as usize;
             match action {
                 Action::Locate(asked) => self.asked.extend(asked),
-                Action::Read(places) => {
-                    for (place, next) in &places {
-                        self.lives[index(place)] += 1;
-                        self.fetching.insert(index(place), (next.0 as usize, false));
+                Action::Read(tps) => {
+                    for (tp, next) in &tps {
+                        self.lives[index(tp)] += 1;
+                        self.fetching.insert(index(tp), (next.0 as usize, false));
                     }
                 }
                 Action::Write(closed) => {
@@ -286,17 +286,17 @@ impl World {
                     self.batches.push((id, *batch));
                     assert!(self.batches.len() <= limits().workers, "every worker is busy");
                 }
-                Action::Pause(places) => self.pause(&places, true),
-                Action::Resume(places) => self.pause(&places, false),
+                Action::Pause(tps) => self.pause(&tps, true),
+                Action::Resume(tps) => self.pause(&tps, false),
                 Action::Commit(id, offsets) => {
                     assert!(self.committing.is_none(), "one commit at a time");
                     self.committing = Some((id, offsets));
                 }
-                Action::Release(places) => {
+                Action::Release(tps) => {
                     self.revoking = false;
-                    for place in &places {
-                        self.owned[index(place)] = false;
-                        self.fetching.remove(&index(place));
+                    for tp in &tps {
+                        self.owned[index(tp)] = false;
+                        self.fetching.remove(&index(tp));
                     }
                 }
                 Action::StopAtBad(..) | Action::Drained => panic!("unasked: {action:?}"),
@@ -318,9 +318,9 @@ impl World {
         self.batch_lives.insert(id, lives);
     }
 
-    fn pause(&mut self, places: &[Place], paused: bool) {
-        for place in places {
-            if let Some(fetching) = self.fetching.get_mut(&(place.partition.0 as usize)) {
+    fn pause(&mut self, tps: &[RoutePartition], paused: bool) {
+        for tp in tps {
+            if let Some(fetching) = self.fetching.get_mut(&(tp.partition.0 as usize)) {
                 fetching.1 = paused;
             }
         }
@@ -354,7 +354,7 @@ impl World {
 
     /// Without further faults everything is written, and soon. A database that others moved is
     /// noticed by the next record, so there is one more.
-    fn settle(&mut self) {
+    fn advance(&mut self) {
         for partition in 0..PARTITIONS {
             if self.moved[partition] {
                 self.append(partition, Kind::Add(0, 1));
@@ -392,6 +392,6 @@ proptest! {
         for op in &ops {
             world.step(op);
         }
-        world.settle();
+        world.advance();
     }
 }

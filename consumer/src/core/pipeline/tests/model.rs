@@ -6,7 +6,7 @@ use uuid::Uuid;
 use write_behind_shared::{Cell, Change, NextOffset, Offset, Partition, WriteId, record};
 
 use crate::core::batch::{Batch, WriterSeen, Written};
-use crate::core::pipeline::action::{Effort, Ended};
+use crate::core::pipeline::action::{BatchResult, WriteCost};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
@@ -91,14 +91,14 @@ pub(super) fn prefix(log: &[Entry], next: usize) -> Table {
 }
 
 /// The fenced transaction: all of a batch, or none of it.
-pub(super) fn transact(tables: &mut [Table], batch: &Batch) -> Ended {
+pub(super) fn transact(tables: &mut [Table], batch: &Batch) -> BatchResult {
     let stands = |table: &Table| NextOffset(table.next as i64);
     let of = |partition: Partition| partition.0 as usize;
     if batch.spans.iter().all(|span| stands(&tables[of(span.partition)]) == span.end) {
-        return Ended::Written(Written::new(batch.spans.clone()), Effort::default());
+        return BatchResult::Written(Written::new(batch.spans.clone()), WriteCost::default());
     }
     if batch.spans.iter().any(|span| stands(&tables[of(span.partition)]) != span.start) {
-        return Ended::Fenced;
+        return BatchResult::Fenced;
     }
     for row in &batch.rows {
         apply(&mut tables[of(row.partition)].rows, row.key[0], &row.change);
@@ -113,5 +113,5 @@ pub(super) fn transact(tables: &mut [Table], batch: &Batch) -> Ended {
     for span in &batch.spans {
         tables[of(span.partition)].next = span.end.0 as usize;
     }
-    Ended::Written(Written::new(batch.spans.clone()), Effort::default())
+    BatchResult::Written(Written::new(batch.spans.clone()), WriteCost::default())
 }

@@ -4,7 +4,7 @@
 use super::cases::{actions, at, reading_all};
 use super::*;
 use crate::core::batch::Written;
-use crate::core::pipeline::action::{Closed, Doing, Effort};
+use crate::core::pipeline::action::{Closed, Doing, WriteCost};
 
 /// A database in which each of a few connections takes a millisecond a row, and routes that are fed
 /// with distinct rows.
@@ -47,8 +47,8 @@ fn route(priority: Priority, per_milli: f64) -> Fed {
     }
 }
 
-fn shared_limits() -> Limits {
-    Limits {
+fn shared_limits() -> PipelineLimits {
+    PipelineLimits {
         max_rows: 400,
         max_bytes: 1 << 20,
         max_age: at(50),
@@ -59,16 +59,16 @@ fn shared_limits() -> Limits {
     }
 }
 
-fn place_of(route: usize, partition: usize) -> Place {
-    Place { route, partition: Partition(partition as i32) }
+fn place_of(route: usize, partition: usize) -> RoutePartition {
+    RoutePartition { route, partition: Partition(partition as i32) }
 }
 
 impl Shared {
-    fn new(limits: Limits, routes: Vec<Fed>) -> Self {
-        let places: Vec<Place> =
+    fn new(limits: PipelineLimits, routes: Vec<Fed>) -> Self {
+        let tps: Vec<RoutePartition> =
             (0..routes.len()).flat_map(|route| [place_of(route, 0), place_of(route, 1)]).collect();
         let pipeline = Pipeline::new(limits, routes.iter().map(|route| route.limits));
-        let pipeline = reading_all(pipeline, &places);
+        let pipeline = reading_all(pipeline, &tps);
         Self { pipeline, now: Duration::ZERO, busy: Vec::new(), routes }
     }
 
@@ -121,8 +121,12 @@ impl Shared {
         let (id, route) = (closed.id, closed.route);
         let batch = closed.into_batch(Arc::from("topic"));
         self.routes[route].rows_written += batch.rows.len();
-        let effort = Effort { took: at(batch.rows.len() as u64), saturated: 0 };
-        self.pipeline.finished(self.now, id, &Ended::Written(Written::new(batch.spans), effort));
+        let effort = WriteCost { took: at(batch.rows.len() as u64), saturated: 0 };
+        self.pipeline.finished(
+            self.now,
+            id,
+            &BatchResult::Written(Written::new(batch.spans), effort),
+        );
         self.act();
     }
 
@@ -136,18 +140,18 @@ impl Shared {
                     fed.largest = fed.largest.max(rows);
                     self.busy.push((self.now + at(rows as u64), closed));
                 }
-                Action::Pause(places) => self.pause(&places, true),
-                Action::Resume(places) => self.pause(&places, false),
+                Action::Pause(tps) => self.pause(&tps, true),
+                Action::Resume(tps) => self.pause(&tps, false),
                 Action::Commit(id, _) => self.pipeline.commit_answered(self.now, id, true),
                 _ => {}
             }
         }
     }
 
-    fn pause(&mut self, places: &[Place], paused: bool) {
-        for place in places {
-            let fed = &mut self.routes[place.route];
-            fed.paused[place.partition.0 as usize] = paused;
+    fn pause(&mut self, tps: &[RoutePartition], paused: bool) {
+        for tp in tps {
+            let fed = &mut self.routes[tp.route];
+            fed.paused[tp.partition.0 as usize] = paused;
             fed.pauses += usize::from(paused);
         }
     }
@@ -217,7 +221,7 @@ proptest! {
     fn under_a_ceiling_the_rate_is_kept_and_a_high_route_does_not_wait_for_the_debt_of_others(
         low_per_milli in 1.0..5.0_f64,
     ) {
-        let limits = Limits { rows_per_second: Some(400), workers: 2, ..shared_limits() };
+        let limits = PipelineLimits { rows_per_second: Some(400), workers: 2, ..shared_limits() };
         let routes = vec![route(Priority::High, 0.1), route(Priority::Low, low_per_milli)];
         let mut shared = Shared::new(limits, routes);
         shared.run(30_000);
@@ -245,7 +249,7 @@ proptest! {
 
     #[test]
     fn a_backlog_of_low_rows_takes_no_memory_from_high_ones(per_milli in 1.0..5.0_f64) {
-        let limits = Limits { memory: 100_000, max_rows: 10_000, ..shared_limits() };
+        let limits = PipelineLimits { memory: 100_000, max_rows: 10_000, ..shared_limits() };
         let routes = vec![route(Priority::High, 0.05), route(Priority::Low, per_milli)];
         let mut shared = Shared::new(limits, routes);
         shared.run(10_000);

@@ -8,9 +8,9 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 
 use super::*;
 use crate::core::batch::{Batch, Written};
-use crate::core::pipeline::action::{Effort, Ended, Limits, Located, RouteLimits};
+use crate::core::pipeline::action::{BatchResult, Located, PipelineLimits, RouteLimits, WriteCost};
 use crate::core::pipeline::schedule::Priority;
-use crate::core::pipeline::stops::LONGEST_WAIT;
+use crate::core::pipeline::stopped_routes::LONGEST_WAIT;
 use crate::core::record::Incoming;
 
 /// A route as most are.
@@ -22,19 +22,19 @@ fn at(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-fn place(route: usize, partition: i32) -> Place {
-    Place { route, partition: Partition(partition) }
+fn tp(route: usize, partition: i32) -> RoutePartition {
+    RoutePartition { route, partition: Partition(partition) }
 }
 
 /// A pipeline with one worker that reads two routes: the first has partitions 0 and 1, the second 2.
 struct Scene {
     pipeline: Pipeline,
-    next: BTreeMap<Place, i64>,
+    next: BTreeMap<RoutePartition, i64>,
     /// What was not looked at yet.
     batches: Vec<(BatchId, Box<Batch>)>,
     told: Vec<Notice>,
-    read: Vec<Place>,
-    paused: Vec<Place>,
+    read: Vec<RoutePartition>,
+    paused: Vec<RoutePartition>,
 }
 
 impl Scene {
@@ -43,7 +43,7 @@ impl Scene {
     }
 
     fn with_memory(memory: usize) -> Self {
-        let limits = Limits {
+        let limits = PipelineLimits {
             max_rows: 100,
             max_bytes: 1 << 20,
             max_age: at(10),
@@ -60,7 +60,7 @@ impl Scene {
             read: Vec::new(),
             paused: Vec::new(),
         };
-        scene.pipeline.assign(&[place(0, 0), place(0, 1), place(1, 2)]);
+        scene.pipeline.assign(&[tp(0, 0), tp(0, 1), tp(1, 2)]);
         scene.act(NOW);
         scene.read.clear();
         scene
@@ -71,23 +71,23 @@ impl Scene {
         while let Some(action) = self.pipeline.next_action() {
             match action {
                 Action::Locate(asked) => {
-                    let located = |(place, epoch): (Place, u64)| Located {
-                        place,
+                    let located = |(tp, epoch): (RoutePartition, u64)| Located {
+                        tp,
                         epoch,
-                        next: NextOffset(self.next.get(&place).copied().unwrap_or(0)),
+                        next: NextOffset(self.next.get(&tp).copied().unwrap_or(0)),
                         committed: None,
                         writers: Vec::new(),
                     };
                     let found = asked.into_iter().map(located).collect();
                     self.pipeline.located(now, found);
                 }
-                Action::Read(places) => self.read.extend(places.iter().map(|(place, _)| *place)),
+                Action::Read(tps) => self.read.extend(tps.iter().map(|(tp, _)| *tp)),
                 Action::Write(closed) => {
                     let id = closed.id;
                     self.batches.push((id, Box::new(closed.into_batch(Arc::from("topic")))));
                 }
                 Action::WriteAgain(id, batch) => self.batches.push((id, batch)),
-                Action::Pause(places) => self.paused.extend(places),
+                Action::Pause(tps) => self.paused.extend(tps),
                 Action::Tell(notice) => self.told.push(notice),
                 Action::Commit(id, _) => self.pipeline.commit_answered(now, id, true),
                 Action::Resume(_) | Action::Release(_) => {}
@@ -102,18 +102,18 @@ impl Scene {
     }
 
     /// The next record of a partition arrives, and its batch closes.
-    fn record(&mut self, now: Duration, place: Place) {
-        let offset = self.pipeline.next_of(place).map_or(0, |next| next.0);
+    fn record(&mut self, now: Duration, tp: RoutePartition) {
+        let offset = self.pipeline.next_of(tp).map_or(0, |next| next.0);
         let key = offset.to_string();
         let incoming = Incoming {
-            partition: place.partition,
+            partition: tp.partition,
             offset: Offset(offset),
             timestamp: None,
             key: Some(key.as_bytes()),
             value: Some(b"{}"),
             headers: &[],
         };
-        self.pipeline.record(now, place.route, &incoming);
+        self.pipeline.record(now, tp.route, &incoming);
         self.tick(now + at(10));
     }
 
@@ -124,16 +124,16 @@ impl Scene {
 
     fn refuse(&mut self, now: Duration, why: &str) {
         let (id, _) = self.take();
-        self.pipeline.refused(now, id, why);
+        self.pipeline.stopped(now, id, why);
         self.act(now);
     }
 
     fn write(&mut self, now: Duration) {
         let (id, batch) = self.take();
         for span in &batch.spans {
-            self.next.insert(place(batch.route, span.partition.0), span.end.0);
+            self.next.insert(tp(batch.route, span.partition.0), span.end.0);
         }
-        let ended = Ended::Written(Written::new(batch.spans.clone()), Effort::default());
+        let ended = BatchResult::Written(Written::new(batch.spans.clone()), WriteCost::default());
         self.pipeline.finished(now, id, &ended);
         self.act(now);
     }
@@ -147,7 +147,7 @@ impl Scene {
                 self.batches.push((id, batch));
                 return (tries, now);
             }
-            self.pipeline.hold(now, id, batch);
+            self.pipeline.park(now, id, batch);
             self.act(now);
             while self.batches.is_empty() {
                 now += at(10);
@@ -161,13 +161,13 @@ impl Scene {
 #[test]
 fn a_route_that_is_refused_lets_go_of_what_it_holds_and_the_other_goes_on() {
     let mut scene = Scene::new();
-    scene.record(NOW, place(0, 0));
-    scene.record(at(20), place(0, 1));
+    scene.record(NOW, tp(0, 0));
+    scene.record(at(20), tp(0, 1));
     scene.refuse(at(40), "no table");
     assert_eq!(scene.told, [Notice::RouteStopped(0, "no table".to_owned())]);
-    assert_eq!(scene.paused, [place(0, 0), place(0, 1)]);
+    assert_eq!(scene.paused, [tp(0, 0), tp(0, 1)]);
     assert_eq!(scene.pipeline.progress(NOW).open_bytes, 0);
-    scene.record(at(60), place(1, 2));
+    scene.record(at(60), tp(1, 2));
     scene.write(at(80));
     assert_eq!(scene.pipeline.progress(NOW).stopped[&0], "no table");
 }
@@ -175,25 +175,25 @@ fn a_route_that_is_refused_lets_go_of_what_it_holds_and_the_other_goes_on() {
 #[test]
 fn a_stopped_route_is_tried_by_the_partition_that_was_refused_and_then_read_again_whole() {
     let mut scene = Scene::new();
-    scene.record(NOW, place(0, 1));
+    scene.record(NOW, tp(0, 1));
     scene.refuse(NOW, "no table");
     scene.tick(at(499));
     assert_eq!(scene.read, []);
     scene.tick(at(500));
-    assert_eq!(scene.read, [place(0, 1)], "one partition is enough to know");
-    scene.record(at(500), place(0, 1));
+    assert_eq!(scene.read, [tp(0, 1)], "one partition is enough to know");
+    scene.record(at(500), tp(0, 1));
     scene.told.clear();
     scene.write(at(600));
     assert_eq!(scene.told, [Notice::RouteRuns(0, at(600))]);
-    assert!(scene.read.contains(&place(0, 0)), "{:?}", scene.read);
+    assert!(scene.read.contains(&tp(0, 0)), "{:?}", scene.read);
     assert!(scene.pipeline.progress(NOW).stopped.is_empty());
-    assert!(scene.pipeline.progress(NOW).parts.iter().all(|part| part.reading));
+    assert!(scene.pipeline.progress(NOW).partitions.iter().all(|part| part.reading));
 }
 
 #[test]
 fn a_route_that_is_refused_again_waits_longer_up_to_ten_seconds_and_says_each_reason_once() {
     let mut scene = Scene::new();
-    scene.record(NOW, place(0, 0));
+    scene.record(NOW, tp(0, 0));
     scene.refuse(NOW, "no table");
     let (mut now, mut waits) = (NOW, Vec::new());
     for _ in 0..7 {
@@ -204,13 +204,13 @@ fn a_route_that_is_refused_again_waits_longer_up_to_ten_seconds_and_says_each_re
             scene.tick(now);
         }
         waits.push(now.saturating_sub(from).as_millis());
-        scene.record(now, place(0, 0));
+        scene.record(now, tp(0, 0));
         scene.refuse(now, "no table");
     }
     assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
     assert_eq!(scene.told.len(), 1);
     scene.tick(now + LONGEST_WAIT);
-    scene.record(now + LONGEST_WAIT, place(0, 0));
+    scene.record(now + LONGEST_WAIT, tp(0, 0));
     scene.refuse(now + LONGEST_WAIT, "no right");
     assert_eq!(scene.told.last(), Some(&Notice::RouteStopped(0, "no right".to_owned())));
 }
@@ -218,7 +218,7 @@ fn a_route_that_is_refused_again_waits_longer_up_to_ten_seconds_and_says_each_re
 #[test]
 fn a_trial_that_meets_no_record_does_not_keep_the_route_stopped() {
     let mut scene = Scene::new();
-    scene.record(NOW, place(0, 0));
+    scene.record(NOW, tp(0, 0));
     scene.refuse(NOW, "no table");
     scene.tick(at(500));
     scene.tick(at(500) + LONGEST_WAIT);
@@ -228,17 +228,17 @@ fn a_trial_that_meets_no_record_does_not_keep_the_route_stopped() {
 #[test]
 fn a_route_whose_refused_partition_is_taken_away_is_tried_by_another() {
     let mut scene = Scene::new();
-    scene.record(NOW, place(0, 0));
+    scene.record(NOW, tp(0, 0));
     scene.refuse(NOW, "no table");
-    scene.pipeline.lose(at(1), vec![place(0, 0)]);
+    scene.pipeline.lose(at(1), vec![tp(0, 0)]);
     scene.tick(at(500));
-    assert_eq!(scene.read, [place(0, 1)]);
+    assert_eq!(scene.read, [tp(0, 1)]);
 }
 
 #[test]
 fn a_stopped_route_does_not_hold_up_a_drain() {
     let mut scene = Scene::new();
-    scene.record(NOW, place(0, 0));
+    scene.record(NOW, tp(0, 0));
     scene.refuse(NOW, "no table");
     scene.pipeline.drain(at(1));
     let actions: Vec<_> = std::iter::from_fn(|| scene.pipeline.next_action()).collect();
@@ -248,10 +248,10 @@ fn a_stopped_route_does_not_hold_up_a_drain() {
 #[test]
 fn a_batch_that_waits_for_a_row_leaves_its_worker_to_the_batch_that_has_it() {
     let mut scene = Scene::new();
-    scene.record(NOW, place(0, 0));
-    scene.record(NOW, place(1, 2));
+    scene.record(NOW, tp(0, 0));
+    scene.record(NOW, tp(1, 2));
     let (child, batch) = scene.take();
-    scene.pipeline.hold(at(20), child, batch);
+    scene.pipeline.park(at(20), child, batch);
     scene.act(at(20));
     assert_eq!(scene.batches[0].1.route, 1, "the one worker takes what is ahead");
     scene.write(at(30));
@@ -261,15 +261,15 @@ fn a_batch_that_waits_for_a_row_leaves_its_worker_to_the_batch_that_has_it() {
 #[test]
 fn what_is_ahead_in_the_log_of_another_partition_is_waited_for_without_counting_tries() {
     let mut scene = Scene::new();
-    scene.pipeline.ends([(place(1, 2), NextOffset(1_000))]);
-    scene.record(NOW, place(0, 0));
+    scene.pipeline.ends([(tp(1, 2), NextOffset(1_000))]);
+    scene.record(NOW, tp(0, 0));
     let mut now = NOW;
     for _ in 0..60 {
         let (child, batch) = scene.take();
         assert!(!batch.refuse_missing_references, "after {now:?}");
-        scene.record(now, place(1, 2));
+        scene.record(now, tp(1, 2));
         now += at(10);
-        scene.pipeline.hold(now, child, batch);
+        scene.pipeline.park(now, child, batch);
         scene.act(now);
         scene.write(now);
         while scene.batches.is_empty() {
@@ -282,7 +282,7 @@ fn what_is_ahead_in_the_log_of_another_partition_is_waited_for_without_counting_
 #[test]
 fn a_row_that_never_comes_is_refused_after_a_few_tries() {
     let mut scene = Scene::new();
-    scene.record(NOW, place(0, 0));
+    scene.record(NOW, tp(0, 0));
     let (tries, after) = scene.hold_until_refused(NOW);
     assert_eq!(tries, 9, "the first try, seven that count, and the one that refuses");
     assert!((at(10_000)..at(30_000)).contains(&after), "{after:?}");
@@ -291,28 +291,28 @@ fn a_row_that_never_comes_is_refused_after_a_few_tries() {
 #[test]
 fn a_log_that_ends_without_a_record_is_not_waited_for_without_end() {
     let mut scene = Scene::new();
-    scene.pipeline.ends([(place(1, 2), NextOffset(1))]);
-    scene.record(NOW, place(0, 0));
+    scene.pipeline.ends([(tp(1, 2), NextOffset(1))]);
+    scene.record(NOW, tp(0, 0));
     assert_eq!(scene.hold_until_refused(NOW).0, 9);
 }
 
 #[test]
 fn what_there_is_no_memory_to_read_is_not_waited_for() {
     let mut scene = Scene::with_memory(1);
-    scene.pipeline.ends([(place(1, 2), NextOffset(1_000))]);
-    scene.record(NOW, place(0, 0));
-    assert!(scene.paused.contains(&place(1, 2)), "the batch takes all the memory");
+    scene.pipeline.ends([(tp(1, 2), NextOffset(1_000))]);
+    scene.record(NOW, tp(0, 0));
+    assert!(scene.paused.contains(&tp(1, 2)), "the batch takes all the memory");
     assert_eq!(scene.hold_until_refused(NOW).0, 9);
 }
 
 #[test]
 fn two_batches_that_wait_do_not_wait_for_each_other() {
     let mut scene = Scene::new();
-    scene.record(NOW, place(0, 0));
-    scene.record(NOW, place(1, 2));
+    scene.record(NOW, tp(0, 0));
+    scene.record(NOW, tp(1, 2));
     for _ in 0..2 {
         let (id, batch) = scene.take();
-        scene.pipeline.hold(at(20), id, batch);
+        scene.pipeline.park(at(20), id, batch);
         scene.act(at(20));
     }
     let (mut refused, mut now) = (0, at(20));
@@ -326,7 +326,7 @@ fn two_batches_that_wait_do_not_wait_for_each_other() {
                 scene.write(now);
                 refused += 1;
             } else {
-                scene.pipeline.hold(now, id, batch);
+                scene.pipeline.park(now, id, batch);
                 scene.act(now);
             }
         }
@@ -336,10 +336,10 @@ fn two_batches_that_wait_do_not_wait_for_each_other() {
 #[test]
 fn a_batch_that_waits_is_forgotten_with_its_partitions() {
     let mut scene = Scene::new();
-    scene.record(NOW, place(0, 0));
+    scene.record(NOW, tp(0, 0));
     let (id, batch) = scene.take();
-    scene.pipeline.hold(at(20), id, batch);
-    scene.pipeline.lose(at(30), vec![place(0, 0)]);
+    scene.pipeline.park(at(20), id, batch);
+    scene.pipeline.lose(at(30), vec![tp(0, 0)]);
     assert_eq!(scene.pipeline.progress(NOW).in_flight_bytes, 0);
     assert!(scene.pipeline.is_idle(), "nothing of it is counted any more");
 }
@@ -348,23 +348,23 @@ fn a_batch_that_waits_is_forgotten_with_its_partitions() {
 fn a_trial_whose_batch_waits_for_a_row_ends_with_its_partition() {
     for held_first in [true, false] {
         let mut scene = Scene::new();
-        scene.record(NOW, place(0, 0));
+        scene.record(NOW, tp(0, 0));
         scene.refuse(at(20), "no table");
         scene.tick(at(520));
-        scene.record(at(520), place(0, 0));
+        scene.record(at(520), tp(0, 0));
         let (id, batch) = scene.take();
         if held_first {
-            scene.pipeline.hold(at(540), id, batch);
-            scene.pipeline.lose(at(540), vec![place(0, 0)]);
+            scene.pipeline.park(at(540), id, batch);
+            scene.pipeline.lose(at(540), vec![tp(0, 0)]);
         } else {
-            scene.pipeline.lose(at(540), vec![place(0, 0)]);
-            scene.pipeline.hold(at(540), id, batch);
+            scene.pipeline.lose(at(540), vec![tp(0, 0)]);
+            scene.pipeline.park(at(540), id, batch);
         }
         scene.act(at(540));
         assert!(scene.pipeline.is_idle(), "nothing of it is held any more");
         scene.read.clear();
         scene.tick(at(540) + LONGEST_WAIT);
-        assert_eq!(scene.read, [place(0, 1)], "the route's other partition is read again");
+        assert_eq!(scene.read, [tp(0, 1)], "the route's other partition is read again");
         assert!(matches!(scene.told.last(), Some(Notice::RouteRuns(0, _))), "{:?}", scene.told);
     }
 }
@@ -372,14 +372,14 @@ fn a_trial_whose_batch_waits_for_a_row_ends_with_its_partition() {
 #[test]
 fn a_partition_that_comes_during_a_trial_waits_for_its_end() {
     let mut scene = Scene::new();
-    scene.record(NOW, place(0, 0));
+    scene.record(NOW, tp(0, 0));
     scene.refuse(at(20), "no table");
     scene.tick(at(520));
     scene.read.clear();
-    scene.pipeline.assign(&[place(0, 3)]);
+    scene.pipeline.assign(&[tp(0, 3)]);
     scene.act(at(520));
     assert_eq!(scene.read, []);
-    scene.record(at(520), place(0, 0));
+    scene.record(at(520), tp(0, 0));
     scene.write(at(540));
-    assert_eq!(scene.read, [place(0, 1), place(0, 3)]);
+    assert_eq!(scene.read, [tp(0, 1), tp(0, 3)]);
 }

@@ -20,8 +20,8 @@ struct World {
 
 impl World {
     fn new(kinds: Vec<Kind>, max_rows: usize) -> Self {
-        let limits = Limits { max_rows, ..some_limits() };
-        let pipeline = reading_all(Pipeline::new(limits, [STOPS]), &[place(0)]);
+        let limits = PipelineLimits { max_rows, ..some_limits() };
+        let pipeline = reading_all(Pipeline::new(limits, [STOPS]), &[tp(0)]);
         let entry = |(sequence, kind)| Entry { kind, sequence: sequence as u64 };
         let log = kinds.into_iter().enumerate().map(entry).collect();
         let tables = Default::default();
@@ -70,7 +70,7 @@ impl World {
                     let id = closed.id;
                     let batch = closed.into_batch(Arc::from("topic"));
                     let ended = match self.refused(&batch) {
-                        Some(letter) => Ended::Bad(vec![letter]),
+                        Some(letter) => BatchResult::Bad(vec![letter]),
                         None => transact(&mut self.tables, &batch),
                     };
                     self.pipeline.finished(self.now, id, &ended);
@@ -82,7 +82,7 @@ impl World {
                 Action::Locate(asked) => {
                     let table = &self.tables[0];
                     let found = Located {
-                        place: asked[0].0,
+                        tp: asked[0].0,
                         epoch: asked[0].1,
                         next: NextOffset(table.next as i64),
                         committed: Some(NextOffset(self.committed)),
@@ -90,7 +90,7 @@ impl World {
                     };
                     self.pipeline.located(self.now, vec![found]);
                 }
-                Action::Read(places) => self.fetching = places[0].1.0 as usize,
+                Action::Read(tps) => self.fetching = tps[0].1.0 as usize,
                 Action::StopAtBad(_, letter) => return Some(letter.record.offset),
                 Action::Drained => panic!("nobody asked for an end"),
                 _ => {}
@@ -133,7 +133,7 @@ proptest! {
 
 #[test]
 fn a_bad_record_that_somebody_mended_meanwhile_is_not_stopped_at() {
-    let mut pipeline = reading_all(Pipeline::new(some_limits(), [STOPS]), &[place(0)]);
+    let mut pipeline = reading_all(Pipeline::new(some_limits(), [STOPS]), &[tp(0)]);
     let record = |pipeline: &mut Pipeline, offset| {
         let incoming = Incoming {
             partition: Partition(0),
@@ -159,10 +159,10 @@ fn a_bad_record_that_somebody_mended_meanwhile_is_not_stopped_at() {
         reason: "refused".to_owned(),
         sqlstate: None,
     };
-    pipeline.finished(at(100), closed.id, &Ended::Bad(vec![letter]));
+    pipeline.finished(at(100), closed.id, &BatchResult::Bad(vec![letter]));
     let Some(Action::Locate(asked)) = pipeline.next_action() else { panic!("asks again") };
     let located = Located {
-        place: place(0),
+        tp: tp(0),
         epoch: asked[0].1,
         next: NextOffset(1),
         committed: Some(NextOffset(1)),

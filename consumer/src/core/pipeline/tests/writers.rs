@@ -8,7 +8,7 @@ use write_behind_shared::{NextOffset, Partition, record};
 
 use super::*;
 use crate::core::pipeline::buffer::{Buffer, Folded};
-use crate::core::pipeline::memory::Memory;
+use crate::core::pipeline::memory::PartitionMemory;
 use crate::core::record::Incoming;
 
 const MOST: usize = 3;
@@ -20,13 +20,13 @@ fn id(writer: u8, sequence: u64) -> WriteId {
 /// What the database holds: each writer's last sequence and the record that had it.
 type Rows = BTreeMap<Uuid, (u64, Offset)>;
 
-fn memory(rows: &Rows) -> Memory {
+fn memory(rows: &Rows) -> PartitionMemory {
     let seen = rows.iter().map(|(writer, (sequence, at))| WriterSeen {
         partition: Partition(0),
         last: WriteId { writer: *writer, sequence: *sequence },
         at: *at,
     });
-    Memory::remembering(seen, MOST)
+    PartitionMemory::remembering(seen, MOST)
 }
 
 /// Folds the records of a span, bad ones among them; says which were dropped, and what the
@@ -34,7 +34,7 @@ fn memory(rows: &Rows) -> Memory {
 fn fold(
     log: &[(u8, u64, bool)],
     span: std::ops::Range<usize>,
-    memory: &mut Memory,
+    memory: &mut PartitionMemory,
 ) -> (Vec<usize>, Vec<WriterSeen>, Option<Offset>) {
     let mut buffer = Buffer::new(Partition(0), NextOffset(span.start as i64), Duration::ZERO);
     let mut dropped = Vec::new();

@@ -178,8 +178,8 @@ fn a_value_that_does_not_fit_is_refused_though_its_sum_with_what_is_added_would(
 #[test]
 fn a_required_column_that_the_route_leaves_out_may_refuse_an_insert() {
     let mut table = table();
-    assert!(!table.clone().only(&["name".to_owned()]).unwrap().guarded);
+    assert!(!table.clone().only(&["name".to_owned()]).unwrap().update_before_insert);
     table.columns[1].required = true;
-    assert!(table.clone().only(&["name".to_owned()]).unwrap().guarded);
-    assert!(!table.only(&["n".to_owned()]).unwrap().guarded);
+    assert!(table.clone().only(&["name".to_owned()]).unwrap().update_before_insert);
+    assert!(!table.only(&["n".to_owned()]).unwrap().update_before_insert);
 }

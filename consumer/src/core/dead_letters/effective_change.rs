@@ -9,7 +9,7 @@ use write_behind_shared::{Cell, Change};
 
 /// What is left to do of a letter.
 #[derive(Clone, Debug)]
-pub enum Remainder {
+pub enum EffectiveChange {
     /// All of it.
     Whole(Change),
     /// This; what it says of these columns is older than what they hold.
@@ -19,21 +19,24 @@ pub enum Remainder {
 }
 
 /// What is left to do of `letter` after `later`, the fold of the row's records behind it that were
-/// applied ([`Change::default`] where there is none). `version` is the column of the row's revision,
-/// where there is one: a letter keeps its revision, for the database to judge it by.
+/// applied ([`Change::default`] where there is none). `version` is the column of the row's version,
+/// where there is one: a letter keeps its version, for the database to judge it by.
 #[must_use]
-pub fn remainder(letter: &Change, later: &Change, version: Option<&str>) -> Remainder {
+pub fn effective_change(letter: &Change, later: &Change, version: Option<&str>) -> EffectiveChange {
     if later.resets() {
-        return Remainder::Nothing;
+        return EffectiveChange::Nothing;
     }
     if !later.writes() {
-        return Remainder::Whole(letter.clone());
+        return EffectiveChange::Whole(letter.clone());
     }
     if letter.resets() {
         // The row begins anew with what was written behind the delete.
         let mut change = letter.clone();
         change.fold(later.clone());
-        return Remainder::Part(change, later.cells().map(|(name, _)| name.to_owned()).collect());
+        return EffectiveChange::Part(
+            change,
+            later.cells().map(|(name, _)| name.to_owned()).collect(),
+        );
     }
     let mut change = Change::new();
     let mut left_out = Vec::new();
@@ -52,10 +55,14 @@ pub fn remainder(letter: &Change, later: &Change, version: Option<&str>) -> Rema
     }
     // The row is there, for a later record has written it: nothing set is nothing to do.
     if change.cells().len() == 0 {
-        return Remainder::Nothing;
+        return EffectiveChange::Nothing;
     }
     if let Some((name, cell)) = letter.cells().find(|(name, _)| Some(*name) == version) {
         change.write(name, cell.clone());
     }
-    if left_out.is_empty() { Remainder::Whole(change) } else { Remainder::Part(change, left_out) }
+    if left_out.is_empty() {
+        EffectiveChange::Whole(change)
+    } else {
+        EffectiveChange::Part(change, left_out)
+    }
 }

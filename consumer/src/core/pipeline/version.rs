@@ -1,8 +1,8 @@
 //! Two changes of one row on a route with a `version`: takes both, says what their fold would be, if
 //! that can be said without the row that the database holds.
 //!
-//! Pure. A change is applied when its revision is not older than the row's, so folding two is right
-//! only where the outcome is the same whatever the row's revision is.
+//! Pure. A change is applied when its version is not older than the row's, so folding two is right
+//! only where the outcome is the same whatever the row's version is.
 
 use write_behind_shared::{Cell, Change, Number, json};
 
@@ -11,27 +11,28 @@ use write_behind_shared::{Cell, Change, Number, json};
 pub(crate) enum Meeting {
     /// Both are applied, or only the later one's columns matter: fold them.
     Folds,
-    /// The later one has an older revision: it is left out whatever the row holds.
+    /// The later one has an older version: it is left out whatever the row holds.
     Older,
     /// It depends on the row: each must be tried alone, in order.
-    Singly,
+    RowByRow,
 }
 
-/// What becomes of `later` after `earlier`, where the column `version` holds the revisions.
+/// What becomes of `later` after `earlier`, where the column `version` holds the versions.
 pub(crate) fn meet(earlier: &Change, later: &Change, version: &str) -> Meeting {
     // A delete always applies, and so does whatever comes right after one.
     if later.resets() || (earlier.resets() && !earlier.writes()) {
         return Meeting::Folds;
     }
-    let (Some(before), Some(after)) = (revision(earlier, version), revision(later, version)) else {
-        return Meeting::Singly;
+    let (Some(before), Some(after)) = (version_in(earlier, version), version_in(later, version))
+    else {
+        return Meeting::RowByRow;
     };
     if after.is_less_than(&before) {
         return Meeting::Older;
     }
     // After a delete it is known that the earlier one applies. Otherwise the row may be newer than
     // the earlier one alone; then nothing of it may be left beside the later one.
-    if earlier.resets() || replaces(later, earlier) { Meeting::Folds } else { Meeting::Singly }
+    if earlier.resets() || replaces(later, earlier) { Meeting::Folds } else { Meeting::RowByRow }
 }
 
 /// Whether nothing of `earlier` is left after `later`.
@@ -43,8 +44,8 @@ fn replaces(later: &Change, earlier: &Change) -> bool {
         && later.cells().all(|(_, cell)| matches!(cell, Cell::Set(_)))
 }
 
-/// The revision that a change sets, if it is a number; only these can be compared here.
-fn revision(change: &Change, version: &str) -> Option<Number> {
+/// The version that a change sets, if it is a number; only these can be compared here.
+fn version_in(change: &Change, version: &str) -> Option<Number> {
     change.cells().find(|(name, _)| *name == version).and_then(|(_, cell)| match cell {
         Cell::Set(value) => json::unquoted(value.get()).parse().ok(),
         _ => None,
@@ -64,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_revision_is_left_out_and_one_that_replaces_the_earlier_is_folded() {
+    fn an_older_version_is_left_out_and_one_that_replaces_the_earlier_is_folded() {
         let first = change(r#"{"v":2,"a":1}"#, "");
         assert_eq!(met(&first, &change(r#"{"v":1.9,"a":1,"b":1}"#, "")), Meeting::Older);
         assert_eq!(met(&first, &change(r#"{"v":2,"a":2}"#, "")), Meeting::Folds);
@@ -81,7 +82,7 @@ mod tests {
             change(r#"{"a":1}"#, ""),
             change(r#"{"v":"2013-01-31","a":1}"#, ""),
         ] {
-            assert_eq!(met(&first, &later), Meeting::Singly, "{later:?}");
+            assert_eq!(met(&first, &later), Meeting::RowByRow, "{later:?}");
         }
         let counted = change(r#"{"v":2,"n":1}"#, "n");
         assert_eq!(met(&counted, &change(r#"{"v":3,"n":1}"#, "")), Meeting::Folds);
@@ -95,6 +96,6 @@ mod tests {
         again.fold(change(r#"{"v":2,"a":1}"#, ""));
         assert_eq!(met(&again, &change(r#"{"v":3,"n":1}"#, "n")), Meeting::Folds);
         assert_eq!(met(&again, &change(r#"{"v":1,"b":1}"#, "")), Meeting::Older);
-        assert_eq!(met(&again, &change(r#"{"b":1}"#, "")), Meeting::Singly);
+        assert_eq!(met(&again, &change(r#"{"b":1}"#, "")), Meeting::RowByRow);
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::apply::Target;
 use crate::config::Config;
-use crate::core::dead_letters::{Filter, Letter, State, Tally};
+use crate::core::dead_letters::{DeadLetterState, Filter, StoredDeadLetter, Tally};
 use crate::dead_letters::replay::{Fate, ReplayError, Replayer};
 use crate::kafka::broker::Broker;
 use crate::kafka::client::BrokerError;
+use crate::kafka::partition_facts::ask;
 use crate::kafka::reread::{KafkaLog, RereadLimits};
-use crate::kafka::stand::ask;
 use crate::store::{AnyStore, StoreError, Timeouts, letters};
 
 /// How many letters are held at a time.
@@ -23,14 +23,14 @@ const LIMITS: RereadLimits =
 
 /// A connection to the database of one pipeline, for its dead letters.
 #[derive(Debug)]
-pub struct Desk<'a> {
+pub struct Admin<'a> {
     config: &'a Config,
     store: AnyStore,
 }
 
 /// How replaying is meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Manner {
+pub struct ReplayOptions {
     /// See [`Replayer::force`].
     pub force: bool,
     /// See [`Replayer::dry_run`].
@@ -39,7 +39,7 @@ pub struct Manner {
 
 /// Why something could not be done.
 #[derive(Debug, thiserror::Error)]
-pub enum DeskError {
+pub enum AdminError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -57,7 +57,7 @@ pub enum DeskError {
     NoRoute(String),
 }
 
-impl<'a> Desk<'a> {
+impl<'a> Admin<'a> {
     /// Connects to the database.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl<'a> Desk<'a> {
         &mut self,
         filter: &Filter,
         limit: u64,
-        mut take: impl FnMut(Letter),
+        mut take: impl FnMut(StoredDeadLetter),
     ) -> Result<(), StoreError> {
         let mut pages = Pages::new(filter, limit);
         while let Some(page) = pages.next(&mut self.store, &self.config.name).await? {
@@ -97,7 +97,7 @@ impl<'a> Desk<'a> {
     /// # Errors
     /// [`StoreError`]: some may have been discarded.
     pub async fn discard(&mut self, filter: &Filter, limit: u64) -> Result<u64, StoreError> {
-        let filter = Filter { state: Some(State::Open), ..filter.clone() };
+        let filter = Filter { state: Some(DeadLetterState::Open), ..filter.clone() };
         let mut pages = Pages::new(&filter, limit);
         let mut discarded = 0;
         while let Some(page) = pages.next(&mut self.store, &self.config.name).await? {
@@ -109,36 +109,39 @@ impl<'a> Desk<'a> {
     /// Replays the first `limit` open letters that fit, in log order, and tells of each.
     ///
     /// # Errors
-    /// [`DeskError`]: replaying the rest again is safe.
+    /// [`AdminError`]: replaying the rest again is safe.
     pub async fn replay(
         &mut self,
         filter: &Filter,
         limit: u64,
-        manner: Manner,
-        mut tell: impl FnMut(&Letter, &Fate),
-    ) -> Result<(), DeskError> {
-        let client = |error: &dyn ToString| DeskError::Client(error.to_string());
+        options: ReplayOptions,
+        mut tell: impl FnMut(&StoredDeadLetter, &Fate),
+    ) -> Result<(), AdminError> {
+        let client = |error: &dyn ToString| AdminError::Client(error.to_string());
         let broker = Broker::new(&self.config.kafka, &self.config.name);
         let broker = Arc::new(broker.map_err(|error| client(&error))?);
         let cluster = ask(&broker, Broker::cluster_id).await?;
         let log = Arc::new(KafkaLog::new(&self.config.kafka, &self.config.name, LIMITS));
-        let filter =
-            Filter { cluster: Some(cluster.clone()), state: Some(State::Open), ..filter.clone() };
+        let filter = Filter {
+            cluster: Some(cluster.clone()),
+            state: Some(DeadLetterState::Open),
+            ..filter.clone()
+        };
         let mut pages = Pages::new(&filter, limit);
         while let Some(page) = pages.next(&mut self.store, &self.config.name).await? {
-            let of_partition = |a: &Letter, b: &Letter| {
+            let of_partition = |a: &StoredDeadLetter, b: &StoredDeadLetter| {
                 a.scope.topic == b.scope.topic && a.partition() == b.partition()
             };
             for letters in page.chunk_by(of_partition) {
                 let topic = &letters[0].scope.topic;
                 let route = self.config.routes.iter().find(|route| route.topic == *topic);
-                let route = route.ok_or_else(|| DeskError::NoRoute(topic.clone()))?;
+                let route = route.ok_or_else(|| AdminError::NoRoute(topic.clone()))?;
                 let replayer = Replayer {
                     database: self.config.database.target.clone(),
                     target: Target::of(self.config, route, &cluster, 0),
                     log: Arc::clone(&log),
-                    force: manner.force,
-                    dry_run: manner.dry_run,
+                    force: options.force,
+                    dry_run: options.dry_run,
                 };
                 replayer.replay(letters, &mut tell).await?;
             }
@@ -151,7 +154,7 @@ impl<'a> Desk<'a> {
 struct Pages<'f> {
     filter: &'f Filter,
     left: u64,
-    after: Option<Letter>,
+    after: Option<StoredDeadLetter>,
 }
 
 impl<'f> Pages<'f> {
@@ -163,7 +166,7 @@ impl<'f> Pages<'f> {
         &mut self,
         store: &mut AnyStore,
         pipeline: &str,
-    ) -> Result<Option<Vec<Letter>>, StoreError> {
+    ) -> Result<Option<Vec<StoredDeadLetter>>, StoreError> {
         let size = u32::try_from(self.left).unwrap_or(PAGE).min(PAGE);
         if size == 0 {
             return Ok(None);

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use write_behind_shared::{NextOffset, Offset, Partition};
 
-use crate::core::assign::{Standing, Trace};
+use crate::core::assign::{PartitionFacts, RecordCheck};
 use crate::core::batch::LastRecord;
-use crate::core::scope::Scope;
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::kafka::broker::Broker;
 use crate::kafka::client::BrokerError;
 use crate::store::inspect::Inspect;
@@ -16,7 +16,7 @@ use crate::store::{AnyStore, Known, StoreError};
 
 /// Who did not answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unknown {
+pub(crate) enum FactsError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -24,7 +24,7 @@ pub(crate) enum Unknown {
 }
 
 /// Where a partition stands; or why Kafka does not say.
-pub(crate) type Stood = Result<Standing, BrokerError>;
+pub(crate) type FactsAnswer = Result<PartitionFacts, BrokerError>;
 
 /// Where each of `partitions` stands, in their order. One of which Kafka says nothing does not hold up
 /// the others. The log is asked for a partition's record in `anchors`; without one, for the last that the
@@ -33,13 +33,13 @@ pub(crate) type Stood = Result<Standing, BrokerError>;
 /// The order of the questions matters. Whoever owned a partition before may still be writing: asked
 /// the other way round, what it wrote in between looks like offsets without a database, or like a
 /// database beyond the end of the log.
-pub(crate) async fn stand(
+pub(crate) async fn partition_facts(
     broker: &Arc<Broker>,
     store: &mut AnyStore,
-    scope: &Scope,
+    scope: &BookkeepingKey,
     partitions: &[Partition],
     anchors: &BTreeMap<Partition, LastRecord>,
-) -> Result<Vec<Stood>, Unknown> {
+) -> Result<Vec<FactsAnswer>, FactsError> {
     let (topic, asked) = (scope.topic.clone(), partitions.to_vec());
     let committed = ask(broker, move |broker| broker.committed(&topic, &asked)).await?;
     let known = store.known(scope).await?;
@@ -65,10 +65,10 @@ pub(crate) async fn stand(
         let of_it = of(&known, *partition);
         let unread = || BrokerError::Unreachable("no answer to a look at one record".to_owned());
         let trace = traced(*partition, &(low, high)).map(|record| match there.get(partition) {
-            Some(there) => Ok(Trace { record, there: *there }),
+            Some(there) => Ok(RecordCheck { record, there: *there }),
             None => Err(unread()),
         });
-        Ok(Standing {
+        Ok(PartitionFacts {
             database: of_it.map(|known| known.next),
             // What the database says of any partition tells how many there were.
             partitions_then: of_it.or(known.first()).map_or(logs.partitions, |one| one.partitions),

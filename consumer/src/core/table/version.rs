@@ -1,7 +1,7 @@
-//! A row's revision without the database: takes what a record sets, says which of two is older.
+//! A row's version without the database: takes what a record sets, says which of two is older.
 //!
 //! Pure, and not what decides in the pipeline: there the database does. It is for those who must know
-//! afterwards what it has decided. An instant that is finer than its column is one revision as it is
+//! afterwards what it has decided. An instant that is finer than its column is one version as it is
 //! given and another one as it is kept, so of two that are close it may be unclear which is older.
 
 use jiff::Timestamp;
@@ -9,16 +9,16 @@ use write_behind_shared::{Cell, Change, Number, json};
 
 use crate::core::table::{ColumnKind, Table};
 
-/// The column that holds the rows' revisions, as records name it.
+/// The column that holds the rows' versions, as records name it.
 #[derive(Clone, Debug)]
-pub struct RevisionColumn {
+pub struct VersionColumn {
     member: Box<str>,
     kind: ColumnKind,
 }
 
 /// What a record sets it to.
 #[derive(Clone, Debug)]
-pub enum Revision {
+pub enum RowVersion {
     /// A number, which its column keeps as it is.
     Number(Number),
     /// An instant.
@@ -32,51 +32,51 @@ pub enum Revision {
     Unclear,
 }
 
-impl RevisionColumn {
+impl VersionColumn {
     /// One that records call `member`.
     #[must_use]
     pub fn new(member: &str, kind: ColumnKind) -> Self {
         Self { member: member.into(), kind }
     }
 
-    /// That of a table whose route heeds one.
+    /// That of a table whose route has one.
     #[must_use]
     pub fn of(table: &Table) -> Option<Self> {
         let (member, place) = (table.version_member()?, table.version?);
         Some(Self::new(member, table.columns[place].kind.clone()))
     }
 
-    /// The revision that `change` sets; `None`: it sets none, and so it is bad.
+    /// The version that `change` sets; `None`: it sets none, and so it is bad.
     #[must_use]
-    pub fn revision(&self, change: &Change) -> Option<Revision> {
+    pub fn version_of(&self, change: &Change) -> Option<RowVersion> {
         let (_, cell) = change.cells().find(|(name, _)| *name == &*self.member)?;
         let Cell::Set(value) = cell else { return None };
         let text = json::unquoted(value.get());
         match self.kind {
             ColumnKind::Instant(_) if value.get() == "null" => None,
             ColumnKind::Instant(digits) => Some(instant(text, digits)),
-            _ => text.parse().ok().map(Revision::Number),
+            _ => text.parse().ok().map(RowVersion::Number),
         }
     }
 }
 
-fn instant(text: &str, digits: u32) -> Revision {
+fn instant(text: &str, digits: u32) -> RowVersion {
     // A leap second is the one before or the one after.
     let leaps = text.get(17..19) == Some("60");
     match text.parse::<Timestamp>() {
-        Ok(instant) if !leaps => Revision::Instant {
+        Ok(instant) if !leaps => RowVersion::Instant {
             nanoseconds: instant.as_nanosecond(),
             unit: 10_i128.pow(9_u32.saturating_sub(digits)),
         },
-        _ => Revision::Unclear,
+        _ => RowVersion::Unclear,
     }
 }
 
-impl Revision {
-    /// Whether a record with this revision is left out where the row has that of `row`; `None`: that
+impl RowVersion {
+    /// Whether a record with this version is left out where the row has that of `row`; `None`: that
     /// is unclear.
     #[must_use]
-    pub fn is_older_than(&self, row: &Revision) -> Option<bool> {
+    pub fn is_older_than(&self, row: &RowVersion) -> Option<bool> {
         match (self, row) {
             (Self::Number(this), Self::Number(row)) => Some(this.is_less_than(row)),
             (Self::Instant { nanoseconds: this, unit }, Self::Instant { nanoseconds: row, .. }) => {
@@ -93,14 +93,15 @@ impl Revision {
 mod tests {
     use super::*;
 
-    fn revision(kind: ColumnKind, json: &str) -> Option<Revision> {
-        let column = RevisionColumn::new("v", kind);
+    fn version(kind: ColumnKind, json: &str) -> Option<RowVersion> {
+        let column = VersionColumn::new("v", kind);
         let value = format!(r#"{{"a":1,"v":{json}}}"#);
-        column.revision(&write_behind_shared::record::decode(Some(value.as_bytes()), None).unwrap())
+        column
+            .version_of(&write_behind_shared::record::decode(Some(value.as_bytes()), None).unwrap())
     }
 
     fn older(kind: &ColumnKind, this: &str, row: &str) -> Option<bool> {
-        let of = |json| revision(kind.clone(), json).unwrap();
+        let of = |json| version(kind.clone(), json).unwrap();
         of(this).is_older_than(&of(row))
     }
 
@@ -111,7 +112,7 @@ mod tests {
         assert_eq!(older(&kind, "\"9.75\"", "9.5"), Some(false));
         assert_eq!(older(&kind, "1e1", "10.00"), Some(false));
         for none in ["null", "\"\"", "true", "{}"] {
-            assert!(revision(kind.clone(), none).is_none(), "{none}");
+            assert!(version(kind.clone(), none).is_none(), "{none}");
         }
     }
 
@@ -132,6 +133,6 @@ mod tests {
         }
         let (this, row) = ("\"2013-01-01T10:00:00.4Z\"", "\"2013-01-01T10:00:00.600001Z\"");
         assert_eq!(older(&ColumnKind::Instant(6), this, row), Some(true));
-        assert!(revision(seconds, "null").is_none());
+        assert!(version(seconds, "null").is_none());
     }
 }

@@ -1,8 +1,8 @@
 //! Which rows of a batch can be written as they are folded, and what becomes of the records of the
 //! others.
 //!
-//! Pure. A row is *isolated* when it does not fit its table or the database refused it: then its
-//! records are taken one by one, so that exactly the bad ones are set aside.
+//! Pure. The fallback: when a row does not fit its table, or the database rejects it, its records are
+//! written row by row, so that exactly the bad ones are set aside.
 //!
 //! INV-10: a record is set aside only for what it says itself; an outage sets nothing aside.
 
@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use write_behind_shared::{Headers, Offset, Partition, record};
 
-use crate::core::batch::{Batch, FoldedRow, Span, Wanted};
+use crate::core::batch::{Batch, FoldedRow, Span, WantedKeys};
 use crate::core::record::{DeadLetter, RawRecord};
 use crate::core::table::Table;
 use crate::core::table::row::Row;
@@ -20,7 +20,7 @@ pub(crate) type Places = BTreeSet<usize>;
 
 /// The rows of a batch that are written as they are folded.
 #[derive(Debug)]
-pub(crate) struct Judged<'b> {
+pub(crate) struct JudgedRows<'b> {
     /// Sorted by their records' keys.
     pub(crate) rows: Vec<Row<'b>>,
     /// Where each stands in the batch.
@@ -29,22 +29,22 @@ pub(crate) struct Judged<'b> {
     pub(crate) misfits: Places,
 }
 
-/// Records taken one by one.
+/// Records that are written row by row.
 #[derive(Debug, Default)]
-pub(crate) struct Singly {
+pub(crate) struct RowByRow {
     /// To be tried, in log order.
     pub(crate) records: Vec<(RawRecord, Row<'static>)>,
     /// Known to be bad.
     pub(crate) dead_letters: Vec<DeadLetter>,
 }
 
-/// Judges all rows of `batch` but the isolated ones.
-pub(crate) fn judge<'b>(table: &Table, batch: &'b Batch, isolated: &Places) -> Judged<'b> {
+/// Judges all rows of `batch` but those in `fallback`.
+pub(crate) fn judge<'b>(table: &Table, batch: &'b Batch, fallback: &Places) -> JudgedRows<'b> {
     let count = batch.rows.len();
     let (mut rows, mut places) = (Vec::with_capacity(count), Vec::with_capacity(count));
     let mut misfits = Places::new();
     for place in sorted(&batch.rows) {
-        if isolated.contains(&place) {
+        if fallback.contains(&place) {
             continue;
         }
         let folded = &batch.rows[place];
@@ -58,7 +58,7 @@ pub(crate) fn judge<'b>(table: &Table, batch: &'b Batch, isolated: &Places) -> J
             }
         }
     }
-    Judged { rows, places, misfits }
+    JudgedRows { rows, places, misfits }
 }
 
 /// The places of `rows` in the order of their keys: of the keys' first eight bytes, which mostly
@@ -78,28 +78,28 @@ fn sorted(rows: &[FoldedRow]) -> impl Iterator<Item = usize> {
     keys.into_iter().map(|(_, place)| place)
 }
 
-/// The rows whose records are to be tried one by one whatever the database says.
-pub(crate) fn taken_singly(batch: &Batch) -> Places {
-    let singly = batch.rows.iter().enumerate().filter(|(_, row)| row.singly);
-    singly.map(|(place, _)| place).collect()
+/// The rows whose records are to be written row by row whatever the database says.
+pub(crate) fn marked(batch: &Batch) -> Places {
+    let row_by_row = batch.rows.iter().enumerate().filter(|(_, row)| row.row_by_row);
+    row_by_row.map(|(place, _)| place).collect()
 }
 
-/// The keys of the isolated rows, and the spans they are in.
-pub(crate) fn wanted(batch: &Batch, isolated: &Places) -> (Wanted, Vec<Span>) {
-    let rows = isolated.iter().filter_map(|place| batch.rows.get(*place));
-    let wanted: Wanted = rows.map(|row| (row.partition, row.key.clone())).collect();
+/// The keys of the rows in `fallback`, and the spans they are in.
+pub(crate) fn wanted(batch: &Batch, fallback: &Places) -> (WantedKeys, Vec<Span>) {
+    let rows = fallback.iter().filter_map(|place| batch.rows.get(*place));
+    let wanted: WantedKeys = rows.map(|row| (row.partition, row.key.clone())).collect();
     let partitions: HashSet<Partition> = wanted.iter().map(|(partition, _)| *partition).collect();
     let holds = |span: &Span| partitions.contains(&span.partition);
     (wanted, batch.spans.iter().copied().filter(holds).collect())
 }
 
 /// Judges records read again, each alone. `None`: those of some wanted key are not among them.
-pub(crate) fn singly(
+pub(crate) fn from_log(
     table: &Table,
     batch: &Batch,
-    wanted: &Wanted,
+    wanted: &WantedKeys,
     records: Vec<RawRecord>,
-) -> Option<Singly> {
+) -> Option<RowByRow> {
     let found: HashSet<(Partition, &[u8])> = records
         .iter()
         .filter_map(|record| Some((record.partition, record.key.as_deref()?)))
@@ -113,19 +113,19 @@ pub(crate) fn singly(
         .map(|record| (record.partition, record.offset))
         .chain(batch.duplicates.iter().copied())
         .collect();
-    let mut singly = Singly::default();
+    let mut row_by_row = RowByRow::default();
     for record in records {
         if dealt_with.contains(&(record.partition, record.offset)) {
             continue;
         }
         match judge_record(table, &record) {
-            Ok(row) => singly.records.push((record, row)),
+            Ok(row) => row_by_row.records.push((record, row)),
             Err(reason) => {
-                singly.dead_letters.push(DeadLetter { record, reason, sqlstate: None });
+                row_by_row.dead_letters.push(DeadLetter { record, reason, sqlstate: None });
             }
         }
     }
-    Some(singly)
+    Some(row_by_row)
 }
 
 fn judge_record(table: &Table, record: &RawRecord) -> Result<Row<'static>, String> {
@@ -156,7 +156,7 @@ mod tests {
             partition: Partition(0),
             key: key.as_bytes().into(),
             change: Change::delete(),
-            singly: false,
+            row_by_row: false,
         };
         let batch = Batch {
             route: 0,

@@ -11,18 +11,18 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use uuid::Uuid;
 use write_behind_shared::{Change, Headers, NextOffset, Offset, record};
 
-use crate::core::dead_letters::{Letter, OfRow, State};
+use crate::core::dead_letters::{DeadLetterState, OfRow, StoredDeadLetter};
 use crate::core::record::{Incoming, RawRecord};
-use crate::core::table::revision::{Revision, RevisionColumn};
+use crate::core::table::version::{RowVersion, VersionColumn};
 
 /// What later records did, up to some offset.
 #[derive(Debug)]
-pub struct Later {
+pub struct LaterChanges {
     next: NextOffset,
     writers: HashMap<Uuid, u64>,
-    rows: HashMap<Box<[u8]>, Behind>,
-    /// Where the route heeds revisions.
-    version: Option<RevisionColumn>,
+    rows: HashMap<Box<[u8]>, RowBehind>,
+    /// Where the route has a `version`.
+    version: Option<VersionColumn>,
     /// What the letters' records are, so that others in their places are noticed.
     prints: HashMap<Offset, u64>,
     /// Where the log holds another record than the letter.
@@ -32,39 +32,39 @@ pub struct Later {
 
 /// What is known of one row.
 #[derive(Debug, Default)]
-struct Behind {
+struct RowBehind {
     /// Which of its records were set aside.
     letters: OfRow,
     /// For each letter that is followed, the fold of what was applied behind it.
-    folds: BTreeMap<Offset, Fold>,
+    folds: BTreeMap<Offset, AppliedBehind>,
 }
 
 /// What was applied behind a letter.
 #[derive(Debug, Default)]
-struct Fold {
+struct AppliedBehind {
     change: Change,
-    /// The row's revision, as far as the letter and what was applied behind it tell.
-    revision: Option<Revision>,
+    /// The row's version, as far as the letter and what was applied behind it tell.
+    row_version: Option<RowVersion>,
 }
 
-impl Fold {
-    fn take(&mut self, value: Option<&[u8]>, add: Option<&str>, version: Option<&RevisionColumn>) {
+impl AppliedBehind {
+    fn take(&mut self, value: Option<&[u8]>, add: Option<&str>, version: Option<&VersionColumn>) {
         // A record that can't be decoded was never applied: it leaves the fold as it was.
         let Some(version) = version else {
             let _ = record::fold(&mut self.change, value, add);
             return;
         };
         let Ok(later) = record::decode(value, add) else { return };
-        let revision = version.revision(&later);
+        let row_version = version.version_of(&later);
         if !later.resets() {
-            let Some(given) = &revision else { return };
-            let row = self.revision.as_ref();
+            let Some(given) = &row_version else { return };
+            let row = self.row_version.as_ref();
             if row.is_some_and(|row| given.is_older_than(row) == Some(true)) {
                 return;
             }
         }
         self.change.fold(later);
-        self.revision = revision;
+        self.row_version = row_version;
     }
 }
 
@@ -78,17 +78,17 @@ pub fn change_of(record: &RawRecord) -> Result<Change, String> {
     record::decode(record.value.as_deref(), headers.add).map_err(|error| error.to_string())
 }
 
-impl Later {
+impl LaterChanges {
     /// Of these letters, all of one partition, when nothing of its log was read yet.
-    pub fn of<'a>(letters: impl IntoIterator<Item = &'a Letter>) -> Self {
-        Self::heeding(letters, None)
+    pub fn of<'a>(letters: impl IntoIterator<Item = &'a StoredDeadLetter>) -> Self {
+        Self::with_version(letters, None)
     }
 
-    /// The same, on a route that heeds revisions: of what came behind a letter, what is older than the
+    /// The same, on a route with a `version`: of what came behind a letter, what is older than the
     /// letter is left out.
-    pub fn heeding<'a>(
-        letters: impl IntoIterator<Item = &'a Letter>,
-        version: Option<RevisionColumn>,
+    pub fn with_version<'a>(
+        letters: impl IntoIterator<Item = &'a StoredDeadLetter>,
+        version: Option<VersionColumn>,
     ) -> Self {
         let mut later = Self {
             version,
@@ -100,13 +100,13 @@ impl Later {
             bytes: 0,
         };
         for letter in letters {
-            let record = &letter.letter.record;
+            let record = &letter.dead_letter.record;
             let Some(key) = &record.key else { continue };
             later.next = later.next.min(NextOffset(record.offset.0));
             later.prints.insert(record.offset, print(Some(key), record.value.as_deref()));
             let change = later.version.as_ref().zip(change_of(record).ok());
-            let revision = change.and_then(|(version, change)| version.revision(&change));
-            let fold = Fold { revision, ..Fold::default() };
+            let row_version = change.and_then(|(version, change)| version.version_of(&change));
+            let fold = AppliedBehind { row_version, ..AppliedBehind::default() };
             later.bytes += fold.change.bytes();
             later.rows.entry(key.clone()).or_default().folds.insert(record.offset, fold);
         }
@@ -131,12 +131,12 @@ impl Later {
     /// Learns which records of the letter's row behind it were set aside. Says whether what was
     /// folded already stands: it does not when one that was passed over has been replayed since.
     #[must_use]
-    pub fn learn(&mut self, letter: &Letter, behind: OfRow) -> bool {
-        let key = letter.letter.record.key.as_deref().unwrap_or_default();
+    pub fn learn(&mut self, letter: &StoredDeadLetter, behind: OfRow) -> bool {
+        let key = letter.dead_letter.record.key.as_deref().unwrap_or_default();
         let Some(row) = self.rows.get_mut(key) else { return true };
         let (after, next) = (letter.offset(), self.next);
-        let counts = |(offset, state): &(&Offset, &State)| {
-            **state == State::Replayed && **offset > after && next.is_past(**offset)
+        let counts = |(offset, state): &(&Offset, &DeadLetterState)| {
+            **state == DeadLetterState::Replayed && **offset > after && next.is_past(**offset)
         };
         let stands = row.letters.iter().filter(counts).eq(behind.iter().filter(counts));
         row.letters.retain(|offset, _| *offset <= after);
@@ -169,7 +169,8 @@ impl Later {
                 }
             });
         let Some(row) = row else { return };
-        let set_aside = row.letters.get(&record.offset).is_some_and(|s| *s != State::Replayed);
+        let set_aside =
+            row.letters.get(&record.offset).is_some_and(|s| *s != DeadLetterState::Replayed);
         if seen_before || set_aside {
             return;
         }
@@ -186,15 +187,15 @@ impl Later {
     }
 
     /// The fold of what was applied to the letter's row behind it.
-    pub fn behind(&self, letter: &Letter) -> Change {
-        let row = letter.letter.record.key.as_deref().and_then(|key| self.rows.get(key));
+    pub fn behind(&self, letter: &StoredDeadLetter) -> Change {
+        let row = letter.dead_letter.record.key.as_deref().and_then(|key| self.rows.get(key));
         let fold = row.and_then(|row| row.folds.get(&letter.offset()));
         fold.map(|fold| fold.change.clone()).unwrap_or_default()
     }
 
     /// Whether the log holds another record at the letter's offset: it is not the log that the
     /// letter came from.
-    pub fn is_another_log(&self, letter: &Letter) -> bool {
+    pub fn is_another_log(&self, letter: &StoredDeadLetter) -> bool {
         self.replaced.contains(&letter.offset())
     }
 }
@@ -206,5 +207,5 @@ fn print(key: Option<&[u8]>, value: Option<&[u8]>) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "tests/later.rs"]
+#[path = "tests/later_changes.rs"]
 mod tests;

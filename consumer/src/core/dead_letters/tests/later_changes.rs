@@ -8,9 +8,9 @@ use write_behind_shared::record::{ADD, WRITE_ID};
 use write_behind_shared::{Cell, Partition, WriteId};
 
 use super::*;
-use crate::core::dead_letters::remainder::{Remainder, remainder};
+use crate::core::bookkeeping_key::BookkeepingKey;
+use crate::core::dead_letters::effective_change::{EffectiveChange, effective_change};
 use crate::core::record::DeadLetter;
-use crate::core::scope::Scope;
 use crate::core::table::ColumnKind;
 
 type Row = Option<BTreeMap<String, i64>>;
@@ -62,18 +62,18 @@ impl Written {
     }
 }
 
-fn letter(record: &Written, offset: i64) -> Letter {
+fn letter(record: &Written, offset: i64) -> StoredDeadLetter {
     let record = record.raw(offset);
     let owned = |text: &str| text.to_owned();
-    Letter {
-        scope: Scope { pipeline: owned("p"), cluster: owned("c"), topic: owned("t") },
-        letter: DeadLetter { record, reason: owned("refused"), sqlstate: None },
+    StoredDeadLetter {
+        scope: BookkeepingKey { pipeline: owned("p"), cluster: owned("c"), topic: owned("t") },
+        dead_letter: DeadLetter { record, reason: owned("refused"), sqlstate: None },
         failed_at: 0,
-        state: State::Open,
+        state: DeadLetterState::Open,
     }
 }
 
-fn read(later: &mut Later, log: &[Written], to: usize) {
+fn read(later: &mut LaterChanges, log: &[Written], to: usize) {
     for (offset, record) in log.iter().enumerate().take(to) {
         let raw = record.raw(offset as i64);
         let headers: Vec<_> = raw.headers.iter().map(|(n, v)| (&**n, v.as_deref())).collect();
@@ -92,7 +92,7 @@ fn read(later: &mut Later, log: &[Written], to: usize) {
 /// The database, the log and the letters, as the consumer and the operators leave them.
 struct World {
     log: Vec<Written>,
-    states: BTreeMap<i64, State>,
+    states: BTreeMap<i64, DeadLetterState>,
     rows: BTreeMap<u8, Row>,
     next: usize,
 }
@@ -117,7 +117,7 @@ impl World {
         let Some(record) = self.log.get(self.next).cloned() else { return };
         if !self.is_duplicate(self.next) {
             if record.bad {
-                self.states.insert(self.next as i64, State::Open);
+                self.states.insert(self.next as i64, DeadLetterState::Open);
             } else {
                 let change = change_of(&record.raw(self.next as i64)).unwrap();
                 self.apply(record.key, &change);
@@ -128,26 +128,26 @@ impl World {
 
     fn replay(&mut self, choice: usize) {
         let open: Vec<i64> =
-            self.states.iter().filter(|s| *s.1 == State::Open).map(|s| *s.0).collect();
+            self.states.iter().filter(|s| *s.1 == DeadLetterState::Open).map(|s| *s.0).collect();
         if open.is_empty() {
             return;
         }
         let offset = open[choice % open.len()];
         let record = self.log[offset as usize].clone();
         let letter = letter(&record, offset);
-        let mut later = Later::of([&letter]);
+        let mut later = LaterChanges::of([&letter]);
         let same_row = |at: &i64| *at > offset && self.log[*at as usize].key == record.key;
         let behind = self.states.iter().filter(|(at, _)| same_row(at));
         assert!(later.learn(&letter, behind.map(|(at, state)| (Offset(*at), *state)).collect()));
         read(&mut later, &self.log, self.next);
         assert!(!later.is_another_log(&letter));
-        let change = change_of(&letter.letter.record).unwrap();
-        let state = match remainder(&change, &later.behind(&letter), None) {
-            Remainder::Whole(change) | Remainder::Part(change, _) => {
+        let change = change_of(&letter.dead_letter.record).unwrap();
+        let state = match effective_change(&change, &later.behind(&letter), None) {
+            EffectiveChange::Whole(change) | EffectiveChange::Part(change, _) => {
                 self.apply(record.key, &change);
-                State::Replayed
+                DeadLetterState::Replayed
             }
-            Remainder::Nothing => State::Superseded,
+            EffectiveChange::Nothing => DeadLetterState::Superseded,
         };
         self.states.insert(offset, state);
     }
@@ -156,8 +156,10 @@ impl World {
     fn expected(&self) -> BTreeMap<u8, Row> {
         let mut rows: BTreeMap<u8, Row> = BTreeMap::new();
         for at in 0..self.next {
-            let aside =
-                matches!(self.states.get(&(at as i64)), Some(State::Open | State::Discarded));
+            let aside = matches!(
+                self.states.get(&(at as i64)),
+                Some(DeadLetterState::Open | DeadLetterState::Discarded)
+            );
             if aside || self.is_duplicate(at) {
                 continue;
             }
@@ -228,9 +230,9 @@ proptest! {
                 Step::Consume => world.consume(),
                 Step::Replay(choice) => world.replay(choice),
                 Step::Discard(choice) => {
-                    let open = world.states.iter_mut().filter(|(_, state)| **state == State::Open);
+                    let open = world.states.iter_mut().filter(|(_, state)| **state == DeadLetterState::Open);
                     if let Some((_, state)) = open.into_iter().nth(choice) {
-                        *state = State::Discarded;
+                        *state = DeadLetterState::Discarded;
                     }
                 }
             }
@@ -244,17 +246,17 @@ proptest! {
         cut in 0_usize..14,
     ) {
         let bad = |(at, record): (usize, &Written)| record.bad.then(|| letter(record, at as i64));
-        let letters: Vec<Letter> = log.iter().enumerate().filter_map(bad).collect();
+        let letters: Vec<StoredDeadLetter> = log.iter().enumerate().filter_map(bad).collect();
         let all: BTreeMap<u8, OfRow> = letters.iter().fold(BTreeMap::new(), |mut all, letter| {
-            let key = letter.letter.record.key.as_deref().unwrap()[0];
-            all.entry(key).or_insert_with(OfRow::new).insert(letter.offset(), State::Open);
+            let key = letter.dead_letter.record.key.as_deref().unwrap()[0];
+            all.entry(key).or_insert_with(OfRow::new).insert(letter.offset(), DeadLetterState::Open);
             all
         });
-        let of_row = |letter: &Letter| {
-            let row = &all[&letter.letter.record.key.as_deref().unwrap()[0]];
+        let of_row = |letter: &StoredDeadLetter| {
+            let row = &all[&letter.dead_letter.record.key.as_deref().unwrap()[0]];
             row.range(letter.offset().next().offset()..).map(|(o, s)| (*o, *s)).collect::<OfRow>()
         };
-        let mut together = Later::of(&letters);
+        let mut together = LaterChanges::of(&letters);
         for letter in &letters {
             prop_assert!(together.learn(letter, of_row(letter)));
         }
@@ -264,10 +266,10 @@ proptest! {
         }
         read(&mut together, &log, log.len());
         for letter in &letters {
-            let mut alone = Later::of([letter]);
+            let mut alone = LaterChanges::of([letter]);
             prop_assert!(alone.learn(letter, of_row(letter)));
             read(&mut alone, &log, log.len());
-            let told = |later: &Later| format!("{:?}", later.behind(letter));
+            let told = |later: &LaterChanges| format!("{:?}", later.behind(letter));
             prop_assert_eq!(told(&together), told(&alone));
         }
     }
@@ -281,14 +283,17 @@ fn put(key: u8, value: &str) -> Written {
 fn a_fold_made_before_a_later_letter_was_replayed_does_not_stand() {
     let log = [put(1, r#"{"a":1}"#), put(1, r#"{"a":2}"#), put(2, r#"{"a":3}"#)];
     let first = letter(&log[0], 0);
-    let mut later = Later::of([&first]);
+    let mut later = LaterChanges::of([&first]);
     let second = |state| OfRow::from([(Offset(1), state)]);
-    assert!(later.learn(&first, second(State::Open)));
-    assert!(later.learn(&first, second(State::Replayed)), "nothing was folded yet");
-    assert!(later.learn(&first, second(State::Open)), "nothing was folded yet");
+    assert!(later.learn(&first, second(DeadLetterState::Open)));
+    assert!(later.learn(&first, second(DeadLetterState::Replayed)), "nothing was folded yet");
+    assert!(later.learn(&first, second(DeadLetterState::Open)), "nothing was folded yet");
     read(&mut later, &log, 3);
-    assert!(later.learn(&first, second(State::Discarded)), "it counts as little as before");
-    assert!(!later.learn(&first, second(State::Replayed)));
+    assert!(
+        later.learn(&first, second(DeadLetterState::Discarded)),
+        "it counts as little as before"
+    );
+    assert!(!later.learn(&first, second(DeadLetterState::Replayed)));
 }
 
 #[test]
@@ -298,7 +303,7 @@ fn another_record_in_the_letters_place_is_noticed() {
         [(put(1, r#"{"a":1}"#), true), (put(1, "{}"), false), (log[1].clone(), false)]
     {
         let letter = letter(&other, 0);
-        let mut later = Later::of([&letter]);
+        let mut later = LaterChanges::of([&letter]);
         read(&mut later, &log, 2);
         assert_eq!(!later.is_another_log(&letter), same, "{other:?}");
     }
@@ -308,7 +313,8 @@ fn another_record_in_the_letters_place_is_noticed() {
 fn what_a_later_record_has_set_is_left_out_and_named() {
     let change = |value: &str| record::decode(Some(value.as_bytes()), None).unwrap();
     let letter = change(r#"{"a":1,"b":2}"#);
-    let Remainder::Part(rest, left_out) = remainder(&letter, &change(r#"{"a":7,"c":7}"#), None)
+    let EffectiveChange::Part(rest, left_out) =
+        effective_change(&letter, &change(r#"{"a":7,"c":7}"#), None)
     else {
         panic!("a part is left");
     };
@@ -316,33 +322,36 @@ fn what_a_later_record_has_set_is_left_out_and_named() {
         (rest.to_row().unwrap().unwrap(), left_out),
         (br#"{"b":2}"#.to_vec(), vec!["a".to_owned()])
     );
-    assert!(matches!(remainder(&letter, &change(r#"{"b":7,"a":7}"#), None), Remainder::Nothing));
-    assert!(matches!(remainder(&letter, &Change::delete(), None), Remainder::Nothing));
-    assert!(matches!(remainder(&letter, &change("{}"), None), Remainder::Whole(_)));
+    assert!(matches!(
+        effective_change(&letter, &change(r#"{"b":7,"a":7}"#), None),
+        EffectiveChange::Nothing
+    ));
+    assert!(matches!(effective_change(&letter, &Change::delete(), None), EffectiveChange::Nothing));
+    assert!(matches!(effective_change(&letter, &change("{}"), None), EffectiveChange::Whole(_)));
 }
 
-/// What is left of a letter on a route that heeds the revisions in `v`, behind these records.
+/// What is left of a letter on a route whose version column is `v`, behind these records.
 fn left_of(value: Option<&str>, behind: &[Option<&str>]) -> Option<String> {
     let written = |value: Option<&str>| Written { value: value.map(str::to_owned), ..put(1, "") };
     let log: Vec<Written> =
         [value].iter().chain(behind).map(|value| written(value.as_deref())).collect();
     let letter = letter(&log[0], 0);
-    let column = RevisionColumn::new("v", ColumnKind::Integer(0..=99));
-    let mut later = Later::heeding([&letter], Some(column));
+    let column = VersionColumn::new("v", ColumnKind::Integer(0..=99));
+    let mut later = LaterChanges::with_version([&letter], Some(column));
     // The consumer has set the letter's own record aside.
     assert!(later.learn(&letter, OfRow::new()));
     read(&mut later, &log, log.len());
-    let change = change_of(&letter.letter.record).unwrap();
-    match remainder(&change, &later.behind(&letter), Some("v")) {
-        Remainder::Whole(change) | Remainder::Part(change, _) => {
+    let change = change_of(&letter.dead_letter.record).unwrap();
+    match effective_change(&change, &later.behind(&letter), Some("v")) {
+        EffectiveChange::Whole(change) | EffectiveChange::Part(change, _) => {
             Some(String::from_utf8(change.to_row().unwrap().unwrap_or_default()).unwrap())
         }
-        Remainder::Nothing => None,
+        EffectiveChange::Nothing => None,
     }
 }
 
 #[test]
-fn behind_a_letter_with_a_revision_only_what_is_not_older_counts() {
+fn behind_a_letter_with_a_version_only_what_is_not_older_counts() {
     let value = Some(r#"{"v":5,"a":1,"b":1}"#);
     for (behind, left) in [
         (&[][..], Some(r#"{"a":1,"b":1,"v":5}"#)),
@@ -354,7 +363,7 @@ fn behind_a_letter_with_a_revision_only_what_is_not_older_counts() {
     ] {
         assert_eq!(left_of(value, behind).as_deref(), left, "{behind:?}");
     }
-    // Behind a delete the row begins anew, and so do its revisions.
+    // Behind a delete the row begins anew, and so do its versions.
     let behind = [Some(r#"{"v":2,"a":2}"#), Some(r#"{"v":1,"a":3}"#), Some(r#"{"v":2,"b":4}"#)];
     assert_eq!(left_of(None, &behind).as_deref(), Some(r#"{"a":2,"b":4,"v":2}"#));
 }
@@ -364,7 +373,7 @@ fn a_record_that_is_read_again_counts_once() {
     let mut log = vec![put(1, r#"{"a":1}"#)];
     log.extend((0..2).map(|_| Written { add: Some("a"), ..put(1, r#"{"a":5}"#) }));
     let letter = letter(&log[0], 0);
-    let mut later = Later::of([&letter]);
+    let mut later = LaterChanges::of([&letter]);
     read(&mut later, &log, 2);
     read(&mut later, &log, 3);
     let once = record::decode(Some(br#"{"a":10}"#), Some("a")).unwrap();
@@ -374,7 +383,7 @@ fn a_record_that_is_read_again_counts_once() {
 #[test]
 fn what_is_to_be_read_begins_at_the_first_letter_and_ends_where_the_database_stands() {
     let letters = [7, 3].map(|offset| letter(&put(1, "{}"), offset));
-    let mut later = Later::of(&letters);
+    let mut later = LaterChanges::of(&letters);
     assert_eq!(later.next(), NextOffset(3));
     later.skip_to(NextOffset(5));
     assert_eq!(later.next(), NextOffset(5), "what was before is gone");

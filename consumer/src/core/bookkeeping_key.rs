@@ -2,7 +2,7 @@
 
 /// Whose bookkeeping: the first three columns of every bookkeeping table's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
+pub struct BookkeepingKey {
     /// The pipeline's name.
     pub pipeline: String,
     /// The Kafka cluster's id.

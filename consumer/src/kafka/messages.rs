@@ -3,12 +3,12 @@
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::core::assign::Refusal;
-use crate::core::batch::{Batch, BatchId, Place};
-use crate::core::pipeline::action::{Closed, Ended, Located};
+use crate::core::batch::{Batch, BatchId, RoutePartition};
+use crate::core::pipeline::action::{BatchResult, Closed, Located};
 
 /// How the reading ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub enum PollExit {
     /// As asked; what was held is written, or will be read again when the time was over.
     Drained {
         /// Whether all of it was written.
@@ -29,31 +29,31 @@ pub(crate) enum Work {
     Again(BatchId, Box<Batch>),
 }
 
-impl Exit {
+impl PollExit {
     /// The end because of one partition.
     pub(crate) fn refused(topic: &str, partition: Partition, refusal: &Refusal) -> Self {
-        Exit::Refused(format!("topic {topic}, partition {partition}: {refusal}"))
+        PollExit::Refused(format!("topic {topic}, partition {partition}: {refusal}"))
     }
 }
 
 /// An answer or an order to the poll thread.
 #[derive(Debug)]
-pub(crate) enum Input {
+pub(crate) enum PollMessage {
     /// Where partitions stand.
     Located(Vec<Located>),
     /// The database was found elsewhere than at these offsets, where it had been left, or the records
     /// from there on do not arrive.
-    Doubted(Vec<(Place, NextOffset)>),
+    Doubted(Vec<(RoutePartition, NextOffset)>),
     /// A worker finished a batch.
-    Finished(BatchId, Ended),
+    Finished(BatchId, BatchResult),
     /// A row of this batch refers to one that is not there; nothing was written.
-    Held(BatchId, Box<Batch>),
+    MissingReference(BatchId, Box<Batch>),
     /// A batch can't be written until a person mends this; nothing was written.
-    Refused(BatchId, String),
+    Stopped(BatchId, String),
     /// Where logs end.
-    Ends(Vec<(Place, NextOffset)>),
+    Ends(Vec<(RoutePartition, NextOffset)>),
     /// Stop reading, write what is held, and end.
     Drain,
     /// End now.
-    End(Exit),
+    End(PollExit),
 }

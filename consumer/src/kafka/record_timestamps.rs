@@ -18,12 +18,12 @@ use write_behind_shared::{Offset, Partition};
 use crate::kafka::client::{ANSWER_WITHIN, BrokerError, Quiet, unreachable};
 
 /// A client that looks at single records.
-pub(super) struct Peek {
+pub(super) struct RecordTimestamps {
     config: ClientConfig,
     consumer: Mutex<Option<BaseConsumer<Quiet>>>,
 }
 
-impl Peek {
+impl RecordTimestamps {
     /// With the properties of `config`. Connects when it is first asked.
     pub(super) fn new(mut config: ClientConfig) -> Self {
         config
@@ -57,7 +57,7 @@ impl Peek {
                 .create_with_context(Quiet::default())
                 .map_err(|error| unreachable(&error))?,
         };
-        let found = look(&consumer, topic, wanted);
+        let found = read_timestamps(&consumer, topic, wanted);
         // A client that knows a topic by an earlier id may get no record of it ever again.
         if matches!(&found, Ok(found) if found.len() == wanted.len()) {
             consumer.unassign().map_err(|error| unreachable(&error))?;
@@ -70,7 +70,7 @@ impl Peek {
     }
 }
 
-fn look(
+fn read_timestamps(
     consumer: &BaseConsumer<Quiet>,
     topic: &str,
     wanted: &BTreeMap<Partition, Offset>,

@@ -13,9 +13,9 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
 use crate::config::Config;
-use crate::core::batch::Place;
+use crate::core::batch::RoutePartition;
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::dead_letters::Filter;
-use crate::core::scope::Scope;
 use crate::kafka::letter_topic::LetterTopic;
 use crate::status::Status;
 use crate::store::{AnyStore, Database, StoreError, Timeouts, letters};
@@ -28,22 +28,25 @@ const PAGE: u32 = 200;
 
 /// Why the dead letters were not looked after.
 #[derive(Debug, thiserror::Error)]
-enum Unkept {
+enum MaintenanceError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("{0}")]
     Topic(String),
 }
 
-impl Unkept {
+impl MaintenanceError {
     /// A database that is away is told of by those who write to it.
     fn is_told_by_others(&self) -> bool {
-        matches!(self, Unkept::Store(StoreError::Unavailable(_) | StoreError::Saturated(_)))
+        matches!(
+            self,
+            MaintenanceError::Store(StoreError::Unavailable(_) | StoreError::Saturated(_))
+        )
     }
 }
 
 /// Looks after the dead letters of one pipeline.
-pub(crate) struct Upkeep {
+pub(crate) struct Maintenance {
     name: String,
     database: Database,
     targets: Arc<[Target]>,
@@ -51,14 +54,14 @@ pub(crate) struct Upkeep {
     retention: Option<Duration>,
     status: Arc<Status>,
     /// Up to where the letters of the partitions that are read here were copied.
-    copied: HashMap<Place, NextOffset>,
+    copied: HashMap<RoutePartition, NextOffset>,
     /// How many records had been set aside when all of them were copied.
     set_aside: u64,
     counted: Option<Instant>,
     deleted: Option<Instant>,
 }
 
-impl Upkeep {
+impl Maintenance {
     /// Does not wait for a connection.
     ///
     /// # Errors
@@ -91,7 +94,7 @@ impl Upkeep {
         let mut store = None;
         let mut failing = false;
         loop {
-            match self.look(&mut store).await {
+            match self.run_once(&mut store).await {
                 Ok(()) => failing = false,
                 Err(error) => {
                     // A connection that met an error is not used again.
@@ -107,11 +110,14 @@ impl Upkeep {
         }
     }
 
-    async fn look(&mut self, kept: &mut Option<AnyStore>) -> Result<(), Unkept> {
-        let store = if let Some(store) = kept {
+    async fn run_once(
+        &mut self,
+        connection: &mut Option<AnyStore>,
+    ) -> Result<(), MaintenanceError> {
+        let store = if let Some(store) = connection {
             store
         } else {
-            kept.insert(self.database.connect(&Timeouts::STANDARD).await?)
+            connection.insert(self.database.connect(&Timeouts::STANDARD).await?)
         };
         if is_due(self.counted, COUNT_EVERY) {
             let tallies = letters::tally(store, &self.name, &Filter::default()).await;
@@ -135,21 +141,21 @@ impl Upkeep {
         self.copy(store).await
     }
 
-    async fn copy(&mut self, store: &mut AnyStore) -> Result<(), Unkept> {
+    async fn copy(&mut self, store: &mut AnyStore) -> Result<(), MaintenanceError> {
         let Some(topic) = &self.topic else { return Ok(()) };
         let set_aside = self.status.metrics().set_aside();
-        let places = self.status.places();
-        self.copied.retain(|place, _| places.contains(place));
-        for place in places {
-            let known = self.copied.get(&place).copied();
+        let tps = self.status.partitions();
+        self.copied.retain(|tp, _| tps.contains(tp));
+        for tp in tps {
+            let known = self.copied.get(&tp).copied();
             if known.is_some() && set_aside == self.set_aside {
                 continue;
             }
-            let scope = &self.targets[place.route].scope;
-            let next = copy_partition(topic, store, scope, place.partition, known).await;
+            let scope = &self.targets[tp.route].scope;
+            let next = copy_partition(topic, store, scope, tp.partition, known).await;
             let (next, letters) = next?;
             self.status.metrics().letters_copied(letters);
-            self.copied.insert(place, next);
+            self.copied.insert(tp, next);
         }
         self.set_aside = set_aside;
         Ok(())
@@ -161,10 +167,10 @@ impl Upkeep {
 async fn copy_partition(
     topic: &LetterTopic,
     store: &mut AnyStore,
-    scope: &Scope,
+    scope: &BookkeepingKey,
     partition: Partition,
     known: Option<NextOffset>,
-) -> Result<(NextOffset, usize), Unkept> {
+) -> Result<(NextOffset, usize), MaintenanceError> {
     let mut next = if let Some(known) = known {
         known
     } else {
@@ -184,7 +190,7 @@ async fn copy_partition(
         let Some(last) = page.last() else { return Ok((next, letters)) };
         next = last.offset().next();
         let too_large =
-            topic.copy(&page).await.map_err(|error| Unkept::Topic(error.to_string()))?;
+            topic.copy(&page).await.map_err(|error| MaintenanceError::Topic(error.to_string()))?;
         letters += page.len() - too_large;
         letters::note_copied(store, scope, partition, next).await?;
     }

@@ -1,4 +1,4 @@
-//! Rows with revisions: an older one never overwrites a newer one, however the log is cut.
+//! Rows with versions: an older one never overwrites a newer one, however the log is cut.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 use write_behind_consumer::core::pipeline::buffer::{Buffer, Folded};
-use write_behind_consumer::core::pipeline::memory::Memory;
+use write_behind_consumer::core::pipeline::memory::PartitionMemory;
 use write_behind_consumer::core::record::Incoming;
 use write_behind_shared::record;
 
@@ -17,41 +17,41 @@ use super::*;
 const CASES: usize = 30;
 const COLUMNS: &str = "id integer PRIMARY KEY, v bigint, a bigint, n bigint NOT NULL DEFAULT 0";
 
-/// A record; `None` is a tombstone, else its revision, what it sets and what it adds.
+/// A record; `None` is a tombstone, else its version, what it sets and what it adds.
 type Entry = (u8, Option<(i64, Option<i64>, Option<i64>)>);
-/// A row: its revision, and its two columns.
+/// A row: its version, and its two columns.
 type Held = (i64, Option<i64>, i64);
 
 /// The rule, one record after the other. Says whether it is left out.
 fn apply(rows: &mut BTreeMap<u8, Held>, (key, write): &Entry) -> bool {
-    let Some((revision, set, add)) = *write else {
+    let Some((version, set, add)) = *write else {
         rows.remove(key);
         return false;
     };
-    let row = rows.entry(*key).or_insert((revision, None, 0));
-    if row.0 > revision {
+    let row = rows.entry(*key).or_insert((version, None, 0));
+    if row.0 > version {
         return true;
     }
-    *row = (revision, set.or(row.1), row.2 + add.unwrap_or(0));
+    *row = (version, set.or(row.1), row.2 + add.unwrap_or(0));
     false
 }
 
 fn value((_, write): &Entry) -> (Option<String>, Option<&'static str>) {
-    let Some((revision, set, add)) = write else { return (None, None) };
+    let Some((version, set, add)) = write else { return (None, None) };
     let set = set.map_or(String::new(), |a| format!(r#","a":{a}"#));
     let added = add.map_or(String::new(), |n| format!(r#","n":{n}"#));
-    (Some(format!(r#"{{"v":{revision}{set}{added}}}"#)), add.map(|_| "n"))
+    (Some(format!(r#"{{"v":{version}{set}{added}}}"#)), add.map(|_| "n"))
 }
 
 async fn bench<L: Lab>(lab: L) -> Bench<L> {
     let mut bench = Bench::with(lab, COLUMNS).await;
-    bench.table = bench.table.heeding("v").unwrap();
+    bench.table = bench.table.with_version("v").unwrap();
     bench
 }
 
 /// Folds a batch as the pipeline does and writes it as a worker does; says how many were left out.
 async fn write<L: Lab>(bench: &mut Bench<L>, batch: &[Entry]) -> u64 {
-    let mut memory = Memory::new([]).heeding(Some(Arc::from("v")));
+    let mut memory = PartitionMemory::new([]).with_version(Some(Arc::from("v")));
     let mut buffer = Buffer::new(Partition(0), NextOffset(0), Duration::ZERO);
     let mut older = 0;
     for (offset, entry) in (0..).zip(batch) {
@@ -67,30 +67,33 @@ async fn write<L: Lab>(bench: &mut Bench<L>, batch: &[Entry]) -> u64 {
         };
         older += u64::from(buffer.fold(&record, &mut memory) == Ok(Folded::Older));
     }
-    let (mut rows, mut singly) = (Vec::new(), Vec::new());
+    let (mut rows, mut row_by_row) = (Vec::new(), Vec::new());
     for row in buffer.into_contents().rows {
         let key = std::str::from_utf8(&row.key).unwrap();
-        if !row.singly {
+        if !row.row_by_row {
             rows.push(bench.row(key, &row.change));
             continue;
         }
         for (offset, entry) in (0..).zip(batch).filter(|(_, entry)| entry.0.to_string() == key) {
             let (value, add) = value(entry);
             let change = record::decode(value.as_deref().map(str::as_bytes), add).unwrap();
-            singly.push((super::record(offset, key, ""), bench.row(key, &change)));
+            row_by_row.push((super::record(offset, key, ""), bench.row(key, &change)));
         }
     }
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     let (scope, spans) = (scope(), [span(0, bench.next, bench.next + 1)]);
-    let transaction =
-        Transaction { rows: &rows, singly: &singly, ..moving(&scope, &spans, &bench.table) };
+    let transaction = Transaction {
+        rows: &rows,
+        row_by_row: &row_by_row,
+        ..moving(&scope, &spans, &bench.table)
+    };
     let outcome = bench.store.apply(&transaction).await;
     assert!(matches!(&outcome, Ok(Outcome::Committed(bad)) if bad.is_empty()), "{outcome:?}");
     bench.next += 1;
     older + bench.store.older()
 }
 
-pub async fn an_older_revision_is_left_out_however_the_log_is_cut(lab: impl Lab) {
+pub async fn an_older_version_is_left_out_however_the_log_is_cut(lab: impl Lab) {
     let mut bench = bench(lab).await;
     let write_of = (0..6_i64, prop::option::of(-5..5_i64), prop::option::of(-5..5_i64));
     let entry = (0..3_u8, prop::option::weighted(0.9, write_of));
@@ -120,7 +123,7 @@ pub async fn an_older_revision_is_left_out_however_the_log_is_cut(lab: impl Lab)
     }
 }
 
-pub async fn what_is_left_out_for_a_newer_revision_is_counted(lab: impl Lab) {
+pub async fn what_is_left_out_for_a_newer_version_is_counted(lab: impl Lab) {
     let mut bench = bench(lab).await;
     let set = |key: u8, v: i64, a: i64| (key, Some((v, Some(a), None)));
     assert_eq!(write(&mut bench, &[set(1, 5, 1), set(2, 5, 1)]).await, 0);
@@ -136,13 +139,13 @@ pub async fn what_is_left_out_for_a_newer_revision_is_counted(lab: impl Lab) {
     assert_eq!(bench.table(&["id", "v", "a"]).await, expected);
 }
 
-pub async fn revisions_are_numbers_of_a_column_outside_of_the_key(lab: impl Lab) {
+pub async fn versions_are_numbers_of_a_column_outside_of_the_key(lab: impl Lab) {
     let columns = "id integer PRIMARY KEY, v bigint, x numeric(6, 2), name text";
     let mut bench = Bench::with(lab, columns).await;
     for (column, fits) in [("v", true), ("x", true), ("id", false), ("name", false), ("y", false)] {
-        assert_eq!(bench.table.clone().heeding(column).is_ok(), fits, "{column}");
+        assert_eq!(bench.table.clone().with_version(column).is_ok(), fits, "{column}");
     }
-    bench.table = bench.table.clone().heeding("x").unwrap();
+    bench.table = bench.table.clone().with_version("x").unwrap();
     for bad in [r#"{"v":1}"#, r#"{"x":null}"#, "{}"] {
         let change = record::decode(Some(bad.as_bytes()), None).unwrap();
         assert!(Row::judge(&bench.table, b"1", &change).is_err(), "{bad}");

@@ -1,0 +1,284 @@
+//! What the pipeline does after every event: whatever has become possible by it.
+//!
+//! Batches leave, partitions are paused and resumed, offsets are committed, a revoke is answered, a
+//! drain ends. The order matters little, because the next event comes soon and does the rest.
+
+use std::time::Duration;
+
+use write_behind_shared::NextOffset;
+
+use crate::core::batch::RoutePartition;
+use crate::core::pipeline::action::{Action, Closed, Notice};
+use crate::core::pipeline::buffer::Buffer;
+use crate::core::pipeline::partition::{Fetching, PartitionState};
+use crate::core::pipeline::route::Fill;
+use crate::core::pipeline::{InFlight, Pipeline};
+use crate::core::record::DeadLetter;
+
+impl Pipeline {
+    /// Does whatever the last event made possible.
+    pub(super) fn advance(&mut self, now: Duration) {
+        self.stop_at_bad(now);
+        self.probe_stopped(now);
+        self.dispatch_parked(now);
+        self.dispatch(now);
+        self.pause_and_resume();
+        if let Some((id, offsets)) = self.commits.next(now) {
+            self.actions.push_back(Action::Commit(id, offsets));
+        }
+        // A commit that fails while the group rebalances does not hold up the group: the next owner
+        // makes it. At the end there may be no next owner, so it is tried until the deadline.
+        if self.revoke.as_ref().is_some_and(|revoke| {
+            let is_done = |tp: &RoutePartition| {
+                self.is_written(*tp) && (self.commits.is_known(*tp) || self.commits.is_failing())
+            };
+            now >= revoke.deadline || revoke.tps.iter().all(is_done)
+        }) && let Some(revoke) = self.revoke.take()
+        {
+            self.release(revoke.tps);
+        }
+        let is_done = |tp: &RoutePartition| self.is_written(*tp) && self.commits.is_known(*tp);
+        let empty = || self.partitions.keys().all(is_done);
+        if self.draining && !self.drained && self.in_flight.is_empty() && empty() {
+            self.drained = true;
+            self.actions.push_back(match self.stop.take() {
+                Some((tp, letter)) => Action::StopAtBad(tp, letter),
+                None => Action::Drained,
+            });
+        }
+    }
+
+    /// Hands ripe buffers to free workers.
+    fn dispatch(&mut self, now: Duration) {
+        while self.at_workers() < self.limits.workers {
+            let Some(route) = self.whose_turn(now) else { return };
+            let tps = self.gather(now, route);
+            self.close(now, route, &tps);
+        }
+    }
+
+    /// The route whose batch goes next, if one may go.
+    fn whose_turn(&self, now: Duration) -> Option<usize> {
+        let (mut waiting, mut leaving) = (vec![false; self.routes.len()], false);
+        for (tp, partition) in &self.partitions {
+            if self.is_waiting(now, *tp, partition) {
+                // Those being let go have a deadline, so they come before all others.
+                if !partition.reading && !leaving {
+                    leaving = true;
+                    waiting.fill(false);
+                }
+                waiting[tp.route] |= !leaving || !partition.reading;
+            }
+        }
+        let may_go = |route: &usize| waiting[*route] && self.routes[*route].throttle.is_free(now);
+        let first = self.schedule.first((0..self.routes.len()).filter(may_go))?;
+        // Who is first and may not go yet holds up the others, or they would go before it for ever.
+        self.ceiling.is_free(now, self.routes[first].limits.priority).then_some(first)
+    }
+
+    /// Whether a partition has something to write and could write it.
+    pub(super) fn is_waiting(
+        &self,
+        now: Duration,
+        tp: RoutePartition,
+        partition: &PartitionState,
+    ) -> bool {
+        let Some(buffer) = partition.buffer.as_ref().filter(|_| partition.in_flight.is_none())
+        else {
+            return false;
+        };
+        let route_state = &self.routes[tp.route];
+        !partition.reading
+            || route_state.fill(buffer, self.limits.max_bytes) >= Fill::Ripe
+            || now.saturating_sub(buffer.opened()) >= self.limits.max_age
+            || self.budget.is_over_limit(route_state.limits.priority)
+    }
+
+    /// The partitions of `route` that share its next batch.
+    fn gather(&self, now: Duration, route: usize) -> Vec<RoutePartition> {
+        let mut waiting: Vec<_> = self
+            .partitions
+            .iter()
+            .filter(|(tp, partition)| tp.route == route && self.is_waiting(now, **tp, partition))
+            .filter_map(|(tp, partition)| {
+                Some((partition.reading, partition.buffer.as_ref()?, *tp))
+            })
+            .collect();
+        // Those being let go have a deadline; of the others the oldest goes first.
+        waiting.sort_by_key(|(reading, buffer, tp)| (*reading, buffer.opened(), *tp));
+        let (mut rows, mut bytes, mut tps) = (0, 0, Vec::new());
+        for (_, buffer, tp) in waiting {
+            let fits = rows + buffer.rows() <= self.routes[route].size.target()
+                && bytes + buffer.bytes() <= self.limits.max_bytes;
+            if tps.is_empty() || fits {
+                rows += buffer.rows();
+                bytes += buffer.bytes();
+                tps.push(tp);
+            }
+        }
+        tps.sort_unstable();
+        tps
+    }
+
+    /// Closes these partitions' buffers and hands them over as one batch.
+    fn close(&mut self, now: Duration, route: usize, tps: &[RoutePartition]) {
+        self.last_batch += 1;
+        let id = self.last_batch;
+        let mut buffers = Vec::with_capacity(tps.len());
+        let mut flight =
+            InFlight { route, bytes: 0, rows: 0, records: 0, tps: Vec::new(), parked: None };
+        for tp in tps {
+            let Some(partition) = self.partitions.get_mut(tp) else { continue };
+            let Some(buffer) = partition.buffer.take() else { continue };
+            partition.in_flight = Some(id);
+            flight.bytes += buffer.bytes();
+            flight.rows += buffer.rows();
+            flight.records += buffer.records();
+            flight.tps.push((*tp, buffer.oldest()));
+            buffers.push(buffer);
+        }
+        let opened = buffers.iter().map(Buffer::opened).min().unwrap_or(now);
+        let route_state = &mut self.routes[route];
+        route_state.went(now, flight.rows);
+        self.ceiling.charge(now, route_state.limits.priority, flight.rows);
+        self.schedule.went(route, flight.rows);
+        self.counts.batches += 1;
+        self.counts.rows += flight.rows as u64;
+        self.in_flight.insert(id, flight);
+        self.stopped.left(id, tps);
+        let age = now.saturating_sub(opened);
+        self.actions.push_back(Action::Write(Closed { id, route, buffers, age }));
+    }
+
+    /// Once all that stands before a bad record is written, everything else is, and then it ends.
+    fn stop_at_bad(&mut self, now: Duration) {
+        if self.draining {
+            return;
+        }
+        let tps =
+            self.partitions.iter().filter(|(_, partition)| partition.halted).map(|(tp, _)| *tp);
+        let Some(tp) = tps.into_iter().find(|tp| self.is_written(*tp)) else { return };
+        let letter = self.partitions.get_mut(&tp).and_then(|partition| partition.stop_at.take());
+        self.stop = letter.map(|letter| (tp, letter));
+        self.drain(now);
+    }
+
+    /// The database refused these, and nothing of their batch was written: what stands before them
+    /// is read again, and written without them.
+    pub(super) fn remember_bad(&mut self, route: usize, letters: &[DeadLetter]) {
+        for letter in letters {
+            let tp = RoutePartition { route, partition: letter.record.partition };
+            if self.is_revoked(tp) {
+                continue;
+            }
+            let Some(partition) = self.partitions.get_mut(&tp) else { continue };
+            let offset = letter.record.offset;
+            if self.draining {
+                // Nothing is read again any more; the next start does.
+                self.stop.get_or_insert_with(|| (tp, Box::new(letter.clone())));
+            } else if partition.stop_at.as_ref().is_none_or(|first| offset < first.record.offset) {
+                partition.stop_at = Some(Box::new(letter.clone()));
+            }
+        }
+    }
+
+    /// Forgets what is held of a partition and not on its way.
+    pub(super) fn drop_buffer(&mut self, tp: RoutePartition) -> Option<Buffer> {
+        let buffer = self.partitions.get_mut(&tp)?.buffer.take()?;
+        self.budget.changed(self.routes[tp.route].limits.priority, buffer.bytes(), 0);
+        Some(buffer)
+    }
+
+    /// The database was found elsewhere than at these offsets, where it had been left. Those of which
+    /// a batch is on its way or has arrived meanwhile are let be: the compare-and-set tells.
+    pub fn doubt(&mut self, now: Duration, found: &[(RoutePartition, NextOffset)]) {
+        let is_idle = |(tp, left): &&(RoutePartition, NextOffset)| {
+            let partition = self.partitions.get(tp);
+            partition.is_some_and(|partition| {
+                partition.reading
+                    && partition.in_flight.is_none()
+                    && partition.written == Some(*left)
+            })
+        };
+        let doubted: Vec<RoutePartition> =
+            found.iter().filter(is_idle).map(|(tp, _)| *tp).collect();
+        self.locate_again(&doubted);
+        self.advance(now);
+    }
+
+    /// The database stands elsewhere: what is held of these is void, and their place is asked for.
+    pub(super) fn locate_again(&mut self, tps: &[RoutePartition]) {
+        let mut asked = Vec::with_capacity(tps.len());
+        for tp in tps {
+            let leaving = self.draining || self.is_revoked(*tp);
+            self.drop_buffer(*tp);
+            let Some(partition) = self.partitions.get_mut(tp) else { continue };
+            if !leaving && self.stopped.may_read(*tp) {
+                self.last_epoch += 1;
+                partition.epoch = self.last_epoch;
+                partition.reading = false;
+                partition.halted = false;
+                asked.push((*tp, partition.epoch));
+            }
+        }
+        if !asked.is_empty() {
+            self.actions.push_back(Action::Locate(asked));
+        }
+    }
+
+    pub(super) fn is_revoked(&self, tp: RoutePartition) -> bool {
+        self.revoke.as_ref().is_some_and(|revoke| revoke.tps.contains(&tp))
+    }
+
+    /// Whether nothing of a partition is held.
+    fn is_written(&self, tp: RoutePartition) -> bool {
+        let partition = self.partitions.get(&tp);
+        partition
+            .is_none_or(|partition| partition.buffer.is_none() && partition.in_flight.is_none())
+    }
+
+    pub(super) fn release(&mut self, tps: Vec<RoutePartition>) {
+        let mut dropped = 0;
+        for tp in &tps {
+            self.commits.forget(*tp);
+            dropped += self.drop_buffer(*tp).map_or(0, |buffer| buffer.records());
+            self.partitions.remove(tp);
+        }
+        self.forget_parked();
+        if dropped > 0 {
+            self.actions.push_back(Action::Tell(Notice::Dropped(dropped)));
+        }
+        self.actions.push_back(Action::Release(tps));
+    }
+
+    fn pause_and_resume(&mut self) {
+        let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        for (tp, partition) in &mut self.partitions {
+            let route_state = &self.routes[tp.route];
+            let buffer = partition.buffer.as_ref();
+            let is_full = buffer.is_some_and(|buffer| {
+                route_state.fill(buffer, self.limits.max_bytes) == Fill::Full
+            });
+            let stop = !partition.reading
+                || is_full
+                || self.budget.is_over_limit(route_state.limits.priority);
+            match partition.fetching {
+                Fetching::Yes if stop => {
+                    partition.fetching = Fetching::Paused;
+                    pause.push(*tp);
+                }
+                Fetching::Paused if !stop => {
+                    partition.fetching = Fetching::Yes;
+                    resume.push(*tp);
+                }
+                Fetching::NotYet | Fetching::Yes | Fetching::Paused => {}
+            }
+        }
+        if !pause.is_empty() {
+            self.actions.push_back(Action::Pause(pause));
+        }
+        if !resume.is_empty() {
+            self.actions.push_back(Action::Resume(resume));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The stopped routes: when each is tried again, by which partition, and whether its reason is new.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::core::batch::{BatchId, RoutePartition};
+
+/// The first wait; each next one is twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// The longest wait. A probe that meets no record for so long is taken for a success.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// The routes that are stopped. A route not named here runs.
+#[derive(Debug, Default)]
+pub(super) struct StoppedRoutes(BTreeMap<usize, StoppedRoute>);
+
+#[derive(Debug)]
+struct StoppedRoute {
+    why: String,
+    since: Duration,
+    wait: Duration,
+    /// The partition whose batch was refused.
+    tp: RoutePartition,
+    next: Probe,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    /// To be tried again from then on.
+    Waits(Duration),
+    /// This partition is read, until its first batch ends or this time has come.
+    Reads(RoutePartition, Duration),
+    /// This batch decides.
+    Writes(RoutePartition, BatchId),
+}
+
+impl StoppedRoutes {
+    /// Whether this partition may be read.
+    pub(super) fn may_read(&self, tp: RoutePartition) -> bool {
+        self.0.get(&tp.route).is_none_or(|stopped| match stopped.next {
+            Probe::Waits(_) => false,
+            Probe::Reads(probed, _) | Probe::Writes(probed, _) => probed == tp,
+        })
+    }
+
+    /// Each stopped route, and why.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.0.iter().map(|(route, stopped)| (*route, &*stopped.why))
+    }
+
+    /// A batch of `tp` was refused for a reason that a person must mend. `None`: the route is
+    /// waiting already. Else whether the reason is to be told.
+    pub(super) fn stop(&mut self, now: Duration, tp: RoutePartition, why: &str) -> Option<bool> {
+        let Some(stopped) = self.0.get_mut(&tp.route) else {
+            let (wait, next) = (FIRST_WAIT, Probe::Waits(now + FIRST_WAIT));
+            let stopped = StoppedRoute { why: why.to_owned(), since: now, wait, tp, next };
+            self.0.insert(tp.route, stopped);
+            return Some(true);
+        };
+        if matches!(stopped.next, Probe::Waits(_)) {
+            return None;
+        }
+        stopped.wait = (stopped.wait * 2).min(LONGEST_WAIT);
+        stopped.next = Probe::Waits(now + stopped.wait);
+        stopped.tp = tp;
+        let is_new = stopped.why != why;
+        why.clone_into(&mut stopped.why);
+        Some(is_new)
+    }
+
+    /// Routes to be tried again, and by which partition if there is a choice.
+    pub(super) fn due(&self, now: Duration) -> Vec<RoutePartition> {
+        let is_due =
+            |stopped: &&StoppedRoute| matches!(stopped.next, Probe::Waits(at) if at <= now);
+        self.0.values().filter(is_due).map(|stopped| stopped.tp).collect()
+    }
+
+    /// This partition is read again, to see whether its route can be written.
+    pub(super) fn probes(&mut self, now: Duration, tp: RoutePartition) {
+        if let Some(stopped) = self.0.get_mut(&tp.route) {
+            stopped.next = Probe::Reads(tp, now + LONGEST_WAIT);
+        }
+    }
+
+    /// This batch has left, with these partitions.
+    pub(super) fn left(&mut self, id: BatchId, tps: &[RoutePartition]) {
+        for tp in tps {
+            if let Some(stopped) = self.0.get_mut(&tp.route)
+                && let Probe::Reads(probed, _) = stopped.next
+                && probed == *tp
+            {
+                stopped.next = Probe::Writes(probed, id);
+            }
+        }
+    }
+
+    /// A probe whose batch is under way no more, and was neither written nor refused, has decided
+    /// nothing: it is read on.
+    pub(super) fn forget_probes(&mut self, now: Duration, is_under_way: impl Fn(BatchId) -> bool) {
+        for stopped in self.0.values_mut() {
+            if let Probe::Writes(tp, probed) = stopped.next
+                && !is_under_way(probed)
+            {
+                stopped.next = Probe::Reads(tp, now + LONGEST_WAIT);
+            }
+        }
+    }
+
+    /// Routes whose probe has met nothing for too long to wait for it.
+    pub(super) fn unanswered(&self, now: Duration) -> Vec<usize> {
+        let is_over =
+            |stopped: &StoppedRoute| matches!(stopped.next, Probe::Reads(_, at) if at <= now);
+        self.0.iter().filter(|(_, stopped)| is_over(stopped)).map(|(route, _)| *route).collect()
+    }
+
+    /// Runs the route again; since when it was stopped.
+    pub(super) fn runs(&mut self, route: usize) -> Option<Duration> {
+        self.0.remove(&route).map(|stopped| stopped.since)
+    }
+
+    /// The route whose probe this batch is.
+    pub(super) fn probed_by(&self, id: BatchId) -> Option<usize> {
+        let decides =
+            |stopped: &StoppedRoute| matches!(stopped.next, Probe::Writes(_, by) if by == id);
+        self.0.iter().find(|(_, stopped)| decides(stopped)).map(|(route, _)| *route)
+    }
+}
