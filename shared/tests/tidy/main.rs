@@ -10,7 +10,10 @@ mod imports;
 mod architecture;
 
 mod rooms;
+mod circles;
 mod purity;
+mod names;
+mod retired;
 mod selects;
 mod text;
 mod invariants;
