@@ -17,8 +17,8 @@ pub(crate) fn loses_a_float<T: Serialize + ?Sized>(value: &T) -> bool {
     matches!(value.serialize(Walk), Err(Stop::NotFinite))
 }
 
-/// A name that serde gives: of a type, a variant or a field.
-pub(crate) type Name = &'static str;
+/// What serde calls a type, a variant or a field.
+pub(crate) type Label = &'static str;
 
 /// Methods of a `Serializer` that have the same answer, whatever is serialized.
 macro_rules! answers {
@@ -74,15 +74,16 @@ impl ser::Serializer for Walk {
         serialize_i8(i8) serialize_i16(i16) serialize_i32(i32) serialize_i64(i64)
         serialize_i128(i128) serialize_u8(u8) serialize_u16(u16) serialize_u32(u32)
         serialize_u64(u64) serialize_u128(u128) serialize_none() serialize_unit()
-        serialize_unit_struct(Name) serialize_unit_variant(Name, u32, Name)
+        serialize_unit_struct(Label) serialize_unit_variant(Label, u32, Label)
     );
     answers!(Ok(Walk) => Walk:
-        serialize_seq(Option<usize>) serialize_tuple(usize) serialize_tuple_struct(Name, usize)
-        serialize_tuple_variant(Name, u32, Name, usize) serialize_map(Option<usize>)
-        serialize_struct(Name, usize) serialize_struct_variant(Name, u32, Name, usize)
+        serialize_seq(Option<usize>) serialize_tuple(usize) serialize_tuple_struct(Label, usize)
+        serialize_tuple_variant(Label, u32, Label, usize) serialize_map(Option<usize>)
+        serialize_struct(Label, usize) serialize_struct_variant(Label, u32, Label, usize)
     );
     inside!(
-        serialize_some() serialize_newtype_struct(Name) serialize_newtype_variant(Name, u32, Name)
+        serialize_some() serialize_newtype_struct(Label)
+        serialize_newtype_variant(Label, u32, Label)
     );
 
     fn serialize_f32(self, float: f32) -> Result<(), Stop> {
@@ -120,8 +121,8 @@ parts!(
     SerializeTupleStruct: serialize_field();
     SerializeTupleVariant: serialize_field();
     SerializeMap: serialize_key() serialize_value();
-    SerializeStruct: serialize_field(Name);
-    SerializeStructVariant: serialize_field(Name);
+    SerializeStruct: serialize_field(Label);
+    SerializeStructVariant: serialize_field(Label);
 );
 
 #[cfg(test)]

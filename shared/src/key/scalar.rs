@@ -6,7 +6,7 @@ use std::io::Write as _;
 use serde::ser::{self, Impossible, Serialize, Serializer};
 
 use super::error::KeyError;
-use crate::finite::{Name, answers};
+use crate::finite::{Label, answers};
 
 /// Appends the plain text of `key` to `text`, if it is a scalar.
 ///
@@ -76,13 +76,13 @@ impl Serializer for Scalar<'_> {
         serialize_u64(u64)
     );
     answers!(Err(refused("null")) => ():
-        serialize_none() serialize_unit() serialize_unit_struct(Name)
+        serialize_none() serialize_unit() serialize_unit_struct(Label)
     );
     answers!(Err(refused("bytes")) => (): serialize_bytes(&[u8]));
     answers!(Err(refused("a list")) => Never: serialize_seq(Option<usize>));
     answers!(Err(refused("an enum with values")) => Never:
-        serialize_tuple_variant(Name, u32, Name, usize)
-        serialize_struct_variant(Name, u32, Name, usize)
+        serialize_tuple_variant(Label, u32, Label, usize)
+        serialize_struct_variant(Label, u32, Label, usize)
     );
     answers!(Err(NotScalar::Columns) => Never: serialize_map(Option<usize>));
 
@@ -128,13 +128,13 @@ impl Serializer for Scalar<'_> {
         value.serialize(self)
     }
 
-    fn serialize_unit_variant(self, _: Name, _: u32, variant: Name) -> Result<(), NotScalar> {
+    fn serialize_unit_variant(self, _: Label, _: u32, variant: Label) -> Result<(), NotScalar> {
         self.serialize_str(variant)
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
-        _: Name,
+        _: Label,
         value: &T,
     ) -> Result<(), NotScalar> {
         value.serialize(self)
@@ -142,9 +142,9 @@ impl Serializer for Scalar<'_> {
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
-        _: Name,
+        _: Label,
         _: u32,
-        _: Name,
+        _: Label,
         _: &T,
     ) -> Result<(), NotScalar> {
         Err(NotScalar::Columns)
@@ -154,11 +154,11 @@ impl Serializer for Scalar<'_> {
         Err(NotScalar::Tuple(len))
     }
 
-    fn serialize_tuple_struct(self, _: Name, len: usize) -> Result<Never, NotScalar> {
+    fn serialize_tuple_struct(self, _: Label, len: usize) -> Result<Never, NotScalar> {
         Err(NotScalar::Tuple(len))
     }
 
-    fn serialize_struct(self, name: Name, _: usize) -> Result<Never, NotScalar> {
+    fn serialize_struct(self, name: Label, _: usize) -> Result<Never, NotScalar> {
         let is_json = name.starts_with("$serde_json::private::");
         Err(if is_json { refused("JSON as text") } else { NotScalar::Columns })
     }
