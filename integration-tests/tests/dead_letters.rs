@@ -191,8 +191,8 @@ async fn a_letter_with_a_version_is_replayed_only_where_the_row_has_no_newer_one
     let columns = "id bigint primary key, v bigint, n bigint, name varchar(20),
         constraint small check (n < 1000)";
     let pipeline = Pipeline::new("letters_v", 1, columns).await?;
-    let heeding = |client| pipeline.settings(client).with("WRITE_BEHIND_ROUTE_0_VERSION", "v");
-    let worker = heeding("worker").start().await?;
+    let versioned = |client| pipeline.settings(client).with("WRITE_BEHIND_ROUTE_0_VERSION", "v");
+    let worker = versioned("worker").start().await?;
     let bad = |key| put(key, &json!({ "v": 5, "n": 2000 }));
     let places = pipeline.append(&[bad(1), bad(2), bad(3), bad(4)]).await?;
     pipeline.drained(&[&worker], PATIENCE).await?;
@@ -202,7 +202,7 @@ async fn a_letter_with_a_version_is_replayed_only_where_the_row_has_no_newer_one
     pipeline.drained(&[&worker], PATIENCE).await?;
     lift_the_constraint(&pipeline).await?;
 
-    let replayed = lines(&heeding("operator"), &["replay", "--yes"]).await?;
+    let replayed = lines(&versioned("operator"), &["replay", "--yes"]).await?;
     let fates = ["superseded", "replayed", "superseded", "replayed"];
     let fates = places.iter().zip(fates).map(|((_, offset), fate)| (*offset, fate.to_owned()));
     assert_eq!(outcomes(&replayed), fates.collect(), "{replayed:?}");

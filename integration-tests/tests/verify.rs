@@ -136,15 +136,15 @@ async fn a_table_of_a_route_with_versions_is_verified_by_the_rule_that_leaves_ol
         }
     });
     pipeline.append(&records.collect::<Vec<_>>()).await?;
-    let heeding =
+    let versioned =
         |client: &str| pipeline.settings(client).with("WRITE_BEHIND_ROUTE_0_VERSION", "v");
-    let mut settings = heeding("worker");
+    let mut settings = versioned("worker");
     settings.max_rows = 200;
     let worker = settings.start().await?;
     pipeline.drained(&[&worker], PATIENCE).await?;
     let older = worker.metric("write_behind_consumer_older_revisions_total").await?;
     ensure!(older > Some(100.0), "{older:?} were left out");
-    let settings = heeding("verify");
+    let settings = versioned("verify");
     let (code, report) = verified(&settings, &[]).await?;
     ensure!(code == Some(0) && report["remarks"] == json!([]), "{report:#}");
 

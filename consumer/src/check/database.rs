@@ -3,7 +3,7 @@
 
 use crate::apply::Target;
 use crate::apply::claim::not_its_table;
-use crate::check::{CheckReport, Grade, counted};
+use crate::check::report::{CheckReport, Grade, counted};
 use crate::config::Config;
 use crate::core::table::Table;
 use crate::store::inspect::Inspect;
@@ -59,7 +59,7 @@ pub(super) async fn table(store: &mut AnyStore, target: &Target, report: &mut Ch
             None => report.add(Grade::Ok, what, "is this pipeline's"),
         },
         Ok(None) => report.add(Grade::Ok, what, "is no other pipeline's"),
-        Err(StoreError::Stop(error)) => super::no_bookkeeping(&error, report),
+        Err(StoreError::Stop(error)) => report.add_missing_bookkeeping(&error),
         Err(error) => report.add(Grade::Failed, what, error.to_string()),
     }
 }

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
 use write_behind_shared::Partition;
 
 use crate::apply::Target;
+use crate::check::report::counted;
 use crate::config::{Config, Route};
 use crate::core::assign::{PartitionFacts, Verdict, judge};
 use crate::kafka::broker::Broker;
@@ -17,57 +17,10 @@ use crate::store::{AnyStore, Store, StoreError, Timeouts};
 
 pub(crate) mod database;
 pub(crate) mod topic;
+mod report;
 pub mod positions;
 
-/// How something was found to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Grade {
-    /// As it should be.
-    Ok,
-    /// `run` would work, but a person should know.
-    Warning,
-    /// `run` would not work.
-    Failed,
-    /// `run` would refuse: the data would not be safe.
-    Refused,
-}
-
-/// One line of the preflight.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How it is.
-    pub grade: Grade,
-    /// What was looked at.
-    pub what: String,
-    /// What was found, and what to do.
-    pub found: String,
-}
-
-/// Everything found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct CheckReport {
-    /// Line by line.
-    pub findings: Vec<Finding>,
-}
-
-impl CheckReport {
-    /// The worst of all.
-    pub fn grade(&self) -> Grade {
-        let has = |grade| self.findings.iter().any(|finding| finding.grade == grade);
-        let worst = [Grade::Refused, Grade::Failed, Grade::Warning].into_iter().find(|g| has(*g));
-        worst.unwrap_or(Grade::Ok)
-    }
-
-    fn add(&mut self, grade: Grade, what: impl Into<String>, found: impl Into<String>) {
-        self.findings.push(Finding { grade, what: what.into(), found: found.into() });
-    }
-}
-
-/// So many of something whose name takes an s.
-fn counted(count: usize, name: &str) -> String {
-    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
-}
+pub use report::{CheckReport, Finding, Grade};
 
 /// Looks at everything. `adopt_offsets` as it would be given to `run`.
 pub async fn check(config: &Config, adopt_offsets: bool) -> CheckReport {
@@ -181,7 +134,9 @@ async fn check_positions(
     let all_facts = match partition_facts(broker, store, scope, &partitions, &BTreeMap::new()).await
     {
         Ok(all_facts) => all_facts,
-        Err(FactsError::Store(StoreError::Stop(error))) => return no_bookkeeping(&error, report),
+        Err(FactsError::Store(StoreError::Stop(error))) => {
+            return report.add_missing_bookkeeping(&error);
+        }
         Err(error) => {
             report.add(Grade::Failed, format!("topic {}", scope.topic), error.to_string());
             return;
@@ -222,15 +177,6 @@ fn verdict(facts: &PartitionFacts, adopt_offsets: bool) -> (Grade, String) {
             }
         }
         Verdict::Refuse(refusal) => (Grade::Refused, refusal.to_string()),
-    }
-}
-
-/// A missing table is no reason to worry before the first start, and told once.
-fn no_bookkeeping(error: &str, report: &mut CheckReport) {
-    const WHAT: &str = "bookkeeping tables";
-    if report.findings.iter().all(|finding| finding.what != WHAT) {
-        let found = format!("{error} (`init` creates them, and so does `run`)");
-        report.add(Grade::Warning, WHAT, found);
     }
 }
 
@@ -278,21 +224,6 @@ mod tests {
             last: None,
             trace: None,
         }
-    }
-
-    #[test]
-    fn a_report_is_graded_by_the_worst_that_was_found() {
-        let grade = |grades: &[Grade]| {
-            let mut report = CheckReport::default();
-            for grade in grades {
-                report.add(*grade, "what", "found");
-            }
-            report.grade()
-        };
-        assert_eq!(grade(&[]), Grade::Ok);
-        assert_eq!(grade(&[Grade::Ok, Grade::Warning, Grade::Ok]), Grade::Warning);
-        assert_eq!(grade(&[Grade::Failed, Grade::Warning]), Grade::Failed);
-        assert_eq!(grade(&[Grade::Refused, Grade::Failed, Grade::Warning]), Grade::Refused);
     }
 
     #[test]

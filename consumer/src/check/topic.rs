@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::check::Grade;
+use crate::check::report::Grade;
 
 /// Below this retention, a weekend without the database may lose records.
 const RETENTION_SHORT: Duration = Duration::from_hours(72);

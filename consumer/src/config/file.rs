@@ -12,8 +12,8 @@ use crate::config::dead_letters::DeadLettersFile;
 use crate::config::error::{ConfigError, refuse};
 use crate::config::memory::MemoryLimits;
 use crate::config::route::{RouteFile, check_routes};
+use crate::config::settings::{BatchSettings, Config, DatabaseSettings};
 use crate::config::units::{HumanDuration, HumanSize};
-use crate::config::{BatchSettings, Config, DatabaseSettings};
 use crate::store;
 
 /// What the broker decides when it assigns the partitions, and where.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -17,6 +16,7 @@ use crate::store::mysql::MysqlStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::statement::{Dialect, Statement, Statements, Value};
+use crate::store::timeouts::Timeouts;
 use crate::store::{Known, Outcome, Position, Store, StoreError, Transaction};
 
 /// The target database, as its URL names it. Holds the password, and never shows it.
@@ -39,34 +39,6 @@ pub enum UrlError {
     /// Malformed. The reason never repeats the URL, which may hold a password.
     #[error("the database URL can't be read: {0}")]
     Malformed(String),
-}
-
-/// How long the database may take. Each bounds a wait that would otherwise have no end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// To connect, all round trips included.
-    pub connect: Duration,
-    /// For one statement, on the server: then the batch is halved.
-    pub statement: Duration,
-    /// For a row or table that another transaction has locked.
-    pub lock: Duration,
-    /// Between two statements of a transaction: after it the server ends the transaction of a
-    /// consumer that hangs, so that its successor need not wait for its locks.
-    pub idle_in_transaction: Duration,
-    /// For one answer, here: after it the connection is given up. Longer than `statement`, or the
-    /// server's own, clearer answer is never heard.
-    pub answer: Duration,
-}
-
-impl Timeouts {
-    /// What suits most.
-    pub const STANDARD: Self = Self {
-        connect: Duration::from_secs(10),
-        statement: Duration::from_secs(20),
-        lock: Duration::from_secs(10),
-        idle_in_transaction: Duration::from_secs(8),
-        answer: Duration::from_secs(30),
-    };
 }
 
 impl Database {

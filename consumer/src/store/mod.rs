@@ -12,6 +12,7 @@ use crate::core::record::{DeadLetter, RawRecord};
 use crate::core::table::Table;
 use crate::core::table::row::Row;
 
+mod timeouts;
 pub mod classify;
 pub mod bookkeeping;
 pub(crate) mod grouping;
@@ -30,7 +31,8 @@ mod dialects;
 pub mod replay;
 pub mod database;
 
-pub use database::{AnyStore, Database, Timeouts};
+pub use database::{AnyStore, Database};
+pub use timeouts::Timeouts;
 
 /// What a log filter should say of the database client: it reports on every start that the
 /// bookkeeping tables are there already.

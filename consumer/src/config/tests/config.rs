@@ -1,8 +1,11 @@
 //! What a configuration may say, and how it is refused.
 
+use std::time::Duration;
+
 use write_behind_shared::kafka::RESERVED_BY_CONSUMER;
 
 use super::*;
+use crate::config::memory::MemoryLimits;
 use crate::core::pipeline::schedule::Priority;
 
 const WHOLE: &str = r#"

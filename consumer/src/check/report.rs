@@ -1,0 +1,82 @@
+//! What the preflight found, a finding a line, and the grade of the whole.
+
+use serde::Serialize;
+
+/// How something was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// As it should be.
+    Ok,
+    /// `run` would work, but a person should know.
+    Warning,
+    /// `run` would not work.
+    Failed,
+    /// `run` would refuse: the data would not be safe.
+    Refused,
+}
+
+/// One line of the preflight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How it is.
+    pub grade: Grade,
+    /// What was looked at.
+    pub what: String,
+    /// What was found, and what to do.
+    pub found: String,
+}
+
+/// Everything found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    /// Line by line.
+    pub findings: Vec<Finding>,
+}
+
+impl CheckReport {
+    /// The worst of all.
+    pub fn grade(&self) -> Grade {
+        let has = |grade| self.findings.iter().any(|finding| finding.grade == grade);
+        let worst = [Grade::Refused, Grade::Failed, Grade::Warning].into_iter().find(|g| has(*g));
+        worst.unwrap_or(Grade::Ok)
+    }
+
+    pub(super) fn add(&mut self, grade: Grade, what: impl Into<String>, found: impl Into<String>) {
+        self.findings.push(Finding { grade, what: what.into(), found: found.into() });
+    }
+
+    /// Missing tables are no reason to worry before the first start, and told once.
+    pub(super) fn add_missing_bookkeeping(&mut self, error: &str) {
+        const WHAT: &str = "bookkeeping tables";
+        if self.findings.iter().all(|finding| finding.what != WHAT) {
+            let found = format!("{error} (`init` creates them, and so does `run`)");
+            self.add(Grade::Warning, WHAT, found);
+        }
+    }
+}
+
+/// A count and the name of what is counted, in the plural where it must be.
+pub(super) fn counted(count: usize, name: &str) -> String {
+    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_graded_by_the_worst_that_was_found() {
+        let grade = |grades: &[Grade]| {
+            let mut report = CheckReport::default();
+            for grade in grades {
+                report.add(*grade, "what", "found");
+            }
+            report.grade()
+        };
+        assert_eq!(grade(&[]), Grade::Ok);
+        assert_eq!(grade(&[Grade::Ok, Grade::Warning, Grade::Ok]), Grade::Warning);
+        assert_eq!(grade(&[Grade::Failed, Grade::Warning]), Grade::Failed);
+        assert_eq!(grade(&[Grade::Refused, Grade::Failed, Grade::Warning]), Grade::Refused);
+    }
+}
