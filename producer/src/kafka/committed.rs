@@ -12,7 +12,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
@@ -22,9 +21,17 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::error::{BuildError, Halt};
 use crate::kafka::dead_letters::Letters;
-use crate::kafka::settings::{QuietContext, suits_a_consumer};
+use crate::kafka::settings::{QuietContext, consumer_config};
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
+
+/// Ours, always: it commits nothing, and creates no topic.
+const FIXED: &[(&str, &str)] = &[
+    // The end of the log must lie past our own records, even while another's transaction is open.
+    ("isolation.level", "read_uncommitted"),
+    ("enable.auto.commit", "false"),
+    ("allow.auto.create.topics", "false"),
+];
 
 /// Asks Kafka about the sink group and the topic.
 pub(crate) struct GroupOffsets {
@@ -65,16 +72,8 @@ impl GroupOffsets {
         group: &str,
         topic: &str,
     ) -> Result<Self, BuildError> {
-        let mut config = ClientConfig::new();
-        for (name, value) in settings.iter().filter(|(name, _)| suits_a_consumer(name)) {
-            config.set(name, value);
-        }
-        config.set("group.id", group);
-        // The end of the log must lie past our own records, even while another's transaction is open.
-        config.set("isolation.level", "read_uncommitted");
-        config.set("enable.auto.commit", "false");
-        config.set("allow.auto.create.topics", "false");
-        let consumer = config.create_with_context(QuietContext);
+        let consumer =
+            consumer_config(settings, group, &[], FIXED).create_with_context(QuietContext);
         let consumer = consumer.map_err(|error| BuildError::Client(error.to_string()))?;
         Ok(Self { consumer, topic: topic.to_owned() })
     }

@@ -111,11 +111,7 @@ impl KafkaProducer {
         settings: &KafkaSettings,
         listener: Arc<dyn ReportListener>,
     ) -> Result<Self, BuildError> {
-        let mut config = ClientConfig::new();
-        let own = DEFAULTS.iter().copied();
-        for (name, value) in own.chain(settings.iter()).chain(FIXED.iter().copied()) {
-            config.set(name, value);
-        }
+        let config: ClientConfig = settings.with(DEFAULTS, FIXED).collect();
         let client = config.create_with_context(DeliveryReports {
             listener,
             count: AtomicU64::new(0),

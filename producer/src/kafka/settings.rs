@@ -1,11 +1,11 @@
-//! What the clients of this crate have in common: their log lines, and which properties suit a
-//! consumer.
+//! What the clients of this crate have in common: their log lines, and a consumer's properties.
 
 use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use tracing::{debug, error, info, warn};
+use write_behind_shared::kafka::KafkaSettings;
 
 /// The context of a client whose errors only go to the log: what matters is whether it answers.
 pub(crate) struct QuietContext;
@@ -22,8 +22,22 @@ impl ClientContext for QuietContext {
 
 impl ConsumerContext for QuietContext {}
 
+/// The properties of a consumer that asks about `group`: `defaults`, overridden by those of
+/// `settings` that suit a consumer, overridden by what is `fixed`.
+pub(crate) fn consumer_config(
+    settings: &KafkaSettings,
+    group: &str,
+    defaults: &[(&str, &str)],
+    fixed: &[(&str, &str)],
+) -> ClientConfig {
+    let properties = settings.with(defaults, fixed);
+    let mut config: ClientConfig = properties.filter(|(name, _)| suits_a_consumer(name)).collect();
+    config.set("group.id", group);
+    config
+}
+
 /// A producer's tuning means nothing to a consumer, which would warn of each.
-pub(crate) fn suits_a_consumer(property: &str) -> bool {
+fn suits_a_consumer(property: &str) -> bool {
     let of_producers = ["linger.", "queue.buffering.", "batch.", "compression.", "sticky."];
     let exactly = [
         "retries",

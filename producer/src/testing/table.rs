@@ -3,10 +3,9 @@
 //! It keeps what the consumer's transaction keeps: rows, next offsets, writers and dead letters
 //! change together. Pure: no clock, no task, no Kafka.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use uuid::Uuid;
-use write_behind_shared::{Change, NextOffset, Partition, record};
+use write_behind_shared::{Change, NextOffset, Partition, SequenceCheck, Sequences, record};
 
 use super::log::Record;
 use crate::load::DeadLetter;
@@ -16,7 +15,8 @@ use crate::load::DeadLetter;
 pub(super) struct Table {
     rows: BTreeMap<Vec<u8>, Change>,
     next: Vec<NextOffset>,
-    last_sequences: HashMap<(Partition, Uuid), u64>,
+    /// The writers of each partition.
+    sequences: Vec<Sequences>,
     pub(super) dead_letters: Vec<DeadLetter>,
     pub(super) duplicates: u64,
     pub(super) gaps: u64,
@@ -28,7 +28,7 @@ impl Table {
         Self {
             rows: BTreeMap::new(),
             next: vec![NextOffset::ZERO; partitions],
-            last_sequences: HashMap::new(),
+            sequences: vec![Sequences::default(); partitions],
             dead_letters: Vec::new(),
             duplicates: 0,
             gaps: 0,
@@ -37,13 +37,13 @@ impl Table {
 
     /// Applies the next record of its partition; one that was applied before is passed over.
     pub(super) fn apply(&mut self, record: &Record) {
-        let next = usize::try_from(record.partition.0).ok();
-        let Some(next) = next.and_then(|partition| self.next.get_mut(partition)) else { return };
+        let Ok(partition) = usize::try_from(record.partition.0) else { return };
+        let Some(next) = self.next.get_mut(partition) else { return };
         if next.is_past(record.offset) {
             return;
         }
         *next = record.offset.next();
-        if let Err(reason) = self.fold(record) {
+        if let Err(reason) = self.fold(partition, record) {
             self.dead_letters.push(DeadLetter {
                 partition: record.partition,
                 offset: record.offset,
@@ -54,19 +54,15 @@ impl Table {
         }
     }
 
-    fn fold(&mut self, record: &Record) -> Result<(), String> {
+    fn fold(&mut self, partition: usize, record: &Record) -> Result<(), String> {
         let headers = record.headers().map_err(|error| error.to_string())?;
         if let Some(write) = headers.write_id {
-            let writer = (record.partition, write.writer);
-            let last = self.last_sequences.get(&writer).copied();
-            if last.is_some_and(|last| write.sequence <= last) {
+            let check = self.sequences[partition].observe(write, record.offset);
+            if check == SequenceCheck::Duplicate {
                 self.duplicates += 1;
                 return Ok(());
             }
-            if write.sequence != last.map_or(0, |last| last + 1) {
-                self.gaps += 1;
-            }
-            self.last_sequences.insert(writer, write.sequence);
+            self.gaps += u64::from(check.follows_a_gap());
         }
         let key = record.key.as_ref().ok_or_else(|| record::RecordError::NoKey.to_string())?;
         let mut row = self.rows.get(key).cloned().unwrap_or_else(Change::delete);
@@ -105,6 +101,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
     use write_behind_shared::record::{ADD, WRITE_ID};
     use write_behind_shared::{Offset, WriteId};
 

@@ -4,12 +4,12 @@
 //! either way it ends where the log has it.
 
 use uuid::Uuid;
-use write_behind_shared::NextOffset;
+use write_behind_shared::{NextOffset, SequenceCheck};
 
 use crate::core::entry::Entry;
 use crate::core::ledger::{Key, Loss, Sequence};
 use crate::core::pending::{Cache, Pending};
-use crate::core::tail::{LogRecord, SequenceStep};
+use crate::core::tail::LogRecord;
 
 impl Pending {
     /// Records of the log, in its order; afterwards every record below `next` was read. `own`: this
@@ -25,14 +25,14 @@ impl Pending {
         for record in records {
             self.read_up_to(record.offset.next());
             let is_refused = self.foreign.dead_letters.remove(&record.offset);
-            let step = self.foreign.step(record.write_id);
+            let check = self.foreign.check(record.write_id, record.offset);
             match record.write_id {
-                _ if step == SequenceStep::Repeated => {}
+                _ if check == SequenceCheck::Duplicate => {}
                 Some(id) if id.writer == own => self.own_record(id.sequence, record, cache),
                 _ if is_refused => {}
                 _ => {
                     of_others += 1;
-                    self.foreign_record(record, step == SequenceStep::First, cache);
+                    self.foreign_record(record, check == SequenceCheck::FirstSeen, cache);
                 }
             }
         }

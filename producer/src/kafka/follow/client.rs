@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
@@ -15,7 +14,7 @@ use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::error::BuildError;
-use crate::kafka::settings::{QuietContext, suits_a_consumer};
+use crate::kafka::settings::{QuietContext, consumer_config};
 use crate::partitions::tail::Tail;
 
 /// Reads the log of one topic.
@@ -59,12 +58,7 @@ impl Client {
         topic: &str,
         partitions: i32,
     ) -> Result<Self, BuildError> {
-        let mut config = ClientConfig::new();
-        let own = settings.iter().filter(|(name, _)| suits_a_consumer(name));
-        for (name, value) in DEFAULTS.iter().copied().chain(own).chain(FIXED.iter().copied()) {
-            config.set(name, value);
-        }
-        config.set("group.id", group);
+        let config = consumer_config(settings, group, DEFAULTS, FIXED);
         let client = || {
             let client = config.create_with_context(QuietContext);
             client.map_err(|error| BuildError::Client(error.to_string()))
