@@ -61,6 +61,6 @@ pub mod metrics;
 
 pub use change::{Cell, Change};
 pub use number::Number;
-pub use offset::{NextOffset, Offset, Partition, TopicPartition};
+pub use offset::{NextOffset, Offset, Partition};
 pub use record::{Headers, RecordError, WriteId};
 pub use sequences::{SequenceCheck, Sequences};

@@ -4,7 +4,6 @@
 //! confuses it with the offset of the last record read.
 
 use std::fmt;
-use std::sync::Arc;
 
 /// A partition's number, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,15 +16,6 @@ pub struct Offset(pub i64);
 /// The first offset not processed yet: every record below it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextOffset(pub i64);
-
-/// A partition of a topic.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicPartition {
-    /// The topic's name.
-    pub topic: Arc<str>,
-    /// The partition's number in it.
-    pub partition: Partition,
-}
 
 impl Offset {
     /// The offset after this one. Nowhere else is one added.
@@ -58,13 +48,6 @@ impl NextOffset {
     }
 }
 
-impl TopicPartition {
-    /// The `partition` of `topic`.
-    pub fn new(topic: impl Into<Arc<str>>, partition: Partition) -> Self {
-        Self { topic: topic.into(), partition }
-    }
-}
-
 impl fmt::Display for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -80,12 +63,6 @@ impl fmt::Display for Offset {
 impl fmt::Display for NextOffset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for TopicPartition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.topic, self.partition)
     }
 }
 

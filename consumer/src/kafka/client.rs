@@ -30,16 +30,27 @@ pub enum BrokerError {
     NoLeader(String, Partition),
 }
 
-/// The same properties that the reading client has, without those about reading.
+/// Ours, always; `RESERVED_BY_CONSUMER` says why.
+const FIXED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("allow.auto.create.topics", "false"),
+];
+
+/// The properties of a client that reads no records.
 pub(crate) fn client_config(settings: &KafkaSettings, group: &str) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    for (property, value) in settings.iter() {
-        config.set(property, value);
-    }
+    let mut config: ClientConfig = settings.with(&[], FIXED).collect();
+    // librdkafka wants a group even of a consumer that joins none.
     config.set("group.id", group);
-    config.set("enable.auto.commit", "false");
-    config.set("enable.auto.offset.store", "false");
-    config.set("allow.auto.create.topics", "false");
+    config
+}
+
+/// Those of a client that reads records: it skips nothing, and reads nothing aborted or damaged.
+pub(crate) fn reader_config(settings: &KafkaSettings, group: &str) -> ClientConfig {
+    let mut config = client_config(settings, group);
+    config.set("auto.offset.reset", "error");
+    config.set("isolation.level", "read_committed");
+    config.set("check.crcs", "true");
     config
 }
 

@@ -17,6 +17,16 @@ use crate::kafka::client::Quiet;
 /// How long a copy may take.
 const SEND_WITHIN: Duration = Duration::from_secs(30);
 
+/// Ours, always: each copy arrives once, in the partition of its key.
+const FIXED: &[(&str, &str)] = &[
+    ("enable.idempotence", "true"),
+    ("acks", "all"),
+    ("partitioner", "murmur2_random"),
+    ("allow.auto.create.topics", "false"),
+    // The broker says what is too large: the record with its headers is larger than it was.
+    ("message.max.bytes", "1000000000"),
+];
+
 /// A topic for copies.
 pub(crate) struct LetterTopic {
     producer: FutureProducer<Quiet>,
@@ -26,17 +36,8 @@ pub(crate) struct LetterTopic {
 impl LetterTopic {
     /// A producer for `topic`. Does not wait for a connection.
     pub(crate) fn new(settings: &KafkaSettings, topic: &str) -> Result<Self, KafkaError> {
-        let mut config = ClientConfig::new();
-        for (property, value) in settings.iter() {
-            config.set(property, value);
-        }
-        config.set("enable.idempotence", "true");
-        config.set("acks", "all");
-        config.set("partitioner", "murmur2_random");
-        config.set("allow.auto.create.topics", "false");
+        let mut config: ClientConfig = settings.with(&[], FIXED).collect();
         config.set("message.timeout.ms", SEND_WITHIN.as_millis().to_string());
-        // The broker says what is too large: the record with its headers is larger than it was.
-        config.set("message.max.bytes", "1000000000");
         Ok(Self {
             producer: config.create_with_context(Quiet::default())?,
             topic: topic.to_owned(),

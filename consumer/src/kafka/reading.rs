@@ -132,10 +132,7 @@ impl Reading {
 
 /// The client that reads: the reserved properties, and no more fetched ahead than its share of memory.
 fn client_config(config: &Config) -> ClientConfig {
-    let mut client = client::client_config(&config.kafka, &config.name);
-    client.set("auto.offset.reset", "error");
-    client.set("isolation.level", "read_committed");
-    client.set("check.crcs", "true");
+    let mut client = client::reader_config(&config.kafka, &config.name);
     client.set("enable.partition.eof", "false");
     fetch_ahead(&mut client, &config.kafka, config.memory);
     client

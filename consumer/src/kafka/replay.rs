@@ -14,7 +14,7 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::core::batch::Span;
 use crate::core::record::Incoming;
-use crate::kafka::client::{ANSWER_WITHIN, client_config};
+use crate::kafka::client::{ANSWER_WITHIN, reader_config};
 
 /// How long to wait for the next record before the log counts as unavailable.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -33,12 +33,8 @@ pub(crate) fn replay(
     progress: impl Fn(u64),
 ) -> Result<(), String> {
     let told = |error: KafkaError| error.to_string();
-    let mut config = client_config(settings, group);
-    config
-        .set("auto.offset.reset", "error")
-        .set("isolation.level", "read_committed")
-        .set("check.crcs", "true")
-        .set("enable.partition.eof", "true");
+    let mut config = reader_config(settings, group);
+    config.set("enable.partition.eof", "true");
     let consumer: BaseConsumer = config.create().map_err(told)?;
     consumer.fetch_metadata(Some(topic), ANSWER_WITHIN).map_err(told)?;
     let mut start = TopicPartitionList::new();

@@ -22,6 +22,7 @@ use crate::config::memory::MemoryLimits;
 use crate::core::batch::{Span, WantedKeys};
 use crate::core::pipeline::heap_size;
 use crate::core::record::{Incoming, RawRecord};
+use crate::kafka::client::reader_config;
 use crate::kafka::reading::fetch_ahead;
 
 /// A log of which a range can be read again whole.
@@ -78,21 +79,9 @@ pub struct KafkaLog {
 impl KafkaLog {
     /// Reads with the settings of the consumer of `group`.
     pub fn new(settings: &KafkaSettings, group: &str, limits: RereadLimits) -> Self {
-        let mut config = ClientConfig::new();
-        for (name, value) in settings.iter() {
-            config.set(name, value);
-        }
+        let mut config = reader_config(settings, group);
+        config.set("enable.partition.eof", "true");
         fetch_ahead(&mut config, settings, limits.memory);
-        // librdkafka wants a group even of a consumer that joins none.
-        config
-            .set("group.id", group)
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            .set("isolation.level", "read_committed")
-            .set("check.crcs", "true")
-            .set("allow.auto.create.topics", "false")
-            .set("enable.partition.eof", "true");
         Self { config, limits, consumer: Mutex::new(None) }
     }
 }

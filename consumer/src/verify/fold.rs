@@ -147,6 +147,8 @@ impl VerifyFold {
     pub fn take(&mut self, record: &Incoming<'_>) {
         // What cannot be decoded was set aside, whether or not its letter is still there.
         let Ok(headers) = Headers::read(record.headers.iter().copied()) else { return };
+        // The rule that `Sequences` keeps for all others stands here again on purpose: a judge that
+        // shared it would share its mistakes.
         if let Some(id) = headers.write_id {
             let last = self.writers.entry((record.partition, id.writer));
             let mut seen = true;

@@ -8,8 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use uuid::Uuid;
-use write_behind_shared::{Change, Headers, NextOffset, Offset, record};
+use write_behind_shared::{Change, Headers, NextOffset, Offset, SequenceCheck, Sequences, record};
 
 use crate::core::dead_letters::{DeadLetterState, OfRow, StoredDeadLetter};
 use crate::core::record::{Incoming, RawRecord};
@@ -19,7 +18,7 @@ use crate::core::table::version::{RowVersion, VersionColumn};
 #[derive(Debug)]
 pub struct LaterChanges {
     next: NextOffset,
-    writers: HashMap<Uuid, u64>,
+    sequences: Sequences,
     rows: HashMap<Box<[u8]>, RowBehind>,
     /// Where the route has a `version`.
     version: Option<VersionColumn>,
@@ -93,7 +92,7 @@ impl LaterChanges {
         let mut later = Self {
             version,
             next: NextOffset(i64::MAX),
-            writers: HashMap::new(),
+            sequences: Sequences::default(),
             rows: HashMap::new(),
             prints: HashMap::new(),
             replaced: HashSet::new(),
@@ -156,22 +155,12 @@ impl LaterChanges {
         }
         let row = record.key.and_then(|key| self.rows.get_mut(key));
         let Ok(headers) = Headers::read(record.headers.iter().copied()) else { return };
-        let seen_before =
-            headers.write_id.is_some_and(|id| match self.writers.get_mut(&id.writer) {
-                Some(last) if id.sequence <= *last => true,
-                Some(last) => {
-                    *last = id.sequence;
-                    false
-                }
-                None => {
-                    self.writers.insert(id.writer, id.sequence);
-                    false
-                }
-            });
+        let check = headers.write_id.map(|id| self.sequences.observe(id, record.offset));
+        let is_duplicate = check == Some(SequenceCheck::Duplicate);
         let Some(row) = row else { return };
         let set_aside =
             row.letters.get(&record.offset).is_some_and(|s| *s != DeadLetterState::Replayed);
-        if seen_before || set_aside {
+        if is_duplicate || set_aside {
             return;
         }
         for (_, fold) in row.folds.range_mut(..record.offset) {

@@ -19,8 +19,8 @@ use crate::core::pipeline::heap_size;
 pub use crate::core::pipeline::memory::PartitionMemory;
 use crate::core::pipeline::rows::{BufferedRow, BufferedRows};
 use crate::core::pipeline::shape::Shapes;
-use crate::core::pipeline::version::{Meeting, meet};
 use crate::core::record::{DeadLetter, Incoming, dead_letter, write_id};
+use crate::core::table::version::{Meeting, meet};
 
 /// What a writer takes in a buffer's memory.
 const WRITER: usize = 64;
@@ -116,7 +116,7 @@ impl Buffer {
             self.bytes += 2 * size_of::<(Partition, Offset)>();
             return Ok(Folded::Duplicate);
         }
-        self.to_forget = memory.writers.forget();
+        self.to_forget = memory.forget_writers();
         let headers = headers?;
         let key = record.key.ok_or(RecordError::NoKey)?;
         let add = headers.add.filter(|names| !names.is_empty());

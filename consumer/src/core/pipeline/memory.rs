@@ -1,19 +1,25 @@
 //! What a partition remembers from one buffer to the next: its writers, and what its values look like.
 //!
-//! Pure.
+//! Pure. Writers come and go for ever, so a partition remembers only the [`WRITERS_MAX`] whose last
+//! records stand latest in the log. Which ones those are depends on the log alone: not on where
+//! batches end, nor on how often a part of it is read again. The database forgets the others in the
+//! transaction that moves the offset past the record that was one too many.
 
 use std::sync::Arc;
 
-use write_behind_shared::{Offset, WriteId};
+use write_behind_shared::{Offset, SequenceCheck, Sequences, WriteId};
 
 use crate::core::batch::WriterSeen;
 use crate::core::pipeline::shape::Shapes;
-use crate::core::pipeline::writers::{Sighting, WRITERS_MAX, Writers};
+
+/// How many writers a partition remembers.
+const WRITERS_MAX: usize = 10_000;
 
 /// What a partition remembers from one buffer to the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PartitionMemory {
-    pub(super) writers: Writers,
+    sequences: Sequences,
+    writers_max: usize,
     /// The record folded last, if its writer's records before it are missing.
     gap: Option<WriteId>,
     pub(super) shapes: Shapes,
@@ -29,7 +35,9 @@ impl PartitionMemory {
 
     /// The same, of which so many are remembered.
     pub(super) fn remembering(seen: impl IntoIterator<Item = WriterSeen>, most: usize) -> Self {
-        Self { writers: Writers::of(seen, most), ..Self::default() }
+        let seen = seen.into_iter().map(|writer| (writer.last, writer.at));
+        let (gap, shapes, version) = (None, Shapes::default(), None);
+        Self { sequences: seen.collect(), writers_max: most, gap, shapes, version }
     }
 
     /// The same, for a route on which this member of a value is the row's version.
@@ -45,10 +53,25 @@ impl PartitionMemory {
 
     /// Whether the writer's sequence was seen before; if not, it is now.
     pub(super) fn has_seen(&mut self, id: WriteId, at: Offset) -> bool {
-        let sighting = self.writers.see(id, at);
-        if sighting != Sighting::Before {
-            self.gap = (sighting == Sighting::Jump).then_some(id);
+        let check = self.sequences.observe(id, at);
+        if check != SequenceCheck::Duplicate {
+            self.gap = check.follows_a_gap().then_some(id);
         }
-        sighting == Sighting::Before
+        check == SequenceCheck::Duplicate
+    }
+
+    /// Forgets the writers that are too many; says which record the latest of them had.
+    pub(super) fn forget_writers(&mut self) -> Option<Offset> {
+        self.sequences.forget_beyond(self.writers_max)
     }
 }
+
+impl Default for PartitionMemory {
+    fn default() -> Self {
+        Self::new([])
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/writers.rs"]
+mod tests;

@@ -33,10 +33,8 @@ use crate::core::pipeline::throttle::Ceiling;
 use crate::core::record::{DeadLetter, Incoming, dead_letter};
 
 pub mod shape;
-pub(crate) mod version;
 pub mod heap_size;
 mod rows;
-mod writers;
 pub mod memory;
 pub mod buffer;
 pub mod action;

@@ -1,8 +1,10 @@
-//! A row's version without the database: takes what a record sets, says which of two is older.
+//! The versions of a row, compared without the database.
 //!
-//! Pure, and not what decides in the pipeline: there the database does. It is for those who must know
-//! afterwards what it has decided. An instant that is finer than its column is one version as it is
-//! given and another one as it is kept, so of two that are close it may be unclear which is older.
+//! Pure. The database decides which change is applied. Of two changes of a row, the pipeline asks
+//! what their fold would be, if that can be said whatever version the row has; replay and `verify`
+//! ask afterwards what the database has decided. An instant that is finer than its column is one
+//! version as it is given and another one as it is kept, so of two that are close it may be unclear
+//! which is older.
 
 use jiff::Timestamp;
 use write_behind_shared::{Cell, Change, Number, json};
@@ -49,11 +51,10 @@ impl VersionColumn {
     /// The version that `change` sets; `None`: it sets none, and so it is bad.
     #[must_use]
     pub fn version_of(&self, change: &Change) -> Option<RowVersion> {
-        let (_, cell) = change.cells().find(|(name, _)| *name == &*self.member)?;
-        let Cell::Set(value) = cell else { return None };
-        let text = json::unquoted(value.get());
+        let value = set_in(change, &self.member)?;
+        let text = json::unquoted(value);
         match self.kind {
-            ColumnKind::Instant(_) if value.get() == "null" => None,
+            ColumnKind::Instant(_) if value == "null" => None,
             ColumnKind::Instant(digits) => Some(instant(text, digits)),
             _ => text.parse().ok().map(RowVersion::Number),
         }
@@ -87,6 +88,51 @@ impl RowVersion {
             _ => None,
         }
     }
+}
+
+/// What becomes of a change that comes after another one of its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meeting {
+    /// Both are applied, or only the later one's columns matter: fold them.
+    Folds,
+    /// The later one has an older version: it is left out whatever the row holds.
+    Older,
+    /// It depends on the row: each must be tried alone, in order.
+    RowByRow,
+}
+
+/// What becomes of `later` after `earlier`, where the column `version` holds the versions.
+pub(crate) fn meet(earlier: &Change, later: &Change, version: &str) -> Meeting {
+    // A delete always applies, and so does whatever comes right after one.
+    if later.resets() || (earlier.resets() && !earlier.writes()) {
+        return Meeting::Folds;
+    }
+    let number = |change| json::unquoted(set_in(change, version)?).parse::<Number>().ok();
+    // Only numbers can be compared without the column's type.
+    let (Some(before), Some(after)) = (number(earlier), number(later)) else {
+        return Meeting::RowByRow;
+    };
+    if after.is_less_than(&before) {
+        return Meeting::Older;
+    }
+    // After a delete it is known that the earlier one applies. Otherwise the row may be newer than
+    // the earlier one alone; then nothing of it may be left beside the later one.
+    if earlier.resets() || replaces(later, earlier) { Meeting::Folds } else { Meeting::RowByRow }
+}
+
+/// Whether nothing of `earlier` is left after `later`.
+fn replaces(later: &Change, earlier: &Change) -> bool {
+    let sets = |name: &str| {
+        later.cells().any(|(other, cell)| other == name && matches!(cell, Cell::Set(_)))
+    };
+    earlier.cells().all(|(name, _)| sets(name))
+        && later.cells().all(|(_, cell)| matches!(cell, Cell::Set(_)))
+}
+
+/// The value that `change` sets `column` to, as JSON.
+fn set_in<'c>(change: &'c Change, column: &str) -> Option<&'c str> {
+    let (_, cell) = change.cells().find(|(name, _)| *name == column)?;
+    if let Cell::Set(value) = cell { Some(value.get()) } else { None }
 }
 
 #[cfg(test)]
@@ -134,5 +180,48 @@ mod tests {
         let (this, row) = ("\"2013-01-01T10:00:00.4Z\"", "\"2013-01-01T10:00:00.600001Z\"");
         assert_eq!(older(&ColumnKind::Instant(6), this, row), Some(true));
         assert!(version(seconds, "null").is_none());
+    }
+
+    fn change(value: &str, add: &str) -> Change {
+        write_behind_shared::record::decode(Some(value.as_bytes()), Some(add)).unwrap()
+    }
+
+    fn met(earlier: &Change, later: &Change) -> Meeting {
+        meet(earlier, later, "v")
+    }
+
+    #[test]
+    fn an_older_version_is_left_out_and_one_that_replaces_the_earlier_is_folded() {
+        let first = change(r#"{"v":2,"a":1}"#, "");
+        assert_eq!(met(&first, &change(r#"{"v":1.9,"a":1,"b":1}"#, "")), Meeting::Older);
+        assert_eq!(met(&first, &change(r#"{"v":2,"a":2}"#, "")), Meeting::Folds);
+        assert_eq!(met(&first, &change(r#"{"v":"10","a":2,"b":1}"#, "")), Meeting::Folds);
+    }
+
+    #[test]
+    fn what_depends_on_the_row_is_taken_alone() {
+        let first = change(r#"{"v":2,"a":1}"#, "");
+        for later in [
+            change(r#"{"v":3,"b":1}"#, ""),
+            change(r#"{"v":3,"a":1}"#, "a"),
+            change(r#"{"v":3,"a":1,"n":1}"#, "n"),
+            change(r#"{"a":1}"#, ""),
+            change(r#"{"v":"2013-01-31","a":1}"#, ""),
+        ] {
+            assert_eq!(met(&first, &later), Meeting::RowByRow, "{later:?}");
+        }
+        let counted = change(r#"{"v":2,"n":1}"#, "n");
+        assert_eq!(met(&counted, &change(r#"{"v":3,"n":1}"#, "")), Meeting::Folds);
+    }
+
+    #[test]
+    fn after_a_delete_the_row_is_known() {
+        let mut again = Change::delete();
+        assert_eq!(met(&change(r#"{"v":2}"#, ""), &again), Meeting::Folds);
+        assert_eq!(met(&again, &change(r#"{"v":1}"#, "")), Meeting::Folds);
+        again.fold(change(r#"{"v":2,"a":1}"#, ""));
+        assert_eq!(met(&again, &change(r#"{"v":3,"n":1}"#, "n")), Meeting::Folds);
+        assert_eq!(met(&again, &change(r#"{"v":1,"b":1}"#, "")), Meeting::Older);
+        assert_eq!(met(&again, &change(r#"{"b":1}"#, "")), Meeting::RowByRow);
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use uuid::Uuid;
 use write_behind_shared::record::{ADD, WRITE_ID};
 use write_behind_shared::{Cell, Partition, WriteId};
 

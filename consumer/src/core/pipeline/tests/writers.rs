@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use uuid::Uuid;
 use write_behind_shared::{NextOffset, Partition, record};
 
 use super::*;
 use crate::core::pipeline::buffer::{Buffer, Folded};
-use crate::core::pipeline::memory::PartitionMemory;
 use crate::core::record::Incoming;
 
 const MOST: usize = 3;
