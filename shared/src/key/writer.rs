@@ -16,26 +16,47 @@ use crate::json;
 #[derive(Debug, Default)]
 pub struct KeyWriter {
     text: Vec<u8>,
-    /// The names of the columns, joined; `columns` knows where each is.
-    names: String,
-    columns: Vec<Column>,
+    columns: Columns,
     /// The key has one column: its value is plain text, not JSON.
     plain: bool,
 }
 
-#[derive(Debug)]
-struct Column {
-    /// Where its name is in `names`.
-    name: Range<usize>,
-    /// Where its value is in `text`.
-    value: Range<usize>,
+/// The columns of a key whose names are known.
+#[derive(Debug, Default)]
+struct Columns {
+    /// Their names, joined.
+    names: String,
+    /// Where each column's name is in `names`, and its value in the key.
+    places: Vec<(Range<usize>, Range<usize>)>,
+}
+
+impl Columns {
+    const fn new() -> Self {
+        Self { names: String::new(), places: Vec::new() }
+    }
+
+    fn clear(&mut self) {
+        self.names.clear();
+        self.places.clear();
+    }
+
+    fn push(&mut self, name: &str, value: Range<usize>) {
+        let start = self.names.len();
+        self.names.push_str(name);
+        self.places.push((start..self.names.len(), value));
+    }
+
+    /// Each column's name, and where its value is in the key.
+    fn iter(&self) -> impl ExactSizeIterator<Item = (&str, Range<usize>)> {
+        self.places.iter().map(|(name, value)| (&self.names[name.clone()], value.clone()))
+    }
 }
 
 impl KeyWriter {
     /// A writer that holds no memory yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { text: Vec::new(), names: String::new(), columns: Vec::new(), plain: false }
+        Self { text: Vec::new(), columns: Columns::new(), plain: false }
     }
 
     /// Writes the canonical text of `key`: a scalar, or a struct, map or tuple of scalars. `names`
@@ -50,18 +71,12 @@ impl KeyWriter {
         names: &[Box<str>],
     ) -> Result<&[u8], KeyError> {
         self.text.clear();
-        self.names.clear();
         self.columns.clear();
         self.plain = names.len() == 1;
         let named = names.len();
         match scalar::write(key, &mut self.text) {
             Ok(()) if named > 1 => return Err(KeyError::ColumnCount { named, parts: 1 }),
-            Ok(()) => {
-                for name in names {
-                    let value = 0..self.text.len();
-                    push_place(&mut self.columns, &mut self.names, name, value);
-                }
-            }
+            Ok(()) => names.iter().for_each(|name| self.columns.push(name, 0..self.text.len())),
             Err(NotScalar::Tuple(_)) if named == 0 => return Err(KeyError::NoColumnNames),
             Err(NotScalar::Tuple(parts)) if parts != named => {
                 return Err(KeyError::ColumnCount { named, parts });
@@ -90,17 +105,14 @@ impl KeyWriter {
             check_column(name, value)?;
         }
         check_names(&columns, names)?;
-        let Self { text, names: known, columns: places, plain } = self;
-        if let ([(name, value)], true) = (&*columns, *plain) {
+        if let ([(name, value)], true) = (&*columns, self.plain) {
             let value = value.as_str().map_or_else(|| value.to_string().into(), Cow::Borrowed);
-            text.extend_from_slice(value.as_bytes());
-            push_place(places, known, name, 0..text.len());
+            self.text.extend_from_slice(value.as_bytes());
+            self.columns.push(name, 0..self.text.len());
             return Ok(());
         }
-        canonical::push_object(text, &mut columns, |name, value| {
-            push_place(places, known, name, value);
-        })
-        .map_err(not_a_key)
+        let pushed = |name: &str, value| self.columns.push(name, value);
+        canonical::push_object(&mut self.text, &mut columns, pushed).map_err(not_a_key)
     }
 
     /// The text of the key last written.
@@ -118,20 +130,20 @@ impl KeyWriter {
     /// The memory the writer keeps, in bytes.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.text.capacity() + self.names.capacity()
+        self.text.capacity() + self.columns.names.capacity()
     }
 
     /// Whether the columns of the key last written are known by name.
     #[must_use]
     pub fn names_columns(&self) -> bool {
-        !self.columns.is_empty()
+        !self.columns.places.is_empty()
     }
 
     /// Whether the JSON object `document` may have a member named like one of the key's columns.
     #[must_use]
     pub fn may_repeat(&self, document: &str) -> bool {
         // With a backslash anywhere, a name may be spelled in another way.
-        let occurs = |column: &Column| document.contains(&self.names[column.name.clone()]);
+        let occurs = |(name, _): (&str, _)| document.contains(name);
         self.names_columns() && (self.columns.iter().any(occurs) || document.contains('\\'))
     }
 
@@ -157,15 +169,9 @@ impl KeyWriter {
     }
 
     fn value(&self, name: &str) -> Option<&[u8]> {
-        let column = self.columns.iter().find(|column| &self.names[column.name.clone()] == name)?;
-        Some(&self.text[column.value.clone()])
+        let (_, value) = self.columns.iter().find(|(column, _)| *column == name)?;
+        Some(&self.text[value])
     }
-}
-
-fn push_place(columns: &mut Vec<Column>, names: &mut String, name: &str, value: Range<usize>) {
-    let start = names.len();
-    names.push_str(name);
-    columns.push(Column { name: start..names.len(), value });
 }
 
 fn not_a_key(why: impl Display) -> KeyError {
