@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-/// How fast a loop was: so many items in so long.
+/// How fast a loop was: its items, and the time they took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lap {
     /// What was done.

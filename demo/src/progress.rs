@@ -49,7 +49,7 @@ impl Progress {
         Self { total, bars, accepted, folded, applied, plain }
     }
 
-    /// So many writes were accepted.
+    /// Counts accepted writes.
     pub(crate) fn accepted(&self, writes: u64) {
         self.accepted.set_position(writes);
     }

@@ -30,7 +30,7 @@ pub(crate) struct Replayed {
 
 /// The pace is kept over steps of this length, so that the loop does not ask the timer per write.
 const STEP: Duration = Duration::from_millis(2);
-/// Every so many writes one is read back at once.
+/// After this many writes one is read back at once.
 const READ_BACK_EVERY: u64 = 1_000;
 
 /// Writes every flight that has an aircraft, `per_second` at most, over a table that holds `rows`.

@@ -103,7 +103,7 @@ impl Trail {
         }
     }
 
-    /// The next so many records are the deletes that were made up to here.
+    /// Passes the next `records`: the deletes that were made up to here.
     fn pass(&mut self, records: usize) -> Result<()> {
         let passed: Vec<_> = self.records.drain(..records).collect();
         let names: Vec<_> = passed.iter().flatten().collect();

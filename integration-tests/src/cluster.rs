@@ -295,7 +295,7 @@ fn request(name: &str, broker: usize, port: u16) -> ContainerRequest<GenericImag
         // bears.
         .with_env_var("KAFKA_BROKER_SESSION_TIMEOUT_MS", "3000")
         .with_env_var("KAFKA_BROKER_HEARTBEAT_INTERVAL_MS", "500")
-        // What was asked of a broker while it went away is asked anew as soon. By default that takes
+        // A broker repeats a request to one that went away after three seconds. By default that takes
         // half a minute each, one after the other, and no write gets through until then.
         .with_env_var("KAFKA_REPLICA_LAG_TIME_MAX_MS", "5000")
         .with_env_var("KAFKA_REPLICA_SOCKET_TIMEOUT_MS", "3000")

@@ -21,7 +21,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Over so many keys.
+    /// Counters of this many keys.
     pub fn new(keys: u64) -> Self {
         Self { keys, written: 0, sums: BTreeMap::new() }
     }
@@ -39,7 +39,7 @@ impl Counters {
         records
     }
 
-    /// What the counters are to be, by key.
+    /// What the counters must be, by key.
     pub fn sums(&self) -> &BTreeMap<String, i64> {
         &self.sums
     }

@@ -47,7 +47,7 @@ impl Latencies {
 }
 
 impl Pace {
-    /// So many a second from now on.
+    /// A pace of this many a second, from now on.
     pub fn of(per_second: u64) -> Self {
         Self { began: Instant::now(), per_second }
     }

@@ -1,7 +1,7 @@
 //! A proxy in front of the broker that can keep a client's commits or fetches from arriving.
 //!
-//! The broker advertises the proxy's port on a listener of its own, so whoever bootstraps there
-//! stays there, while the tests use the direct listener. Clients are told apart by their
+//! The broker advertises the proxy's port on a listener of its own, so a client that bootstraps
+//! there stays there, while the tests use the direct listener. Clients are told apart by their
 //! `client.id`.
 
 use std::io;

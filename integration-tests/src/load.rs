@@ -20,7 +20,7 @@ use crate::random::Random;
 
 /// The table's columns.
 pub const COLUMNS: &str = "id text primary key, n bigint, by text";
-/// A write in so many is read back by its task.
+/// One write in this many is read back by its task.
 const READ_BACK_EVERY: u64 = 64;
 
 /// What the service writes.

@@ -16,7 +16,7 @@ use crate::wait::{PATIENCE, Seen, until};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A record as it stands in the log, or is to be written there.
+/// A record as it stands in the log, or will be written there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Raw {
     /// The key.
@@ -43,7 +43,7 @@ pub struct Placed {
 pub struct Member {
     /// The client's own name.
     pub client: String,
-    /// The broker's name for it: a new one each time it joins anew.
+    /// The broker's name for it: a new one each time it joins.
     pub id: String,
     /// Whether it was given partitions.
     pub assigned: bool,

@@ -64,7 +64,7 @@ pub struct SetAside {
 }
 
 impl Pipeline {
-    /// A topic of so many partitions, and a table with these columns, in the shared stack.
+    /// A topic with this many partitions, and a table with these columns, in the shared stack.
     pub async fn new(about: &str, partitions: i32, columns: &str) -> Result<Self> {
         Self::on(postgres().await?, about, partitions, columns).await
     }
@@ -178,7 +178,7 @@ impl Pipeline {
         .await
     }
 
-    /// Makes each insert wait in its transaction, so that whoever leaves does so inside of one.
+    /// Makes each insert wait in its transaction, so that a worker that leaves does so inside one.
     pub async fn slow_down(&self) -> Result<()> {
         let text = format!(
             "create function slow_{0}() returns trigger language plpgsql as
@@ -240,7 +240,7 @@ pub fn same_rows<V: PartialEq + std::fmt::Debug>(
     let shown: Vec<String> = wrong
         .iter()
         .take(5)
-        .map(|key| format!("{key}: {:?} is to be {:?}", found.get(*key), expected.get(*key)))
+        .map(|key| format!("{key}: {:?} should be {:?}", found.get(*key), expected.get(*key)))
         .collect();
     ensure!(wrong.is_empty(), "{} rows differ:\n  {}", wrong.len(), shown.join("\n  "));
     Ok(())

@@ -1,5 +1,7 @@
-//! A page of the documentation run as it is written: takes its shell blocks and what it says they
-//! print, runs them one after the other in one shell, and says where the page is wrong.
+//! A page of the documentation, run as it is written.
+//!
+//! Its shell blocks run one after the other in one shell. What they print must be what the page
+//! says; where it is not, the page is wrong.
 //!
 //! A block ` ```sh ` is run once, one marked ` ```sh until ` again and again until it prints what the
 //! ` ```text ` block after it shows. Of that, every line must be printed, in that order; runs of

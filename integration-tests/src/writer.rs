@@ -85,7 +85,7 @@ impl Writer {
         self.order(Order::Write).await
     }
 
-    /// Waits until so many more of its writes are replicated, as it says.
+    /// Waits until it says that `more` of its writes are replicated.
     pub async fn replicates(&mut self, more: usize) -> Result<()> {
         let enough = self.replicated.len() + more;
         while self.replicated.len() < enough {

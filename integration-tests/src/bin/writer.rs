@@ -1,5 +1,7 @@
-//! A service that embeds the producer and is killed by a test: takes its place as one argument and
-//! orders as lines, says what is replicated and what it reads.
+//! A service that embeds the producer, for tests to kill.
+//!
+//! Its place is its one argument. It reads orders as lines, and prints what is replicated and what
+//! it reads.
 
 use anyhow::{Context, Result};
 use integration_tests::handle::Handle;
@@ -27,7 +29,7 @@ fn main() -> Result<()> {
             Order::Read => runtime.block_on(read(&cache, &plan))?,
         }
     }
-    // Whoever gave the orders is gone.
+    // The test that gave the orders is gone.
     Ok(())
 }
 
