@@ -1,34 +1,27 @@
-//! The report of a running consumer: takes what its threads wrote down, gives the numbers of this
-//! moment.
+//! The report of a running consumer, made from what its threads have recorded.
 
 use std::time::Duration;
 
 use crate::core::batch::RoutePartition;
-use crate::core::pipeline::action::{Doing, PartitionProgress};
-use crate::status::health::{self, Phase};
+use crate::core::pipeline::action::PartitionProgress;
+use crate::status::health;
 use crate::status::history::{Point, STEP};
 use crate::status::report::{
-    Flow, LastError, MemoryReport, OutageReport, PartitionReport, Process, ReportSource,
-    RouteReport, SCHEMA, StatusReport,
+    Flow, LastError, MemoryReport, OutageReport, PartitionReport, PartitionStatus, Process,
+    ReportSource, RouteReport, RouteStatus, SCHEMA, StatusReport,
 };
 use crate::status::{Status, StatusState, unix_ms};
 
 impl Status {
-    /// Where this consumer stands.
+    /// The report of this moment.
     pub fn report(&self) -> StatusReport {
         let state = self.lock();
         let facts = self.facts(&state);
-        let phase = match state.phase {
-            Phase::Starting => "starting",
-            Phase::Running => "running",
-            Phase::Draining => "draining",
-            Phase::Stopped => "stopped",
-        };
         let progress = &state.progress;
         let process = Process {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
-            state: phase.to_owned(),
+            state: state.phase,
             not_ready: health::unreadiness(&facts),
             in_group: state.in_group,
             partitions: progress.partitions.len(),
@@ -61,28 +54,23 @@ impl Status {
     }
 
     fn route(&self, state: &StatusState, route: usize) -> RouteReport {
-        let known = &self.routes[route];
         let partitions =
             state.progress.partitions.iter().filter(|partition| partition.tp.route == route);
-        let partitions: Vec<PartitionReport> =
-            partitions.map(|partition| Self::partition(state, partition)).collect();
+        let partitions = partitions.map(|partition| state.partition(partition)).collect();
+        let known = RouteReport::of(&self.routes[route], partitions);
         let written = &state.written[route];
         let stopped = state.progress.stopped.get(&route);
         let outage = state.outages.of_route(route).map(|outage| &outage.message);
-        let stands = match (stopped, outage) {
-            (Some(_), _) => "stopped",
-            (None, Some(_)) => "failing",
-            (None, None) => "running",
+        let status = match (stopped, outage) {
+            (Some(_), _) => RouteStatus::Stopped,
+            (None, Some(_)) => RouteStatus::Failing,
+            (None, None) => RouteStatus::Running,
         };
         let last = state.outages.last_of_route(route);
         let progress = state.progress.routes.get(route);
-        let rows_per_second = Some(written.meter.per_second());
         RouteReport {
-            topic: known.topic.to_string(),
-            table: known.table.clone(),
-            priority: known.priority.to_owned(),
-            state: stands.to_owned(),
-            doing: progress.map(|progress| doing(progress.doing).to_owned()),
+            state: status,
+            doing: progress.map(|progress| progress.doing),
             error: stopped.or(outage).cloned(),
             last_error: last.map(|last| LastError {
                 message: last.message.clone(),
@@ -93,44 +81,12 @@ impl Status {
             dead_letters: Some(written.dead_letters),
             target_rows: progress.map(|progress| progress.target_rows),
             fold: (written.rows > 0).then(|| written.records as f64 / written.rows as f64),
-            flow: Flow {
-                rows_per_second,
-                ..Flow::over(partitions.iter().map(|partition| &partition.flow))
-            },
-            partitions,
+            flow: Flow { rows_per_second: Some(written.meter.per_second()), ..known.flow },
+            ..known
         }
     }
 
-    fn partition(state: &StatusState, partition: &PartitionProgress) -> PartitionReport {
-        let stands = match partition {
-            _ if state.progress.stopped.contains_key(&partition.tp.route) => "stopped",
-            PartitionProgress { leaving: true, .. } => "revoking",
-            PartitionProgress { reading: false, .. } => "locating",
-            PartitionProgress { paused: true, .. } => "paused",
-            _ => "reading",
-        };
-        let not_located = state.not_located.get(&partition.tp).filter(|_| !partition.reading);
-        let meter = state.read.get(&partition.tp);
-        PartitionReport {
-            partition: partition.tp.partition.0,
-            state: stands.to_owned(),
-            error: not_located.cloned(),
-            log_end: state.ends.get(&partition.tp).map(|end| end.0),
-            read_offset: partition.reading.then_some(partition.next.0),
-            database_offset: partition.written.map(|written| written.0),
-            committed_offset: partition.committed.map(|committed| committed.0),
-            flow: Flow {
-                lag_records: state.lag_records(partition),
-                lag_seconds: state.lag_seconds(partition, unix_ms()),
-                records_per_second: meter.map(super::Meter::per_second),
-                rows_per_second: None,
-                buffer_rows: Some(partition.buffer_rows),
-                buffer_bytes: Some(partition.buffer_bytes),
-            },
-        }
-    }
-
-    /// A step of the history, when it is time for one.
+    /// Adds a point to the history when it is time for one.
     pub(super) fn sample(&self, state: &mut StatusState) {
         let now = self.started.elapsed();
         if state.sampled.is_some_and(|sampled| now < sampled + STEP) {
@@ -142,11 +98,8 @@ impl Status {
         };
         state.read.retain(|tp, _| held(tp));
         for partition in state.progress.partitions.iter().filter(|partition| partition.reading) {
-            state
-                .read
-                .entry(partition.tp)
-                .or_default()
-                .observe(now, partition.next.0.unsigned_abs());
+            let meter = state.read.entry(partition.tp).or_default();
+            meter.observe(now, partition.next.0.unsigned_abs());
         }
         for written in &mut state.written {
             written.meter.observe(now, written.rows);
@@ -178,6 +131,36 @@ impl Status {
 }
 
 impl StatusState {
+    fn partition(&self, partition: &PartitionProgress) -> PartitionReport {
+        let status = match partition {
+            _ if self.progress.stopped.contains_key(&partition.tp.route) => {
+                PartitionStatus::Stopped
+            }
+            PartitionProgress { leaving: true, .. } => PartitionStatus::Revoking,
+            PartitionProgress { reading: false, .. } => PartitionStatus::Locating,
+            PartitionProgress { paused: true, .. } => PartitionStatus::Paused,
+            _ => PartitionStatus::Reading,
+        };
+        let not_located = self.not_located.get(&partition.tp).filter(|_| !partition.reading);
+        PartitionReport {
+            partition: partition.tp.partition.0,
+            state: status,
+            error: not_located.cloned(),
+            log_end: self.ends.get(&partition.tp).map(|end| end.0),
+            read_offset: partition.reading.then_some(partition.next.0),
+            database_offset: partition.written.map(|written| written.0),
+            committed_offset: partition.committed.map(|committed| committed.0),
+            flow: Flow {
+                lag_records: self.lag_records(partition),
+                lag_seconds: self.lag_seconds(partition, unix_ms()),
+                records_per_second: self.read.get(&partition.tp).map(super::Meter::per_second),
+                rows_per_second: None,
+                buffer_rows: Some(partition.buffer_rows),
+                buffer_bytes: Some(partition.buffer_bytes),
+            },
+        }
+    }
+
     /// Records of a partition that are not in the database.
     pub(super) fn lag_records(&self, partition: &PartitionProgress) -> Option<u64> {
         Some(partition.written?.distance_to(*self.ends.get(&partition.tp)?))
@@ -192,17 +175,7 @@ impl StatusState {
     }
 }
 
-fn doing(doing: Doing) -> &'static str {
-    match doing {
-        Doing::Idle => "idle",
-        Doing::Filling => "filling",
-        Doing::Waiting => "waiting",
-        Doing::Throttled => "throttled",
-        Doing::Writing => "writing",
-    }
-}
-
-/// The memory of this process; where the system has no `/proc`, nobody knows.
+/// The resident memory of this process; unknown where the system has no `/proc`.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,17 +1,19 @@
-//! Whether the consumer is well: takes what is known of it, says whether the process should be
-//! replaced, and why it is not doing its work.
+//! The consumer's health: whether the process should be replaced, and why it does not do its work.
 //!
-//! The two are kept apart because the answers to them differ. A process that is stuck is mended by
-//! a restart. A database that is away is not: a restarted consumer waits for it just the same, and
-//! its group has been through two rebalances meanwhile.
+//! The two are kept apart because a restart mends one and not the other. A process that is stuck is
+//! mended by it. If the database is away, a restarted consumer waits for it just the same, and the
+//! group has rebalanced twice.
 
 use std::time::Duration;
 
-/// A poll thread silent for so long is stuck.
+use serde::{Deserialize, Serialize};
+
+/// A poll thread that is silent for longer is stuck.
 pub const STUCK_AFTER: Duration = Duration::from_secs(30);
 
-/// In which part of its life a consumer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The phases of a consumer's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// It waits for Kafka and the database.
     Starting,
@@ -26,15 +28,15 @@ pub enum Phase {
 /// What is known.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// In which part of its life it is.
+    /// The phase of its life.
     pub phase: Phase,
     /// How long the poll thread has been silent; `None`: it has not started yet.
     pub silent: Option<Duration>,
-    /// Whether it is a member of its group, with its part of the partitions.
+    /// Whether it is a member of its group and has an assignment.
     pub in_group: bool,
-    /// Partitions of that part that are not read, with why as far as it is known.
+    /// The assigned partitions that it does not read, each with the reason if it is known.
     pub not_read: Vec<(String, Option<String>)>,
-    /// What keeps it from reading or writing, in sentences.
+    /// What keeps it from reading or writing.
     pub outages: Vec<String>,
 }
 
@@ -47,7 +49,7 @@ pub fn sickness(facts: &Facts) -> Option<&'static str> {
     is_stuck.then_some("the poll thread is stuck")
 }
 
-/// Why it is not doing its work: nothing, if it is.
+/// Why it does not do its work; empty if it does.
 pub fn unreadiness(facts: &Facts) -> Vec<String> {
     let mut why: Vec<String> = sickness(facts).into_iter().map(str::to_owned).collect();
     if facts.phase == Phase::Draining {

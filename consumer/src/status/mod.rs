@@ -14,7 +14,7 @@ mod report_tests;
 pub(crate) mod http;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use write_behind_shared::NextOffset;
@@ -38,18 +38,10 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 pub struct Status {
     metrics: Metrics,
     pipeline: String,
-    routes: Vec<Named>,
+    routes: Vec<Route>,
     memory_limit: usize,
     started: Instant,
     state: Mutex<StatusState>,
-}
-
-/// A route's names.
-#[derive(Debug)]
-struct Named {
-    topic: Arc<str>,
-    table: String,
-    priority: &'static str,
 }
 
 #[derive(Debug)]
@@ -125,15 +117,10 @@ impl Status {
             history: History::default(),
             sampled: None,
         };
-        let named = |route: &Route| Named {
-            topic: Arc::from(&*route.topic),
-            table: route.table.clone(),
-            priority: route.priority.name(),
-        };
         Self {
             metrics,
             pipeline: config.name.clone(),
-            routes: config.routes.iter().map(named).collect(),
+            routes: config.routes.clone(),
             memory_limit: config.memory.0,
             started: Instant::now(),
             state: Mutex::new(state),

@@ -2,25 +2,30 @@
 //! or from Kafka and the database.
 //!
 //! `docs/status.md` describes every field. Within one schema number fields are only added; readers
-//! are to ignore those that they do not know. What is not known is null.
+//! ignore those that they do not know. Unknown values are null.
 
 use std::ops::Add;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Route;
+use crate::core::pipeline::action::Doing;
+use crate::core::pipeline::schedule::Priority;
+use crate::status::health::Phase;
+
 /// The schema's number.
 pub const SCHEMA: u32 = 1;
 
-/// Where a pipeline stands.
+/// The state of a pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StatusReport {
     /// The schema's number.
     pub schema: u32,
-    /// Who was asked.
+    /// Who answered.
     pub source: ReportSource,
     /// The pipeline's name.
     pub pipeline: String,
-    /// When it was asked, in milliseconds since 1970.
+    /// When the report was made, in milliseconds since 1970.
     pub time_ms: u64,
     /// The process that answered; `None`: Kafka and the database did.
     pub process: Option<Process>,
@@ -30,13 +35,13 @@ pub struct StatusReport {
     pub routes: Vec<RouteReport>,
 }
 
-/// Who was asked.
+/// Who answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReportSource {
     /// A running consumer: it knows its own partitions.
     Process,
-    /// Kafka and the database: they know all partitions, whoever reads them, if anyone does.
+    /// Kafka and the database: they know all partitions, read or not.
     KafkaAndDatabase,
 }
 
@@ -45,13 +50,13 @@ pub enum ReportSource {
 pub struct Process {
     /// Its version.
     pub version: String,
-    /// For how long it has run.
+    /// How long it has been running.
     pub uptime_seconds: u64,
-    /// `starting`, `running`, `draining` or `stopped`.
-    pub state: String,
-    /// Why it is not ready: nothing, if it is.
+    /// The phase of its life.
+    pub state: Phase,
+    /// Why it is not ready; empty if it is.
     pub not_ready: Vec<String>,
-    /// Whether it is a member of its group, with its part of the partitions.
+    /// Whether it is a member of its group and has an assignment.
     pub in_group: bool,
     /// How many partitions it has.
     pub partitions: usize,
@@ -66,7 +71,7 @@ pub struct MemoryReport {
     pub held_bytes: usize,
     /// What they may hold: `memory.buffers`.
     pub limit_bytes: usize,
-    /// Of the whole process; `None`: the system does not tell.
+    /// Of the whole process; `None`: the system does not say.
     pub resident_bytes: Option<u64>,
 }
 
@@ -90,54 +95,69 @@ pub struct RouteReport {
     pub topic: String,
     /// The table.
     pub table: String,
-    /// `high`, `normal` or `low`.
-    pub priority: String,
-    /// `running`, `failing` (it is tried again), `stopped` (a person must act) or `unknown`.
-    pub state: String,
-    /// `idle`, `filling`, `waiting` (for a worker, or its turn), `throttled` or `writing`.
-    pub doing: Option<String>,
+    /// Its share of the database.
+    pub priority: Priority,
+    /// Whether its records can be written.
+    pub state: RouteStatus,
+    /// What it is doing.
+    pub doing: Option<Doing>,
     /// What is wrong with it now.
     pub error: Option<String>,
-    /// What was wrong with it last.
+    /// Its last error, over or not.
     pub last_error: Option<LastError>,
-    /// Records that are in the database since the process started.
+    /// Records written to the database since the process started.
     pub records_written: Option<u64>,
-    /// Rows that they became.
+    /// Rows that these became.
     pub rows_written: Option<u64>,
-    /// Records set aside since the process started; from Kafka and the database: those still open.
+    /// Records set aside since the process started.
     pub dead_letters: Option<u64>,
-    /// Rows that a batch should have to take the target time.
+    /// How many rows a batch should have to take the target time.
     pub target_rows: Option<usize>,
-    /// How many records became one row, since the process started.
+    /// How many records became one row, on average.
     pub fold: Option<f64>,
-    /// Its pace and its lag, over its partitions.
+    /// The rates and the lag of all its partitions.
     #[serde(flatten)]
     pub flow: Flow,
     /// Its partitions.
     pub partitions: Vec<PartitionReport>,
 }
 
-/// Something that was wrong.
+/// Whether a route's records can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RouteStatus {
+    /// They can.
+    Running,
+    /// They can't, and the consumer tries again.
+    Failing,
+    /// They can't until a person acts.
+    Stopped,
+    /// No process says; also a state that a later version has added.
+    #[serde(other)]
+    Unknown,
+}
+
+/// An error that may be over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastError {
     /// What it said.
     pub message: String,
-    /// When it was seen last, in milliseconds since 1970.
+    /// When it last occurred, in milliseconds since 1970.
     pub time_ms: u64,
 }
 
-/// Pace and lag.
+/// Rates and lag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Flow {
     /// Records in the log that are not in the database.
     pub lag_records: Option<u64>,
     /// Age of the oldest record that was read and is not in the database.
     pub lag_seconds: Option<f64>,
-    /// Records read per second, over the last seconds.
+    /// Records read per second, over the last five seconds.
     pub records_per_second: Option<f64>,
-    /// Of a route: rows written per second, over the last seconds.
+    /// Of a route: rows written per second, over the last five seconds.
     pub rows_per_second: Option<f64>,
-    /// Rows held that are not written yet.
+    /// Rows in open buffers.
     pub buffer_rows: Option<usize>,
     /// Bytes of them.
     pub buffer_bytes: Option<usize>,
@@ -148,9 +168,9 @@ pub struct Flow {
 pub struct PartitionReport {
     /// Its number.
     pub partition: i32,
-    /// `locating`, `reading`, `paused`, `revoking`, `stopped` or `unknown`.
-    pub state: String,
-    /// Why it is not located.
+    /// What the consumer does with it.
+    pub state: PartitionStatus,
+    /// Why it could not be located.
     pub error: Option<String>,
     /// The end of the log.
     pub log_end: Option<i64>,
@@ -158,15 +178,56 @@ pub struct PartitionReport {
     pub read_offset: Option<i64>,
     /// Everything below is in the database.
     pub database_offset: Option<i64>,
-    /// What Kafka was told of that.
+    /// What is committed to Kafka of that.
     pub committed_offset: Option<i64>,
-    /// Its pace and its lag.
+    /// Its rates and its lag.
     #[serde(flatten)]
     pub flow: Flow,
 }
 
+/// What a consumer does with a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartitionStatus {
+    /// It asks for the offset to read from.
+    Locating,
+    /// It reads it.
+    Reading,
+    /// It does not fetch more of it for now, because its buffer is full.
+    Paused,
+    /// It writes what it holds of it, and lets it go.
+    Revoking,
+    /// Its route is stopped.
+    Stopped,
+    /// No process says; also a state that a later version has added.
+    #[serde(other)]
+    Unknown,
+}
+
+impl RouteReport {
+    /// A route of which no more is known than its partitions.
+    pub(crate) fn of(route: &Route, partitions: Vec<PartitionReport>) -> Self {
+        Self {
+            topic: route.topic.clone(),
+            table: route.table.clone(),
+            priority: route.priority,
+            state: RouteStatus::Unknown,
+            doing: None,
+            error: None,
+            last_error: None,
+            records_written: None,
+            rows_written: None,
+            dead_letters: None,
+            target_rows: None,
+            fold: None,
+            flow: Flow::over(partitions.iter().map(|partition| &partition.flow)),
+            partitions,
+        }
+    }
+}
+
 impl Flow {
-    /// The whole of several parts: sums, and the age of the oldest. What no part knows is unknown.
+    /// The sums of several flows, and the age of the oldest. What none of them knows is unknown.
     pub fn over<'a>(parts: impl Iterator<Item = &'a Flow> + Clone) -> Self {
         let ages = parts.clone().filter_map(|part| part.lag_seconds);
         Self {

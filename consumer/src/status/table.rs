@@ -1,33 +1,46 @@
-//! The status report for people: takes it, gives aligned lines of text.
+//! The status report as aligned lines of text.
+
+use std::fmt;
+
+use serde::Serialize;
 
 use crate::status::report::{PartitionReport, ReportSource, RouteReport, StatusReport};
 
-const ROUTE: [(&str, Align); 11] = [
-    ("TOPIC", Align::Left),
-    ("TABLE", Align::Left),
-    ("PRIORITY", Align::Left),
-    ("STATE", Align::Left),
-    ("BEHIND", Align::Right),
-    ("OLDEST", Align::Right),
-    ("IN/S", Align::Right),
-    ("OUT/S", Align::Right),
-    ("FOLD", Align::Right),
-    ("SET ASIDE", Align::Right),
-    ("BATCH", Align::Right),
+/// A column: its head, its alignment, and what stands in it.
+type Column<T> = (&'static str, Align, fn(&T) -> String);
+/// A partition, with its route.
+type PartitionRow<'r> = (&'r RouteReport, &'r PartitionReport);
+
+const ROUTE: [Column<RouteReport>; 11] = [
+    ("TOPIC", Align::Left, |route| route.topic.clone()),
+    ("TABLE", Align::Left, |route| route.table.clone()),
+    ("PRIORITY", Align::Left, |route| word(&route.priority)),
+    ("STATE", Align::Left, |route| word(&route.state)),
+    ("BEHIND", Align::Right, |route| number(route.flow.lag_records)),
+    ("OLDEST", Align::Right, |route| time(route.flow.lag_seconds)),
+    ("IN/S", Align::Right, |route| rate(route.flow.records_per_second)),
+    ("OUT/S", Align::Right, |route| rate(route.flow.rows_per_second)),
+    ("FOLD", Align::Right, |route| route.fold.map_or_else(unknown, |fold| format!("{fold:.1}"))),
+    ("SET ASIDE", Align::Right, |route| number(route.dead_letters)),
+    ("BATCH", Align::Right, |route| number(route.target_rows)),
 ];
-const PARTITION: [(&str, Align); 11] = [
-    ("TOPIC", Align::Left),
-    ("PARTITION", Align::Right),
-    ("STATE", Align::Left),
-    ("LOG END", Align::Right),
-    ("DATABASE", Align::Right),
-    ("COMMITTED", Align::Right),
-    ("BEHIND", Align::Right),
-    ("OLDEST", Align::Right),
-    ("IN/S", Align::Right),
-    ("HELD ROWS", Align::Right),
-    ("HELD BYTES", Align::Right),
-];
+
+/// The columns of the table of partitions.
+const fn partition_columns<'r>() -> [Column<PartitionRow<'r>>; 11] {
+    [
+        ("TOPIC", Align::Left, |(route, _)| route.topic.clone()),
+        ("PARTITION", Align::Right, |(_, one)| one.partition.to_string()),
+        ("STATE", Align::Left, |(_, one)| word(&one.state)),
+        ("LOG END", Align::Right, |(_, one)| number(one.log_end)),
+        ("DATABASE", Align::Right, |(_, one)| number(one.database_offset)),
+        ("COMMITTED", Align::Right, |(_, one)| number(one.committed_offset)),
+        ("BEHIND", Align::Right, |(_, one)| number(one.flow.lag_records)),
+        ("OLDEST", Align::Right, |(_, one)| time(one.flow.lag_seconds)),
+        ("IN/S", Align::Right, |(_, one)| rate(one.flow.records_per_second)),
+        ("HELD ROWS", Align::Right, |(_, one)| number(one.flow.buffer_rows)),
+        ("HELD BYTES", Align::Right, |(_, one)| bytes(one.flow.buffer_bytes)),
+    ]
+}
 
 #[derive(Clone, Copy)]
 enum Align {
@@ -35,7 +48,7 @@ enum Align {
     Right,
 }
 
-/// The report's lines, without control characters. `asked`: who answered.
+/// The report's lines, without control characters. `asked`: who answered, as people call it.
 pub fn lines(report: &StatusReport, asked: &str) -> Vec<String> {
     let mut lines = vec![format!("{}, asked {asked}", report.pipeline)];
     if let Some(process) = &report.process {
@@ -43,88 +56,54 @@ pub fn lines(report: &StatusReport, asked: &str) -> Vec<String> {
         let memory = process.memory;
         lines.push(format!(
             "{}, {ready}, version {}, up {}, {} partitions, holds {} of {}, process {}",
-            process.state,
+            word(&process.state),
             process.version,
             time(Some(process.uptime_seconds as f64)),
             process.partitions,
-            bytes(Some(memory.held_bytes as u64)),
-            bytes(Some(memory.limit_bytes as u64)),
-            bytes(memory.resident_bytes),
+            bytes(Some(memory.held_bytes)),
+            bytes(Some(memory.limit_bytes)),
+            bytes(memory.resident_bytes.map(|bytes| bytes as usize)),
         ));
         lines.extend(process.not_ready.iter().map(|why| format!("not ready: {why}")));
     }
     if report.source == ReportSource::KafkaAndDatabase {
-        // A consumer's own report says it under "not ready" already.
-        let told = |outage: &crate::status::report::OutageReport| {
-            format!("{}: {}", outage.about, outage.message)
-        };
-        lines.extend(report.troubles.iter().map(told));
+        // A consumer's own report has said it already, under "not ready".
+        let outages = report.troubles.iter();
+        lines.extend(outages.map(|outage| format!("{}: {}", outage.about, outage.message)));
     }
     lines.push(String::new());
-    lines.extend(table(&ROUTE, report.routes.iter().map(route_cells).collect()));
+    lines.extend(table(&ROUTE, report.routes.iter()));
     let errors = report
         .routes
         .iter()
         .filter_map(|route| Some(format!("topic {}: {}", route.topic, route.error.as_ref()?)));
     lines.extend(errors);
     lines.push(String::new());
-    let partitions = report.routes.iter().flat_map(|route| {
-        route.partitions.iter().map(|partition| partition_cells(&route.topic, partition))
-    });
-    lines.extend(table(&PARTITION, partitions.collect()));
-    for route in &report.routes {
-        let errors = route.partitions.iter().filter_map(|partition| {
-            let error = partition.error.as_ref()?;
-            Some(format!("topic {}, partition {}: {error}", route.topic, partition.partition))
-        });
-        lines.extend(errors);
-    }
+    let partitions: Vec<PartitionRow<'_>> = report
+        .routes
+        .iter()
+        .flat_map(|route| route.partitions.iter().map(move |partition| (route, partition)))
+        .collect();
+    lines.extend(table(&partition_columns(), partitions.iter()));
+    lines.extend(partitions.iter().filter_map(|(route, partition)| {
+        let error = partition.error.as_ref()?;
+        Some(format!("topic {}, partition {}: {error}", route.topic, partition.partition))
+    }));
     lines.iter().map(|line| without_controls(line)).collect()
 }
 
-fn route_cells(route: &RouteReport) -> [String; 11] {
-    let flow = &route.flow;
-    [
-        route.topic.clone(),
-        route.table.clone(),
-        route.priority.clone(),
-        route.state.clone(),
-        number(flow.lag_records),
-        time(flow.lag_seconds),
-        pace(flow.records_per_second),
-        pace(flow.rows_per_second),
-        route.fold.map_or_else(unknown, |fold| format!("{fold:.1}")),
-        number(route.dead_letters),
-        number(route.target_rows.map(|rows| rows as u64)),
-    ]
-}
-
-fn partition_cells(topic: &str, partition: &PartitionReport) -> [String; 11] {
-    let flow = &partition.flow;
-    let offset = |offset: Option<i64>| offset.map_or_else(unknown, |offset| offset.to_string());
-    [
-        topic.to_owned(),
-        partition.partition.to_string(),
-        partition.state.clone(),
-        offset(partition.log_end),
-        offset(partition.database_offset),
-        offset(partition.committed_offset),
-        number(flow.lag_records),
-        time(flow.lag_seconds),
-        pace(flow.records_per_second),
-        number(flow.buffer_rows.map(|rows| rows as u64)),
-        bytes(flow.buffer_bytes.map(|bytes| bytes as u64)),
-    ]
-}
-
-fn table<const N: usize>(head: &[(&str, Align); N], rows: Vec<[String; N]>) -> Vec<String> {
-    let head_cells = head.map(|(name, _)| name.to_owned());
-    let rows: Vec<[String; N]> = std::iter::once(head_cells).chain(rows).collect();
+fn table<'t, T: 't, const N: usize>(
+    columns: &[Column<T>; N],
+    rows: impl Iterator<Item = &'t T>,
+) -> Vec<String> {
+    let head = columns.each_ref().map(|(name, ..)| (*name).to_owned());
+    let cells = rows.map(|row| columns.each_ref().map(|(_, _, cell)| cell(row)));
+    let rows: Vec<[String; N]> = std::iter::once(head).chain(cells).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
     let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).zip(head);
-        let cells = cells.map(|((cell, width), (_, align))| match align {
+        let cells = row.iter().zip(widths).zip(columns);
+        let cells = cells.map(|((cell, width), (_, align, _))| match align {
             Align::Left => format!("{cell:<width$}"),
             Align::Right => format!("{cell:>width$}"),
         });
@@ -133,16 +112,27 @@ fn table<const N: usize>(head: &[(&str, Align); N], rows: Vec<[String; N]>) -> V
     rows.iter().map(line).collect()
 }
 
+/// A state, as JSON spells it.
+fn word(state: &impl Serialize) -> String {
+    struct Word<'s, T>(&'s T);
+    impl<T: Serialize> fmt::Display for Word<'_, T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.serialize(f)
+        }
+    }
+    Word(state).to_string()
+}
+
 fn unknown() -> String {
     "-".to_owned()
 }
 
-fn number(number: Option<u64>) -> String {
+fn number(number: Option<impl ToString>) -> String {
     number.map_or_else(unknown, |number| number.to_string())
 }
 
-fn pace(pace: Option<f64>) -> String {
-    pace.map_or_else(unknown, |pace| format!("{pace:.0}"))
+fn rate(rate: Option<f64>) -> String {
+    rate.map_or_else(unknown, |rate| format!("{rate:.0}"))
 }
 
 fn time(seconds: Option<f64>) -> String {
@@ -155,7 +145,7 @@ fn time(seconds: Option<f64>) -> String {
     }
 }
 
-fn bytes(bytes: Option<u64>) -> String {
+fn bytes(bytes: Option<usize>) -> String {
     match bytes {
         None => unknown(),
         Some(bytes) if bytes < 1 << 10 => format!("{bytes} B"),
@@ -165,7 +155,7 @@ fn bytes(bytes: Option<u64>) -> String {
     }
 }
 
-/// An error's text may hold what another program wrote: it is to move no cursor.
+/// An error may quote another program, and must not move the terminal's cursor.
 fn without_controls(line: &str) -> String {
     line.replace(|c: char| c.is_control(), " ")
 }

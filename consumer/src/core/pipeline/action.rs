@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use write_behind_shared::{NextOffset, Offset, WriteId};
 
 use crate::core::batch::{Batch, BatchId, Epoch, RoutePartition, Span, WriterSeen, Written};
@@ -188,24 +189,15 @@ pub struct PipelineProgress {
 pub struct RouteProgress {
     /// Records read and folded.
     pub records_read: u64,
-    /// Records in batches that are in the database: over `rows_written`, how dense the fold is.
-    pub records_written: u64,
-    /// Rows in batches that are in the database, as they were handed to a worker.
-    pub rows_written: u64,
     /// Rows that a batch should have to take the target time.
     pub target_rows: usize,
-    /// Rows in open buffers.
-    pub open_rows: usize,
-    /// Bytes in open buffers.
-    pub open_bytes: usize,
-    /// Rows in batches on their way.
-    pub in_flight_rows: usize,
     /// What it is doing.
     pub doing: Doing,
 }
 
 /// What a route is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Doing {
     /// Nothing of it is held.
     #[default]

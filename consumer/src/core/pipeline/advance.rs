@@ -125,15 +125,13 @@ impl Pipeline {
         self.last_batch += 1;
         let id = self.last_batch;
         let mut buffers = Vec::with_capacity(tps.len());
-        let mut flight =
-            InFlight { route, bytes: 0, rows: 0, records: 0, tps: Vec::new(), parked: None };
+        let mut flight = InFlight { route, bytes: 0, rows: 0, tps: Vec::new(), parked: None };
         for tp in tps {
             let Some(partition) = self.partitions.get_mut(tp) else { continue };
             let Some(buffer) = partition.buffer.take() else { continue };
             partition.in_flight = Some(id);
             flight.bytes += buffer.bytes();
             flight.rows += buffer.rows();
-            flight.records += buffer.records();
             flight.tps.push((*tp, buffer.oldest()));
             buffers.push(buffer);
         }

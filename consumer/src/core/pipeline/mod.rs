@@ -82,7 +82,6 @@ struct InFlight {
     route: usize,
     bytes: usize,
     rows: usize,
-    records: u64,
     /// Its partitions, with the time of the oldest record of each.
     tps: Vec<(RoutePartition, Option<i64>)>,
     /// What it waits for, and the batch itself while no worker has it.
@@ -305,9 +304,7 @@ impl Pipeline {
         let route_state = &mut self.routes[flight.route];
         self.budget.changed(route_state.limits.priority, flight.bytes, 0);
         match ended {
-            BatchResult::Written(_, effort) => {
-                route_state.written(flight.records, flight.rows, *effort);
-            }
+            BatchResult::Written(_, effort) => route_state.size.written(flight.rows, *effort),
             BatchResult::Fenced => {
                 self.counts.fenced += 1;
                 self.locate_again(&unwritten);

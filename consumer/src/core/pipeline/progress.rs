@@ -53,29 +53,18 @@ impl Pipeline {
     fn route_progress(&self, now: Duration, route: usize) -> RouteProgress {
         let route_state = &self.routes[route];
         let partitions = || self.partitions.iter().filter(|(tp, _)| tp.route == route);
-        let open = || partitions().filter_map(|(_, partition)| partition.buffer.as_ref());
-        let on_their_way = self.in_flight.values().filter(|flight| flight.route == route);
-        let in_flight_rows = on_their_way.map(|flight| flight.rows).sum();
         let doing = if partitions().any(|(tp, partition)| self.is_waiting(now, *tp, partition)) {
             let is_free = route_state.throttle.is_free(now)
                 && self.ceiling.is_free(now, route_state.limits.priority);
             if is_free { Doing::Waiting } else { Doing::Throttled }
-        } else if in_flight_rows > 0 {
+        } else if self.in_flight.values().any(|flight| flight.route == route && flight.rows > 0) {
             Doing::Writing
-        } else if open().next().is_some() {
+        } else if partitions().any(|(_, partition)| partition.buffer.is_some()) {
             Doing::Filling
         } else {
             Doing::Idle
         };
-        RouteProgress {
-            records_read: route_state.records_read,
-            records_written: route_state.records_written,
-            rows_written: route_state.rows_written,
-            target_rows: route_state.size.target(),
-            open_rows: open().map(Buffer::rows).sum(),
-            open_bytes: open().map(Buffer::bytes).sum(),
-            in_flight_rows,
-            doing,
-        }
+        let (records_read, target_rows) = (route_state.records_read, route_state.size.target());
+        RouteProgress { records_read, target_rows, doing }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::pipeline::action::{PipelineLimits, RouteLimits, WriteCost};
+use crate::core::pipeline::action::{PipelineLimits, RouteLimits};
 use crate::core::pipeline::batch_size::BatchSize;
 use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::throttle::Throttle;
@@ -18,10 +18,6 @@ pub(super) struct RouteState {
     pub(super) throttle: Throttle,
     /// Records folded.
     pub(super) records_read: u64,
-    /// Records in the database.
-    pub(super) records_written: u64,
-    /// The rows that these became.
-    pub(super) rows_written: u64,
 }
 
 /// How far a buffer is on its way to being written.
@@ -45,8 +41,6 @@ impl RouteState {
             size: BatchSize::new(all.max_rows, all.target_time, lowest),
             throttle: Throttle::new(limits.rows_per_second),
             records_read: 0,
-            records_written: 0,
-            rows_written: 0,
         }
     }
 
@@ -65,12 +59,5 @@ impl RouteState {
     /// A batch of `rows` goes.
     pub(super) fn went(&mut self, now: Duration, rows: usize) {
         self.throttle.charge(now, rows);
-    }
-
-    /// It is in the database.
-    pub(super) fn written(&mut self, records: u64, rows: usize, effort: WriteCost) {
-        self.records_written += records;
-        self.rows_written += rows as u64;
-        self.size.written(rows, effort);
     }
 }

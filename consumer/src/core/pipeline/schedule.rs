@@ -5,10 +5,12 @@
 //! higher its priority; the lowest pass goes first. A route that had nothing to write is moved up to
 //! where the others are, so that idleness saves nothing up.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// How much of a limited database a route gets while others want it too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Priority {
     /// Four rows for each one of a normal route; and it does not wait for the debt that others' rows
@@ -22,15 +24,6 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// As it is configured.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::High => "high",
-            Self::Normal => "normal",
-            Self::Low => "low",
-        }
-    }
-
     /// How far a row moves the pass on.
     fn stride(self) -> u64 {
         match self {

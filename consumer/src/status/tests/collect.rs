@@ -77,10 +77,10 @@ fn a_partition_lags_by_the_records_that_the_database_lacks_since_the_oldest_of_t
 #[test]
 fn a_partition_is_shown_as_what_is_being_done_with_it() {
     for (part, state) in [
-        (part(), "reading"),
-        (PartitionProgress { paused: true, ..part() }, "paused"),
-        (PartitionProgress { reading: false, ..part() }, "locating"),
-        (PartitionProgress { reading: false, leaving: true, ..part() }, "revoking"),
+        (part(), PartitionStatus::Reading),
+        (PartitionProgress { paused: true, ..part() }, PartitionStatus::Paused),
+        (PartitionProgress { reading: false, ..part() }, PartitionStatus::Locating),
+        (PartitionProgress { reading: false, leaving: true, ..part() }, PartitionStatus::Revoking),
     ] {
         assert_eq!(published(progress(part)).report().routes[0].partitions[0].state, state);
     }
@@ -89,20 +89,20 @@ fn a_partition_is_shown_as_what_is_being_done_with_it() {
 #[test]
 fn a_route_that_is_stopped_or_fails_is_shown_so_and_the_consumer_is_not_ready() {
     let status = published(progress(part()));
-    assert_eq!(status.report().routes[0].state, "running");
+    assert_eq!(status.report().routes[0].state, RouteStatus::Running);
     assert_eq!(status.unreadiness(), None);
     let away = Failed::Store(StoreError::Unavailable("refused".to_owned()));
     status.write_failed(1, 0, &away);
     let route = status.report().routes.remove(0);
-    assert_eq!((&*route.state, route.error.is_some()), ("failing", true));
+    assert_eq!((route.state, route.error.is_some()), (RouteStatus::Failing, true));
     assert!(route.last_error.is_some());
     assert!(status.unreadiness().unwrap().contains("refused"));
 
     let stopped = BTreeMap::from([(0, "no table".to_owned())]);
     let status = published(PipelineProgress { stopped, ..progress(part()) });
     let route = status.report().routes.remove(0);
-    assert_eq!((&*route.state, route.error.as_deref()), ("stopped", Some("no table")));
-    assert_eq!(route.partitions[0].state, "stopped");
+    assert_eq!((route.state, route.error.as_deref()), (RouteStatus::Stopped, Some("no table")));
+    assert_eq!(route.partitions[0].state, PartitionStatus::Stopped);
     assert_eq!(status.unreadiness().as_deref(), Some("topic scores: no table"));
 }
 

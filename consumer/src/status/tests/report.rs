@@ -2,14 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::report::*;
+use crate::core::pipeline::action::Doing;
+use crate::core::pipeline::schedule::Priority;
+use crate::status::health::Phase;
 
 fn partition(partition: i32, lag: u64) -> PartitionReport {
     PartitionReport {
         partition,
-        state: "reading".to_owned(),
+        state: PartitionStatus::Reading,
         error: (partition == 1).then(|| "no\u{1b}[2J leader".to_owned()),
         log_end: Some(1_234_567),
         read_offset: Some(5),
@@ -26,9 +30,9 @@ pub(super) fn report() -> StatusReport {
     let route = RouteReport {
         topic: "größe".to_owned(),
         table: "public.scores".to_owned(),
-        priority: "normal".to_owned(),
-        state: "failing".to_owned(),
-        doing: Some("waiting".to_owned()),
+        priority: Priority::Normal,
+        state: RouteStatus::Failing,
+        doing: Some(Doing::Waiting),
         error: Some(message.clone()),
         last_error: Some(LastError { message: message.clone(), time_ms: 1 }),
         records_written: Some(10),
@@ -48,7 +52,7 @@ pub(super) fn report() -> StatusReport {
         process: Some(Process {
             version: "0.1.0".to_owned(),
             uptime_seconds: 3,
-            state: "running".to_owned(),
+            state: Phase::Running,
             not_ready: vec![message.clone()],
             in_group: true,
             partitions: 2,
@@ -91,6 +95,39 @@ fn the_documented_fields_are_those_of_the_report() {
         .filter_map(|line| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned()))
         .collect();
     assert_eq!(served, documented);
+}
+
+fn spelled<T: Serialize>(page: &str, field: &str, states: &[T]) {
+    let line = page.lines().find(|line| line.starts_with(&format!("| `{field}`"))).unwrap();
+    for state in states {
+        let state = serde_json::to_value(state).unwrap();
+        assert!(line.contains(&format!("`{}`", state.as_str().unwrap())), "{field}: {state}");
+    }
+}
+
+#[test]
+fn states_are_spelled_as_documented() {
+    let page = include_str!("../../../../docs/status.md");
+    let phases = [Phase::Starting, Phase::Running, Phase::Draining, Phase::Stopped];
+    spelled(page, "process.state", &phases);
+    spelled(page, "routes.priority", &[Priority::High, Priority::Normal, Priority::Low]);
+    spelled(
+        page,
+        "routes.state",
+        &[RouteStatus::Running, RouteStatus::Failing, RouteStatus::Stopped, RouteStatus::Unknown],
+    );
+    let doing = [Doing::Idle, Doing::Filling, Doing::Waiting, Doing::Throttled, Doing::Writing];
+    spelled(page, "routes.doing", &doing);
+    let of_partition = [
+        PartitionStatus::Locating,
+        PartitionStatus::Reading,
+        PartitionStatus::Paused,
+        PartitionStatus::Revoking,
+        PartitionStatus::Stopped,
+        PartitionStatus::Unknown,
+    ];
+    spelled(page, "routes.partitions.state", &of_partition);
+    assert_eq!(serde_json::from_str::<RouteStatus>("\"new\"").unwrap(), RouteStatus::Unknown);
 }
 
 #[test]
