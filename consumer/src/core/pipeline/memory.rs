@@ -1,6 +1,6 @@
 //! What a partition remembers from one buffer to the next: its writers, and what its values look like.
 //!
-//! Pure. Writers come and go for ever, so a partition remembers only the [`WRITERS_MAX`] whose last
+//! Pure. Writers come and go for ever, so a partition remembers only the `WRITERS_MAX` whose last
 //! records stand latest in the log. Which ones those are depends on the log alone: not on where
 //! batches end, nor on how often a part of it is read again. The database forgets the others in the
 //! transaction that moves the offset past the record that was one too many.
