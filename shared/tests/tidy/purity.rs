@@ -5,7 +5,7 @@
 use crate::architecture::{Architecture, is_in};
 use crate::imports::{Crate, Module};
 use crate::reader::ELAPSED;
-use crate::sources::{Source, architecture, assert_none, crates, product_of};
+use crate::sources::{DIVIDED, Source, architecture, assert_none, crates, product_of};
 
 /// What pure code never names, wherever in a path it stands.
 const IMPURE: &[&[&str]] = &[
@@ -70,7 +70,7 @@ fn kafka_and_sql_are_named_only_where_the_architecture_allows() {
     let rules = architecture();
     let named: Vec<&str> = rules.only_here.iter().map(|(krate, _)| krate.as_str()).collect();
     assert_eq!(named, ["rdkafka", "sqlx"], "ARCHITECTURE.md says where each may be named");
-    let product = ["shared", "producer", "consumer"].into_iter().flat_map(product_of);
+    let product = DIVIDED.iter().flat_map(|member| product_of(member));
     assert_none(&strays(&product.collect::<Vec<_>>(), rules), "drivers outside their folders");
 }
 

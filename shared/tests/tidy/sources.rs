@@ -12,7 +12,7 @@ pub(crate) const MEMBERS: &[&str] =
     &["shared", "producer", "consumer", "demo", "integration-tests", "bench"];
 
 /// The crates that are divided into rooms.
-const DIVIDED: &[&str] = &["shared", "producer", "consumer"];
+pub(crate) const DIVIDED: &[&str] = &["shared", "producer", "consumer"];
 
 /// A text, and its path from the root of the repository, with slashes.
 #[derive(Clone)]
