@@ -11,7 +11,7 @@ use crate::kafka::committed::CommitPollerGuard;
 use crate::kafka::follow::Following;
 use crate::kafka::handles::ClientHandle;
 use crate::partitions::partition::Stage;
-use crate::partitions::{Partitions, text};
+use crate::partitions::{Partitions, sync, text};
 use crate::reads::reader::Reader;
 use crate::writes::accept::Acceptor;
 use crate::writes::encode::Encoder;
@@ -78,8 +78,8 @@ impl<K> Owner<K> {
     /// ends the threads.
     pub(crate) async fn close(&self, deadline: Duration) -> Result<(), Undelivered> {
         self.partitions.stop_intake();
-        // Lost writes were told to whoever waits for them; here only the unanswered count.
-        let _ = tokio::time::timeout(deadline, self.pass(Stage::Replicated)).await;
+        // Lost writes were told to those who wait for them; here only the unanswered count.
+        let _ = sync::timeout(deadline, self.pass(Stage::Replicated)).await;
         let undelivered = self.partitions.keys_in_flight();
         if let Some(Threads { kafka, .. }) = self.take_threads() {
             let handle = Arc::clone(&self.handle);

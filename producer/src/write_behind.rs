@@ -16,6 +16,7 @@ use crate::load::Reading;
 use crate::metrics::Metrics;
 use crate::owner::Owner;
 use crate::partitions::partition::Stage;
+use crate::partitions::sync;
 use crate::writes::write::Write;
 
 /// A handle on the rows of one topic; clones share everything.
@@ -165,10 +166,17 @@ where
         row: &V,
         timeout: Duration,
     ) -> Result<(), PutThroughError> {
-        let start = tokio::time::Instant::now();
-        let accepted = tokio::time::timeout(timeout, self.put(key, row)).await;
-        let write = accepted.unwrap_or(Err(WriteError::NoRoomInTime))?;
-        Ok(write.persisted_within(timeout.saturating_sub(start.elapsed())).await?)
+        let mut accepted = false;
+        let written = async {
+            let write = self.put(key, row).await?;
+            accepted = true;
+            Ok(write.persisted().await?)
+        };
+        match sync::timeout(timeout, written).await {
+            Some(outcome) => outcome,
+            None if accepted => Err(DeliveryError::TimedOut.into()),
+            None => Err(WriteError::NoRoomInTime.into()),
+        }
     }
 
     /// Deletes the row.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::error::BuildError;
-use crate::kafka::committed::GroupOffsets;
+use crate::kafka::group_offsets::GroupOffsets;
 
 /// How long before Kafka is asked again for what it did not answer.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -52,9 +52,9 @@ fn ask_once(
     timeout: Duration,
     cluster_too: bool,
 ) -> Result<Topic, BuildError> {
-    let partitions = group_offsets.partitions(timeout)?;
+    let partitions = group_offsets.partitions_within(timeout)?;
     let all: Vec<Partition> = (0..partitions).map(Partition).collect();
-    let committed = group_offsets.committed(&all, timeout);
+    let committed = group_offsets.committed_within(timeout, &all);
     let committed = committed.map_err(|error| BuildError::NoAnswer(error.to_string()))?;
     let cluster = cluster_too.then(|| group_offsets.cluster_id(timeout)).transpose()?;
     Ok(Topic { partitions, committed, cluster })

@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{Span, info};
+use uuid::Uuid;
 use write_behind_shared::kafka::KafkaSettings;
 
 use super::{Builder, preflight};
+use crate::core::bounds::Bounds;
 use crate::core::columns::Columns;
 use crate::error::BuildError;
-use crate::kafka::committed::GroupOffsets;
+use crate::kafka::committed::{CommitPoller, poll_on_a_thread};
 use crate::kafka::dead_letters::Letters;
-use crate::kafka::follow::client::Client;
+use crate::kafka::follow::client::TailClient;
 use crate::kafka::follow::run::Follower;
 use crate::kafka::follow::{CaughtUp, Following, follow_on_threads};
+use crate::kafka::group_offsets::GroupOffsets;
 use crate::load::Source;
 use crate::metrics::Metrics;
 use crate::owner::{Owner, Threads};
@@ -64,8 +68,8 @@ where
             letters.start_at(topic.committed);
         }
         let (shared, measured) = (Arc::clone(&partitions), Arc::clone(&metrics));
-        let commit_poller =
-            group_offsets.poll_on_a_thread(self.poll_interval, shared, measured, letters)?;
+        let poller = CommitPoller::new(group_offsets, shared, measured, letters, Instant::now());
+        let commit_poller = poll_on_a_thread(poller, self.poll_interval)?;
         // Both are held here while the log is read: a caller that goes away ends their threads.
         let (tail, following) = if self.follow {
             let (tail, following, caught_up) =
@@ -108,6 +112,9 @@ where
             },
             when_full: self.when_full,
             coalesce: self.coalesce,
+            bounds: Bounds::STANDARD,
+            writer: Uuid::new_v4(),
+            clock: Instant::now,
         }
     }
 
@@ -118,7 +125,7 @@ where
         partition_count: i32,
         (partitions, metrics): (&Arc<Partitions>, &Arc<Metrics>),
     ) -> Result<(Arc<Tail>, Following, CaughtUp), BuildError> {
-        let client = Client::new(settings, group, &self.topic, partition_count)?;
+        let client = TailClient::new(settings, group, &self.topic, partition_count)?;
         let follower = Follower {
             partitions: Arc::clone(partitions),
             metrics: Arc::clone(metrics),

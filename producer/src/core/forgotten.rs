@@ -9,28 +9,29 @@ use std::hash::{BuildHasher, Hasher};
 use ahash::RandomState;
 use write_behind_shared::NextOffset;
 
-/// How many slots there are, 128 KiB of them; a power of two.
-const SLOTS: usize = 1 << 14;
-
 /// The forgotten writes of one partition.
 #[derive(Debug)]
 pub(crate) struct Forgotten {
     /// Empty until something is forgotten. In each slot: below which offset a row was forgotten.
     slots: Vec<NextOffset>,
+    /// How many there are then: a power of two.
+    slot_count: usize,
     /// Every row may have been written below this offset.
     all: NextOffset,
     hash: RandomState,
 }
 
 impl Forgotten {
-    pub(crate) fn new() -> Self {
-        Self { slots: Vec::new(), all: NextOffset::ZERO, hash: RandomState::new() }
+    /// Nothing forgotten yet.
+    pub(crate) fn new(slots: usize) -> Self {
+        let slot_count = slots.next_power_of_two();
+        Self { slots: Vec::new(), slot_count, all: NextOffset::ZERO, hash: RandomState::new() }
     }
 
     /// The row's latest write that was forgotten lies below `next`.
     pub(crate) fn add(&mut self, key: &[u8], next: NextOffset) {
         if self.slots.is_empty() {
-            self.slots = vec![NextOffset::ZERO; SLOTS];
+            self.slots = vec![NextOffset::ZERO; self.slot_count];
         }
         let slot = self.slot(key);
         self.slots[slot] = self.slots[slot].max(next);
@@ -56,17 +57,18 @@ impl Forgotten {
     fn slot(&self, key: &[u8]) -> usize {
         let mut hasher = self.hash.build_hasher();
         hasher.write(key);
-        hasher.finish() as usize & (SLOTS - 1)
+        hasher.finish() as usize & (self.slot_count - 1)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::bounds::Bounds;
 
     #[test]
     fn a_row_is_suspected_until_the_group_has_committed_past_what_was_forgotten() {
-        let mut forgotten = Forgotten::new();
+        let mut forgotten = Forgotten::new(Bounds::STANDARD.forgotten_slots);
         assert_eq!(forgotten.forgotten_below(b"7", None), None);
         forgotten.add(b"7", NextOffset(5));
         forgotten.add(b"7", NextOffset(3));
@@ -77,7 +79,7 @@ mod tests {
 
     #[test]
     fn few_rows_are_suspected_wrongly_and_none_is_missed() {
-        let mut forgotten = Forgotten::new();
+        let mut forgotten = Forgotten::new(Bounds::STANDARD.forgotten_slots);
         let key = |n: i32| n.to_string().into_bytes();
         (0..1_000).for_each(|n| forgotten.add(&key(n), NextOffset(1)));
         let suspected = |from: i32| {
@@ -91,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_gap_in_the_log_makes_every_row_suspect() {
-        let mut forgotten = Forgotten::new();
+        let mut forgotten = Forgotten::new(Bounds::STANDARD.forgotten_slots);
         forgotten.add_all(NextOffset(9));
         assert_eq!(
             forgotten.forgotten_below(b"anything", Some(NextOffset(8))),

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 use write_behind_shared::{NextOffset, Offset};
 
+use crate::core::bounds::Bounds;
+
 /// A row's canonical key.
 pub(crate) type Key = Arc<[u8]>;
 /// A write's place in its partition; equal to the sequence of its `write-id`.
@@ -55,7 +57,7 @@ pub(crate) enum Loss {
 }
 
 /// The sequences of one partition.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ledger {
     next: Sequence,
     /// Every write below was given to the Kafka client.
@@ -75,6 +77,7 @@ pub(crate) struct Ledger {
     losses: VecDeque<(Range<Sequence>, Loss)>,
     /// Below this, losses were forgotten.
     losses_known_from: Sequence,
+    bounds: Bounds,
 }
 
 #[derive(Debug)]
@@ -98,13 +101,25 @@ pub(crate) const LOW_BITS: usize = usize::MAX >> HANDLE_BITS;
 /// How many bits say whose sequence it is.
 pub(crate) const HANDLE_BITS: u32 = usize::BITS / 4;
 
-/// Beyond this many runs (many writers' records interleaved) neighbours are merged: the watermark
-/// then moves in larger steps, never too early.
-const RUNS_MAX: usize = 16_384;
-/// Ranges of lost writes that are remembered; the oldest are forgotten, and are then unknown.
-const LOSSES_MAX: usize = 1_024;
-
 impl Ledger {
+    /// No write yet.
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self {
+            next: 0,
+            sent: 0,
+            resent_below: 0,
+            resent_from: NextOffset::ZERO,
+            unanswered: VecDeque::new(),
+            runs: VecDeque::new(),
+            persisted: 0,
+            last_acked: None,
+            committed: None,
+            losses: VecDeque::new(),
+            losses_known_from: 0,
+            bounds,
+        }
+    }
+
     /// The sequence that the next write will have.
     pub(crate) fn next(&self) -> Sequence {
         self.next
@@ -251,7 +266,7 @@ impl Ledger {
             Some((range, same)) if range.end == sequence && *same == loss => range.end += 1,
             _ => self.losses.push_back((sequence..sequence + 1, loss)),
         }
-        if self.losses.len() > LOSSES_MAX
+        if self.losses.len() > self.bounds.losses
             && let Some((forgotten, _)) = self.losses.pop_front()
         {
             self.losses_known_from = self.losses_known_from.max(forgotten.end);
@@ -294,7 +309,7 @@ impl Ledger {
     }
 
     fn push_run(&mut self, sequence: Sequence, persisted_when: PersistedWhen) {
-        let full = self.runs.len() >= RUNS_MAX;
+        let full = self.runs.len() >= self.bounds.runs;
         if let Some(last) = self.runs.back_mut() {
             match (last.persisted_when, persisted_when) {
                 (PersistedWhen::Committed(before), PersistedWhen::Committed(next))

@@ -16,3 +16,4 @@ pub(crate) mod tail;
 pub(crate) mod tail_position;
 pub(crate) mod columns;
 pub(crate) mod decode;
+pub(crate) mod bounds;

@@ -17,9 +17,11 @@ pub(crate) struct LogRecord {
 }
 
 /// What is known of the writers of other records.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ForeignWriters {
     sequences: Sequences,
+    /// How many are remembered; beyond, all are forgotten.
+    writers_max: usize,
     /// The rows that came only from the log, oldest first; some may have left since.
     pub(crate) rows: VecDeque<Key>,
     /// Dead letters that the tail has not come to.
@@ -28,15 +30,23 @@ pub(crate) struct ForeignWriters {
     pub(crate) lost_below: Sequence,
 }
 
-/// Writers that are remembered; beyond, all are forgotten, and the next records are their first.
-const WRITERS_MAX: usize = 10_000;
-
 impl ForeignWriters {
+    /// None seen yet; `writers_max` are remembered.
+    pub(crate) fn new(writers_max: usize) -> Self {
+        Self {
+            sequences: Sequences::default(),
+            writers_max,
+            rows: VecDeque::new(),
+            dead_letters: BTreeSet::new(),
+            lost_below: 0,
+        }
+    }
+
     /// How the record at `offset` stands to the earlier records of its writer. One without a
     /// write-id stands after them.
     pub(crate) fn check(&mut self, write_id: Option<WriteId>, offset: Offset) -> SequenceCheck {
         let Some(write_id) = write_id else { return SequenceCheck::Next };
-        if self.sequences.len() >= WRITERS_MAX {
+        if self.sequences.len() >= self.writers_max {
             self.sequences = Sequences::default();
         }
         self.sequences.observe(write_id, offset)

@@ -18,6 +18,8 @@ pub(crate) struct TailPosition {
     reread: Reread,
     /// How often in a row the end that was asked for before had not been reached.
     missed: u32,
+    /// It is behind when it has missed the end this often.
+    missed_max: u32,
     /// How often in a row the log ended before what was read.
     shrunk: u32,
 }
@@ -68,8 +70,6 @@ pub(crate) enum StartReason {
     PastTheEnd,
 }
 
-/// A partition is behind when it has missed the log's end this often in a row.
-const MISSED_MAX: u32 = 4;
 /// After this many observations in vain a partition is read again once more. Kafka may take a good part of
 /// a second for each of the two answers that lead to the log's end.
 const AGAIN_AFTER: u32 = 8;
@@ -89,9 +89,10 @@ pub(crate) fn start(committed: Option<NextOffset>, low: NextOffset, end: NextOff
 }
 
 impl TailPosition {
-    /// At `read`, in a log that ends at `end`.
-    pub(crate) fn new(read: NextOffset, end: NextOffset) -> Self {
-        Self { read, end, moved: false, reread: Reread::No, missed: 0, shrunk: 0 }
+    /// At `read`, in a log that ends at `end`; behind when it misses the end `missed_max` times in a
+    /// row.
+    pub(crate) fn new(read: NextOffset, end: NextOffset, missed_max: u32) -> Self {
+        Self { read, end, moved: false, reread: Reread::No, missed: 0, missed_max, shrunk: 0 }
     }
 
     /// Every record below was read.
@@ -150,17 +151,17 @@ impl TailPosition {
 
     /// Nobody could say where the log ends.
     pub(crate) fn end_unknown(&mut self) {
-        self.missed = MISSED_MAX;
+        self.missed = self.missed_max;
     }
 
     /// It goes on at `at`, in a log that ends at `end`.
     pub(crate) fn relocate(&mut self, at: NextOffset, end: NextOffset) {
-        *self = Self { missed: self.missed, ..Self::new(at, end) };
+        *self = Self { missed: self.missed, ..Self::new(at, end, self.missed_max) };
     }
 
     /// Records may be in the log for long that were not read.
     pub(crate) fn is_behind(&self) -> bool {
-        self.missed >= MISSED_MAX || self.shrunk >= SHRUNK_MAX / 2
+        self.missed >= self.missed_max || self.shrunk >= SHRUNK_MAX / 2
     }
 
     /// How many offsets were not read when the end was last asked for.
@@ -172,6 +173,9 @@ impl TailPosition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::bounds::Bounds;
+
+    const MISSED_MAX: u32 = Bounds::STANDARD.missed_ends;
 
     fn at(offset: i64) -> NextOffset {
         NextOffset(offset)
@@ -193,7 +197,7 @@ mod tests {
 
     #[test]
     fn one_that_reads_what_the_log_had_a_look_ago_is_not_behind() {
-        let mut tail_position = TailPosition::new(at(0), at(5));
+        let mut tail_position = TailPosition::new(at(0), at(5), MISSED_MAX);
         for end in 1..100 {
             tail_position.advance(at(end * 5));
             assert_eq!(tail_position.observe_end(at((end + 1) * 5)), Step::GoOn);
@@ -204,7 +208,7 @@ mod tests {
 
     #[test]
     fn one_that_reads_too_slowly_is_behind_until_it_has_caught_up() {
-        let mut tail_position = TailPosition::new(at(0), at(100));
+        let mut tail_position = TailPosition::new(at(0), at(100), MISSED_MAX);
         for offset in 1..=MISSED_MAX {
             assert!(!tail_position.is_behind());
             tail_position.advance(at(i64::from(offset)));
@@ -218,7 +222,7 @@ mod tests {
 
     #[test]
     fn one_that_stands_still_is_read_again_and_behind_if_that_does_not_help() {
-        let mut tail_position = TailPosition::new(at(5), at(9));
+        let mut tail_position = TailPosition::new(at(5), at(9), MISSED_MAX);
         let steps: Vec<_> = (0..=AGAIN_AFTER).map(|_| tail_position.observe_end(at(9))).collect();
         let reread = |step: &&Step| **step == Step::ReadAgain;
         assert_eq!(steps.iter().filter(reread).count(), 2, "not so often that it never ends");
@@ -228,7 +232,7 @@ mod tests {
 
     #[test]
     fn offsets_without_records_are_passed_once_the_end_is_met_after_reading_again() {
-        let mut tail_position = TailPosition::new(at(5), at(6));
+        let mut tail_position = TailPosition::new(at(5), at(6), MISSED_MAX);
         tail_position.meet_end();
         assert_eq!(
             tail_position.observe_end(at(6)),
@@ -242,7 +246,7 @@ mod tests {
 
     #[test]
     fn an_end_that_a_leader_showed_too_early_proves_nothing() {
-        let mut tail_position = TailPosition::new(at(5), at(9));
+        let mut tail_position = TailPosition::new(at(5), at(9), MISSED_MAX);
         assert_eq!(tail_position.observe_end(at(9)), Step::ReadAgain);
         tail_position.meet_end();
         assert_eq!(
@@ -255,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_record_after_the_end_was_met_proves_that_it_was_not_the_end() {
-        let mut tail_position = TailPosition::new(at(5), at(9));
+        let mut tail_position = TailPosition::new(at(5), at(9), MISSED_MAX);
         assert_eq!(tail_position.observe_end(at(9)), Step::ReadAgain);
         tail_position.meet_end();
         tail_position.advance(at(6));
@@ -265,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_log_that_stays_shorter_than_what_was_read_is_another_one() {
-        let mut tail_position = TailPosition::new(at(9), at(9));
+        let mut tail_position = TailPosition::new(at(9), at(9), MISSED_MAX);
         for _ in 1..SHRUNK_MAX {
             assert_eq!(
                 tail_position.observe_end(at(2)),
@@ -279,7 +283,7 @@ mod tests {
 
     #[test]
     fn without_an_answer_it_is_behind_until_it_is_known_not_to_be() {
-        let mut tail_position = TailPosition::new(at(9), at(9));
+        let mut tail_position = TailPosition::new(at(9), at(9), MISSED_MAX);
         tail_position.end_unknown();
         assert!(tail_position.is_behind());
         tail_position.observe_end(at(9));

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use tracing::error;
 use write_behind_shared::kafka::{KafkaSettings, RESERVED_BY_PRODUCER};
 
+use crate::core::bounds::Bounds;
 use crate::error::BuildError;
 use crate::event::Lag;
 use crate::kafka::handles::{ClientHandle, ClientHandles};
 use crate::kafka::polling::Polling;
 use crate::kafka::producer::KafkaProducer;
+use crate::kafka::producer_client::ProducerClient;
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 
@@ -40,11 +42,14 @@ impl Kafka {
     ) -> Result<Self, BuildError> {
         let settings = KafkaSettings::new(properties, RESERVED_BY_PRODUCER)?;
         let handles = Arc::new(ClientHandles::default());
-        let producer =
-            Arc::new(KafkaProducer::new(&settings, Arc::<ClientHandles>::clone(&handles))?);
-        handles.set_producer(Some(&producer));
+        let of_client = settings.clone();
+        let make = move |listener| -> Result<Arc<dyn ProducerClient>, BuildError> {
+            let reports_at_once = Bounds::STANDARD.reports_at_once;
+            Ok(Arc::new(KafkaProducer::new(&of_client, listener, reports_at_once)?))
+        };
+        let now = Instant::now();
+        let mut polling = Polling::start(Box::new(make), Arc::clone(&handles), now)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let mut polling = Polling::new(settings.clone(), Arc::clone(&handles));
         let stopped = Arc::clone(&stop);
         let builder = ThreadBuilder::new().name("write-behind-publish".to_owned());
         let thread = builder.spawn(move || polling.run(&stopped))?;

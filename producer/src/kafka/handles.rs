@@ -9,11 +9,10 @@ use write_behind_shared::Partition;
 use crate::core::ledger::HANDLE_BITS;
 use crate::error::BuildError;
 use crate::event::{Event, Lag, Lagging};
-use crate::kafka::producer::{DeliveryReport, KafkaProducer, ReportListener, TopicOutlet};
+use crate::kafka::producer_client::{DeliveryReport, ProducerClient, ReportListener};
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 use crate::partitions::admission::Usage;
-use crate::partitions::outlet::Outlet;
 
 /// The handles that share a client, by their place.
 #[derive(Debug, Default)]
@@ -21,7 +20,7 @@ pub(crate) struct ClientHandles {
     /// A place is never given twice: an answer may still be on its way to it.
     by_place: RwLock<Vec<Option<Arc<ClientHandle>>>>,
     /// The client; none while it is being replaced.
-    producer: Mutex<Option<Arc<KafkaProducer>>>,
+    producer: Mutex<Option<Arc<dyn ProducerClient>>>,
 }
 
 /// A handle as its client sees it.
@@ -74,12 +73,12 @@ impl ClientHandles {
     }
 
     /// The client, unless it is being replaced.
-    pub(crate) fn producer(&self) -> Option<Arc<KafkaProducer>> {
+    pub(crate) fn producer(&self) -> Option<Arc<dyn ProducerClient>> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The client of all handles from now on; with none, their writes wait for the next.
-    pub(crate) fn set_producer(&self, producer: Option<&Arc<KafkaProducer>>) {
+    pub(crate) fn set_producer(&self, producer: Option<&Arc<dyn ProducerClient>>) {
         let mut current = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         *current = producer.cloned();
         self.each(|handle| handle.set_producer(producer));
@@ -115,23 +114,24 @@ impl ReportListener for ClientHandles {
 
 impl ClientHandle {
     /// The client of the handle from now on.
-    fn set_producer(&self, producer: Option<&Arc<KafkaProducer>>) {
-        let outlet = producer.map(|producer| -> Arc<dyn Outlet> {
-            let (producer, topic) = (Arc::clone(producer), Arc::clone(&self.topic));
-            Arc::new(TopicOutlet { producer, topic, place: self.place })
-        });
+    fn set_producer(&self, producer: Option<&Arc<dyn ProducerClient>>) {
+        let outlet = |client: &Arc<dyn ProducerClient>| {
+            Arc::clone(client).outlet(Arc::clone(&self.topic), self.place)
+        };
+        let outlet = producer.map(outlet);
         self.partitions.set_outlet(outlet.as_ref());
     }
 
     /// Hands over what waits in all partitions, as far as it is due. Says whether there is more at once.
     pub(crate) fn hand_over_all(&self, now: Instant) -> bool {
-        let (mut more, writer) = (false, self.partitions.writer);
+        let (writer, at_once) = (self.partitions.writer, self.partitions.bounds.records_at_once);
+        let mut more = false;
         for (partition, pending) in
             self.partitions.iter().filter(|(_, pending)| pending.has_waiting())
         {
             let handed =
                 self.partitions.change(pending.lock(), Usage::default(), |state, cache| {
-                    let handed = state.hand_over(partition, writer, now, cache);
+                    let handed = state.hand_over((partition, writer), at_once, now, cache);
                     pending.set_waiting(!state.core.ledger().all_are_sent());
                     handed
                 });

@@ -1,5 +1,5 @@
-//! The polling thread of a Kafka client: it polls for answers, hands over what had to wait, and
-//! replaces a client that has failed for good.
+//! The polling thread of a Kafka client: it takes answers, hands over what had to wait, and replaces
+//! a client that has failed for good.
 //!
 //! librdkafka fails for good when it can no longer promise order and exactly-once. Then a new client
 //! sends what was not answered again, in order and under the same `write-id`s; the consumer drops
@@ -11,23 +11,35 @@ use std::thread::park_timeout;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
-use write_behind_shared::kafka::KafkaSettings;
 
+use crate::error::BuildError;
 use crate::event::Event;
 use crate::kafka::handles::ClientHandles;
-use crate::kafka::producer::KafkaProducer;
+use crate::kafka::producer_client::{MakeClient, ProducerClient};
 
 /// What the polling thread remembers from turn to turn.
 pub(crate) struct Polling {
-    settings: KafkaSettings,
+    make_client: Box<MakeClient>,
     handles: Arc<ClientHandles>,
-    idle: bool,
+    /// Answers came while the thread waited for them.
+    answered: bool,
+    /// When the metrics were brought up to date.
+    measured: Instant,
     /// When a new client may be made.
     replace_at: Instant,
     replace_delay: Duration,
 }
 
-/// How long the thread blocks in a poll when no answers have come lately. A poll spins for the last
+/// What to wait for before the next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// An answer, for no longer than this.
+    ForAnswer(Duration),
+    /// This long, so that more answers gather or a new client may be made.
+    Park(Duration),
+}
+
+/// How long the thread waits for an answer when none have come lately. A poll spins for the last
 /// part of a millisecond of its time, because librdkafka counts in whole ones, so it is not short.
 const IDLE_POLL: Duration = Duration::from_millis(50);
 /// A shorter wait would be none at all, because librdkafka counts in whole milliseconds.
@@ -41,128 +53,153 @@ const METRICS_INTERVAL: Duration = Duration::from_millis(100);
 const POLLS_OF_A_TURN: usize = 64;
 /// How long it takes at least to replace a client that has failed, and at most if that goes on.
 const REPLACE_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// A client that lived so long had recovered.
+/// A client that lived this long had recovered.
 const HAD_RECOVERED: Duration = Duration::from_mins(1);
 
 impl Polling {
-    pub(crate) fn new(settings: KafkaSettings, handles: Arc<ClientHandles>) -> Self {
-        Self {
-            settings,
+    /// Makes the first client.
+    pub(crate) fn start(
+        make_client: Box<MakeClient>,
+        handles: Arc<ClientHandles>,
+        now: Instant,
+    ) -> Result<Self, BuildError> {
+        let client = make_client(Arc::<ClientHandles>::clone(&handles))?;
+        handles.set_producer(Some(&client));
+        Ok(Self {
+            make_client,
             handles,
-            idle: true,
-            replace_at: Instant::now(),
+            answered: false,
+            measured: now,
+            replace_at: now,
             replace_delay: REPLACE_DELAY.0,
-        }
+        })
     }
 
     /// Polls until it is stopped, then ends the client.
     pub(crate) fn run(&mut self, stopped: &AtomicBool) {
-        let mut measured = Instant::now();
         while !stopped.load(Ordering::Acquire) {
-            self.turn();
-            if measured.elapsed() >= METRICS_INTERVAL {
-                measured = Instant::now();
-                self.handles.each(|handle| handle.measure(measured));
+            match self.turn(Instant::now()) {
+                Wait::ForAnswer(time) => self.wait_for_answer(time),
+                Wait::Park(time) => park_timeout(time),
             }
         }
-        // What is still here can't be waited for any longer. The reports of what is purged tell
-        // each of those writes so.
+        self.end(Instant::now());
+    }
+
+    /// Takes what answers there are, hands over what waits, and replaces the client if it has failed
+    /// for good. Never blocks.
+    pub(crate) fn turn(&mut self, now: Instant) -> Wait {
+        let mut busy = std::mem::take(&mut self.answered);
+        let mut wait = None;
+        match self.handles.producer() {
+            Some(client) => {
+                busy |= drain(&*client);
+                client.tell_handles();
+                if let Some(reason) = client.fatal_error() {
+                    self.give_up(&*client, &reason, now);
+                }
+            }
+            None => wait = Some(Wait::Park(self.make_another(now))),
+        }
+        self.handles.each(|handle| {
+            busy |= handle.hand_over_all(now);
+            handle.partitions.turn_ends();
+        });
+        if now.saturating_duration_since(self.measured) >= METRICS_INTERVAL {
+            self.measured = now;
+            self.handles.each(|handle| handle.measure(now));
+        }
+        wait.unwrap_or_else(|| if busy { Wait::Park(GATHER) } else { self.wait_when_idle() })
+    }
+
+    /// Waits for an answer; the next turn takes those that come with it.
+    pub(crate) fn wait_for_answer(&mut self, time: Duration) {
+        // Without a client, it failed for good in the last turn; the next one makes another.
+        if let Some(client) = self.handles.producer() {
+            self.answered |= client.poll(time);
+        }
+    }
+
+    /// Ends the client: what Kafka has not answered can't be waited for any longer.
+    pub(crate) fn end(&mut self, now: Instant) {
         self.handles.each(|handle| {
             handle.partitions.stop_intake();
-            let undelivered = handle.partitions.stats(Instant::now()).in_flight;
+            let undelivered = handle.partitions.stats(now).in_flight;
             if undelivered > 0 {
                 let topic = &*handle.topic;
                 warn!(topic, undelivered, "closed with writes that kafka has not answered");
             }
         });
-        let producer = self.handles.producer();
+        let client = self.handles.producer();
         self.handles.set_producer(None);
-        if let Some(producer) = producer {
-            producer.end(false);
+        if let Some(client) = client {
+            // The reports of what is purged tell each of those writes that its outcome is unknown.
+            client.end(false);
         }
         self.handles.each(|handle| {
             handle.partitions.close();
-            handle.measure(Instant::now());
+            handle.measure(now);
         });
     }
 
-    /// Takes answers, lets go what waits, and replaces the client if it has failed for good.
-    fn turn(&mut self) {
-        match self.handles.producer() {
-            Some(producer) => {
-                self.poll(&producer);
-                producer.tell_handles();
-                if let Some(reason) = producer.fatal_error() {
-                    self.give_up(&producer, &reason);
-                }
-            }
-            None => self.make_another(),
-        }
-        let now = Instant::now();
-        let mut more = false;
+    fn wait_when_idle(&self) -> Wait {
+        let mut wait = IDLE_POLL;
         self.handles.each(|handle| {
-            more |= handle.hand_over_all(now);
-            handle.partitions.turn_ends();
+            wait = wait.min(handle.coalesce.map_or(wait, |window| window / 8)).max(SHORTEST_POLL);
         });
-        self.idle &= !more;
-    }
-
-    /// Blocks when idle; otherwise takes what there is and lets more gather.
-    fn poll(&mut self, producer: &KafkaProducer) {
-        let mut answered = false;
-        if self.idle {
-            let mut wait = IDLE_POLL;
-            self.handles.each(|handle| {
-                wait =
-                    wait.min(handle.coalesce.map_or(wait, |window| window / 8)).max(SHORTEST_POLL);
-            });
-            answered = producer.poll(wait);
-        } else {
-            for _ in 0..POLLS_OF_A_TURN {
-                if !producer.poll(Duration::ZERO) {
-                    break;
-                }
-                answered = true;
-            }
-            park_timeout(GATHER);
-        }
-        self.idle = !answered;
+        Wait::ForAnswer(wait)
     }
 
     /// The client failed for good. Its answers up to then count; the rest is sent again.
-    fn give_up(&mut self, producer: &KafkaProducer, reason: &Arc<str>) {
+    fn give_up(&mut self, client: &dyn ProducerClient, reason: &Arc<str>, now: Instant) {
         error!(%reason, "the kafka client failed for good and is replaced");
         self.handles.set_producer(None);
-        producer.end(true);
+        client.end(true);
         self.handles.each(|handle| {
             handle.metrics.client_failed();
             handle.partitions.requeue();
             handle.partitions.events.tell(|| Event::ClientFailed { reason: Arc::clone(reason) });
         });
-        let now = Instant::now();
         let lately = now.saturating_duration_since(self.replace_at) < HAD_RECOVERED;
         self.replace_delay =
             if lately { (self.replace_delay * 2).min(REPLACE_DELAY.1) } else { REPLACE_DELAY.0 };
         self.replace_at = now + self.replace_delay;
     }
 
-    fn make_another(&mut self) {
-        let wait = self.replace_at.saturating_duration_since(Instant::now());
+    /// Makes a client if one may be made by now. Says how long to wait before the next turn.
+    fn make_another(&mut self, now: Instant) -> Duration {
+        let wait = self.replace_at.saturating_duration_since(now);
         if !wait.is_zero() {
-            park_timeout(wait.min(IDLE_POLL));
-            return;
+            return wait.min(IDLE_POLL);
         }
-        match KafkaProducer::new(&self.settings, Arc::<ClientHandles>::clone(&self.handles)) {
-            Ok(producer) => {
-                self.handles.set_producer(Some(&Arc::new(producer)));
-                self.idle = false;
+        match (self.make_client)(Arc::<ClientHandles>::clone(&self.handles)) {
+            Ok(client) => {
+                self.handles.set_producer(Some(&client));
                 info!("a new kafka client took over");
                 self.handles.each(|handle| handle.partitions.events.tell(|| Event::Recovered));
+                GATHER
             }
             Err(error) => {
                 warn!(%error, "a new kafka client cannot be made yet");
-                self.replace_at = Instant::now() + self.replace_delay;
+                self.replace_at = now + self.replace_delay;
+                self.replace_delay.min(IDLE_POLL)
             }
         }
     }
 }
+
+/// Takes what answers there are. Says whether there were any.
+fn drain(client: &dyn ProducerClient) -> bool {
+    let mut answered = false;
+    for _ in 0..POLLS_OF_A_TURN {
+        if !client.poll(Duration::ZERO) {
+            break;
+        }
+        answered = true;
+    }
+    answered
+}
+
+#[cfg(test)]
+#[path = "tests/polling.rs"]
+mod tests;

@@ -20,38 +20,23 @@ use write_behind_shared::{Partition, WriteId};
 
 use crate::core::ledger::{HANDLE_BITS, LOW_BITS, Loss};
 use crate::error::{BuildError, Refusal};
+use crate::kafka::producer_client::{DeliveryReport, ProducerClient, ReportListener};
 use crate::kafka::settings::log;
 use crate::partitions::outlet::{Content, NotTaken, Outlet};
 
-/// One life of a Kafka client: until it fails for good or is closed.
+/// One life of a librdkafka producer.
 pub(crate) struct KafkaProducer {
     client: BaseProducer<DeliveryReports>,
 }
 
 /// A client as the way of one handle's records to its topic.
 #[derive(Debug)]
-pub(crate) struct TopicOutlet {
-    pub(crate) producer: Arc<KafkaProducer>,
-    pub(crate) topic: Arc<str>,
+struct TopicOutlet {
+    producer: Arc<KafkaProducer>,
+    topic: Arc<str>,
     /// The handle's place among those that share the client.
-    pub(crate) place: usize,
+    place: usize,
 }
-
-/// Learns what a client has to say of its handles' writes. Called by the polling thread alone.
-pub(crate) trait ReportListener: Send + Sync {
-    /// Kafka answered for writes of one partition of the handle at `place`, in this order. They are
-    /// drained.
-    fn answered(&self, place: usize, partition: Partition, answers: &mut Vec<DeliveryReport>);
-
-    /// Tells those who wait for writes of the partition how far they are.
-    fn notify_waiters(&self, place: usize, partition: Partition);
-
-    /// The client had an error that it gets over by itself.
-    fn client_error(&self);
-}
-
-/// The low bits of a write's sequence, and its offset or how it was lost.
-pub(crate) type DeliveryReport = (usize, Result<i64, Loss>);
 
 /// What librdkafka calls back with.
 struct DeliveryReports {
@@ -64,6 +49,8 @@ struct DeliveryReports {
     replaced: AtomicBool,
     /// Reports that the handles have not been told yet. Only the polling thread takes this lock.
     gathered: Mutex<ReportBatch>,
+    /// Reports in a batch at most, so that no partition is locked for long.
+    batch_max: usize,
 }
 
 /// Reports for one partition, so that it is locked once for many.
@@ -76,8 +63,6 @@ struct ReportBatch {
     unknown: Vec<(usize, i32, usize, Loss)>,
 }
 
-/// Reports in a batch at most, so that no partition is locked for long.
-const GATHERED_MAX: usize = 256;
 /// How long the reports of purged records may take.
 const PURGE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -106,10 +91,11 @@ pub(crate) fn record_bytes_max(settings: &KafkaSettings) -> usize {
 }
 
 impl KafkaProducer {
-    /// A new client.
+    /// A new client. `batch_max`: delivery reports told at once.
     pub(crate) fn new(
         settings: &KafkaSettings,
         listener: Arc<dyn ReportListener>,
+        batch_max: usize,
     ) -> Result<Self, BuildError> {
         let config: ClientConfig = settings.with(DEFAULTS, FIXED).collect();
         let client = config.create_with_context(DeliveryReports {
@@ -118,13 +104,19 @@ impl KafkaProducer {
             waited_for: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
             gathered: Mutex::default(),
+            batch_max,
         });
         let client = client.map_err(|error| BuildError::Client(error.to_string()))?;
         Ok(Self { client })
     }
+}
 
-    /// Takes what answers there are, or waits for one for up to `wait`. Says whether there were any.
-    pub(crate) fn poll(&self, wait: Duration) -> bool {
+impl ProducerClient for KafkaProducer {
+    fn outlet(self: Arc<Self>, topic: Arc<str>, place: usize) -> Arc<dyn Outlet> {
+        Arc::new(TopicOutlet { producer: self, topic, place })
+    }
+
+    fn poll(&self, wait: Duration) -> bool {
         let answers = || self.client.context().count.load(Ordering::Relaxed);
         let before = answers();
         // A poll takes all of its time, also when an answer has come.
@@ -133,9 +125,7 @@ impl KafkaProducer {
         answers() != before
     }
 
-    /// Tells the handles what came. Once the client has failed for good, what it could not deliver
-    /// will be sent again, so it is not lost.
-    pub(crate) fn tell_handles(&self) {
+    fn tell_handles(&self) {
         let context = self.client.context();
         let mut gathered = context.lock();
         gathered.tell(&*context.listener);
@@ -150,15 +140,12 @@ impl KafkaProducer {
         }
     }
 
-    /// Why the client failed for good. The error event of a fatal error does not say that it is
-    /// fatal, so the client is asked.
-    pub(crate) fn fatal_error(&self) -> Option<Arc<str>> {
+    fn fatal_error(&self) -> Option<Arc<str>> {
+        // The error event of a fatal error does not say that it is fatal, so the client is asked.
         self.client.client().fatal_error().map(|(_, reason)| reason.into())
     }
 
-    /// Ends the client, and takes the answers it still has. `replaced`: what it has not delivered
-    /// will be sent by another; otherwise each such write is told that it is not known.
-    pub(crate) fn end(&self, replaced: bool) {
+    fn end(&self, replaced: bool) {
         self.client.context().replaced.store(replaced, Ordering::Release);
         self.client.purge(PurgeConfig::default().queue().inflight());
         if let Err(error) = self.client.flush(PURGE_TIMEOUT) {
@@ -219,7 +206,7 @@ impl ProducerContext for DeliveryReports {
         };
         let mut gathered = self.lock();
         let same = (gathered.place, gathered.partition) == (place, partition);
-        if !same || gathered.answers.len() >= GATHERED_MAX {
+        if !same || gathered.answers.len() >= self.batch_max {
             gathered.tell(&*self.listener);
             (gathered.place, gathered.partition) = (place, partition);
         }

@@ -7,6 +7,8 @@ use rdkafka::error::KafkaError;
 use tracing::{debug, error, info, warn};
 use write_behind_shared::kafka::KafkaSettings;
 
+use crate::kafka::offsets::NoAnswer;
+
 /// The context of a client whose errors only go to the log: what matters is whether it answers.
 pub(crate) struct QuietContext;
 
@@ -21,6 +23,12 @@ impl ClientContext for QuietContext {
 }
 
 impl ConsumerContext for QuietContext {}
+
+impl From<KafkaError> for NoAnswer {
+    fn from(error: KafkaError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// The properties of a consumer that asks about `group`: `defaults`, overridden by those of
 /// `settings` that suit a consumer, overridden by what is `fixed`.

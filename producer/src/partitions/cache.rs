@@ -37,8 +37,8 @@ pub(crate) enum Capacity {
 /// The cached rows. `None` says that there is no such row.
 #[derive(Debug)]
 pub(crate) struct RowCache {
-    pub(crate) rows: moka::sync::Cache<Key, Option<Row>, RandomState>,
-    pub(crate) misses: bool,
+    rows: moka::sync::Cache<Key, Option<Row>, RandomState>,
+    misses: bool,
 }
 
 /// What a cached row takes beyond its key and row, in bytes: the map's entry and moka's two queues.

@@ -11,9 +11,6 @@ use crate::error::Refusal;
 use crate::partitions::outlet::{Content, NotTaken};
 use crate::partitions::partition::State;
 
-/// Records handed over under one lock at most.
-const HANDED_AT_ONCE: usize = 256;
-
 /// What came of handing over.
 #[derive(Debug, Default)]
 pub(crate) struct HandedOver {
@@ -24,18 +21,19 @@ pub(crate) struct HandedOver {
 }
 
 impl State {
-    /// Hands over what waits, in order, as far as it is due and the client takes it.
+    /// Hands over what waits, in order, as far as it is due and the client takes it; `at_once` records
+    /// at most, so that the lock is not held for long.
     pub(crate) fn hand_over(
         &mut self,
-        partition: Partition,
-        writer: Uuid,
+        (partition, writer): (Partition, Uuid),
+        at_once: usize,
         now: Instant,
         cache: &impl Cache,
     ) -> HandedOver {
         let mut handed = HandedOver::default();
         let Some(outlet) = self.outlet.clone() else { return handed };
         let due_below = self.outbox.due_below(self.core.ledger().next(), now, self.closed);
-        for _ in 0..HANDED_AT_ONCE {
+        for _ in 0..at_once {
             let Some((sequence, key, delta)) = self.core.next_unsent() else { return handed };
             if sequence >= due_below {
                 return handed;

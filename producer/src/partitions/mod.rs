@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 use write_behind_shared::{NextOffset, Partition};
 
+use crate::core::bounds::Bounds;
 use crate::core::ledger::{Key, Loss, Sequence};
 use crate::core::logged::Rules;
 use crate::core::pending::dead_letters::DeadLetterNotice;
@@ -40,6 +41,8 @@ pub(crate) struct Partitions {
     pub(crate) events: Events,
     /// Who writes here: what every `write-id` begins with.
     pub(crate) writer: Uuid,
+    pub(crate) bounds: Bounds,
+    pub(crate) clock: fn() -> Instant,
     follows: bool,
     counts: Counts,
 }
@@ -64,13 +67,17 @@ pub(crate) struct Setup {
     pub(crate) when_full: WhenFull,
     /// How long writes of one row are gathered into one record.
     pub(crate) coalesce: Option<Duration>,
+    pub(crate) bounds: Bounds,
+    pub(crate) writer: Uuid,
+    pub(crate) clock: fn() -> Instant,
 }
 
 impl Partitions {
     /// As many as there are partitions.
     pub(crate) fn new(setup: Setup) -> Self {
         let rules = Rules { exact: setup.loads, tail: setup.follows.then_some(NextOffset::ZERO) };
-        let pending = |_| Arc::new(SharedPending::new(rules, setup.coalesce));
+        let (bounds, now) = (setup.bounds, (setup.clock)());
+        let pending = |_| Arc::new(SharedPending::new(rules, bounds, setup.coalesce, now));
         Self {
             by_partition: (0..setup.partitions).map(pending).collect(),
             cache: setup.cache,
@@ -78,7 +85,9 @@ impl Partitions {
             when_full: setup.when_full,
             halt: OnceLock::new(),
             events: Events::default(),
-            writer: Uuid::new_v4(),
+            bounds: setup.bounds,
+            writer: setup.writer,
+            clock: setup.clock,
             follows: setup.follows,
             counts: Counts::default(),
         }
@@ -347,3 +356,7 @@ impl Partitions {
 pub(crate) fn text(key: &[u8]) -> String {
     String::from_utf8_lossy(key).into_owned()
 }
+
+#[cfg(test)]
+#[path = "tests/setup.rs"]
+pub(crate) mod setup;

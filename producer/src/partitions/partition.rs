@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use ahash::HashMap;
 use tokio::sync::watch;
 
+use crate::core::bounds::Bounds;
 use crate::core::ledger::{Key, Sequence};
 use crate::core::logged::Rules;
 use crate::core::outbox::Outbox;
@@ -84,14 +85,19 @@ const MARK_INTERVAL: Duration = Duration::from_millis(50);
 const MARKS_MAX: usize = 4_096;
 
 impl SharedPending {
-    pub(crate) fn new(rules: Rules, coalesce: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        rules: Rules,
+        bounds: Bounds,
+        coalesce: Option<Duration>,
+        now: Instant,
+    ) -> Self {
         let state = State {
-            core: Pending::new(rules),
+            core: Pending::new(rules, bounds),
             loads: HashMap::default(),
             outlet: None,
             outbox: Outbox::new(coalesce),
             closed: false,
-            marks: VecDeque::from([(0, Instant::now())]),
+            marks: VecDeque::from([(0, now)]),
         };
         Self {
             state: Mutex::new(state),

@@ -1,15 +1,18 @@
 //! How well the log is followed, for those who read.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use write_behind_shared::Partition;
+use write_behind_shared::{NextOffset, Partition};
 
 /// How well the log is followed. Written by the threads that follow it.
 #[derive(Debug)]
 pub(crate) struct Tail {
     /// By partition.
     behind: Box<[AtomicBool]>,
-    /// How often in a row the reading thread has left the answer where the log ends.
+    /// Where the partitions end, when that was asked last; taken by the reading thread.
+    ends: Mutex<Option<Vec<NextOffset>>>,
+    /// How often in a row the reading thread has left that answer.
     untaken: AtomicU32,
     ended: AtomicBool,
 }
@@ -22,6 +25,7 @@ impl Tail {
     pub(crate) fn new(partitions: i32) -> Self {
         Self {
             behind: (0..partitions).map(|_| AtomicBool::new(true)).collect(),
+            ends: Mutex::default(),
             untaken: AtomicU32::new(0),
             ended: AtomicBool::new(false),
         }
@@ -47,14 +51,19 @@ impl Tail {
         }
     }
 
-    /// The reading thread took the latest answer where the log ends.
-    pub(crate) fn end_was_taken(&self) {
-        self.untaken.store(0, Ordering::Release);
+    /// Leaves where the partitions end to the reading thread.
+    pub(crate) fn put_ends(&self, ends: Vec<NextOffset>) {
+        let mut latest = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        if latest.replace(ends).is_some() {
+            self.untaken.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
-    /// The reading thread left an answer where the log ends until the next one came.
-    pub(crate) fn end_was_left(&self) {
-        self.untaken.fetch_add(1, Ordering::AcqRel);
+    /// Where the partitions ended when that was asked last, once.
+    pub(crate) fn take_ends(&self) -> Option<Vec<NextOffset>> {
+        let taken = self.ends.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.untaken.store(0, Ordering::Release);
+        taken
     }
 
     /// Nothing is read any more.

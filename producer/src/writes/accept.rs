@@ -144,7 +144,7 @@ impl Acceptor {
             if sent {
                 state.core.mark_sent(sequence);
             } else {
-                state.outbox.waits(sequence, Instant::now);
+                state.outbox.waits(sequence, self.partitions.clock);
                 pending.set_waiting(true);
             }
             sequence

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::core::ledger::Sequence;
 use crate::error::DeliveryError;
 use crate::partitions::partition::{SharedPending, Stage};
+use crate::partitions::sync;
 
 /// An accepted write: reads see it already.
 ///
@@ -57,5 +58,5 @@ pub(crate) async fn within(
     timeout: Duration,
     passed: impl Future<Output = Result<(), DeliveryError>>,
 ) -> Result<(), DeliveryError> {
-    tokio::time::timeout(timeout, passed).await.unwrap_or(Err(DeliveryError::TimedOut))
+    sync::timeout(timeout, passed).await.unwrap_or(Err(DeliveryError::TimedOut))
 }

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use ahash::HashMap;
 use write_behind_shared::{NextOffset, Offset};
 
+use crate::core::bounds::Bounds;
 use crate::core::commit_queue::CommitWaiter;
 use crate::core::delta::{Delta, Row};
 use crate::core::entry::{Entry, OVERHEAD_BYTES, RowState, Visible};
@@ -74,15 +75,15 @@ pub(crate) fn cost(key: &[u8], delta: &Delta) -> usize {
 
 impl Pending {
     /// Nothing pending.
-    pub(crate) fn new(rules: Rules) -> Self {
+    pub(crate) fn new(rules: Rules, bounds: Bounds) -> Self {
         Self {
             entries: HashMap::default(),
-            ledger: Ledger::default(),
+            ledger: Ledger::new(bounds),
             waiters: BinaryHeap::new(),
             unsampled: BTreeMap::new(),
             rules,
-            foreign: ForeignWriters::default(),
-            forgotten: Forgotten::new(),
+            foreign: ForeignWriters::new(bounds.writers),
+            forgotten: Forgotten::new(bounds.forgotten_slots),
             taken: Taken::default(),
         }
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn ledger(answers: &[(Sequence, PersistedWhen)]) -> Ledger {
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger::new(Bounds::STANDARD);
     for _ in answers {
         ledger.issue(Key::from(*b"k"));
     }
@@ -64,14 +64,14 @@ fn a_failed_write_holds_nobody_up_and_is_remembered() {
 
 #[test]
 fn many_writers_cost_precision_and_never_memory_or_truth() {
-    let mut ledger = Ledger::default();
-    let writes = 3 * RUNS_MAX as u64;
+    let mut ledger = Ledger::new(Bounds::STANDARD);
+    let writes = 3 * Bounds::STANDARD.runs as u64;
     for sequence in 0..writes {
         ledger.issue(Key::from(*b"k"));
         ledger.acknowledge(sequence, at(2 * sequence as i64));
     }
-    assert!(ledger.runs.len() <= RUNS_MAX);
-    for next in [0, 1, 1_000, 2 * RUNS_MAX as i64 + 5, 2 * writes as i64 - 2] {
+    assert!(ledger.runs.len() <= Bounds::STANDARD.runs);
+    for next in [0, 1, 1_000, 2 * Bounds::STANDARD.runs as i64 + 5, 2 * writes as i64 - 2] {
         ledger.commit(NextOffset(next));
         assert!(ledger.persisted() <= (next as u64).div_ceil(2), "too early at {next}");
     }
@@ -81,8 +81,8 @@ fn many_writers_cost_precision_and_never_memory_or_truth() {
 
 #[test]
 fn losses_that_were_forgotten_are_unknown() {
-    let mut ledger = Ledger::default();
-    for sequence in 0..=LOSSES_MAX as u64 {
+    let mut ledger = Ledger::new(Bounds::STANDARD);
+    for sequence in 0..=Bounds::STANDARD.losses as u64 {
         ledger.lose(2 * sequence, Loss::Failed("no".into()));
     }
     assert!(matches!(ledger.loss_in(&(0..1)), Some(Loss::Unknown(_))));
@@ -91,7 +91,7 @@ fn losses_that_were_forgotten_are_unknown() {
 
 #[test]
 fn what_a_client_was_given_is_given_to_the_next_in_order_and_nothing_is_joined_to_it() {
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger::new(Bounds::STANDARD);
     for sequence in 0..4 {
         ledger.issue(Key::from(*b"k"));
         if sequence < 3 {
@@ -114,7 +114,7 @@ fn what_a_client_was_given_is_given_to_the_next_in_order_and_nothing_is_joined_t
 
 #[test]
 fn the_answer_for_a_write_that_was_sent_twice_does_not_say_where_it_is() {
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger::new(Bounds::STANDARD);
     for sequence in 0..2 {
         ledger.issue(Key::from(*b"k"));
         ledger.mark_sent(sequence);

@@ -3,31 +3,28 @@
 //!
 //! It has the group's name to ask for its offsets, and never joins it.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
-use tracing::debug;
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::error::BuildError;
+use crate::kafka::follow::source::{Lost, TailEvent, TailRecord, TailSource};
+use crate::kafka::offsets::NoAnswer;
 use crate::kafka::settings::{QuietContext, consumer_config};
-use crate::partitions::tail::Tail;
 
 /// Reads the log of one topic.
-pub(crate) struct Client {
-    pub(super) consumer: BaseConsumer<QuietContext>,
+pub(crate) struct TailClient {
+    consumer: BaseConsumer<QuietContext>,
     /// Asks questions. On the connection that fetches, a question and the fetch that waits for a
     /// record would hold each other up.
     asker: BaseConsumer<QuietContext>,
-    pub(super) topic: String,
-    pub(super) partitions: i32,
-    /// Where the partitions end, when that was asked last; taken by the reading thread.
-    ends: Mutex<Option<Vec<NextOffset>>>,
-    pub(super) tail: Arc<Tail>,
+    topic: String,
+    partitions: i32,
 }
 
 /// Ours, unless the user sets them: a bounded queue that is filled again at once when there is room.
@@ -49,8 +46,10 @@ const FIXED: &[(&str, &str)] = &[
 ];
 /// How long one question may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long one seek may take.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 
-impl Client {
+impl TailClient {
     /// A client for all partitions of `topic`, and for what `group` has committed there.
     pub(crate) fn new(
         settings: &KafkaSettings,
@@ -63,38 +62,11 @@ impl Client {
             let client = config.create_with_context(QuietContext);
             client.map_err(|error| BuildError::Client(error.to_string()))
         };
-        Ok(Self {
-            consumer: client()?,
-            asker: client()?,
-            topic: topic.to_owned(),
-            partitions,
-            ends: Mutex::default(),
-            tail: Arc::new(Tail::new(partitions)),
-        })
-    }
-
-    /// Asks where the log ends and leaves the answer to the reading thread.
-    pub(super) fn ask_for_ends(&self) {
-        match self.offsets(Offset::End) {
-            Ok(ends) => {
-                let mut latest = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-                if latest.replace(ends).is_some() {
-                    self.tail.end_was_left();
-                }
-            }
-            Err(error) => debug!(%error, topic = self.topic, "nobody says where the log ends"),
-        }
-    }
-
-    /// Where the partitions ended when that was asked last, once.
-    pub(super) fn take_ends(&self) -> Option<Vec<NextOffset>> {
-        let taken = self.ends.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.tail.end_was_taken();
-        taken
+        Ok(Self { consumer: client()?, asker: client()?, topic: topic.to_owned(), partitions })
     }
 
     /// Where all partitions begin or end, in their order. One request to each leader.
-    pub(super) fn offsets(&self, at: Offset) -> KafkaResult<Vec<NextOffset>> {
+    fn offsets(&self, at: Offset) -> KafkaResult<Vec<NextOffset>> {
         // It is given no records; what it has to say of lost connections shows in its answers.
         while self.asker.poll(Duration::ZERO).is_some() {}
         let asked = self.list(|_| at)?;
@@ -112,8 +84,43 @@ impl Client {
         all.ok_or(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset))
     }
 
-    /// What the group has committed of each partition, in their order; `None`: nothing yet.
-    pub(super) fn committed(&self) -> KafkaResult<Vec<Option<NextOffset>>> {
+    fn list(&self, at: impl Fn(usize) -> Offset) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::with_capacity(self.partitions as usize);
+        for (place, partition) in self.partitions().enumerate() {
+            list.add_partition_offset(&self.topic, partition.0, at(place))?;
+        }
+        Ok(list)
+    }
+}
+
+impl TailSource for TailClient {
+    fn poll(&self, wait: Duration, hear: &mut impl FnMut(TailEvent<'_>)) -> bool {
+        match self.consumer.poll(wait) {
+            None => return false,
+            Some(Ok(message)) => {
+                let headers = message.headers().into_iter().flat_map(Headers::iter);
+                hear(TailEvent::Record(TailRecord {
+                    partition: Partition(message.partition()),
+                    offset: write_behind_shared::Offset(message.offset()),
+                    key: message.key(),
+                    value: message.payload(),
+                    headers: &mut headers.map(|header| (header.key, header.value)),
+                }));
+            }
+            Some(Err(error)) => hear(heard(&error)),
+        }
+        true
+    }
+
+    fn begins(&self) -> Result<Vec<NextOffset>, NoAnswer> {
+        Ok(self.offsets(Offset::Beginning)?)
+    }
+
+    fn ends(&self) -> Result<Vec<NextOffset>, NoAnswer> {
+        Ok(self.offsets(Offset::End)?)
+    }
+
+    fn committed(&self) -> Result<Vec<Option<NextOffset>>, NoAnswer> {
         let asked = self.list(|_| Offset::Invalid)?;
         let answered = self.asker.committed_offsets(asked, ANSWER_TIMEOUT)?;
         let mut offsets = vec![None; self.partitions as usize];
@@ -128,27 +135,42 @@ impl Client {
         Ok(offsets)
     }
 
-    /// Reads all partitions on from these places.
-    pub(super) fn assign(&self, at: &[NextOffset]) -> KafkaResult<()> {
+    fn assign(&self, at: &[NextOffset]) -> Result<(), NoAnswer> {
         let list = self.list(|place| Offset::Offset(at.get(place).map_or(0, |next| next.0)))?;
-        self.consumer.assign(&list)
+        Ok(self.consumer.assign(&list)?)
     }
 
-    fn list(&self, at: impl Fn(usize) -> Offset) -> KafkaResult<TopicPartitionList> {
-        let mut list = TopicPartitionList::with_capacity(self.partitions as usize);
-        for (place, partition) in self.partitions().enumerate() {
-            list.add_partition_offset(&self.topic, partition.0, at(place))?;
-        }
-        Ok(list)
+    fn seek(&self, partition: Partition, at: NextOffset) -> Result<(), NoAnswer> {
+        let at = Offset::Offset(at.0);
+        Ok(self.consumer.seek(&self.topic, partition.0, at, SEEK_TIMEOUT)?)
     }
 
-    pub(super) fn partitions(&self) -> impl Iterator<Item = Partition> {
-        (0..self.partitions).map(Partition)
+    fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    fn partition_count(&self) -> i32 {
+        self.partitions
     }
 }
 
-impl std::fmt::Debug for Client {
+/// What an error means. librdkafka reconnects by itself.
+fn heard(error: &KafkaError) -> TailEvent<'static> {
+    use RDKafkaErrorCode::{AutoOffsetReset, LogTruncation, OffsetOutOfRange};
+    match error {
+        KafkaError::PartitionEOF(partition) => TailEvent::End(Partition(*partition)),
+        KafkaError::MessageConsumption(AutoOffsetReset | OffsetOutOfRange) => {
+            TailEvent::Lost(Lost::Place, error.to_string())
+        }
+        KafkaError::MessageConsumption(LogTruncation) => {
+            TailEvent::Lost(Lost::Tail, error.to_string())
+        }
+        _ => TailEvent::Failed(error.to_string()),
+    }
+}
+
+impl std::fmt::Debug for TailClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("TailClient").field("topic", &self.topic).finish_non_exhaustive()
     }
 }

@@ -11,18 +11,20 @@
 pub(crate) mod client;
 pub(crate) mod run;
 mod start;
+pub(crate) mod source;
 
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tracing::debug;
 
 use crate::core::decode::Decoder;
 use crate::error::BuildError;
-use crate::kafka::follow::client::Client;
 use crate::kafka::follow::run::{Follower, TailReader};
+use crate::kafka::follow::source::TailSource;
 use crate::partitions::tail::Tail;
 
 /// Stops following when it is dropped.
@@ -37,26 +39,36 @@ pub(crate) type CaughtUp = oneshot::Receiver<Result<(), BuildError>>;
 
 /// How often it is asked where the log ends. What is not read four asks later is behind.
 const ENDS_INTERVAL: Duration = Duration::from_millis(500);
-/// Reads on threads of its own, until the [`Following`] is dropped; the client goes with them.
+
+/// Reads on threads of its own, until the [`Following`] is dropped; the source goes with them.
 /// [`CaughtUp`] resolves when what is in the log now is read.
 pub(crate) fn follow_on_threads(
-    client: Client,
+    source: impl TailSource + 'static,
     follower: Follower,
 ) -> Result<(Arc<Tail>, Following, CaughtUp), BuildError> {
     let (stop_reading, reading_stopped) = channel();
     let (stop_asking, asking_stopped) = channel::<()>();
     let (told, caught_up) = oneshot::channel();
-    let tail = Arc::clone(&client.tail);
-    let decoder = Decoder { columns: follower.columns, partitions: client.partitions };
-    let reading = Arc::new(client);
+    let partitions = source.partition_count();
+    let decoder = Decoder { columns: follower.columns, partitions };
+    let tail = Arc::new(Tail::new(partitions));
+    let reading = Arc::new((source, Arc::clone(&tail)));
     let asking = Arc::clone(&reading);
     Builder::new().name("write-behind-follow".to_owned()).spawn(move || {
-        let _ended = Ended(&reading.tail);
-        TailReader::new(&reading, follower, decoder).run(told, &reading_stopped);
+        let (source, tail) = &*reading;
+        let _ended = Ended(tail);
+        let reader = TailReader::new((source, tail), follower, decoder, Instant::now());
+        reader.run(told, &reading_stopped);
     })?;
     Builder::new().name("write-behind-log-end".to_owned()).spawn(move || {
+        let (source, tail) = &*asking;
         while asking_stopped.recv_timeout(ENDS_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-            asking.ask_for_ends();
+            match source.ends() {
+                Ok(ends) => tail.put_ends(ends),
+                Err(error) => {
+                    debug!(%error, topic = source.topic(), "nobody says where the log ends");
+                }
+            }
         }
     })?;
     Ok((tail, Following { signals: [stop_reading, stop_asking] }, caught_up))
@@ -73,9 +85,7 @@ impl Drop for Ended<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
     use std::thread::park_timeout;
-    use std::time::Instant;
 
     use prometheus::Registry;
     use rdkafka::mocking::MockCluster;
@@ -83,29 +93,15 @@ mod tests {
 
     use super::*;
     use crate::core::columns::Columns;
+    use crate::kafka::follow::client::TailClient;
     use crate::metrics::Metrics;
-    use crate::partitions::admission::{Limit, Limits, WhenFull};
-    use crate::partitions::cache::{CacheConfig, RowCache};
+    use crate::partitions::setup::setup;
     use crate::partitions::{Partitions, Setup};
 
     fn follow(bootstrap: &str) -> (Arc<Tail>, Following, CaughtUp) {
         let settings = KafkaSettings::new([("bootstrap.servers", bootstrap)], &[]).unwrap();
-        let client = Client::new(&settings, "sink", "scores", 1).unwrap();
-        let partitions = Partitions::new(Setup {
-            partitions: 1,
-            loads: false,
-            follows: true,
-            cache: RowCache::new(CacheConfig::default()),
-            limits: Limits {
-                bytes: Limit::new(1 << 20),
-                rows: None,
-                in_flight: None,
-                in_flight_bytes: None,
-                waiting: AtomicUsize::new(0),
-            },
-            when_full: WhenFull::Wait,
-            coalesce: None,
-        });
+        let client = TailClient::new(&settings, "sink", "scores", 1).unwrap();
+        let partitions = Partitions::new(Setup { follows: true, ..setup() });
         let follower = Follower {
             partitions: Arc::new(partitions),
             metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap()),

@@ -5,10 +5,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
-use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
 use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 use write_behind_shared::{NextOffset, Partition};
@@ -18,9 +14,11 @@ use crate::core::decode::{Decoded, Decoder};
 use crate::core::tail::LogRecord;
 use crate::core::tail_position::{Step, TailPosition};
 use crate::error::BuildError;
-use crate::kafka::follow::client::Client;
+use crate::kafka::follow::source::{Lost, TailEvent, TailRecord, TailSource};
+use crate::kafka::offsets::NoAnswer;
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
+use crate::partitions::tail::Tail;
 
 /// What the tail has to know of its handle.
 pub(crate) struct Follower {
@@ -32,8 +30,9 @@ pub(crate) struct Follower {
 }
 
 /// What the reading thread remembers from turn to turn.
-pub(super) struct TailReader<'c> {
-    pub(super) client: &'c Client,
+pub(crate) struct TailReader<'s, S> {
+    pub(super) source: &'s S,
+    pub(super) tail: &'s Tail,
     pub(super) follower: Follower,
     decoder: Decoder,
     pub(super) tail_positions: Vec<TailPosition>,
@@ -49,21 +48,12 @@ pub(super) struct TailReader<'c> {
     pub(super) phase: Phase,
     was_behind: bool,
     unread_told: bool,
-    pub(super) last_error: Option<KafkaError>,
-}
-
-/// What Kafka's client said of some partition; it does not say of which.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lost {
-    /// Its place is not in the log.
-    Place,
-    /// The log was cut off behind what was read, and may have grown again since.
-    Tail,
+    pub(super) last_error: Option<String>,
 }
 
 /// What the thread does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// It reads what was in the log when the handle was being built.
     Beginning,
     /// It reads what is written.
@@ -79,27 +69,31 @@ enum LogIdentity {
     Other,
 }
 
-/// How long a turn waits for its first record.
+/// How long a read waits for its first record.
 const IDLE_POLL: Duration = Duration::from_millis(100);
-/// Records of one turn at most, so that no partition is locked for long.
-const TURN_RECORDS_MAX: usize = 512;
+/// Records of one read at most, so that no partition is locked for long.
+const READ_RECORDS_MAX: usize = 512;
 /// And their bytes.
-const TURN_BYTES_MAX: usize = 4 << 20;
-/// Without a look at the log's end for so long, nobody knows whether the tail keeps up.
+const READ_BYTES_MAX: usize = 4 << 20;
+/// Without knowing the log's end for this long, nobody knows whether the tail keeps up.
 const ENDS_MAX_AGE: Duration = Duration::from_secs(2);
 const METRICS_INTERVAL: Duration = Duration::from_millis(100);
-const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 
-impl<'c> TailReader<'c> {
-    pub(super) fn new(client: &'c Client, follower: Follower, decoder: Decoder) -> Self {
-        let now = Instant::now();
+impl<'s, S: TailSource> TailReader<'s, S> {
+    pub(crate) fn new(
+        (source, tail): (&'s S, &'s Tail),
+        follower: Follower,
+        decoder: Decoder,
+        now: Instant,
+    ) -> Self {
         Self {
-            client,
+            source,
+            tail,
             follower,
             decoder,
             tail_positions: Vec::new(),
             positions: Vec::new(),
-            batches: client.partitions().map(|_| Vec::new()).collect(),
+            batches: source.partitions().map(|_| Vec::new()).collect(),
             touched: Vec::new(),
             ends_taken_at: now,
             measured: now,
@@ -123,96 +117,101 @@ impl<'c> TailReader<'c> {
         let _ = told.send(started);
         while goes_on && self.phase != Phase::Over && stopped.try_recv() == Err(TryRecvError::Empty)
         {
-            self.turn();
+            self.read();
+            self.turn(Instant::now());
         }
     }
 
-    /// Waits for a record, takes what has come, and looks how the tail stands.
-    pub(super) fn turn(&mut self) {
-        let (mut wait, mut bytes) = (IDLE_POLL, 0);
-        for _ in 0..TURN_RECORDS_MAX {
-            match self.client.consumer.poll(wait) {
-                None => break,
-                Some(Ok(message)) => {
-                    bytes += message.payload_len() + message.key_len();
-                    self.take(&message);
-                }
-                Some(Err(error)) => self.hear(error),
-            }
-            if bytes >= TURN_BYTES_MAX {
+    /// Waits for a record and takes what has come.
+    pub(crate) fn read(&mut self) {
+        let (source, mut wait, mut bytes) = (self.source, IDLE_POLL, 0);
+        for _ in 0..READ_RECORDS_MAX {
+            let came = source.poll(wait, &mut |event| bytes += self.hear(event));
+            if !came || bytes >= READ_BYTES_MAX {
                 break;
             }
             wait = Duration::ZERO;
         }
+    }
+
+    /// Gives what was read to its partitions, and judges how the tail stands.
+    pub(crate) fn turn(&mut self, now: Instant) {
         self.hand_over();
+        self.judge(now);
+        if now.saturating_duration_since(self.measured) >= METRICS_INTERVAL {
+            self.measured = now;
+            let lag = self.tail_positions.iter().map(TailPosition::lag).sum();
+            self.follower.metrics.follow_lag(lag);
+        }
         if let Some(lost) = self.lost {
             match self.relocate(lost) {
                 Ok(LogIdentity::Same) => self.lost = None,
                 Ok(LogIdentity::Other) => self.phase = Phase::Over,
-                Err(error) => self.last_error = Some(error),
+                Err(NoAnswer(reason)) => self.last_error = Some(reason),
             }
-        }
-        self.judge();
-        if self.measured.elapsed() >= METRICS_INTERVAL {
-            self.measured = Instant::now();
-            let lag = self.tail_positions.iter().map(TailPosition::lag).sum();
-            self.follower.metrics.follow_lag(lag);
         }
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>) {
-        let (partition, offset) =
-            (Partition(message.partition()), write_behind_shared::Offset(message.offset()));
+    /// Takes an event: how many bytes of a record it brought.
+    fn hear(&mut self, event: TailEvent<'_>) -> usize {
+        let error = match event {
+            TailEvent::Record(record) => return self.take(record),
+            TailEvent::End(partition) => {
+                if let Some(at) = self.tail_positions.get_mut(partition.0 as usize) {
+                    at.meet_end();
+                }
+                return 0;
+            }
+            TailEvent::Lost(Lost::Place, error) => {
+                self.lost = self.lost.or(Some(Lost::Place));
+                error
+            }
+            TailEvent::Lost(Lost::Tail, error) => {
+                self.lost = Some(Lost::Tail);
+                error
+            }
+            TailEvent::Failed(error) => {
+                self.follower.metrics.client_error();
+                error
+            }
+        };
+        // What matters is whether the tail keeps up.
+        debug!(error, topic = self.source.topic(), "the tail's client");
+        self.last_error = Some(error);
+        0
+    }
+
+    fn take(&mut self, record: TailRecord<'_>) -> usize {
+        let TailRecord { partition, offset, key, value, headers } = record;
+        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
         let place = partition.0 as usize;
         let (Some(position), Some(batch)) =
             (self.positions.get_mut(place), self.batches.get_mut(place))
         else {
-            return;
+            return bytes;
         };
         if position.is_past(offset) {
-            return;
+            return bytes;
         }
         *position = offset.next();
         if self.touched.last() != Some(&place) && !self.touched.contains(&place) {
             self.touched.push(place);
         }
-        let headers = message.headers().into_iter().flat_map(Headers::iter);
-        let headers = headers.map(|header| (header.key, header.value));
-        match self.decoder.decode(partition, message.key(), message.payload(), headers) {
+        match self.decoder.decode(partition, key, value, headers) {
             Ok(Decoded { key, delta, write_id }) => {
                 batch.push(LogRecord { offset, key, delta, write_id });
             }
             Err(unread) => {
                 if !std::mem::replace(&mut self.unread_told, true) {
                     warn!(
-                        topic = self.client.topic, %partition, %offset, %unread,
+                        topic = self.source.topic(), %partition, %offset, %unread,
                         "a record can't be followed; others are only told at debug level"
                     );
                 }
                 debug!(%partition, %offset, %unread, "a record can't be followed");
             }
         }
-    }
-
-    fn hear(&mut self, error: KafkaError) {
-        use RDKafkaErrorCode::{AutoOffsetReset, LogTruncation, OffsetOutOfRange};
-        match error {
-            KafkaError::PartitionEOF(partition) => {
-                let tail_position = self.tail_positions.get_mut(partition as usize);
-                if let Some(tail_position) = tail_position {
-                    tail_position.meet_end();
-                }
-                return;
-            }
-            KafkaError::MessageConsumption(AutoOffsetReset | OffsetOutOfRange) => {
-                self.lost = self.lost.or(Some(Lost::Place));
-            }
-            KafkaError::MessageConsumption(LogTruncation) => self.lost = Some(Lost::Tail),
-            _ => self.follower.metrics.client_error(),
-        }
-        // librdkafka reconnects by itself; what matters is whether the tail keeps up.
-        debug!(%error, topic = self.client.topic, "the tail's client");
-        self.last_error = Some(error);
+        bytes
     }
 
     fn hand_over(&mut self) {
@@ -237,13 +236,13 @@ impl<'c> TailReader<'c> {
     /// Some place is not in the log any more. What retention has passed is said to be lost, and
     /// the rest is read. Where the log ends before what was read, its offsets stand for other
     /// records now, and nothing can be vouched for until a new handle begins.
-    fn relocate(&mut self, lost: Lost) -> KafkaResult<LogIdentity> {
-        let lows = self.client.offsets(Offset::Beginning)?;
-        let ends = self.client.offsets(Offset::End)?;
+    fn relocate(&mut self, lost: Lost) -> Result<LogIdentity, NoAnswer> {
+        let lows = self.source.begins()?;
+        let ends = self.source.ends()?;
         let mut log = if lost == Lost::Tail { LogIdentity::Other } else { LogIdentity::Same };
         let places = self.positions.iter_mut().zip(&mut self.tail_positions);
         for (((partition, (position, tail_position)), low), end) in
-            self.client.partitions().zip(places).zip(lows).zip(ends)
+            self.source.partitions().zip(places).zip(lows).zip(ends)
         {
             let partitions = &self.follower.partitions;
             if *position > end {
@@ -251,7 +250,7 @@ impl<'c> TailReader<'c> {
                 partitions.log_lost(partition, *position);
             } else if *position < low {
                 error!(
-                    topic = self.client.topic, %partition, stood_at = %position, %low,
+                    topic = self.source.topic(), %partition, stood_at = %position, %low,
                     "records are gone from the log that were not read; keep them longer \
                      (`retention.ms`)"
                 );
@@ -264,25 +263,25 @@ impl<'c> TailReader<'c> {
         }
         if log == LogIdentity::Other {
             error!(
-                topic = self.client.topic,
+                topic = self.source.topic(),
                 "the log ends before what was read from it: it was cut off, or the topic was made \
                  again; it is not followed any more, restart every writer"
             );
             return Ok(log);
         }
         // Kafka's client does not say in which partition it has stopped, so all are assigned again.
-        self.client.assign(&self.positions)?;
+        self.source.assign(&self.positions)?;
         Ok(log)
     }
 
     /// Compares what was read with where the log ends, and tells those who read.
-    fn judge(&mut self) {
-        if let Some(ends) = self.client.take_ends() {
-            self.ends_taken_at = Instant::now();
+    fn judge(&mut self, now: Instant) {
+        if let Some(ends) = self.tail.take_ends() {
+            self.ends_taken_at = now;
             for (place, end) in ends.into_iter().enumerate() {
                 self.observe_end(place, end);
             }
-        } else if self.ends_taken_at.elapsed() >= ENDS_MAX_AGE {
+        } else if now.saturating_duration_since(self.ends_taken_at) >= ENDS_MAX_AGE {
             self.tail_positions.iter_mut().for_each(TailPosition::end_unknown);
         } else {
             return;
@@ -290,7 +289,7 @@ impl<'c> TailReader<'c> {
         if self.phase != Phase::Following {
             return;
         }
-        self.client.tail.set_behind(self.tail_positions.iter().map(TailPosition::is_behind));
+        self.tail.set_behind(self.tail_positions.iter().map(TailPosition::is_behind));
         let behind =
             self.tail_positions.iter().filter(|tail_position| tail_position.is_behind()).count();
         if (behind > 0) != self.was_behind {
@@ -311,9 +310,8 @@ impl<'c> TailReader<'c> {
             Step::Passed(next) => self.follower.partitions.log_read(partition, Vec::new(), next),
             Step::OtherLog => self.lost = self.lost.or(Some(Lost::Place)),
             Step::ReadAgain => {
-                let (topic, at) = (&self.client.topic, Offset::Offset(position.0));
-                let sought = self.client.consumer.seek(topic, partition.0, at, SEEK_TIMEOUT);
-                if let Err(error) = sought {
+                if let Err(error) = self.source.seek(partition, *position) {
+                    let topic = self.source.topic();
                     debug!(%error, topic, %partition, "the partition can't be read again yet");
                 }
             }
@@ -321,13 +319,13 @@ impl<'c> TailReader<'c> {
     }
 
     fn tell(&self, behind: usize) {
-        let topic = &self.client.topic;
+        let topic = self.source.topic();
         if behind == 0 {
             info!(topic, "the log is followed closely again");
             return;
         }
         let lag: u64 = self.tail_positions.iter().map(TailPosition::lag).sum();
-        let error = self.last_error.as_ref().map(ToString::to_string);
+        let error = self.last_error.as_deref();
         warn!(
             topic,
             partitions = behind,

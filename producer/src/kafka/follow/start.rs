@@ -4,14 +4,14 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
-use rdkafka::error::KafkaResult;
 use tracing::{error, info};
 use write_behind_shared::NextOffset;
 
 use crate::core::tail_position::{StartReason, TailPosition, start};
 use crate::error::BuildError;
 use crate::kafka::follow::run::{Phase, TailReader};
+use crate::kafka::follow::source::TailSource;
+use crate::kafka::offsets::NoAnswer;
 
 /// Reading what was in the log when the handle was being built.
 struct Backlog {
@@ -27,11 +27,11 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// How long before Kafka is asked again for what it did not answer.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-impl TailReader<'_> {
+impl<S: TailSource> TailReader<'_, S> {
     /// Finds where to begin, and begins there.
     pub(super) fn begin(&mut self, stopped: &Receiver<()>) -> Result<(), BuildError> {
         let asked = Instant::now();
-        while let Err(error) = self.locate() {
+        while let Err(error) = self.locate(Instant::now()) {
             let timeout = self.follower.start_timeout;
             if asked.elapsed() >= timeout {
                 return Err(BuildError::NoAnswer(error.to_string()));
@@ -43,12 +43,14 @@ impl TailReader<'_> {
         Ok(())
     }
 
-    fn locate(&mut self) -> KafkaResult<()> {
-        let (client, partitions) = (self.client, &self.follower.partitions);
-        let committed = client.committed()?;
-        let lows = client.offsets(Offset::Beginning)?;
-        let ends = client.offsets(Offset::End)?;
-        let places = client.partitions().zip(committed).zip(lows.into_iter().zip(ends));
+    /// Finds where to begin in each partition, and reads from there on.
+    pub(crate) fn locate(&mut self, now: Instant) -> Result<(), NoAnswer> {
+        let (source, partitions) = (self.source, &self.follower.partitions);
+        let committed = source.committed()?;
+        let lows = source.begins()?;
+        let ends = source.ends()?;
+        let missed_max = partitions.bounds.missed_ends;
+        let places = source.partitions().zip(committed).zip(lows.into_iter().zip(ends));
         let mut tail_positions = Vec::with_capacity(self.batches.len());
         for ((partition, committed), (low, end)) in places {
             let begin = start(committed, low, end);
@@ -75,12 +77,12 @@ impl TailReader<'_> {
                 }
             }
             partitions.log_read(partition, Vec::new(), begin.at);
-            tail_positions.push(TailPosition::new(begin.at, end));
+            tail_positions.push(TailPosition::new(begin.at, end, missed_max));
         }
         self.positions = tail_positions.iter().map(TailPosition::read).collect();
         self.tail_positions = tail_positions;
-        self.ends_taken_at = Instant::now();
-        client.assign(&self.positions)
+        self.ends_taken_at = now;
+        source.assign(&self.positions)
     }
 
     /// Reads what was in the log when it was located. Only silence ends it early.
@@ -88,45 +90,47 @@ impl TailReader<'_> {
         let targets = self.tail_positions.iter().map(|at| at.read().offset().0 + at.lag() as i64);
         let targets: Vec<_> = targets.map(NextOffset).collect();
         let records = self.tail_positions.iter().map(TailPosition::lag).sum();
-        let now = Instant::now();
-        let mut backlog = Backlog { targets, records, missing: records, moved: now, told: now };
+        let start = Instant::now();
+        let mut backlog = Backlog { targets, records, missing: records, moved: start, told: start };
         while backlog.missing > 0 {
             if stopped.try_recv() != Err(TryRecvError::Empty) {
                 return Err(BuildError::NoAnswer("the handle was given up".to_owned()));
             }
-            self.turn();
+            self.read();
+            let now = Instant::now();
+            self.turn(now);
             if self.phase == Phase::Over {
                 return Err(BuildError::NoAnswer("the log changed while it was read".to_owned()));
             }
-            self.note_progress(&mut backlog)?;
+            self.note_progress(&mut backlog, now)?;
         }
         self.phase = Phase::Following;
-        self.client.tail.set_behind(self.tail_positions.iter().map(|_| false));
+        self.tail.set_behind(self.tail_positions.iter().map(|_| false));
         info!(
-            topic = self.client.topic,
+            topic = self.source.topic(),
             records,
-            seconds = now.elapsed().as_secs_f64(),
+            seconds = start.elapsed().as_secs_f64(),
             "read what was in the log"
         );
         Ok(())
     }
 
-    fn note_progress(&self, backlog: &mut Backlog) -> Result<(), BuildError> {
+    fn note_progress(&self, backlog: &mut Backlog, now: Instant) -> Result<(), BuildError> {
         let missing = self.tail_positions.iter().zip(&backlog.targets);
         let missing = missing.map(|(at, target)| at.read().distance_to(*target)).sum();
         if missing < backlog.missing {
             backlog.missing = missing;
-            backlog.moved = Instant::now();
-        } else if backlog.moved.elapsed() >= self.follower.start_timeout {
+            backlog.moved = now;
+        } else if now.saturating_duration_since(backlog.moved) >= self.follower.start_timeout {
             let error =
                 self.last_error.as_ref().map_or(String::new(), |error| format!(": {error}"));
             let reason = format!("{missing} records of the log were not given{error}");
             return Err(BuildError::NoAnswer(reason));
         }
-        if backlog.told.elapsed() >= PROGRESS_INTERVAL {
-            backlog.told = Instant::now();
+        if now.saturating_duration_since(backlog.told) >= PROGRESS_INTERVAL {
+            backlog.told = now;
             let (read, of) = (backlog.records - missing, backlog.records);
-            info!(topic = self.client.topic, read, of, "reading what was in the log");
+            info!(topic = self.source.topic(), read, of, "reading what was in the log");
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use write_behind_shared::NextOffset;
 
 use super::*;
+use crate::core::bounds::Bounds;
 use crate::core::delta::Delta;
 use crate::core::entry::Visible;
 use crate::core::logged::Rules;
@@ -49,7 +50,7 @@ fn readable(pending: &mut Pending, cache: &RowCache) -> usize {
 }
 
 fn pending() -> Pending {
-    Pending::new(Rules { exact: true, tail: None })
+    Pending::new(Rules { exact: true, tail: None }, Bounds::STANDARD)
 }
 
 /// H18: a warm cache turns away nearly every new entry.

@@ -24,14 +24,13 @@ use crate::core::pending::{Cache as _, cost};
 use crate::core::tail::LogRecord;
 use crate::load::{Loaded, Loader};
 use crate::metrics::Metrics;
-use crate::partitions::admission::{Limit, Limits, Usage, WhenFull};
-use crate::partitions::cache::{CacheConfig, RowCache};
+use crate::partitions::admission::{Usage, WhenFull};
+use crate::partitions::setup::{PENDING_BYTES, setup};
 use crate::partitions::sync::under_scheduler;
 use crate::partitions::{Partitions, Setup};
 use crate::reads::reader::Reader;
 
 const PARTITION: Partition = Partition(0);
-const ROOM: usize = 1 << 20;
 /// What the write that the broker refuses adds: it tells itself from all others.
 const REFUSED: i64 = 1_000;
 
@@ -121,19 +120,10 @@ impl Loader<i32> for Database {
 impl Model {
     fn new(plan: Plan) -> Self {
         let partitions = Partitions::new(Setup {
-            partitions: 1,
             loads: true,
             follows: plan.foreign > 0,
-            cache: RowCache::new(CacheConfig::default()),
-            limits: Limits {
-                bytes: Limit::new(ROOM),
-                rows: None,
-                in_flight: None,
-                in_flight_bytes: None,
-                waiting: AtomicUsize::new(0),
-            },
             when_full: if plan.forgets { WhenFull::Forget } else { WhenFull::Wait },
-            coalesce: None,
+            ..setup()
         });
         let mut row = Some(initial());
         let mut states = vec![seen(row.as_ref())];
@@ -279,7 +269,7 @@ impl Model {
         );
         let stats = self.partitions.stats(Instant::now());
         assert_eq!((stats.rows, stats.bytes, stats.in_flight), (0, 0, 0));
-        assert_eq!(self.partitions.limits.bytes.free(), ROOM);
+        assert_eq!(self.partitions.limits.bytes.free(), PENDING_BYTES);
     }
 
     fn fold(&self) -> Option<Row> {

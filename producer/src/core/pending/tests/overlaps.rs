@@ -90,7 +90,7 @@ fn value(row: Option<&[u8]>) -> Option<Value> {
 impl World {
     fn new() -> Self {
         Self {
-            pending: Pending::new(Rules { exact: true, tail: None }),
+            pending: Pending::new(Rules { exact: true, tail: None }, Bounds::STANDARD),
             copy: Copy::default(),
             log: Vec::new(),
             acked: 0,

@@ -58,12 +58,15 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        Self { pending: Pending::new(Rules { exact: true, tail: None }), copies: Copies::default() }
+        Self {
+            pending: Pending::new(Rules { exact: true, tail: None }, Bounds::STANDARD),
+            copies: Copies::default(),
+        }
     }
 
     fn following() -> Self {
         let rules = Rules { exact: true, tail: Some(NextOffset::ZERO) };
-        Self { pending: Pending::new(rules), copies: Copies::default() }
+        Self { pending: Pending::new(rules, Bounds::STANDARD), copies: Copies::default() }
     }
 
     fn tail(&mut self, offset: i64, delta: Delta, write_id: Option<WriteId>) {

@@ -92,7 +92,7 @@ impl World {
     pub(super) fn new(plan: Plan) -> Self {
         let tail = plan.follow.then_some(NextOffset::ZERO);
         Self {
-            pending: Pending::new(Rules { exact: true, tail }),
+            pending: Pending::new(Rules { exact: true, tail }, Bounds::STANDARD),
             copies: Copies::default(),
             plan,
             log: Log::new(),

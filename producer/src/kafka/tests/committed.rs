@@ -1,0 +1,89 @@
+//! The poller of committed offsets without a thread, a broker or a clock.
+
+use std::sync::Mutex;
+
+use prometheus::Registry;
+
+use super::*;
+use crate::core::delta::Delta;
+use crate::core::ledger::Key;
+use crate::partitions::admission::Usage;
+use crate::partitions::setup::setup;
+
+const PARTITION: Partition = Partition(0);
+
+#[derive(Debug, Default)]
+struct Scripted {
+    committed: Option<i64>,
+    end: i64,
+    partitions: i32,
+}
+
+type Shared = Arc<Mutex<Scripted>>;
+
+impl Offsets for Shared {
+    fn committed(
+        &self,
+        partitions: &[Partition],
+    ) -> Result<Vec<(Partition, NextOffset)>, NoAnswer> {
+        let committed = self.lock().unwrap().committed.map(NextOffset);
+        let committed = committed.ok_or_else(|| NoAnswer("the coordinator is away".to_owned()))?;
+        Ok(partitions.iter().map(|partition| (*partition, committed)).collect())
+    }
+
+    fn end(&self, _: Partition) -> Result<NextOffset, NoAnswer> {
+        Ok(NextOffset(self.lock().unwrap().end))
+    }
+
+    fn partition_count(&self) -> Result<i32, NoAnswer> {
+        Ok(self.lock().unwrap().partitions)
+    }
+}
+
+/// A poller over a partition whose one write lies at offset 4.
+fn poller(start: Instant) -> (CommitPoller<Shared>, Shared, Arc<Partitions>) {
+    let kafka = Arc::new(Mutex::new(Scripted { committed: None, end: 5, partitions: 1 }));
+    let partitions = Arc::new(Partitions::new(setup()));
+    let pending = partitions.of(PARTITION).unwrap();
+    partitions.change(pending.lock(), Usage::default(), |state, cache| {
+        state.core.accept(Key::from(*b"7"), Delta::Delete, cache);
+        state.core.mark_sent(0);
+        state.core.acked(0, 4, cache);
+    });
+    let metrics = Arc::new(Metrics::new(&Registry::new(), "scores").unwrap());
+    let poller =
+        CommitPoller::new(Arc::clone(&kafka), Arc::clone(&partitions), metrics, None, start);
+    (poller, kafka, partitions)
+}
+
+fn is_pending(partitions: &Partitions) -> bool {
+    partitions.of(PARTITION).unwrap().lock().core.has(b"7")
+}
+
+#[test]
+fn no_answer_and_an_offset_past_the_end_of_the_log_leave_everything_pending() {
+    let start = Instant::now();
+    let (mut poller, kafka, partitions) = poller(start);
+    poller.poll(start);
+    assert!(is_pending(&partitions), "nobody answered");
+    kafka.lock().unwrap().committed = Some(100);
+    poller.poll(start);
+    assert!(is_pending(&partitions), "the log ends at 5");
+    kafka.lock().unwrap().committed = Some(4);
+    poller.poll(start);
+    assert!(is_pending(&partitions), "4 is the next offset");
+    kafka.lock().unwrap().committed = Some(5);
+    poller.poll(start);
+    assert!(!is_pending(&partitions));
+}
+
+#[test]
+fn a_topic_with_another_number_of_partitions_halts_writes_at_the_next_check() {
+    let start = Instant::now();
+    let (mut poller, kafka, partitions) = poller(start);
+    kafka.lock().unwrap().partitions = 2;
+    poller.poll(start);
+    assert_eq!(partitions.halt.get(), None, "it is not asked at every poll");
+    poller.poll(start + PARTITIONS_INTERVAL);
+    assert_eq!(partitions.halt.get(), Some(&Halt::Repartitioned { was: 1, now: 2 }));
+}
