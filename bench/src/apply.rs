@@ -5,7 +5,7 @@
 //! offset, writes and commits.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use integration_tests::postgres::Postgres;
@@ -184,7 +184,6 @@ fn batch_of(next: &mut i64, batch: u64) -> Result<Batch> {
         forgotten: Vec::new(),
         last_records: vec![last],
         records: ROWS,
-        age: Duration::ZERO,
         refuse_missing_references: false,
     })
 }

@@ -9,14 +9,37 @@
 //! ```
 //!
 //! The modules are rooms, listed top-down: each imports only what stands below it, and `core` is pure.
+//!
+//! Public is what a program embeds: [`run`], [`config`], [`check`], [`verify`], [`status`] and
+//! [`dead_letters`]. The feature `internals` shows the other rooms to this workspace's benchmarks
+//! and tests, and promises nothing.
+
+#![cfg_attr(feature = "internals", allow(missing_docs))]
+#![cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
 
 pub mod run;
 pub mod dead_letters;
 pub mod check;
 pub mod verify;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod kafka;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod kafka;
 pub mod status;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod apply;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod apply;
 pub mod config;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod store;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod store;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod core;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod core;

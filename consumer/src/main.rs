@@ -14,8 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use write_behind_consumer::check;
 use write_behind_consumer::config::{Config, ConfigError, secrets, transport};
+use write_behind_consumer::run::QUIET_LOG;
 use write_behind_consumer::run::{RunError, RunOptions, run};
-use write_behind_consumer::store::QUIET_LOG;
 
 use crate::command::{FAILED, REFUSED, USAGE};
 

@@ -20,6 +20,7 @@ pub(crate) mod topic;
 mod report;
 pub mod positions;
 
+pub use crate::kafka::client::BrokerError;
 pub use report::{CheckReport, Finding, Grade};
 
 /// Looks at everything. `adopt_offsets` as it would be given to `run`.

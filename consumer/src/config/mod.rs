@@ -30,6 +30,8 @@ pub use crate::config::dead_letters::DeadLetterSettings;
 pub use crate::config::error::ConfigError;
 pub use crate::config::route::{OnBadRecord, Route};
 pub use crate::config::settings::{BatchSettings, Config, DatabaseSettings};
+pub use crate::store::Database;
+pub use crate::store::database::UrlError;
 
 /// The least that a configuration must say, for tests.
 #[cfg(test)]

@@ -8,7 +8,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::core::record::DeadLetter;
 use write_behind_shared::{Change, NextOffset, Offset, Partition, WriteId};
@@ -62,8 +61,6 @@ pub struct Batch {
     pub last_records: Vec<LastRecord>,
     /// How many records were folded, the dead letters and duplicates included.
     pub records: u64,
-    /// How long before the batch was closed its oldest record was read.
-    pub age: Duration,
     /// Whether a row that refers to a missing one is refused. If not, the batch waits for it.
     pub refuse_missing_references: bool,
 }
@@ -119,6 +116,7 @@ impl Written {
     }
 
     /// The spans that are now in the database.
+    #[cfg(feature = "internals")]
     #[must_use]
     pub fn spans(&self) -> &[Span] {
         &self.spans

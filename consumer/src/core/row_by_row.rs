@@ -141,7 +141,6 @@ fn judge_record(table: &Table, record: &RawRecord) -> Result<Row<'static>, Strin
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use write_behind_shared::Change;
     use write_behind_shared::key::KeyKind;
@@ -169,7 +168,6 @@ mod tests {
             forgotten: Vec::new(),
             last_records: Vec::new(),
             records: 4,
-            age: Duration::ZERO,
             refuse_missing_references: false,
         };
         let judged = judge(&table, &batch, &Places::from([2]));

@@ -4,3 +4,6 @@
 pub mod replay;
 pub mod admin;
 pub(crate) mod maintenance;
+
+pub use crate::core::dead_letters::{DeadLetterState, Filter, StoredDeadLetter, Tally};
+pub use crate::store::StoreError;

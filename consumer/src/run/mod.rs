@@ -33,6 +33,8 @@ use crate::status::outage::{Reporter, Subject};
 use crate::status::{Status, http};
 use crate::store::{Store, StoreError, Timeouts};
 
+pub use crate::store::QUIET_LOG;
+
 /// How long closing the Kafka client may take; it says goodbye to the group, and nothing depends
 /// on that.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);

@@ -97,7 +97,10 @@ impl Workers {
                 let effort = WriteCost { took: stats.took, saturated: stats.saturated };
                 Some(PollMessage::Finished(id, BatchResult::Written(written, effort)))
             }
-            Applied::Fenced(_) => Some(PollMessage::Finished(id, BatchResult::Fenced)),
+            Applied::Fenced(found) => {
+                tracing::debug!(topic = %batch.topic, ?found, "fenced: another consumer has written");
+                Some(PollMessage::Finished(id, BatchResult::Fenced))
+            }
             Applied::Bad(letters) => Some(PollMessage::Finished(id, BatchResult::Bad(letters))),
             Applied::Stopped(why) => {
                 Some(PollMessage::Stopped(id, format!("table {}: {why}", target.table)))

@@ -233,7 +233,6 @@ impl Bench {
             forgotten: Vec::new(),
             last_records: Vec::new(),
             records: records.len() as u64,
-            age: Duration::ZERO,
             refuse_missing_references: false,
         };
         let mut folded: BTreeMap<&str, Change> = BTreeMap::new();

@@ -9,9 +9,9 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use write_behind_consumer::config::Config;
 use write_behind_consumer::config::units::HumanDuration;
-use write_behind_consumer::core::dead_letters::{DeadLetterState, Filter};
 use write_behind_consumer::dead_letters::admin::{Admin, ReplayOptions};
 use write_behind_consumer::dead_letters::replay::Fate;
+use write_behind_consumer::dead_letters::{DeadLetterState, Filter};
 
 use crate::command::{DONE, FAILED, REFUSED, USAGE};
 

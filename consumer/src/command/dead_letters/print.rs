@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use write_behind_consumer::core::dead_letters::{StoredDeadLetter, Tally};
 use write_behind_consumer::dead_letters::replay::Fate;
+use write_behind_consumer::dead_letters::{StoredDeadLetter, Tally};
 
 const HEAD: [&str; 7] = ["TOPIC", "TP", "STATE", "SET ASIDE", "KEY", "SQLSTATE", "REASON"];
 const KEY_CHARS: usize = 40;

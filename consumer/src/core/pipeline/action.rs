@@ -252,7 +252,6 @@ impl Closed {
             forgotten: Vec::new(),
             last_records: Vec::new(),
             records: 0,
-            age: self.age,
             refuse_missing_references: false,
         };
         for buffer in self.buffers {

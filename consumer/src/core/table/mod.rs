@@ -7,7 +7,7 @@ pub mod row;
 pub mod version;
 
 use write_behind_shared::key::KeyColumn;
-pub use write_behind_shared::table_name::{Name, NotAName};
+pub use write_behind_shared::table_name::Name;
 
 /// A table that a route writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
