@@ -1,7 +1,8 @@
 //! Which of the records that the group has committed past are dead letters, as the loader knows them.
 //!
 //! A dead letter stands in the database since the transaction that moved the offset past its record,
-//! so that one question after each commit finds all.
+//! so one question after each commit finds all. It is asked before the committed offset counts: so
+//! `persisted()` never says of a refused write that it is in the table.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! The stopped routes: when each is tried again, by which partition, and whether its reason is new.
+//!
+//! A stopped route holds no memory and no worker, so it holds up no other. One partition probes it,
+//! the one whose batch was refused; the others are read again once that batch is written.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -75,6 +75,9 @@ pub(super) fn upsert(table: &Table, shape: &[(usize, bool)]) -> String {
 }
 
 /// Updates the rows that are there, then inserts the others: one statement, the same parameters.
+///
+/// Postgres checks NOT NULL before it looks for the conflict, so a plain upsert that names only some
+/// columns of an existing row would be refused where the table requires others.
 pub(super) fn update_then_insert(table: &Table, shape: &[(usize, bool)]) -> String {
     let given = Given::of(table, shape);
     if table.version.is_some() {

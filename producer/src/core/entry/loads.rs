@@ -38,6 +38,8 @@ impl Entry {
         if let (Some(sequence), Some(next)) = (in_doubt, found.next)
             && next > context.first_unanswered
         {
+            // Kafka has not said where this increment is, so the row may hold it or not. Adding it
+            // might count it twice, leaving it out might lose it: the read waits for the answer.
             return LoadOutcome::WaitFor(sequence);
         }
         // The row may hold records that the tail will still bring, or be an invalidated one.
