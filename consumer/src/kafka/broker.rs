@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Offset as RecordOffset, Partition};
 
-use crate::kafka::client::{ANSWER_WITHIN, BrokerError, Quiet, client_config};
+use crate::kafka::client::{ANSWER_WITHIN, BrokerError, Quiet, client_config, reader_config};
 use crate::kafka::record_timestamps::RecordTimestamps;
 
 /// A client for questions.
@@ -38,7 +38,7 @@ impl Broker {
     pub fn new(settings: &KafkaSettings, group: &str) -> Result<Self, KafkaError> {
         let config = client_config(settings, group);
         let consumer = config.create_with_context(Quiet::default())?;
-        Ok(Self { consumer, record_timestamps: RecordTimestamps::new(config) })
+        Ok(Self { consumer, record_timestamps: RecordTimestamps::new(reader_config(settings, group)) })
     }
 
     /// The cluster's id.

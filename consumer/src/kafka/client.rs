@@ -54,10 +54,6 @@ pub(crate) fn reader_config(settings: &KafkaSettings, group: &str) -> ClientConf
     config
 }
 
-pub(super) fn unreachable(error: &KafkaError) -> BrokerError {
-    BrokerError::Unreachable(error.to_string())
-}
-
 /// What librdkafka logs by itself is detail: what matters comes back as an error. Only why a connection
 /// fails, as a certificate or a password that is not accepted, is told nowhere else, so it is kept.
 #[derive(Debug, Default)]

@@ -5,6 +5,8 @@
 
 pub(crate) mod client;
 pub mod broker;
+mod incoming;
+pub(crate) mod log_reader;
 mod record_timestamps;
 pub(crate) mod settings;
 pub(crate) mod partition_facts;
@@ -20,4 +22,3 @@ pub mod source;
 pub(crate) mod notice;
 pub mod reread;
 pub(crate) mod letter_topic;
-pub(crate) mod replay;

@@ -16,18 +16,18 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::Message;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
-use write_behind_shared::{NextOffset, Offset, Partition};
+use write_behind_shared::NextOffset;
 
 use crate::config::{Config, OnBadRecord, Route};
 use crate::core::batch::{BatchId, RoutePartition};
 use crate::core::pipeline::Pipeline;
 use crate::core::pipeline::action::{Action, PipelineLimits, RouteLimits};
 use crate::core::pipeline::commit::CommitId;
-use crate::core::record::Incoming;
 use crate::kafka::group::{GroupEvent, Member, fatal};
+use crate::kafka::incoming::incoming;
 use crate::kafka::locator::LocateQueue;
 use crate::kafka::messages::{PollExit, PollMessage, Work};
 use crate::kafka::notice::{bad_record, tell};
@@ -168,7 +168,8 @@ impl Source {
                     let route = route_of(&self.reading.topics, self.last_route, message.topic());
                     let Some(route) = route else { continue };
                     self.last_route = route;
-                    take(&mut self.pipeline, self.now, route, &message);
+                    let (pipeline, now) = (&mut self.pipeline, self.now);
+                    incoming(&message, |record| pipeline.record(now, route, record));
                 }
                 Some(Err(error)) => self.broker_error(&error)?,
             }
@@ -346,19 +347,4 @@ fn route_of(topics: &[Arc<str>], last: usize, topic: &str) -> Option<usize> {
         return Some(last);
     }
     topics.iter().position(|one| **one == *topic)
-}
-
-fn take(pipeline: &mut Pipeline, now: Duration, route: usize, message: &BorrowedMessage<'_>) {
-    let headers: Vec<(&str, Option<&[u8]>)> = message.headers().map_or(Vec::new(), |headers| {
-        headers.iter().map(|header| (header.key, header.value)).collect()
-    });
-    let record = Incoming {
-        partition: Partition(message.partition()),
-        offset: Offset(message.offset()),
-        timestamp: message.timestamp().to_millis(),
-        key: message.key(),
-        value: message.payload(),
-        headers: &headers,
-    };
-    pipeline.record(now, route, &record);
 }

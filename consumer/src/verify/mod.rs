@@ -15,11 +15,11 @@ use crate::apply::Target;
 use crate::config::{Config, Route};
 use crate::core::batch::Span;
 use crate::core::dead_letters::DeadLetterState;
-use crate::core::record::Incoming;
 use crate::core::table::Table;
 use crate::kafka::broker::Broker;
+use crate::kafka::client::reader_config;
+use crate::kafka::log_reader::{LogReader, PATIENCE, ReadError};
 use crate::kafka::partition_facts::ask;
-use crate::kafka::replay::replay;
 use crate::store::inspect::Inspect;
 use crate::store::snapshot::Snapshot;
 use crate::store::{AnyStore, Known, StoreError, Timeouts, letters};
@@ -172,11 +172,16 @@ impl Verifying<'_> {
         let memory = self.options.memory / 2;
         let set_aside = Arc::clone(set_aside);
         let mut fold = VerifyFold::new(table, choice, set_aside, self.whole(), range, memory);
-        let (settings, group) = (self.config.kafka.clone(), self.config.name.clone());
+        let reader = reader_config(&self.config.kafka, &self.config.name);
+        let reader = LogReader::new(reader, PATIENCE);
         let (topic, progress) = (self.target.scope.topic.clone(), Arc::clone(&self.progress));
         let reading = tokio::task::spawn_blocking(move || {
-            let take = |record: &Incoming<'_>| fold.take(record);
-            replay(&settings, &group, &topic, &spans, take, |read| progress.read(read))?;
+            let read = reader.read::<ReadError>(&topic, &spans, &mut |record, offsets| {
+                fold.take(record);
+                progress.read(offsets);
+                Ok(())
+            });
+            read.map_err(|error| format!("the log can't be read: {error}"))?;
             Ok::<_, String>(fold.finish())
         });
         reading.await.map_err(|error| error.to_string())?

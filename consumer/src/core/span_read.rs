@@ -1,0 +1,153 @@
+//! The reading of ranges of a log to their ends: what is still unread, and when to stop.
+//!
+//! An end-of-log event does not finish a span. A follower that lags, or a leader elected a moment
+//! ago, reports the end of its own copy, and records may lie behind it. A span is finished when an
+//! offset at its end or past it was reached: by a record, or by the client's position, which a
+//! transaction's markers advance too. An event short of the end only raises a question to the
+//! partition's leader: whether it still has the records, and whether its log is long enough.
+
+use std::fmt;
+use std::time::Duration;
+
+use write_behind_shared::{NextOffset, Offset, Partition};
+
+use crate::core::batch::Span;
+
+/// Reads each record of some spans once, one span a partition.
+#[derive(Clone, Debug)]
+pub(crate) struct SpanRead {
+    /// What is left of each span.
+    unread: Vec<Span>,
+    /// For how long no record has come and no span was finished.
+    silent: Duration,
+    patience: Duration,
+    /// The partition whose leader must say where its log begins and ends.
+    ask: Option<Partition>,
+    failed: Option<ReadFailure>,
+}
+
+/// What the reading needs next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ReadStep {
+    /// The next record or event.
+    Poll,
+    /// Where the log of this partition begins and ends, as its leader says.
+    AskEnds(Partition),
+    /// Nothing: every record of every span was read.
+    Finished,
+    /// Nothing: the spans can't be read to their ends.
+    Failed(ReadFailure),
+}
+
+/// Why spans can't be read to their ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadFailure {
+    /// No record came within this time. Reading again may succeed.
+    Silence(Duration),
+    /// The leader's log ends before the span does. Reading again may succeed: a leader that was
+    /// just elected may not show all of its log yet.
+    Short {
+        /// The partition.
+        partition: Partition,
+        /// Where the leader's log ends.
+        high: NextOffset,
+        /// Where the span ends.
+        end: NextOffset,
+    },
+    /// The log no longer has what was to be read next.
+    Gone,
+}
+
+impl fmt::Display for ReadFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadFailure::Silence(time) => write!(f, "no record within {time:?}"),
+            ReadFailure::Short { partition, high, end } => {
+                write!(f, "partition {partition} ends at {high}, before {end}")
+            }
+            ReadFailure::Gone => f.write_str("its records are gone: retention has passed them"),
+        }
+    }
+}
+
+impl SpanRead {
+    /// Begins to read `spans`. It fails when nothing comes for longer than `patience`.
+    pub(crate) fn new(spans: &[Span], patience: Duration) -> Self {
+        let unread = spans.iter().copied().filter(|span| span.start < span.end).collect();
+        Self { unread, silent: Duration::ZERO, patience, ask: None, failed: None }
+    }
+
+    /// What is left of each span.
+    pub(crate) fn unread(&self) -> &[Span] {
+        &self.unread
+    }
+
+    /// What to do next.
+    pub(crate) fn step(&self) -> ReadStep {
+        match (self.failed, self.ask) {
+            _ if self.unread.is_empty() => ReadStep::Finished,
+            (Some(failure), _) => ReadStep::Failed(failure),
+            (None, Some(partition)) => ReadStep::AskEnds(partition),
+            (None, None) => ReadStep::Poll,
+        }
+    }
+
+    /// A record came. If it lies in a span, returns how many offsets the reading advanced by.
+    pub(crate) fn record(&mut self, partition: Partition, offset: Offset) -> Option<u64> {
+        let span = self.unread.iter_mut().find(|span| span.partition == partition)?;
+        let (before, end) = (span.start, span.end);
+        // Below the start, the client repeats itself; past the end, it fetched ahead.
+        let is_in_span = !before.is_past(offset) && end.is_past(offset);
+        let advanced = before.distance_to(offset.next().min(end));
+        self.reached(partition, offset.next());
+        is_in_span.then_some(advanced)
+    }
+
+    /// The client met the end of the log as one replica has it, at its `position`, if it has one.
+    pub(crate) fn end_of_log(&mut self, partition: Partition, position: Option<NextOffset>) {
+        self.reached(partition, position.unwrap_or(NextOffset::ZERO));
+        let is_unread = self.unread.iter().any(|span| span.partition == partition);
+        self.ask = is_unread.then_some(partition);
+    }
+
+    /// The leader of the partition asked about has the records from `low` up to `high`.
+    pub(crate) fn ends(&mut self, low: NextOffset, high: NextOffset) {
+        let asked = self.ask.take();
+        let asked = self.unread.iter().find(|span| Some(span.partition) == asked);
+        self.failed = match asked {
+            Some(span) if low > span.start => Some(ReadFailure::Gone),
+            Some(&Span { partition, end, .. }) if high < end => {
+                Some(ReadFailure::Short { partition, high, end })
+            }
+            // The leader has all of it, so the replica that was read lags: the rest will come.
+            _ => self.failed,
+        };
+    }
+
+    /// The client asked for an offset that the log does not have.
+    pub(crate) fn out_of_range(&mut self) {
+        self.failed = Some(ReadFailure::Gone);
+    }
+
+    /// Nothing came for this time.
+    pub(crate) fn silence(&mut self, time: Duration) {
+        self.silent += time;
+        if self.silent > self.patience {
+            self.failed = self.failed.or(Some(ReadFailure::Silence(self.patience)));
+        }
+    }
+
+    fn reached(&mut self, partition: Partition, next: NextOffset) {
+        for span in self.unread.iter_mut().filter(|span| span.partition == partition) {
+            if next > span.start {
+                span.start = next;
+                self.silent = Duration::ZERO;
+            }
+        }
+        self.unread.retain(|span| span.start < span.end);
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/span_read.rs"]
+mod tests;

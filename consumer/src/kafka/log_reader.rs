@@ -1,0 +1,210 @@
+//! A reader of the log beside the group: it reads ranges of a topic from start to end.
+//!
+//! Its consumer joins no group and commits nothing, so it disturbs nobody who polls. The consumer is
+//! made when it is first needed and then kept. [`SpanRead`] decides when a range is finished; this
+//! file only carries out what it asks for.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use write_behind_shared::{NextOffset, Partition};
+
+use crate::core::batch::Span;
+use crate::core::record::Incoming;
+use crate::core::span_read::{ReadFailure, ReadStep, SpanRead};
+use crate::kafka::client::Quiet;
+use crate::kafka::incoming::incoming;
+
+/// How long a reader waits for the next record before the log counts as unavailable.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one poll waits.
+const POLL_WAIT: Duration = Duration::from_millis(100);
+
+/// Why a range was not read to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// Kafka did not answer a question.
+    #[error(transparent)]
+    Client(#[from] KafkaError),
+    /// The log of this topic did not have all of it.
+    #[error("{1}")]
+    Log(String, ReadFailure),
+}
+
+/// Reads ranges of topics.
+pub(crate) struct LogReader {
+    config: ClientConfig,
+    /// How long to wait for the next record, and for each answer.
+    patience: Duration,
+    consumer: Mutex<Option<BaseConsumer<Quiet>>>,
+}
+
+impl LogReader {
+    /// A reader with the properties of `config`, which are those of a client that reads records.
+    /// It connects when it first reads.
+    pub(crate) fn new(mut config: ClientConfig, patience: Duration) -> Self {
+        config.set("enable.partition.eof", "true");
+        Self { config, patience, consumer: Mutex::new(None) }
+    }
+
+    /// Where the log of the partition begins and ends, as its leader says. Blocks.
+    pub(crate) fn ends(
+        &self,
+        topic: &str,
+        partition: Partition,
+    ) -> Result<(NextOffset, NextOffset), ReadError> {
+        self.with_consumer(|consumer| self.ask_ends(consumer, topic, partition))
+    }
+
+    /// Calls `take` with every record of `spans`, in log order within a partition, and with the
+    /// number of offsets that the reading advanced by. Blocks.
+    ///
+    /// # Errors
+    /// [`ReadError`], or the first error of `take`, which ends the reading.
+    pub(crate) fn read<E: From<ReadError>>(
+        &self,
+        topic: &str,
+        spans: &[Span],
+        take: &mut dyn FnMut(&Incoming<'_>, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut read = SpanRead::new(spans, self.patience);
+        self.with_consumer(|consumer| {
+            self.assign(consumer, topic, read.unread()).map_err(ReadError::from)?;
+            let outcome = self.read_assigned(consumer, topic, &mut read, take);
+            consumer.unassign().map_err(ReadError::from)?;
+            outcome
+        })
+        .inspect_err(|_| {
+            // A client that knows a topic by an earlier id may get no record of it ever again.
+            if matches!(read.step(), ReadStep::Failed(ReadFailure::Silence(_))) {
+                self.let_go();
+            }
+        })
+    }
+
+    fn with_consumer<T, E: From<ReadError>>(
+        &self,
+        ask: impl FnOnce(&BaseConsumer<Quiet>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        // A panic left a consumer that the next assignment makes as good as new.
+        let mut kept = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
+        let consumer = match kept.take() {
+            Some(consumer) => consumer,
+            None => {
+                self.config.create_with_context(Quiet::default()).map_err(ReadError::Client)?
+            }
+        };
+        ask(kept.insert(consumer))
+    }
+
+    fn assign(
+        &self,
+        consumer: &BaseConsumer<Quiet>,
+        topic: &str,
+        spans: &[Span],
+    ) -> KafkaResult<()> {
+        let mut start = TopicPartitionList::with_capacity(spans.len());
+        for span in spans {
+            let at = KafkaOffset::Offset(span.start.0);
+            start.add_partition_offset(topic, span.partition.0, at)?;
+        }
+        // A client that does not know the topic's leaders yet would look for them a second later.
+        consumer.fetch_metadata(Some(topic), self.patience)?;
+        consumer.assign(&start)
+    }
+
+    fn read_assigned<E: From<ReadError>>(
+        &self,
+        consumer: &BaseConsumer<Quiet>,
+        topic: &str,
+        read: &mut SpanRead,
+        take: &mut dyn FnMut(&Incoming<'_>, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        loop {
+            match read.step() {
+                ReadStep::Poll => {}
+                ReadStep::AskEnds(partition) => {
+                    let (low, high) = self.ask_ends(consumer, topic, partition)?;
+                    read.ends(low, high);
+                    continue;
+                }
+                ReadStep::Finished => return Ok(()),
+                ReadStep::Failed(why) => return Err(ReadError::Log(topic.to_owned(), why).into()),
+            }
+            let asked = Instant::now();
+            match consumer.poll(POLL_WAIT) {
+                None => read.silence(asked.elapsed()),
+                Some(Ok(message)) => incoming(&message, |record| {
+                    match read.record(record.partition, record.offset) {
+                        Some(advanced) => take(record, advanced),
+                        None => Ok(()),
+                    }
+                })?,
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    let at = position(consumer, topic, partition).map_err(ReadError::from)?;
+                    read.end_of_log(Partition(partition), at);
+                }
+                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))) => {
+                    read.out_of_range();
+                }
+                // librdkafka reconnects by itself; what matters is whether records still come.
+                Some(Err(error)) => {
+                    tracing::debug!(%error, topic, "the log can't be read yet");
+                    read.silence(asked.elapsed());
+                }
+            }
+        }
+    }
+
+    fn ask_ends(
+        &self,
+        consumer: &BaseConsumer<Quiet>,
+        topic: &str,
+        partition: Partition,
+    ) -> Result<(NextOffset, NextOffset), ReadError> {
+        let (low, high) = consumer.fetch_watermarks(topic, partition.0, self.patience)?;
+        Ok((NextOffset(low), NextOffset(high)))
+    }
+
+    /// Lets the consumer close itself on a thread of its own: while no broker answers, that takes
+    /// minutes.
+    fn let_go(&self) {
+        let kept = self.consumer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(consumer) = kept {
+            std::thread::spawn(move || drop(consumer));
+        }
+    }
+}
+
+/// The offset after the last record or marker that the client has passed on since it was assigned
+/// the partition, if there was one.
+fn position(
+    consumer: &BaseConsumer<Quiet>,
+    topic: &str,
+    partition: i32,
+) -> KafkaResult<Option<NextOffset>> {
+    let positions = consumer.position()?;
+    let found = positions.find_partition(topic, partition).map(|found| found.offset());
+    Ok(match found {
+        Some(KafkaOffset::Offset(next)) => Some(NextOffset(next)),
+        _ => None,
+    })
+}
+
+impl Drop for LogReader {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+impl fmt::Debug for LogReader {
+    /// Without the configuration, which may hold passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogReader").field("patience", &self.patience).finish_non_exhaustive()
+    }
+}
