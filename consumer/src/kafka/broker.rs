@@ -38,7 +38,10 @@ impl Broker {
     pub fn new(settings: &KafkaSettings, group: &str) -> Result<Self, KafkaError> {
         let config = client_config(settings, group);
         let consumer = config.create_with_context(Quiet::default())?;
-        Ok(Self { consumer, record_timestamps: RecordTimestamps::new(reader_config(settings, group)) })
+        Ok(Self {
+            consumer,
+            record_timestamps: RecordTimestamps::new(reader_config(settings, group)),
+        })
     }
 
     /// The cluster's id.

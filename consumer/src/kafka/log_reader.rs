@@ -95,9 +95,7 @@ impl LogReader {
         let mut kept = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
         let consumer = match kept.take() {
             Some(consumer) => consumer,
-            None => {
-                self.config.create_with_context(Quiet::default()).map_err(ReadError::Client)?
-            }
+            None => self.config.create_with_context(Quiet::default()).map_err(ReadError::Client)?,
         };
         ask(kept.insert(consumer))
     }

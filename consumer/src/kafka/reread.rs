@@ -50,11 +50,8 @@ pub struct RereadLimits {
 
 impl RereadLimits {
     /// For a command that does nothing else.
-    pub const STANDARD: Self = Self {
-        bytes: 256 << 20,
-        memory: MemoryLimits(256 << 20),
-        silence: PATIENCE,
-    };
+    pub const STANDARD: Self =
+        Self { bytes: 256 << 20, memory: MemoryLimits(256 << 20), silence: PATIENCE };
 
     /// For a running consumer, whose memory `connections` share.
     #[must_use]
