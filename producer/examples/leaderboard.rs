@@ -177,7 +177,7 @@ async fn play(
     let change = Change::new().set("name", &game.name).map_err(bad_request)?;
     let change = change.add("points", game.points).add("games", 1);
     let write = app.players.change(&id, change).await.map_err(|error| not_written(&error))?;
-    // Whoever asks from here on sees the game: `get` is never older than an accepted write.
+    // A read from here on sees the game: `get` is never older than an accepted write.
     let player = read(&app, id).await?;
     let status = match timeout(SAVED_WITHIN, write.replicated()).await {
         Ok(Ok(())) => StatusCode::CREATED,
@@ -206,7 +206,7 @@ async fn metrics(State(app): State<App>) -> Answer<String> {
     TextEncoder::new().encode_to_string(&app.registry.gather()).map_err(bad_request)
 }
 
-/// Whether a restart would help: a halted handle has to be built anew.
+/// Whether a restart would help: a halted handle must be built again.
 async fn healthz(State(app): State<App>) -> Answer<&'static str> {
     match app.players.halted() {
         None => Ok("ok\n"),

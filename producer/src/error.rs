@@ -164,9 +164,9 @@ pub enum ReadError {
     /// The loader failed.
     #[error("the row could not be loaded: {0}")]
     Load(#[from] LoadError),
-    /// A newer write of the row was forgotten here
-    /// ([`WhenFull::Forget`](crate::WhenFull::Forget), or more followed than there is room for), and
-    /// the database may not have it yet. [`read`](crate::WriteBehind::read) gives what is known.
+    /// A newer write of the row was forgotten here ([`WhenFull::Forget`](crate::WhenFull::Forget),
+    /// or more followed than there is room for), and the database may not have it yet.
+    /// [`read`](crate::WriteBehind::read) gives what is known.
     #[error("a newer write of the row was forgotten here, and the database may not have it yet")]
     MayBeBehind,
 }

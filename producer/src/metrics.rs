@@ -1,8 +1,8 @@
 //! What the producer counts; [`Builder::metrics`](crate::Builder::metrics) lists it for users.
 //!
 //! Accepting a write costs about a microsecond, and reading the clock twice is a good part of that,
-//! so only every 64th write of a thread is timed; and what can be read off the lanes is, ten times a
-//! second, by the polling thread.
+//! so only every 64th write of a thread is timed; and what the partitions show is read off them,
+//! ten times a second, by the polling thread.
 
 use std::cell::Cell;
 use std::time::Instant;
@@ -42,7 +42,7 @@ pub(crate) struct Metrics {
     follow_lag: IntGauge,
 }
 
-/// One in so many writes of a thread is timed.
+/// One in this many writes of a thread is timed.
 const SAMPLE: u32 = 64;
 
 impl Metrics {
@@ -131,7 +131,7 @@ impl Metrics {
         self.follow_lag.set(records as i64);
     }
 
-    /// What a look at all lanes found.
+    /// What all partitions show.
     pub(crate) fn measured(&self, stats: &Stats) {
         for (counter, now) in [
             (&self.writes, stats.accepted + stats.coalesced),

@@ -21,9 +21,9 @@ use crate::writes::write::Write;
 
 /// A handle on the rows of one topic; clones share everything.
 ///
-/// `K` is the key: an integer, a text, a uuid, a date, a boolean, or for a composite key a struct or a
-/// map of these; or a tuple, with [`Builder::key_columns`](crate::Builder::key_columns). A newtype is what it holds.
-/// `V` is the row: a struct whose fields are the table's columns.
+/// `K` is the key: an integer, a text, a uuid, a date, a boolean, or for a composite key a struct
+/// or a map of these; or a tuple, with [`Builder::key_columns`](crate::Builder::key_columns). A
+/// newtype is what it holds. `V` is the row: a struct whose fields are the table's columns.
 pub struct WriteBehind<K, V> {
     owner: Arc<Owner<K>>,
     row: PhantomData<fn(V) -> V>,
@@ -269,10 +269,10 @@ where
     }
 
     /// Whether every record that has been in the log for about two seconds was read here, of any
-    /// writer. False without [`Builder::follow`](crate::Builder::follow), while Kafka does not answer, and while the tail
-    /// falls behind: reads may then miss what others wrote. [`get`](Self::get) goes on giving what
-    /// is known, never older than this process's own writes; [`read`](Self::read) says that it may
-    /// be behind.
+    /// writer. False without [`Builder::follow`](crate::Builder::follow), while Kafka does not
+    /// answer, and while the tail falls behind: reads may then miss what others wrote.
+    /// [`get`](Self::get) goes on giving what is known, never older than this process's own writes;
+    /// [`read`](Self::read) says that it may be behind.
     pub fn tail_is_current(&self) -> bool {
         self.owner.reader.tail_is_current()
     }

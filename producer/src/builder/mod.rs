@@ -80,8 +80,8 @@ where
         self
     }
 
-    /// The key's columns, in a tuple's order. A tuple has no names for them, so a tuple as `K` needs
-    /// this; a struct or a map names them itself, and must then name the same.
+    /// The key's columns, in a tuple's order. A tuple has no names for them, so a tuple as `K`
+    /// needs this; a struct or a map names them itself, and must then name the same.
     ///
     /// Where the names are known, a write that says something else of a key column than its key
     /// does is refused as [`Refusal::KeyColumn`](crate::Refusal::KeyColumn); without them it
@@ -122,10 +122,10 @@ where
         self
     }
 
-    /// How many writes may wait for Kafka's answer; without limit of their own unless set. They take
-    /// memory of [`max_pending`](Self::max_pending) too. librdkafka's queue has limits of its own
-    /// (`queue.buffering.max.messages`, `queue.buffering.max.kbytes`); beyond those, writes wait
-    /// here for their turn.
+    /// How many writes may wait for Kafka's answer; without limit of their own unless set. They
+    /// take memory of [`max_pending`](Self::max_pending) too. librdkafka's queue has limits of its
+    /// own (`queue.buffering.max.messages`, `queue.buffering.max.kbytes`); beyond those, writes
+    /// wait here for their turn.
     pub fn max_in_flight(mut self, writes: usize) -> Self {
         self.in_flight = Some(writes);
         self
@@ -144,8 +144,8 @@ where
     /// Every write is visible at once and has its own [`Write`](crate::Write), and a write that
     /// cannot go with the one before it (whatever follows a delete) is a record of its own. The
     /// order of one row's writes stays; a write may reach the log earlier than one of another row
-    /// that was accepted before it, by as much as the window. Replication takes longer by the window,
-    /// and a crash of this process loses as much more.
+    /// that was accepted before it, by as much as the window. Replication takes longer by the
+    /// window, and a crash of this process loses as much more.
     pub fn coalesce(mut self, window: Duration) -> Self {
         self.coalesce = (!window.is_zero()).then_some(window);
         self

@@ -1,4 +1,5 @@
-//! The start of a handle: Kafka and the loader are asked what they must know, and its threads begin.
+//! The start of a handle: Kafka and the loader are asked what they must know, and its threads
+//! begin.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;

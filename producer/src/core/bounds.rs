@@ -8,7 +8,8 @@ pub(crate) struct Bounds {
     /// Runs of consecutive offsets in a ledger. Beyond (many writers' records interleaved)
     /// neighbours are merged: the watermark then moves in larger steps, never too early.
     pub(crate) runs: usize,
-    /// Ranges of lost writes that a ledger remembers; the oldest are forgotten, and are then unknown.
+    /// Ranges of lost writes that a ledger remembers; the oldest are forgotten, and are then
+    /// unknown.
     pub(crate) losses: usize,
     /// Slots of a partition's forgotten rows: a power of two.
     pub(crate) forgotten_slots: usize,

@@ -1,8 +1,8 @@
-//! Which rows were dropped from memory although the database does not have them yet, so that the log
-//! may have a newer row than the database.
+//! Which rows were dropped from memory although the database does not have them yet, so that the
+//! log may have a newer row than the database.
 //!
 //! Its size does not depend on how many rows were forgotten: rows share slots by their hash, so a
-//! row may be suspected that was not forgotten, and never the other way round.
+//! row may look forgotten that was not, and never the other way round.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -82,13 +82,13 @@ mod tests {
         let mut forgotten = Forgotten::new(Bounds::STANDARD.forgotten_slots);
         let key = |n: i32| n.to_string().into_bytes();
         (0..1_000).for_each(|n| forgotten.add(&key(n), NextOffset(1)));
-        let suspected = |from: i32| {
+        let hits = |from: i32| {
             (from..from + 1_000)
                 .filter(|n| forgotten.forgotten_below(&key(*n), None).is_some())
                 .count()
         };
-        assert_eq!(suspected(0), 1_000);
-        assert!(suspected(1_000) < 150, "{} of 1000 others", suspected(1_000));
+        assert_eq!(hits(0), 1_000);
+        assert!(hits(1_000) < 150, "{} of 1000 others", hits(1_000));
     }
 
     #[test]

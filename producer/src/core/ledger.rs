@@ -148,7 +148,8 @@ impl Ledger {
         self.last_acked.map_or(NextOffset::ZERO, Offset::next)
     }
 
-    /// INV-14: no Kafka client was ever given a write from here on, so that none of them is in the log.
+    /// INV-14: no Kafka client was ever given a write from here on, so that none of them is in the
+    /// log.
     pub(crate) fn never_sent(&self) -> Sequence {
         self.sent.max(self.resent_below)
     }
@@ -227,7 +228,7 @@ impl Ledger {
         waiting.answer.is_none().then(|| Key::clone(&waiting.key))
     }
 
-    /// The offset in an acknowledgement, if it can be believed. librdkafka reports a duplicate
+    /// The offset in an acknowledgement, if it can be trusted. librdkafka reports a duplicate
     /// sequence as success with an offset that counts up from -1, so an offset that does not
     /// advance says nothing about where the record is.
     pub(crate) fn trusted_offset(&mut self, sequence: Sequence, offset: i64) -> Option<Offset> {

@@ -1,4 +1,5 @@
-//! How far the tail has come in one partition, whether it keeps up, and what to do when it does not.
+//! How far the tail has come in one partition, whether it keeps up, and what to do when it does
+//! not.
 //!
 //! Records alone don't tell: the last offsets of a log may be markers of a transaction, which no
 //! reader is given. So a partition that stands still before the log's end is read again from where
@@ -70,8 +71,8 @@ pub(crate) enum StartReason {
     PastTheEnd,
 }
 
-/// After this many observations in vain a partition is read again once more. Kafka may take a good part of
-/// a second for each of the two answers that lead to the log's end.
+/// After this many observations in vain a partition is read again once more. Kafka may take a good
+/// part of a second for each of the two answers that lead to the log's end.
 const AGAIN_AFTER: u32 = 8;
 /// A leader that was just elected may show a shorter log for a moment.
 const SHRUNK_MAX: u32 = 4;
@@ -89,8 +90,8 @@ pub(crate) fn start(committed: Option<NextOffset>, low: NextOffset, end: NextOff
 }
 
 impl TailPosition {
-    /// At `read`, in a log that ends at `end`; behind when it misses the end `missed_max` times in a
-    /// row.
+    /// At `read`, in a log that ends at `end`; behind when it misses the end `missed_max` times in
+    /// a row.
     pub(crate) fn new(read: NextOffset, end: NextOffset, missed_max: u32) -> Self {
         Self { read, end, moved: false, reread: Reread::No, missed: 0, missed_max, shrunk: 0 }
     }

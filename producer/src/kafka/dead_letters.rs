@@ -1,8 +1,9 @@
-//! Which of the records that the group has committed past are dead letters, as the loader knows them.
+//! Which of the records that the group has committed past are dead letters, as the loader knows
+//! them.
 //!
-//! A dead letter stands in the database since the transaction that moved the offset past its record,
-//! so one question after each commit finds all. It is asked before the committed offset counts: so
-//! `persisted()` never says of a refused write that it is in the table.
+//! A dead letter stands in the database since the transaction that moved the offset past its
+//! record, so one question after each commit finds all. It is asked before the committed offset
+//! counts: so `persisted()` never says of a refused write that it is in the table.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -55,8 +56,8 @@ impl Letters {
         self.asked.extend(committed);
     }
 
-    /// Tells the partitions of the dead letters below the offsets that the group has just committed.
-    /// False, if they are not known; it will be asked again.
+    /// Tells the partitions of the dead letters below the offsets that the group has just
+    /// committed. False, if they are not known; it will be asked again.
     pub(crate) fn tell(
         &mut self,
         committed: &[(Partition, NextOffset)],

@@ -84,7 +84,8 @@ impl ClientHandles {
         self.each(|handle| handle.set_producer(producer));
     }
 
-    /// Gives a new handle the client. It is among the handles already, so that it gets the next one.
+    /// Gives a new handle the client. It is among the handles already, so that it gets the next
+    /// one.
     pub(crate) fn connect(&self, handle: &ClientHandle) {
         let current = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         handle.set_producer(current.as_ref());
@@ -122,7 +123,8 @@ impl ClientHandle {
         self.partitions.set_outlet(outlet.as_ref());
     }
 
-    /// Hands over what waits in all partitions, as far as it is due. Says whether there is more at once.
+    /// Hands over what waits in all partitions, as far as it is due. Says whether there is more at
+    /// once.
     pub(crate) fn hand_over_all(&self, now: Instant) -> bool {
         let (writer, at_once) = (self.partitions.writer, self.partitions.bounds.records_at_once);
         let mut more = false;

@@ -2,7 +2,8 @@
 
 use write_behind_shared::{NextOffset, Partition};
 
-/// Answers what the sink group has committed and where the log ends: Kafka, or what stands in for it.
+/// Answers what the sink group has committed and where the log ends: Kafka, or what stands in for
+/// it.
 pub(crate) trait Offsets: Send {
     /// What the group has committed, of these partitions; those without an answer are left out.
     fn committed(&self, partitions: &[Partition])

@@ -1,9 +1,9 @@
-//! The polling thread of a Kafka client: it takes answers, hands over what had to wait, and replaces
-//! a client that has failed for good.
+//! The polling thread of a Kafka client: it takes answers, hands over what had to wait, and
+//! replaces a client that has failed for good.
 //!
-//! librdkafka fails for good when it can no longer promise order and exactly-once. Then a new client
-//! sends what was not answered again, in order and under the same `write-id`s; the consumer drops
-//! what it has seen.
+//! librdkafka fails for good when it can no longer promise order and exactly-once. Then a new
+//! client sends what was not answered again, in order and under the same `write-id`s; the consumer
+//! drops what it has seen.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,8 +86,8 @@ impl Polling {
         self.end(Instant::now());
     }
 
-    /// Takes what answers there are, hands over what waits, and replaces the client if it has failed
-    /// for good. Never blocks.
+    /// Takes what answers there are, hands over what waits, and replaces the client if it has
+    /// failed for good. Never blocks.
     pub(crate) fn turn(&mut self, now: Instant) -> Wait {
         let mut busy = std::mem::take(&mut self.answered);
         let mut wait = None;

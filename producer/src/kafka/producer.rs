@@ -1,8 +1,9 @@
-//! Kafka's producer: records go out in the order of their sequences, and delivery reports come back.
+//! Kafka's producer: records go out in the order of their sequences, and delivery reports come
+//! back.
 //!
-//! Enqueueing is synchronous and names the partition, so that the caller, under the partition's lock,
-//! decides the order of the log; `FutureProducer::send`, which retries out of order when the queue
-//! is full, is never used.
+//! Enqueueing is synchronous and names the partition, so that the caller, under the partition's
+//! lock, decides the order of the log; `FutureProducer::send`, which retries out of order when the
+//! queue is full, is never used.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -194,7 +195,8 @@ fn not_taken(error: &KafkaError, content: Content<'_>) -> NotTaken {
 }
 
 impl ProducerContext for DeliveryReports {
-    /// The handle's place and the sequence, as far as it fits: enough to tell writes in flight apart.
+    /// The handle's place and the sequence, as far as it fits: enough to tell writes in flight
+    /// apart.
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {

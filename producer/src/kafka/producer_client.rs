@@ -16,7 +16,8 @@ pub(crate) trait ProducerClient: Debug + Send + Sync {
     /// client.
     fn outlet(self: Arc<Self>, topic: Arc<str>, place: usize) -> Arc<dyn Outlet>;
 
-    /// Takes what answers there are, or waits for one for up to `wait`. Says whether there were any.
+    /// Takes what answers there are, or waits for one for up to `wait`. Says whether there were
+    /// any.
     fn poll(&self, wait: Duration) -> bool;
 
     /// Tells the handles what came. Once the client has failed for good, what it could not deliver

@@ -18,7 +18,7 @@ impl ClientContext for QuietContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        debug!(%error, reason, "kafka client of the watcher");
+        debug!(%error, reason, "kafka client that asks or follows");
     }
 }
 

@@ -85,8 +85,8 @@ pub struct Source {
     pub cluster: String,
     /// How many partitions the topic has.
     pub partitions: i32,
-    /// The names of the key's columns, as far as [`Builder::key_columns`](crate::Builder::key_columns)
-    /// says them.
+    /// The names of the key's columns, as far as
+    /// [`Builder::key_columns`](crate::Builder::key_columns) says them.
     pub key_columns: Vec<Box<str>>,
 }
 

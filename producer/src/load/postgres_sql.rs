@@ -134,9 +134,9 @@ fn kind_of(type_name: &str) -> Option<KeyKind> {
     })
 }
 
-/// Finds rows. Parameters: scope, the partitions, then an array a key column. A row of the answer is
-/// the partition's next offset and the row as a JSON object, or NULL. `r.*` is the row even where a
-/// column is named `r`.
+/// Finds rows. Parameters: scope, the partitions, then an array a key column. A row of the answer
+/// is the partition's next offset and the row as a JSON object, or NULL. `r.*` is the row even
+/// where a column is named `r`.
 fn select(table: &str, columns: &[&PostgresColumn], key: &[&PostgresColumn]) -> String {
     let values = columns.iter().map(|column| {
         let name = quoted(&column.name);

@@ -1,5 +1,5 @@
-//! A row of SQLite as a record would have it: takes values as they are stored and what their columns
-//! were declared as, gives a JSON object.
+//! A row of SQLite as a record would have it: takes values as they are stored and what their
+//! columns were declared as, gives a JSON object.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -19,11 +19,11 @@ pub enum WhenFull {
     /// It returns [`Overloaded`](crate::WriteError::Overloaded).
     Reject,
     /// It is taken, and rows that Kafka has but the database does not are dropped from memory to
-    /// make room, the oldest first. Nothing is lost, but until the database has such a row it cannot
-    /// be read here as it was written:
-    /// [`get`](crate::WriteBehind::get) returns [`ReadError::MayBeBehind`](crate::ReadError) and
-    /// [`read`](crate::WriteBehind::read) says so beside the row. What Kafka has not answered is
-    /// never dropped; if there is no room for more of that, it waits.
+    /// make room, the oldest first. Nothing is lost, but until the database has such a row it
+    /// cannot be read here as it was written: [`get`](crate::WriteBehind::get) returns
+    /// [`ReadError::MayBeBehind`](crate::ReadError) and [`read`](crate::WriteBehind::read) says so
+    /// beside the row. What Kafka has not answered is never dropped; if there is no room for more
+    /// of that, it waits.
     Forget,
 }
 

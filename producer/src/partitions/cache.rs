@@ -1,4 +1,5 @@
-//! The cache: rows that the database has just so, until they are evicted, expire or are invalidated.
+//! The cache: rows that the database has just so, until they are evicted, expire or are
+//! invalidated.
 //!
 //! Whatever is kept here may go at any moment: nothing that is pending is here (INV-1).
 

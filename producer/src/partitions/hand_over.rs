@@ -21,8 +21,8 @@ pub(crate) struct HandedOver {
 }
 
 impl State {
-    /// Hands over what waits, in order, as far as it is due and the client takes it; `at_once` records
-    /// at most, so that the lock is not held for long.
+    /// Hands over what waits, in order, as far as it is due and the client takes it; `at_once`
+    /// records at most, so that the lock is not held for long.
     pub(crate) fn hand_over(
         &mut self,
         (partition, writer): (Partition, Uuid),

@@ -108,8 +108,8 @@ impl Partitions {
         self.by_partition.get(usize::try_from(partition.0).ok()?)
     }
 
-    /// Changes a partition, and adjusts the limits: its writes held their usage before, and what was
-    /// `granted` for this change on top.
+    /// Changes a partition, and adjusts the limits: its writes held their usage before, and what
+    /// was `granted` for this change on top.
     pub(crate) fn change<R>(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -182,8 +182,8 @@ impl Partitions {
         self.events.tell(|| Event::LogLost { partition: partition.0, below: next.0 });
     }
 
-    /// Drops rows that can be read again from the database, sooner or later, until there is room for
-    /// `bytes`; beginning with those of `partition`. Says whether there were any.
+    /// Drops rows that can be read again from the database, sooner or later, until there is room
+    /// for `bytes`; beginning with those of `partition`. Says whether there were any.
     pub(crate) fn make_room(&self, partition: Partition, bytes: usize) -> bool {
         let own_too = self.when_full == WhenFull::Forget;
         if !own_too && !self.follows {

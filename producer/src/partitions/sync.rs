@@ -66,7 +66,7 @@ mod scheduled {
         Scheduled(shuttle::sync::MutexGuard<'m, T>),
     }
 
-    /// Whoever held the lock has panicked.
+    /// The holder of the lock panicked.
     #[derive(Debug)]
     pub(crate) struct Poisoned;
 

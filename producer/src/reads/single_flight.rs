@@ -34,8 +34,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Begins a load of the row in the partition whose lock is held as `state`. An earlier load of the
-    /// row that is still under way is not kept.
+    /// Begins a load of the row in the partition whose lock is held as `state`. An earlier load of
+    /// the row that is still under way is not kept.
     pub(crate) fn begin(
         partitions: &Arc<Partitions>,
         pending: &Arc<SharedPending>,
@@ -73,8 +73,8 @@ impl Load {
         self.pending.lock().core.ledger().next()
     }
 
-    /// Folds what was written since the row was read over it. `Err`: try again when Kafka has answered
-    /// the write of this sequence.
+    /// Folds what was written since the row was read over it. `Err`: try again when Kafka has
+    /// answered the write of this sequence.
     fn fold(&mut self, found: &LoadedRow, horizon: Sequence) -> Result<Reading, Sequence> {
         let step = self.partitions.change(self.pending.lock(), Usage::default(), |state, cache| {
             let current = is_current(state, &self.key, &self.result);

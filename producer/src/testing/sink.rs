@@ -103,8 +103,8 @@ impl Sink {
     /// Applies exactly the next `records` and commits them: those of partition 0 first, in order.
     ///
     /// # Errors
-    /// [`TestingError`]: the log holds fewer, and nothing was applied; or the broker or the database
-    /// is down.
+    /// [`TestingError`]: the log holds fewer, and nothing was applied; or the broker or the
+    /// database is down.
     pub fn apply(&self, records: usize) -> Result<(), TestingError> {
         self.is_up()?;
         let mut reader = self.reader();

@@ -1,8 +1,8 @@
 //! Accepting an encoded write.
 //!
 //! Permits, the partition's lock, a sequence, a place in librdkafka's queue and a pending entry are
-//! taken together or not at all, and nothing is awaited between them: a caller that goes away either
-//! has written or has not (INV-3).
+//! taken together or not at all, and nothing is awaited between them: a caller that goes away
+//! either has written or has not (INV-3).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -84,8 +84,8 @@ impl Acceptor {
         }
     }
 
-    /// Takes the permits it needs, the partition's lock, a sequence and a pending entry: all of them or
-    /// none.
+    /// Takes the permits it needs, the partition's lock, a sequence and a pending entry: all of
+    /// them or none.
     fn accept<'g>(
         &'g self,
         write: &Prepared,
@@ -152,8 +152,8 @@ impl Acceptor {
         Ok(Write { pending: Arc::clone(pending), sequence })
     }
 
-    /// Enqueues the write with the Kafka client, unless it has to wait for its turn. Says whether it
-    /// did.
+    /// Enqueues the write with the Kafka client, unless it has to wait for its turn. Says whether
+    /// it did.
     fn enqueue(&self, write: &Prepared, state: &State) -> Result<bool, WriteError> {
         let Some(outlet) = &state.outlet else { return Ok(false) };
         let ledger = state.core.ledger();

@@ -103,7 +103,7 @@ async fn a_load_that_fails_is_told_to_all_who_wait_and_leaves_no_trace() {
     ] {
         assert_eq!(error.to_string(), "the row could not be loaded: the database is away");
     }
-    // A write finds the lane as if nothing had happened, and so does the next read.
+    // A write finds the partition as if nothing had happened, and so does the next read.
     let write = scores.put(&1, &score("mine", 1)).await.unwrap();
     write.replicated().await.unwrap();
     kafka.commit_all();

@@ -1,7 +1,7 @@
 //! What dead letters do to pending rows: reads no longer see them.
 //!
-//! A dead letter may be heard of before Kafka has answered for its write, and before the tail of the
-//! log has come to it.
+//! A dead letter may be heard of before Kafka has answered for its write, and before the tail of
+//! the log has come to it.
 
 use write_behind_shared::{NextOffset, Offset};
 

@@ -1,7 +1,7 @@
 //! Dropping rows from memory although the database does not have them yet.
 //!
-//! Only what Kafka has can be dropped, and [`Forgotten`](crate::core::forgotten::Forgotten) remembers
-//! below which offset, so that a read of such a row says that it may be behind.
+//! Only what Kafka has can be dropped, and [`Forgotten`](crate::core::forgotten::Forgotten)
+//! remembers below which offset, so that a read of such a row says that it may be behind.
 
 use crate::core::ledger::{Key, PersistedWhen};
 use crate::core::pending::{Cache, Pending};

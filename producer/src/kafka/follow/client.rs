@@ -27,7 +27,8 @@ pub(crate) struct TailClient {
     partitions: i32,
 }
 
-/// Ours, unless the user sets them: a bounded queue that is filled again at once when there is room.
+/// Ours, unless the user sets them: a bounded queue that is filled again at once when there is
+/// room.
 const DEFAULTS: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.queue.backoff.ms", "10"),

@@ -1,5 +1,5 @@
-//! The reading thread of the tail: it gives records to their partitions in log order, and says when it
-//! has caught up, falls behind, or has lost its place.
+//! The reading thread of the tail: it gives records to their partitions in log order, and says when
+//! it has caught up, falls behind, or has lost its place.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};

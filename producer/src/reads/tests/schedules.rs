@@ -1,5 +1,6 @@
-//! The real partitions, cache and reader under a scheduler that tries orders of everything that happens to
-//! one row at once: it is written, answered, applied, committed, evicted, tailed and read.
+//! The real partitions, cache and reader under a scheduler that tries orders of everything that
+//! happens to one row at once: it is written, answered, applied, committed, evicted, followed and
+//! read.
 //!
 //! The row after each write is another, so that what a read sees says which writes it has. A read
 //! must have all that were accepted before it began, none that were not accepted when it ended, all

@@ -1,6 +1,7 @@
 //! What must be seen at any moment, and what must be left at the end.
 //!
-//! The truth (`Log::truth`) is the fold of the log below some offset and of our own writes after it.
+//! The truth (`Log::truth`) is the fold of the log below some offset and of our own writes after
+//! it.
 //!
 //! - A row in memory, pending or clean, is the truth as of the tail; without `follow`, where nobody
 //!   else writes these rows, that is all that was ever accepted. So it is never older than our own
@@ -60,7 +61,8 @@ impl World {
     /// What a loader that read what the database had as of `next` may find.
     pub(super) fn expected_of_load(&self, name: Name, next: i64) -> Expected {
         let is_ahead = self.plan.follow && next > self.tail;
-        // A write that the row holds already is done to it once more: nobody knows yet that it does.
+        // A write that the row holds already is done to it once more: nobody knows yet that it
+        // does.
         let holds =
             |sequence| self.own_offset(sequence).is_some_and(|at| NextOffset(next).is_past(at));
         let entry = self.pending.entries.get(&key(name));
@@ -118,7 +120,7 @@ impl World {
         assert!(self.pending.entries.is_empty() && self.pending.waiters.is_empty());
         for name in 0..3 {
             self.step(Op::Read(name));
-            assert_eq!(self.pending.forgotten_below(&key(name)), None, "still suspected");
+            assert_eq!(self.pending.forgotten_below(&key(name)), None, "may still be stale");
         }
     }
 

@@ -98,8 +98,8 @@ impl Log {
         (self.end() - 1, counts)
     }
 
-    /// Another writer sends its latest `count` records again, from `first` on: what a follower never
-    /// read it cannot know again.
+    /// Another writer sends its latest `count` records again, from `first` on: what a follower
+    /// never read it cannot know again.
     pub(super) fn repeat(&mut self, number: u8, count: usize, first: i64) {
         let of_writer = |r: &&Record| r.write_id.is_some_and(|id| id.writer == writer(number));
         let records = self.records.iter().skip(first as usize).filter_map(|(r, _)| r.as_ref());
@@ -166,8 +166,9 @@ impl Log {
         (records.collect(), NextOffset(self.end().min(from + count as i64)))
     }
 
-    /// The truth as of `next`: the fold of all records below it that count and were not refused, and
-    /// after them this handle's own writes that are not among those, in the order of their sequences.
+    /// The truth as of `next`: the fold of all records below it that count and were not refused,
+    /// and after them this handle's own writes that are not among those, in the order of their
+    /// sequences.
     pub(super) fn truth(
         &self,
         name: Name,

@@ -15,7 +15,8 @@ pub(super) enum Kind {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
-    /// This handle writes; the client is given it at once, if it has all before it and this says so.
+    /// This handle writes; the client is given it at once, if it has all before it and this says
+    /// so.
     Write(Name, Kind, bool),
     /// This handle writes, into the record of an earlier write where that is allowed.
     Join(Name, Kind),
@@ -27,8 +28,8 @@ pub(super) enum Op {
     Append(bool),
     /// Something is appended that is no row's record.
     Filler,
-    /// Another writer's record is appended, which the database will refuse, or not. 0: a writer that
-    /// gives no ids.
+    /// Another writer's record is appended, which the database will refuse, or not. 0: a writer
+    /// that gives no ids.
     Foreign(u8, Name, Kind, bool),
     /// Another writer sends this many of its latest records again.
     Repeat(u8, usize),

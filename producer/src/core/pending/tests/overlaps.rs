@@ -1,5 +1,5 @@
-//! Loads of one row that overlap: invalidations and refreshes among writes, commits and changes that
-//! others make to the database, in any interleaving.
+//! Loads of one row that overlap: invalidations and refreshes among writes, commits and changes
+//! that others make to the database, in any interleaving.
 
 use std::cell::RefCell;
 

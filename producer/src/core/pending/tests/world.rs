@@ -1,5 +1,5 @@
-//! Everything around the pending core: the service that writes, the client, the broker, the tail, the
-//! cache. It does to the core what the rims do, in any order that they can.
+//! Everything around the pending core: the service that writes, the client, the broker, the tail,
+//! the cache. It does to the core what the rims do, in any order that they can.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
