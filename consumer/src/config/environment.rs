@@ -1,21 +1,24 @@
-//! The environment's part in the configuration: `${NAME}` inside texts, and a variable for each key.
+//! The environment's part of the configuration: `${NAME}` inside texts, and a variable for each key.
 
 use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use crate::config::error::ConfigError;
+use crate::config::error::{ConfigError, refuse};
 
 /// The process's environment variables.
 pub type Variables = BTreeMap<String, String>;
 
 const PREFIX: &str = "WRITE_BEHIND_";
-/// Keys whose values are numbers.
+/// Variables of the command line.
+const OF_THE_COMMAND: [&str; 5] = ["config", "log", "log_format", "adopt_offsets", "no_init"];
+/// Sections whose keys have variables; `kafka` and `route` apart.
+const SECTIONS: [&str; 7] =
+    ["database", "batch", "memory", "watchdog", "http", "dead_letters", "bad_records"];
+/// Keys whose values are integers.
 const NUMBERS: [&str; 4] = ["connections", "rows_per_second", "max_rows", "max_per_second"];
 /// Keys whose values are lists.
 const LISTS: [&str; 2] = ["key", "columns"];
-/// Keys whose values are pairs of names, written like `playerId=player_id`.
-const PAIRS: [&str; 1] = ["rename"];
 
 /// Replaces every `${NAME}` in the texts of `table`.
 pub fn substitute(table: &mut Table, variables: &Variables) -> Result<(), ConfigError> {
@@ -60,100 +63,113 @@ fn substituted(path: &str, text: &str, with: &Variables) -> Result<String, Confi
     Ok(out)
 }
 
-/// Sets the keys that have a variable of their own.
-///
-/// Variables outside of the configuration's sections are let alone: orchestrators set some that
-/// begin with a service's name.
-pub fn override_by(table: &mut Table, variables: &Variables) -> Result<(), ConfigError> {
+/// Sets the keys that have a variable of their own, and says which variable set which path.
+pub fn override_by(
+    table: &mut Table,
+    variables: &Variables,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut overrides = BTreeMap::new();
     for (variable, value) in variables {
-        let Some(path) = variable.strip_prefix(PREFIX) else { continue };
-        let path = path.to_ascii_lowercase();
-        if path == "name" {
-            table.insert(path, Value::String(value.clone()));
+        let Some(name) = variable.strip_prefix(PREFIX) else { continue };
+        let name = name.to_ascii_lowercase();
+        if OF_THE_COMMAND.contains(&&*name) || is_service_link(&name) {
             continue;
         }
-        let key_of = |section| path.strip_prefix(section)?.strip_prefix('_').map(|k| (section, k));
-        let of_two_words = key_of("dead_letters").or_else(|| key_of("bad_records"));
-        let named = of_two_words.or_else(|| path.split_once('_'));
-        let Some((section, key)) = named else { continue };
-        match section {
-            "kafka" => {
-                section_of(table, section).map(|section| {
-                    section.insert(key.replace('_', "."), Value::String(value.clone()))
-                });
-            }
-            "database" | "batch" | "memory" | "watchdog" | "http" | "dead_letters"
-            | "bad_records" => {
-                let value = typed(variable, key, value)?;
-                section_of(table, section).map(|section| section.insert(key.to_owned(), value));
-            }
-            "route" => override_route(table, variable, key, value)?,
-            _ => {}
-        }
+        let key_of = |section: &str| name.strip_prefix(section)?.strip_prefix('_');
+        let path = if name == "name" {
+            table.insert(name.clone(), Value::String(value.clone()));
+            name
+        } else if let Some(property) = key_of("kafka") {
+            let property = property.replace('_', ".");
+            let path = format!("kafka.{property}");
+            set(table, "kafka", property, Value::String(value.clone()));
+            path
+        } else if let Some(key) = key_of("route") {
+            override_route(table, variable, key, value)?
+        } else if let Some((section, key)) =
+            SECTIONS.iter().find_map(|section| Some((section, key_of(section)?)))
+        {
+            set(table, section, key.to_owned(), typed(variable, key, value)?);
+            format!("{section}.{key}")
+        } else {
+            let why = "is no setting; write it like WRITE_BEHIND_BATCH_MAX_ROWS, or unset it";
+            return Err(refuse(variable, why));
+        };
+        overrides.insert(path, variable.clone());
     }
-    Ok(())
+    Ok(overrides)
 }
 
+/// Whether Kubernetes sets a variable of this name for a Service, say one called `write-behind-kafka`.
+fn is_service_link(name: &str) -> bool {
+    let of_a_port = |(_, rest): (&str, &str)| rest.starts_with(|c: char| c.is_ascii_digit());
+    name.ends_with("service_host")
+        || name.contains("service_port")
+        || name == "port"
+        || name.ends_with("_port")
+        || name.rsplit_once("port_").is_some_and(of_a_port)
+}
+
+/// Sets a route's key, and gives its path.
 fn override_route(
     table: &mut Table,
     variable: &str,
     path: &str,
     value: &str,
-) -> Result<(), ConfigError> {
-    let refuse =
-        |why: &str| ConfigError::Setting { setting: variable.to_owned(), why: why.to_owned() };
+) -> Result<String, ConfigError> {
     let numbered = path.split_once('_').and_then(|(n, key)| Some((n.parse::<usize>().ok()?, key)));
     let (place, key) = numbered.ok_or_else(|| {
-        refuse("does not name a route's key; write it like WRITE_BEHIND_ROUTE_0_TOPIC")
+        let why = "does not name a route's key; write it like WRITE_BEHIND_ROUTE_0_TOPIC";
+        refuse(variable, why)
     })?;
     let value = typed(variable, key, value)?;
     let routes = table.entry("route").or_insert_with(|| Value::Array(Vec::new()));
-    let Value::Array(routes) = routes else { return Ok(()) };
-    if place > routes.len() {
-        return Err(refuse("skips a route; number them from 0 without gaps"));
+    if let Value::Array(routes) = routes {
+        if place > routes.len() {
+            let why = "skips a route; number them from 0 without gaps";
+            return Err(refuse(variable, why));
+        }
+        if place == routes.len() {
+            routes.push(Value::Table(Table::new()));
+        }
+        if let Value::Table(route) = &mut routes[place] {
+            route.insert(key.to_owned(), value);
+        }
     }
-    if place == routes.len() {
-        routes.push(Value::Table(Table::new()));
-    }
-    if let Value::Table(route) = &mut routes[place] {
-        route.insert(key.to_owned(), value);
-    }
-    Ok(())
+    Ok(format!("route[{place}].{key}"))
 }
 
-/// The section, made if it is missing; `None` if something else stands there, which the reading of
-/// the whole refuses.
-fn section_of<'t>(table: &'t mut Table, name: &str) -> Option<&'t mut Table> {
-    table.entry(name).or_insert_with(|| Value::Table(Table::new())).as_table_mut()
+/// Sets a section's key. If the section is no table, reading the whole refuses it.
+fn set(table: &mut Table, section: &str, key: String, value: Value) {
+    let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(section) = section {
+        section.insert(key, value);
+    }
 }
 
+/// The value of a variable, of the type that its key has.
 fn typed(variable: &str, key: &str, value: &str) -> Result<Value, ConfigError> {
+    let refused = |why: &str| refuse(variable, format!("is {value:?}{why}"));
     if key == "max_ratio" {
-        let why = format!("is {value:?}, which is not a number such as 0.5");
         let ratio = value.trim().parse().map(Value::Float);
-        return ratio.map_err(|_| ConfigError::Setting { setting: variable.to_owned(), why });
+        return ratio.map_err(|_| refused(", which is not a number such as 0.5"));
     }
     if NUMBERS.contains(&key) {
-        let why = || format!("is {value:?}, which is not a number");
-        let number = value.trim().parse::<i64>();
-        return number
-            .map(Value::Integer)
-            .map_err(|_| ConfigError::Setting { setting: variable.to_owned(), why: why() });
+        let number = value.trim().parse().map(Value::Integer);
+        return number.map_err(|_| refused(", which is not a number"));
     }
     if LISTS.contains(&key) {
         let items = value.split(',').map(|item| Value::String(item.trim().to_owned()));
         return Ok(Value::Array(items.collect()));
     }
-    if PAIRS.contains(&key) {
+    if key == "rename" {
         let pair = |item: &str| {
             let (name, other) = item.split_once('=')?;
             Some((name.trim().to_owned(), Value::String(other.trim().to_owned())))
         };
         let pairs: Option<Table> = value.split(',').map(pair).collect();
-        let why = || format!("is {value:?}; write it like \"playerId=player_id,teamId=team_id\"");
-        return pairs
-            .map(Value::Table)
-            .ok_or_else(|| ConfigError::Setting { setting: variable.to_owned(), why: why() });
+        let mend = "; write it like \"playerId=player_id,teamId=team_id\"";
+        return pairs.map(Value::Table).ok_or_else(|| refused(mend));
     }
     Ok(Value::String(value.to_owned()))
 }

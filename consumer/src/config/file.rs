@@ -1,5 +1,4 @@
-//! The file as it is written: takes what TOML says, gives a valid configuration or the setting that is
-//! not.
+//! The configuration as it is written, section by section, and the checks that make it valid.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,12 +10,14 @@ use crate::config::bad_records::BadRecordsFile;
 use crate::config::dead_letters::DeadLettersFile;
 use crate::config::error::{ConfigError, refuse};
 use crate::config::memory::MemoryLimits;
-use crate::config::route::{RouteFile, check_routes};
-use crate::config::settings::{BatchSettings, Config, DatabaseSettings};
+use crate::config::route::{Route, check_routes};
+use crate::config::settings::{BatchSettings, Config, DatabaseSettings, session_timeout};
 use crate::config::units::{HumanDuration, HumanSize};
 use crate::store;
 
-/// What the broker decides when it assigns the partitions, and where.
+/// How long draining may take, unless the session is too short for it.
+const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(20);
+/// The properties that the broker decides when it assigns the partitions, and the setting in its place.
 const BY_THE_BROKER: [(&str, &str); 4] = [
     ("session.timeout.ms", "the broker's `group.consumer.session.timeout.ms` says it"),
     ("heartbeat.interval.ms", "the broker's `group.consumer.heartbeat.interval.ms` says it"),
@@ -33,7 +34,7 @@ pub(super) struct File {
     #[serde(default)]
     batch: BatchFile,
     #[serde(default)]
-    route: Vec<RouteFile>,
+    route: Vec<Route>,
     #[serde(default)]
     dead_letters: DeadLettersFile,
     #[serde(default)]
@@ -61,7 +62,7 @@ struct BatchFile {
     max_bytes: HumanSize,
     max_age: HumanDuration,
     target_time: HumanDuration,
-    drain_time: HumanDuration,
+    drain_time: Option<HumanDuration>,
 }
 
 #[derive(Deserialize)]
@@ -89,7 +90,7 @@ impl Default for BatchFile {
             max_bytes: HumanSize(8 << 20),
             max_age: HumanDuration(Duration::from_millis(200)),
             target_time: HumanDuration(Duration::from_secs(1)),
-            drain_time: HumanDuration(Duration::from_secs(20)),
+            drain_time: None,
         }
     }
 }
@@ -121,14 +122,14 @@ impl File {
         flatten("", self.kafka, &mut properties)?;
         let kafka = KafkaSettings::new(properties, RESERVED_BY_CONSUMER)?;
         let database = self.database.check()?;
-        let batch = self.batch.check()?;
+        let batch = self.batch.check(session_timeout(&kafka))?;
         let memory = MemoryLimits(self.memory.buffers.0);
         if memory.0 < batch.max_bytes {
             let why = "is less than `batch.max_bytes`, so a batch could never fill; raise it";
             return Err(refuse("memory.buffers", why));
         }
-        let routes = check_routes(self.route)?;
-        let dead_letters = self.dead_letters.check(&routes)?;
+        check_routes(&self.route)?;
+        let dead_letters = self.dead_letters.check(&self.route)?;
         let bad_records = self.bad_records.check()?;
         let patience = self.watchdog.patience.0;
         if patience < Duration::from_secs(1) {
@@ -141,7 +142,7 @@ impl File {
             kafka,
             database,
             batch,
-            routes,
+            routes: self.route,
             dead_letters,
             bad_records,
             memory,
@@ -167,8 +168,8 @@ impl File {
     }
 }
 
-/// librdkafka's properties by their dotted names, whether TOML read the dots as part of the name or,
-/// where it is not quoted, as tables. Numbers and booleans may stand without quotes.
+/// librdkafka's properties by their dotted names. Without quotes around a name TOML reads its dots as
+/// tables. Numbers and booleans need no quotes.
 fn flatten(
     prefix: &str,
     table: toml::Table,
@@ -185,7 +186,9 @@ fn flatten(
                 continue;
             }
             other => {
-                let why = format!("is {other}, but a property is a text, a number or a boolean");
+                let found = other.type_str();
+                let why =
+                    format!("is of the type {found}; a property is a text, a number or a boolean");
                 return Err(refuse(format!("kafka.{name}"), why));
             }
         };
@@ -214,13 +217,14 @@ impl DatabaseFile {
 }
 
 impl BatchFile {
-    fn check(self) -> Result<BatchSettings, ConfigError> {
+    fn check(self, session_timeout: Duration) -> Result<BatchSettings, ConfigError> {
+        let drain_time_default = DRAIN_TIME_DEFAULT.min(session_timeout * 2 / 3);
         let batch = BatchSettings {
             max_rows: self.max_rows,
             max_bytes: self.max_bytes.0,
             max_age: self.max_age.0,
             target_time: self.target_time.0,
-            drain_time: self.drain_time.0,
+            drain_time: self.drain_time.map_or(drain_time_default, |span| span.0),
         };
         if batch.max_rows == 0 {
             return Err(refuse("batch.max_rows", "is 0; set it to 1 or more"));

@@ -1,5 +1,4 @@
-//! The configuration: takes TOML and the environment, gives settings that are valid together or says
-//! which one is not and how to mend it.
+//! The configuration, from a TOML file and the environment. A refusal names the setting and the mend.
 //!
 //! `${NAME}` in any text is replaced by the environment variable `NAME`. Every key has a variable
 //! of its own, which wins over the file: `WRITE_BEHIND_` and the key's path in capitals with
@@ -7,7 +6,8 @@
 //! `WRITE_BEHIND_ROUTE_0_TOPIC`, and `WRITE_BEHIND_KAFKA_BOOTSTRAP_SERVERS` for the librdkafka
 //! property `bootstrap.servers`. Lists are separated by commas there.
 //!
-//! Secrets live in [`crate::store::Database`] and [`write_behind_shared::kafka::KafkaSettings`], which never show them.
+//! Secrets live in [`crate::store::Database`] and [`write_behind_shared::kafka::KafkaSettings`],
+//! which never show them. No error quotes a value that may be one.
 
 pub mod error;
 pub mod environment;
@@ -20,8 +20,6 @@ pub mod route;
 mod bad_records;
 mod dead_letters;
 pub mod transport;
-
-use serde::Deserialize;
 
 use crate::config::environment::Variables;
 use crate::config::file::File;
@@ -46,11 +44,17 @@ topic = "scores"
 impl Config {
     /// Reads the configuration `text`; `variables` are the process's environment.
     pub fn read(text: &str, variables: &Variables) -> Result<Self, ConfigError> {
-        let unreadable = |error: toml::de::Error| ConfigError::Unreadable(error.to_string());
-        let mut table: toml::Table = text.parse().map_err(unreadable)?;
+        let mut table: toml::Table =
+            text.parse().map_err(|error| ConfigError::syntax(text, &error))?;
         environment::substitute(&mut table, variables)?;
-        environment::override_by(&mut table, variables)?;
-        let file = File::deserialize(toml::Value::Table(table)).map_err(unreadable)?;
+        let overrides = environment::override_by(&mut table, variables)?;
+        route::name_tables(&mut table);
+        let file: File =
+            serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
+                let path = error.path().to_string();
+                let setting = overrides.get(&path).cloned().unwrap_or(path);
+                ConfigError::unfit(setting, error.inner().message())
+            })?;
         file.check()
     }
 }

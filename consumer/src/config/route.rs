@@ -1,33 +1,38 @@
-//! What a route says: takes each `[[route]]` of the file, gives a topic, its table and how its records
-//! are taken, or says which setting is not valid.
+//! A route: a topic, its table, and how its records are written.
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use toml::{Table, Value};
 
 use crate::config::error::{ConfigError, refuse};
 use crate::core::pipeline::schedule::Priority;
 
 /// A topic and its table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Route {
     /// The topic.
     pub topic: String,
     /// The table.
     pub table: String,
     /// The key columns; empty: the primary key.
+    #[serde(default)]
     pub key: Vec<String>,
     /// The columns a record may name beside the key; `None`: all.
     pub columns: Option<Vec<String>>,
     /// Columns that records call by other names: that name, and the column.
+    #[serde(default, deserialize_with = "pairs")]
     pub rename: Vec<(String, String)>,
     /// The column that holds a row's version: an older one never overwrites a newer one.
     pub version: Option<String>,
     /// What happens to a record that cannot be applied.
+    #[serde(default)]
     pub on_bad_record: OnBadRecord,
-    /// Its share of the database, while other routes want it too.
+    /// Its share of the database while other routes want it too.
+    #[serde(default)]
     pub priority: Priority,
-    /// At most so many of its rows are written per second.
+    /// How many of its rows are written per second at most.
     pub rows_per_second: Option<u32>,
 }
 
@@ -52,67 +57,50 @@ pub enum OnBadRecord {
     Stop,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RouteFile {
-    topic: String,
-    table: Option<String>,
-    #[serde(default)]
-    key: Vec<String>,
-    columns: Option<Vec<String>>,
-    #[serde(default)]
-    rename: BTreeMap<String, String>,
-    #[serde(default)]
-    priority: Priority,
-    rows_per_second: Option<u32>,
-    version: Option<String>,
-    #[serde(default)]
-    on_bad_record: OnBadRecord,
+fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
+    Ok(BTreeMap::deserialize(deserializer)?.into_iter().collect())
 }
 
-/// The routes, if they are valid together.
-pub(super) fn check_routes(files: Vec<RouteFile>) -> Result<Vec<Route>, ConfigError> {
-    if files.is_empty() {
+/// Gives each route of `config` that names no table the table that is called like its topic.
+pub(super) fn name_tables(config: &mut Table) {
+    let routes = config.get_mut("route").and_then(Value::as_array_mut);
+    for route in routes.into_iter().flatten().filter_map(Value::as_table_mut) {
+        if let Some(topic) = route.get("topic").cloned() {
+            route.entry("table").or_insert(topic);
+        }
+    }
+}
+
+/// Checks that the routes are valid together.
+pub(super) fn check_routes(routes: &[Route]) -> Result<(), ConfigError> {
+    if routes.is_empty() {
         return Err(refuse("route", "is missing; add a [[route]] with the topic to read"));
     }
-    let mut routes: Vec<Route> = Vec::with_capacity(files.len());
-    for (place, file) in files.into_iter().enumerate() {
-        let setting = |name| format!("route[{place}].{name}");
-        if routes.iter().any(|route| route.topic == file.topic) {
+    for (place, route) in routes.iter().enumerate() {
+        let refused = |name, why: &str| Err(refuse(format!("route[{place}].{name}"), why));
+        if routes[..place].iter().any(|other| other.topic == route.topic) {
             let why = "names a topic that another route reads already; a topic has one route";
-            return Err(refuse(setting("topic"), why));
+            return refused("topic", why);
         }
-        if file.topic.trim().is_empty() {
-            return Err(refuse(setting("topic"), "is empty; set it to the topic's name"));
+        if route.topic.trim().is_empty() {
+            return refused("topic", "is empty; set it to the topic's name");
         }
-        if file.version.as_ref().is_some_and(|version| version.trim().is_empty()) {
-            return Err(refuse(setting("version"), "is empty; remove it or name a column"));
+        if route.version.as_ref().is_some_and(|version| version.trim().is_empty()) {
+            return refused("version", "is empty; remove it or name a column");
         }
-        if let (Some(version), Some(columns)) = (&file.version, &file.columns)
+        if let (Some(version), Some(columns)) = (&route.version, &route.columns)
             && !columns.contains(version)
         {
-            let why = "names a column that `columns` leaves out; add it there";
-            return Err(refuse(setting("version"), why));
+            return refused("version", "names a column that `columns` leaves out; add it there");
         }
-        if file.rows_per_second == Some(0) {
+        if route.rows_per_second == Some(0) {
             let why = "is 0, so nothing of it would ever be written; remove it or raise it";
-            return Err(refuse(setting("rows_per_second"), why));
+            return refused("rows_per_second", why);
         }
-        if file.columns.as_ref().is_some_and(Vec::is_empty) {
+        if route.columns.as_ref().is_some_and(Vec::is_empty) {
             let why = "is empty, so no record could be applied; remove it or name columns";
-            return Err(refuse(setting("columns"), why));
+            return refused("columns", why);
         }
-        routes.push(Route {
-            table: file.table.unwrap_or_else(|| file.topic.clone()),
-            topic: file.topic,
-            key: file.key,
-            columns: file.columns,
-            rename: file.rename.into_iter().collect(),
-            version: file.version,
-            on_bad_record: file.on_bad_record,
-            priority: file.priority,
-            rows_per_second: file.rows_per_second,
-        });
     }
-    Ok(routes)
+    Ok(())
 }

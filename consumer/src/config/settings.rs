@@ -29,11 +29,11 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// How many bad records a route sets aside before it stops.
     pub bad_records: FloodLimits,
-    /// What records may take, over all partitions.
+    /// The memory that records may take, over all partitions.
     pub memory: MemoryLimits,
     /// What becomes of records that were set aside.
     pub dead_letters: DeadLetterSettings,
-    /// How long a partition may stand still before the end of its log until it is read anew.
+    /// How long a partition may make no progress before the end of its log until it is read again.
     pub patience: Duration,
     /// Where to serve metrics and health; `None`: nowhere.
     pub http: Option<SocketAddr>,
@@ -46,23 +46,23 @@ pub struct DatabaseSettings {
     pub target: store::Database,
     /// How many transactions run in parallel.
     pub connections: usize,
-    /// At most so many rows are written per second.
+    /// How many rows are written per second at most.
     pub rows_per_second: Option<u32>,
 }
 
 /// When a batch closes.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchSettings {
-    /// At so many rows of a partition.
+    /// When it has this many rows of a partition.
     pub max_rows: usize,
-    /// At so many bytes of a partition.
+    /// When it has this many bytes of a partition.
     pub max_bytes: usize,
-    /// When its oldest record was read so long ago.
+    /// When its oldest record was read this long ago.
     pub max_age: Duration,
     /// How long a transaction should take.
     pub target_time: Duration,
-    /// How long what is held may take to be written when a partition is let go or the process
-    /// stops; what is not written by then is read again by the next owner.
+    /// How long writing what is held may take when a partition is revoked or the process stops; the
+    /// next owner reads the rest again.
     pub drain_time: Duration,
 }
 
@@ -76,7 +76,11 @@ impl Config {
     /// How long Kafka waits for this consumer's heartbeat. With the new protocol the broker decides,
     /// and this is its default.
     pub fn session_timeout(&self) -> Duration {
-        let millis = self.kafka.get("session.timeout.ms").and_then(|text| text.parse().ok());
-        millis.map_or(SESSION_TIMEOUT_DEFAULT, Duration::from_millis)
+        session_timeout(&self.kafka)
     }
+}
+
+pub(super) fn session_timeout(kafka: &KafkaSettings) -> Duration {
+    let millis = kafka.get("session.timeout.ms").and_then(|text| text.parse().ok());
+    millis.map_or(SESSION_TIMEOUT_DEFAULT, Duration::from_millis)
 }

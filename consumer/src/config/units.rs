@@ -35,15 +35,10 @@ fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 impl<'de> Deserialize<'de> for HumanSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Bytes(u64),
-            Text(String),
-        }
-        let bytes = match Written::deserialize(deserializer)? {
-            Written::Bytes(bytes) => Some(bytes),
-            Written::Text(text) => text.parse().ok().or_else(|| measure(text.trim(), &SIZES)),
+        let bytes = match toml::Value::deserialize(deserializer)? {
+            toml::Value::Integer(bytes) => u64::try_from(bytes).ok(),
+            toml::Value::String(text) => text.parse().ok().or_else(|| measure(text.trim(), &SIZES)),
+            _ => None,
         };
         let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
         bytes.map(Self).ok_or_else(|| de::Error::custom("a size is written like \"8MiB\""))

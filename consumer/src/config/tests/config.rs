@@ -1,4 +1,4 @@
-//! What a configuration may say, and how it is refused.
+//! What a configuration may say, and how the rest is refused.
 
 use std::time::Duration;
 
@@ -116,7 +116,88 @@ fn a_property_of_kafka_may_stand_without_quotes() {
     let config = Config::read(&text, &Variables::new()).unwrap();
     assert_eq!(config.kafka.get("bootstrap.servers"), Some("localhost:9092"));
     let text = LEAST.replace("\"localhost:9092\"", "[1]");
-    assert!(refusal(&text, &[]).starts_with("`kafka.bootstrap.servers`: is [1]"));
+    assert!(refusal(&text, &[]).starts_with("`kafka.bootstrap.servers`: is of the type array"));
+}
+
+#[test]
+fn no_refusal_quotes_a_value_that_may_be_a_password() {
+    let url = "url = \"postgres://app:hush@db/app\"";
+    let texts = [
+        (
+            "database = { url = \"sqlite://scores.db\" }",
+            "[database]\n url = postgres://app:hush@db\n",
+            "line 5, column 8",
+        ),
+        (
+            "database = { url = \"sqlite://scores.db\" }",
+            "[database]\nurl = \"postgres://app:hush@db\n",
+            "line 5, column",
+        ),
+        (
+            "database = { url = \"sqlite://scores.db\" }",
+            "database = \"app:hush\"",
+            "`database`: invalid type: string, expected",
+        ),
+        (
+            "database = { url = \"sqlite://scores.db\" }",
+            "database = { url = 4857 }",
+            "`database.url`: invalid type: integer, expected a string",
+        ),
+        (
+            "database = { url = \"sqlite://scores.db\" }",
+            &format!("[database]\n{url}\n{url}"),
+            "line 6, column 1: duplicate key",
+        ),
+        (
+            "\"localhost:9092\"",
+            "\"b:1\", \"sasl.password\" = [\"hush\"]",
+            "`kafka.sasl.password`: is of the type array",
+        ),
+    ];
+    for (part, instead, expected) in texts {
+        let refused = refusal(&LEAST.replace(part, instead), &[]);
+        assert!(refused.contains(expected), "{refused}");
+        assert!(!refused.contains("hush") && !refused.contains("4857"), "{refused}");
+    }
+}
+
+#[test]
+fn what_kubernetes_sets_for_a_service_is_passed_over() {
+    let links = variables(&[
+        ("WRITE_BEHIND_KAFKA_SERVICE_HOST", "10.0.0.1"),
+        ("WRITE_BEHIND_KAFKA_SERVICE_PORT", "9092"),
+        ("WRITE_BEHIND_KAFKA_SERVICE_PORT_CLIENTS", "9092"),
+        ("WRITE_BEHIND_KAFKA_PORT", "tcp://10.0.0.1:9092"),
+        ("WRITE_BEHIND_KAFKA_PORT_9092_TCP", "tcp://10.0.0.1:9092"),
+        ("WRITE_BEHIND_KAFKA_PORT_9092_TCP_PROTO", "tcp"),
+        ("WRITE_BEHIND_KAFKA_PORT_9092_TCP_PORT", "9092"),
+        ("WRITE_BEHIND_KAFKA_PORT_9092_TCP_ADDR", "10.0.0.1"),
+        ("WRITE_BEHIND_HTTP_SERVICE_HOST", "10.0.0.2"),
+        ("WRITE_BEHIND_PORT", "tcp://10.0.0.3:9464"),
+    ]);
+    let config = Config::read(LEAST, &links).unwrap();
+    assert_eq!(config.kafka.iter().collect::<Vec<_>>(), [("bootstrap.servers", "localhost:9092")]);
+}
+
+#[test]
+fn an_unknown_variable_is_named() {
+    for variable in ["BATHC_MAX_ROWS", "BATCH_ROWS", "ROUTE_0_TABEL", "FLEET"] {
+        let variable = format!("WRITE_BEHIND_{variable}");
+        let refused = refusal(LEAST, &[(&variable, "1")]);
+        assert!(refused.starts_with(&format!("`{variable}`: ")), "{refused}");
+    }
+    let of_the_command = [("WRITE_BEHIND_LOG", "info"), ("WRITE_BEHIND_NO_INIT", "true")];
+    assert!(Config::read(LEAST, &variables(&of_the_command)).is_ok());
+}
+
+#[test]
+fn the_default_drain_time_fits_into_the_session() {
+    let drain_time = |timeout| {
+        let timeout = [("WRITE_BEHIND_KAFKA_SESSION_TIMEOUT_MS", timeout)];
+        Config::read(LEAST, &variables(&timeout)).map(|config| config.batch.drain_time)
+    };
+    assert_eq!(drain_time("6000").unwrap(), Duration::from_secs(4));
+    assert_eq!(drain_time("45000").unwrap(), Duration::from_secs(20));
 }
 
 #[test]
