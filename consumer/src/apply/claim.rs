@@ -3,8 +3,7 @@
 
 use crate::apply::Target;
 use crate::core::bookkeeping_key::BookkeepingKey;
-use crate::store::inspect::Inspect as _;
-use crate::store::{AnyStore, StoreError};
+use crate::store::{AnyStore, Store as _, StoreError};
 
 /// Makes the table of `target` its own; or says why it may not be.
 ///

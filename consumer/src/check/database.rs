@@ -6,8 +6,7 @@ use crate::apply::claim::not_its_table;
 use crate::check::report::{CheckReport, Grade, counted};
 use crate::config::Config;
 use crate::core::table::Table;
-use crate::store::inspect::Inspect;
-use crate::store::{AnyStore, StoreError, Timeouts};
+use crate::store::{AnyStore, Store as _, StoreError, Timeouts};
 
 /// Beside the workers': one to find out where partitions stand.
 const CONNECTIONS_MORE: usize = 1;

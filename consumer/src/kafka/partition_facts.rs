@@ -11,8 +11,7 @@ use crate::core::batch::LastRecord;
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::kafka::broker::Broker;
 use crate::kafka::client::BrokerError;
-use crate::store::inspect::Inspect;
-use crate::store::{AnyStore, Known, StoreError};
+use crate::store::{AnyStore, Known, Store as _, StoreError};
 
 /// Who did not answer.
 #[derive(Debug, thiserror::Error)]

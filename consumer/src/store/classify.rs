@@ -5,6 +5,7 @@
 //! a topic into the dead letters.
 
 use sqlx::mysql::MySqlDatabaseError;
+use sqlx::sqlite::SqliteError;
 
 use crate::store::StoreError;
 
@@ -179,33 +180,48 @@ pub fn sqlite(code: &str, message: &str) -> Class {
     listed.map_or(Class::Unavailable, |(_, class)| *class)
 }
 
-/// An error of sqlx as what to do about it; `class_of` is one of the functions above.
-pub(crate) fn failure(error: sqlx::Error, class_of: fn(&str, &str) -> Class) -> Failure {
-    // Only the message: a database's DETAIL repeats rows, and errors end in logs.
-    let sqlx::Error::Database(error) = error else {
-        return Failure::Store(StoreError::Unavailable(error.to_string()));
-    };
-    // MySQL's states are too coarse: a missing reference has that of a value that is there twice.
-    let number = error.try_downcast_ref::<MySqlDatabaseError>().map(|e| e.number().to_string());
-    let code = number.map(Into::into).or_else(|| error.code());
-    let message = error.message().to_owned();
-    let class = code.as_deref().map_or(Class::Unavailable, |code| class_of(code, &message));
-    let told = || match &code {
-        Some(code) => format!("{message} ({code})"),
-        None => message.clone(),
-    };
-    match class {
-        Class::Data => Failure::Data(Rejection { sqlstate: code.map(Into::into), reason: message }),
-        Class::MissingReference => {
-            Failure::MissingReference(Rejection { sqlstate: code.map(Into::into), reason: message })
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        // Only the message: a database's DETAIL repeats rows, and errors end in logs.
+        let sqlx::Error::Database(error) = error else {
+            return Failure::Store(StoreError::Unavailable(error.to_string()));
+        };
+        let message = error.message().to_owned();
+        let (code, class_of): (_, fn(&str, &str) -> Class) =
+            if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+                // Its states are too coarse: a missing reference has that of a value that is there
+                // twice.
+                (Some(error.number().to_string()), mysql)
+            } else if error.try_downcast_ref::<SqliteError>().is_some() {
+                (error.code().map(Into::into), sqlite)
+            } else {
+                (error.code().map(Into::into), postgres)
+            };
+        let class = code.as_deref().map_or(Class::Unavailable, |code| class_of(code, &message));
+        let told = match &code {
+            Some(code) => format!("{message} ({code})"),
+            None => message.clone(),
+        };
+        match class {
+            Class::Data => Failure::Data(Rejection { sqlstate: code, reason: message }),
+            Class::MissingReference => {
+                Failure::MissingReference(Rejection { sqlstate: code, reason: message })
+            }
+            Class::Twice => Failure::Twice,
+            Class::Unavailable => Failure::Store(StoreError::Unavailable(told)),
+            Class::Saturated => Failure::Store(StoreError::Saturated(told)),
+            Class::Stop => Failure::Store(StoreError::Stop(match code.as_deref().and_then(mend) {
+                Some(mend) => format!("{told}; {mend}"),
+                None => told,
+            })),
         }
-        Class::Twice => Failure::Twice,
-        Class::Unavailable => Failure::Store(StoreError::Unavailable(told())),
-        Class::Saturated => Failure::Store(StoreError::Saturated(told())),
-        Class::Stop => Failure::Store(StoreError::Stop(match code.as_deref().and_then(mend) {
-            Some(mend) => format!("{}; {mend}", told()),
-            None => told(),
-        })),
+    }
+}
+
+/// Outside of writing rows: what is refused there is no row.
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Failure::from(error).of_no_row()
     }
 }
 

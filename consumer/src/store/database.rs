@@ -6,18 +6,21 @@ use std::str::FromStr;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
-use write_behind_shared::Partition;
 
+use crate::core::batch::{LastRecord, Span, WriterSeen};
 use crate::core::bookkeeping_key::BookkeepingKey;
+use crate::core::record::DeadLetter;
 use crate::core::table::Table;
+use crate::core::table::row::Row;
 use crate::store::classify::Failure;
-use crate::store::inspect::{Inspect, MissingRight};
+use crate::store::inspect::MissingRight;
 use crate::store::mysql::MysqlStore;
 use crate::store::postgres::PostgresStore;
+use crate::store::session::{Session, TransactionCommand};
+use crate::store::snapshot::{Compared, Snapshot};
 use crate::store::sqlite::SqliteStore;
 use crate::store::statement::{Dialect, Statement, Statements, Value};
-use crate::store::timeouts::Timeouts;
-use crate::store::{Known, Outcome, Position, Store, StoreError, Transaction};
+use crate::store::{StoreError, Timeouts};
 
 /// The target database, as its URL names it. Holds the password, and never shows it.
 #[derive(Clone)]
@@ -160,44 +163,6 @@ macro_rules! inside {
     };
 }
 
-impl Store for AnyStore {
-    async fn init(&mut self) -> Result<(), StoreError> {
-        inside!(self, store => store.init())
-    }
-
-    async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
-        inside!(self, store => store.describe(table, key))
-    }
-
-    async fn positions(
-        &mut self,
-        scope: &BookkeepingKey,
-        partitions: &[Partition],
-    ) -> Result<Vec<Position>, StoreError> {
-        inside!(self, store => store.positions(scope, partitions))
-    }
-
-    async fn begin_at(
-        &mut self,
-        scope: &BookkeepingKey,
-        at: &[Position],
-    ) -> Result<(), StoreError> {
-        inside!(self, store => store.begin_at(scope, at))
-    }
-
-    fn older(&self) -> u64 {
-        match self {
-            AnyStore::Postgres(store) => store.older(),
-            AnyStore::Mysql(store) => store.older(),
-            AnyStore::Sqlite(store) => store.older(),
-        }
-    }
-
-    async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
-        inside!(self, store => store.apply(transaction))
-    }
-}
-
 impl Statements for AnyStore {
     fn dialect(&self) -> Dialect {
         match self {
@@ -207,38 +172,129 @@ impl Statements for AnyStore {
         }
     }
 
-    async fn perform(&mut self, statement: Statement) -> Result<u64, Failure> {
+    async fn perform(&mut self, statement: Statement) -> Result<u64, StoreError> {
         inside!(self, store => store.perform(statement))
     }
 
-    async fn select(&mut self, statement: Statement) -> Result<Vec<Vec<Value>>, Failure> {
+    async fn select(&mut self, statement: Statement) -> Result<Vec<Vec<Value>>, StoreError> {
         inside!(self, store => store.select(statement))
     }
 }
 
-impl Inspect for AnyStore {
-    async fn known(&mut self, scope: &BookkeepingKey) -> Result<Vec<Known>, StoreError> {
-        inside!(self, store => store.known(scope))
+impl Session for AnyStore {
+    async fn create_bookkeeping(&mut self) -> Result<(), StoreError> {
+        inside!(self, store => store.create_bookkeeping())
     }
 
-    async fn claim(
+    async fn read_catalog(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
+        inside!(self, store => store.read_catalog(table, key))
+    }
+
+    fn left_out(&self) -> u64 {
+        match self {
+            AnyStore::Postgres(store) => store.left_out(),
+            AnyStore::Mysql(store) => store.left_out(),
+            AnyStore::Sqlite(store) => store.left_out(),
+        }
+    }
+
+    async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
+        inside!(self, store => store.command(command))
+    }
+
+    async fn move_offset(
+        &mut self,
+        scope: &BookkeepingKey,
+        partitions: i32,
+        span: &Span,
+        last: Option<&LastRecord>,
+    ) -> Result<u64, StoreError> {
+        inside!(self, store => store.move_offset(scope, partitions, span, last))
+    }
+
+    async fn write(
         &mut self,
         table: &Table,
+        rows: &[&Row<'_>],
+        rows_per_statement: usize,
+    ) -> Result<(), Failure> {
+        inside!(self, store => store.write(table, rows, rows_per_statement))
+    }
+
+    async fn note_writers(
+        &mut self,
         scope: &BookkeepingKey,
-    ) -> Result<BookkeepingKey, StoreError> {
-        inside!(self, store => store.claim(table, scope))
+        writers: &[WriterSeen],
+    ) -> Result<(), StoreError> {
+        inside!(self, store => store.note_writers(scope, writers))
     }
 
-    async fn owner(&mut self, table: &Table) -> Result<Option<BookkeepingKey>, StoreError> {
-        inside!(self, store => store.owner(table))
+    async fn set_aside(
+        &mut self,
+        scope: &BookkeepingKey,
+        letters: &[&DeadLetter],
+    ) -> Result<(), StoreError> {
+        inside!(self, store => store.set_aside(scope, letters))
     }
 
-    async fn missing_rights(&mut self, table: &Table) -> Result<Vec<MissingRight>, StoreError> {
-        inside!(self, store => store.missing_rights(table))
+    async fn dangling(&mut self) -> Result<u64, StoreError> {
+        inside!(self, store => store.dangling())
+    }
+}
+
+impl Snapshot for AnyStore {
+    async fn begin_snapshot(&mut self) -> Result<(), StoreError> {
+        inside!(self, store => store.begin_snapshot())
     }
 
-    async fn free_connections(&mut self) -> Result<Option<i64>, StoreError> {
-        inside!(self, store => store.free_connections())
+    async fn compare(
+        &mut self,
+        table: &Table,
+        shape: &[usize],
+        rows: &[&Row<'_>],
+    ) -> Result<Vec<Compared>, StoreError> {
+        inside!(self, store => store.compare(table, shape, rows))
+    }
+
+    async fn keys(
+        &mut self,
+        table: &Table,
+        after: Option<&[String]>,
+        limit: usize,
+    ) -> Result<Vec<Vec<String>>, StoreError> {
+        inside!(self, store => store.keys(table, after, limit))
+    }
+
+    async fn end_snapshot(&mut self) -> Result<(), StoreError> {
+        inside!(self, store => store.end_snapshot())
+    }
+}
+
+impl AnyStore {
+    /// The rights that `run` needs on a table and on the bookkeeping and that the user does not have.
+    ///
+    /// Only Postgres is asked. In MySQL a right may come from a role, a pattern or the server, and
+    /// the first statement that lacks one says so; who may write an SQLite file may write all of it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn missing_rights(&mut self, table: &Table) -> Result<Vec<MissingRight>, StoreError> {
+        match self {
+            AnyStore::Postgres(store) => store.missing_rights(table).await,
+            AnyStore::Sqlite(_) | AnyStore::Mysql(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// How many more connections this user could make; `None`: the database does not say. MySQL
+    /// shows few users who else is connected.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn free_connections(&mut self) -> Result<Option<i64>, StoreError> {
+        match self {
+            AnyStore::Postgres(store) => store.free_connections().await,
+            AnyStore::Sqlite(_) | AnyStore::Mysql(_) => Ok(None),
+        }
     }
 }
 

@@ -8,78 +8,16 @@
 //! INV-6: the offset moves first, from its start to its end, by exactly one row or not at all.
 //! INV-12: a transaction in which a statement failed cannot be committed.
 
-use crate::core::batch::{LastRecord, Span, WriterSeen};
+use write_behind_shared::Partition;
+
+use crate::core::batch::Span;
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
 use crate::store::classify::{Failure, Rejection};
-use crate::store::statement::Statements;
-use crate::store::{Outcome, StoreError, Transaction, positions};
-
-/// What a database must be able to do within a transaction.
-pub(crate) trait Session: Statements {
-    /// Runs one of the commands without parameters.
-    fn command(
-        &mut self,
-        command: TransactionCommand,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
-
-    /// Moves the offset of a span from its start to its end, and if it moved notes the span's last
-    /// record instead of an earlier one; says how many rows moved.
-    fn move_offset(
-        &mut self,
-        scope: &BookkeepingKey,
-        partitions: i32,
-        span: &Span,
-        last: Option<&LastRecord>,
-    ) -> impl Future<Output = Result<u64, Failure>> + Send;
-
-    /// Writes rows that are sorted by key, in statements of at most so many rows.
-    fn write(
-        &mut self,
-        table: &Table,
-        rows: &[&Row<'_>],
-        rows_per_statement: usize,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
-
-    /// Notes the writers' last sequences; none goes back.
-    fn note_writers(
-        &mut self,
-        scope: &BookkeepingKey,
-        writers: &[WriterSeen],
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
-
-    /// Stores dead letters; one that is there already stays.
-    fn set_aside(
-        &mut self,
-        scope: &BookkeepingKey,
-        letters: &[&DeadLetter],
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
-
-    /// How many references to missing rows only COMMIT would find. None, where every statement is
-    /// checked for them.
-    fn dangling(&mut self) -> impl Future<Output = Result<u64, Failure>> + Send {
-        async { Ok(0) }
-    }
-}
-
-/// A command without parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TransactionCommand {
-    /// Begins a transaction in which constraints are checked by each statement.
-    Begin,
-    /// Sets the savepoint.
-    Savepoint,
-    /// Forgets the savepoint.
-    Release,
-    /// Goes back to the savepoint and forgets it.
-    RollBackToSavepoint,
-    /// Rolls the transaction back.
-    RollBack,
-    /// Commits the transaction.
-    Commit,
-}
+use crate::store::session::{Session, TransactionCommand};
+use crate::store::{Known, Outcome, Position, Store, StoreError, Transaction, inspect, positions};
 
 /// How the rows are tried. Nearly every batch is written as a whole, and each savepoint is two more
 /// answers to wait for; so they are set only once something was refused.
@@ -126,8 +64,8 @@ async fn run<S: Session>(
         (open, moved) = open.move_offset(tx, span).await?;
         if !moved {
             let session = open.roll_back().await?;
-            let found = positions::next_offsets(session, tx.scope, tx.spans).await;
-            return Ok(Outcome::Fenced(found.map_err(Failure::of_no_row)?));
+            let found = positions::next_offsets(session, tx.scope, tx.spans).await?;
+            return Ok(Outcome::Fenced(found));
         }
     }
     if mode == WriteMode::Whole {
@@ -163,11 +101,7 @@ impl<'s, S: Session> Open<'s, S> {
         looks_for_dangling: bool,
     ) -> Result<Self, StoreError> {
         session.command(TransactionCommand::Begin).await.map_err(Failure::of_no_row)?;
-        let dangling = if looks_for_dangling {
-            Some(session.dangling().await.map_err(Failure::of_no_row)?)
-        } else {
-            None
-        };
+        let dangling = if looks_for_dangling { Some(session.dangling().await?) } else { None };
         Ok(Self { session, dangling })
     }
 
@@ -184,7 +118,7 @@ impl<'s, S: Session> Open<'s, S> {
     ) -> Result<(Self, bool), StoreError> {
         let last = tx.last_records.iter().find(|last| last.partition == span.partition);
         let moved = self.session.move_offset(tx.scope, tx.partitions, span, last).await;
-        match moved.map_err(Failure::of_no_row)? {
+        match moved? {
             0 => Ok((self, false)),
             1 => Ok((self, true)),
             rows => Err(StoreError::Stop(format!(
@@ -305,18 +239,14 @@ impl<'s, S: Session> Open<'s, S> {
     ) -> Result<Self, StoreError> {
         // One that comes again after it was forgotten begins anew.
         for (partition, up_to) in tx.forgotten {
-            let (scope, session) = (tx.scope, &mut *self.session);
-            let forgotten = positions::forget_writers(session, scope, *partition, *up_to).await;
-            forgotten.map_err(Failure::of_no_row)?;
+            positions::forget_writers(self.session, tx.scope, *partition, *up_to).await?;
         }
         if !tx.writers.is_empty() {
-            let noted = self.session.note_writers(tx.scope, tx.writers).await;
-            noted.map_err(Failure::of_no_row)?;
+            self.session.note_writers(tx.scope, tx.writers).await?;
         }
         let letters: Vec<&DeadLetter> = tx.dead_letters.iter().chain(set_aside).collect();
         if !letters.is_empty() {
-            let stored = self.session.set_aside(tx.scope, &letters).await;
-            stored.map_err(Failure::of_no_row)?;
+            self.session.set_aside(tx.scope, &letters).await?;
         }
         Ok(self)
     }
@@ -336,5 +266,56 @@ impl<'s, S: Session> Open<'s, S> {
     pub(super) async fn roll_back(self) -> Result<&'s mut S, StoreError> {
         self.session.command(TransactionCommand::RollBack).await.map_err(Failure::of_no_row)?;
         Ok(self.session)
+    }
+}
+
+/// What a store does for any database.
+impl<S: Session + 'static> Store for S {
+    async fn init(&mut self) -> Result<(), StoreError> {
+        self.create_bookkeeping().await
+    }
+
+    async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
+        self.read_catalog(table, key).await
+    }
+
+    async fn positions(
+        &mut self,
+        scope: &BookkeepingKey,
+        partitions: &[Partition],
+    ) -> Result<Vec<Position>, StoreError> {
+        positions::positions(self, scope, partitions).await
+    }
+
+    async fn begin_at(
+        &mut self,
+        scope: &BookkeepingKey,
+        at: &[Position],
+    ) -> Result<(), StoreError> {
+        positions::begin_at(self, scope, at).await
+    }
+
+    async fn known(&mut self, scope: &BookkeepingKey) -> Result<Vec<Known>, StoreError> {
+        positions::known(self, scope).await
+    }
+
+    async fn owner(&mut self, table: &Table) -> Result<Option<BookkeepingKey>, StoreError> {
+        inspect::owner(self, table).await
+    }
+
+    async fn claim(
+        &mut self,
+        table: &Table,
+        scope: &BookkeepingKey,
+    ) -> Result<BookkeepingKey, StoreError> {
+        inspect::claim(self, table, scope).await
+    }
+
+    fn older(&self) -> u64 {
+        self.left_out()
+    }
+
+    async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
+        apply(self, transaction).await
     }
 }

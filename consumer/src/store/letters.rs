@@ -9,7 +9,6 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::dead_letters::{DeadLetterState, Filter, OfRow, StoredDeadLetter, Tally};
 use crate::core::record::{DeadLetter, RawRecord};
-use crate::store::classify::Failure;
 use crate::store::statement::{self, PLACES_MAX, Statement, Statements, Value, ValueKind};
 use crate::store::{AnyStore, StoreError};
 
@@ -58,7 +57,7 @@ pub async fn find(
     }
     let order = r#" ORDER BY cluster, topic, "partition", record_offset LIMIT ?"#;
     let statement = statement.add(order, [i64::from(limit).into()]);
-    let lines = store.select(statement).await.map_err(Failure::of_no_row)?;
+    let lines = store.select(statement).await?;
     let letters = lines.into_iter().map(|line| letter(pipeline, line));
     letters.collect::<Option<_>>().ok_or_else(unreadable)
 }
@@ -78,7 +77,7 @@ pub async fn places(
     let statement = Statement::new(dialect, COLUMNS)
         .add(r#"SELECT "partition", record_offset, state FROM write_behind_dead_letters"#, [])
         .filtered(dialect, &scope.pipeline, &filter);
-    let lines = store.select(statement).await.map_err(Failure::of_no_row)?;
+    let lines = store.select(statement).await?;
     let place = |line: Vec<Value>| {
         let mut line = line.into_iter();
         let partition = Partition(i32::try_from(integer(line.next())?).ok()?);
@@ -103,7 +102,7 @@ pub async fn tally(
         .add(select, [])
         .filtered(dialect, pipeline, filter)
         .add(" GROUP BY topic, state ORDER BY topic, state", []);
-    let lines = store.select(statement).await.map_err(Failure::of_no_row)?;
+    let lines = store.select(statement).await?;
     let tally = |line: Vec<Value>| {
         let mut line = line.into_iter();
         let (topic, state) = (text(line.next())??, text(line.next())??.parse().ok()?);
@@ -124,7 +123,7 @@ pub(crate) async fn behind<S: Statements>(
         .of_partition(&letter.scope, letter.partition())
         .add(" AND record_offset > ?", [letter.offset().0.into()])
         .add(" AND record_key = ?", [Value::Bytes(key)]);
-    let lines = store.select(statement).await.map_err(Failure::of_no_row)?;
+    let lines = store.select(statement).await?;
     let place = |line: Vec<Value>| {
         let mut line = line.into_iter();
         Some((Offset(integer(line.next())?), text(line.next())??.parse().ok()?))
@@ -142,11 +141,11 @@ pub(crate) async fn lock<S: Statements>(
     let statement = Statement::new(dialect, &[])
         .add("UPDATE write_behind_offsets SET next_offset = next_offset", [])
         .of_partition(&letter.scope, letter.partition());
-    store.perform(statement).await.map_err(Failure::of_no_row)?;
+    store.perform(statement).await?;
     let statement = Statement::new(dialect, &[ValueKind::Integer])
         .add("SELECT next_offset FROM write_behind_offsets", [])
         .of_partition(&letter.scope, letter.partition());
-    let lines = store.select(statement).await.map_err(Failure::of_no_row)?;
+    let lines = store.select(statement).await?;
     let next = lines.into_iter().next().and_then(|line| integer(line.into_iter().next()));
     Ok(next.map(NextOffset))
 }
@@ -161,7 +160,7 @@ pub(crate) async fn close<S: Statements>(
         .add("UPDATE write_behind_dead_letters SET state = ?", [state.as_str().to_owned().into()])
         .of_partition(&letter.scope, letter.partition())
         .add(" AND record_offset = ? AND state = 'open'", [letter.offset().0.into()]);
-    Ok(store.perform(statement).await.map_err(Failure::of_no_row)? == 1)
+    Ok(store.perform(statement).await? == 1)
 }
 
 /// Notes why the letter was refused again; it stays open.
@@ -183,7 +182,7 @@ pub async fn refused_again(
         )
         .of_partition(&letter.scope, letter.partition())
         .add(" AND record_offset = ? AND state = 'open'", [letter.offset().0.into()]);
-    store.perform(statement).await.map_err(Failure::of_no_row)?;
+    store.perform(statement).await?;
     Ok(())
 }
 
@@ -206,7 +205,7 @@ pub async fn discard(
             .add("UPDATE write_behind_dead_letters SET state = 'discarded'", [])
             .add(" WHERE pipeline = ? AND state = 'open'", [pipeline.into()])
             .one_of(places);
-        discarded += store.perform(statement).await.map_err(Failure::of_no_row)?;
+        discarded += store.perform(statement).await?;
     }
     Ok(discarded)
 }
@@ -238,7 +237,7 @@ pub async fn delete_old(
     let pipeline = pipeline.to_owned();
     let select = Statement::new(dialect, COLUMNS);
     let select = select.add(&old, [pipeline.clone().into(), before.into()]);
-    let lines = store.select(select).await.map_err(Failure::of_no_row)?;
+    let lines = store.select(select).await?;
     let place = |line: Vec<Value>| {
         let mut line = line.into_iter();
         let (cluster, topic) = (text(line.next())??, text(line.next())??);
@@ -255,7 +254,7 @@ pub async fn delete_old(
         .add("DELETE FROM write_behind_dead_letters", [])
         .add(" WHERE pipeline = ? AND state <> 'open'", [pipeline.clone().into()])
         .one_of(&places);
-    store.perform(delete).await.map_err(Failure::of_no_row)
+    store.perform(delete).await
 }
 
 /// Up to where the partition's letters were copied; `None`: never.
@@ -270,7 +269,7 @@ pub async fn copied(
     let statement = Statement::new(store.dialect(), &[ValueKind::Integer])
         .add("SELECT next_offset FROM write_behind_dead_letter_copies", [])
         .of_partition(scope, partition);
-    let lines = store.select(statement).await.map_err(Failure::of_no_row)?;
+    let lines = store.select(statement).await?;
     let next = lines.into_iter().next().and_then(|line| integer(line.into_iter().next()));
     Ok(next.map(NextOffset))
 }
@@ -289,7 +288,7 @@ pub async fn note_copied(
     let statement = Statement::new(dialect, &[])
         .add("UPDATE write_behind_dead_letter_copies SET next_offset = ?", [next.0.into()])
         .of_partition(scope, partition);
-    if store.perform(statement).await.map_err(Failure::of_no_row)? > 0 {
+    if store.perform(statement).await? > 0 {
         return Ok(());
     }
     let insert = r#"INSERT INTO write_behind_dead_letter_copies
@@ -304,7 +303,7 @@ pub async fn note_copied(
             next.0.into(),
         ],
     );
-    store.perform(statement).await.map_err(Failure::of_no_row)?;
+    store.perform(statement).await?;
     Ok(())
 }
 

@@ -16,6 +16,8 @@ mod timeouts;
 pub mod classify;
 pub mod bookkeeping;
 pub(crate) mod grouping;
+mod connection;
+mod session;
 pub(crate) mod fenced;
 pub mod postgres;
 pub mod sqlite;
@@ -27,7 +29,6 @@ mod statement;
 mod performed;
 mod positions;
 pub mod letters;
-mod dialects;
 pub mod replay;
 pub mod database;
 
@@ -164,6 +165,25 @@ pub trait Store: Send + Sized + 'static {
         scope: &BookkeepingKey,
         positions: &[Position],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// All partitions of a topic that the database knows, as of one moment.
+    fn known(
+        &mut self,
+        scope: &BookkeepingKey,
+    ) -> impl Future<Output = Result<Vec<Known>, StoreError>> + Send;
+
+    /// Whose the table is; `None`: nobody's yet.
+    fn owner(
+        &mut self,
+        table: &Table,
+    ) -> impl Future<Output = Result<Option<BookkeepingKey>, StoreError>> + Send;
+
+    /// Makes the table this topic's unless it is another's, and says whose it is.
+    fn claim(
+        &mut self,
+        table: &Table,
+        scope: &BookkeepingKey,
+    ) -> impl Future<Output = Result<BookkeepingKey, StoreError>> + Send;
 
     /// How many rows and single records the last transaction left out, because the table had newer
     /// versions of their rows.

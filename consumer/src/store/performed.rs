@@ -4,6 +4,7 @@
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, IntoArguments, Row, Type};
 
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::store::statement::{Statement, Value, ValueKind};
 
 /// A value that every database's driver can read.
@@ -24,6 +25,18 @@ where
         Value::Text(text) => query.bind(text),
         Value::Bytes(bytes) => query.bind(bytes),
     })
+}
+
+/// A query whose first three parameters are whose bookkeeping it is about.
+pub(super) fn scoped<D: Database>(
+    sql: &'static str,
+    scope: &BookkeepingKey,
+) -> Query<'static, D, D::Arguments>
+where
+    D::Arguments: IntoArguments<D>,
+    for<'q> &'q str: Encode<'q, D> + Type<D>,
+{
+    sqlx::query(sql).bind(&*scope.pipeline).bind(&*scope.cluster).bind(&*scope.topic)
 }
 
 /// A driver's rows as values of these kinds.

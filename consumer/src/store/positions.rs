@@ -6,7 +6,6 @@ use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
 
 use crate::core::batch::{LastRecord, Span, WriterSeen};
 use crate::core::bookkeeping_key::BookkeepingKey;
-use crate::store::classify::Failure;
 use crate::store::statement::{Statement, Statements, Value, ValueKind, unreadable};
 use crate::store::{Known, Position, StoreError};
 
@@ -16,8 +15,8 @@ pub(super) async fn positions<S: Statements>(
     scope: &BookkeepingKey,
     asked: &[Partition],
 ) -> Result<Vec<Position>, StoreError> {
-    let known = all(store, scope).await.map_err(Failure::of_no_row)?;
-    let writers = writers(store, scope).await.map_err(Failure::of_no_row)?;
+    let known = all(store, scope).await?;
+    let writers = writers(store, scope).await?;
     Ok(positions_of(asked, known, writers))
 }
 
@@ -43,7 +42,7 @@ pub(super) async fn next_offsets<S: Statements>(
     store: &mut S,
     scope: &BookkeepingKey,
     spans: &[Span],
-) -> Result<Vec<Option<NextOffset>>, Failure> {
+) -> Result<Vec<Option<NextOffset>>, StoreError> {
     let known = all(store, scope).await?;
     let of = |span: &Span| known.iter().find(|position| position.partition == span.partition);
     Ok(spans.iter().map(|span| of(span).map(|position| position.next)).collect())
@@ -64,7 +63,7 @@ pub(super) async fn known<S: Statements>(
             WHERE o.pipeline = ? AND o.cluster = ? AND o.topic = ? ORDER BY o."partition""#,
         scope.values(),
     );
-    let lines = store.select(statement).await.map_err(Failure::of_no_row)?;
+    let lines = store.select(statement).await?;
     let known = |line: &Vec<Value>| {
         let [next, partitions, offset, timestamp] = integers(&line[1..])?;
         let partition = partition(&line[0])?;
@@ -103,7 +102,7 @@ pub(super) async fn begin_at<S: Statements>(
                 ],
             )
             .add(dialect.unless_there, []);
-        store.perform(statement).await.map_err(Failure::of_no_row)?;
+        store.perform(statement).await?;
     }
     Ok(())
 }
@@ -114,7 +113,7 @@ pub(super) async fn forget_writers<S: Statements>(
     scope: &BookkeepingKey,
     partition: Partition,
     up_to: Offset,
-) -> Result<(), Failure> {
+) -> Result<(), StoreError> {
     let statement = Statement::new(store.dialect(), &[])
         .add("DELETE FROM write_behind_writers", [])
         .of_partition(scope, partition)
@@ -126,7 +125,7 @@ pub(super) async fn forget_writers<S: Statements>(
 async fn all<S: Statements>(
     store: &mut S,
     scope: &BookkeepingKey,
-) -> Result<Vec<Position>, Failure> {
+) -> Result<Vec<Position>, StoreError> {
     let statement = Statement::new(store.dialect(), &[ValueKind::Integer; 3])
         .add(r#"SELECT "partition", next_offset, partitions FROM write_behind_offsets"#, [])
         .of_topic(scope)
@@ -141,13 +140,13 @@ async fn all<S: Statements>(
             writers: Vec::new(),
         })
     };
-    Ok(read("write_behind_offsets", &lines, position)?)
+    read("write_behind_offsets", &lines, position)
 }
 
 async fn writers<S: Statements>(
     store: &mut S,
     scope: &BookkeepingKey,
-) -> Result<Vec<WriterSeen>, Failure> {
+) -> Result<Vec<WriterSeen>, StoreError> {
     const COLUMNS: &[ValueKind] =
         &[ValueKind::Integer, ValueKind::Integer, ValueKind::Integer, ValueKind::Text];
     let select =
@@ -161,7 +160,7 @@ async fn writers<S: Statements>(
         let (partition, last) = (partition(&line[0])?, WriteId { writer, sequence });
         Some(WriterSeen { partition, last, at: Offset(at) })
     };
-    Ok(read("write_behind_writers", &lines, writer)?)
+    read("write_behind_writers", &lines, writer)
 }
 
 /// The lines of a bookkeeping table, as what they mean.

@@ -14,7 +14,7 @@ use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
 use crate::store::classify::Failure;
-use crate::store::fenced::{Open, Session};
+use crate::store::fenced::Open;
 use crate::store::{AnyStore, Store, StoreError, Transaction, WriteOptions, letters};
 
 /// Where the database stands while the transaction decides.
@@ -61,20 +61,7 @@ pub async fn replay<E: From<StoreError>>(
     letter: &StoredDeadLetter,
     decide: impl AsyncFnOnce(ReplayPoint) -> Result<Decision, E>,
 ) -> Result<Replayed, E> {
-    match store {
-        AnyStore::Postgres(store) => replay_in(store, table, letter, decide).await,
-        AnyStore::Sqlite(store) => replay_in(store, table, letter, decide).await,
-        AnyStore::Mysql(store) => replay_in(store, table, letter, decide).await,
-    }
-}
-
-async fn replay_in<S: Session + Store, E: From<StoreError>>(
-    session: &mut S,
-    table: &Table,
-    letter: &StoredDeadLetter,
-    decide: impl AsyncFnOnce(ReplayPoint) -> Result<Decision, E>,
-) -> Result<Replayed, E> {
-    let mut open = Open::begin(session, true).await?;
+    let mut open = Open::begin(store, true).await?;
     let Some(next) = letters::lock(open.session(), letter).await? else {
         open.roll_back().await?;
         let topic = &letter.scope.topic;

@@ -8,9 +8,8 @@ use sqlx::ColumnIndex;
 
 use crate::core::table::Table;
 use crate::core::table::row::Row;
-use crate::store::inspect::Inspect;
+use crate::store::StoreError;
 use crate::store::performed::Readable;
-use crate::store::{AnyStore, StoreError};
 
 /// A row that is not as it is expected to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub struct Compared {
 }
 
 /// A database that can be looked at as of one moment.
-pub trait Snapshot: Inspect {
+pub trait Snapshot: Send {
     /// Begins the moment: whatever is asked until [`Snapshot::end_snapshot`] is answered as of now. Writers are
     /// not held up.
     fn begin_snapshot(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -50,51 +49,12 @@ pub trait Snapshot: Inspect {
     fn end_snapshot(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Calls the store inside.
-macro_rules! inside {
-    ($store:expr, $inner:ident => $call:expr) => {
-        match $store {
-            AnyStore::Postgres($inner) => $call.await,
-            AnyStore::Sqlite($inner) => $call.await,
-            AnyStore::Mysql($inner) => $call.await,
-        }
-    };
-}
-
-impl Snapshot for AnyStore {
-    async fn begin_snapshot(&mut self) -> Result<(), StoreError> {
-        inside!(self, store => store.begin_snapshot())
-    }
-
-    async fn compare(
-        &mut self,
-        table: &Table,
-        shape: &[usize],
-        rows: &[&Row<'_>],
-    ) -> Result<Vec<Compared>, StoreError> {
-        inside!(self, store => store.compare(table, shape, rows))
-    }
-
-    async fn keys(
-        &mut self,
-        table: &Table,
-        after: Option<&[String]>,
-        limit: usize,
-    ) -> Result<Vec<Vec<String>>, StoreError> {
-        inside!(self, store => store.keys(table, after, limit))
-    }
-
-    async fn end_snapshot(&mut self) -> Result<(), StoreError> {
-        inside!(self, store => store.end_snapshot())
-    }
-}
-
 /// What a row of an answer says of one that differs: its place, whether it is missing, then for each
 /// column of the shape whether it differs, what it is to be and what it is.
 pub(super) fn compared<'r, R: sqlx::Row>(
     rows: &'r [R],
     columns: usize,
-) -> Result<Vec<Compared>, sqlx::Error>
+) -> Result<Vec<Compared>, StoreError>
 where
     usize: ColumnIndex<R>,
     bool: Readable<'r, R::Database>,
@@ -116,11 +76,11 @@ where
 }
 
 /// The keys of such an answer.
-pub(super) fn keys_of<'r, R: sqlx::Row>(rows: &'r [R]) -> Result<Vec<Vec<String>>, sqlx::Error>
+pub(super) fn keys_of<'r, R: sqlx::Row>(rows: &'r [R]) -> Result<Vec<Vec<String>>, StoreError>
 where
     usize: ColumnIndex<R>,
     String: Readable<'r, R::Database>,
 {
     let key = |row: &'r R| (0..row.len()).map(|at| row.try_get(at)).collect();
-    rows.iter().map(key).collect()
+    Ok(rows.iter().map(key).collect::<Result<_, sqlx::Error>>()?)
 }

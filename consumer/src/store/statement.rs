@@ -10,7 +10,6 @@ use write_behind_shared::{Offset, Partition};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::dead_letters::Filter;
 use crate::store::StoreError;
-use crate::store::classify::Failure;
 
 /// How many places one statement names at most.
 pub(super) const PLACES_MAX: usize = 200;
@@ -18,7 +17,7 @@ const OF_TOPIC: &str = " WHERE pipeline = ? AND cluster = ? AND topic = ?";
 
 /// How a database spells what they spell differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Dialect {
+pub struct Dialect {
     /// Parameters are `$1`, `$2`, …; else each is `?`.
     pub(crate) numbered: bool,
     /// Lets an INSERT of what is there already do nothing.
@@ -74,13 +73,13 @@ pub(crate) trait Statements: Send {
     fn perform(
         &mut self,
         statement: Statement,
-    ) -> impl Future<Output = Result<u64, Failure>> + Send;
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// Performs one that answers with rows.
     fn select(
         &mut self,
         statement: Statement,
-    ) -> impl Future<Output = Result<Vec<Vec<Value>>, Failure>> + Send;
+    ) -> impl Future<Output = Result<Vec<Vec<Value>>, StoreError>> + Send;
 }
 
 impl Statement {

@@ -20,9 +20,8 @@ use crate::kafka::broker::Broker;
 use crate::kafka::client::reader_config;
 use crate::kafka::log_reader::{LogReader, PATIENCE, ReadError};
 use crate::kafka::partition_facts::ask;
-use crate::store::inspect::Inspect;
 use crate::store::snapshot::Snapshot;
-use crate::store::{AnyStore, Known, StoreError, Timeouts, letters};
+use crate::store::{AnyStore, Known, Store as _, StoreError, Timeouts, letters};
 use crate::verify::fold::{Choice, FoldedPass, Range, SetAside, VerifyFold};
 use crate::verify::report::VerifyReport;
 

@@ -18,7 +18,8 @@ use write_behind_consumer::core::flood::FloodLimits;
 use write_behind_consumer::core::record::{DeadLetter, RawRecord};
 use write_behind_consumer::core::table::Table;
 use write_behind_consumer::store::{
-    AnyStore, Database, Outcome, Position, Store, StoreError, Timeouts, Transaction, WriteOptions,
+    AnyStore, Database, Known, Outcome, Position, Store, StoreError, Timeouts, Transaction,
+    WriteOptions,
 };
 use write_behind_shared::{Change, NextOffset, Offset, Partition, record};
 
@@ -66,6 +67,22 @@ impl Store for Scripted {
         at: &[Position],
     ) -> Result<(), StoreError> {
         self.store.begin_at(scope, at).await
+    }
+
+    async fn known(&mut self, scope: &BookkeepingKey) -> Result<Vec<Known>, StoreError> {
+        self.store.known(scope).await
+    }
+
+    async fn owner(&mut self, table: &Table) -> Result<Option<BookkeepingKey>, StoreError> {
+        self.store.owner(table).await
+    }
+
+    async fn claim(
+        &mut self,
+        table: &Table,
+        scope: &BookkeepingKey,
+    ) -> Result<BookkeepingKey, StoreError> {
+        self.store.claim(table, scope).await
     }
 
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {

@@ -24,7 +24,6 @@ use write_behind_consumer::core::bookkeeping_key::BookkeepingKey;
 use write_behind_consumer::core::record::{DeadLetter, RawRecord};
 use write_behind_consumer::core::table::Table;
 use write_behind_consumer::core::table::row::Row;
-use write_behind_consumer::store::inspect::Inspect as _;
 use write_behind_consumer::store::{
     AnyStore, Database, Outcome, Position, Store, StoreError, Timeouts, Transaction, WriteOptions,
 };

@@ -2,7 +2,7 @@
 //! what to do instead.
 
 use serde_json::json;
-use write_behind_consumer::store::inspect::{Inspect as _, MissingRight};
+use write_behind_consumer::store::inspect::MissingRight;
 use write_behind_consumer::store::{Database, Store as _, StoreError, Timeouts};
 use write_behind_shared::Change;
 

@@ -65,20 +65,17 @@ pub(super) async fn describe(
     connection: &mut MySqlConnection,
     name: &str,
     key: &[String],
-) -> Result<Result<Table, StoreError>, sqlx::Error> {
-    let parsed = match Name::parse(name) {
-        Ok(parsed) => parsed,
-        Err(error) => return Ok(Err(StoreError::Stop(error.to_string()))),
-    };
+) -> Result<Table, StoreError> {
+    let parsed = Name::parse(name).map_err(|error| StoreError::Stop(error.to_string()))?;
     let found = sqlx::query(TABLE).bind(&parsed.schema).bind(&parsed.table);
     let Some(found) = found.fetch_optional(&mut *connection).await? else {
-        return Ok(Err(StoreError::Stop(format!(
+        return Err(StoreError::Stop(format!(
             "there is no table {name}: create it, or correct the route's `table` (a table of \
              another database than the URL's is written as database.table)"
-        ))));
+        )));
     };
     if let Some(why) = unfit(name, &found)? {
-        return Ok(Err(StoreError::Stop(why)));
+        return Err(StoreError::Stop(why));
     }
     let schema: String = found.try_get("found_schema")?;
     let table: String = found.try_get("found_name")?;
@@ -91,17 +88,16 @@ pub(super) async fn describe(
     let keys = unique_keys(&about(KEYS).fetch_all(&mut *connection).await?)?;
     let of_json = |clause: &&String| columns.iter().any(|c| checks_json(clause, &c.column.name));
     let checked = checks.iter().filter(|clause| !of_json(clause)).count() > 0;
-    Ok(key_columns(name, key, &keys, &columns)
-        .map(|(index, key)| Table {
-            sql_name: format!("{}.{}", quoted(&schema), quoted(&table)),
-            key,
-            key_index: Some(index),
-            columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
-            update_before_insert: checked || keys.len() > 1,
-            renamed: None,
-            version: None,
-        })
-        .map_err(StoreError::Stop))
+    let (index, key) = key_columns(name, key, &keys, &columns).map_err(StoreError::Stop)?;
+    Ok(Table {
+        sql_name: format!("{}.{}", quoted(&schema), quoted(&table)),
+        columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
+        key,
+        key_index: Some(index),
+        update_before_insert: checked || keys.len() > 1,
+        renamed: None,
+        version: None,
+    })
 }
 
 /// Why the table can't be written to, and the mend.

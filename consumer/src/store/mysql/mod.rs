@@ -15,39 +15,50 @@ mod sql;
 
 use std::time::Duration;
 
-use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow};
+use sqlx::mysql::{MySqlConnectOptions, MySqlQueryResult};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, MySql, Row as _};
-use write_behind_shared::Partition;
 
 use crate::core::batch::{LastRecord, Span, WriterSeen};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
-use crate::store::classify::{self, Failure};
-use crate::store::fenced::{self, Session, TransactionCommand};
+use crate::store::classify::Failure;
+use crate::store::connection::{Connection, Driver, within};
 use crate::store::grouping::{Groups, left_out, updates_first};
-use crate::store::{
-    Outcome, Position, Store, StoreError, Timeouts, Transaction, bookkeeping, positions,
-};
+use crate::store::performed::scoped;
+use crate::store::session::{Session, TransactionCommand};
+use crate::store::statement::Dialect;
+use crate::store::{StoreError, Timeouts, bookkeeping};
 
 /// A connection to MySQL or MariaDB.
+pub type MysqlStore = Connection<MySql>;
+
+/// What a connection remembers of its server.
 #[derive(Debug)]
-pub struct MysqlStore {
-    connection: MySqlConnection,
-    /// How long to wait for one answer.
-    answer: Duration,
-    /// How long the server waits between two statements of a transaction.
+pub struct MysqlServer {
+    /// How long it waits between two statements of a transaction.
     idle_in_transaction: Duration,
-    /// The largest message that the server takes.
-    pub(super) packet_bytes: usize,
-    /// A call was not answered in time, so nobody knows what the connection will say next.
-    broken: bool,
-    /// Rows that the transaction left out for the table has newer ones.
-    older: u64,
+    /// The largest message that it takes.
+    packet_bytes: usize,
 }
 
-pub(super) type MysqlQuery<'q> = sqlx::query::Query<'q, MySql, MySqlArguments>;
+impl Driver for MySql {
+    type Server = MysqlServer;
+
+    const DIALECT: Dialect = Dialect {
+        numbered: false,
+        unless_there: " ON DUPLICATE KEY UPDATE pipeline = pipeline",
+        failed_at: "CAST(floor(unix_timestamp(failed_at)) AS signed)",
+        find: "instr",
+        headers: "CAST(headers AS char)",
+    };
+
+    /// sqlx asks the server to count the rows that it found, not those that it changed.
+    fn rows_affected(result: &MySqlQueryResult) -> u64 {
+        result.rows_affected()
+    }
+}
 
 /// `/*M! … */` is read by MariaDB only.
 fn settings(timeouts: &Timeouts) -> String {
@@ -84,82 +95,44 @@ impl MysqlStore {
             sqlx::raw_sql(settings).execute(&mut connection).await?;
             let server = sqlx::query(SERVER).fetch_one(&mut connection).await?;
             let packet: u64 = server.try_get("packet")?;
-            Ok((connection, packet as usize, server.try_get::<bool, _>("standby")?))
+            Ok::<_, sqlx::Error>((connection, packet, server.try_get::<bool, _>("standby")?))
         };
-        let connected = match tokio::time::timeout(timeouts.connect, connecting).await {
-            Ok(connected) => connected.map_err(failed).map_err(Failure::of_no_row)?,
-            Err(_) => return Err(unanswered(timeouts.connect)),
-        };
-        let (connection, packet_bytes, standby) = connected;
+        let (connection, packet, standby) = within(timeouts.connect, connecting).await??;
         if standby {
             return Err(StoreError::Unavailable(
                 "the server is a replica or read-only; waiting for one that takes writes"
                     .to_owned(),
             ));
         }
-        let Timeouts { answer, idle_in_transaction, .. } = *timeouts;
-        Ok(Self { connection, answer, idle_in_transaction, packet_bytes, broken: false, older: 0 })
+        let idle_in_transaction = timeouts.idle_in_transaction;
+        let server = MysqlServer { idle_in_transaction, packet_bytes: packet as usize };
+        Ok(Self::new(connection, server, timeouts.answer))
     }
-
-    /// Waits for one answer, but not for ever.
-    pub(super) async fn answered<T>(
-        &mut self,
-        call: impl AsyncFnOnce(&mut MySqlConnection) -> Result<T, sqlx::Error>,
-    ) -> Result<T, Failure> {
-        if self.broken {
-            let broken = "an earlier call was not answered; connect anew".to_owned();
-            return Err(Failure::Store(StoreError::Unavailable(broken)));
-        }
-        // Set while waiting: it stays set as well when the caller itself is cancelled.
-        self.broken = true;
-        match tokio::time::timeout(self.answer, call(&mut self.connection)).await {
-            Ok(answer) => {
-                self.broken = false;
-                answer.map_err(failed)
-            }
-            Err(_) => Err(Failure::Store(unanswered(self.answer))),
-        }
-    }
-
-    /// How many rows the statement found, whether or not it changed them: sqlx asks for that.
-    pub(super) async fn execute(&mut self, query: MysqlQuery<'_>) -> Result<u64, Failure> {
-        let executing = async |connection: &mut MySqlConnection| query.execute(connection).await;
-        Ok(self.answered(executing).await?.rows_affected())
-    }
-
-    pub(super) async fn fetch(&mut self, query: MysqlQuery<'_>) -> Result<Vec<MySqlRow>, Failure> {
-        self.answered(async |connection| query.fetch_all(connection).await).await
-    }
-
-    /// Runs statements without parameters.
-    pub(super) async fn run(&mut self, sql: String) -> Result<(), Failure> {
-        let sql = AssertSqlSafe(sql);
-        self.answered(async |connection| sqlx::raw_sql(sql).execute(connection).await).await?;
-        Ok(())
-    }
-}
-
-/// The three parameters that most statements on the bookkeeping tables begin with.
-fn scoped<'q>(sql: &'static str, scope: &'q BookkeepingKey) -> MysqlQuery<'q> {
-    sqlx::query(sql).bind(&*scope.pipeline).bind(&*scope.cluster).bind(&*scope.topic)
-}
-
-pub(super) fn failed(error: sqlx::Error) -> Failure {
-    classify::failure(error, classify::mysql)
-}
-
-fn unanswered(waited: Duration) -> StoreError {
-    StoreError::Unavailable(format!("no answer within {waited:?}"))
 }
 
 impl Session for MysqlStore {
+    /// Each statement commits by itself, as MySQL has it; two consumers may create a table at once.
+    async fn create_bookkeeping(&mut self) -> Result<(), StoreError> {
+        let lacks = bookkeeping::LACKS_LAST_OFFSET_MYSQL;
+        self.create(bookkeeping::CREATE_MYSQL, lacks).await.map_err(Failure::of_no_row)
+    }
+
+    async fn read_catalog(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
+        let describing = catalog::describe(&mut self.raw, table, key);
+        self.answers.wait_for(describing).await.map_err(Failure::of_no_row)
+    }
+
+    fn left_out(&self) -> u64 {
+        self.older
+    }
+
     async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
-        let sql = match command {
+        self.run(match command {
             TransactionCommand::Begin => {
                 self.older = 0;
-                let limit = seconds(self.idle_in_transaction);
+                let limit = seconds(self.server.idle_in_transaction);
                 let begin = format!("SET wait_timeout = {limit}; START TRANSACTION");
-                return self.run(begin).await;
+                return self.run(AssertSqlSafe(begin)).await;
             }
             TransactionCommand::Savepoint => "SAVEPOINT write_behind",
             TransactionCommand::Release => "RELEASE SAVEPOINT write_behind",
@@ -168,8 +141,8 @@ impl Session for MysqlStore {
             }
             TransactionCommand::RollBack => "ROLLBACK; SET wait_timeout = DEFAULT",
             TransactionCommand::Commit => "COMMIT; SET wait_timeout = DEFAULT",
-        };
-        self.run(sql.to_owned()).await
+        })
+        .await
     }
 
     async fn move_offset(
@@ -178,7 +151,7 @@ impl Session for MysqlStore {
         partitions: i32,
         span: &Span,
         last: Option<&LastRecord>,
-    ) -> Result<u64, Failure> {
+    ) -> Result<u64, StoreError> {
         let query = sqlx::query(sql::MOVE_OFFSET)
             .bind(span.end.0)
             .bind(partitions)
@@ -187,7 +160,7 @@ impl Session for MysqlStore {
             .bind(&*scope.topic)
             .bind(span.partition.0)
             .bind(span.start.0);
-        let moved = self.execute(query).await?;
+        let moved = self.execute(query).await.map_err(Failure::of_no_row)?;
         if let Some(last) = last.filter(|_| moved > 0) {
             let (offset, timestamp) = (last.offset.0, last.timestamp);
             let query = scoped(sql::NOTE_LAST_RECORD, scope)
@@ -196,7 +169,7 @@ impl Session for MysqlStore {
                 .bind(timestamp)
                 .bind(offset)
                 .bind(timestamp);
-            self.execute(query).await?;
+            self.execute(query).await.map_err(Failure::of_no_row)?;
         }
         Ok(moved)
     }
@@ -232,7 +205,7 @@ impl Session for MysqlStore {
         &mut self,
         scope: &BookkeepingKey,
         writers: &[WriterSeen],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), StoreError> {
         for seen in writers {
             let sequence = bookkeeping::sequence(seen.last.sequence);
             let query = scoped(sql::NOTE_WRITER, scope)
@@ -242,7 +215,7 @@ impl Session for MysqlStore {
                 .bind(seen.at.0)
                 .bind(sequence)
                 .bind(seen.at.0);
-            self.execute(query).await?;
+            self.execute(query).await.map_err(Failure::of_no_row)?;
         }
         Ok(())
     }
@@ -251,7 +224,7 @@ impl Session for MysqlStore {
         &mut self,
         scope: &BookkeepingKey,
         letters: &[&DeadLetter],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), StoreError> {
         for letter in letters {
             let (record, headers) = (&letter.record, bookkeeping::headers(letter));
             let bytes = [record.key.as_deref(), record.value.as_deref()].into_iter().flatten();
@@ -264,53 +237,8 @@ impl Session for MysqlStore {
                 .bind(headers)
                 .bind(bookkeeping::reason(letter))
                 .bind(letter.sqlstate.as_deref());
-            self.execute(query).await?;
+            self.execute(query).await.map_err(Failure::of_no_row)?;
         }
         Ok(())
-    }
-}
-
-impl Store for MysqlStore {
-    /// Each statement commits by itself, as MySQL has it; two consumers may create a table at once.
-    async fn init(&mut self) -> Result<(), StoreError> {
-        let creating = self.run(bookkeeping::CREATE_MYSQL.to_owned()).await;
-        creating.map_err(Failure::of_no_row)?;
-        let lacks = self.fetch(sqlx::query(bookkeeping::LACKS_LAST_OFFSET_MYSQL)).await;
-        if !lacks.map_err(Failure::of_no_row)?.is_empty() {
-            let adding = self.run(bookkeeping::ADD_LAST_OFFSET.to_owned()).await;
-            adding.map_err(Failure::of_no_row)?;
-        }
-        Ok(())
-    }
-
-    async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
-        let describing = async |connection: &mut MySqlConnection| {
-            catalog::describe(connection, table, key).await
-        };
-        self.answered(describing).await.map_err(Failure::of_no_row)?
-    }
-
-    async fn positions(
-        &mut self,
-        scope: &BookkeepingKey,
-        partitions: &[Partition],
-    ) -> Result<Vec<Position>, StoreError> {
-        positions::positions(self, scope, partitions).await
-    }
-
-    async fn begin_at(
-        &mut self,
-        scope: &BookkeepingKey,
-        at: &[Position],
-    ) -> Result<(), StoreError> {
-        positions::begin_at(self, scope, at).await
-    }
-
-    fn older(&self) -> u64 {
-        self.older
-    }
-
-    async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
-        fenced::apply(self, transaction).await
     }
 }

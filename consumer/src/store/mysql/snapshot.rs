@@ -13,9 +13,9 @@ use crate::core::table::row::Row;
 use crate::core::table::{Column, ColumnKind, Table};
 use crate::store::StoreError;
 use crate::store::classify::Failure;
-use crate::store::fenced::{Session as _, TransactionCommand};
+use crate::store::mysql::MysqlStore;
 use crate::store::mysql::sql::GivenRows;
-use crate::store::mysql::{MysqlStore, failed};
+use crate::store::session::{Session as _, TransactionCommand};
 use crate::store::snapshot::{Compared, Snapshot, compared, keys_of};
 use crate::store::sql::{comparison, next_keys};
 
@@ -27,7 +27,7 @@ const FREEZE: &str = "SET wait_timeout = 31536000
 
 impl Snapshot for MysqlStore {
     async fn begin_snapshot(&mut self) -> Result<(), StoreError> {
-        self.run(FREEZE.to_owned()).await.map_err(Failure::of_no_row)
+        self.run(FREEZE).await.map_err(Failure::of_no_row)
     }
 
     async fn compare(
@@ -38,11 +38,10 @@ impl Snapshot for MysqlStore {
     ) -> Result<Vec<Compared>, StoreError> {
         let sql = compare(table, shape);
         let mut differing = Vec::new();
-        for (before, document) in self.documents(table, rows, true).map_err(Failure::of_no_row)? {
+        for (before, document) in self.documents(table, rows, true)? {
             let query = sqlx::query(AssertSqlSafe(sql.clone())).bind(document);
             let found = self.fetch(query).await.map_err(Failure::of_no_row)?;
-            let found = compared(&found, shape.len()).map_err(failed);
-            let found = found.map_err(Failure::of_no_row)?;
+            let found = compared(&found, shape.len())?;
             let placed = found.into_iter().map(|one| Compared { at: before + one.at, ..one });
             differing.extend(placed);
         }
@@ -66,7 +65,7 @@ impl Snapshot for MysqlStore {
             query = query.bind(text.clone());
         }
         let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
-        keys_of(&rows).map_err(failed).map_err(Failure::of_no_row)
+        keys_of(&rows)
     }
 
     async fn end_snapshot(&mut self) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use crate::core::table::row::Row;
 use crate::store::StoreError;
 use crate::store::classify::Failure;
 use crate::store::mysql::rows::documents;
-use crate::store::mysql::{MysqlStore, failed, sql};
+use crate::store::mysql::{MysqlStore, sql};
 
 /// What a message holds beside its largest parameter, at most.
 const PACKET_BYTES_SPARE: usize = 64 << 10;
@@ -46,7 +46,7 @@ impl MysqlStore {
         for (before, document) in self.documents(table, rows, false)? {
             let query = sqlx::query(AssertSqlSafe(sql::present(table))).bind(document);
             for row in self.fetch(query).await? {
-                let at: i64 = row.try_get(0).map_err(failed)?;
+                let at: i64 = row.try_get(0)?;
                 there[before + at as usize] = true;
             }
         }
@@ -68,25 +68,24 @@ impl MysqlStore {
         table: &Table,
         rows: &[&Row<'_>],
         with_cells: bool,
-    ) -> Result<Vec<(usize, String)>, Failure> {
-        let bytes_max = self.packet_bytes.saturating_sub(PACKET_BYTES_SPARE);
+    ) -> Result<Vec<(usize, String)>, StoreError> {
+        let bytes_max = self.server.packet_bytes.saturating_sub(PACKET_BYTES_SPARE);
         let documents = documents(table, rows, with_cells, bytes_max.min(STATEMENT_BYTES_MAX));
-        let documents =
-            documents.map_err(|error| Failure::Store(StoreError::Stop(error.to_string())))?;
+        let documents = documents.map_err(|error| StoreError::Stop(error.to_string()))?;
         documents.iter().try_for_each(|(_, document)| self.fits_a_packet(document.len()))?;
         Ok(documents)
     }
 
     /// The server ends the connection over a message that is too large, and so it would each time
     /// the batch is tried again.
-    pub(super) fn fits_a_packet(&self, bytes: usize) -> Result<(), Failure> {
-        if bytes + PACKET_BYTES_SPARE <= self.packet_bytes {
+    pub(super) fn fits_a_packet(&self, bytes: usize) -> Result<(), StoreError> {
+        if bytes + PACKET_BYTES_SPARE <= self.server.packet_bytes {
             return Ok(());
         }
-        Err(Failure::Store(StoreError::Stop(format!(
+        Err(StoreError::Stop(format!(
             "a row or record takes {bytes} bytes in a statement, and the server's \
              max_allowed_packet is {}: raise it",
-            self.packet_bytes
-        ))))
+            self.server.packet_bytes
+        )))
     }
 }

@@ -82,20 +82,17 @@ pub(super) async fn describe(
     connection: &mut PgConnection,
     name: &str,
     key: &[String],
-) -> Result<Result<Table, StoreError>, sqlx::Error> {
-    let parsed = match Name::parse(name) {
-        Ok(parsed) => parsed,
-        Err(error) => return Ok(Err(StoreError::Stop(error.to_string()))),
-    };
+) -> Result<Table, StoreError> {
+    let parsed = Name::parse(name).map_err(|error| StoreError::Stop(error.to_string()))?;
     let found = sqlx::query(TABLE).bind(&parsed.schema).bind(&parsed.table);
     let Some(table) = found.fetch_optional(&mut *connection).await? else {
-        return Ok(Err(StoreError::Stop(format!(
+        return Err(StoreError::Stop(format!(
             "there is no table {name}: create it, or correct the route's `table` (a name is taken \
              exactly as it is spelled, capital letters included)"
-        ))));
+        )));
     };
     if let Some(why) = unfit(&table)? {
-        return Ok(Err(StoreError::Stop(format!("{name} {why}"))));
+        return Err(StoreError::Stop(format!("{name} {why}")));
     }
     let oid: sqlx::postgres::types::Oid = table.try_get("oid")?;
     let rows = sqlx::query(COLUMNS).bind(oid).fetch_all(&mut *connection).await?;
@@ -111,11 +108,8 @@ pub(super) async fn describe(
     }
     let (schema, table_name): (String, String) = (table.try_get("schema")?, table.try_get("name")?);
     let update_before_insert = table.try_get("update_before_insert")?;
-    let key = match key_columns(name, key, &keys, &columns) {
-        Ok(key) => key,
-        Err(error) => return Ok(Err(StoreError::Stop(error))),
-    };
-    Ok(Ok(Table {
+    let key = key_columns(name, key, &keys, &columns).map_err(StoreError::Stop)?;
+    Ok(Table {
         sql_name: format!("{}.{}", quoted(&schema), quoted(&table_name)),
         columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
         key,
@@ -123,7 +117,7 @@ pub(super) async fn describe(
         update_before_insert,
         renamed: None,
         version: None,
-    }))
+    })
 }
 
 /// Why rows can't be upserted into the table, or can't be trusted to be there afterwards.

@@ -1,46 +1,46 @@
-//! Postgres: one dedicated connection, with a limit on every wait.
-//!
-//! Never a pool: a cancelled `begin` leaves a pooled connection inside a transaction, where the
-//! next user's writes vanish. Here a call that is not answered in time breaks the store, and a
-//! broken store refuses everything.
+//! Postgres: how the consumer connects to it, and what a transaction does there.
 
 mod catalog;
+mod inspect;
 mod rows;
 mod snapshot;
 mod sql;
 
-use std::time::Duration;
-
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgQueryResult};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Postgres};
-use write_behind_shared::Partition;
 
 use crate::core::batch::{LastRecord, Span, WriterSeen};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
-use crate::store::classify::{self, Failure};
-use crate::store::fenced::{self, Session, TransactionCommand};
+use crate::store::classify::Failure;
+use crate::store::connection::{Connection, Driver, within};
 use crate::store::grouping::{Groups, left_out, updates_first};
+use crate::store::performed::scoped;
 use crate::store::postgres::rows::{Array, arrays};
-use crate::store::{
-    Outcome, Position, Store, StoreError, Timeouts, Transaction, bookkeeping, positions,
-};
+use crate::store::session::{Session, TransactionCommand};
+use crate::store::statement::Dialect;
+use crate::store::{StoreError, Timeouts, bookkeeping};
 
 /// A connection to Postgres.
-#[derive(Debug)]
-pub struct PostgresStore {
-    connection: PgConnection,
-    /// How long to wait for one answer.
-    answer: Duration,
-    /// A call was not answered in time, so nobody knows what the connection will say next.
-    broken: bool,
-    /// Rows that the transaction left out for the table has newer ones.
-    older: u64,
-}
+pub type PostgresStore = Connection<Postgres>;
 
-pub(super) type PostgresQuery<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+impl Driver for Postgres {
+    type Server = ();
+
+    const DIALECT: Dialect = Dialect {
+        numbered: true,
+        unless_there: " ON CONFLICT DO NOTHING",
+        failed_at: "CAST(floor(extract(epoch FROM failed_at)) AS bigint)",
+        find: "strpos",
+        headers: "headers::text",
+    };
+
+    fn rows_affected(result: &PgQueryResult) -> u64 {
+        result.rows_affected()
+    }
+}
 
 impl PostgresStore {
     /// Connects to a server that takes writes.
@@ -65,54 +65,16 @@ impl PostgresStore {
             )
             .fetch_one(&mut connection)
             .await?;
-            Ok((connection, standby))
+            Ok::<_, sqlx::Error>((connection, standby))
         };
-        let (connection, standby) = match tokio::time::timeout(timeouts.connect, connecting).await {
-            Ok(connected) => connected.map_err(failed).map_err(Failure::of_no_row)?,
-            Err(_) => return Err(unanswered(timeouts.connect)),
-        };
+        let (connection, standby) = within(timeouts.connect, connecting).await??;
         if standby {
             return Err(StoreError::Unavailable(
                 "the server is a standby or read-only; waiting for one that takes writes"
                     .to_owned(),
             ));
         }
-        Ok(Self { connection, answer: timeouts.answer, broken: false, older: 0 })
-    }
-
-    /// Waits for one answer, but not for ever.
-    pub(super) async fn answered<T>(
-        &mut self,
-        call: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
-    ) -> Result<T, Failure> {
-        if self.broken {
-            let broken = "an earlier call was not answered; connect anew".to_owned();
-            return Err(Failure::Store(StoreError::Unavailable(broken)));
-        }
-        // Set while waiting: it stays set as well when the caller itself is cancelled.
-        self.broken = true;
-        match tokio::time::timeout(self.answer, call(&mut self.connection)).await {
-            Ok(answer) => {
-                self.broken = false;
-                answer.map_err(failed)
-            }
-            Err(_) => Err(Failure::Store(unanswered(self.answer))),
-        }
-    }
-
-    pub(super) async fn execute(&mut self, query: PostgresQuery<'_>) -> Result<u64, Failure> {
-        let executing = async |connection: &mut PgConnection| query.execute(connection).await;
-        Ok(self.answered(executing).await?.rows_affected())
-    }
-
-    /// Runs statements without parameters.
-    pub(super) async fn run(&mut self, sql: &'static str) -> Result<(), Failure> {
-        self.answered(async |connection| sqlx::raw_sql(sql).execute(connection).await).await?;
-        Ok(())
-    }
-
-    pub(super) async fn fetch(&mut self, query: PostgresQuery<'_>) -> Result<Vec<PgRow>, Failure> {
-        self.answered(async |connection| query.fetch_all(connection).await).await
+        Ok(Self::new(connection, (), timeouts.answer))
     }
 
     /// Runs one statement for `rows`, all of one shape: an array a column.
@@ -134,38 +96,32 @@ impl PostgresStore {
     }
 }
 
-/// The three parameters that every statement on the bookkeeping tables begins with.
-fn scoped<'q>(sql: &'static str, scope: &'q BookkeepingKey) -> PostgresQuery<'q> {
-    sqlx::query(sql).bind(&*scope.pipeline).bind(&*scope.cluster).bind(&*scope.topic)
-}
-
-pub(super) fn failed(error: sqlx::Error) -> Failure {
-    classify::failure(error, classify::postgres)
-}
-
-fn unanswered(waited: Duration) -> StoreError {
-    StoreError::Unavailable(format!("no answer within {waited:?}"))
-}
-
 impl Session for PostgresStore {
+    async fn create_bookkeeping(&mut self) -> Result<(), StoreError> {
+        // Two that create a table at once would collide; the lock is given back at COMMIT.
+        let sql = format!(
+            "BEGIN; SELECT pg_advisory_xact_lock(7310868735955199332); {} COMMIT",
+            bookkeeping::CREATE_POSTGRES
+        );
+        self.run(AssertSqlSafe(sql)).await.map_err(Failure::of_no_row)
+    }
+
+    async fn read_catalog(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
+        let describing = catalog::describe(&mut self.raw, table, key);
+        self.answers.wait_for(describing).await.map_err(Failure::of_no_row)
+    }
+
+    fn left_out(&self) -> u64 {
+        self.older
+    }
+
     async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
         if command == TransactionCommand::Begin {
             self.older = 0;
         }
-        let sql = match command {
-            // A constraint that is checked at COMMIT would refuse a batch when it is too late to
-            // find the row.
-            TransactionCommand::Begin => "BEGIN; SET CONSTRAINTS ALL IMMEDIATE",
-            TransactionCommand::Savepoint => "SAVEPOINT write_behind",
-            TransactionCommand::Release => "RELEASE write_behind",
-            TransactionCommand::RollBackToSavepoint => {
-                "ROLLBACK TO write_behind; RELEASE write_behind"
-            }
-            TransactionCommand::RollBack => "ROLLBACK",
-            TransactionCommand::Commit => "COMMIT",
-        };
-        self.answered(async |connection| sqlx::raw_sql(sql).execute(connection).await).await?;
-        Ok(())
+        // A constraint that is checked at COMMIT would refuse a batch when it is too late to find
+        // the row.
+        self.run(command.sql("BEGIN; SET CONSTRAINTS ALL IMMEDIATE")).await
     }
 
     async fn move_offset(
@@ -174,7 +130,7 @@ impl Session for PostgresStore {
         partitions: i32,
         span: &Span,
         last: Option<&LastRecord>,
-    ) -> Result<u64, Failure> {
+    ) -> Result<u64, StoreError> {
         let sql = match last {
             Some(_) => sql::MOVE_OFFSET_AND_NOTE,
             None => bookkeeping::MOVE_OFFSET,
@@ -184,11 +140,11 @@ impl Session for PostgresStore {
             .bind(span.start.0)
             .bind(span.end.0)
             .bind(partitions);
-        self.execute(match last {
+        let query = match last {
             Some(last) => query.bind(last.offset.0).bind(last.timestamp),
             None => query,
-        })
-        .await
+        };
+        self.execute(query).await.map_err(Failure::of_no_row)
     }
 
     async fn write(
@@ -220,7 +176,7 @@ impl Session for PostgresStore {
         &mut self,
         scope: &BookkeepingKey,
         writers: &[WriterSeen],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), StoreError> {
         let query = scoped(sql::NOTE_WRITERS, scope)
             .bind(writers.iter().map(|seen| seen.partition.0).collect::<Vec<_>>())
             .bind(writers.iter().map(|seen| seen.last.writer.to_string()).collect::<Vec<_>>())
@@ -231,14 +187,15 @@ impl Session for PostgresStore {
                     .collect::<Vec<_>>(),
             )
             .bind(writers.iter().map(|seen| seen.at.0).collect::<Vec<_>>());
-        self.execute(query).await.map(|_| ())
+        self.execute(query).await.map_err(Failure::of_no_row)?;
+        Ok(())
     }
 
     async fn set_aside(
         &mut self,
         scope: &BookkeepingKey,
         letters: &[&DeadLetter],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), StoreError> {
         // As many as fit one message easily, whatever their size.
         for letters in letters.chunks(500) {
             let records = || letters.iter().map(|letter| &letter.record);
@@ -250,52 +207,8 @@ impl Session for PostgresStore {
                 .bind(letters.iter().map(|letter| bookkeeping::headers(letter)).collect::<Vec<_>>())
                 .bind(letters.iter().map(|letter| bookkeeping::reason(letter)).collect::<Vec<_>>())
                 .bind(letters.iter().map(|letter| letter.sqlstate.as_deref()).collect::<Vec<_>>());
-            self.execute(query).await?;
+            self.execute(query).await.map_err(Failure::of_no_row)?;
         }
         Ok(())
-    }
-}
-
-impl Store for PostgresStore {
-    async fn init(&mut self) -> Result<(), StoreError> {
-        // Two that create a table at once would collide; the lock is given back at COMMIT.
-        let sql = format!(
-            "BEGIN; SELECT pg_advisory_xact_lock(7310868735955199332); {} COMMIT",
-            bookkeeping::CREATE_POSTGRES
-        );
-        let creating = async |connection: &mut PgConnection| {
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await
-        };
-        self.answered(creating).await.map(|_| ()).map_err(Failure::of_no_row)
-    }
-
-    async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
-        let describing =
-            async |connection: &mut PgConnection| catalog::describe(connection, table, key).await;
-        self.answered(describing).await.map_err(Failure::of_no_row)?
-    }
-
-    async fn positions(
-        &mut self,
-        scope: &BookkeepingKey,
-        partitions: &[Partition],
-    ) -> Result<Vec<Position>, StoreError> {
-        positions::positions(self, scope, partitions).await
-    }
-
-    async fn begin_at(
-        &mut self,
-        scope: &BookkeepingKey,
-        at: &[Position],
-    ) -> Result<(), StoreError> {
-        positions::begin_at(self, scope, at).await
-    }
-
-    fn older(&self) -> u64 {
-        self.older
-    }
-
-    async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
-        fenced::apply(self, transaction).await
     }
 }

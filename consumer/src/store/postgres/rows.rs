@@ -3,7 +3,6 @@
 use crate::core::table::row::Row;
 use crate::core::table::{ColumnKind, Table};
 use crate::store::StoreError;
-use crate::store::classify::Failure;
 use crate::store::grouping::places;
 
 /// One column of some rows.
@@ -21,7 +20,7 @@ pub(super) fn arrays<'a>(
     table: &Table,
     shape: &[(usize, bool)],
     rows: &'a [&'a Row<'_>],
-) -> Result<Vec<Array<'a>>, Failure> {
+) -> Result<Vec<Array<'a>>, StoreError> {
     let mut arrays: Vec<Array<'_>> = places(table, shape)
         .map(|(place, _)| match table.columns[place].kind {
             ColumnKind::Integer(_) => Array::Integers(Vec::with_capacity(rows.len())),
@@ -39,12 +38,12 @@ pub(super) fn arrays<'a>(
 impl<'a> Array<'a> {
     /// Texts of integer columns were judged to be integers. A NULL in place of one that is not
     /// would be a lost value.
-    fn push(&mut self, text: Option<&'a str>) -> Result<(), Failure> {
+    fn push(&mut self, text: Option<&'a str>) -> Result<(), StoreError> {
         match self {
             Array::Texts(texts) => texts.push(text),
             Array::Integers(integers) => {
                 integers.push(text.map(str::parse).transpose().map_err(|error| {
-                    Failure::Store(StoreError::Stop(format!("an integer column's text: {error}")))
+                    StoreError::Stop(format!("an integer column's text: {error}"))
                 })?);
             }
         }

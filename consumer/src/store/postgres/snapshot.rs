@@ -8,7 +8,7 @@ use write_behind_shared::table_name::quoted;
 use crate::core::table::row::Row;
 use crate::core::table::{ColumnKind, Table};
 use crate::store::StoreError;
-use crate::store::classify::{self, Failure};
+use crate::store::classify::Failure;
 use crate::store::postgres::PostgresStore;
 use crate::store::snapshot::{Compared, Snapshot, compared, keys_of};
 use crate::store::sql::{comparison, next_keys};
@@ -36,16 +36,15 @@ impl Snapshot for PostgresStore {
         let types = self.fetch(sqlx::query(TYPES).bind(&*table.sql_name)).await;
         let types = types.map_err(Failure::of_no_row)?;
         let typed = |row: &sqlx::postgres::PgRow| Ok((row.try_get("name")?, row.try_get("type")?));
-        let types: Result<BTreeMap<String, String>, sqlx::Error> =
-            types.iter().map(typed).collect();
-        let sql = compare(table, shape, &types.map_err(failed)?);
+        let types = types.iter().map(typed).collect::<Result<_, sqlx::Error>>()?;
+        let sql = compare(table, shape, &types);
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for column in 0..table.key.len() + shape.len() {
             let texts = rows.iter().map(|row| row.texts().nth(column).flatten());
             query = query.bind(texts.collect::<Vec<_>>());
         }
         let found = self.fetch(query).await.map_err(Failure::of_no_row)?;
-        compared(&found, shape.len()).map_err(failed)
+        compared(&found, shape.len())
     }
 
     async fn keys(
@@ -66,7 +65,7 @@ impl Snapshot for PostgresStore {
             query = query.bind(text.clone());
         }
         let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
-        keys_of(&rows).map_err(failed)
+        keys_of(&rows)
     }
 
     async fn end_snapshot(&mut self) -> Result<(), StoreError> {
@@ -121,8 +120,4 @@ fn differs(at: usize, name: &str, kind: &ColumnKind) -> String {
         ),
         _ => format!("(t.{name}::text IS DISTINCT FROM g.c{at}::text)"),
     }
-}
-
-fn failed(error: sqlx::Error) -> StoreError {
-    classify::failure(error, classify::postgres).of_no_row()
 }

@@ -47,35 +47,29 @@ pub(super) async fn describe(
     connection: &mut SqliteConnection,
     name: &str,
     key: &[String],
-) -> Result<Result<Table, StoreError>, sqlx::Error> {
-    let parsed = match Name::parse(name) {
-        Ok(parsed) if parsed.schema.as_deref().is_none_or(|schema| schema == "main") => parsed,
-        Ok(_) => {
-            let error = format!("SQLite has no schema as in {name}: write the table's name alone");
-            return Ok(Err(StoreError::Stop(error)));
-        }
-        Err(error) => return Ok(Err(StoreError::Stop(error.to_string()))),
-    };
+) -> Result<Table, StoreError> {
+    let parsed = Name::parse(name).map_err(|error| StoreError::Stop(error.to_string()))?;
+    if parsed.schema.is_some_and(|schema| schema != "main") {
+        let error = format!("SQLite has no schema as in {name}: write the table's name alone");
+        return Err(StoreError::Stop(error));
+    }
     let found = sqlx::query(TABLE).bind(&parsed.table).fetch_optional(&mut *connection).await?;
     let Some(found) = found else {
         let error = format!("there is no table {name}: create it, or correct the route's `table`");
-        return Ok(Err(StoreError::Stop(error)));
+        return Err(StoreError::Stop(error));
     };
     let kind: String = found.try_get("type")?;
     if kind != "table" {
         let error = format!("{name} is a {kind}, which can't be upserted into");
-        return Ok(Err(StoreError::Stop(error)));
+        return Err(StoreError::Stop(error));
     }
     let rows = sqlx::query(COLUMNS).bind(&parsed.table).fetch_all(&mut *connection).await?;
     let columns = rows.iter().map(described).collect::<Result<Vec<_>, _>>()?;
     let rows = sqlx::query(KEYS).bind(&parsed.table).fetch_all(&mut *connection).await?;
     let keys = unique_keys(&rows)?;
-    let key = match key_columns(name, key, &keys, &columns) {
-        Ok(key) => key,
-        Err(error) => return Ok(Err(StoreError::Stop(error))),
-    };
+    let key = key_columns(name, key, &keys, &columns).map_err(StoreError::Stop)?;
     let table_name: String = found.try_get("name")?;
-    Ok(Ok(Table {
+    Ok(Table {
         sql_name: quoted(&table_name),
         columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
         key,
@@ -85,7 +79,7 @@ pub(super) async fn describe(
             .unwrap_or(false),
         renamed: None,
         version: None,
-    }))
+    })
 }
 
 fn described(row: &SqliteRow) -> Result<Described, sqlx::Error> {

@@ -7,7 +7,7 @@ use write_behind_shared::table_name::quoted;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
 use crate::store::StoreError;
-use crate::store::classify::{self, Failure};
+use crate::store::classify::Failure;
 use crate::store::snapshot::{Compared, Snapshot, compared, keys_of};
 use crate::store::sql::next_keys;
 use crate::store::sqlite::{SqliteStore, json_of, sql};
@@ -27,10 +27,10 @@ impl Snapshot for SqliteStore {
         rows: &[&Row<'_>],
     ) -> Result<Vec<Compared>, StoreError> {
         let sql = sql::compare(table, shape);
-        let rows = json_of(rows, true).map_err(Failure::of_no_row)?;
+        let rows = json_of(rows, true)?;
         let query = sqlx::query(AssertSqlSafe(sql)).bind(rows);
         let found = self.fetch(query).await.map_err(Failure::of_no_row)?;
-        compared(&found, shape.len()).map_err(failed)
+        compared(&found, shape.len())
     }
 
     async fn keys(
@@ -56,14 +56,10 @@ impl Snapshot for SqliteStore {
             query = query.bind(text.clone());
         }
         let rows = self.fetch(query).await.map_err(Failure::of_no_row)?;
-        keys_of(&rows).map_err(failed)
+        keys_of(&rows)
     }
 
     async fn end_snapshot(&mut self) -> Result<(), StoreError> {
         self.run("ROLLBACK").await.map_err(Failure::of_no_row)
     }
-}
-
-fn failed(error: sqlx::Error) -> StoreError {
-    classify::failure(error, classify::sqlite).of_no_row()
 }
