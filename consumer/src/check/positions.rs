@@ -16,8 +16,7 @@ use crate::status::report::{
     StatusReport,
 };
 use crate::status::unix_ms;
-use crate::store::inspect::Inspect as _;
-use crate::store::{Known, StoreError, Timeouts};
+use crate::store::{Known, Store as _, StoreError, Timeouts};
 
 /// The report on the pipeline of `config`. What the database does not tell is unknown in it.
 ///
