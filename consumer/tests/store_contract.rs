@@ -95,7 +95,7 @@ async fn a_reference_that_is_checked_at_commit_refuses_its_row_and_not_the_batch
         ..moving(&scope, &spans, &bench.table)
     };
     let outcome = bench.store.apply(&transaction).await.unwrap();
-    let Outcome::Committed(set_aside) = outcome else { panic!("{outcome:?}") };
+    let Outcome::Committed { set_aside, .. } = outcome else { panic!("{outcome:?}") };
     assert_eq!(set_aside.iter().map(|letter| letter.record.offset.0).collect::<Vec<_>>(), [1]);
     assert_eq!(bench.table(&["id", "parent"]).await, ["1 NULL", "3 8"]);
 }

@@ -174,8 +174,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
         let outcome = self.write(batch, &plan).await;
         let plan = slot.insert(plan);
         match outcome? {
-            Outcome::Committed(set_aside) => {
-                let older = self.store.as_ref().map_or(0, Store::older);
+            Outcome::Committed { set_aside, older } => {
                 let stats = plan.stats(batch, set_aside.len(), started.elapsed());
                 target.history.set_aside(batch.records, stats.dead_letters);
                 if plan.fresh {

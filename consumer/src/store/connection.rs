@@ -32,8 +32,6 @@ pub struct Connection<D: Driver> {
     pub(super) raw: D::Connection,
     pub(super) answers: Answers,
     pub(super) server: D::Server,
-    /// How many rows the transaction left out, because the table has newer versions of them.
-    pub(super) older: u64,
 }
 
 /// The wait for the answer to a call, one at a time.
@@ -75,7 +73,7 @@ pub(super) async fn within<T>(
 impl<D: Driver> Connection<D> {
     pub(super) fn new(connection: D::Connection, server: D::Server, answer: Duration) -> Self {
         let answers = Answers { limit: answer, broken: false };
-        Self { raw: connection, answers, server, older: 0 }
+        Self { raw: connection, answers, server }
     }
 }
 

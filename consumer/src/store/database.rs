@@ -12,6 +12,7 @@ use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
+use crate::core::writes::WriteStatement;
 use crate::store::classify::Failure;
 use crate::store::inspect::MissingRight;
 use crate::store::mysql::MysqlStore;
@@ -190,14 +191,6 @@ impl Session for AnyStore {
         inside!(self, store => store.read_catalog(table, key))
     }
 
-    fn left_out(&self) -> u64 {
-        match self {
-            AnyStore::Postgres(store) => store.left_out(),
-            AnyStore::Mysql(store) => store.left_out(),
-            AnyStore::Sqlite(store) => store.left_out(),
-        }
-    }
-
     async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
         inside!(self, store => store.command(command))
     }
@@ -215,10 +208,9 @@ impl Session for AnyStore {
     async fn write(
         &mut self,
         table: &Table,
-        rows: &[&Row<'_>],
-        rows_per_statement: usize,
-    ) -> Result<(), Failure> {
-        inside!(self, store => store.write(table, rows, rows_per_statement))
+        statement: &WriteStatement<'_>,
+    ) -> Result<u64, Failure> {
+        inside!(self, store => store.write(table, statement))
     }
 
     async fn note_writers(

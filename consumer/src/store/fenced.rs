@@ -15,6 +15,7 @@ use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
+use crate::core::writes::Writes;
 use crate::store::classify::{Failure, Rejection};
 use crate::store::session::{Session, TransactionCommand};
 use crate::store::{Known, Outcome, Position, Store, StoreError, Transaction, inspect, positions};
@@ -64,7 +65,7 @@ async fn run<S: Session>(
         (open, moved) = open.move_offset(tx, span).await?;
         if !moved {
             let session = open.roll_back().await?;
-            let found = positions::next_offsets(session, tx.scope, tx.spans).await?;
+            let found = session.next_offsets(tx.scope, tx.spans).await?;
             return Ok(Outcome::Fenced(found));
         }
     }
@@ -84,8 +85,9 @@ async fn run<S: Session>(
         open.roll_back().await?;
         return Ok(Outcome::Bad([tx.dead_letters, &set_aside].concat()));
     }
+    let older = open.older;
     open.note(tx, &set_aside).await?.commit().await?;
-    Ok(Outcome::Committed(set_aside))
+    Ok(Outcome::Committed { set_aside, older })
 }
 
 /// An open transaction in which every statement so far succeeded or was taken back.
@@ -93,6 +95,8 @@ pub(super) struct Open<'s, S> {
     session: &'s mut S,
     /// How many references dangle; `None`: it is not looked after.
     dangling: Option<u64>,
+    /// How many rows were left out, because the table has newer versions of them.
+    pub(super) older: u64,
 }
 
 impl<'s, S: Session> Open<'s, S> {
@@ -102,7 +106,7 @@ impl<'s, S: Session> Open<'s, S> {
     ) -> Result<Self, StoreError> {
         session.command(TransactionCommand::Begin).await.map_err(Failure::of_no_row)?;
         let dangling = if looks_for_dangling { Some(session.dangling().await?) } else { None };
-        Ok(Self { session, dangling })
+        Ok(Self { session, dangling, older: 0 })
     }
 
     /// What the transaction runs on. After an error of it the transaction is to be dropped.
@@ -134,7 +138,10 @@ impl<'s, S: Session> Open<'s, S> {
         }
         let rows: Vec<&Row<'_>> = tx.rows.iter().collect();
         match self.write(tx, &rows).await {
-            Ok(()) => Ok(self),
+            Ok(older) => {
+                self.older += older;
+                Ok(self)
+            }
             Err(Failure::Store(error)) => Err(error.into()),
             Err(rejection) => {
                 self.roll_back().await?;
@@ -195,7 +202,10 @@ impl<'s, S: Session> Open<'s, S> {
     ) -> Result<(Self, Result<(), Rejection>), StoreError> {
         self.session.command(TransactionCommand::Savepoint).await.map_err(Failure::of_no_row)?;
         let rejection = match self.write(tx, rows).await {
-            Ok(()) => None,
+            Ok(older) => {
+                self.older += older;
+                None
+            }
             Err(Failure::Data(rejection)) => Some(rejection),
             Err(Failure::MissingReference(rejection)) if tx.options.refuse_missing_references => {
                 Some(rejection)
@@ -219,8 +229,13 @@ impl<'s, S: Session> Open<'s, S> {
         Ok((self, rejection.map_or(Ok(()), Err)))
     }
 
-    async fn write(&mut self, tx: &Transaction<'_>, rows: &[&Row<'_>]) -> Result<(), Failure> {
-        self.session.write(tx.table, rows, tx.options.rows_per_statement).await?;
+    /// Writes `rows`; says how many were left out for newer ones.
+    async fn write(&mut self, tx: &Transaction<'_>, rows: &[&Row<'_>]) -> Result<u64, Failure> {
+        let (writes, mut older) = (Writes::of(rows), 0);
+        for statement in writes.statements(tx.table, tx.options.rows_per_statement) {
+            let written = self.session.write(tx.table, &statement).await?;
+            older += statement.left_out(tx.table, written);
+        }
         if let Some(before) = &mut self.dangling {
             let now = self.session.dangling().await?;
             if now > *before {
@@ -229,7 +244,7 @@ impl<'s, S: Session> Open<'s, S> {
             }
             *before = now;
         }
-        Ok(())
+        Ok(older)
     }
 
     async fn note(
@@ -239,7 +254,7 @@ impl<'s, S: Session> Open<'s, S> {
     ) -> Result<Self, StoreError> {
         // One that comes again after it was forgotten begins anew.
         for (partition, up_to) in tx.forgotten {
-            positions::forget_writers(self.session, tx.scope, *partition, *up_to).await?;
+            self.session.forget_writers(tx.scope, *partition, *up_to).await?;
         }
         if !tx.writers.is_empty() {
             self.session.note_writers(tx.scope, tx.writers).await?;
@@ -309,10 +324,6 @@ impl<S: Session + 'static> Store for S {
         scope: &BookkeepingKey,
     ) -> Result<BookkeepingKey, StoreError> {
         inspect::claim(self, table, scope).await
-    }
-
-    fn older(&self) -> u64 {
-        self.left_out()
     }
 
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {

@@ -15,7 +15,6 @@ use crate::core::table::row::Row;
 mod timeouts;
 pub mod classify;
 pub mod bookkeeping;
-pub(crate) mod grouping;
 mod connection;
 mod session;
 pub(crate) mod fenced;
@@ -110,8 +109,14 @@ pub struct WriteOptions {
 /// How a transaction that reached the database ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Committed. These records of `row_by_row` were set aside with it.
-    Committed(Vec<DeadLetter>),
+    /// Committed.
+    Committed {
+        /// The records of `row_by_row` that were set aside with it.
+        set_aside: Vec<DeadLetter>,
+        /// How many rows and single records were left out, because the table has newer versions of
+        /// their rows.
+        older: u64,
+    },
     /// Rolled back: the bookkeeping does not say `start` for some span. What it says, for each span
     /// in its order; `None`: there is no row.
     Fenced(Vec<Option<NextOffset>>),
@@ -184,12 +189,6 @@ pub trait Store: Send + Sized + 'static {
         table: &Table,
         scope: &BookkeepingKey,
     ) -> impl Future<Output = Result<BookkeepingKey, StoreError>> + Send;
-
-    /// How many rows and single records the last transaction left out, because the table had newer
-    /// versions of their rows.
-    fn older(&self) -> u64 {
-        0
-    }
 
     /// Runs one fenced transaction.
     fn apply(

@@ -15,7 +15,7 @@ use crate::core::table::Table;
 use crate::core::table::row::Row;
 use crate::store::classify::Failure;
 use crate::store::fenced::Open;
-use crate::store::{AnyStore, Store, StoreError, Transaction, WriteOptions, letters};
+use crate::store::{AnyStore, StoreError, Transaction, WriteOptions, letters};
 
 /// Where the database stands while the transaction decides.
 #[derive(Clone, Debug)]
@@ -91,11 +91,7 @@ pub async fn replay<E: From<StoreError>>(
                 return Ok(Replayed::Rejected(rejected));
             }
             // A row of a newer version was left as it is.
-            if open.session().older() > 0 {
-                DeadLetterState::Superseded
-            } else {
-                DeadLetterState::Replayed
-            }
+            if open.older > 0 { DeadLetterState::Superseded } else { DeadLetterState::Replayed }
         }
     };
     if !letters::close(open.session(), letter, state).await? {

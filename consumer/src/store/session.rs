@@ -1,16 +1,18 @@
 //! What a database must be able to do within a transaction.
 
+use write_behind_shared::{NextOffset, Offset, Partition};
+
 use crate::core::batch::{LastRecord, Span, WriterSeen};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
-use crate::core::table::row::Row;
-use crate::store::StoreError;
+use crate::core::writes::WriteStatement;
 use crate::store::classify::Failure;
 use crate::store::statement::Statements;
+use crate::store::{StoreError, positions};
 
 /// What a database must be able to do within a transaction.
-pub(crate) trait Session: Statements {
+pub(crate) trait Session: Statements + Sized {
     /// Creates the bookkeeping tables where they are missing.
     fn create_bookkeeping(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
@@ -20,9 +22,6 @@ pub(crate) trait Session: Statements {
         table: &str,
         key: &[String],
     ) -> impl Future<Output = Result<Table, StoreError>> + Send;
-
-    /// How many rows the transaction left out, because the table has newer versions of them.
-    fn left_out(&self) -> u64;
 
     /// Runs one of the commands without parameters.
     fn command(
@@ -40,13 +39,12 @@ pub(crate) trait Session: Statements {
         last: Option<&LastRecord>,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Writes rows that are sorted by key, in statements of at most so many rows.
+    /// Runs one statement on the table; says how many rows it wrote.
     fn write(
         &mut self,
         table: &Table,
-        rows: &[&Row<'_>],
-        rows_per_statement: usize,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+        statement: &WriteStatement<'_>,
+    ) -> impl Future<Output = Result<u64, Failure>> + Send;
 
     /// Notes the writers' last sequences; none goes back.
     fn note_writers(
@@ -66,6 +64,25 @@ pub(crate) trait Session: Statements {
     /// checked for them.
     fn dangling(&mut self) -> impl Future<Output = Result<u64, StoreError>> + Send {
         async { Ok(0) }
+    }
+
+    /// The next offset of each span's partition.
+    fn next_offsets(
+        &mut self,
+        scope: &BookkeepingKey,
+        spans: &[Span],
+    ) -> impl Future<Output = Result<Vec<Option<NextOffset>>, StoreError>> + Send {
+        positions::next_offsets(self, scope, spans)
+    }
+
+    /// Forgets the writers of a partition whose last records stand at `up_to` or before it.
+    fn forget_writers(
+        &mut self,
+        scope: &BookkeepingKey,
+        partition: Partition,
+        up_to: Offset,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        positions::forget_writers(self, scope, partition, up_to)
     }
 }
 

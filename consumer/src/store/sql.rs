@@ -1,4 +1,4 @@
-//! Clauses of a snapshot's statements that the three dialects share.
+//! What the statements of the three dialects share: a statement's columns, the clauses of a snapshot.
 
 use write_behind_shared::key::KeyColumn;
 use write_behind_shared::table_name::quoted;
@@ -35,4 +35,18 @@ pub(super) fn next_keys(
         table.sql_name,
         names.join(", "),
     )
+}
+
+/// The quoted name of the column that holds the rows' versions, where the route has one.
+pub(super) fn version(table: &Table) -> Option<String> {
+    table.version.map(|place| quoted(&table.columns[place].name))
+}
+
+/// The places in the table of a statement's columns: the key's, then the shape's.
+pub(super) fn places(
+    table: &Table,
+    shape: &[(usize, bool)],
+) -> impl Iterator<Item = (usize, bool)> {
+    let key = table.key.iter().filter_map(|key| table.column(&key.name));
+    key.map(|at| (at, false)).chain(shape.iter().copied())
 }

@@ -93,7 +93,7 @@ impl Store for Scripted {
             Some(Fault::Fails(error)) => Err(error),
             Some(Fault::CommitsUnheard) => {
                 let outcome = self.store.apply(transaction).await;
-                assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+                assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
                 Err(StoreError::Unavailable("the answer was lost".to_owned()))
             }
         }

@@ -15,7 +15,7 @@ async fn with_letters<L: Lab>(lab: L) -> Bench<L> {
     let transaction =
         Transaction { dead_letters: &letters, ..moving(&scope, &spans, &bench.table) };
     let outcome = bench.store.apply(&transaction).await;
-    assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+    assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
     bench
 }
 

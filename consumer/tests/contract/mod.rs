@@ -150,14 +150,17 @@ impl<L: Lab> Bench<L> {
         let mut transaction = Transaction { rows: &rows, ..moving(&scope, &spans, &self.table) };
         more(&mut transaction);
         let outcome = self.store.apply(&transaction).await;
-        self.next += i64::from(matches!(outcome, Ok(Outcome::Committed(_))));
+        self.next += i64::from(matches!(outcome, Ok(Outcome::Committed { .. })));
         outcome
     }
 
     /// Writes rows that must be taken.
     pub async fn write(&mut self, rows: &[(&str, Change)]) {
         let outcome = self.run(rows, |_| {}).await;
-        assert!(matches!(&outcome, Ok(Outcome::Committed(bad)) if bad.is_empty()), "{outcome:?}");
+        assert!(
+            matches!(&outcome, Ok(Outcome::Committed { set_aside, .. }) if set_aside.is_empty()),
+            "{outcome:?}"
+        );
     }
 
     /// Rows that must be refused, by their place in the order of their keys.

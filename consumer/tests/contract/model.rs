@@ -95,7 +95,7 @@ async fn write<L: Lab>(bench: &mut Bench<L>, batch: &[(String, Change)], per_sta
             ..moving(&scope, &spans, &bench.table)
         };
         match bench.store.apply(&transaction).await.unwrap() {
-            Outcome::Committed(_) => break,
+            Outcome::Committed { .. } => break,
             Outcome::Rejected(places) => {
                 fallback.extend(places.iter().filter_map(|place| folded.keys().nth(*place)));
             }

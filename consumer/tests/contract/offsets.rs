@@ -44,7 +44,7 @@ pub async fn a_transaction_moves_all_its_offsets_or_none(lab: impl Lab) {
     let spans = [span(0, 0, 5), span(1, 0, 9)];
     let transaction = Transaction { rows: &rows, ..moving(&scope, &spans, &bench.table) };
     let outcome = bench.store.apply(&transaction).await;
-    assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+    assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
     let known = bench.store.positions(&scope, &[Partition(0), Partition(1)]).await.unwrap();
     assert_eq!(known, [at(0, 5), at(1, 9)]);
 }
@@ -55,7 +55,7 @@ pub async fn a_transaction_that_was_committed_already_is_fenced(lab: impl Lab) {
     let (scope, spans) = (scope(), [span(0, 0, 5)]);
     let transaction = Transaction { rows: &rows, ..moving(&scope, &spans, &bench.table) };
     let first = bench.store.apply(&transaction).await;
-    assert!(matches!(first, Ok(Outcome::Committed(_))), "{first:?}");
+    assert!(matches!(first, Ok(Outcome::Committed { .. })), "{first:?}");
     let second = bench.store.apply(&transaction).await;
     let found = [Some(NextOffset(5))];
     assert!(matches!(&second, Ok(Outcome::Fenced(f)) if *f == found), "{second:?}");
@@ -72,7 +72,7 @@ pub async fn a_zombie_and_the_new_owner_write_a_span_once(lab: impl Lab) {
         let transaction = Transaction { rows: &rows, ..moving(&scope, &spans, &bench.table) };
         let both = tokio::join!(bench.store.apply(&transaction), zombie.apply(&transaction));
         let (one, other) = (both.0.unwrap(), both.1.unwrap());
-        let committed = [&one, &other].map(|o| matches!(o, Outcome::Committed(_)));
+        let committed = [&one, &other].map(|o| matches!(o, Outcome::Committed { .. }));
         let fenced = [&one, &other].map(|o| matches!(o, Outcome::Fenced(_)));
         assert!(committed[0] ^ committed[1], "{one:?}, {other:?}");
         assert!(fenced[0] ^ fenced[1], "{one:?}, {other:?}");
@@ -104,7 +104,7 @@ pub async fn writers_are_forgotten_with_the_offsets_and_only_those_before(lab: i
     let all = [&writers[..], &[seen(1, writer(1), 2, 5)]].concat();
     let (scope, first, second) = (scope(), [span(0, 0, 13), span(1, 0, 6)], [span(0, 13, 20)]);
     let noting = Transaction { writers: &all, ..moving(&scope, &first, &bench.table) };
-    assert!(matches!(bench.store.apply(&noting).await, Ok(Outcome::Committed(_))));
+    assert!(matches!(bench.store.apply(&noting).await, Ok(Outcome::Committed { .. })));
     // One goes on in the transaction that forgets, so it stays; one comes again after it was forgotten.
     let again = [seen(0, writer(1), 8, 15), seen(0, writer(2), 1, 16)];
     let forgetting = Transaction {
@@ -122,7 +122,7 @@ pub async fn writers_are_forgotten_with_the_offsets_and_only_those_before(lab: i
         forgotten: &[(Partition(0), Offset(11))],
         ..moving(&scope, &second, &bench.table)
     };
-    assert!(matches!(bench.store.apply(&forgetting).await, Ok(Outcome::Committed(_))));
+    assert!(matches!(bench.store.apply(&forgetting).await, Ok(Outcome::Committed { .. })));
     let left = [vec![writers[2], again[0], again[1]], vec![seen(1, writer(1), 2, 5)]];
     assert_eq!(remembered(&mut bench).await, left);
 }
@@ -150,7 +150,7 @@ pub async fn writers_never_go_back(lab: impl Lab) {
         let (scope, spans) = (scope(), [span(0, bench.next, bench.next + 1)]);
         let transaction = Transaction { writers: &writers, ..moving(&scope, &spans, &bench.table) };
         let outcome = bench.store.apply(&transaction).await;
-        assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+        assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
         bench.next += 1;
         if sequence == 3 {
             let known = bench.store.positions(&scope, &[Partition(0)]).await.unwrap();
@@ -170,7 +170,10 @@ pub async fn dead_letters_are_stored_with_the_offsets_and_stay_as_they_are(lab: 
         let transaction =
             Transaction { dead_letters: &letters, ..moving(&scope, &spans, &bench.table) };
         let outcome = bench.store.apply(&transaction).await;
-        assert!(matches!(&outcome, Ok(Outcome::Committed(bad)) if bad.is_empty()), "{outcome:?}");
+        assert!(
+            matches!(&outcome, Ok(Outcome::Committed { set_aside, .. }) if set_aside.is_empty()),
+            "{outcome:?}"
+        );
         bench.next += 1;
         let update = "UPDATE write_behind_dead_letters SET state =";
         bench.lab.sql(&format!("{update} '{state}' WHERE state = 'open'")).await;
@@ -235,9 +238,9 @@ pub async fn a_transaction_cut_off_at_any_moment_is_written_whole_or_not_at_all(
         let found = bench.lab.rows(query).await;
         assert_eq!(found[0][0], found[0][1], "cut off at moment {moments}: {outcome:?}");
         match outcome {
-            Some(Ok(Outcome::Committed(_))) if cut_offs >= ENOUGH => break,
+            Some(Ok(Outcome::Committed { .. })) if cut_offs >= ENOUGH => break,
             // On a busy machine answers are there before they are waited for.
-            Some(Ok(Outcome::Committed(_))) => moments = 1,
+            Some(Ok(Outcome::Committed { .. })) => moments = 1,
             None => (moments, cut_offs) = (moments + 1, cut_offs + 1),
             // The one before was committed after we had looked.
             Some(Ok(Outcome::Fenced(_))) => {}
@@ -262,7 +265,10 @@ pub async fn transactions_that_meet_in_many_rows_all_finish(lab: impl Lab) {
         let with = |spans| Transaction { rows: &rows, ..moving(&scope, spans, &bench.table) };
         let (of_zero, of_one) = (with(&zero), with(&one));
         let both = tokio::join!(bench.store.apply(&of_zero), other.apply(&of_one));
-        assert!(matches!(both, (Ok(Outcome::Committed(_)), Ok(Outcome::Committed(_)))), "{both:?}");
+        assert!(
+            matches!(both, (Ok(Outcome::Committed { .. }), Ok(Outcome::Committed { .. }))),
+            "{both:?}"
+        );
     }
     let counted = bench.table(&["n"]).await;
     assert!(counted.len() == 2_000 && counted.iter().all(|n| n == "4"), "{counted:?}");
@@ -278,7 +284,7 @@ pub async fn the_last_record_is_noted_with_the_offsets_and_replaces_the_earlier_
         let transaction =
             Transaction { last_records: &[last], ..moving(&scope, &spans, &bench.table) };
         let outcome = bench.store.apply(&transaction).await;
-        assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+        assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
         bench.next = offset + 1;
         let fenced = bench.store.apply(&transaction).await;
         assert!(matches!(fenced, Ok(Outcome::Fenced(_))), "{fenced:?}");

@@ -71,7 +71,7 @@ pub async fn single_records_are_tried_in_their_order_and_only_the_bad_are_set_as
         ..moving(&scope, &spans, &bench.table)
     };
     let outcome = bench.store.apply(&transaction).await.unwrap();
-    let Outcome::Committed(set_aside) = outcome else { panic!("{outcome:?}") };
+    let Outcome::Committed { set_aside, .. } = outcome else { panic!("{outcome:?}") };
     let offsets: Vec<_> = set_aside.iter().map(|letter| letter.record.offset.0).collect();
     assert_eq!(offsets, [1, 3]);
     assert!(set_aside.iter().all(|letter| letter.sqlstate.is_some()), "{set_aside:?}");

@@ -19,7 +19,7 @@ async fn set_aside<L: Lab>(bench: &mut Bench<L>, values: &[&str]) -> Vec<StoredD
     let transaction =
         Transaction { dead_letters: &letters, ..moving(&scope, &spans, &bench.table) };
     let outcome = bench.store.apply(&transaction).await;
-    assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+    assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
     bench.next = end;
     stored(bench).await
 }

@@ -193,7 +193,7 @@ pub async fn rows_beyond_a_statements_size_are_written_too(lab: impl Lab) {
                 transaction.options = WriteOptions { rows_per_statement: 4, ..WRITE_OPTIONS };
             })
             .await;
-        assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+        assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
         let expected = if change.resets() { 0 } else { 25 };
         assert_eq!(bench.table(&["n"]).await.len(), expected);
     }

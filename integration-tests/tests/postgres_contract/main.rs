@@ -260,7 +260,7 @@ async fn a_table_altered_under_a_prepared_statement_is_written_to() {
     for change in ["n TYPE bigint", "id TYPE bigint", "name TYPE varchar(9)"] {
         bench.lab.sql(&format!("ALTER TABLE t ALTER COLUMN {change}")).await;
         match bench.run(&part, |_| {}).await {
-            Ok(Outcome::Committed(_)) => {}
+            Ok(Outcome::Committed { .. }) => {}
             Err(StoreError::Unavailable(_)) => {
                 bench.store = bench.another_store().await;
                 bench.write(&part).await;

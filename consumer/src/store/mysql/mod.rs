@@ -22,10 +22,9 @@ use crate::core::batch::{LastRecord, Span, WriterSeen};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
-use crate::core::table::row::Row;
+use crate::core::writes::{WriteKind, WriteStatement};
 use crate::store::classify::Failure;
 use crate::store::connection::{Connection, Driver, within};
-use crate::store::grouping::{Groups, left_out, updates_first};
 use crate::store::performed::scoped;
 use crate::store::session::{Session, TransactionCommand};
 use crate::store::statement::Dialect;
@@ -122,14 +121,9 @@ impl Session for MysqlStore {
         self.answers.wait_for(describing).await.map_err(Failure::of_no_row)
     }
 
-    fn left_out(&self) -> u64 {
-        self.older
-    }
-
     async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
         self.run(match command {
             TransactionCommand::Begin => {
-                self.older = 0;
                 let limit = seconds(self.server.idle_in_transaction);
                 let begin = format!("SET wait_timeout = {limit}; START TRANSACTION");
                 return self.run(AssertSqlSafe(begin)).await;
@@ -177,28 +171,20 @@ impl Session for MysqlStore {
     async fn write(
         &mut self,
         table: &Table,
-        rows: &[&Row<'_>],
-        rows_per_statement: usize,
-    ) -> Result<(), Failure> {
-        let groups = Groups::of(rows.iter().copied());
-        let size = rows_per_statement.max(1);
-        for chunk in groups.deletes.chunks(size) {
-            self.bulk(&sql::delete(table), table, chunk, false).await?;
-        }
-        for (shape, rows) in &groups.writes {
+        statement: &WriteStatement<'_>,
+    ) -> Result<u64, Failure> {
+        let WriteStatement { kind, shape, rows } = *statement;
+        let adds = shape.iter().any(|(_, is_add)| *is_add);
+        match kind {
+            WriteKind::Delete => self.bulk(&sql::delete(table), table, rows, false).await,
+            WriteKind::Upsert if !adds => {
+                self.bulk(&sql::upsert(table, shape), table, rows, true).await
+            }
             // An insert is refused for a delta that the column could not hold alone.
-            let adds = shape.iter().any(|(_, is_add)| *is_add);
-            let updates_first = adds || updates_first(table, shape);
-            for chunk in rows.chunks(size) {
-                let written = if updates_first {
-                    self.update_or_insert(table, shape, chunk).await?
-                } else {
-                    self.bulk(&sql::upsert(table, shape), table, chunk, true).await?
-                };
-                self.older += left_out(table, chunk, written);
+            WriteKind::Upsert | WriteKind::UpdateThenInsert => {
+                self.update_or_insert(table, shape, rows).await
             }
         }
-        Ok(())
     }
 
     async fn note_writers(

@@ -15,7 +15,7 @@ use write_behind_shared::key::KeyKind;
 use write_behind_shared::table_name::quoted;
 
 use crate::core::table::{ColumnKind, Table};
-use crate::store::grouping::places;
+use crate::store::sql::places;
 
 /// The compare-and-set. Parameters: end, partitions, scope, partition, start.
 pub(super) const MOVE_OFFSET: &str = r#"UPDATE write_behind_offsets

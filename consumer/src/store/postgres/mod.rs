@@ -13,10 +13,9 @@ use crate::core::batch::{LastRecord, Span, WriterSeen};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
-use crate::core::table::row::Row;
+use crate::core::writes::{WriteKind, WriteStatement};
 use crate::store::classify::Failure;
 use crate::store::connection::{Connection, Driver, within};
-use crate::store::grouping::{Groups, left_out, updates_first};
 use crate::store::performed::scoped;
 use crate::store::postgres::rows::{Array, arrays};
 use crate::store::session::{Session, TransactionCommand};
@@ -76,24 +75,6 @@ impl PostgresStore {
         }
         Ok(Self::new(connection, (), timeouts.answer))
     }
-
-    /// Runs one statement for `rows`, all of one shape: an array a column.
-    async fn bulk(
-        &mut self,
-        sql: String,
-        table: &Table,
-        shape: &[(usize, bool)],
-        rows: &[&Row<'_>],
-    ) -> Result<u64, Failure> {
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for array in arrays(table, shape, rows)? {
-            query = match array {
-                Array::Integers(integers) => query.bind(integers),
-                Array::Texts(texts) => query.bind(texts),
-            };
-        }
-        self.execute(query).await
-    }
 }
 
 impl Session for PostgresStore {
@@ -111,14 +92,7 @@ impl Session for PostgresStore {
         self.answers.wait_for(describing).await.map_err(Failure::of_no_row)
     }
 
-    fn left_out(&self) -> u64 {
-        self.older
-    }
-
     async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
-        if command == TransactionCommand::Begin {
-            self.older = 0;
-        }
         // A constraint that is checked at COMMIT would refuse a batch when it is too late to find
         // the row.
         self.run(command.sql("BEGIN; SET CONSTRAINTS ALL IMMEDIATE")).await
@@ -150,26 +124,22 @@ impl Session for PostgresStore {
     async fn write(
         &mut self,
         table: &Table,
-        rows: &[&Row<'_>],
-        rows_per_statement: usize,
-    ) -> Result<(), Failure> {
-        let groups = Groups::of(rows.iter().copied());
-        let size = rows_per_statement.max(1);
-        for chunk in groups.deletes.chunks(size) {
-            self.bulk(sql::delete(table), table, &[], chunk).await?;
+        statement: &WriteStatement<'_>,
+    ) -> Result<u64, Failure> {
+        let WriteStatement { kind, shape, rows } = *statement;
+        let sql = match kind {
+            WriteKind::Delete => sql::delete(table),
+            WriteKind::Upsert => sql::upsert(table, shape),
+            WriteKind::UpdateThenInsert => sql::update_then_insert(table, shape),
+        };
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for array in arrays(table, shape, rows)? {
+            query = match array {
+                Array::Integers(integers) => query.bind(integers),
+                Array::Texts(texts) => query.bind(texts),
+            };
         }
-        for (shape, rows) in &groups.writes {
-            for chunk in rows.chunks(size) {
-                let sql = if updates_first(table, shape) {
-                    sql::update_then_insert(table, shape)
-                } else {
-                    sql::upsert(table, shape)
-                };
-                let written = self.bulk(sql, table, shape, chunk).await?;
-                self.older += left_out(table, chunk, written);
-            }
-        }
-        Ok(())
+        self.execute(query).await
     }
 
     async fn note_writers(

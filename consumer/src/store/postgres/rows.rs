@@ -3,7 +3,7 @@
 use crate::core::table::row::Row;
 use crate::core::table::{ColumnKind, Table};
 use crate::store::StoreError;
-use crate::store::grouping::places;
+use crate::store::sql::places;
 
 /// One column of some rows.
 pub(super) enum Array<'a> {

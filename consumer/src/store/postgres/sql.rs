@@ -10,7 +10,7 @@ use write_behind_shared::key::KeyKind;
 use write_behind_shared::table_name::quoted;
 
 use crate::core::table::{Column, ColumnKind, Table};
-use crate::store::grouping::{places, version};
+use crate::store::sql::{places, version};
 
 /// Stores dead letters. Parameters: scope, then an array a column.
 pub(super) const SET_ASIDE: &str = "INSERT INTO write_behind_dead_letters

@@ -15,9 +15,9 @@ use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
+use crate::core::writes::{WriteKind, WriteStatement};
 use crate::store::classify::Failure;
 use crate::store::connection::{Connection, Driver, within};
-use crate::store::grouping::{Groups, left_out, updates_first};
 use crate::store::performed::scoped;
 use crate::store::session::{Session, TransactionCommand};
 use crate::store::statement::Dialect;
@@ -57,11 +57,6 @@ impl SqliteStore {
         let connection = within(timeouts.connect, options.connect()).await??;
         Ok(Self::new(connection, (), timeouts.answer))
     }
-
-    /// Runs one statement for `rows`, all of one shape; says how many it wrote.
-    async fn bulk(&mut self, sql: String, rows: &str) -> Result<u64, Failure> {
-        self.execute(sqlx::query(AssertSqlSafe(sql)).bind(rows)).await
-    }
 }
 
 /// Rows as a JSON array of arrays: the key's texts, then the cells' unless only the key is needed.
@@ -85,14 +80,7 @@ impl Session for SqliteStore {
         self.answers.wait_for(describing).await.map_err(Failure::of_no_row)
     }
 
-    fn left_out(&self) -> u64 {
-        self.older
-    }
-
     async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
-        if command == TransactionCommand::Begin {
-            self.older = 0;
-        }
         // Takes the write lock at once: one taken later could not be waited for.
         self.run(command.sql("BEGIN IMMEDIATE")).await
     }
@@ -123,31 +111,24 @@ impl Session for SqliteStore {
     async fn write(
         &mut self,
         table: &Table,
-        rows: &[&Row<'_>],
-        rows_per_statement: usize,
-    ) -> Result<(), Failure> {
-        let groups = Groups::of(rows.iter().copied());
-        let size = rows_per_statement.max(1);
-        for chunk in groups.deletes.chunks(size) {
-            self.bulk(sql::delete(table), &json_of(chunk, false)?).await?;
-        }
-        for (shape, rows) in &groups.writes {
-            for chunk in rows.chunks(size) {
-                let rows = json_of(chunk, true)?;
-                if updates_first(table, shape) {
-                    // Two statements can't be raced: the transaction has the write lock.
-                    let mut written = 0;
-                    if !shape.is_empty() {
-                        written += self.bulk(sql::update(table, shape), &rows).await?;
-                    }
-                    written += self.bulk(sql::insert(table, shape), &rows).await?;
-                    self.older += left_out(table, chunk, written);
-                } else {
-                    self.bulk(sql::upsert(table, shape), &rows).await?;
-                }
+        statement: &WriteStatement<'_>,
+    ) -> Result<u64, Failure> {
+        let WriteStatement { kind, shape, rows } = *statement;
+        let rows = json_of(rows, kind != WriteKind::Delete)?;
+        let mut run =
+            async |sql: String| self.execute(sqlx::query(AssertSqlSafe(sql)).bind(&*rows)).await;
+        match kind {
+            WriteKind::Delete => run(sql::delete(table)).await,
+            WriteKind::Upsert => run(sql::upsert(table, shape)).await,
+            WriteKind::UpdateThenInsert => {
+                // Two statements can't be raced: the transaction has the write lock.
+                let updated = match shape {
+                    [] => 0,
+                    _ => run(sql::update(table, shape)).await?,
+                };
+                Ok(updated + run(sql::insert(table, shape)).await?)
             }
         }
-        Ok(())
     }
 
     async fn note_writers(

@@ -10,8 +10,7 @@
 use write_behind_shared::table_name::quoted;
 
 use crate::core::table::{ColumnKind, Table};
-use crate::store::grouping::{places, version};
-use crate::store::sql::comparison;
+use crate::store::sql::{comparison, places, version};
 
 /// A dead letter. Parameters: scope, partition, offset, key, value, headers, reason, code.
 pub(super) const SET_ASIDE: &str = "INSERT INTO write_behind_dead_letters
