@@ -33,10 +33,10 @@ pub(super) struct RecheckState {
     last: Instant,
     /// How many in a row missed a topic.
     missed: u32,
-    /// Of each partition, the last record in the database when it was located or rechecked last. Whether
-    /// the log still has it tells whether what was applied since is of the same log. The last record of
-    /// now would not tell: after a recreation it may be of the new log already, for librdkafka goes on
-    /// reading at its position and reports nothing.
+    /// Of each partition, the last record in the database when it was located or rechecked last.
+    /// Whether the log still has it tells whether what was applied since is of the same log. The
+    /// last record of now would not tell: after a recreation it may be of the new log already, for
+    /// librdkafka goes on reading at its position and reports nothing.
     pub(super) anchors: BTreeMap<RoutePartition, LastRecord>,
 }
 
