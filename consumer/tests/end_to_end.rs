@@ -9,6 +9,7 @@ mod records;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use world::{PARTITIONS, Running, TOPIC, World, wait_for, wait_until};
@@ -318,6 +319,25 @@ fn metrics_and_health_are_served_and_say_what_happened() {
         },
     );
     consumer.drain().unwrap();
+}
+
+#[test]
+fn a_command_whose_output_nobody_reads_ends_quietly() {
+    let world = World::new();
+    let mut check = Command::new(env!("CARGO_BIN_EXE_write-behind"))
+        .arg("check")
+        .env("WRITE_BEHIND_NAME", "scores")
+        .env("WRITE_BEHIND_KAFKA_BOOTSTRAP_SERVERS", world.cluster.bootstrap_servers())
+        .env("WRITE_BEHIND_DATABASE_URL", format!("sqlite://{}", world.file().display()))
+        .env("WRITE_BEHIND_ROUTE_0_TOPIC", TOPIC)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(check.stdout.take());
+    let ended = check.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(141), "as SIGPIPE ends other tools");
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
 }
 
 #[test]

@@ -30,7 +30,7 @@ impl Check {
 
 fn print(report: &CheckReport, json: bool) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string(report)?);
+        outln!("{}", serde_json::to_string(report)?);
         return Ok(());
     }
     for finding in &report.findings {
@@ -40,7 +40,7 @@ fn print(report: &CheckReport, json: bool) -> anyhow::Result<()> {
             Grade::Failed => "FAILED ",
             Grade::Refused => "REFUSED",
         };
-        println!("{grade} {}: {}", finding.what, finding.found);
+        outln!("{grade} {}: {}", finding.what, finding.found);
     }
     Ok(())
 }

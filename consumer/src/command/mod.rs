@@ -1,4 +1,14 @@
-//! The subcommands: each takes its arguments and the configuration, gives the exit code.
+//! The subcommands. Each performs its arguments with the configuration, and returns the exit code.
+
+use std::fmt;
+use std::io::{ErrorKind, Write as _};
+
+/// Prints a line to stdout, as `println!` does. Nobody reads any more: ends the process quietly.
+macro_rules! outln {
+    ($($line:tt)*) => {
+        $crate::command::print_line(format_args!($($line)*))
+    };
+}
 
 pub(crate) mod check;
 pub(crate) mod dead_letters;
@@ -13,3 +23,17 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// A safety check refuses it.
 pub(crate) const REFUSED: u8 = 3;
+/// Nobody reads its output any more: what a shell reports of a tool that SIGPIPE has ended.
+const UNREAD: i32 = 128 + 13;
+
+/// Prints a line to stdout. Where nobody reads any more, as behind `| head`, the process ends
+/// quietly. Rust ignores SIGPIPE, and so must we: it would end a `replay` over TLS, too.
+pub(crate) fn print_line(line: fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        if error.kind() == ErrorKind::BrokenPipe {
+            std::process::exit(UNREAD);
+        }
+        eprintln!("error: writing to stdout: {error}");
+        std::process::exit(i32::from(FAILED));
+    }
+}

@@ -1,5 +1,5 @@
-//! `status`: asks the running consumer where it stands, or else Kafka and the database, and prints
-//! that once or again and again.
+//! `status`: prints the status report of the running consumer, or of Kafka and the database, once or
+//! each second.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,19 +16,19 @@ use crate::command::DONE;
 
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// Asks the consumer that runs here, else Kafka and the database.
+/// Shows where the pipeline stands: asks the consumer that runs here, else Kafka and the database.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// One JSON object instead of a table; docs/status.md describes it.
     #[arg(long, conflicts_with = "watch")]
     json: bool,
-    /// Looks again each second, until Ctrl-C.
+    /// Prints it again each second, until Ctrl-C.
     #[arg(long)]
     watch: bool,
-    /// Where the consumer listens; else where `http.listen` says.
+    /// Where the consumer listens; default: `http.listen`.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Asks Kafka and the database in any case: they know all partitions of a whole fleet.
+    /// Asks Kafka and the database even if a consumer runs: they know the partitions of a whole fleet.
     #[arg(long, conflicts_with = "url")]
     direct: bool,
 }
@@ -39,9 +39,9 @@ impl StatusArgs {
         if !self.watch {
             let (report, asked) = self.fetch(&config).await?;
             if self.json {
-                println!("{}", serde_json::to_string(&report)?);
+                outln!("{}", serde_json::to_string(&report)?);
             } else {
-                print(&table::lines(&report, &asked))?;
+                print(&table::lines(&report, &asked));
             }
             return Ok(DONE);
         }
@@ -67,7 +67,7 @@ impl StatusArgs {
         }
     }
 
-    /// The report, and who gave it.
+    /// The report, and who answered.
     async fn fetch(
         &self,
         config: &Result<Config, ConfigError>,
@@ -88,7 +88,7 @@ impl StatusArgs {
     }
 }
 
-/// A listener on every address is asked on the loopback.
+/// The URL of a listener; one on every address is reached on the loopback.
 fn reachable(listens: SocketAddr) -> String {
     let ip = match listens.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -98,28 +98,26 @@ fn reachable(listens: SocketAddr) -> String {
     format!("http://{}", SocketAddr::new(ip, listens.port()))
 }
 
-fn print(lines: &[String]) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+fn print(lines: &[String]) {
     for line in lines {
-        writeln!(out, "{line}")?;
+        outln!("{line}");
     }
-    out.flush()
 }
 
-/// What is written over in place, so that nothing flickers.
+/// A terminal that is overwritten in place, so that nothing flickers.
 struct Screen {
     begun: bool,
 }
 
 impl Screen {
     fn show(&mut self, mut lines: Vec<String>) -> std::io::Result<()> {
-        let mut out = std::io::stdout().lock();
-        if !out.is_terminal() {
+        if !std::io::stdout().is_terminal() {
             lines.push(String::new());
-            return print(&lines);
+            print(&lines);
+            return Ok(());
         }
         if let Some((_, Height(height))) = terminal_size() {
-            // The last line stays free: a line feed there would scroll.
+            // The last line stays free, because a line feed there would scroll.
             let fit = usize::from(height).saturating_sub(1);
             if lines.len() > fit {
                 let more = lines.len() - fit.saturating_sub(1);
@@ -132,10 +130,11 @@ impl Screen {
         self.begun = true;
         for line in lines {
             text.push_str(&line);
-            // Whatever stood there before.
+            // The rest of what stood there.
             text.push_str("\u{1b}[K\n");
         }
         text.push_str("\u{1b}[J");
+        let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes())?;
         out.flush()
     }

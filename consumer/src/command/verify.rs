@@ -94,19 +94,19 @@ impl Progress for Bar {
 
 fn print(report: &VerifyReport, json: bool) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string(report)?);
+        outln!("{}", serde_json::to_string(report)?);
         return Ok(());
     }
     for difference in &report.differences {
-        println!("{difference}");
+        outln!("{difference}");
     }
     for remark in &report.remarks {
-        println!("note: {remark}");
+        outln!("note: {remark}");
     }
     let VerifyReport { topic, table, rows, missing, extra, different, passes, .. } = report;
     let verdict = if report.is_equal() { "equal" } else { "DIFFERENT" };
     let passes = if *passes > 1 { format!(" in {passes} passes") } else { String::new() };
-    println!(
+    outln!(
         "{verdict}: topic {topic}, table {table}: {rows} rows compared{passes}; {missing} missing, \
          {extra} extra, {different} different"
     );

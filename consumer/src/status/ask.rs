@@ -1,4 +1,4 @@
-//! Asks a running consumer for its status report: takes its URL, gives what `/status` says.
+//! The client of `/status`: asks a running consumer for its report.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use tokio::net::TcpStream;
 
 use crate::status::report::{SCHEMA, StatusReport};
 
-/// How long all of it may take.
+/// How long connecting and the whole answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// A report is some hundred bytes a partition.
+/// A report has a few hundred bytes for each partition.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// The URL is of no use.
+    /// It is no URL of a consumer.
     #[error("{0:?} is no URL of a consumer; write it like http://127.0.0.1:9464")]
     Url(String),
     /// Nobody answers there.
     #[error("no consumer answers at {0}: {1}")]
     NoAnswer(String, String),
-    /// Somebody else answers there, or another version.
+    /// Another program or another version answers there.
     #[error("what answers at {0} is no consumer of this version: {1}")]
     Strange(String, String),
 }
@@ -34,7 +34,7 @@ pub enum AskError {
 /// The report of the consumer that listens at `url`.
 ///
 /// # Errors
-/// [`AskError`].
+/// [`AskError`]; after five seconds without a whole answer, [`AskError::NoAnswer`].
 pub async fn ask(url: &str) -> Result<StatusReport, AskError> {
     let uri: Uri = url.parse().map_err(|_| AskError::Url(url.to_owned()))?;
     let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
@@ -64,21 +64,11 @@ async fn get_status(host: &str, port: u16) -> Result<(StatusCode, Bytes), AskFai
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let stream = TcpStream::connect((bare, port)).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let talk = async {
-        let request = Request::get("/status").header(HOST, format!("{host}:{port}"));
-        let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await?;
-        Ok((status, body.to_bytes()))
-    };
-    let mut talk = std::pin::pin!(talk);
-    tokio::select! {
-        biased;
-        answer = talk.as_mut() => answer,
-        // Without the connection the talk can't go on, but what was received is still to be read.
-        ended = connection => match ended {
-            Ok(()) => talk.await,
-            Err(error) => Err(error.into()),
-        },
-    }
+    // It ends with the sender.
+    tokio::spawn(connection);
+    let request = Request::get("/status").header(HOST, format!("{host}:{port}"));
+    let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await?;
+    Ok((status, body.to_bytes()))
 }

@@ -1,8 +1,9 @@
-//! `dead-letters`: lists, shows, replays and discards what was set aside.
+//! `dead-letters`: lists, shows, replays and discards the records that were set aside.
 
 mod print;
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
@@ -27,13 +28,13 @@ enum What {
     List(List),
     /// Shows one with all that is known of it.
     Show(Show),
-    /// Applies open ones to their rows, each once and as far as no later record has said otherwise.
+    /// Applies open ones to their rows, each once and only as far as no later record overrules it.
     Replay(Replay),
-    /// Marks open ones as never to be applied.
-    Discard(Discard),
+    /// Marks open ones, so that they are never applied.
+    Discard(Act),
 }
 
-/// Which ones: those that every given part fits.
+/// Which ones: those that match every given option.
 #[derive(Debug, Args)]
 struct Selection {
     /// Of this topic.
@@ -45,22 +46,23 @@ struct Selection {
     /// From this offset on.
     #[arg(long, value_name = "OFFSET")]
     from: Option<i64>,
-    /// Up to this offset, which still counts.
+    /// Up to and including this offset.
     #[arg(long, value_name = "OFFSET")]
     to: Option<i64>,
-    /// Whose reason holds this text, in upper or lower case.
+    /// Whose reason contains this text, in upper or lower case.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Whose SQLSTATE begins like this, as `23514` or `23`.
+    /// Whose SQLSTATE begins with this, such as `23514` or `23`.
     #[arg(long)]
     sqlstate: Option<String>,
-    /// Whose record has this key, as it stands in the log.
+    /// Whose record has this key, written as in the log.
     #[arg(long)]
     key: Option<String>,
-    /// Set aside since then: so long ago, as `2h`, or a time, as `2030-01-31T08:00:00Z`.
+    /// Set aside since this time: how long ago, such as `2h`, or an instant, such as
+    /// `2030-01-31T08:00:00Z`.
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<i64>,
-    /// Set aside before then, written as for --since.
+    /// Set aside before this time, written as for --since.
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<i64>,
 }
@@ -72,7 +74,7 @@ struct List {
     /// In this state: open, replayed, discarded, superseded, or all.
     #[arg(long, default_value = "open", value_parser = state)]
     state: AnyState,
-    /// At most so many are listed; all are counted.
+    /// How many are listed at most; all are counted.
     #[arg(long, default_value_t = 50)]
     limit: u64,
     /// One JSON object a line, and no counts.
@@ -82,10 +84,10 @@ struct List {
 
 #[derive(Debug, Args)]
 struct Show {
-    /// Which one, as `PARTITION:OFFSET`.
+    /// Which one: `PARTITION:OFFSET`.
     #[arg(value_parser = place)]
     place: (i32, i64),
-    /// Of this topic; needed where several topics have one at that place.
+    /// Of this topic; needed if several topics have one there.
     #[arg(long)]
     topic: Option<String>,
     /// One JSON object.
@@ -93,42 +95,33 @@ struct Show {
     json: bool,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+/// What `replay` and `discard` have in common.
+#[derive(Debug, Args)]
+struct Act {
+    #[command(flatten)]
+    selection: Selection,
+    /// How many at most, the first ones of each partition first.
+    #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
+    limit: u64,
+    /// Says what would happen to each, and changes nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Does not ask for confirmation.
+    #[arg(long)]
+    yes: bool,
+}
+
 #[derive(Debug, Args)]
 struct Replay {
     #[command(flatten)]
-    selection: Selection,
-    /// At most so many, the first ones of each partition first.
-    #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
-    limit: u64,
-    /// Tells what would become of each, and changes nothing.
-    #[arg(long)]
-    dry_run: bool,
-    /// Does not ask.
-    #[arg(long)]
-    yes: bool,
-    /// Also those whose later records the log no longer has: what those have set since is then
+    act: Act,
+    /// Also those whose later records are gone from the log: what those have set since is then
     /// overwritten.
     #[arg(long)]
     force: bool,
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Args)]
-struct Discard {
-    #[command(flatten)]
-    selection: Selection,
-    /// At most so many, the first ones of each partition first.
-    #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
-    limit: u64,
-    /// Lists what would be discarded, and changes nothing.
-    #[arg(long)]
-    dry_run: bool,
-    /// Does not ask.
-    #[arg(long)]
-    yes: bool,
 }
 
 /// `None`: any.
@@ -142,7 +135,7 @@ impl DeadLettersArgs {
             What::List(list) => list.perform(&mut admin).await,
             What::Show(show) => show.perform(&mut admin).await,
             What::Replay(replay) => replay.perform(&mut admin).await,
-            What::Discard(discard) => discard.perform(&mut admin).await,
+            What::Discard(act) => act.discard(&mut admin).await,
         }
     }
 }
@@ -197,7 +190,7 @@ impl Show {
             bail!("several topics have a dead letter {partition}:{offset}; name one by --topic");
         };
         if self.json {
-            println!("{}", print::json(letter));
+            outln!("{}", print::json(letter));
         } else {
             print::whole(letter);
         }
@@ -207,24 +200,20 @@ impl Show {
 
 impl Replay {
     async fn perform(self, admin: &mut Admin<'_>) -> anyhow::Result<u8> {
-        let filter = self.selection.filter(Some(DeadLetterState::Open));
-        let letters = open_letters(admin, &filter, self.limit).await?;
-        if letters == 0 {
-            eprintln!("no open dead letter fits");
-            return Ok(DONE);
-        }
-        if !self.dry_run && !agreed("Replay", letters, self.yes)? {
-            return Ok(USAGE);
-        }
+        let dry_run = self.act.dry_run;
+        let (filter, letters) = match self.act.agreed(admin, "Replay").await? {
+            ControlFlow::Continue(agreed) => agreed,
+            ControlFlow::Break(code) => return Ok(code),
+        };
         let (mut open, mut refused) = (0, 0);
-        let options = ReplayOptions { force: self.force, dry_run: self.dry_run };
+        let options = ReplayOptions { force: self.force, dry_run };
         let telling = admin.replay(&filter, letters, options, |letter, fate| {
             match fate {
                 Fate::Gone | Fate::AnotherLog => refused += 1,
                 Fate::Rejected { .. } | Fate::Undecodable(_) => open += 1,
                 Fate::Replayed(_) | Fate::Superseded | Fate::Closed(_) => {}
             }
-            print::fate(letter, fate, self.dry_run, self.json);
+            print::fate(letter, fate, dry_run, self.json);
         });
         telling.await?;
         Ok(if refused > 0 {
@@ -237,35 +226,47 @@ impl Replay {
     }
 }
 
-impl Discard {
-    async fn perform(self, admin: &mut Admin<'_>) -> anyhow::Result<u8> {
-        let filter = self.selection.filter(Some(DeadLetterState::Open));
+impl Act {
+    async fn discard(self, admin: &mut Admin<'_>) -> anyhow::Result<u8> {
         if self.dry_run {
             let mut lines = print::Lines::new(false);
+            let filter = self.selection.filter(Some(DeadLetterState::Open));
             admin.list(&filter, self.limit, |letter| lines.add(&letter)).await?;
             lines.print();
-            println!("{} would be discarded", lines.listed());
+            outln!("{} would be discarded", lines.listed());
             return Ok(DONE);
         }
-        let letters = open_letters(admin, &filter, self.limit).await?;
+        match self.agreed(admin, "Discard").await? {
+            ControlFlow::Continue((filter, letters)) => {
+                outln!("{} discarded", admin.discard(&filter, letters).await?);
+                Ok(DONE)
+            }
+            ControlFlow::Break(code) => Ok(code),
+        }
+    }
+
+    /// The open letters that match, and their number; or the exit code if there are none or nobody
+    /// agrees.
+    async fn agreed(
+        self,
+        admin: &mut Admin<'_>,
+        act: &str,
+    ) -> anyhow::Result<ControlFlow<u8, (Filter, u64)>> {
+        let filter = self.selection.filter(Some(DeadLetterState::Open));
+        let tallies = admin.tally(&filter).await?;
+        let letters = tallies.iter().map(|tally| tally.letters).sum::<u64>().min(self.limit);
         if letters == 0 {
-            eprintln!("no open dead letter fits");
-            return Ok(DONE);
+            eprintln!("no open dead letter matches");
+            return Ok(ControlFlow::Break(DONE));
         }
-        if !agreed("Discard", letters, self.yes)? {
-            return Ok(USAGE);
+        if !self.dry_run && !agreed(act, letters, self.yes)? {
+            return Ok(ControlFlow::Break(USAGE));
         }
-        println!("{} discarded", admin.discard(&filter, letters).await?);
-        Ok(DONE)
+        Ok(ControlFlow::Continue((filter, letters)))
     }
 }
 
-async fn open_letters(admin: &mut Admin<'_>, filter: &Filter, limit: u64) -> anyhow::Result<u64> {
-    let tallies = admin.tally(filter).await?;
-    Ok(tallies.iter().map(|tally| tally.letters).sum::<u64>().min(limit))
-}
-
-/// Whether a person agrees, on a terminal, or has agreed beforehand.
+/// Whether a person agrees on a terminal, or has agreed beforehand.
 fn agreed(act: &str, letters: u64, yes: bool) -> anyhow::Result<bool> {
     if yes {
         return Ok(true);
@@ -275,7 +276,7 @@ fn agreed(act: &str, letters: u64, yes: bool) -> anyhow::Result<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         eprintln!(
-            "{act} {count}? Nobody is there to be asked: add --yes, or --dry-run to look first"
+            "{act} {count}? There is no terminal to ask: add --yes, or --dry-run to look first"
         );
         return Ok(false);
     }

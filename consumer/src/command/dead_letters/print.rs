@@ -1,6 +1,6 @@
-//! How dead letters are shown: as a table, one by one, or as JSON.
+//! Dead letters as text: a table, all fields of one, or JSON.
 //!
-//! Keys, values and reasons come from records: what could command a terminal is escaped.
+//! Keys, values and reasons come from records, so characters that control a terminal are escaped.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +13,7 @@ const HEAD: [&str; 7] = ["TOPIC", "TP", "STATE", "SET ASIDE", "KEY", "SQLSTATE",
 const KEY_CHARS: usize = 40;
 const REASON_CHARS: usize = 100;
 
-/// Letters as lines: a table's, which are kept until all are known, or JSON's.
+/// Letters as lines: of JSON, or of a table, which are kept until all of them are known.
 pub(super) struct Lines {
     json: bool,
     rows: Vec<[String; 7]>,
@@ -28,7 +28,7 @@ impl Lines {
     pub(super) fn add(&mut self, letter: &StoredDeadLetter) {
         self.listed += 1;
         if self.json {
-            println!("{}", json(letter));
+            outln!("{}", json(letter));
             return;
         }
         let known = &letter.dead_letter;
@@ -57,47 +57,47 @@ impl Lines {
         let widths: Vec<usize> = (0..HEAD.len()).map(|column| width(column).unwrap_or(0)).collect();
         for row in rows() {
             let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-            println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+            outln!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
         }
     }
 }
 
-/// How many fit, and how many of them were listed.
+/// Prints how many match, and how many of them were listed.
 pub(super) fn counts(tallies: &[Tally], listed: usize) {
     let all: u64 = tallies.iter().map(|tally| tally.letters).sum();
     if all > listed as u64 {
-        println!("({listed} of {all} listed; --limit lists more)");
+        outln!("({listed} of {all} listed; --limit lists more)");
     }
     for Tally { topic, state, letters } in tallies {
-        println!("{}: {letters} {state}", escaped(topic.as_bytes()));
+        outln!("{}: {letters} {state}", escaped(topic.as_bytes()));
     }
     if tallies.is_empty() {
-        println!("no dead letter fits");
+        outln!("no dead letter matches");
     }
 }
 
-/// One letter with all that is known of it.
+/// Prints all fields of a letter.
 pub(super) fn whole(letter: &StoredDeadLetter) {
     let known = &letter.dead_letter;
     let record = &known.record;
-    println!("topic      {}", escaped(letter.scope.topic.as_bytes()));
-    println!("place      {}", place(letter));
-    println!("cluster    {}", escaped(letter.scope.cluster.as_bytes()));
-    println!("state      {}", letter.state);
-    println!("set aside  {}", time(letter.failed_at));
-    println!("reason     {}", escaped(known.reason.as_bytes()));
-    println!("sqlstate   {}", known.sqlstate.as_deref().unwrap_or("none: it was not the database"));
-    println!("key        {}", shown(record.key.as_deref(), "none"));
+    outln!("topic      {}", escaped(letter.scope.topic.as_bytes()));
+    outln!("place      {}", place(letter));
+    outln!("cluster    {}", escaped(letter.scope.cluster.as_bytes()));
+    outln!("state      {}", letter.state);
+    outln!("set aside  {}", time(letter.failed_at));
+    outln!("reason     {}", escaped(known.reason.as_bytes()));
+    outln!("sqlstate   {}", known.sqlstate.as_deref().unwrap_or("none: it was not the database"));
+    outln!("key        {}", shown(record.key.as_deref(), "none"));
     for (name, value) in &record.headers {
-        println!("header     {}: {}", escaped(name.as_bytes()), shown(value.as_deref(), "null"));
+        outln!("header     {}: {}", escaped(name.as_bytes()), shown(value.as_deref(), "null"));
     }
-    println!(
+    outln!(
         "value      {}",
         shown(record.value.as_deref(), "none: a tombstone, which deletes the row")
     );
 }
 
-/// What became of a letter, or would become of it.
+/// Prints what happened to a letter, or would happen.
 pub(super) fn fate(letter: &StoredDeadLetter, fate: &Fate, dry_run: bool, as_json: bool) {
     let (outcome, why) = told(fate);
     if as_json {
@@ -108,12 +108,12 @@ pub(super) fn fate(letter: &StoredDeadLetter, fate: &Fate, dry_run: bool, as_jso
             object.insert("left_out".to_owned(), left_out.clone().into());
         }
         object.insert("why".to_owned(), why.into());
-        println!("{}", Value::Object(object));
+        outln!("{}", Value::Object(object));
         return;
     }
     let would = if dry_run { "would be " } else { "" };
     let why = why.map_or_else(String::new, |why| format!(": {}", escaped(why.as_bytes())));
-    println!("{} {} {would}{outcome}{why}", escaped(letter.scope.topic.as_bytes()), place(letter));
+    outln!("{} {} {would}{outcome}{why}", escaped(letter.scope.topic.as_bytes()), place(letter));
 }
 
 /// The outcome in a word or two, and what there is to say of it.
@@ -140,14 +140,14 @@ fn told(fate: &Fate) -> (&'static str, Option<String>) {
             ("left open", Some(mend.to_owned()))
         }
         Fate::AnotherLog => {
-            let mend = "the log has another record at this offset: the topic was made anew";
+            let mend = "the log has another record at this offset: the topic was created again";
             ("left open", Some(mend.to_owned()))
         }
         Fate::Closed(state) => ("closed already", Some(format!("it is {state}"))),
     }
 }
 
-/// A letter as a JSON object. Bytes that are no text stand in base64, under a name that says so.
+/// A letter as a JSON object. Bytes that are no text are in base64, under a name that says so.
 pub(super) fn json(letter: &StoredDeadLetter) -> Value {
     let mut object = at(letter);
     let known = &letter.dead_letter;
@@ -195,7 +195,7 @@ fn time(seconds: i64) -> String {
     Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
-/// Text as it is; else as far as it is text, and the whole in base64.
+/// Text as it is; other bytes as far as they are text, and all of them in base64.
 fn shown(bytes: Option<&[u8]>, none: &str) -> String {
     let Some(bytes) = bytes else { return format!("({none})") };
     match std::str::from_utf8(bytes) {
@@ -216,7 +216,7 @@ fn escaped(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        // Also what turns the direction of writing round.
+        // Also those that reverse the direction of writing.
         if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
             shown.extend(c.escape_default());
         } else {
