@@ -3,14 +3,14 @@
 
 use crate::apply::Target;
 use crate::core::bookkeeping_key::BookkeepingKey;
-use crate::store::{AnyStore, Store as _, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Makes the table of `target` its own; or says why it may not be.
 ///
 /// # Errors
 /// [`StoreError::Stop`], if the table is missing or its key or a column is of no use.
-pub(crate) async fn claim(
-    store: &mut AnyStore,
+pub(crate) async fn claim<S: Store>(
+    store: &mut S,
     target: &Target,
 ) -> Result<Option<String>, StoreError> {
     let table = target.describe(store).await?;

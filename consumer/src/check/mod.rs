@@ -2,7 +2,6 @@
 //! a line.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use write_behind_shared::Partition;
 
@@ -10,8 +9,9 @@ use crate::apply::Target;
 use crate::check::report::counted;
 use crate::config::{Config, Route};
 use crate::core::assign::{PartitionFacts, Verdict, judge};
-use crate::kafka::broker::Broker;
-use crate::kafka::partition_facts::{FactsError, ask, partition_facts};
+use crate::kafka::broker::KafkaBroker;
+use crate::kafka::partition_facts::{FactsError, partition_facts};
+use crate::kafka::questions::Questions as _;
 use crate::kafka::settings::topic_configurations;
 use crate::store::{AnyStore, Store, StoreError, Timeouts};
 
@@ -56,15 +56,15 @@ pub async fn check(config: &Config, adopt_offsets: bool) -> CheckReport {
     report
 }
 
-async fn check_broker(config: &Config, report: &mut CheckReport) -> Option<(Arc<Broker>, String)> {
-    let broker = match Broker::new(&config.kafka, &config.name) {
-        Ok(broker) => Arc::new(broker),
+async fn check_broker(config: &Config, report: &mut CheckReport) -> Option<(KafkaBroker, String)> {
+    let broker = match KafkaBroker::new(&config.kafka, &config.name) {
+        Ok(broker) => broker,
         Err(error) => {
             report.add(Grade::Failed, "kafka", error.to_string());
             return None;
         }
     };
-    match ask(&broker, Broker::cluster_id).await {
+    match broker.cluster_id().await {
         Ok(cluster) => {
             report.add(Grade::Ok, "kafka", format!("cluster {cluster}"));
             Some((broker, cluster))
@@ -76,10 +76,9 @@ async fn check_broker(config: &Config, report: &mut CheckReport) -> Option<(Arc<
     }
 }
 
-async fn check_letter_topic(broker: &Arc<Broker>, topic: &str, report: &mut CheckReport) {
+async fn check_letter_topic(broker: &KafkaBroker, topic: &str, report: &mut CheckReport) {
     let what = format!("topic {topic} for dead letters");
-    let name = topic.to_owned();
-    match ask(broker, move |broker| broker.partitions(&name)).await {
+    match broker.partitions(topic).await {
         Ok(partitions) => report.add(Grade::Ok, what, counted(partitions as usize, "partition")),
         Err(error) => report.add(Grade::Failed, what, error.to_string()),
     }
@@ -87,13 +86,12 @@ async fn check_letter_topic(broker: &Arc<Broker>, topic: &str, report: &mut Chec
 
 async fn check_topic(
     config: &Config,
-    broker: &Arc<Broker>,
+    broker: &KafkaBroker,
     route: &Route,
     report: &mut CheckReport,
 ) -> Option<i32> {
     let what = format!("topic {}", route.topic);
-    let topic = route.topic.clone();
-    let partitions = match ask(broker, move |broker| broker.partitions(&topic)).await {
+    let partitions = match broker.partitions(&route.topic).await {
         Ok(partitions) => partitions,
         Err(error) => {
             report.add(Grade::Failed, what, error.to_string());
@@ -101,8 +99,7 @@ async fn check_topic(
         }
     };
     report.add(Grade::Ok, &*what, counted(partitions as usize, "partition"));
-    let topic = route.topic.clone();
-    let replicas = ask(broker, move |broker| broker.replicas(&topic)).await.ok().flatten();
+    let replicas = broker.replicas(&route.topic).await.ok().flatten();
     for configuration in topic_configurations(&config.kafka, &config.name, &[&route.topic]).await {
         match configuration {
             Ok(configuration) => {
@@ -124,7 +121,7 @@ async fn check_topic(
 }
 
 async fn check_positions(
-    broker: &Arc<Broker>,
+    broker: &KafkaBroker,
     store: &mut AnyStore,
     target: &Target,
     adopt_offsets: bool,

@@ -2,15 +2,14 @@
 //! database its own. It changes nothing, and joins no group.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
 use crate::config::Config;
-use crate::kafka::broker::Broker;
+use crate::kafka::broker::KafkaBroker;
 use crate::kafka::client::BrokerError;
-use crate::kafka::partition_facts::ask;
+use crate::kafka::questions::Questions as _;
 use crate::status::report::{
     Flow, OutageReport, PartitionReport, PartitionStatus, ReportSource, RouteReport, SCHEMA,
     StatusReport,
@@ -23,10 +22,9 @@ use crate::store::{Known, Store as _, StoreError, Timeouts};
 /// # Errors
 /// Kafka does not answer, so nothing at all is known.
 pub async fn report(config: &Config) -> Result<StatusReport, BrokerError> {
-    let broker = Broker::new(&config.kafka, &config.name)
+    let broker = KafkaBroker::new(&config.kafka, &config.name)
         .map_err(|error| BrokerError::Unreachable(error.to_string()))?;
-    let broker = Arc::new(broker);
-    let cluster = ask(&broker, Broker::cluster_id).await?;
+    let cluster = broker.cluster_id().await?;
     let mut troubles = Vec::new();
     let mut routes = Vec::with_capacity(config.routes.len());
     let mut store = match config.database.target.connect(&Timeouts::STANDARD).await {
@@ -67,16 +65,13 @@ pub async fn report(config: &Config) -> Result<StatusReport, BrokerError> {
 
 /// The partitions of a topic. `known`: what the database says of them; `None`: it does not answer.
 async fn partitions(
-    broker: &Arc<Broker>,
+    broker: &KafkaBroker,
     topic: &str,
     known: Option<&[Known]>,
 ) -> Result<Vec<PartitionReport>, BrokerError> {
-    let topic = topic.to_owned();
-    let (logs, committed) = ask(broker, move |broker| {
-        let partitions: Vec<Partition> = (0..broker.partitions(&topic)?).map(Partition).collect();
-        Ok((broker.logs(&topic, &partitions)?, broker.committed(&topic, &partitions)?))
-    })
-    .await?;
+    let partitions: Vec<Partition> = (0..broker.partitions(topic).await?).map(Partition).collect();
+    let logs = broker.logs(topic, &partitions).await?;
+    let committed = broker.committed(topic, &partitions).await?;
     let logs = (0..).map(Partition).zip(logs.ends);
     Ok(logs.map(|(partition, log)| of_partition(partition, log, &committed, known)).collect())
 }

@@ -8,9 +8,9 @@ use crate::apply::Target;
 use crate::config::Config;
 use crate::core::dead_letters::{DeadLetterState, Filter, StoredDeadLetter, Tally};
 use crate::dead_letters::replay::{Fate, ReplayError, Replayer};
-use crate::kafka::broker::Broker;
+use crate::kafka::broker::KafkaBroker;
 use crate::kafka::client::BrokerError;
-use crate::kafka::partition_facts::ask;
+use crate::kafka::questions::Questions as _;
 use crate::kafka::reread::{KafkaLog, RereadLimits};
 use crate::store::{AnyStore, StoreError, Timeouts, letters};
 
@@ -118,9 +118,9 @@ impl<'a> Admin<'a> {
         mut tell: impl FnMut(&StoredDeadLetter, &Fate),
     ) -> Result<(), AdminError> {
         let client = |error: &dyn ToString| AdminError::Client(error.to_string());
-        let broker = Broker::new(&self.config.kafka, &self.config.name);
-        let broker = Arc::new(broker.map_err(|error| client(&error))?);
-        let cluster = ask(&broker, Broker::cluster_id).await?;
+        let broker = KafkaBroker::new(&self.config.kafka, &self.config.name);
+        let broker = broker.map_err(|error| client(&error))?;
+        let cluster = broker.cluster_id().await?;
         let log = Arc::new(KafkaLog::new(&self.config.kafka, &self.config.name, LIMITS));
         let filter = Filter {
             cluster: Some(cluster.clone()),

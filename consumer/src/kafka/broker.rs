@@ -1,12 +1,13 @@
-//! Questions to Kafka that are no part of reading: the cluster's id, a topic's partitions, where a
-//! log begins and ends, what the group has committed.
+//! Clients that ask Kafka the [`Questions`]. They never join the group.
 //!
-//! Every call blocks until it is answered or its time is over, so it belongs on a blocking thread.
-//! The client behind it never joins the group.
+//! librdkafka's calls block until they are answered or their time is over, so each question is asked
+//! on a thread that may block.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
@@ -14,51 +15,106 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Offset as RecordOffset, Partition};
 
+use crate::core::pipeline::watchdog::ProbeResult;
 use crate::kafka::client::{ANSWER_WITHIN, BrokerError, Quiet, client_config, reader_config};
+use crate::kafka::probe::probe;
+use crate::kafka::questions::{Logs, Questions};
 use crate::kafka::record_timestamps::RecordTimestamps;
 
-/// A client for questions.
-pub struct Broker {
+/// Kafka, as the clients of one cluster and group ask it.
+#[derive(Clone)]
+pub(crate) struct KafkaBroker(Arc<Clients>);
+
+struct Clients {
     consumer: BaseConsumer<Quiet>,
     record_timestamps: RecordTimestamps,
+    /// The properties of a client that reads records.
+    reader: ClientConfig,
 }
 
-/// A topic's partitions, and where the log of those begins and ends that were asked for.
-#[derive(Debug)]
-pub struct Logs {
-    /// How many partitions the topic has.
-    pub partitions: i32,
-    /// The first offset and the end of each, in the order they were asked for; or why that is not
-    /// known.
-    pub ends: Vec<Result<(NextOffset, NextOffset), BrokerError>>,
-}
-
-impl Broker {
-    /// A client of the cluster and group. Does not wait for a connection.
-    pub fn new(settings: &KafkaSettings, group: &str) -> Result<Self, KafkaError> {
-        let config = client_config(settings, group);
-        let consumer = config.create_with_context(Quiet::default())?;
-        Ok(Self {
-            consumer,
-            record_timestamps: RecordTimestamps::new(reader_config(settings, group)),
-        })
+impl KafkaBroker {
+    /// Clients of the cluster and group. Does not wait for a connection.
+    ///
+    /// # Errors
+    /// The settings are not such that a client can be made.
+    pub(crate) fn new(settings: &KafkaSettings, group: &str) -> Result<Self, KafkaError> {
+        let consumer =
+            client_config(settings, group).create_with_context(Quiet::default())?;
+        let reader = reader_config(settings, group);
+        let record_timestamps = RecordTimestamps::new(reader.clone());
+        Ok(Self(Arc::new(Clients { consumer, record_timestamps, reader })))
     }
 
-    /// The cluster's id.
-    pub fn cluster_id(&self) -> Result<String, BrokerError> {
+    /// How many replicas the partition of `topic` with the fewest has.
+    pub(crate) async fn replicas(&self, topic: &str) -> Result<Option<usize>, BrokerError> {
+        let topic = topic.to_owned();
+        self.ask(move |clients| clients.replicas(&topic)).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Clients) -> Result<T, BrokerError> + Send + 'static,
+    ) -> Result<T, BrokerError> {
+        let clients = Arc::clone(&self.0);
+        let answer = tokio::task::spawn_blocking(move || question(&clients)).await;
+        answer.unwrap_or_else(|error| Err(BrokerError::Unreachable(error.to_string())))
+    }
+}
+
+impl Questions for KafkaBroker {
+    async fn cluster_id(&self) -> Result<String, BrokerError> {
+        self.ask(Clients::cluster_id).await
+    }
+
+    async fn partitions(&self, topic: &str) -> Result<i32, BrokerError> {
+        let topic = topic.to_owned();
+        self.ask(move |clients| Ok(clients.leaders(&topic)?.len() as i32)).await
+    }
+
+    async fn committed(
+        &self,
+        topic: &str,
+        partitions: &[Partition],
+    ) -> Result<BTreeMap<Partition, NextOffset>, BrokerError> {
+        let (topic, partitions) = (topic.to_owned(), partitions.to_vec());
+        self.ask(move |clients| clients.committed(&topic, &partitions)).await
+    }
+
+    async fn logs(&self, topic: &str, partitions: &[Partition]) -> Result<Logs, BrokerError> {
+        let (topic, partitions) = (topic.to_owned(), partitions.to_vec());
+        self.ask(move |clients| clients.logs(&topic, &partitions)).await
+    }
+
+    async fn timestamps(
+        &self,
+        topic: &str,
+        wanted: &BTreeMap<Partition, RecordOffset>,
+    ) -> Result<BTreeMap<Partition, Option<i64>>, BrokerError> {
+        let (topic, wanted) = (topic.to_owned(), wanted.clone());
+        self.ask(move |clients| clients.record_timestamps.timestamps(&topic, &wanted)).await
+    }
+
+    async fn probe(&self, topic: &str, partition: Partition, next: NextOffset) -> ProbeResult {
+        let topic = topic.to_owned();
+        let asked = self.ask(move |clients| {
+            probe(clients.reader.clone(), &topic, partition, next)
+                .map_err(|error| BrokerError::Unreachable(error.to_string()))
+        });
+        asked.await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "another client has no answer either");
+            ProbeResult::NoAnswer
+        })
+    }
+}
+
+impl Clients {
+    fn cluster_id(&self) -> Result<String, BrokerError> {
         self.forget_events();
         let id = self.consumer.client().fetch_cluster_id(ANSWER_WITHIN);
         id.ok_or_else(|| self.no_answer("no cluster id"))
     }
 
-    /// How many partitions `topic` has.
-    pub fn partitions(&self, topic: &str) -> Result<i32, BrokerError> {
-        Ok(self.leaders(topic)?.len() as i32)
-    }
-
-    /// Where the log of each of `asked` begins and ends. One that has no leader, or whose leader does
-    /// not answer, does not keep the others from their answer.
-    pub fn logs(&self, topic: &str, asked: &[Partition]) -> Result<Logs, BrokerError> {
+    fn logs(&self, topic: &str, asked: &[Partition]) -> Result<Logs, BrokerError> {
         let leaders = self.leaders(topic)?;
         let mut silent = BTreeSet::new();
         let ends = asked.iter().map(|partition| {
@@ -108,8 +164,7 @@ impl Broker {
         Ok((NextOffset(low), NextOffset(high)))
     }
 
-    /// How many replicas the partition of `topic` with the fewest has.
-    pub fn replicas(&self, topic: &str) -> Result<Option<usize>, BrokerError> {
+    fn replicas(&self, topic: &str) -> Result<Option<usize>, BrokerError> {
         self.forget_events();
         let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER_WITHIN);
         let metadata = metadata.map_err(|error| self.no_answer(error))?;
@@ -118,19 +173,7 @@ impl Broker {
         Ok(partitions.iter().map(|partition| partition.replicas().len()).min())
     }
 
-    /// When the record at each offset was written, in milliseconds since 1970; `None`: there is no
-    /// record, or it does not say. Without those partitions that did not answer in time. Every offset
-    /// must lie within its log.
-    pub fn timestamps(
-        &self,
-        topic: &str,
-        wanted: &BTreeMap<Partition, RecordOffset>,
-    ) -> Result<BTreeMap<Partition, Option<i64>>, BrokerError> {
-        self.record_timestamps.timestamps(topic, wanted)
-    }
-
-    /// What the group has committed, where it has.
-    pub fn committed(
+    fn committed(
         &self,
         topic: &str,
         partitions: &[Partition],
@@ -162,11 +205,5 @@ impl Broker {
     /// Errors are queued for a poll that never comes; throw away what has gathered.
     fn forget_events(&self) {
         while self.consumer.poll(Duration::ZERO).is_some() {}
-    }
-}
-
-impl std::fmt::Debug for Broker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Broker").finish_non_exhaustive()
     }
 }

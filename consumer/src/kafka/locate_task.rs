@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use write_behind_shared::{NextOffset, Partition};
 
+use crate::apply::Connect;
 use crate::apply::claim::claim;
 use crate::core::assign::{PartitionFacts, Verdict, judge};
 use crate::core::batch::{Epoch, LastRecord, RoutePartition};
@@ -13,8 +14,9 @@ use crate::core::pipeline::action::Located;
 use crate::kafka::locator::Locator;
 use crate::kafka::messages::{PollExit, PollMessage};
 use crate::kafka::partition_facts::{FactsError, partition_facts};
+use crate::kafka::questions::Questions;
 use crate::kafka::recheck::RecheckState;
-use crate::store::{AnyStore, Position, Store, StoreError};
+use crate::store::{Position, Store, StoreError};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -31,7 +33,7 @@ struct LocateAnswer {
     refused: Option<PollExit>,
 }
 
-impl Locator {
+impl<C: Connect, Q: Questions> Locator<C, Q> {
     /// Answers until nobody listens, or a safety check refuses.
     pub(crate) async fn run(self) {
         let mut store = None;
@@ -76,7 +78,7 @@ impl Locator {
     /// What is asked for next; or the end, if looking again finds a reason for it.
     async fn next(
         &self,
-        store: &mut Option<AnyStore>,
+        store: &mut Option<C::Store>,
         recheck: &mut RecheckState,
     ) -> Result<BTreeMap<RoutePartition, Epoch>, PollExit> {
         // Partitions that are asked for in vain must not keep the others from being looked at.
@@ -111,7 +113,7 @@ impl Locator {
 
     async fn locate(
         &self,
-        store: &mut Option<AnyStore>,
+        store: &mut Option<C::Store>,
         wanted: &BTreeMap<RoutePartition, Epoch>,
         recheck: &mut RecheckState,
         unclaimed: &mut BTreeSet<usize>,
@@ -151,7 +153,7 @@ impl Locator {
     /// Whether the route's table is its own.
     async fn claimed(
         &self,
-        store: &mut Option<AnyStore>,
+        store: &mut Option<C::Store>,
         route: usize,
         asked: &[(RoutePartition, Epoch)],
         unclaimed: &mut BTreeSet<usize>,
@@ -180,7 +182,7 @@ impl Locator {
     /// Locates the partitions of one route.
     async fn locate_in(
         &self,
-        store: &mut Option<AnyStore>,
+        store: &mut Option<C::Store>,
         route: usize,
         asked: &[(RoutePartition, Epoch)],
         answer: &mut LocateAnswer,

@@ -12,13 +12,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::apply::Target;
+use crate::apply::{Connect, Target};
 use crate::core::batch::{Epoch, RoutePartition};
 use crate::core::pipeline::action::Located;
-use crate::kafka::broker::Broker;
 use crate::kafka::messages::PollMessage;
 use crate::status::Status;
-use crate::store::{AnyStore, Database, StoreError, Timeouts};
+use crate::store::StoreError;
 
 /// Partitions whose positions are asked for; one entry a partition, so it is bounded.
 #[derive(Debug, Default)]
@@ -71,10 +70,10 @@ impl LocateQueue {
 }
 
 /// Finds out where partitions stand.
-pub(crate) struct Locator {
+pub(crate) struct Locator<C, Q> {
     pub(crate) targets: Arc<[Target]>,
-    pub(crate) database: Database,
-    pub(crate) broker: Arc<Broker>,
+    pub(crate) connect: C,
+    pub(crate) broker: Q,
     pub(crate) adopt_offsets: bool,
     pub(crate) wanted: Arc<LocateQueue>,
     /// The routes whose tables were of no use at the start. Nothing of them is read before they are.
@@ -83,15 +82,15 @@ pub(crate) struct Locator {
     pub(crate) answers: mpsc::Sender<PollMessage>,
 }
 
-impl Locator {
+impl<C: Connect, Q> Locator<C, Q> {
     /// The connection, made anew where there is none.
     pub(super) async fn connected<'s>(
         &self,
-        store: &'s mut Option<AnyStore>,
-    ) -> Result<&'s mut AnyStore, StoreError> {
+        store: &'s mut Option<C::Store>,
+    ) -> Result<&'s mut C::Store, StoreError> {
         let connected = match store.take() {
             Some(store) => store,
-            None => self.database.connect(&Timeouts::STANDARD).await?,
+            None => self.connect.connect().await?,
         };
         Ok(store.insert(connected))
     }

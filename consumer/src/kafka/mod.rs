@@ -4,7 +4,8 @@
 //! the [`pipeline`](crate::core::pipeline) says, and tell it what came.
 
 pub(crate) mod client;
-pub mod broker;
+pub(crate) mod questions;
+pub(crate) mod broker;
 mod incoming;
 pub(crate) mod log_reader;
 mod record_timestamps;
@@ -13,7 +14,7 @@ pub(crate) mod partition_facts;
 pub(crate) mod locator;
 mod locate_task;
 pub(crate) mod watch;
-pub(crate) mod probe;
+mod probe;
 mod recheck;
 pub(crate) mod group;
 pub(crate) mod reading;

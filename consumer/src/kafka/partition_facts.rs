@@ -2,16 +2,15 @@
 //! judgement needs. Changes nothing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::core::assign::{PartitionFacts, RecordCheck};
 use crate::core::batch::LastRecord;
 use crate::core::bookkeeping_key::BookkeepingKey;
-use crate::kafka::broker::Broker;
 use crate::kafka::client::BrokerError;
-use crate::store::{AnyStore, Known, Store as _, StoreError};
+use crate::kafka::questions::Questions;
+use crate::store::{Known, Store, StoreError};
 
 /// Who did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -32,18 +31,16 @@ pub(crate) type FactsAnswer = Result<PartitionFacts, BrokerError>;
 /// The order of the questions matters. Whoever owned a partition before may still be writing: asked
 /// the other way round, what it wrote in between looks like offsets without a database, or like a
 /// database beyond the end of the log.
-pub(crate) async fn partition_facts(
-    broker: &Arc<Broker>,
-    store: &mut AnyStore,
+pub(crate) async fn partition_facts<Q: Questions, S: Store>(
+    broker: &Q,
+    store: &mut S,
     scope: &BookkeepingKey,
     partitions: &[Partition],
     anchors: &BTreeMap<Partition, LastRecord>,
 ) -> Result<Vec<FactsAnswer>, FactsError> {
-    let (topic, asked) = (scope.topic.clone(), partitions.to_vec());
-    let committed = ask(broker, move |broker| broker.committed(&topic, &asked)).await?;
+    let committed = broker.committed(&scope.topic, partitions).await?;
     let known = store.known(scope).await?;
-    let (topic, asked) = (scope.topic.clone(), partitions.to_vec());
-    let logs = ask(broker, move |broker| broker.logs(&topic, &asked)).await?;
+    let logs = broker.logs(&scope.topic, partitions).await?;
     let newest = |partition| of(&known, partition).and_then(|known| known.last_record);
     let traced = |partition, ends: &(NextOffset, NextOffset)| {
         let record = anchors.get(&partition).copied().or_else(|| newest(partition));
@@ -57,8 +54,7 @@ pub(crate) async fn partition_facts(
             Some((*partition, record.offset))
         })
         .collect();
-    let topic = scope.topic.clone();
-    let there = ask(broker, move |broker| broker.timestamps(&topic, &wanted)).await?;
+    let there = broker.timestamps(&scope.topic, &wanted).await?;
     let stood = |(partition, ends): (&Partition, Result<(NextOffset, NextOffset), BrokerError>)| {
         let (low, high) = ends?;
         let of_it = of(&known, *partition);
@@ -89,14 +85,4 @@ fn of(known: &[Known], partition: Partition) -> Option<&Known> {
 /// Whether a log of these ends has the offset.
 fn has((low, high): &(NextOffset, NextOffset), offset: Offset) -> bool {
     !low.is_past(offset) && high.is_past(offset)
-}
-
-/// Asks Kafka on a thread that may block.
-pub(crate) async fn ask<T: Send + 'static>(
-    broker: &Arc<Broker>,
-    question: impl FnOnce(&Broker) -> Result<T, BrokerError> + Send + 'static,
-) -> Result<T, BrokerError> {
-    let broker = Arc::clone(broker);
-    let answer = tokio::task::spawn_blocking(move || question(&broker)).await;
-    answer.unwrap_or_else(|error| Err(BrokerError::Unreachable(error.to_string())))
 }

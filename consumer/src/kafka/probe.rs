@@ -1,11 +1,11 @@
 //! A second opinion on a partition: whether another client finds a record from an offset on.
 
-use write_behind_shared::kafka::KafkaSettings;
+use rdkafka::config::ClientConfig;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::core::batch::Span;
 use crate::core::pipeline::watchdog::ProbeResult;
-use crate::kafka::client::{ANSWER_WITHIN, reader_config};
+use crate::kafka::client::{ANSWER_WITHIN};
 use crate::kafka::log_reader::{LogReader, ReadError};
 
 /// How a probe ends before the end of the log.
@@ -20,16 +20,15 @@ impl From<ReadError> for Stop {
     }
 }
 
-/// Reads one record of the partition from `next` on, with a client that is made for it. Blocks until
-/// there is one, the end of the log is reached, or the time for an answer is over.
-pub(crate) fn probe(
-    settings: &KafkaSettings,
-    group: &str,
+/// Reads one record of the partition from `next` on, with a new client. Blocks until there is one, the
+/// end of the log is reached, or the time for an answer is over. `config` is that of a client that
+/// reads records.
+pub(super) fn probe(
+    mut config: ClientConfig,
     topic: &str,
     partition: Partition,
     next: NextOffset,
 ) -> Result<ProbeResult, ReadError> {
-    let mut config = reader_config(settings, group);
     // One record is enough.
     config.set("queued.min.messages", "1");
     config.set("queued.max.messages.kbytes", "1024");

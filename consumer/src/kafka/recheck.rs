@@ -11,13 +11,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 use write_behind_shared::{NextOffset, Partition};
 
+use crate::apply::Connect;
 use crate::core::assign::{RecheckVerdict, judge_again};
 use crate::core::batch::{LastRecord, RoutePartition};
 use crate::kafka::client::BrokerError;
 use crate::kafka::locator::Locator;
 use crate::kafka::messages::{PollExit, PollMessage};
-use crate::kafka::partition_facts::{FactsError, ask, partition_facts};
-use crate::store::AnyStore;
+use crate::kafka::partition_facts::{FactsError, partition_facts};
+use crate::kafka::questions::Questions;
 
 /// The time between two rechecks.
 const RECHECK_EVERY: Duration = Duration::from_secs(5);
@@ -69,12 +70,12 @@ impl From<BrokerError> for RecheckError {
     }
 }
 
-impl Locator {
+impl<C: Connect, Q: Questions> Locator<C, Q> {
     /// Rechecks until there is a reason to stop. Dropping the future is fine: the connection that it
     /// was using is given up.
     pub(super) async fn watch(
         &self,
-        store: &mut Option<AnyStore>,
+        store: &mut Option<C::Store>,
         recheck: &mut RecheckState,
     ) -> PollExit {
         loop {
@@ -88,7 +89,7 @@ impl Locator {
     /// One recheck; returns the reason to stop, if there is one.
     pub(super) async fn recheck_once(
         &self,
-        store: &mut Option<AnyStore>,
+        store: &mut Option<C::Store>,
         recheck: &mut RecheckState,
     ) -> Option<PollExit> {
         let rechecked = self.recheck(store, &mut recheck.anchors).await;
@@ -116,7 +117,7 @@ impl Locator {
     /// The partitions whose database stands elsewhere than where it was left, with where that was.
     async fn recheck(
         &self,
-        store: &mut Option<AnyStore>,
+        store: &mut Option<C::Store>,
         anchors: &mut BTreeMap<RoutePartition, LastRecord>,
     ) -> Result<Vec<(RoutePartition, NextOffset)>, RecheckError> {
         let owned = self.status.reading();
@@ -127,9 +128,7 @@ impl Locator {
             let of_route = owned.iter().filter(|(tp, _)| tp.route == route);
             let owned: Vec<(RoutePartition, NextOffset)> = of_route.copied().collect();
             // Also of a topic of which nothing is held: one that is gone is taken from its readers.
-            let topic = target.scope.topic.clone();
-            let exists = ask(&self.broker, move |broker| broker.partitions(&topic)).await;
-            exists.map_err(RecheckError::from)?;
+            self.broker.partitions(&target.scope.topic).await.map_err(RecheckError::from)?;
             if owned.is_empty() {
                 continue;
             }

@@ -6,34 +6,29 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
 use crate::core::batch::RoutePartition;
 use crate::core::pipeline::action::PartitionProgress;
-use crate::core::pipeline::watchdog::{ProbeResult, Remedy, Watchdog};
-use crate::kafka::broker::Broker;
-use crate::kafka::client::BrokerError;
+use crate::core::pipeline::watchdog::{Remedy, Watchdog};
 use crate::kafka::messages::{PollExit, PollMessage};
-use crate::kafka::partition_facts::ask;
-use crate::kafka::probe::probe;
+use crate::kafka::questions::Questions;
 use crate::status::Status;
 
 /// How often the ends of the logs are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Watches the partitions from outside of the poll thread.
-pub(crate) struct Watch {
-    pub(crate) broker: Arc<Broker>,
+pub(crate) struct Watch<Q> {
+    pub(crate) broker: Q,
     pub(crate) targets: Arc<[Target]>,
-    pub(crate) settings: KafkaSettings,
     pub(crate) patience: Duration,
     pub(crate) status: Arc<Status>,
     pub(crate) answers: mpsc::Sender<PollMessage>,
 }
 
-impl Watch {
+impl<Q: Questions> Watch<Q> {
     /// Looks until nobody listens.
     pub(crate) async fn run(self) {
         let started = Instant::now();
@@ -59,7 +54,8 @@ impl Watch {
                 }
             }
             for (tp, next) in suspects {
-                found.push((tp, next, self.ask_another(tp, next).await));
+                let topic = &self.targets[tp.route].scope.topic;
+                found.push((tp, next, self.broker.probe(topic, tp.partition, next).await));
             }
             tokio::time::sleep(LOOK_EVERY.min(self.patience / 4)).await;
         }
@@ -78,8 +74,7 @@ impl Watch {
                 continue;
             }
             let asked: Vec<Partition> = of_route.iter().map(|tp| tp.partition).collect();
-            let topic = target.scope.topic.clone();
-            match ask(&self.broker, move |broker| broker.logs(&topic, &asked)).await {
+            match self.broker.logs(&target.scope.topic, &asked).await {
                 Ok(logs) => {
                     if logs.ends.iter().any(Result::is_ok) {
                         self.status.kafka_answered();
@@ -91,20 +86,6 @@ impl Watch {
             }
         }
         ends
-    }
-
-    async fn ask_another(&self, tp: RoutePartition, next: NextOffset) -> ProbeResult {
-        let scope = &self.targets[tp.route].scope;
-        let (topic, group) = (scope.topic.clone(), scope.pipeline.clone());
-        let settings = self.settings.clone();
-        let asked = ask(&self.broker, move |_| {
-            probe(&settings, &group, &topic, tp.partition, next)
-                .map_err(|error| BrokerError::Unreachable(error.to_string()))
-        });
-        asked.await.unwrap_or_else(|error| {
-            tracing::debug!(%error, "another client has no answer either");
-            ProbeResult::NoAnswer
-        })
     }
 
     fn order(&self, tp: RoutePartition, next: NextOffset, remedy: Remedy) -> PollMessage {

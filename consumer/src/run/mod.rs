@@ -19,11 +19,11 @@ use crate::apply::claim::claim;
 use crate::check::refuse_compaction;
 use crate::config::{Config, Route};
 use crate::dead_letters::maintenance::Maintenance;
-use crate::kafka::broker::Broker;
+use crate::kafka::broker::KafkaBroker;
 use crate::kafka::client::BrokerError;
 use crate::kafka::locator::{LocateQueue, Locator};
 use crate::kafka::messages::{PollExit, PollMessage};
-use crate::kafka::partition_facts::ask;
+use crate::kafka::questions::Questions as _;
 use crate::kafka::reread::{KafkaLog, RereadLimits};
 use crate::kafka::source::{Ends, Source};
 use crate::kafka::watch::Watch;
@@ -95,7 +95,7 @@ pub async fn run(
 
 /// What every stage after the preparation needs.
 struct Prepared {
-    broker: Arc<Broker>,
+    broker: KafkaBroker,
     targets: Arc<[Target]>,
     /// The routes whose tables are of no use yet.
     unclaimed: BTreeSet<usize>,
@@ -189,8 +189,8 @@ impl Consumer {
         let wanted = Arc::new(LocateQueue::default());
         let locator = Locator {
             targets: Arc::clone(&targets),
-            database: self.config.database.target.clone(),
-            broker: Arc::clone(&broker),
+            connect: (self.config.database.target.clone(), Timeouts::STANDARD),
+            broker: broker.clone(),
             adopt_offsets: self.options.adopt_offsets,
             wanted: Arc::clone(&wanted),
             unclaimed,
@@ -210,7 +210,6 @@ impl Consumer {
         let watch = Watch {
             broker,
             targets,
-            settings: self.config.kafka.clone(),
             patience: self.config.patience,
             status: self.status(),
             answers: answers.clone(),
@@ -224,7 +223,7 @@ impl Consumer {
 
     /// Waits for Kafka and the database, and learns what does not change.
     async fn prepare(&self) -> Result<Prepared, RunError> {
-        let broker = Arc::new(Broker::new(&self.config.kafka, &self.config.name).map_err(failed)?);
+        let broker = KafkaBroker::new(&self.config.kafka, &self.config.name).map_err(failed)?;
         let passes = |error: BrokerError| match error {
             BrokerError::Unreachable(_) | BrokerError::NoLeader(..) => {
                 self.status.failed(Reporter::Start, Subject::Kafka, &error);
@@ -232,14 +231,10 @@ impl Consumer {
             }
             BrokerError::NoTopic(_) => Err(failed(error)),
         };
-        let cluster = patiently(|| ask(&broker, Broker::cluster_id), passes).await?;
+        let cluster = patiently(|| broker.cluster_id(), passes).await?;
         let mut partitions = Vec::new();
         for route in &self.config.routes {
-            let ask = || {
-                let topic = route.topic.clone();
-                ask(&broker, move |broker| broker.partitions(&topic))
-            };
-            partitions.push(patiently(ask, passes).await?);
+            partitions.push(patiently(|| broker.partitions(&route.topic), passes).await?);
         }
         self.status.answered(Reporter::Start);
         let target = |(route, partitions): (&Route, i32)| {

@@ -16,10 +16,10 @@ use crate::config::{Config, Route};
 use crate::core::batch::Span;
 use crate::core::dead_letters::DeadLetterState;
 use crate::core::table::Table;
-use crate::kafka::broker::Broker;
+use crate::kafka::broker::KafkaBroker;
 use crate::kafka::client::reader_config;
 use crate::kafka::log_reader::{LogReader, PATIENCE, ReadError};
-use crate::kafka::partition_facts::ask;
+use crate::kafka::questions::Questions as _;
 use crate::store::snapshot::Snapshot;
 use crate::store::{AnyStore, Known, Store as _, StoreError, Timeouts, letters};
 use crate::verify::fold::{Choice, FoldedPass, Range, SetAside, VerifyFold};
@@ -64,9 +64,8 @@ pub async fn verify(
 ) -> Result<VerifyReport, VerifyError> {
     let topic = route.topic.clone();
     let told = |why: String| VerifyError::Topic(topic.clone(), why);
-    let broker = Broker::new(&config.kafka, &config.name).map_err(|e| told(e.to_string()))?;
-    let broker = Arc::new(broker);
-    let cluster = ask(&broker, Broker::cluster_id).await.map_err(|e| told(e.to_string()))?;
+    let broker = KafkaBroker::new(&config.kafka, &config.name).map_err(|e| told(e.to_string()))?;
+    let cluster = broker.cluster_id().await.map_err(|e| told(e.to_string()))?;
     let database = &config.database.target;
     let store = database.connect(&Timeouts::STANDARD).await.map_err(|e| told(e.to_string()))?;
     let target = Target::of(config, route, &cluster, 1);
@@ -81,7 +80,7 @@ struct Verifying<'a> {
     config: &'a Config,
     target: &'a Target,
     options: &'a VerifyOptions,
-    broker: Arc<Broker>,
+    broker: KafkaBroker,
     store: AnyStore,
     progress: Arc<dyn Progress>,
     /// What the log still has of each partition, and the database holds.
@@ -119,9 +118,8 @@ impl Verifying<'_> {
 
     /// What is to be read of each partition.
     async fn spans(&mut self, known: &[Known], report: &mut VerifyReport) -> Result<(), String> {
-        let topic = self.target.scope.topic.clone();
         let partitions: Vec<Partition> = known.iter().map(|one| one.partition).collect();
-        let logs = ask(&self.broker, move |broker| broker.logs(&topic, &partitions)).await;
+        let logs = self.broker.logs(&self.target.scope.topic, &partitions).await;
         for (known, ends) in known.iter().zip(logs.map_err(|e| e.to_string())?.ends) {
             let Known { partition, next, .. } = *known;
             let (low, high) = ends.map_err(|e| e.to_string())?;
