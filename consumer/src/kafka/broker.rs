@@ -38,8 +38,7 @@ impl KafkaBroker {
     /// # Errors
     /// The settings are not such that a client can be made.
     pub(crate) fn new(settings: &KafkaSettings, group: &str) -> Result<Self, KafkaError> {
-        let consumer =
-            client_config(settings, group).create_with_context(Quiet::default())?;
+        let consumer = client_config(settings, group).create_with_context(Quiet::default())?;
         let reader = reader_config(settings, group);
         let record_timestamps = RecordTimestamps::new(reader.clone());
         Ok(Self(Arc::new(Clients { consumer, record_timestamps, reader })))

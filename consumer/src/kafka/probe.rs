@@ -5,7 +5,7 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::core::batch::Span;
 use crate::core::pipeline::watchdog::ProbeResult;
-use crate::kafka::client::{ANSWER_WITHIN};
+use crate::kafka::client::ANSWER_WITHIN;
 use crate::kafka::log_reader::{LogReader, ReadError};
 
 /// How a probe ends before the end of the log.
