@@ -8,6 +8,7 @@ use write_behind_shared::kafka::SettingsError;
 use write_behind_shared::key::KeyError;
 
 use crate::core::ledger::Loss;
+pub use crate::core::usage::Full;
 
 /// Why a write was not accepted. Nothing changed: reads see what they saw before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,24 +30,6 @@ pub enum WriteError {
     /// Nothing can be written any more; a new handle is needed.
     #[error("writes are halted: {0}")]
     Halted(Halt),
-}
-
-/// Which limit is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Full {
-    /// `max_pending`: what is not in the database takes this much memory already.
-    #[error("`max_pending` bytes are pending")]
-    PendingBytes,
-    /// `max_pending_rows`: as many rows have something that is not in the database.
-    #[error("`max_pending_rows` rows are pending")]
-    PendingRows,
-    /// `max_in_flight`: as many writes wait for Kafka's answer.
-    #[error("`max_in_flight` writes wait for Kafka's answer")]
-    InFlight,
-    /// `max_in_flight_bytes`: what waits for Kafka's answer takes this much memory already.
-    #[error("`max_in_flight_bytes` wait for Kafka's answer")]
-    InFlightBytes,
 }
 
 /// Why a handle takes no more writes, for good.

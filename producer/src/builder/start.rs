@@ -2,7 +2,6 @@
 //! begin.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -24,7 +23,7 @@ use crate::kafka::group_offsets::GroupOffsets;
 use crate::load::Source;
 use crate::metrics::Metrics;
 use crate::owner::{Owner, Threads};
-use crate::partitions::admission::{Limit, Limits};
+use crate::partitions::admission::Limits;
 use crate::partitions::cache::RowCache;
 use crate::partitions::tail::Tail;
 use crate::partitions::{Partitions, Setup};
@@ -104,13 +103,12 @@ where
             loads: self.loader.is_some(),
             follows: self.follow,
             cache: RowCache::new(self.cache_config),
-            limits: Limits {
-                bytes: Limit::new(self.pending_bytes),
-                rows: self.pending_rows.map(Limit::new),
-                in_flight: self.in_flight.map(Limit::new),
-                in_flight_bytes: self.in_flight_bytes.map(Limit::new),
-                waiting: AtomicUsize::new(0),
-            },
+            limits: Limits::new([
+                Some(self.pending_bytes),
+                self.pending_rows,
+                self.in_flight,
+                self.in_flight_bytes,
+            ]),
             when_full: self.when_full,
             coalesce: self.coalesce,
             bounds: Bounds::STANDARD,

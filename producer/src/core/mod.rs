@@ -16,4 +16,5 @@ pub(crate) mod tail;
 pub(crate) mod tail_position;
 pub(crate) mod columns;
 pub(crate) mod decode;
+pub(crate) mod usage;
 pub(crate) mod bounds;

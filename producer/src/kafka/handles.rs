@@ -12,7 +12,6 @@ use crate::event::{Event, Lag, Lagging};
 use crate::kafka::producer_client::{DeliveryReport, ProducerClient, ReportListener};
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
-use crate::partitions::admission::Usage;
 
 /// The handles that share a client, by their place.
 #[derive(Debug, Default)]
@@ -131,12 +130,11 @@ impl ClientHandle {
         for (partition, pending) in
             self.partitions.iter().filter(|(_, pending)| pending.has_waiting())
         {
-            let handed =
-                self.partitions.change(pending.lock(), Usage::default(), |state, cache| {
-                    let handed = state.hand_over((partition, writer), at_once, now, cache);
-                    pending.set_waiting(!state.core.ledger().all_are_sent());
-                    handed
-                });
+            let handed = self.partitions.change(pending.lock(), |state, cache| {
+                let handed = state.hand_over((partition, writer), at_once, now, cache);
+                pending.set_waiting(!state.core.ledger().all_are_sent());
+                handed
+            });
             for refusal in handed.refused {
                 self.metrics.lost();
                 warn!(topic = &*self.topic, %refusal, "a write cannot be sent");

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::core::usage::{Full, Usage};
+
 /// What a write does when there is no room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,60 +32,40 @@ pub enum WhenFull {
 /// All limits of a handle.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    /// Memory of what is not in the database.
-    pub(crate) bytes: Limit,
-    /// Rows with something that is not in the database.
-    pub(crate) rows: Option<Limit>,
-    /// Writes that Kafka has not answered.
-    pub(crate) in_flight: Option<Limit>,
-    /// Memory of these.
-    pub(crate) in_flight_bytes: Option<Limit>,
+    /// In the order of [`Full::ALL`]; `None`: no limit. [`Full::PendingBytes`] always has one.
+    limits: [Option<Limit>; Full::ALL.len()],
     /// How many writes wait for room.
     pub(crate) waiting: AtomicUsize,
 }
 
-/// What writes use of each limit.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Usage {
-    pub(crate) bytes: usize,
-    pub(crate) rows: usize,
-    pub(crate) in_flight: usize,
-    pub(crate) in_flight_bytes: usize,
-}
-
 impl Limits {
-    /// What held `granted` permits now uses `usage`.
+    /// `max`: in the order of [`Full::ALL`].
+    pub(crate) fn new(max: [Option<usize>; Full::ALL.len()]) -> Self {
+        Self { limits: max.map(|max| max.map(Limit::new)), waiting: AtomicUsize::new(0) }
+    }
+
+    /// The limit, if there is one.
+    pub(crate) fn of(&self, which: Full) -> Option<&Limit> {
+        self.limits[which as usize].as_ref()
+    }
+
+    /// What held permits for `granted` now uses `usage`.
     pub(crate) fn adjust(&self, granted: Usage, usage: Usage) {
-        self.bytes.adjust(granted.bytes, usage.bytes);
-        if let Some(rows) = &self.rows {
-            rows.adjust(granted.rows, usage.rows);
-        }
-        if let Some(in_flight) = &self.in_flight {
-            in_flight.adjust(granted.in_flight, usage.in_flight);
-        }
-        if let Some(bytes) = &self.in_flight_bytes {
-            bytes.adjust(granted.in_flight_bytes, usage.in_flight_bytes);
+        for (place, limit) in self.limits.iter().enumerate() {
+            if let Some(limit) = limit {
+                limit.adjust(granted.0[place], usage.0[place]);
+            }
         }
     }
 
     /// Nobody gets permits any more; those who wait are turned away.
     pub(crate) fn close(&self) {
-        self.bytes.close();
-        for limit in self.rows.iter().chain(&self.in_flight).chain(&self.in_flight_bytes) {
-            limit.close();
-        }
+        self.limits.iter().flatten().for_each(Limit::close);
     }
-}
 
-impl Usage {
-    /// Both together.
-    pub(crate) fn and(self, more: Usage) -> Usage {
-        Usage {
-            bytes: self.bytes + more.bytes,
-            rows: self.rows + more.rows,
-            in_flight: self.in_flight + more.in_flight,
-            in_flight_bytes: self.in_flight_bytes + more.in_flight_bytes,
-        }
+    /// Whether they were closed.
+    pub(crate) fn are_closed(&self) -> bool {
+        self.of(Full::PendingBytes).is_some_and(Limit::is_closed)
     }
 }
 

@@ -21,10 +21,11 @@ use crate::core::ledger::{Key, Loss, Sequence};
 use crate::core::logged::Rules;
 use crate::core::pending::dead_letters::DeadLetterNotice;
 use crate::core::tail::LogRecord;
+use crate::core::usage::Full;
 use crate::error::Halt;
 use crate::event::{Event, Events};
 use crate::load::DeadLetter;
-use crate::partitions::admission::{Limits, Usage, WhenFull};
+use crate::partitions::admission::{Limit, Limits, WhenFull};
 use crate::partitions::cache::RowCache;
 use crate::partitions::outlet::Outlet;
 use crate::partitions::partition::{SharedPending, State, Stats};
@@ -108,17 +109,16 @@ impl Partitions {
         self.by_partition.get(usize::try_from(partition.0).ok()?)
     }
 
-    /// Changes a partition, and adjusts the limits: its writes held their usage before, and what
-    /// was `granted` for this change on top.
+    /// Changes a partition. Permits that it has and no longer needs are free afterwards.
     pub(crate) fn change<R>(
         &self,
         mut state: MutexGuard<'_, State>,
-        granted: Usage,
         change: impl FnOnce(&mut State, &RowCache) -> R,
     ) -> R {
-        let granted = state.usage().and(granted);
         let result = change(&mut state, &self.cache);
-        let usage = state.usage();
+        let usage = state.core.usage();
+        let granted = std::mem::replace(&mut state.granted, usage);
+        // Outside the lock: whoever is woken takes it at once.
         drop(state);
         self.limits.adjust(granted, usage);
         result
@@ -133,7 +133,7 @@ impl Partitions {
     ) {
         let Some(pending) = self.of(partition) else { return };
         let mut lost = Vec::new();
-        let were_last = self.change(pending.lock(), Usage::default(), |state, cache| {
+        let were_last = self.change(pending.lock(), |state, cache| {
             for (low_bits, at) in answers {
                 match at {
                     Ok(offset) => state.core.acked(low_bits, offset, cache),
@@ -159,13 +159,13 @@ impl Partitions {
     /// Records of one partition's log, in its order; afterwards every record below `next` was read.
     pub(crate) fn log_read(&self, partition: Partition, records: Vec<LogRecord>, next: NextOffset) {
         let Some(pending) = self.of(partition) else { return };
-        let followed = self.change(pending.lock(), Usage::default(), |state, cache| {
+        let followed = self.change(pending.lock(), |state, cache| {
             state.core.log_read(self.writer, records, next, cache)
         });
         self.counts.followed.fetch_add(followed, Ordering::Relaxed);
         pending.notify_waiters();
         // What others wrote must not take the room of this handle's writes.
-        let overdraft = self.limits.bytes.overdraft();
+        let overdraft = self.limits.of(Full::PendingBytes).map_or(0, Limit::overdraft);
         if overdraft > 0 {
             self.make_room(partition, overdraft);
         }
@@ -174,7 +174,7 @@ impl Partitions {
     /// The records of a partition's log below `next` are gone, unread.
     pub(crate) fn log_lost(&self, partition: Partition, next: NextOffset) {
         let Some(pending) = self.of(partition) else { return };
-        self.change(pending.lock(), Usage::default(), |state, cache| {
+        self.change(pending.lock(), |state, cache| {
             state.core.log_lost(next, cache);
             // Cached rows do not know their partition. Under the lock: no row is cached in between.
             cache.clear();
@@ -192,10 +192,10 @@ impl Partitions {
         let first = usize::try_from(partition.0).unwrap_or(0);
         let partitions = self.by_partition.iter().cycle().skip(first).take(self.by_partition.len());
         // More than is needed, so that not every write pays for it.
-        let mut wanted = bytes.max(self.limits.bytes.max() / 64);
+        let mut wanted = bytes.max(self.limits.of(Full::PendingBytes).map_or(0, Limit::max) / 64);
         let mut forgotten = 0;
         for pending in partitions {
-            let (rows, freed) = self.change(pending.lock(), Usage::default(), |state, cache| {
+            let (rows, freed) = self.change(pending.lock(), |state, cache| {
                 let before = state.core.bytes();
                 let rows = state.core.forget_some(wanted, own_too, cache);
                 (rows, before - state.core.bytes())
@@ -213,7 +213,7 @@ impl Partitions {
     /// The group committed `next` of `partition`.
     pub(crate) fn committed(&self, partition: Partition, next: NextOffset) {
         let Some(pending) = self.of(partition) else { return };
-        self.change(pending.lock(), Usage::default(), |state, cache| {
+        self.change(pending.lock(), |state, cache| {
             state.core.committed(next, cache);
         });
         pending.notify_waiters();
@@ -222,7 +222,7 @@ impl Partitions {
     /// The log of `partition` ended at `end` after all writes below `mark` were answered.
     pub(crate) fn sampled(&self, partition: Partition, mark: Sequence, end: NextOffset) {
         let Some(pending) = self.of(partition) else { return };
-        self.change(pending.lock(), Usage::default(), |state, cache| {
+        self.change(pending.lock(), |state, cache| {
             state.core.sampled(mark, end, cache);
         });
         pending.notify_waiters();
@@ -244,7 +244,7 @@ impl Partitions {
                 own,
                 reason: (*letter.reason).into(),
             };
-            self.change(pending.lock(), Usage::default(), |state, cache| {
+            self.change(pending.lock(), |state, cache| {
                 state.core.dead_letter(&refused, committed, cache);
             });
             if own.is_some() {

@@ -18,9 +18,9 @@ use crate::core::ledger::{Key, Sequence};
 use crate::core::logged::Rules;
 use crate::core::outbox::Outbox;
 use crate::core::pending::Pending;
+use crate::core::usage::{Full, Usage};
 use crate::error::DeliveryError;
 use crate::load::LoadResult;
-use crate::partitions::admission::Usage;
 use crate::partitions::outlet::Outlet;
 use crate::partitions::sync::{Mutex, MutexGuard};
 
@@ -40,6 +40,8 @@ pub(crate) struct SharedPending {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) core: Pending,
+    /// What it has permits for.
+    pub(crate) granted: Usage,
     pub(crate) loads: HashMap<Key, watch::Receiver<Option<LoadResult>>>,
     /// The Kafka client; none while it is being replaced.
     pub(crate) outlet: Option<Arc<dyn Outlet>>,
@@ -93,6 +95,7 @@ impl SharedPending {
     ) -> Self {
         let state = State {
             core: Pending::new(rules, bounds),
+            granted: Usage::default(),
             loads: HashMap::default(),
             outlet: None,
             outbox: Outbox::new(coalesce),
@@ -171,14 +174,14 @@ impl SharedPending {
         let ledger = state.core.ledger();
         let (next, replicated, persisted) =
             (ledger.next(), ledger.replicated(), ledger.persisted());
-        let in_flight = ledger.in_flight();
+        let usage = state.core.usage();
         state.mark(next, persisted, now);
         Stats {
             accepted: next,
             coalesced: state.outbox.coalesced,
-            rows: state.core.rows(),
-            bytes: state.core.bytes(),
-            in_flight,
+            rows: usage[Full::PendingRows],
+            bytes: usage[Full::PendingBytes],
+            in_flight: usage[Full::InFlight],
             replicated_lag: state.age(replicated, next, now),
             persisted_lag: state.age(persisted, next, now),
             ..Stats::default()
@@ -187,16 +190,6 @@ impl SharedPending {
 }
 
 impl State {
-    /// What its writes take.
-    pub(crate) fn usage(&self) -> Usage {
-        Usage {
-            bytes: self.core.bytes(),
-            rows: self.core.rows(),
-            in_flight: self.core.ledger().in_flight(),
-            in_flight_bytes: self.core.bytes_in_flight(),
-        }
-    }
-
     /// Remembers when `next` had not been accepted yet, and forgets what is persisted.
     fn mark(&mut self, next: Sequence, persisted: Sequence, now: Instant) {
         while self.marks.get(1).is_some_and(|(sequence, _)| *sequence <= persisted) {

@@ -12,7 +12,6 @@ use crate::core::pending::Cache as _;
 use crate::error::{Halt, LoadError, ReadError};
 use crate::load::{AnyLoader, Reading};
 use crate::metrics::Metrics;
-use crate::partitions::admission::Usage;
 use crate::partitions::partition::SharedPending;
 use crate::partitions::sync;
 use crate::partitions::tail::Tail;
@@ -123,9 +122,9 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
                 return Err(ReadError::NoLoader);
             }
             self.metrics.misses.inc();
-            let (load, waiting) = self.partitions.change(state, Usage::default(), |state, _| {
-                Load::begin(&self.partitions, pending, state, &key)
-            });
+            let (load, waiting) = self
+                .partitions
+                .change(state, |state, _| Load::begin(&self.partitions, pending, state, &key));
             self.run(vec![(id.clone(), load)]);
             waiting
         };
@@ -135,7 +134,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     /// Forgets the cached row, and has no load that is under way kept.
     pub(crate) fn invalidate(&self, key: &Key) {
         let Ok(pending) = self.pending(key) else { return };
-        self.partitions.change(pending.lock(), Usage::default(), |state, cache| {
+        self.partitions.change(pending.lock(), |state, cache| {
             state.loads.remove(key);
             state.core.invalidate(key);
             cache.remove(key);
@@ -145,7 +144,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     /// The same for every row.
     pub(crate) fn invalidate_all(&self) {
         for (_, pending) in self.partitions.iter() {
-            self.partitions.change(pending.lock(), Usage::default(), |state, _| {
+            self.partitions.change(pending.lock(), |state, _| {
                 state.loads.clear();
                 state.core.invalidate_all();
             });
@@ -207,9 +206,9 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         if let Some(load) = state.loads.get(&**key) {
             return Ok(Loading::Joined(load.clone()));
         }
-        let (load, waiting) = self.partitions.change(state, Usage::default(), |state, _| {
-            Load::begin(&self.partitions, pending, state, key)
-        });
+        let (load, waiting) = self
+            .partitions
+            .change(state, |state, _| Load::begin(&self.partitions, pending, state, key));
         Ok(Loading::Begun(load, waiting))
     }
 

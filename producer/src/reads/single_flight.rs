@@ -16,7 +16,6 @@ use crate::core::loaded::{LoadOutcome, LoadedRow};
 use crate::error::{DeliveryError, LoadError};
 use crate::load::{self, LoadResult, Reading};
 use crate::partitions::Partitions;
-use crate::partitions::admission::Usage;
 use crate::partitions::partition::{SharedPending, Stage, State};
 
 /// What the reads that wait for a load look at.
@@ -76,7 +75,7 @@ impl Load {
     /// Folds what was written since the row was read over it. `Err`: try again when Kafka has
     /// answered the write of this sequence.
     fn fold(&mut self, found: &LoadedRow, horizon: Sequence) -> Result<Reading, Sequence> {
-        let step = self.partitions.change(self.pending.lock(), Usage::default(), |state, cache| {
+        let step = self.partitions.change(self.pending.lock(), |state, cache| {
             let current = is_current(state, &self.key, &self.result);
             let step = if current {
                 state.core.loaded(&self.key, found, horizon, cache)
@@ -158,7 +157,7 @@ impl Drop for Load {
         if self.over {
             return;
         }
-        self.partitions.change(self.pending.lock(), Usage::default(), |state, cache| {
+        self.partitions.change(self.pending.lock(), |state, cache| {
             if is_current(state, &self.key, &self.result) {
                 state.loads.remove(&self.key);
             }

@@ -11,10 +11,11 @@ use std::time::Instant;
 use tokio::sync::SemaphorePermit;
 use write_behind_shared::WriteId;
 
-use crate::error::{Full, Refusal, WriteError};
+use crate::core::usage::{Full, Usage};
+use crate::error::{Refusal, WriteError};
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
-use crate::partitions::admission::{Limit, Usage, WhenFull};
+use crate::partitions::admission::{Limits, WhenFull};
 use crate::partitions::outlet::{Content, NotTaken};
 use crate::partitions::partition::State;
 use crate::writes::encode::Prepared;
@@ -27,14 +28,9 @@ pub(crate) struct Acceptor {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// The permits that a write holds.
+/// The permits that a write holds, in the order of [`Full::ALL`].
 #[derive(Default)]
-struct Permits<'g> {
-    bytes: Option<SemaphorePermit<'g>>,
-    row: Option<SemaphorePermit<'g>>,
-    in_flight: Option<SemaphorePermit<'g>>,
-    in_flight_bytes: Option<SemaphorePermit<'g>>,
-}
+struct Permits<'l>([Option<SemaphorePermit<'l>>; Full::ALL.len()]);
 
 impl Acceptor {
     /// Takes a write at once or not at all.
@@ -95,42 +91,28 @@ impl Acceptor {
             return Err(WriteError::Halted(halt.clone()));
         }
         let limits = &self.partitions.limits;
-        if limits.bytes.is_closed() {
+        if limits.are_closed() {
             return Err(WriteError::Closed);
         }
-        if permits.bytes.is_none() {
-            let permit = limits.bytes.try_take(write.cost);
-            permits.bytes = Some(permit.ok_or(WriteError::Overloaded(Full::PendingBytes))?);
-        }
-        if let Some(in_flight) = &limits.in_flight
-            && permits.in_flight.is_none()
-        {
-            let permit = in_flight.try_take(1);
-            permits.in_flight = Some(permit.ok_or(WriteError::Overloaded(Full::InFlight))?);
-        }
-        if let Some(bytes) = &limits.in_flight_bytes
-            && permits.in_flight_bytes.is_none()
-        {
-            let permit = bytes.try_take(write.cost);
-            permits.in_flight_bytes =
-                Some(permit.ok_or(WriteError::Overloaded(Full::InFlightBytes))?);
+        for limit in [Full::PendingBytes, Full::InFlight, Full::InFlightBytes] {
+            permits.take_now(limits, limit, write)?;
         }
         let Some(pending) = self.partitions.of(write.partition) else {
             return Err(WriteError::Closed);
         };
-        let state = pending.lock();
+        let mut state = pending.lock();
+        // Under the lock: a handle that was closed meanwhile has counted what Kafka must answer,
+        // and this write would be neither waited for nor named as undelivered.
         if state.closed {
             return Err(WriteError::Closed);
         }
-        if let Some(rows) = &limits.rows
-            && permits.row.is_none()
-            && !state.core.has(&write.key)
-        {
-            let permit = rows.try_take(1);
-            permits.row = Some(permit.ok_or(WriteError::Overloaded(Full::PendingRows))?);
+        // Under the lock too: another write of the row may come or leave, and the row with it.
+        if limits.of(Full::PendingRows).is_some() && !state.core.has(&write.key) {
+            permits.take_now(limits, Full::PendingRows, write)?;
         }
         let sent = self.enqueue(write, &state)?;
-        let sequence = self.partitions.change(state, permits.used(write.cost), |state, cache| {
+        state.granted = state.granted + permits.used(write);
+        let sequence = self.partitions.change(state, |state, cache| {
             let coalesces = state.outbox.coalesces();
             if coalesces
                 && let Some(sequence) =
@@ -174,46 +156,51 @@ impl Acceptor {
     async fn accept_when_there_is_room(&self, write: &Prepared) -> Result<Write, WriteError> {
         let limits = &self.partitions.limits;
         let _waiting = WaitingWrite::new(&limits.waiting);
-        let mut permits =
-            Permits { bytes: limits.bytes.take(write.cost).await, ..Permits::default() };
+        let mut permits = Permits::default();
+        permits.take(limits, Full::PendingBytes, write).await;
         loop {
-            let full = match self.accept_if_there_is_room(write, &mut permits) {
-                Err(WriteError::Overloaded(full)) => full,
+            match self.accept_if_there_is_room(write, &mut permits) {
+                Err(WriteError::Overloaded(full)) => permits.take(limits, full, write).await,
                 result => return result,
-            };
-            match full {
-                Full::PendingBytes => permits.bytes = limits.bytes.take(write.cost).await,
-                Full::PendingRows => permits.row = permits_of(limits.rows.as_ref(), 1).await,
-                Full::InFlight => {
-                    permits.in_flight = permits_of(limits.in_flight.as_ref(), 1).await;
-                }
-                Full::InFlightBytes => {
-                    permits.in_flight_bytes =
-                        permits_of(limits.in_flight_bytes.as_ref(), write.cost).await;
-                }
             }
         }
     }
 }
 
-impl Permits<'_> {
-    /// Uses the permits up: what they stood for comes back as the partition's writes go.
-    fn used(&mut self, cost: usize) -> Usage {
-        let used = |permit: &mut Option<SemaphorePermit<'_>>, n: usize| {
-            permit.take().map(SemaphorePermit::forget).map_or(0, |()| n)
-        };
-        Usage {
-            bytes: used(&mut self.bytes, cost),
-            rows: used(&mut self.row, 1),
-            in_flight: used(&mut self.in_flight, 1),
-            in_flight_bytes: used(&mut self.in_flight_bytes, cost),
+impl<'l> Permits<'l> {
+    /// Takes what the write needs of a limit, unless it has it already.
+    fn take_now(
+        &mut self,
+        limits: &'l Limits,
+        which: Full,
+        write: &Prepared,
+    ) -> Result<(), WriteError> {
+        let permit = &mut self.0[which as usize];
+        if let (None, Some(limit)) = (&permit, limits.of(which)) {
+            let taken = limit.try_take(Usage::of_write(write.cost)[which]);
+            *permit = Some(taken.ok_or(WriteError::Overloaded(which))?);
+        }
+        Ok(())
+    }
+
+    /// The same, when there is room; without the permit if the handle is closed meanwhile.
+    async fn take(&mut self, limits: &'l Limits, which: Full, write: &Prepared) {
+        if let Some(limit) = limits.of(which) {
+            self.0[which as usize] = limit.take(Usage::of_write(write.cost)[which]).await;
         }
     }
-}
 
-/// Permits of a limit that was reached, so that there is one; `None`: closed.
-async fn permits_of(limit: Option<&Limit>, n: usize) -> Option<SemaphorePermit<'_>> {
-    limit?.take(n).await
+    /// Uses the permits up: what they stood for comes back as the partition's writes go.
+    fn used(&mut self, write: &Prepared) -> Usage {
+        let mut usage = Usage::of_write(write.cost);
+        for (permit, amount) in self.0.iter_mut().zip(&mut usage.0) {
+            match permit.take() {
+                Some(permit) => permit.forget(),
+                None => *amount = 0,
+            }
+        }
+        usage
+    }
 }
 
 /// A write that waits for room.

@@ -15,6 +15,7 @@ use crate::core::delta::{Delta, Row};
 use crate::core::in_flight::InFlight;
 use crate::core::ledger::{PersistedWhen, Sequence};
 use crate::core::logged::{LoggedChanges, Rules};
+use crate::core::usage::Usage;
 
 /// What a write or a logged row costs in memory beyond its key and value: map, queues, sequences.
 pub(crate) const OVERHEAD_BYTES: usize = 384;
@@ -117,23 +118,19 @@ impl Entry {
         self.in_flight.is_empty() && self.persisted_when.is_met_by(committed) && self.loads == 0
     }
 
-    /// An estimate of the memory it takes under a key of `key_bytes`.
-    pub(crate) fn bytes(&self, key_bytes: usize) -> usize {
+    /// What it takes of the limits under a key of `key_bytes`; its writes in flight are counted by
+    /// the ledger.
+    pub(crate) fn usage(&self, key_bytes: usize) -> Usage {
         let base = match &self.base {
             RowState::Known(Some(row)) => row.len(),
             RowState::Known(None) | RowState::Unknown => 0,
         };
-        let logged = if self.persisted_when == PersistedWhen::AtOnce {
-            0
-        } else {
-            OVERHEAD_BYTES + key_bytes
-        };
-        base + logged + self.logged.bytes() + self.bytes_in_flight(key_bytes)
-    }
-
-    /// The part of it that writes take which are not placed in the log.
-    pub(crate) fn bytes_in_flight(&self, key_bytes: usize) -> usize {
-        self.in_flight.len() * (OVERHEAD_BYTES + key_bytes) + self.in_flight.bytes()
+        let is_logged = self.persisted_when != PersistedWhen::AtOnce;
+        let logged = if is_logged { OVERHEAD_BYTES + key_bytes } else { 0 };
+        let in_flight =
+            self.in_flight.len() * (OVERHEAD_BYTES + key_bytes) + self.in_flight.bytes();
+        let bytes = base + logged + self.logged.bytes() + in_flight;
+        Usage([bytes, usize::from(self.has_writes()), 0, in_flight])
     }
 
     /// A write was accepted.

@@ -27,6 +27,7 @@ use crate::core::forgotten::Forgotten;
 use crate::core::ledger::{Key, Ledger, Loss, PersistedWhen, Sequence};
 use crate::core::logged::Rules;
 use crate::core::tail::ForeignWriters;
+use crate::core::usage::{Full, Usage};
 
 /// Holds rows that stopped being pending, until they are pending again or evicted.
 pub(crate) trait Cache {
@@ -55,17 +56,8 @@ pub(crate) struct Pending {
     /// With `follow`: what is known of the writers of other records.
     pub(crate) foreign: ForeignWriters,
     pub(crate) forgotten: Forgotten,
-    taken: Taken,
-}
-
-/// What rows take.
-#[derive(Clone, Copy, Debug, Default)]
-struct Taken {
-    /// How many have writes.
-    rows: usize,
-    bytes: usize,
-    /// The part of `bytes` that writes take which are not placed in the log.
-    in_flight: usize,
+    /// The sum over all entries.
+    rows_take: Usage,
 }
 
 /// The memory that a write takes until it is persisted, at least.
@@ -84,7 +76,7 @@ impl Pending {
             rules,
             foreign: ForeignWriters::new(bounds.writers),
             forgotten: Forgotten::new(bounds.forgotten_slots),
-            taken: Taken::default(),
+            rows_take: Usage::default(),
         }
     }
 
@@ -93,19 +85,14 @@ impl Pending {
         &self.ledger
     }
 
-    /// Rows with something pending.
-    pub(crate) fn rows(&self) -> usize {
-        self.taken.rows
+    /// What its rows take of each limit.
+    pub(crate) fn usage(&self) -> Usage {
+        self.rows_take + Usage::of_in_flight(self.ledger.in_flight())
     }
 
-    /// An estimate of the memory that pending writes take.
+    /// An estimate of the memory that its rows take.
     pub(crate) fn bytes(&self) -> usize {
-        self.taken.bytes
-    }
-
-    /// The part of it that writes take which Kafka has not answered.
-    pub(crate) fn bytes_in_flight(&self) -> usize {
-        self.taken.in_flight
+        self.rows_take[Full::PendingBytes]
     }
 
     /// Whether the row has something pending.
@@ -117,10 +104,10 @@ impl Pending {
     pub(crate) fn accept(&mut self, key: Key, delta: Delta, cache: &impl Cache) -> Sequence {
         let key_bytes = key.len();
         let sequence = self.ledger.issue(Key::clone(&key));
-        let mut before = Taken::default();
+        let mut before = Usage::default();
         let entry = match self.entries.entry(key) {
             Occupied(entry) => {
-                before = Taken::by(key_bytes, entry.get());
+                before = entry.get().usage(key_bytes);
                 entry.into_mut()
             }
             Vacant(entry) => {
@@ -129,7 +116,7 @@ impl Pending {
             }
         };
         entry.accept(sequence, delta);
-        let after = Taken::by(key_bytes, entry);
+        let after = entry.usage(key_bytes);
         self.account(before, after);
         sequence
     }
@@ -330,45 +317,33 @@ impl Pending {
     }
 
     pub(crate) fn insert(&mut self, key: Key, entry: Entry) {
-        self.account(Taken::default(), Taken::by(key.len(), &entry));
+        self.account(Usage::default(), entry.usage(key.len()));
         self.entries.insert(key, entry);
     }
 
     pub(crate) fn remove(&mut self, key: &Key) -> Option<(Key, Entry)> {
         let (key, entry) = self.entries.remove_entry(key)?;
-        self.account(Taken::by(key.len(), &entry), Taken::default());
+        self.account(entry.usage(key.len()), Usage::default());
         Some((key, entry))
     }
 
     pub(crate) fn change(&mut self, key: &Key, change: impl FnOnce(&mut Entry)) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let before = Taken::by(key.len(), entry);
+        let before = entry.usage(key.len());
         change(entry);
-        let after = Taken::by(key.len(), entry);
+        let after = entry.usage(key.len());
         self.account(before, after);
     }
 
-    fn account(&mut self, before: Taken, after: Taken) {
-        let Taken { rows, bytes, in_flight } = &mut self.taken;
-        *rows = *rows + after.rows - before.rows;
-        *bytes = *bytes + after.bytes - before.bytes;
-        *in_flight = *in_flight + after.in_flight - before.in_flight;
+    /// An entry took `before`, and takes `after` now.
+    fn account(&mut self, before: Usage, after: Usage) {
+        self.rows_take = self.rows_take + after - before;
     }
 }
 
 /// When a write at `offset` is persisted.
 fn when_committed(offset: Option<Offset>) -> PersistedWhen {
     offset.map_or(PersistedWhen::EndCommitted, |offset| PersistedWhen::Committed(offset.next()))
-}
-
-impl Taken {
-    fn by(key_bytes: usize, entry: &Entry) -> Self {
-        Self {
-            rows: usize::from(entry.has_writes()),
-            bytes: entry.bytes(key_bytes),
-            in_flight: entry.bytes_in_flight(key_bytes),
-        }
-    }
 }
 
 #[cfg(test)]

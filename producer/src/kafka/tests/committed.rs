@@ -7,7 +7,6 @@ use prometheus::Registry;
 use super::*;
 use crate::core::delta::Delta;
 use crate::core::ledger::Key;
-use crate::partitions::admission::Usage;
 use crate::partitions::setup::setup;
 
 const PARTITION: Partition = Partition(0);
@@ -45,7 +44,7 @@ fn poller(start: Instant) -> (CommitPoller<Shared>, Shared, Arc<Partitions>) {
     let kafka = Arc::new(Mutex::new(Scripted { committed: None, end: 5, partitions: 1 }));
     let partitions = Arc::new(Partitions::new(setup()));
     let pending = partitions.of(PARTITION).unwrap();
-    partitions.change(pending.lock(), Usage::default(), |state, cache| {
+    partitions.change(pending.lock(), |state, cache| {
         state.core.accept(Key::from(*b"7"), Delta::Delete, cache);
         state.core.mark_sent(0);
         state.core.acked(0, 4, cache);

@@ -13,7 +13,6 @@ use crate::kafka::handles::ClientHandle;
 use crate::kafka::producer_client::ReportListener;
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
-use crate::partitions::admission::Usage;
 use crate::partitions::outlet::{Content, NotTaken, Outlet};
 use crate::partitions::partition::Stage;
 use crate::partitions::setup::setup;
@@ -111,7 +110,7 @@ impl Scene {
     /// A write that has to wait for the polling thread.
     fn write(&self) {
         let pending = self.partitions.of(PARTITION).unwrap();
-        self.partitions.change(pending.lock(), Usage::default(), |state, cache| {
+        self.partitions.change(pending.lock(), |state, cache| {
             state.core.accept(Key::from(*b"7"), Delta::Delete, cache);
             pending.set_waiting(true);
         });

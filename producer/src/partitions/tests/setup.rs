@@ -1,13 +1,12 @@
 //! What tests make partitions with, and change where it matters.
 
-use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use uuid::Uuid;
 
 use crate::core::bounds::Bounds;
 use crate::partitions::Setup;
-use crate::partitions::admission::{Limit, Limits, WhenFull};
+use crate::partitions::admission::{Limits, WhenFull};
 use crate::partitions::cache::{CacheConfig, RowCache};
 
 /// The memory that writes may take.
@@ -20,13 +19,7 @@ pub(crate) fn setup() -> Setup {
         loads: false,
         follows: false,
         cache: RowCache::new(CacheConfig::default()),
-        limits: Limits {
-            bytes: Limit::new(PENDING_BYTES),
-            rows: None,
-            in_flight: None,
-            in_flight_bytes: None,
-            waiting: AtomicUsize::new(0),
-        },
+        limits: Limits::new([Some(PENDING_BYTES), None, None, None]),
         when_full: WhenFull::Wait,
         coalesce: None,
         bounds: Bounds::STANDARD,

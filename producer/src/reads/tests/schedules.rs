@@ -23,9 +23,10 @@ use crate::core::delta::{Delta, Row};
 use crate::core::ledger::{Key, Loss, Sequence};
 use crate::core::pending::{Cache as _, cost};
 use crate::core::tail::LogRecord;
+use crate::core::usage::{Full, Usage};
 use crate::load::{Loaded, Loader};
 use crate::metrics::Metrics;
-use crate::partitions::admission::{Usage, WhenFull};
+use crate::partitions::admission::WhenFull;
 use crate::partitions::setup::{PENDING_BYTES, setup};
 use crate::partitions::sync::under_scheduler;
 use crate::partitions::{Partitions, Setup};
@@ -150,10 +151,11 @@ impl Model {
         let pending = self.partitions.of(PARTITION).unwrap();
         for delta in &self.plan.writes {
             let room = cost(&key(), delta);
-            self.partitions.limits.bytes.try_take(room).expect("there is room").forget();
-            let granted = Usage { bytes: room, ..Usage::default() };
+            let limit = self.partitions.limits.of(Full::PendingBytes).unwrap();
+            limit.try_take(room).expect("there is room").forget();
             self.begun.fetch_add(1, Ordering::SeqCst);
-            self.partitions.change(pending.lock(), granted, |state, cache| {
+            self.partitions.change(pending.lock(), |state, cache| {
+                state.granted = state.granted + Usage([room, 0, 0, 0]);
                 let sequence = state.core.ledger().next();
                 self.behind.lock().unwrap().on_their_way.push_back((sequence, delta.clone()));
                 let accepted = state.core.accept(key(), delta.clone(), cache);
@@ -270,7 +272,7 @@ impl Model {
         );
         let stats = self.partitions.stats(Instant::now());
         assert_eq!((stats.rows, stats.bytes, stats.in_flight), (0, 0, 0));
-        assert_eq!(self.partitions.limits.bytes.free(), PENDING_BYTES);
+        assert_eq!(self.partitions.limits.of(Full::PendingBytes).unwrap().free(), PENDING_BYTES);
     }
 
     fn fold(&self) -> Option<Row> {

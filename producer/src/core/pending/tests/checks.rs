@@ -88,10 +88,11 @@ impl World {
     /// Memory is short. Rows that are not forgotten look as before.
     pub(super) fn forget(&mut self, bytes: usize, own_too: bool) {
         let look = |world: &mut World| [0, 1, 2].map(|name| world.pending.read(&key(name)));
-        let (before, rows, used) = (look(self), self.pending.rows(), self.pending.bytes());
+        let (before, rows, used) =
+            (look(self), self.pending.usage()[Full::PendingRows], self.pending.bytes());
         let forgotten = self.pending.forget_some(bytes, own_too, &self.copies);
         self.may_be_behind |= forgotten > 0;
-        assert_eq!(rows - self.pending.rows(), forgotten as usize);
+        assert_eq!(rows - self.pending.usage()[Full::PendingRows], forgotten as usize);
         assert!(forgotten == 0 || self.pending.bytes() < used);
         for (name, (before, after)) in before.into_iter().zip(look(self)).enumerate() {
             assert!(after.is_none() || before == after, "row {name} is another: {after:?}");
@@ -115,7 +116,7 @@ impl World {
             self.step(Op::LoadFails(name));
         }
         assert_eq!(self.pending.ledger().persisted(), self.pending.ledger().next());
-        assert_eq!(self.pending.rows(), 0, "rows are left");
+        assert_eq!(self.pending.usage()[Full::PendingRows], 0, "rows are left");
         assert_eq!(self.pending.bytes(), 0, "bytes are left");
         assert!(self.pending.entries.is_empty() && self.pending.waiters.is_empty());
         for name in 0..3 {

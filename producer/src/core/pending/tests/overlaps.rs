@@ -287,7 +287,7 @@ proptest! {
         }
         world.step(Op::Read);
         prop_assert!(world.pending.entries.is_empty());
-        prop_assert_eq!((world.pending.bytes(), world.pending.rows()), (0, 0));
+        prop_assert_eq!((world.pending.bytes(), world.pending.usage()[Full::PendingRows]), (0, 0));
     }
 }
 
@@ -307,7 +307,7 @@ fn an_increment_that_is_persisted_between_two_loads_is_not_lost() {
     world.step(Op::Commit);
     // It read 100, and 101 is in the database by now.
     world.step(Op::LoadEnds(0));
-    assert_eq!(world.pending.rows(), 0);
+    assert_eq!(world.pending.usage()[Full::PendingRows], 0);
 }
 
 /// The older load still keeps the row's entry when the refresh ends.

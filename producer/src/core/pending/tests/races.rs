@@ -274,7 +274,7 @@ fn a_hot_row_takes_no_more_memory_than_its_last_write() {
         scene.ack(sequence, n);
     }
     assert_eq!(scene.pending.bytes(), once);
-    assert_eq!(scene.pending.rows(), 1);
+    assert_eq!(scene.pending.usage()[Full::PendingRows], 1);
 }
 
 #[test]

@@ -1,0 +1,67 @@
+//! Usage: how much of each limited resource writes take.
+
+use std::ops::{Add, Index, Sub};
+
+/// Which limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Full {
+    /// `max_pending`: writes that are not in the database take this many bytes of memory already.
+    #[error("`max_pending` bytes are pending")]
+    PendingBytes,
+    /// `max_pending_rows`: this many rows have writes that are not in the database.
+    #[error("`max_pending_rows` rows are pending")]
+    PendingRows,
+    /// `max_in_flight`: this many writes wait for Kafka's answer.
+    #[error("`max_in_flight` writes wait for Kafka's answer")]
+    InFlight,
+    /// `max_in_flight_bytes`: writes that wait for Kafka's answer take this many bytes of memory.
+    #[error("`max_in_flight_bytes` wait for Kafka's answer")]
+    InFlightBytes,
+}
+
+impl Full {
+    /// All limits, in the order of a [`Usage`].
+    pub(crate) const ALL: [Full; 4] =
+        [Full::PendingBytes, Full::PendingRows, Full::InFlight, Full::InFlightBytes];
+}
+
+/// How much is used of each resource, by the limit on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage(pub(crate) [usize; Full::ALL.len()]);
+
+impl Usage {
+    /// What a write of `bytes` takes, if its row has no other.
+    pub(crate) fn of_write(bytes: usize) -> Self {
+        Self([bytes, 1, 1, bytes])
+    }
+
+    /// What `writes` take that Kafka has not answered, beside their memory.
+    pub(crate) fn of_in_flight(writes: usize) -> Self {
+        Self([0, 0, writes, 0])
+    }
+}
+
+impl Index<Full> for Usage {
+    type Output = usize;
+
+    fn index(&self, limit: Full) -> &usize {
+        &self.0[limit as usize]
+    }
+}
+
+impl Add for Usage {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self(std::array::from_fn(|place| self.0[place] + more.0[place]))
+    }
+}
+
+impl Sub for Usage {
+    type Output = Self;
+
+    fn sub(self, less: Self) -> Self {
+        Self(std::array::from_fn(|place| self.0[place] - less.0[place]))
+    }
+}
