@@ -1,4 +1,5 @@
-//! The statements that write some rows, in their order: the deletes, then the writes by the columns they set.
+//! The statements that write some rows, in their order: the deletes, then the writes by the columns
+//! they set.
 //!
 //! Rows come sorted by key and stay so within a statement, so that two transactions that meet lock
 //! their rows in the same order.
@@ -44,7 +45,8 @@ impl<'a> Writes<'a> {
     /// The writes of `rows`.
     pub(crate) fn of(rows: &[&'a Row<'a>]) -> Self {
         let mut writes = Self { deletes: Vec::new(), by_shape: BTreeMap::new() };
-        // Most rows have the shape of the one before, which is compared more quickly than looked up.
+        // Most rows have the shape of the one before, which is compared more quickly than looked
+        // up.
         let (mut shape, mut alike) = (ColumnSet::new(), Vec::new());
         for row in rows {
             if row.delete {
@@ -103,10 +105,10 @@ impl WriteStatement<'_> {
 
 /// Whether rows of this shape must be updated where they exist before any is inserted.
 ///
-/// A database checks NOT NULL and CHECK on the row it would insert before it checks whether that row
-/// is there. So a partial update, or an increment of -1 under `CHECK (stock >= 0)`, would be refused
-/// although the row it is meant for is there and would be fine. The same goes for a row of an older
-/// version, which is to be left out and not to be refused.
+/// A database checks NOT NULL and CHECK on the row it would insert before it checks whether that
+/// row is there. So a partial update, or an increment of -1 under `CHECK (stock >= 0)`, would be
+/// refused although the row it is meant for is there and would be fine. The same goes for a row of
+/// an older version, which is to be left out and not to be refused.
 fn updates_first(table: &Table, shape: &[(usize, bool)]) -> bool {
     let named = |at: usize| shape.iter().any(|(place, _)| *place == at);
     let lacks_a_required = table

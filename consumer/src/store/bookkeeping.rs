@@ -1,7 +1,7 @@
-//! The bookkeeping tables: their definition, and how what goes into them is spelled.
+//! The bookkeeping tables: their definitions, and the form of their values.
 //!
-//! These tables are a contract: other programs read them, and an older consumer's rows must be
-//! understood by a newer one.
+//! These tables are a contract: other programs read them, and a newer consumer must understand an
+//! older one's rows.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -83,8 +83,8 @@ CREATE TABLE IF NOT EXISTS write_behind_dead_letter_copies (
     PRIMARY KEY (pipeline, cluster, topic, partition));
 ";
 
-/// The tables, for MySQL and MariaDB. Text keys are compared by their letters, and are as long as
-/// an index can hold.
+/// The tables, for MySQL and MariaDB. Text keys compare by code point, and are as long as an index
+/// can hold.
 pub(crate) const CREATE_MYSQL: &str = r#"
 CREATE TABLE IF NOT EXISTS write_behind_offsets (
     pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
@@ -125,7 +125,8 @@ CREATE TABLE IF NOT EXISTS write_behind_tables (
     ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 "#;
 
-/// Whether the writers' last offsets have no column yet: an earlier consumer made the table. For SQLite.
+/// Finds a row if `last_offset` is missing, because an earlier consumer created the table. For
+/// SQLite.
 pub(crate) const LACKS_LAST_OFFSET_SQLITE: &str = "SELECT 1 WHERE NOT EXISTS (SELECT 1
     FROM pragma_table_info('write_behind_writers') WHERE name = 'last_offset')";
 
@@ -134,7 +135,7 @@ pub(crate) const LACKS_LAST_OFFSET_MYSQL: &str = "SELECT 1 FROM DUAL WHERE NOT E
     FROM information_schema.columns WHERE table_schema = database()
         AND table_name = 'write_behind_writers' AND column_name = 'last_offset')";
 
-/// Adds that column.
+/// Adds the column.
 pub(crate) const ADD_LAST_OFFSET: &str =
     "ALTER TABLE write_behind_writers ADD COLUMN last_offset bigint NOT NULL DEFAULT 0";
 
@@ -143,7 +144,7 @@ pub(crate) const MOVE_OFFSET: &str = "UPDATE write_behind_offsets
     SET next_offset = $6, partitions = $7, updated_at = CURRENT_TIMESTAMP
     WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4 AND next_offset = $5";
 
-/// A letter's reason is cut to so many characters: it may quote the record.
+/// The most characters of a letter's reason, which may quote the record.
 const REASON_CHARS: usize = 2_000;
 
 /// A letter's headers as JSON: objects with `name` and `value`, in their order, or `base64` where
@@ -174,8 +175,8 @@ pub(crate) fn reason_of(reason: &str) -> String {
     without_nul(reason).chars().take(REASON_CHARS).collect()
 }
 
-/// A sequence as a database integer. One beyond its range was never counted up to: it is a lie,
-/// and the largest integer is as good a memory of it.
+/// A sequence as a database integer. No writer counts beyond its range; a record that claims to is
+/// stored as the largest integer.
 pub(crate) fn sequence(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
 }

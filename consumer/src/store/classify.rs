@@ -1,8 +1,7 @@
-//! What an error of the database means for the batch: the one table that decides it.
+//! Decision table: what an error of the database means for the batch.
 //!
-//! The rule behind the table: only what is certain to be the data's fault is the data's. A code
-//! that is not listed is taken for an outage, because an outage that is taken for bad data empties
-//! a topic into the dead letters.
+//! Only what is certainly the data's fault counts as the data's. A code that is not listed counts
+//! as an outage: an outage mistaken for bad data would empty the topic into the dead letters.
 
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::sqlite::SqliteError;
@@ -14,21 +13,21 @@ use crate::store::StoreError;
 pub enum Class {
     /// The row is refused, and will be again.
     Data,
-    /// The row refers to another that is missing, perhaps not for long.
+    /// The row refers to a missing one, which may still arrive.
     MissingReference,
     /// Two rows of one statement are one row to the database: write them one by one.
     Twice,
-    /// It will pass: connect anew and try again.
+    /// It will pass: reconnect and retry.
     Unavailable,
-    /// It takes less at a time than was asked.
+    /// The statement was too much for it.
     Saturated,
     /// A person must act.
     Stop,
 }
 
-/// Codes by prefix; the longest that matches decides.
+/// SQLSTATEs by prefix; the longest that matches decides.
 const POSTGRES: &[(&str, Class)] = &[
-    // Conflicts with other transactions, and locks not had in time.
+    // Conflicts with other transactions, and locks that did not come in time.
     ("40", Class::Unavailable),
     ("55P03", Class::Unavailable),
     // A statement that took too long, or one too large for the server's memory or disk.
@@ -40,7 +39,7 @@ const POSTGRES: &[(&str, Class)] = &[
     ("57P", Class::Unavailable),
     ("58", Class::Unavailable),
     ("25P03", Class::Unavailable),
-    // A standby, after a failover: connecting anew may reach the primary.
+    // A standby, after a failover: a new connection may reach the primary.
     ("25006", Class::Unavailable),
     // Values that don't fit, and constraints.
     ("22", Class::Data),
@@ -63,11 +62,11 @@ const POSTGRES: &[(&str, Class)] = &[
     ("3F000", Class::Stop),
     ("42", Class::Stop),
     ("428C9", Class::Stop),
-    // Pages that can't be read: trying again reads the same.
+    // Pages that can't be read: a retry reads the same.
     ("XX001", Class::Stop),
     ("XX002", Class::Stop),
-    // Our own bug, were it ever met: a statement after one that failed (INV-12). The transaction is
-    // given up and begun again, and told as every failed attempt is.
+    // A statement after one that failed: a bug of ours (INV-12). The batch is retried, and the log
+    // tells it as every failed attempt.
     ("25P02", Class::Unavailable),
     // A prepared statement that a connection pooler in between has lost.
     ("26000", Class::Unavailable),
@@ -75,11 +74,11 @@ const POSTGRES: &[(&str, Class)] = &[
 
 /// MySQL's and MariaDB's error numbers.
 const MYSQL: &[(Class, &[u16])] = &[
-    // Conflicts with other transactions, and locks not had in time.
+    // Conflicts with other transactions, and locks that did not come in time.
     (Class::Unavailable, &[1020, 1205, 1213]),
     // Connections: too many, broken, ended by an administrator, a shutdown or a limit.
     (Class::Unavailable, &[1040, 1053, 1152, 1158, 1159, 1160, 1161, 1203, 1226, 1927]),
-    // A server that takes no writes: after a failover, connecting anew may reach one that does.
+    // A server that takes no writes: after a failover, a new connection may reach one that does.
     (Class::Unavailable, &[1290, 1792, 1836, 3100]),
     // Prepared statements: their tables were altered, or there are too many.
     (Class::Unavailable, &[1243, 1461, 1615]),
@@ -120,7 +119,8 @@ const SQLITE: &[(u32, Class)] = &[
 ];
 /// `SQLITE_CONSTRAINT_FOREIGNKEY`.
 const SQLITE_FOREIGN_KEY: u32 = 787;
-/// What SQLite says of `abs` of the smallest integer: see [`super::sqlite_sql`].
+/// SQLite's message about `abs` of the smallest integer, by which a sum out of range fails: see the
+/// text of its statements.
 const SQLITE_OVERFLOW: &str = "integer overflow";
 
 /// Why the database refuses a row.
@@ -132,7 +132,7 @@ pub struct Rejection {
     pub reason: String,
 }
 
-/// A statement's error, as what to do about it.
+/// A statement's error, as what to do about it. Only here can a row be refused.
 #[derive(Debug)]
 pub enum Failure {
     /// See [`Class::Data`].
@@ -141,14 +141,14 @@ pub enum Failure {
     MissingReference(Rejection),
     /// See [`Class::Twice`].
     Twice,
-    /// Anything else: the connection is to be dropped.
+    /// Anything else: drop the connection.
     Store(StoreError),
 }
 
 /// The class of a Postgres error code.
 #[must_use]
 pub fn postgres(sqlstate: &str, message: &str) -> Class {
-    // The table was altered under a prepared statement; a new connection prepares it anew.
+    // The table was altered under a prepared statement; a new connection prepares it again.
     if sqlstate == "0A000" && message.contains("cached plan") {
         return Class::Unavailable;
     }
@@ -218,14 +218,14 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// Outside of writing rows: what is refused there is no row.
+/// Outside of the writes to the target table, where no row can be refused.
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         Failure::from(error).of_no_row()
     }
 }
 
-/// What to do about an error that a person must mend, where its code says so.
+/// What a person must do about an error, where its code tells.
 fn mend(code: &str) -> Option<&'static str> {
     match code {
         "42P01" | "3F000" => Some("create or rename it back, or correct the route's `table`"),
@@ -237,7 +237,7 @@ fn mend(code: &str) -> Option<&'static str> {
 }
 
 impl Failure {
-    /// This failure where no row of ours is involved, so that none can be refused.
+    /// The error where no row of the target table is involved, so that none can be refused.
     pub(crate) fn of_no_row(self) -> StoreError {
         match self {
             Failure::Store(error) => error,
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_must_mend_says_how() {
+    fn an_error_for_a_person_says_what_to_do() {
         for code in ["42P01", "3F000", "42703", "42501", "28P01", "28000", "3D000"] {
             assert!(mend(code).is_some_and(|mend| !mend.is_empty()), "{code}");
             assert_eq!(postgres(code, ""), Class::Stop, "{code}");
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_made_stale_by_ddl_is_made_anew() {
+    fn a_plan_made_stale_by_ddl_is_prepared_again() {
         let message = "cached plan must not change result type";
         assert_eq!(postgres("0A000", message), Class::Unavailable);
     }

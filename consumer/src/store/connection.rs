@@ -1,8 +1,8 @@
-//! A dedicated connection to a database: one caller, and a limit on every wait for an answer.
+//! A dedicated connection to a database, with a limit on every wait for an answer.
 //!
 //! Never a pool: a cancelled `begin` leaves a pooled connection inside a transaction, where the
-//! next user's writes vanish. Here a call that is not answered in time breaks the connection, and a
-//! broken connection refuses everything.
+//! next user's writes vanish. A call that is not answered in time breaks the connection, and a
+//! broken connection refuses every further call.
 
 use std::fmt;
 use std::time::Duration;
@@ -38,7 +38,8 @@ pub struct Connection<D: Driver> {
 #[derive(Debug)]
 pub(super) struct Answers {
     limit: Duration,
-    /// A call was not answered in time, so nobody knows what the connection will say next.
+    /// A call was not answered in time, or was cancelled: what comes next on the wire may be the
+    /// answer to that call.
     broken: bool,
 }
 
@@ -49,11 +50,11 @@ impl Answers {
         call: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Failure> {
         if self.broken {
-            let broken = "an earlier call was not answered; connect anew".to_owned();
+            let broken = "an earlier call was not answered; reconnect".to_owned();
             return Err(Failure::Store(StoreError::Unavailable(broken)));
         }
-        // Before waiting, and not at the timeout: a caller that is cancelled here never comes back,
-        // and the next one would take the answer to this call for the answer to its own.
+        // Before waiting, not at the timeout: a caller that is cancelled at the await never gets
+        // past it, and the next call would read the answer to this one as its own.
         self.broken = true;
         let answer = within(self.limit, call).await?;
         self.broken = false;
@@ -82,7 +83,7 @@ where
     for<'c> &'c mut D::Connection: Executor<'c, Database = D>,
     D::Arguments: IntoArguments<D>,
 {
-    /// Runs one statement; says how many rows it found.
+    /// Runs one statement; returns how many rows it found.
     pub(super) async fn execute(
         &mut self,
         query: Query<'_, D, D::Arguments>,
@@ -106,8 +107,8 @@ where
         Ok(())
     }
 
-    /// Creates the bookkeeping tables where they are missing, and adds the writers' last offsets
-    /// where an earlier consumer made the table: `lacks` finds a row then.
+    /// Creates the missing bookkeeping tables; adds the column of the writers' last offsets if
+    /// `lacks` finds a row, because an earlier consumer created the table.
     pub(super) async fn create(
         &mut self,
         create: &'static str,

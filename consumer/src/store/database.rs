@@ -1,4 +1,4 @@
-//! Which database a URL names, and a connected [`Store`] for it.
+//! The target database that a URL names, and a store of any kind.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,7 +23,7 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::statement::{Dialect, Statement, Statements, Value};
 use crate::store::{StoreError, Timeouts};
 
-/// The target database, as its URL names it. Holds the password, and never shows it.
+/// A target database's URL, parsed. Holds the password, and never shows it.
 #[derive(Clone)]
 pub struct Database(DatabaseKind);
 
@@ -34,7 +34,7 @@ enum DatabaseKind {
     Mysql(Box<MySqlConnectOptions>),
 }
 
-/// A URL that names no database we can write to.
+/// A URL of no database that the consumer can write to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// Not one of the databases.
@@ -74,7 +74,7 @@ impl Database {
     /// Connects.
     ///
     /// # Errors
-    /// [`StoreError`], of which only `Stop` will not pass by itself.
+    /// [`StoreError`]; only `Stop` does not pass by itself.
     pub async fn connect(&self, timeouts: &Timeouts) -> Result<AnyStore, StoreError> {
         match &self.0 {
             DatabaseKind::Postgres(options) => {
@@ -91,7 +91,7 @@ impl Database {
 }
 
 impl Database {
-    /// The host to which the connection may be unencrypted, if there is one.
+    /// The host, if the connection to it may be unencrypted.
     pub fn in_the_clear(&self) -> Option<&str> {
         match &self.0 {
             DatabaseKind::Postgres(options) => {
@@ -115,7 +115,7 @@ impl Database {
 
 fn malformed(url: &str, error: &sqlx::Error) -> UrlError {
     let reason = error.to_string();
-    // No parser is trusted not to quote what it could not read.
+    // A parser's message may quote what it could not read: a part of the URL, such as the password.
     let quotes_the_url = url
         .split([':', '/', '@', '?', '&', '='])
         .any(|part| part.len() > 2 && reason.contains(part));
@@ -123,7 +123,7 @@ fn malformed(url: &str, error: &sqlx::Error) -> UrlError {
 }
 
 impl fmt::Debug for Database {
-    /// Where it is, and nothing that could be a secret.
+    /// The place without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             DatabaseKind::Postgres(options) => {
@@ -153,7 +153,7 @@ pub enum AnyStore {
     Mysql(MysqlStore),
 }
 
-/// Calls the store inside.
+/// Awaits the same call on the store inside.
 macro_rules! inside {
     ($store:expr, $inner:ident => $call:expr) => {
         match $store {
@@ -263,10 +263,12 @@ impl Snapshot for AnyStore {
 }
 
 impl AnyStore {
-    /// The rights that `run` needs on a table and on the bookkeeping and that the user does not have.
+    /// The rights that `run` needs on a table and on the bookkeeping and that the user does not
+    /// have.
     ///
     /// Only Postgres is asked. In MySQL a right may come from a role, a pattern or the server, and
-    /// the first statement that lacks one says so; who may write an SQLite file may write all of it.
+    /// the first statement that lacks one says so; who may write an SQLite file may write all of
+    /// it.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -1,9 +1,9 @@
-//! The fenced transaction, for any database: moves the offsets, writes the rows, notes what was set
-//! aside, and commits, or does nothing at all.
+//! The fenced transaction, over any session: it moves the offsets, writes the rows, stores what was
+//! set aside and commits; or it changes nothing.
 //!
-//! An [`Open`] transaction is a value that every step takes and gives back only when it succeeded.
-//! So one that met an error cannot be committed: there is nothing left to commit it with. (A COMMIT
-//! of a failed transaction answers with success; the rows are gone.)
+//! Every step consumes the [`Open`] transaction and returns it only on success. So a transaction
+//! that met an error cannot be committed: nothing is left to commit it with. (Postgres answers a
+//! COMMIT of a failed transaction with success, and the rows are gone.)
 //!
 //! INV-6: the offset moves first, from its start to its end, by exactly one row or not at all.
 //! INV-12: a transaction in which a statement failed cannot be committed.
@@ -20,15 +20,15 @@ use crate::store::classify::{Failure, Rejection};
 use crate::store::session::{Session, TransactionCommand};
 use crate::store::{Known, Outcome, Position, Store, StoreError, Transaction, inspect, positions};
 
-/// How the rows are tried. Nearly every batch is written as a whole, and each savepoint is two more
-/// answers to wait for; so they are set only once something was refused.
+/// How the rows are tried. Nearly every batch is accepted whole, and each savepoint costs two round
+/// trips, so savepoints are set only once the database has refused something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum WriteMode {
     /// All together. A refusal rolls back the transaction.
     Whole,
-    /// In parts, each behind a savepoint, so that those refused are found.
+    /// In parts, each behind a savepoint, to find the refused rows.
     Bisect,
-    /// The same, with a look for dangling references after every statement.
+    /// The same, and dangling references are counted after every part.
     CheckReferences,
 }
 
@@ -43,7 +43,7 @@ pub(crate) async fn apply<S: Session>(
             Err(Failure::MissingReference(rejection)) if !tx.options.refuse_missing_references => {
                 return Err(StoreError::MissingReference(rejection.reason));
             }
-            // COMMIT may have found it, which does not say which row it was.
+            // COMMIT may have found the missing reference, and does not say which row has it.
             Err(Failure::MissingReference(_)) if mode < WriteMode::CheckReferences => {
                 WriteMode::CheckReferences
             }
@@ -53,17 +53,23 @@ pub(crate) async fn apply<S: Session>(
     }
 }
 
-/// A failure that is not the store's has rolled the transaction back.
+/// One attempt. Unless it fails with [`Failure::Store`], a transaction that is not committed is
+/// rolled back, and the session can begin another.
 async fn run<S: Session>(
     session: &mut S,
     tx: &Transaction<'_>,
     mode: WriteMode,
 ) -> Result<Outcome, Failure> {
     let mut open = Open::begin(session, mode == WriteMode::CheckReferences).await?;
+    // The offsets move before any row is written (INV-6). The update locks the partition's
+    // bookkeeping row until COMMIT, so a zombie waits here, holding nothing, and then finds that
+    // the offset has moved. With the rows first it would hold row locks while it waits.
     for span in tx.spans {
         let moved;
         (open, moved) = open.move_offset(tx, span).await?;
         if !moved {
+            // Rolled back before it asks: inside the transaction the spans before this one show the
+            // offsets that it has moved itself, and the batch could look as if it were written.
             let session = open.roll_back().await?;
             let found = session.next_offsets(tx.scope, tx.spans).await?;
             return Ok(Outcome::Fenced(found));
@@ -90,10 +96,10 @@ async fn run<S: Session>(
     Ok(Outcome::Committed { set_aside, older })
 }
 
-/// An open transaction in which every statement so far succeeded or was taken back.
+/// An open transaction in which every statement so far succeeded or was rolled back to a savepoint.
 pub(super) struct Open<'s, S> {
     session: &'s mut S,
-    /// How many references dangle; `None`: it is not looked after.
+    /// How many references dangle; `None`: nobody counts them.
     dangling: Option<u64>,
     /// How many rows were left out, because the table has newer versions of them.
     pub(super) older: u64,
@@ -109,12 +115,12 @@ impl<'s, S: Session> Open<'s, S> {
         Ok(Self { session, dangling, older: 0 })
     }
 
-    /// What the transaction runs on. After an error of it the transaction is to be dropped.
+    /// The session, for statements that no step has. After an error, drop the transaction.
     pub(super) fn session(&mut self) -> &mut S {
         self.session
     }
 
-    /// Whether the database stood at the span's start, and so now stands at its end.
+    /// Whether the database stood at the span's start; if so it now stands at the span's end.
     async fn move_offset(
         self,
         tx: &Transaction<'_>,
@@ -142,6 +148,7 @@ impl<'s, S: Session> Open<'s, S> {
                 self.older += older;
                 Ok(self)
             }
+            // The connection is in doubt: no ROLLBACK is sent, the caller drops it.
             Err(Failure::Store(error)) => Err(error.into()),
             Err(rejection) => {
                 self.roll_back().await?;
@@ -152,8 +159,8 @@ impl<'s, S: Session> Open<'s, S> {
 
     /// Writes the rows, or finds those that are refused, by their place.
     ///
-    /// Each failing part is halved until the refused rows stand alone, the good ones staying
-    /// written, so it takes about twice the logarithm of the number of rows for each refused one.
+    /// A part that fails is halved until the refused rows stand alone; the good ones stay written.
+    /// So each refused row costs about 2 log2(rows) statements.
     async fn write_bisected(
         mut self,
         tx: &Transaction<'_>,
@@ -178,7 +185,7 @@ impl<'s, S: Session> Open<'s, S> {
         Ok((self, rejected))
     }
 
-    /// Writes single records in log order and makes dead letters of those that are refused.
+    /// Writes single records in log order, and makes dead letters of the refused ones.
     pub(super) async fn write_row_by_row(
         mut self,
         tx: &Transaction<'_>,
@@ -194,7 +201,7 @@ impl<'s, S: Session> Open<'s, S> {
         Ok((self, set_aside))
     }
 
-    /// Writes `rows` all or none.
+    /// Writes all of `rows`, or none of them.
     async fn attempt(
         mut self,
         tx: &Transaction<'_>,
@@ -213,13 +220,15 @@ impl<'s, S: Session> Open<'s, S> {
             Err(Failure::MissingReference(rejection)) => {
                 return Err(StoreError::MissingReference(rejection.reason));
             }
-            // Alone, a row cannot be the same as another one.
+            // A row alone can't be the same as another: with one row this is no rejection.
             Err(Failure::Twice) if rows.len() > 1 => {
                 let reason = "two keys are one row to the database".to_owned();
                 Some(Rejection { sqlstate: Some("21000".to_owned()), reason })
             }
             Err(failure) => return Err(failure.of_no_row()),
         };
+        // Both end the savepoint: Postgres keeps each open one as a subtransaction, and thousands
+        // of them slow the whole server down.
         let end = if rejection.is_some() {
             TransactionCommand::RollBackToSavepoint
         } else {
@@ -252,7 +261,8 @@ impl<'s, S: Session> Open<'s, S> {
         tx: &Transaction<'_>,
         set_aside: &[DeadLetter],
     ) -> Result<Self, StoreError> {
-        // One that comes again after it was forgotten begins anew.
+        // Before the writers are noted: one that is forgotten and writes in this batch is stored
+        // again.
         for (partition, up_to) in tx.forgotten {
             self.session.forget_writers(tx.scope, *partition, *up_to).await?;
         }
@@ -266,8 +276,8 @@ impl<'s, S: Session> Open<'s, S> {
         Ok(self)
     }
 
-    /// An error leaves open whether it was committed: the next attempt's compare-and-set tells. But
-    /// one that names a missing reference is an answer: nothing was.
+    /// Commits. An error leaves open whether the transaction was committed, and the next attempt's
+    /// compare-and-set tells; except a missing reference, which is the server's answer: it was not.
     pub(super) async fn commit(self) -> Result<(), Failure> {
         match self.session.command(TransactionCommand::Commit).await {
             Err(Failure::MissingReference(rejection)) => {
@@ -284,7 +294,7 @@ impl<'s, S: Session> Open<'s, S> {
     }
 }
 
-/// What a store does for any database.
+/// Every session is a store.
 impl<S: Session + 'static> Store for S {
     async fn init(&mut self) -> Result<(), StoreError> {
         self.create_bookkeeping().await

@@ -1,4 +1,4 @@
-//! Whose a table is, and what the user may not do with it.
+//! The claim on a target table: only one topic's records go to a table.
 
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::table::Table;
@@ -29,6 +29,7 @@ pub(super) async fn claim<S: Statements>(
         .add(", ?)", [table.sql_name.clone().into()])
         .add(dialect.unless_there, []);
     store.perform(statement).await?;
+    // Read back, because two consumers may insert at once and the key lets one of them win.
     owner(store, table).await?.ok_or_else(|| {
         StoreError::Unavailable("another consumer has just given the table up".to_owned())
     })

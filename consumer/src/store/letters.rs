@@ -1,5 +1,4 @@
-//! Dead letters in the database, whichever it is: finds and counts them, changes their state, deletes old
-//! ones, remembers how far they were copied.
+//! The table of dead letters: found, counted, closed and deleted; and how far they were copied.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +11,7 @@ use crate::core::record::{DeadLetter, RawRecord};
 use crate::store::statement::{self, PLACES_MAX, Statement, Statements, Value, ValueKind};
 use crate::store::{AnyStore, StoreError};
 
-/// The letters that fit `filter`, in the order of their places, from behind `after` on.
+/// At most `limit` letters that match `filter`, ordered by place, after `after`.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -62,7 +61,7 @@ pub async fn find(
     letters.collect::<Option<_>>().ok_or_else(unreadable)
 }
 
-/// Where in a topic's log the letters stand, and what became of each.
+/// The places of a topic's letters in the log, and each one's state.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -86,7 +85,7 @@ pub async fn places(
     lines.into_iter().map(place).collect::<Option<_>>().ok_or_else(unreadable)
 }
 
-/// How many letters fit `filter`, by topic and state.
+/// How many letters match `filter`, by topic and state.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -111,7 +110,7 @@ pub async fn tally(
     lines.into_iter().map(tally).collect::<Option<_>>().ok_or_else(unreadable)
 }
 
-/// The letters of the same row behind `letter`.
+/// The later letters of the same row as `letter`.
 pub(crate) async fn behind<S: Statements>(
     store: &mut S,
     letter: &StoredDeadLetter,
@@ -131,8 +130,8 @@ pub(crate) async fn behind<S: Statements>(
     lines.into_iter().map(place).collect::<Option<_>>().ok_or_else(unreadable)
 }
 
-/// Takes the lock that every transaction on the letter's partition takes first, and says where the
-/// database stands there; `None`: it knows nothing of the partition.
+/// Locks the partition's offset, as every transaction on the partition does first, and reads it;
+/// `None`: the database does not know the partition.
 pub(crate) async fn lock<S: Statements>(
     store: &mut S,
     letter: &StoredDeadLetter,
@@ -150,7 +149,7 @@ pub(crate) async fn lock<S: Statements>(
     Ok(next.map(NextOffset))
 }
 
-/// Closes the letter if it is open; says whether it was.
+/// Closes the letter if it is open; returns whether it was.
 pub(crate) async fn close<S: Statements>(
     store: &mut S,
     letter: &StoredDeadLetter,
@@ -163,7 +162,7 @@ pub(crate) async fn close<S: Statements>(
     Ok(store.perform(statement).await? == 1)
 }
 
-/// Notes why the letter was refused again; it stays open.
+/// Stores why the letter was refused again; it stays open.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -186,7 +185,7 @@ pub async fn refused_again(
     Ok(())
 }
 
-/// Discards those of `letters` that are open; says how many those were.
+/// Discards those of `letters` that are open; returns how many were.
 ///
 /// # Errors
 /// [`StoreError`]: some may have been discarded.
@@ -210,9 +209,9 @@ pub async fn discard(
     Ok(discarded)
 }
 
-/// Deletes a few of those that were dealt with and set aside before `before`, in seconds since 1970;
-/// says how many. One behind an open letter of the same row stays: a replay of that one must know
-/// that it was not applied.
+/// Deletes up to 200 closed letters that were set aside before `before`, in seconds since 1970;
+/// returns how many. A letter behind an open one of the same row stays: a replay of the open one
+/// must know that the later record was not applied.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -257,7 +256,7 @@ pub async fn delete_old(
     store.perform(delete).await
 }
 
-/// Up to where the partition's letters were copied; `None`: never.
+/// The offset up to which the partition's letters were copied; `None`: none was.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -274,10 +273,10 @@ pub async fn copied(
     Ok(next.map(NextOffset))
 }
 
-/// Remembers that the partition's letters were copied up to `next`.
+/// Stores that the partition's letters were copied up to `next`.
 ///
 /// # Errors
-/// [`StoreError`]; also when another process has just noted the partition's first copy.
+/// [`StoreError`]; also if another process has just stored the partition's first copy.
 pub async fn note_copied(
     store: &mut AnyStore,
     scope: &BookkeepingKey,

@@ -1,8 +1,8 @@
-//! The database behind a small trait: the bookkeeping tables, the catalogue, the fenced transaction.
+//! The target database, as the consumer sees it: bookkeeping, catalogue, fenced transaction.
 //!
-//! A store is one dedicated connection. It is never shared, and after any error that is not the
-//! data's it is dropped and made anew (a cancelled or timed-out call leaves a connection in an
-//! unknown state).
+//! A store is one dedicated connection, never shared. After any error that is not a row's, its
+//! owner drops it and makes another: a cancelled or timed-out call leaves a connection in an
+//! unknown state.
 
 use write_behind_shared::{NextOffset, Offset, Partition};
 
@@ -34,8 +34,8 @@ pub mod database;
 pub use database::{AnyStore, Database};
 pub use timeouts::Timeouts;
 
-/// What a log filter should say of the database client: it reports on every start that the
-/// bookkeeping tables are there already.
+/// Log filter that silences the database client, which reports on every start that the bookkeeping
+/// tables exist.
 pub const QUIET_LOG: &str = "sqlx::postgres::notice=warn";
 
 /// What the database knows of one partition.
@@ -51,7 +51,7 @@ pub struct Position {
     pub writers: Vec<WriterSeen>,
 }
 
-/// Where the database stands in a partition.
+/// Where the database stands in a partition, and the record that it stands behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// The partition.
@@ -68,7 +68,7 @@ pub struct Known {
 /// last record, rows sorted by key, single records, writers, dead letters, COMMIT.
 #[derive(Debug)]
 pub struct Transaction<'a> {
-    /// Whose bookkeeping.
+    /// The pipeline, cluster and topic that the bookkeeping rows belong to.
     pub scope: &'a BookkeepingKey,
     /// How many partitions the topic has.
     pub partitions: i32,
@@ -78,14 +78,14 @@ pub struct Transaction<'a> {
     pub table: &'a Table,
     /// One row a key, sorted by key.
     pub rows: &'a [Row<'a>],
-    /// Records of rows that were refused as a whole, in log order: each is applied alone, and set
-    /// aside alone if it is refused.
+    /// The records behind rows that the database refused, in log order: each is applied alone, and
+    /// set aside alone if it is refused.
     pub row_by_row: &'a [(RawRecord, Row<'a>)],
     /// Records set aside already.
     pub dead_letters: &'a [DeadLetter],
     /// The writers' last sequences.
     pub writers: &'a [WriterSeen],
-    /// The writers of a partition whose last records stand so far back are forgotten.
+    /// Per partition, the offset at or below which a writer's last record makes it forgotten.
     pub forgotten: &'a [(Partition, Offset)],
     /// The last record of each span.
     pub last_records: &'a [LastRecord],
@@ -93,16 +93,16 @@ pub struct Transaction<'a> {
     pub options: WriteOptions,
 }
 
-/// How a transaction writes its rows. What it writes is the same in any manner.
+/// How a transaction writes its rows. What it writes does not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteOptions {
-    /// How many rows a statement holds at most.
+    /// The most rows in a statement.
     pub rows_per_statement: usize,
-    /// How many bad records may be set aside, those that could not be decoded included. One more
-    /// rolls everything back.
+    /// The most bad records that the transaction may set aside, those that could not be decoded
+    /// included. One more rolls everything back.
     pub set_aside_max: usize,
-    /// Whether a row that refers to a missing row is refused. If not, the missing row is given time
-    /// to come: [`StoreError::MissingReference`].
+    /// Whether a row that refers to a missing row is refused. If not, the transaction fails with
+    /// [`StoreError::MissingReference`], and the missing row has time to arrive.
     pub refuse_missing_references: bool,
 }
 
@@ -117,8 +117,8 @@ pub enum Outcome {
         /// their rows.
         older: u64,
     },
-    /// Rolled back: the bookkeeping does not say `start` for some span. What it says, for each span
-    /// in its order; `None`: there is no row.
+    /// Rolled back: some partition does not stand at its span's `start`. Where each does, in the
+    /// spans' order; `None`: the database does not know the partition.
     Fenced(Vec<Option<NextOffset>>),
     /// Rolled back: the database refuses these rows, by their place in `rows`.
     Rejected(Vec<usize>),
@@ -129,15 +129,15 @@ pub enum Outcome {
 /// An error of the database, as what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It will pass: connect anew and try again for as long as it takes. Also every error at COMMIT,
-    /// whose outcome the compare-and-set finds out.
+    /// It will pass: reconnect, and retry for as long as it takes. Also every error at COMMIT: the
+    /// next attempt's compare-and-set tells whether the transaction was committed.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
-    /// It takes less at a time than was asked: try again with a smaller batch, or later.
+    /// The statement was too much for it: retry with a smaller batch, or later.
     #[error("the database is saturated: {0}")]
     Saturated(String),
-    /// A row refers to one that is missing: try again a few times, then let it be refused.
-    #[error("a row refers to one that is not there: {0}")]
+    /// A row refers to a missing one: retry a few times, then refuse it.
+    #[error("a row refers to a missing one: {0}")]
     MissingReference(String),
     /// A person must act: a missing table, a missing right, a wrong password.
     #[error("{0}")]
@@ -146,7 +146,7 @@ pub enum StoreError {
 
 /// A dedicated connection to the target database.
 pub trait Store: Send + Sized + 'static {
-    /// Creates the bookkeeping tables where they are missing. Changes nothing else.
+    /// Creates the missing bookkeeping tables, and changes nothing else.
     fn init(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Reads the table's columns and key from the catalogue. `key` empty: the primary key; else a
@@ -157,21 +157,22 @@ pub trait Store: Send + Sized + 'static {
         key: &[String],
     ) -> impl Future<Output = Result<Table, StoreError>> + Send;
 
-    /// Which of `partitions` the database knows, and where it stands in them.
+    /// Those of `partitions` that the database knows, and where it stands in them.
     fn positions(
         &mut self,
         scope: &BookkeepingKey,
         partitions: &[Partition],
     ) -> impl Future<Output = Result<Vec<Position>, StoreError>> + Send;
 
-    /// Gives partitions that have no bookkeeping row one that says `next`.
+    /// Inserts a bookkeeping row for each of `positions` whose partition has none. A partition that
+    /// has one keeps it.
     fn begin_at(
         &mut self,
         scope: &BookkeepingKey,
         positions: &[Position],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// All partitions of a topic that the database knows, as of one moment.
+    /// All partitions of a topic that the database knows, read by one statement.
     fn known(
         &mut self,
         scope: &BookkeepingKey,
@@ -191,6 +192,10 @@ pub trait Store: Send + Sized + 'static {
     ) -> impl Future<Output = Result<BookkeepingKey, StoreError>> + Send;
 
     /// Runs one fenced transaction.
+    ///
+    /// # Cancellation
+    /// Breaks the connection; whether the transaction was committed is open, as after an error at
+    /// COMMIT.
     fn apply(
         &mut self,
         transaction: &Transaction<'_>,

@@ -1,5 +1,4 @@
-//! What every driver does alike with a statement on the bookkeeping tables: takes one, gives its query;
-//! takes the rows of its answer, gives values.
+//! A statement on the bookkeeping tables as a driver's query, and a driver's rows as values.
 
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, IntoArguments, Row, Type};
@@ -27,7 +26,8 @@ where
     })
 }
 
-/// A query whose first three parameters are whose bookkeeping it is about.
+/// A query on the bookkeeping tables. Its first three parameters are the pipeline, cluster and
+/// topic.
 pub(super) fn scoped<D: Database>(
     sql: &'static str,
     scope: &BookkeepingKey,

@@ -1,5 +1,4 @@
-//! Where the database stands in a topic's partitions, whichever database it is: finds and begins them,
-//! finds and forgets their writers.
+//! Where the database stands in a topic's partitions, and the writers it has seen there.
 
 use uuid::Uuid;
 use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
@@ -53,7 +52,7 @@ pub(super) async fn known<S: Statements>(
     store: &mut S,
     scope: &BookkeepingKey,
 ) -> Result<Vec<Known>, StoreError> {
-    // No record stands at an offset below 0.
+    // -1 stands for NULL: no record has an offset below 0.
     let statement = Statement::new(store.dialect(), &[ValueKind::Integer; 5]).add(
         r#"SELECT o."partition", o.next_offset, o.partitions,
                 coalesce(l.record_offset, -1), coalesce(l.record_timestamp, -1)
@@ -78,7 +77,7 @@ pub(super) async fn known<S: Statements>(
     read("write_behind_offsets", &lines, known)
 }
 
-/// Gives partitions that have no row one that says where they begin.
+/// Inserts where each partition begins. A partition that has a row keeps it.
 pub(super) async fn begin_at<S: Statements>(
     store: &mut S,
     scope: &BookkeepingKey,
@@ -163,7 +162,7 @@ async fn writers<S: Statements>(
     read("write_behind_writers", &lines, writer)
 }
 
-/// The lines of a bookkeeping table, as what they mean.
+/// The rows of a bookkeeping table, each read by `line`.
 fn read<T>(
     table: &str,
     lines: &[Vec<Value>],

@@ -1,11 +1,10 @@
-//! The transaction that replays a dead letter: takes the letter and what decides about it, gives what
-//! became of it.
+//! The transaction that replays a dead letter.
 //!
-//! It takes the partition's lock first, as the consumer's own transaction does, so the two wait for
-//! each other and never lock in another order; what is decided is decided while neither the offset
-//! nor another letter of the partition can change. The row and the letter's state change together:
-//! only a letter that is still open is closed, or everything is rolled back, so nothing is replayed
-//! twice, whoever replays at once and wherever a process dies.
+//! It locks the partition's offset first, as a batch's transaction does, so the two wait for each
+//! other and lock in the same order. While the replay is decided, neither the offset nor another
+//! letter of the partition can change. The row and the letter's state change together, and only if
+//! the letter is still open: nothing is replayed twice, however many replay at once and wherever a
+//! process dies.
 
 use write_behind_shared::NextOffset;
 
@@ -22,39 +21,40 @@ use crate::store::{AnyStore, StoreError, Transaction, WriteOptions, letters};
 pub struct ReplayPoint {
     /// Everything below is in the database.
     pub next: NextOffset,
-    /// The letters of the same row behind this one.
+    /// The later letters of the same row.
     pub behind: OfRow,
 }
 
-/// What to do with a letter.
+/// What to do with a dead letter.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// Write this, and close the letter as replayed; or as superseded, if the row has a newer version.
+    /// Write this row and close the letter: as replayed, or as superseded if the table has a newer
+    /// version of the row.
     Write(Row<'static>),
     /// Close it as superseded.
     Supersede,
-    /// Nothing: let the partition go.
+    /// Change nothing.
     LeaveIt,
 }
 
-/// What became of a letter.
+/// How a replay ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replayed {
     /// It is closed.
     Closed(DeadLetterState),
-    /// The database refuses it again; nothing was changed.
+    /// The database refused it again; nothing was changed.
     Rejected(DeadLetter),
     /// It was not open any more; nothing was changed.
     NotOpen,
-    /// As decided, nothing was changed.
+    /// [`Decision::LeaveIt`]: nothing was changed.
     Left,
 }
 
 /// Replays `letter` into `table`, as `decide` says.
 ///
 /// # Errors
-/// What `decide` fails with; [`StoreError`] of the database, of which one at COMMIT leaves open
-/// whether it was done: the letter's state tells.
+/// `decide`'s error, or the database's [`StoreError`]. An error at COMMIT leaves open whether the
+/// letter was replayed: its state tells.
 pub async fn replay<E: From<StoreError>>(
     store: &mut AnyStore,
     table: &Table,
@@ -90,10 +90,12 @@ pub async fn replay<E: From<StoreError>>(
                 open.roll_back().await?;
                 return Ok(Replayed::Rejected(rejected));
             }
-            // A row of a newer version was left as it is.
+            // The table has a newer version, and the row was left out.
             if open.older > 0 { DeadLetterState::Superseded } else { DeadLetterState::Replayed }
         }
     };
+    // Last, and under the partition's lock: two replays of one letter come here one after the
+    // other, and the second finds it closed and rolls its row back.
     if !letters::close(open.session(), letter, state).await? {
         open.roll_back().await?;
         return Ok(Replayed::NotOpen);
@@ -102,7 +104,7 @@ pub async fn replay<E: From<StoreError>>(
     Ok(Replayed::Closed(state))
 }
 
-/// A transaction that moves no offset and writes one record alone.
+/// A transaction that moves no offset, and writes one record alone.
 fn of_one<'a>(
     table: &'a Table,
     letter: &'a StoredDeadLetter,

@@ -1,4 +1,5 @@
-//! What a database must be able to do within a transaction.
+//! What differs between the databases: the statements of a transaction, the catalogue, the
+//! bookkeeping tables. Everything else is written once, over [`Session`].
 
 use write_behind_shared::{NextOffset, Offset, Partition};
 
@@ -11,9 +12,12 @@ use crate::store::classify::Failure;
 use crate::store::statement::Statements;
 use crate::store::{StoreError, positions};
 
-/// What a database must be able to do within a transaction.
+/// A connection that runs a transaction's statements, one at a time.
+///
+/// The bookkeeping statements fail with [`StoreError`], since no row of the target table is
+/// involved; only [`Session::write`] and COMMIT can refuse a row.
 pub(crate) trait Session: Statements + Sized {
-    /// Creates the bookkeeping tables where they are missing.
+    /// Creates the missing bookkeeping tables.
     fn create_bookkeeping(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Reads a table's columns and key: see [`Store::describe`](crate::store::Store::describe).
@@ -29,8 +33,8 @@ pub(crate) trait Session: Statements + Sized {
         command: TransactionCommand,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Moves the offset of a span from its start to its end, and if it moved notes the span's last
-    /// record instead of an earlier one; says how many rows moved.
+    /// Moves the offset of a span from its start to its end, and if it moved replaces the
+    /// partition's last record; returns how many bookkeeping rows moved.
     fn move_offset(
         &mut self,
         scope: &BookkeepingKey,
@@ -39,29 +43,29 @@ pub(crate) trait Session: Statements + Sized {
         last: Option<&LastRecord>,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Runs one statement on the table; says how many rows it wrote.
+    /// Runs one statement on the target table; returns how many rows it wrote.
     fn write(
         &mut self,
         table: &Table,
         statement: &WriteStatement<'_>,
     ) -> impl Future<Output = Result<u64, Failure>> + Send;
 
-    /// Notes the writers' last sequences; none goes back.
+    /// Stores the writers' last sequences. None goes backwards.
     fn note_writers(
         &mut self,
         scope: &BookkeepingKey,
         writers: &[WriterSeen],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Stores dead letters; one that is there already stays.
+    /// Stores dead letters. One that is already stored stays as it is.
     fn set_aside(
         &mut self,
         scope: &BookkeepingKey,
         letters: &[&DeadLetter],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// How many references to missing rows only COMMIT would find. None, where every statement is
-    /// checked for them.
+    /// How many references to missing rows only COMMIT would find: zero where the database checks
+    /// each statement.
     fn dangling(&mut self) -> impl Future<Output = Result<u64, StoreError>> + Send {
         async { Ok(0) }
     }
@@ -93,9 +97,9 @@ pub(crate) enum TransactionCommand {
     Begin,
     /// Sets the savepoint.
     Savepoint,
-    /// Forgets the savepoint.
+    /// Releases the savepoint: what came after it stays.
     Release,
-    /// Goes back to the savepoint and forgets it.
+    /// Rolls back to the savepoint, and releases it.
     RollBackToSavepoint,
     /// Rolls the transaction back.
     RollBack,

@@ -1,8 +1,8 @@
-//! The database as of one moment, while others write: takes rows as the log has them, gives those that
-//! differ, and the keys that there are.
+//! Snapshot of the target table while others write: which expected rows differ from it, and which
+//! keys it has.
 //!
-//! Values are compared by the database itself, after it has cast what is expected to the column's type:
-//! `1.0` is `1.00`, and the members of a `jsonb` have no order.
+//! The database itself compares the values, after it has cast the expected one to the column's
+//! type: `1.0` equals `1.00`, and the members of a `jsonb` have no order.
 
 use sqlx::ColumnIndex;
 
@@ -11,7 +11,7 @@ use crate::core::table::row::Row;
 use crate::store::StoreError;
 use crate::store::performed::Readable;
 
-/// A row that is not as it is expected to be.
+/// A row that differs from the expected one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compared {
     /// Its place among the rows that were given.
@@ -22,14 +22,14 @@ pub struct Compared {
     pub differs: Vec<(usize, Option<String>, Option<String>)>,
 }
 
-/// A database that can be looked at as of one moment.
+/// A session that can read a snapshot.
 pub trait Snapshot: Send {
-    /// Begins the moment: whatever is asked until [`Snapshot::end_snapshot`] is answered as of now. Writers are
-    /// not held up.
+    /// Begins a snapshot: until [`Snapshot::end_snapshot`] every answer is as of now. Writers do
+    /// not wait for it.
     fn begin_snapshot(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Which of `rows` are missing or hold something else in the columns of `shape`, by their place in
-    /// the table. Each row sets these columns; an empty shape asks only whether the row is there.
+    /// Those of `rows` that are missing, or differ in the columns of `shape` (places in the table).
+    /// Each row sets these columns; an empty shape asks only whether the row exists.
     fn compare(
         &mut self,
         table: &Table,
@@ -37,7 +37,7 @@ pub trait Snapshot: Send {
         rows: &[&Row<'_>],
     ) -> impl Future<Output = Result<Vec<Compared>, StoreError>> + Send;
 
-    /// The next so many keys of the table, after that one, in an order of the database's own.
+    /// The next `limit` keys of the table after `after`, in the database's order.
     fn keys(
         &mut self,
         table: &Table,
@@ -45,12 +45,12 @@ pub trait Snapshot: Send {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Vec<String>>, StoreError>> + Send;
 
-    /// Ends the moment.
+    /// Ends the snapshot.
     fn end_snapshot(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// What a row of an answer says of one that differs: its place, whether it is missing, then for each
-/// column of the shape whether it differs, what it is to be and what it is.
+/// The rows that differ, from an answer's: the row's place, whether it is missing, then for each
+/// column of the shape whether it differs, its expected value and its value.
 pub(super) fn compared<'r, R: sqlx::Row>(
     rows: &'r [R],
     columns: usize,

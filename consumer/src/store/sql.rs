@@ -1,12 +1,13 @@
-//! What the statements of the three dialects share: a statement's columns, the clauses of a snapshot.
+//! SQL that the three dialects share: a statement's columns, the clauses of a snapshot.
 
 use write_behind_shared::key::KeyColumn;
 use write_behind_shared::table_name::quoted;
 
 use crate::core::table::Table;
 
-/// The columns of an answer that [`compared`](super::snapshot::compared) reads, of `g` and `t`: the row as it is to be, and as it
-/// is. `shape` has what tells whether a column differs, and both its texts.
+/// What [`compared`](super::snapshot::compared) reads, and the condition under which a row differs.
+/// `g` is the expected row, `t` the table's; `shape` has, for each column, whether it differs and
+/// both its texts.
 pub(super) fn comparison(table: &Table, at: &str, shape: &[[String; 3]]) -> (String, String) {
     let missing = format!("t.{} IS NULL", quoted(&table.key[0].name));
     let told = [at, &missing].into_iter().chain(shape.iter().flatten().map(String::as_str));
@@ -16,8 +17,7 @@ pub(super) fn comparison(table: &Table, at: &str, shape: &[[String; 3]]) -> (Str
     (told, wrong)
 }
 
-/// Reads the next keys: each as the texts that `text` makes of its columns, under the condition
-/// `after`.
+/// Reads the next keys, under the condition `after`. `text` makes a text of a key's column.
 pub(super) fn next_keys(
     table: &Table,
     text: impl Fn(&KeyColumn, &str) -> String,

@@ -1,5 +1,4 @@
-//! A statement on the bookkeeping tables with its values, built for any database, and what performs it
-//! in its own dialect.
+//! A statement on the bookkeeping tables, with its values, in a database's dialect.
 //!
 //! INV-13: the text is constant; whatever people or records say is bound.
 
@@ -11,20 +10,20 @@ use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::dead_letters::Filter;
 use crate::store::StoreError;
 
-/// How many places one statement names at most.
+/// The most dead letters that one statement names.
 pub(super) const PLACES_MAX: usize = 200;
 const OF_TOPIC: &str = " WHERE pipeline = ? AND cluster = ? AND topic = ?";
 
-/// How a database spells what they spell differently.
+/// The SQL that the databases spell differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialect {
-    /// Parameters are `$1`, `$2`, …; else each is `?`.
+    /// Parameters are `$1`, `$2`, …; otherwise each is `?`.
     pub(crate) numbered: bool,
-    /// Lets an INSERT of what is there already do nothing.
+    /// Ends an INSERT that does nothing where the row exists.
     pub(crate) unless_there: &'static str,
-    /// When a letter was set aside, in seconds since 1970.
+    /// When a dead letter was set aside, in seconds since 1970.
     pub(crate) failed_at: &'static str,
-    /// The function that finds a text in another.
+    /// The function that finds a text in another one.
     pub(crate) find: &'static str,
     /// The headers as text.
     pub(crate) headers: &'static str,
@@ -41,7 +40,7 @@ pub(crate) enum Value {
     Bytes(Option<Vec<u8>>),
 }
 
-/// What a column of an answer is.
+/// The kind of a column of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ValueKind {
     /// [`Value::Integer`].
@@ -64,18 +63,19 @@ pub(crate) struct Statement {
     numbered: bool,
 }
 
-/// A database that performs such statements.
+/// A connection that runs such statements. No row of the target table is involved, so none can be
+/// refused.
 pub(crate) trait Statements: Send {
-    /// How it spells them.
+    /// Its dialect.
     fn dialect(&self) -> Dialect;
 
-    /// Performs one; says how many rows it found.
+    /// Runs one; returns how many rows it found.
     fn perform(
         &mut self,
         statement: Statement,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Performs one that answers with rows.
+    /// Runs one that answers with rows.
     fn select(
         &mut self,
         statement: Statement,
@@ -112,7 +112,7 @@ impl Statement {
         self.of_topic(scope).add(r#" AND "partition" = ?"#, [i64::from(partition.0).into()])
     }
 
-    /// Adds the condition that a letter is one of these; they are not none.
+    /// Adds the condition that a letter is one of `places`, of which there is at least one.
     pub(super) fn one_of(mut self, places: &[(BookkeepingKey, Partition, Offset)]) -> Self {
         for (at, (scope, partition, offset)) in places.iter().enumerate() {
             let begin = if at == 0 { " AND (" } else { " OR " };
@@ -170,13 +170,13 @@ impl Statement {
 }
 
 impl BookkeepingKey {
-    /// What every bookkeeping table's key begins with.
+    /// The first columns of every bookkeeping table's key.
     pub(super) fn values(&self) -> [Value; 3] {
         [&self.pipeline, &self.cluster, &self.topic].map(|text| text.clone().into())
     }
 }
 
-/// What to say of a bookkeeping table whose lines mean nothing.
+/// The error about a bookkeeping table whose rows can't be read.
 pub(super) fn unreadable(table: &str) -> StoreError {
     StoreError::Stop(format!("{table} holds what no consumer has written"))
 }

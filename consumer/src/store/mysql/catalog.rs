@@ -1,5 +1,5 @@
-//! Reads a table's columns and key from the catalogue of MySQL or MariaDB, and refuses what a
-//! transaction can't roll back, what rows can't be upserted into and what can't be a key.
+//! A table as the catalogue of MySQL or MariaDB describes it. Tables that a transaction can't roll
+//! back or that rows can't be upserted into, and columns that can't be a key, are refused.
 
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySqlConnection, Row as _};
@@ -100,7 +100,7 @@ pub(super) async fn describe(
     })
 }
 
-/// Why the table can't be written to, and the mend.
+/// Why the table can't be written to, and what to do.
 fn unfit(name: &str, found: &MySqlRow) -> Result<Option<String>, sqlx::Error> {
     let kind: String = found.try_get("kind")?;
     if !matches!(&*kind, "BASE TABLE" | "SYSTEM VERSIONED") {

@@ -1,11 +1,11 @@
-//! MySQL and MariaDB: one dedicated connection, with a limit on every wait.
+//! MySQL and MariaDB: the connection, and the statements of a transaction.
 //!
-//! The session's settings are ours, whatever the server's defaults are: strict, in UTC, READ
-//! COMMITTED, and with names in double quotes as in the other databases.
+//! The consumer sets the session up itself, whatever the server's defaults are: strict, UTC, READ
+//! COMMITTED, names in double quotes as in the other databases.
 //!
-//! What MySQL lacks: a limit for a statement that writes (MariaDB has one), so that there a slow
-//! one ends with the connection; and one for a transaction that stands idle, for which the
-//! connection's own limit is lowered while a transaction is open.
+//! MySQL has no limit on a statement that writes (MariaDB has one): a slow one ends when the
+//! consumer gives the connection up. Nor has it one on an idle transaction: `wait_timeout` is
+//! lowered while a transaction is open.
 
 mod catalog;
 mod rows;
@@ -33,12 +33,12 @@ use crate::store::{StoreError, Timeouts, bookkeeping};
 /// A connection to MySQL or MariaDB.
 pub type MysqlStore = Connection<MySql>;
 
-/// What a connection remembers of its server.
+/// What a connection knows about its server.
 #[derive(Debug)]
 pub struct MysqlServer {
-    /// How long it waits between two statements of a transaction.
+    /// How long it waits for a transaction's next statement.
     idle_in_transaction: Duration,
-    /// The largest message that it takes.
+    /// The largest message that it accepts, in bytes.
     packet_bytes: usize,
 }
 
@@ -53,13 +53,14 @@ impl Driver for MySql {
         headers: "CAST(headers AS char)",
     };
 
-    /// sqlx asks the server to count the rows that it found, not those that it changed.
+    /// sqlx has the server count the rows that a statement found, not those that it changed. Else
+    /// an update that leaves a row equal would count as left out.
     fn rows_affected(result: &MySqlQueryResult) -> u64 {
         result.rows_affected()
     }
 }
 
-/// `/*M! … */` is read by MariaDB only.
+/// The session's settings. Only MariaDB reads `/*M! … */`.
 fn settings(timeouts: &Timeouts) -> String {
     format!(
         "SET sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_ZERO_DATE,\
@@ -74,7 +75,7 @@ fn settings(timeouts: &Timeouts) -> String {
     )
 }
 
-/// Whole seconds, and no fewer than one: 0 would mean none.
+/// Whole seconds, rounded up, at least 1: to the server 0 is no limit at all.
 fn seconds(limit: Duration) -> u64 {
     limit.as_millis().div_ceil(1_000).max(1) as u64
 }
@@ -83,7 +84,7 @@ const SERVER: &str = "SELECT CAST(@@max_allowed_packet AS unsigned) AS packet,
     CAST(@@global.read_only AS char) NOT IN ('0', 'OFF') OR @@global.innodb_read_only AS standby";
 
 impl MysqlStore {
-    /// Connects to a server that takes writes.
+    /// Connects to a server that accepts writes.
     pub(super) async fn connect(
         options: &MySqlConnectOptions,
         timeouts: &Timeouts,
@@ -110,7 +111,8 @@ impl MysqlStore {
 }
 
 impl Session for MysqlStore {
-    /// Each statement commits by itself, as MySQL has it; two consumers may create a table at once.
+    /// In MySQL each of these statements commits by itself; two consumers may create a table at
+    /// once.
     async fn create_bookkeeping(&mut self) -> Result<(), StoreError> {
         let lacks = bookkeeping::LACKS_LAST_OFFSET_MYSQL;
         self.create(bookkeeping::CREATE_MYSQL, lacks).await.map_err(Failure::of_no_row)
@@ -180,7 +182,8 @@ impl Session for MysqlStore {
             WriteKind::Upsert if !adds => {
                 self.bulk(&sql::upsert(table, shape), table, rows, true).await
             }
-            // An insert is refused for a delta that the column could not hold alone.
+            // INSERT … ON DUPLICATE KEY UPDATE checks the delta as a value first: -1 into an
+            // unsigned column would be refused although the sum fits.
             WriteKind::Upsert | WriteKind::UpdateThenInsert => {
                 self.update_or_insert(table, shape, rows).await
             }

@@ -1,5 +1,5 @@
-//! The rows of a statement for MySQL: takes rows of one shape, gives them as JSON documents of a
-//! limited size, for the server drops a connection over a packet that is too large.
+//! The rows of a MySQL statement, as JSON documents of limited size: the server drops a connection
+//! over a packet that is too large.
 
 use std::borrow::Cow;
 
@@ -44,8 +44,8 @@ fn texts<'a>(table: &Table, row: &'a Row<'_>, with_cells: bool) -> Vec<Option<Co
     row.key.iter().map(|text| Some(Cow::Borrowed(&**text))).chain(cells).collect()
 }
 
-/// An instant in RFC 3339 as a session in UTC writes it. One that is in no calendar stays as it is:
-/// the database refuses it.
+/// An instant in RFC 3339, as a session in UTC writes it. One that no calendar has stays as it is,
+/// and the database refuses it.
 fn in_utc(text: &str) -> Cow<'_, str> {
     match text.parse::<jiff::Timestamp>() {
         Ok(instant) => instant.strftime("%Y-%m-%d %H:%M:%S%.f").to_string().into(),

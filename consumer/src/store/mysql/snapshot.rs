@@ -1,9 +1,9 @@
-//! MySQL and MariaDB as of one moment: a read-only transaction in which every statement sees the same
+//! MySQL's and MariaDB's snapshot: a read-only transaction in which every statement sees the same
 //! rows, and which locks none.
 //!
-//! A value is converted as its column would convert it, and compared as what the column is: texts by
-//! their bytes, whatever the collation. JSON is compared as JSON by MySQL; MariaDB keeps it as the
-//! text that was written, and is asked for that.
+//! An expected value is converted as its column would convert it, and compared by the column's
+//! type: texts by their bytes, whatever the collation. MySQL compares JSON as JSON; MariaDB keeps
+//! the text that was written, so there it is the text.
 
 use sqlx::AssertSqlSafe;
 use write_behind_shared::key::{KeyColumn, KeyKind};
@@ -19,7 +19,7 @@ use crate::store::session::{Session as _, TransactionCommand};
 use crate::store::snapshot::{Compared, Snapshot, compared, keys_of};
 use crate::store::sql::{comparison, next_keys};
 
-/// Between two questions the log is read, for as long as it takes: a year is the longest wait there is.
+/// The log is read between two questions, and may take long: a year is the longest `wait_timeout`.
 const FREEZE: &str = "SET wait_timeout = 31536000
         /*M! , idle_transaction_timeout = 0, idle_readonly_transaction_timeout = 0 */;
     SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
@@ -73,8 +73,8 @@ impl Snapshot for MysqlStore {
     }
 }
 
-/// That a key is behind the one in the parameters: the first column, then the first two, and so on. The
-/// columns as one row would be read without an index.
+/// The condition that a key is greater than the one in the parameters, column by column: MySQL
+/// would compare the columns as one row without an index.
 fn behind(table: &Table) -> String {
     let is = |sign: &str, key: &KeyColumn| {
         let given = match key.kind {

@@ -1,13 +1,14 @@
-//! The text of the statements that write rows to MySQL and MariaDB.
+//! The SQL that writes rows to MySQL and MariaDB.
 //!
 //! The rows are one parameter: a JSON array of arrays of texts, the key columns' first, which
-//! `JSON_TABLE` reads as a table of texts. The rows are in the order of their keys and are read in
-//! that order; the key's index is named, for on a table that was empty a moment ago the optimizer
-//! would read and lock all of it for every row given.
+//! `JSON_TABLE` reads as a table of texts. The server reads the rows in the order of their keys.
+//! The statements force the key's index: on a table that was just empty the optimizer would scan
+//! and lock all of it for each row.
 //!
 //! `ON DUPLICATE KEY UPDATE` checks every unique key, so a row that repeats another row's e-mail
-//! address would change that other row. It is used for tables with one unique key only; any other
-//! table is [`update_before_insert`](Table::update_before_insert): what is there is updated, then what is missing is inserted.
+//! address would change that other row. Only tables with one unique key are upserted into; any
+//! other is [`update_before_insert`](Table::update_before_insert): existing rows are updated, then
+//! the others are inserted.
 //!
 //! INV-13: identifiers come from the catalogue, values are bound.
 
@@ -81,7 +82,8 @@ pub(super) fn insert(table: &Table, shape: &[(usize, bool)]) -> String {
     format!("INSERT INTO {} ({names}) SELECT {values} FROM {rows}", table.sql_name)
 }
 
-/// Which rows are there, by their place from 0 on. They are locked, so they stay.
+/// The rows that exist, by their place from 0. FOR UPDATE locks them, so that none is deleted
+/// before it is updated.
 pub(super) fn present(table: &Table) -> String {
     let given = GivenRows::of(table, &[]);
     format!(
@@ -151,8 +153,8 @@ impl<'a> GivenRows<'a> {
         format!("{} AS t FORCE INDEX ({}) {on} {same}", self.table.sql_name, quoted(index))
     }
 
-    /// That the row in the table has no newer version than the given one. A text is cast, or it would
-    /// be compared as a float.
+    /// That the row in the table has no newer version than the given one. A text is cast, or it
+    /// would be compared as a float.
     fn not_newer(&self, shape: &[(usize, bool)]) -> String {
         let at = shape.iter().position(|(place, _)| Some(*place) == self.table.version);
         let Some(at) = at.map(|at| at + self.table.key.len()) else { return String::new() };
@@ -179,8 +181,8 @@ impl<'a> GivenRows<'a> {
     }
 }
 
-/// What a given text stands for. A text that is assigned is converted by the column itself, which
-/// refuses what it can't hold; a cast would make NULL of some of it.
+/// A given text as a value. The column itself converts an assigned text and refuses what it can't
+/// hold, while a cast would turn some of that into NULL.
 fn value_of(at: usize, key: Option<&KeyKind>, kind: &ColumnKind, is_add: bool) -> String {
     let text = format!("write_behind_rows.p{at}");
     match (key, kind) {

@@ -1,4 +1,4 @@
-//! Rows into MySQL: takes those of one shape, writes them by as few statements as fit its messages.
+//! Rows into MySQL: as few statements as the server's message size allows.
 
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -9,13 +9,15 @@ use crate::store::classify::Failure;
 use crate::store::mysql::rows::documents;
 use crate::store::mysql::{MysqlStore, sql};
 
-/// What a message holds beside its largest parameter, at most.
+/// The most bytes of a message beside its largest parameter.
 const PACKET_BYTES_SPARE: usize = 64 << 10;
-/// Beyond this a statement is not faster, and the server holds it in memory.
+/// The most bytes of rows in a statement. Larger ones are not faster, and the server holds them in
+/// memory.
 const STATEMENT_BYTES_MAX: usize = 4 << 20;
 
 impl MysqlStore {
-    /// Runs the statement for `rows`, all of one shape: for as many at a time as fit one message.
+    /// Runs a statement for `rows`, as often as it takes to fit messages; returns how many rows it
+    /// wrote.
     pub(super) async fn bulk(
         &mut self,
         sql: &str,
@@ -33,9 +35,11 @@ impl MysqlStore {
 
     /// Updates the rows that are there, and inserts the others.
     ///
-    /// Which are there is asked first, and once: a row that comes between two looks would be missed
-    /// by both. One that another writer inserts after the look is refused as a duplicate, and when
-    /// it is tried alone the look finds it.
+    /// One locking read says which rows exist, and both statements go by it. Were the INSERT to
+    /// look again (`WHERE NOT EXISTS`), a row that another writer inserts between the two would be
+    /// neither updated nor inserted. As it is, the INSERT is refused as a duplicate, and the next
+    /// try's read finds the row. Rows that exist stay locked until COMMIT, so none vanishes before
+    /// its UPDATE.
     pub(super) async fn update_or_insert(
         &mut self,
         table: &Table,
@@ -62,7 +66,7 @@ impl MysqlStore {
         Ok(updated + self.bulk(&sql::insert(table, shape), table, &new, true).await?)
     }
 
-    /// `rows` as documents that each fit one message, with how many rows come before each.
+    /// `rows` as documents that each fit a message, with how many rows come before each.
     pub(super) fn documents(
         &self,
         table: &Table,
@@ -76,8 +80,8 @@ impl MysqlStore {
         Ok(documents)
     }
 
-    /// The server ends the connection over a message that is too large, and so it would each time
-    /// the batch is tried again.
+    /// Refuses a message that is too large. The server would drop the connection over it, and every
+    /// retry would end the same way.
     pub(super) fn fits_a_packet(&self, bytes: usize) -> Result<(), StoreError> {
         if bytes + PACKET_BYTES_SPARE <= self.server.packet_bytes {
             return Ok(());

@@ -1,5 +1,5 @@
-//! Reads a table's columns and key from Postgres' catalogue, and refuses what rows can't be upserted
-//! into or what can't be a key.
+//! A table as Postgres' catalogue describes it. Tables that rows can't be upserted into and columns
+//! that can't be a key are refused.
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
@@ -46,8 +46,7 @@ const COLUMNS: &str = "WITH RECURSIVE base AS (
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     ORDER BY a.attnum";
 
-/// Unique keys, each with what ON CONFLICT can't do with it, and whether it compares texts as they
-/// are.
+/// Unique keys, each with why ON CONFLICT can't use it, and whether it tells all texts apart.
 const KEYS: &str = "SELECT i.indisprimary AS is_primary,
         array(SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY AS k(attnum, place)
             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum

@@ -1,4 +1,4 @@
-//! What Postgres says of this user: the rights that are missing, the connections that are left.
+//! What Postgres tells about this user: missing rights, free connections.
 
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;

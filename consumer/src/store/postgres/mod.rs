@@ -1,4 +1,4 @@
-//! Postgres: how the consumer connects to it, and what a transaction does there.
+//! Postgres: the connection, and the statements of a transaction.
 
 mod catalog;
 mod inspect;
@@ -42,7 +42,7 @@ impl Driver for Postgres {
 }
 
 impl PostgresStore {
-    /// Connects to a server that takes writes.
+    /// Connects to a server that accepts writes.
     pub(super) async fn connect(
         options: &PgConnectOptions,
         timeouts: &Timeouts,
@@ -79,7 +79,9 @@ impl PostgresStore {
 
 impl Session for PostgresStore {
     async fn create_bookkeeping(&mut self) -> Result<(), StoreError> {
-        // Two that create a table at once would collide; the lock is given back at COMMIT.
+        // CREATE TABLE IF NOT EXISTS is no fence: two consumers that start together both see no
+        // table, and one fails on the catalogue's unique index. The lock, whose number is ours
+        // alone, lets one in at a time, until COMMIT.
         let sql = format!(
             "BEGIN; SELECT pg_advisory_xact_lock(7310868735955199332); {} COMMIT",
             bookkeeping::CREATE_POSTGRES
@@ -93,8 +95,8 @@ impl Session for PostgresStore {
     }
 
     async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
-        // A constraint that is checked at COMMIT would refuse a batch when it is too late to find
-        // the row.
+        // A deferred constraint would refuse the batch at COMMIT, when no savepoint is left to tell
+        // which row it was. SET CONSTRAINTS makes each statement check its own rows.
         self.run(command.sql("BEGIN; SET CONSTRAINTS ALL IMMEDIATE")).await
     }
 
@@ -166,7 +168,8 @@ impl Session for PostgresStore {
         scope: &BookkeepingKey,
         letters: &[&DeadLetter],
     ) -> Result<(), StoreError> {
-        // As many as fit one message easily, whatever their size.
+        // 500 letters of the largest record Kafka takes by default (1 MiB) stay within a message's
+        // limit of 1 GiB.
         for letters in letters.chunks(500) {
             let records = || letters.iter().map(|letter| &letter.record);
             let query = scoped(sql::SET_ASIDE, scope)

@@ -1,11 +1,11 @@
-//! The rows of a statement for Postgres: takes rows of one shape, gives an array a column.
+//! The rows of a Postgres statement: an array for each column.
 
 use crate::core::table::row::Row;
 use crate::core::table::{ColumnKind, Table};
 use crate::store::StoreError;
 use crate::store::sql::places;
 
-/// One column of some rows.
+/// One column of the rows.
 pub(super) enum Array<'a> {
     /// Of an integer column.
     Integers(Vec<Option<i64>>),
@@ -15,7 +15,7 @@ pub(super) enum Array<'a> {
 
 /// The arrays of rows that are all of `shape`: the key's, then the shape's.
 ///
-/// They are filled row by row, since what belongs to one row lies together in memory.
+/// Filled row by row, since a row's values lie together in memory.
 pub(super) fn arrays<'a>(
     table: &Table,
     shape: &[(usize, bool)],
@@ -36,8 +36,8 @@ pub(super) fn arrays<'a>(
 }
 
 impl<'a> Array<'a> {
-    /// Texts of integer columns were judged to be integers. A NULL in place of one that is not
-    /// would be a lost value.
+    /// Texts of integer columns have been judged to be integers. One that is not must be an error:
+    /// a NULL in its place would lose the value.
     fn push(&mut self, text: Option<&'a str>) -> Result<(), StoreError> {
         match self {
             Array::Texts(texts) => texts.push(text),

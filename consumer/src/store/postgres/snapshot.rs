@@ -1,4 +1,4 @@
-//! Postgres as of one moment: a read-only transaction in which every statement sees the same rows.
+//! Postgres' snapshot: a read-only transaction in which every statement sees the same rows.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use crate::store::postgres::PostgresStore;
 use crate::store::snapshot::{Compared, Snapshot, compared, keys_of};
 use crate::store::sql::{comparison, next_keys};
 
-/// The moment begins with the first query. Between two questions the log is read, for as long as it
-/// takes.
+/// The first query takes the snapshot. The log is read between two questions, and may take longer
+/// than a transaction may stand idle.
 const FREEZE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
     SET LOCAL idle_in_transaction_session_timeout = 0; SELECT 1";
 
@@ -73,7 +73,8 @@ impl Snapshot for PostgresStore {
     }
 }
 
-/// Finds the rows that differ. Parameters: an array a key column, then an array a column of the shape.
+/// Finds the rows that differ. Parameters: an array a key column, then an array a column of the
+/// shape.
 fn compare(table: &Table, shape: &[usize], types: &BTreeMap<String, String>) -> String {
     let keys = table.key.iter().filter_map(|key| table.column(&key.name));
     let places: Vec<usize> = keys.chain(shape.iter().copied()).collect();

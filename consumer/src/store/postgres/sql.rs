@@ -1,8 +1,8 @@
-//! The text of the statements that write rows to Postgres.
+//! The SQL that writes rows to Postgres.
 //!
-//! Values are parameters: one array a column, cast to the column's type inside. So the text depends
-//! on the table and the shape only, and is prepared once. The arrays are of integers for integer
-//! columns, which spares the server most of the reading, and of texts for all others.
+//! Values are parameters: an array for each column, which the statement casts to the column's type.
+//! So the text depends on the table and the shape alone, and is prepared once. Integer columns'
+//! arrays hold integers, which saves the server most of the parsing; all others hold texts.
 //!
 //! INV-13: identifiers come from the catalogue, values are bound.
 
@@ -34,8 +34,8 @@ pub(super) const NOTE_WRITERS: &str = "INSERT INTO write_behind_writers AS w
     SET last_sequence = greatest(w.last_sequence, excluded.last_sequence),
         last_offset = greatest(w.last_offset, excluded.last_offset), updated_at = now()";
 
-/// The compare-and-set, which if it moves the offset also notes the last record: one answer to wait
-/// for instead of two. Parameters: those of the compare-and-set, record's offset, its timestamp.
+/// The compare-and-set, which stores the last record if it moves the offset: one round trip instead
+/// of two. Parameters: those of the compare-and-set, record's offset, its timestamp.
 pub(super) const MOVE_OFFSET_AND_NOTE: &str = "WITH moved AS (UPDATE write_behind_offsets
     SET next_offset = $6, partitions = $7, updated_at = CURRENT_TIMESTAMP
     WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4 AND next_offset = $5
@@ -76,8 +76,8 @@ pub(super) fn upsert(table: &Table, shape: &[(usize, bool)]) -> String {
 
 /// Updates the rows that are there, then inserts the others: one statement, the same parameters.
 ///
-/// Postgres checks NOT NULL before it looks for the conflict, so a plain upsert that names only some
-/// columns of an existing row would be refused where the table requires others.
+/// Postgres checks NOT NULL before it looks for the conflict, so a plain upsert that names only
+/// some columns of an existing row would be refused where the table requires others.
 pub(super) fn update_then_insert(table: &Table, shape: &[(usize, bool)]) -> String {
     let given = Given::of(table, shape);
     if table.version.is_some() {
@@ -103,7 +103,7 @@ pub(super) fn update_then_insert(table: &Table, shape: &[(usize, bool)]) -> Stri
     )
 }
 
-/// The same, where a row of a newer version stays as it is. Affects as many rows as are written.
+/// The same, where a row of a newer version stays as it is. Finds as many rows as it writes.
 fn update_then_insert_newer(table: &Table, given: &Given<'_>) -> String {
     format!(
         "WITH given AS MATERIALIZED (SELECT {casts} FROM {unnest}), \
@@ -151,7 +151,7 @@ impl<'a> Given<'a> {
         self.list(|_, (name, ..)| name.clone())
     }
 
-    /// In a sub-select the columns go by their real names, so that they can't be mixed up.
+    /// The sub-select's columns have the table's names, so that they can't be mixed up.
     fn casts(&self) -> String {
         self.list(|at, (name, column, _)| format!("u.p{at}::{} AS {name}", column.sql_type))
     }
@@ -182,8 +182,8 @@ impl<'a> Given<'a> {
         same.collect::<Vec<_>>().join(" AND ")
     }
 
-    /// Two transactions must lock rows in one order. Which one does not matter, so texts are
-    /// ordered by their bytes, which is much faster than by a language.
+    /// Two transactions that meet must lock rows in the same order, or they deadlock. Any order
+    /// serves, so texts are ordered by their bytes, which is much faster than by a language.
     fn order(&self, alias: &str) -> String {
         let keys = self.table.key.iter().enumerate().map(|(at, key)| {
             let name = if alias == "u" {

@@ -1,8 +1,9 @@
-//! Reads a table's columns and key from SQLite's catalogue.
+//! A table as SQLite's catalogue describes it.
 //!
-//! SQLite's types are advice: what JSON fits a column is taken from the declared type by SQLite's
+//! SQLite's types are advice: what JSON fits a column follows from the declared type by SQLite's
 //! own rules of affinity, and a few common names beyond them (boolean, date, uuid, json). A numeric
-//! column holds binary floats where a value is no integer: more digits than these keep are refused.
+//! column holds a binary float where a value is no integer, so a value with more digits than a
+//! float keeps is refused.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
@@ -36,7 +37,7 @@ struct Described {
     generated: bool,
 }
 
-/// So many decimal digits survive in SQLite's floats.
+/// The decimal digits that a float keeps.
 const REAL_DIGITS: u32 = 15;
 
 /// A unique key: its columns, each with its collation.

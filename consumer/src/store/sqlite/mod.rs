@@ -1,7 +1,7 @@
-//! SQLite: one connection to a file, with the write lock taken at BEGIN.
+//! SQLite: the connection to a file, and the statements of a transaction.
 //!
-//! Write-ahead journal, and every COMMIT reaches the disk: a row and the offset that says it is
-//! there are lost together or not at all, and Kafka's offset is committed after both.
+//! With a write-ahead journal and full synchronisation every COMMIT reaches the disk before Kafka's
+//! offset is committed. With less, a power cut could lose rows that Kafka no longer sends.
 
 mod catalog;
 mod snapshot;
@@ -59,7 +59,7 @@ impl SqliteStore {
     }
 }
 
-/// Rows as a JSON array of arrays: the key's texts, then the cells' unless only the key is needed.
+/// Rows as a JSON array of arrays of texts: the key's, and with `with_cells` the cells'.
 pub(super) fn json_of(rows: &[&Row<'_>], with_cells: bool) -> Result<String, StoreError> {
     let texts = rows.iter().map(|row| {
         let count = if with_cells { usize::MAX } else { row.key.len() };
@@ -81,7 +81,8 @@ impl Session for SqliteStore {
     }
 
     async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
-        // Takes the write lock at once: one taken later could not be waited for.
+        // Takes the write lock at once: SQLite waits for it here, but not in a transaction that has
+        // begun to read.
         self.run(command.sql("BEGIN IMMEDIATE")).await
     }
 
@@ -121,7 +122,7 @@ impl Session for SqliteStore {
             WriteKind::Delete => run(sql::delete(table)).await,
             WriteKind::Upsert => run(sql::upsert(table, shape)).await,
             WriteKind::UpdateThenInsert => {
-                // Two statements can't be raced: the transaction has the write lock.
+                // No row can come between the two: the transaction has the write lock.
                 let updated = match shape {
                     [] => 0,
                     _ => run(sql::update(table, shape)).await?,
@@ -167,7 +168,7 @@ impl Session for SqliteStore {
         Ok(())
     }
 
-    /// SQLite checks deferred foreign keys at COMMIT, and has no way to have it sooner.
+    /// SQLite checks deferred foreign keys only at COMMIT.
     async fn dangling(&mut self) -> Result<u64, StoreError> {
         let found = self.fetch(sqlx::query("PRAGMA main.foreign_key_check")).await;
         Ok(found.map_err(Failure::of_no_row)?.len() as u64)

@@ -1,4 +1,4 @@
-//! SQLite as of one moment: a read transaction, which in the write-ahead journal holds up no writer.
+//! SQLite's snapshot: a read transaction, which in the write-ahead journal holds up no writer.
 
 use sqlx::AssertSqlSafe;
 use write_behind_shared::key::{KeyColumn, KeyKind};
@@ -12,7 +12,7 @@ use crate::store::snapshot::{Compared, Snapshot, compared, keys_of};
 use crate::store::sql::next_keys;
 use crate::store::sqlite::{SqliteStore, json_of, sql};
 
-/// The moment begins with the first read.
+/// The first read takes the snapshot.
 const FREEZE: &str = "BEGIN; SELECT count(*) FROM write_behind_offsets";
 
 impl Snapshot for SqliteStore {

@@ -1,9 +1,10 @@
-//! The text of the statements that write rows to SQLite.
+//! The SQL that writes rows to SQLite.
 //!
 //! The rows are one parameter: a JSON array of arrays of texts, the key columns' first.
 //!
-//! SQLite adds integers as floats when the sum does not fit. A counter must not lose its last
-//! digits without a word, so such a sum is made an error: `abs` of the smallest integer is one.
+//! SQLite adds integers as floats when the sum does not fit. A counter must not silently lose its
+//! last digits, so the statement turns such a sum into an error, that of `abs` of the smallest
+//! integer.
 //!
 //! INV-13: identifiers come from the catalogue, values are bound.
 
@@ -105,7 +106,7 @@ pub(super) fn compare(table: &Table, shape: &[usize]) -> String {
     )
 }
 
-/// A name that no column has by chance.
+/// The name of the row's place: one that no column has by chance.
 const AT: &str = "\"the place of the row\"";
 
 /// Whether a column differs. Sums of floats depend on where batches ended, but not by much.
