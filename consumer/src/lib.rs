@@ -40,6 +40,7 @@ pub mod store;
 pub(crate) mod store;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
+pub mod clock;
 pub mod core;
 #[cfg(not(feature = "internals"))]
 pub(crate) mod core;

@@ -31,15 +31,27 @@ pub(crate) type Partitions = Vec<(String, i32)>;
 
 /// Something the group decided or answered.
 #[derive(Debug)]
-pub(crate) enum GroupEvent {
+pub(crate) enum GroupEvent<P = Partitions> {
     /// These partitions are ours now.
-    Assigned(Partitions),
+    Assigned(P),
     /// These are to be given back.
-    Revoked(Partitions),
+    Revoked(P),
     /// These were given to another already.
-    Lost(Partitions),
+    Lost(P),
     /// The commit of this number was answered: whether it succeeded.
     Committed(CommitId, Result<(), String>),
+}
+
+impl<P> GroupEvent<P> {
+    /// The same event, of these partitions in other words.
+    pub(crate) fn map<Q>(self, say: impl FnOnce(P) -> Q) -> GroupEvent<Q> {
+        match self {
+            GroupEvent::Assigned(partitions) => GroupEvent::Assigned(say(partitions)),
+            GroupEvent::Revoked(partitions) => GroupEvent::Revoked(say(partitions)),
+            GroupEvent::Lost(partitions) => GroupEvent::Lost(say(partitions)),
+            GroupEvent::Committed(id, result) => GroupEvent::Committed(id, result),
+        }
+    }
 }
 
 /// Collects what happens in the callbacks.

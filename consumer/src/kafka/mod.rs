@@ -17,6 +17,7 @@ pub(crate) mod watch;
 mod probe;
 mod recheck;
 pub(crate) mod group;
+pub(crate) mod reader;
 pub(crate) mod reading;
 pub mod messages;
 pub mod source;

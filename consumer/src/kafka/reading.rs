@@ -5,10 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{Consumer, RebalanceProtocol};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
@@ -18,13 +20,17 @@ use crate::config::memory::MemoryLimits;
 use crate::core::batch::RoutePartition;
 use crate::core::pipeline::commit::CommitId;
 use crate::kafka::client;
-use crate::kafka::group::{self, Member, Partitions};
+use crate::kafka::group::{self, GroupEvent, Member, Partitions, fatal};
+use crate::kafka::incoming::incoming;
+use crate::kafka::reader::{Heard, Reader};
 
 /// A member of the group, and what it reads.
 pub(crate) struct Reading {
-    pub(crate) member: Member,
+    member: Member,
     /// The topic of each route.
-    pub(crate) topics: Vec<Arc<str>>,
+    topics: Vec<Arc<str>>,
+    /// The route of the last record, which is mostly that of the next.
+    last_route: usize,
     /// Partitions that librdkafka was given.
     assigned: BTreeSet<RoutePartition>,
     /// Those of them that it was told to pause.
@@ -39,17 +45,81 @@ impl Reading {
             config.routes.iter().map(|route| Arc::from(&*route.topic)).collect();
         let named: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
         member.subscribe(&named).map_err(|error| error.to_string())?;
-        Ok(Self { member, topics, assigned: BTreeSet::new(), paused: BTreeSet::new() })
+        let (assigned, paused) = (BTreeSet::new(), BTreeSet::new());
+        Ok(Self { member, topics, last_route: 0, assigned, paused })
     }
 
-    /// Acknowledges an assignment without reading anything of it yet, so that whatever is waited
-    /// for does not hold up the group.
-    pub(crate) fn acknowledge(&self) -> KafkaResult<()> {
+    /// Leaves the group and ends the client. See [`Member::close`].
+    pub(crate) fn close(self) {
+        self.member.close();
+    }
+
+    /// Which of our partitions the group speaks of.
+    fn tps(&self, partitions: &Partitions) -> Vec<RoutePartition> {
+        let tp = |(topic, partition): &(String, i32)| {
+            let route = self.topics.iter().position(|one| **one == **topic)?;
+            Some(RoutePartition { route, partition: Partition(*partition) })
+        };
+        partitions.iter().filter_map(tp).collect()
+    }
+
+    fn list(&self, tps: &[RoutePartition]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(tps.len());
+        for tp in tps {
+            list.add_partition(&self.topics[tp.route], tp.partition.0);
+        }
+        list
+    }
+
+    fn positions(&self, positions: &[(RoutePartition, NextOffset)]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        for (tp, next) in positions {
+            let mut element = list.add_partition(&self.topics[tp.route], tp.partition.0);
+            #[expect(clippy::expect_used, reason = "only a negative offset is refused")]
+            element.set_offset(Offset::Offset(next.0)).expect("an offset is not negative");
+        }
+        list
+    }
+}
+
+impl Reader for Reading {
+    type Error = KafkaError;
+
+    fn poll(&mut self, wait: Duration, mut hear: impl FnMut(Heard<'_>)) -> bool {
+        let Self { member, topics, last_route, .. } = self;
+        match member.poll(wait) {
+            None => return false,
+            Some(Ok(message)) => {
+                // A record of a topic that no route reads was never assigned.
+                if let Some(route) = route_of(topics, *last_route, message.topic()) {
+                    *last_route = route;
+                    incoming(&message, |record| hear(Heard::Record(route, record)));
+                }
+            }
+            Some(Err(error)) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                    hear(Heard::OutOfRange(error.to_string()));
+                }
+                _ => hear(Heard::Failed(error.to_string())),
+            },
+        }
+        true
+    }
+
+    fn next_event(&mut self) -> Option<GroupEvent<Vec<RoutePartition>>> {
+        Some(self.member.context().next()?.map(|partitions| self.tps(&partitions)))
+    }
+
+    fn fatal(&self) -> Option<String> {
+        let (code, reason) = self.member.client().fatal_error()?;
+        Some(fatal(code, &reason))
+    }
+
+    fn acknowledge(&self) -> KafkaResult<()> {
         group::assign(&self.member, &TopicPartitionList::new())
     }
 
-    /// Reads these from these offsets on. `next_of` says where the others stand.
-    pub(crate) fn start(
+    fn start(
         &mut self,
         tps: &[(RoutePartition, NextOffset)],
         next_of: impl Fn(RoutePartition) -> Option<NextOffset>,
@@ -76,20 +146,17 @@ impl Reading {
         self.member.pause(&self.list(&paused))
     }
 
-    /// Fetches these no more, for now.
-    pub(crate) fn pause(&mut self, tps: &[RoutePartition]) -> KafkaResult<()> {
+    fn pause(&mut self, tps: &[RoutePartition]) -> KafkaResult<()> {
         self.paused.extend(tps);
         self.member.pause(&self.list(tps))
     }
 
-    /// Fetches these again.
-    pub(crate) fn resume(&mut self, tps: &[RoutePartition]) -> KafkaResult<()> {
+    fn resume(&mut self, tps: &[RoutePartition]) -> KafkaResult<()> {
         self.paused.retain(|tp| !tps.contains(tp));
         self.member.resume(&self.list(tps))
     }
 
-    /// Gives these back to the group.
-    pub(crate) fn release(&mut self, tps: &[RoutePartition]) -> KafkaResult<()> {
+    fn release(&mut self, tps: &[RoutePartition]) -> KafkaResult<()> {
         // librdkafka refuses to take back what it was not given.
         let given: Vec<RoutePartition> =
             tps.iter().copied().filter(|tp| self.assigned.remove(tp)).collect();
@@ -97,37 +164,16 @@ impl Reading {
         group::unassign(&self.member, &self.list(&given))
     }
 
-    /// Commits; `false`: not now.
-    pub(crate) fn commit(&self, id: CommitId, offsets: &[(RoutePartition, NextOffset)]) -> bool {
+    fn commit(&mut self, id: CommitId, offsets: &[(RoutePartition, NextOffset)]) -> bool {
         self.member.commit(id, self.positions(offsets))
     }
+}
 
-    /// Which places the group speaks of.
-    pub(crate) fn tps(&self, partitions: &Partitions) -> Vec<RoutePartition> {
-        let tp = |(topic, partition): &(String, i32)| {
-            let route = self.topics.iter().position(|one| **one == **topic)?;
-            Some(RoutePartition { route, partition: Partition(*partition) })
-        };
-        partitions.iter().filter_map(tp).collect()
+fn route_of(topics: &[Arc<str>], last: usize, topic: &str) -> Option<usize> {
+    if *topics[last] == *topic {
+        return Some(last);
     }
-
-    fn list(&self, tps: &[RoutePartition]) -> TopicPartitionList {
-        let mut list = TopicPartitionList::with_capacity(tps.len());
-        for tp in tps {
-            list.add_partition(&self.topics[tp.route], tp.partition.0);
-        }
-        list
-    }
-
-    fn positions(&self, positions: &[(RoutePartition, NextOffset)]) -> TopicPartitionList {
-        let mut list = TopicPartitionList::with_capacity(positions.len());
-        for (tp, next) in positions {
-            let mut element = list.add_partition(&self.topics[tp.route], tp.partition.0);
-            #[expect(clippy::expect_used, reason = "only a negative offset is refused")]
-            element.set_offset(Offset::Offset(next.0)).expect("an offset is not negative");
-        }
-        list
-    }
+    topics.iter().position(|one| **one == *topic)
 }
 
 /// The client that reads: the reserved properties, and no more fetched ahead than its share of memory.

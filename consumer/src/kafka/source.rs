@@ -10,28 +10,26 @@
 //! INV-9: polling never waits for the database. INV-11: a partition is read only from the offset that
 //! the database names.
 
+use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::Message;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 use write_behind_shared::NextOffset;
 
+use crate::clock::Clock;
 use crate::config::{Config, OnBadRecord, Route};
 use crate::core::batch::{BatchId, RoutePartition};
 use crate::core::pipeline::Pipeline;
 use crate::core::pipeline::action::{Action, PipelineLimits, RouteLimits};
 use crate::core::pipeline::commit::CommitId;
-use crate::kafka::group::{GroupEvent, Member, fatal};
-use crate::kafka::incoming::incoming;
+use crate::kafka::group::GroupEvent;
 use crate::kafka::locator::LocateQueue;
 use crate::kafka::messages::{PollExit, PollMessage, Work};
 use crate::kafka::notice::{bad_record, tell};
-use crate::kafka::reading::Reading;
+use crate::kafka::reader::{Heard, Reader};
 use crate::status::Status;
 use crate::status::outage::{Reporter, Subject};
 
@@ -56,20 +54,20 @@ pub(crate) struct Ends {
 }
 
 /// The poll thread's state.
-pub(crate) struct Source {
-    reading: Reading,
+pub(crate) struct Source<R, T> {
+    reader: R,
+    /// The topic of each route.
+    topics: Vec<Arc<str>>,
     pipeline: Pipeline,
     ends: Ends,
     /// Workers without a batch. The pipeline never has more batches in flight than workers.
     free: Vec<usize>,
     /// Which worker has which batch.
     busy: Vec<(BatchId, usize)>,
-    /// The route of the last record, which is mostly that of the next.
-    last_route: usize,
     drain_time: Duration,
     /// When a drain is over, whatever is left.
     deadline: Option<Duration>,
-    started: Instant,
+    clock: T,
     /// The time of this turn.
     now: Duration,
     /// Commits that failed in a row.
@@ -78,10 +76,9 @@ pub(crate) struct Source {
     failing: bool,
 }
 
-impl Source {
-    /// Joins the group. Nothing is read before the first turn.
-    pub(crate) fn subscribe(config: &Config, ends: Ends) -> Result<Self, String> {
-        let reading = Reading::subscribe(config)?;
+impl<R: Reader, T: Clock> Source<R, T> {
+    /// Reads by `reader`, which is about to join the group. Nothing is read before the first turn.
+    pub(crate) fn new(config: &Config, reader: R, clock: T, ends: Ends) -> Self {
         let limits = PipelineLimits {
             max_rows: config.batch.max_rows,
             max_bytes: config.memory.of_batch(config.batch.max_bytes, ends.workers.len()),
@@ -97,38 +94,38 @@ impl Source {
             rows_per_second: route.rows_per_second,
         };
         let version_of = |route: &Route| route.version_in_records().map(Arc::from);
-        Ok(Self {
-            reading,
+        Self {
+            reader,
+            topics: config.routes.iter().map(|route| Arc::from(&*route.topic)).collect(),
             pipeline: Pipeline::new(limits, config.routes.iter().map(limits_of))
                 .with_versions(config.routes.iter().map(version_of)),
             free: (0..ends.workers.len()).collect(),
             busy: Vec::new(),
             ends,
-            last_route: 0,
             drain_time: config.batch.drain_time,
             deadline: None,
-            started: Instant::now(),
+            clock,
             now: Duration::ZERO,
             commit_failures: 0,
             failing: false,
-        })
+        }
     }
 
-    /// Reads until told to stop, and gives back the consumer, still in its group.
-    pub(crate) fn run(mut self) -> (PollExit, Member) {
+    /// Reads until told to stop, and returns the reader, still in its group.
+    pub(crate) fn run(mut self) -> (PollExit, R) {
         loop {
             if let ControlFlow::Break(exit) = self.turn() {
                 self.publish();
-                return (exit, self.reading.member);
+                return (exit, self.reader);
             }
         }
     }
 
     /// One turn: records, the group's events, answers, the time; then what they make possible.
-    fn turn(&mut self) -> ControlFlow<PollExit> {
-        self.now = self.started.elapsed();
+    pub(crate) fn turn(&mut self) -> ControlFlow<PollExit> {
+        self.now = self.clock.now();
         self.read()?;
-        while let Some(event) = self.reading.member.context().next() {
+        while let Some(event) = self.reader.next_event() {
             self.group_event(event)?;
         }
         loop {
@@ -140,7 +137,7 @@ impl Source {
                 }
             }
         }
-        self.now = self.started.elapsed();
+        self.now = self.clock.now();
         self.pipeline.tick(self.now);
         self.act()?;
         self.publish();
@@ -159,19 +156,23 @@ impl Source {
     fn read(&mut self) -> ControlFlow<PollExit> {
         let mut wait = if self.pipeline.is_idle() { WAIT_IDLE } else { WAIT_BUSY };
         for _ in 0..BURST {
-            match self.reading.member.poll(wait) {
-                None => break,
-                Some(Ok(message)) => {
-                    if std::mem::take(&mut self.failing) {
-                        self.ends.status.kafka_answered();
+            let Self { reader, pipeline, ends, now, failing, .. } = self;
+            let (mut out_of_range, mut failed) = (None, None);
+            let heard = reader.poll(wait, |heard| match heard {
+                Heard::Record(route, record) => {
+                    if std::mem::take(failing) {
+                        ends.status.kafka_answered();
                     }
-                    let route = route_of(&self.reading.topics, self.last_route, message.topic());
-                    let Some(route) = route else { continue };
-                    self.last_route = route;
-                    let (pipeline, now) = (&mut self.pipeline, self.now);
-                    incoming(&message, |record| pipeline.record(now, route, record));
+                    pipeline.record(*now, route, record);
                 }
-                Some(Err(error)) => self.broker_error(&error)?,
+                Heard::OutOfRange(error) => out_of_range = Some(error),
+                Heard::Failed(error) => failed = Some(error),
+            });
+            if !heard {
+                break;
+            }
+            if let Some(error) = out_of_range.as_ref().or(failed.as_ref()) {
+                self.broker_error(error, out_of_range.is_some())?;
             }
             if self.pipeline.has_actions() {
                 self.act()?;
@@ -181,12 +182,11 @@ impl Source {
         ControlFlow::Continue(())
     }
 
-    fn broker_error(&mut self, error: &KafkaError) -> ControlFlow<PollExit> {
-        let code = error.rdkafka_error_code();
-        if let Some((code, reason)) = self.reading.member.client().fatal_error() {
-            return ControlFlow::Break(PollExit::Failed(fatal(code, &reason)));
+    fn broker_error(&mut self, error: &str, out_of_range: bool) -> ControlFlow<PollExit> {
+        if let Some(why) = self.reader.fatal() {
+            return ControlFlow::Break(PollExit::Failed(why));
         }
-        if let Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) = code {
+        if out_of_range {
             return ControlFlow::Break(PollExit::Refused(format!(
                 "the log does not have the offset that the database continues at ({error}): it was \
                  truncated or recreated, or its retention has passed the offset. Run `check` to see \
@@ -195,26 +195,23 @@ impl Source {
         }
         self.ends.status.metrics().broker_error();
         self.failing = true;
-        self.ends.status.failed(Reporter::Poll, Subject::Kafka, error);
+        self.ends.status.failed(Reporter::Poll, Subject::Kafka, &error);
         ControlFlow::Continue(())
     }
 
-    fn group_event(&mut self, event: GroupEvent) -> ControlFlow<PollExit> {
+    fn group_event(&mut self, event: GroupEvent<Vec<RoutePartition>>) -> ControlFlow<PollExit> {
         match event {
-            GroupEvent::Assigned(partitions) => {
-                let tps = self.reading.tps(&partitions);
+            GroupEvent::Assigned(tps) => {
                 tracing::info!(partitions = tps.len(), "partitions assigned");
                 self.ends.status.joined();
-                done("assign", self.reading.acknowledge())?;
+                done("assign", self.reader.acknowledge())?;
                 self.pipeline.assign(&tps);
             }
-            GroupEvent::Revoked(partitions) => {
-                let tps = self.reading.tps(&partitions);
+            GroupEvent::Revoked(tps) => {
                 tracing::info!(partitions = tps.len(), "partitions revoked");
                 self.pipeline.revoke(self.now, tps, self.now + self.drain_time);
             }
-            GroupEvent::Lost(partitions) => {
-                let tps = self.reading.tps(&partitions);
+            GroupEvent::Lost(tps) => {
                 tracing::warn!(partitions = tps.len(), "partitions lost: the group gave them away");
                 self.ends.status.left();
                 self.pipeline.lose(self.now, tps);
@@ -267,25 +264,25 @@ impl Source {
                 Action::Locate(asked) => self.ends.wanted.ask(asked),
                 Action::Read(tps) => {
                     let next_of = |tp| self.pipeline.next_of(tp);
-                    done("assign", self.reading.start(&tps, next_of))?;
+                    done("assign", self.reader.start(&tps, next_of))?;
                 }
                 Action::Write(closed) => self.hand_over(closed.id, Work::Closed(closed))?,
                 Action::WriteAgain(id, batch) => self.hand_over(id, Work::Again(id, batch))?,
-                Action::Pause(tps) => done("pause", self.reading.pause(&tps))?,
-                Action::Resume(tps) => done("resume", self.reading.resume(&tps))?,
+                Action::Pause(tps) => done("pause", self.reader.pause(&tps))?,
+                Action::Resume(tps) => done("resume", self.reader.resume(&tps))?,
                 Action::Commit(id, offsets) => self.commit(id, &offsets),
                 Action::Release(tps) => {
                     self.ends.wanted.forget(&tps);
-                    done("unassign", self.reading.release(&tps))?;
+                    done("unassign", self.reader.release(&tps))?;
                 }
                 Action::StopAtBad(tp, letter) => {
                     let (partition, offset) = (tp.partition, letter.record.offset);
                     let told = format!("partition {partition}, offset {offset}: {}", letter.reason);
-                    let why = bad_record(&self.reading.topics[tp.route], &told);
+                    let why = bad_record(&self.topics[tp.route], &told);
                     return ControlFlow::Break(PollExit::Failed(why));
                 }
                 Action::Drained => return ControlFlow::Break(PollExit::Drained { clean: true }),
-                Action::Tell(notice) => tell(&self.reading.topics, &notice),
+                Action::Tell(notice) => tell(&self.topics, &notice),
             }
         }
         ControlFlow::Continue(())
@@ -310,7 +307,7 @@ impl Source {
     }
 
     fn commit(&mut self, id: CommitId, offsets: &[(RoutePartition, NextOffset)]) {
-        if !self.reading.commit(id, offsets) {
+        if !self.reader.commit(id, offsets) {
             self.pipeline.commit_answered(self.now, id, false);
         }
     }
@@ -333,18 +330,11 @@ impl Source {
 }
 
 /// A call that only fails when librdkafka can't go on.
-fn done(call: &str, result: KafkaResult<()>) -> ControlFlow<PollExit> {
+fn done(call: &str, result: Result<(), impl Display>) -> ControlFlow<PollExit> {
     match result {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => ControlFlow::Break(PollExit::Failed(format!(
             "Kafka's client refused to {call}: {error}"
         ))),
     }
-}
-
-fn route_of(topics: &[Arc<str>], last: usize, topic: &str) -> Option<usize> {
-    if *topics[last] == *topic {
-        return Some(last);
-    }
-    topics.iter().position(|one| **one == *topic)
 }

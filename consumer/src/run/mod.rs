@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::apply::Target;
 use crate::apply::claim::claim;
 use crate::check::refuse_compaction;
+use crate::clock::MonotonicClock;
 use crate::config::{Config, Route};
 use crate::dead_letters::maintenance::Maintenance;
 use crate::kafka::broker::KafkaBroker;
@@ -24,6 +25,7 @@ use crate::kafka::client::BrokerError;
 use crate::kafka::locator::{LocateQueue, Locator};
 use crate::kafka::messages::{PollExit, PollMessage};
 use crate::kafka::questions::Questions as _;
+use crate::kafka::reading::Reading;
 use crate::kafka::reread::{KafkaLog, RereadLimits};
 use crate::kafka::source::{Ends, Source};
 use crate::kafka::watch::Watch;
@@ -293,14 +295,15 @@ fn start_polling(
     config: &Config,
     ends: Ends,
 ) -> Result<(oneshot::Receiver<PollExit>, oneshot::Receiver<()>), RunError> {
-    let source = Source::subscribe(config, ends).map_err(failed)?;
+    let reading = Reading::subscribe(config).map_err(failed)?;
+    let source = Source::new(config, reading, MonotonicClock::start(), ends);
     let (tell_exit, exit) = oneshot::channel();
     let (tell_closed, closed) = oneshot::channel();
     let poll = move || {
-        let (exit, consumer) = source.run();
+        let (exit, reading) = source.run();
         // Whoever ran this may be gone, which is why the thread ends.
         let _ = tell_exit.send(exit);
-        consumer.close();
+        reading.close();
         let _ = tell_closed.send(());
     };
     std::thread::Builder::new().name("write-behind-poll".to_owned()).spawn(poll).map_err(failed)?;
