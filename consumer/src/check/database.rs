@@ -8,8 +8,8 @@ use crate::config::Config;
 use crate::core::table::Table;
 use crate::store::{AnyStore, Store as _, StoreError, Timeouts};
 
-/// Beside the workers': one to find out where partitions stand.
-const CONNECTIONS_MORE: usize = 1;
+/// Connections beside the workers': the locator's, and the one that looks after the dead letters.
+const CONNECTIONS_MORE: usize = 2;
 
 pub(super) async fn connect(config: &Config, report: &mut CheckReport) -> Option<AnyStore> {
     let database = &config.database.target;
@@ -21,21 +21,27 @@ pub(super) async fn connect(config: &Config, report: &mut CheckReport) -> Option
         }
     };
     report.add(Grade::Ok, "database", format!("{database:?}"));
-    let needed = (config.database.connections + CONNECTIONS_MORE) as i64;
     match store.free_connections().await {
-        // This one will be free again.
-        Ok(Some(free)) if free + 1 < needed => {
-            let found = format!(
-                "{needed} connections are needed, but only {} are free now: raise the limit of the \
-                 server, the database or the role, or lower `database.connections`",
-                free + 1
-            );
-            report.add(Grade::Warning, "database connections", found);
+        Ok(free) => {
+            if let Some(found) = too_few(config.database.connections, free) {
+                report.add(Grade::Warning, "database connections", found);
+            }
         }
-        Ok(_) => {}
         Err(error) => report.add(Grade::Warning, "database connections", error.to_string()),
     }
     Some(store)
+}
+
+/// What to say when a consumer with this many workers would find too few connections. `free`: beside
+/// ours, which will be free again; `None`: there is no limit.
+fn too_few(workers: usize, free: Option<i64>) -> Option<String> {
+    let (needed, free) = ((workers + CONNECTIONS_MORE) as i64, free? + 1);
+    (free < needed).then(|| {
+        format!(
+            "{needed} connections are needed, but only {free} are free now: raise the limit of the \
+             server, the database or the role, or lower `database.connections`"
+        )
+    })
 }
 
 /// Whether records can be written to the table as the route wants.
@@ -76,5 +82,18 @@ async fn rights(store: &mut AnyStore, table: &Table, what: &str, report: &mut Ch
             }
         }
         Err(error) => report.add(Grade::Warning, what, format!("its rights are unknown: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workers_the_locator_and_the_dead_letters_each_need_a_connection() {
+        assert_eq!(too_few(4, None), None, "there is no limit");
+        assert_eq!(too_few(4, Some(5)), None, "five, and the one that asks");
+        let found = too_few(4, Some(4)).unwrap();
+        assert!(found.starts_with("6 connections are needed, but only 5 are free"), "{found}");
     }
 }

@@ -7,6 +7,7 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Connect;
 use crate::apply::claim::claim;
+use crate::clock::Clock;
 use crate::core::assign::{PartitionFacts, Verdict, judge};
 use crate::core::batch::{Epoch, LastRecord, RoutePartition};
 use crate::core::bookkeeping_key::BookkeepingKey;
@@ -33,13 +34,13 @@ struct LocateAnswer {
     refused: Option<PollExit>,
 }
 
-impl<C: Connect, Q: Questions> Locator<C, Q> {
+impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
     /// Answers until nobody listens, or a safety check refuses.
     pub(crate) async fn run(self) {
         let mut store = None;
         let mut backoff = BACKOFF_MIN;
         let mut told = BTreeMap::new();
-        let mut recheck = RecheckState::new();
+        let mut recheck = RecheckState::new(self.clock.now());
         let mut unclaimed = self.unclaimed.clone();
         loop {
             let wanted = match self.next(&mut store, &mut recheck).await {
@@ -69,7 +70,11 @@ impl<C: Connect, Q: Questions> Locator<C, Q> {
             if told.is_empty() {
                 backoff = BACKOFF_MIN;
             } else {
-                self.wanted.asked_or_after(backoff).await;
+                tokio::select! {
+                    biased;
+                    () = self.wanted.asked() => {}
+                    () = self.clock.sleep(backoff) => {}
+                }
                 backoff = (backoff * 2).min(BACKOFF_MAX);
             }
         }
@@ -82,7 +87,7 @@ impl<C: Connect, Q: Questions> Locator<C, Q> {
         recheck: &mut RecheckState,
     ) -> Result<BTreeMap<RoutePartition, Epoch>, PollExit> {
         // Partitions that are asked for in vain must not keep the others from being looked at.
-        if recheck.overdue()
+        if recheck.overdue(self.clock.now())
             && let Some(exit) = self.recheck_once(store, recheck).await
         {
             return Err(exit);

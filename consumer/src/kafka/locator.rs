@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
@@ -38,10 +37,9 @@ impl LocateQueue {
         self.lock().retain(|tp, _| !tps.contains(tp));
     }
 
-    /// Waits so long, or until something is asked for.
-    pub(super) async fn asked_or_after(&self, time: Duration) {
-        // Either way it is time to ask.
-        let _ = tokio::time::timeout(time, self.asked.notified()).await;
+    /// Waits until something is asked for.
+    pub(super) async fn asked(&self) {
+        self.asked.notified().await;
     }
 
     pub(super) async fn next(&self) -> BTreeMap<RoutePartition, Epoch> {
@@ -50,7 +48,7 @@ impl LocateQueue {
             if !wanted.is_empty() {
                 return wanted;
             }
-            self.asked.notified().await;
+            self.asked().await;
         }
     }
 
@@ -70,10 +68,11 @@ impl LocateQueue {
 }
 
 /// Finds out where partitions stand.
-pub(crate) struct Locator<C, Q> {
+pub(crate) struct Locator<C, Q, T> {
     pub(crate) targets: Arc<[Target]>,
     pub(crate) connect: C,
     pub(crate) broker: Q,
+    pub(crate) clock: T,
     pub(crate) adopt_offsets: bool,
     pub(crate) wanted: Arc<LocateQueue>,
     /// The routes whose tables were of no use at the start. Nothing of them is read before they are.
@@ -82,7 +81,7 @@ pub(crate) struct Locator<C, Q> {
     pub(crate) answers: mpsc::Sender<PollMessage>,
 }
 
-impl<C: Connect, Q> Locator<C, Q> {
+impl<C: Connect, Q, T> Locator<C, Q, T> {
     /// The connection, made anew where there is none.
     pub(super) async fn connected<'s>(
         &self,

@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::time::Instant;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Connect;
+use crate::clock::Clock;
 use crate::core::assign::{RecheckVerdict, judge_again};
 use crate::core::batch::{LastRecord, RoutePartition};
 use crate::kafka::client::BrokerError;
@@ -31,7 +31,8 @@ const PUT_OFF_MAX: u32 = 3;
 
 /// What one recheck leaves for the next.
 pub(super) struct RecheckState {
-    last: Instant,
+    /// When the last recheck ended, by the locator's clock.
+    last: Duration,
     /// How many in a row missed a topic.
     missed: u32,
     /// Of each partition, the last record in the database when it was located or rechecked last.
@@ -42,13 +43,13 @@ pub(super) struct RecheckState {
 }
 
 impl RecheckState {
-    pub(super) fn new() -> Self {
-        Self { last: Instant::now(), missed: 0, anchors: BTreeMap::new() }
+    pub(super) fn new(now: Duration) -> Self {
+        Self { last: now, missed: 0, anchors: BTreeMap::new() }
     }
 
     /// Whether the next recheck must not be put off any longer.
-    pub(super) fn overdue(&self) -> bool {
-        self.last.elapsed() > RECHECK_EVERY * PUT_OFF_MAX
+    pub(super) fn overdue(&self, now: Duration) -> bool {
+        now.saturating_sub(self.last) > RECHECK_EVERY * PUT_OFF_MAX
     }
 }
 
@@ -70,7 +71,7 @@ impl From<BrokerError> for RecheckError {
     }
 }
 
-impl<C: Connect, Q: Questions> Locator<C, Q> {
+impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
     /// Rechecks until there is a reason to stop. Dropping the future is fine: the connection that it
     /// was using is given up.
     pub(super) async fn watch(
@@ -79,7 +80,8 @@ impl<C: Connect, Q: Questions> Locator<C, Q> {
         recheck: &mut RecheckState,
     ) -> PollExit {
         loop {
-            tokio::time::sleep_until(recheck.last + RECHECK_EVERY).await;
+            let due = recheck.last + RECHECK_EVERY;
+            self.clock.sleep(due.saturating_sub(self.clock.now())).await;
             if let Some(exit) = self.recheck_once(store, recheck).await {
                 return exit;
             }
@@ -93,7 +95,7 @@ impl<C: Connect, Q: Questions> Locator<C, Q> {
         recheck: &mut RecheckState,
     ) -> Option<PollExit> {
         let rechecked = self.recheck(store, &mut recheck.anchors).await;
-        recheck.last = Instant::now();
+        recheck.last = self.clock.now();
         match rechecked {
             Ok(doubts) => {
                 recheck.missed = 0;

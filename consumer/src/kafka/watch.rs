@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
+use crate::clock::Clock;
 use crate::core::batch::RoutePartition;
 use crate::core::pipeline::action::PartitionProgress;
 use crate::core::pipeline::watchdog::{Remedy, Watchdog};
@@ -20,18 +21,18 @@ use crate::status::Status;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Watches the partitions from outside of the poll thread.
-pub(crate) struct Watch<Q> {
+pub(crate) struct Watch<Q, T> {
     pub(crate) broker: Q,
+    pub(crate) clock: T,
     pub(crate) targets: Arc<[Target]>,
     pub(crate) patience: Duration,
     pub(crate) status: Arc<Status>,
     pub(crate) answers: mpsc::Sender<PollMessage>,
 }
 
-impl<Q: Questions> Watch<Q> {
+impl<Q: Questions, T: Clock> Watch<Q, T> {
     /// Looks until nobody listens.
     pub(crate) async fn run(self) {
-        let started = Instant::now();
         let mut watchdog = Watchdog::new(self.patience);
         let mut found = Vec::new();
         loop {
@@ -42,10 +43,10 @@ impl<Q: Questions> Watch<Q> {
             if self.answers.send(told).await.is_err() {
                 return;
             }
-            let suspects = watchdog.check(started.elapsed(), &partitions, &ends);
+            let suspects = watchdog.check(self.clock.now(), &partitions, &ends);
             // Answers of the last turn, now that it is known who has moved on meanwhile.
             for (tp, next, found) in found.drain(..) {
-                let remedy = watchdog.answered(started.elapsed(), tp, next, found);
+                let remedy = watchdog.answered(self.clock.now(), tp, next, found);
                 let Some(input) = remedy.map(|remedy| self.order(tp, next, remedy)) else {
                     continue;
                 };
@@ -57,7 +58,7 @@ impl<Q: Questions> Watch<Q> {
                 let topic = &self.targets[tp.route].scope.topic;
                 found.push((tp, next, self.broker.probe(topic, tp.partition, next).await));
             }
-            tokio::time::sleep(LOOK_EVERY.min(self.patience / 4)).await;
+            self.clock.sleep(LOOK_EVERY.min(self.patience / 4)).await;
         }
     }
 

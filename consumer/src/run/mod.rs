@@ -193,6 +193,7 @@ impl Consumer {
             targets: Arc::clone(&targets),
             connect: (self.config.database.target.clone(), Timeouts::STANDARD),
             broker: broker.clone(),
+            clock: MonotonicClock::start(),
             adopt_offsets: self.options.adopt_offsets,
             wanted: Arc::clone(&wanted),
             unclaimed,
@@ -211,6 +212,7 @@ impl Consumer {
         });
         let watch = Watch {
             broker,
+            clock: MonotonicClock::start(),
             targets,
             patience: self.config.patience,
             status: self.status(),
