@@ -1,4 +1,4 @@
-//! The log as the apply stage needs it: a place from which some rows' records are read again.
+//! The log as the workers need it: some rows' records, read a second time.
 
 use crate::core::batch::{Span, WantedKeys};
 use crate::core::record::RawRecord;
@@ -6,17 +6,20 @@ use crate::core::record::RawRecord;
 /// Why records could not be read again.
 #[derive(Debug, thiserror::Error)]
 pub enum RereadError {
-    /// It will pass.
+    /// It will pass: try again.
     #[error("the log can't be read again: {0}")]
     Unavailable(String),
-    /// A person must act.
+    /// An operator must act.
     #[error("{0}")]
     Stop(String),
 }
 
 /// A log that can be read again.
 pub trait Log: Send + Sync + 'static {
-    /// The records of `wanted` keys in `spans`, in log order within a partition. Blocks.
+    /// The records of the `wanted` keys in `spans`, in log order within a partition. Blocks.
+    ///
+    /// # Errors
+    /// [`RereadError`]. No record of the spans was skipped.
     fn records(
         &self,
         topic: &str,

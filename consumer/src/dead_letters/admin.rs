@@ -1,5 +1,5 @@
-//! What an operator does with dead letters, apart from how it is asked and shown: takes filters, finds,
-//! counts, discards and replays what they fit, a page at a time.
+//! An operator's work on dead letters: listing, counting, discarding and replaying those that a filter
+//! fits, a page at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::store::{AnyStore, StoreError, Timeouts, letters};
 
 /// How many letters are held at a time.
 const PAGE: u32 = 200;
-/// The log is also read while a partition's lock is held, so its silence is not waited for longer
-/// than the consumer waits for that lock.
+/// The log is also read while a partition's lock is held. Waiting for its silence longer than the
+/// consumer waits for that lock would make the consumer's transactions fail.
 const LIMITS: RereadLimits =
     RereadLimits { silence: Duration::from_secs(5), ..RereadLimits::STANDARD };
 
@@ -28,7 +28,7 @@ pub struct Admin<'a> {
     store: AnyStore,
 }
 
-/// How replaying is meant.
+/// How to replay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReplayOptions {
     /// See [`Replayer::force`].
@@ -37,7 +37,7 @@ pub struct ReplayOptions {
     pub dry_run: bool,
 }
 
-/// Why something could not be done.
+/// Why an operator's command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The database.
@@ -67,7 +67,7 @@ impl<'a> Admin<'a> {
         Ok(Self { config, store })
     }
 
-    /// How many letters fit, by topic and state.
+    /// Counts the letters that fit, by topic and state.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -75,7 +75,7 @@ impl<'a> Admin<'a> {
         letters::tally(&mut self.store, &self.config.name, filter).await
     }
 
-    /// Hands the first `limit` letters that fit to `take`, in the order of their places.
+    /// Calls `take` with the first `limit` letters that fit, in the order of their places.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -92,10 +92,10 @@ impl<'a> Admin<'a> {
         Ok(())
     }
 
-    /// Discards the first `limit` open letters that fit; says how many.
+    /// Discards the first `limit` open letters that fit, and returns how many.
     ///
     /// # Errors
-    /// [`StoreError`]: some may have been discarded.
+    /// [`StoreError`]. Some letters may have been discarded.
     pub async fn discard(&mut self, filter: &Filter, limit: u64) -> Result<u64, StoreError> {
         let filter = Filter { state: Some(DeadLetterState::Open), ..filter.clone() };
         let mut pages = Pages::new(&filter, limit);
@@ -106,10 +106,10 @@ impl<'a> Admin<'a> {
         Ok(discarded)
     }
 
-    /// Replays the first `limit` open letters that fit, in log order, and tells of each.
+    /// Replays the first `limit` open letters that fit, in log order, and calls `tell` with each one's fate.
     ///
     /// # Errors
-    /// [`AdminError`]: replaying the rest again is safe.
+    /// [`AdminError`]. Replaying the same letters again is safe.
     pub async fn replay(
         &mut self,
         filter: &Filter,

@@ -1,9 +1,9 @@
-//! What becomes of dead letters while the consumer runs: they are counted, copied to their topic, and
-//! deleted when their retention is over. It has a connection of its own, so it holds nothing up.
+//! The care of dead letters while the consumer runs: they are counted, copied to their topic, and deleted
+//! when their retention is over. It has a connection of its own, so it holds nothing up.
 //!
-//! Copies are made from the table, after the transaction that wrote it, up to where they were made
-//! before; the table remembers that once the brokers have them. So each is copied at least once, by
-//! whoever reads the partition, and what a crash leaves undone is done by the next one.
+//! Copies are made from the table, after the transaction that wrote the letters. The table remembers how
+//! far they were made, once the brokers have them. So the consumer that reads the partition copies each
+//! letter at least once, and what a crash leaves undone, the partition's next owner does.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::store::{AnyStore, Database, StoreError, Timeouts, letters};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 const DELETE_EVERY: Duration = Duration::from_hours(1);
-/// How many letters are copied at a time.
+/// How many letters are held and copied at a time.
 const PAGE: u32 = 200;
 
-/// Why the dead letters were not looked after.
+/// Why the care of the dead letters failed.
 #[derive(Debug, thiserror::Error)]
 enum MaintenanceError {
     #[error(transparent)]
@@ -36,7 +36,7 @@ enum MaintenanceError {
 }
 
 impl MaintenanceError {
-    /// A database that is away is told of by those who write to it.
+    /// The workers report a database that is away.
     fn is_told_by_others(&self) -> bool {
         matches!(
             self,
@@ -53,7 +53,7 @@ pub(crate) struct Maintenance {
     topic: Option<LetterTopic>,
     retention: Option<Duration>,
     status: Arc<Status>,
-    /// Up to where the letters of the partitions that are read here were copied.
+    /// Up to where the letters were copied, for each partition that is read here.
     copied: HashMap<RoutePartition, NextOffset>,
     /// How many records had been set aside when all of them were copied.
     set_aside: u64,
@@ -89,7 +89,7 @@ impl Maintenance {
         })
     }
 
-    /// Goes on until it is dropped: whatever fails is tried again.
+    /// Runs until it is dropped; whatever fails is tried again. Dropping it is safe at any point.
     pub(crate) async fn run(mut self) {
         let mut store = None;
         let mut failing = false;
@@ -100,9 +100,9 @@ impl Maintenance {
                     // A connection that met an error is not used again.
                     store = None;
                     if error.is_told_by_others() {
-                        tracing::debug!(%error, "the dead letters can't be looked after");
+                        tracing::debug!(%error, "dead letters can't be counted, copied or deleted");
                     } else if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%error, "can't look after the dead letters; trying again");
+                        tracing::warn!(%error, "dead letters can't be counted, copied or deleted; trying again");
                     }
                 }
             }
@@ -133,7 +133,7 @@ impl Maintenance {
             let before = i64::try_from(kept_since).unwrap_or(i64::MAX);
             let deleted = letters::delete_old(store, &self.name, before).await?;
             self.status.metrics().letters_deleted(deleted);
-            // A bite at a time: there may be more.
+            // It deletes a part at a time: there may be more.
             if deleted == 0 {
                 self.deleted = Some(Instant::now());
             }
@@ -145,6 +145,8 @@ impl Maintenance {
         let Some(topic) = &self.topic else { return Ok(()) };
         let set_aside = self.status.metrics().set_aside();
         let tps = self.status.partitions();
+        // A partition that comes back must be asked for in the table again: its owner in between has
+        // copied letters too.
         self.copied.retain(|tp, _| tps.contains(tp));
         for tp in tps {
             let known = self.copied.get(&tp).copied();
@@ -162,8 +164,8 @@ impl Maintenance {
     }
 }
 
-/// Copies the partition's letters from `known` on, or from where the table says; gives up to where they
-/// are copied now, and how many that were.
+/// Copies the partition's letters from `known` on, or from where the table says. Returns up to where they
+/// are copied now, and how many were.
 async fn copy_partition(
     topic: &LetterTopic,
     store: &mut AnyStore,
@@ -192,6 +194,7 @@ async fn copy_partition(
         let too_large =
             topic.copy(&page).await.map_err(|error| MaintenanceError::Topic(error.to_string()))?;
         letters += page.len() - too_large;
+        // Only now: noted before the brokers have the page, a crash would lose its copies.
         letters::note_copied(store, scope, partition, next).await?;
     }
 }

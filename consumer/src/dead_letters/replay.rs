@@ -1,9 +1,8 @@
-//! Replaying dead letters: takes open ones, gives for each what became of it.
+//! The replay of dead letters: each open letter meets its fate.
 //!
-//! What later records did to a letter's row is read from the log before the transaction, and once more,
-//! from there up to where the database then stands, while the transaction holds the partition's lock:
-//! so it is never older than the row. The consumer may run meanwhile; its next transaction on the
-//! partition waits for ours.
+//! What later records did to a letter's row is read from the log before the transaction, and then, up to
+//! where the database stands, while the transaction holds the partition's lock. So it is never older than
+//! the row. The consumer may run meanwhile; its next transaction on the partition waits for ours.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +22,11 @@ use crate::kafka::reread::Scan;
 use crate::store::replay::{Decision, ReplayPoint, Replayed};
 use crate::store::{AnyStore, Database, Store as _, StoreError, Timeouts, letters, replay};
 
-/// So many offsets may be read while the partition's lock is held.
+/// How many offsets may be read while the partition's lock is held.
 const UNDER_LOCK_MAX: u64 = 10_000;
-/// What later records say of the letters' rows may take so much memory.
+/// How many bytes the later changes of the letters' rows may occupy.
 const BYTES_MAX: usize = 256 << 20;
-/// How often a letter is begun again when the database or the log did not answer.
+/// How often a letter is tried when the database or the log does not answer.
 const ATTEMPTS: u32 = 5;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -36,7 +35,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub enum Fate {
     /// It is applied, without these columns, which later records have set.
     Replayed(Vec<String>),
-    /// Later records have said otherwise of all that it says.
+    /// Later records have set or deleted everything that it changes.
     Superseded,
     /// It is refused again, and stays open.
     Rejected {
@@ -66,7 +65,7 @@ pub enum ReplayError {
     Log(#[from] RereadError),
 }
 
-/// What replays the letters of one topic.
+/// Replays the letters of one topic.
 #[derive(Debug)]
 pub struct Replayer<L> {
     /// The database.
@@ -77,7 +76,7 @@ pub struct Replayer<L> {
     pub log: Arc<L>,
     /// Replays also letters whose later records the log no longer has, as if there were none.
     pub force: bool,
-    /// Changes nothing, and tells what would become of each letter as far as that is known.
+    /// Changes nothing, and tells what would become of each letter, as far as that is known.
     pub dry_run: bool,
 }
 
@@ -91,17 +90,20 @@ enum Judgement {
 /// How far one attempt came.
 enum Step {
     Told(Fate),
-    /// The database is so far ahead of what was read that the rest is not to be read under its lock.
+    /// The database is so far ahead of what was read that reading the rest under the lock would take
+    /// too long.
     Behind(NextOffset),
     /// A letter that was passed over has been replayed since.
     Stale,
 }
 
 impl<L: Scan> Replayer<L> {
-    /// Replays `letters`, which are of one partition and in log order, and tells of each.
+    /// Replays `letters`, which are of one partition and in log order, and calls `tell` with each one's
+    /// fate.
     ///
     /// # Errors
-    /// [`ReplayError`]: the letters not told of may be replayed or not; replaying them again is safe.
+    /// [`ReplayError`]. The letters not told of may have been replayed or not; replaying them again is
+    /// safe.
     pub async fn replay(
         &self,
         letters: &[StoredDeadLetter],
@@ -143,7 +145,7 @@ impl<L: Scan> Replayer<L> {
         later_changes.skip_to(begins);
         let next = self.next(&mut store, letters).await?;
         for letter in letters {
-            // What is learned first can't contradict anything.
+            // Nothing was folded yet that this could contradict.
             let _ = later_changes.learn(letter, letters::behind(&mut store, letter).await?);
         }
         later_changes = self.read_on(later_changes, letters, next).await?;
@@ -169,7 +171,7 @@ impl<L: Scan> Replayer<L> {
         Ok(())
     }
 
-    /// Replays one letter; `None`: what was folded does not stand any more.
+    /// Replays one letter; `None`: the fold of later changes is out of date.
     async fn until_told(
         &self,
         store: &mut AnyStore,
@@ -206,6 +208,8 @@ impl<L: Scan> Replayer<L> {
                 return Ok(Decision::LeaveIt);
             }
             let read = std::mem::replace(later_changes, LaterChanges::of([]));
+            // Under the lock: a record applied between the read before and the lock would be missing,
+            // and the letter would overwrite what it set.
             *later_changes = self.read_on(read, std::slice::from_ref(letter), point.next).await?;
             Ok::<_, ReplayError>(match judge(table, letter, later_changes) {
                 Judgement::Write(row, left_out) => {
@@ -223,7 +227,7 @@ impl<L: Scan> Replayer<L> {
             })
         };
         match replay::replay(store, table, letter, decide).await? {
-            // The row has a newer version.
+            // The row turned out to have a newer version.
             Replayed::Closed(DeadLetterState::Superseded) => step = Step::Told(Fate::Superseded),
             Replayed::Closed(_) => {}
             Replayed::Left => {
@@ -279,8 +283,8 @@ impl<L: Scan> Replayer<L> {
             log.scan(&topic, span, &mut |record| {
                 later_changes.take(record);
                 if later_changes.bytes() > BYTES_MAX {
-                    let why = "what later_changes records say of these letters' rows takes too much \
-                               memory; replay fewer at a time (`--limit`)";
+                    let why = "the later changes of these letters' rows take too much memory; replay \
+                               fewer at a time (`--limit`)";
                     return Err(RereadError::Stop(why.to_owned()));
                 }
                 Ok(())

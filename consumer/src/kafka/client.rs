@@ -1,5 +1,5 @@
-//! What every client of Kafka beside the one that reads has in common: its properties, its silence,
-//! and why a question has no answer.
+//! What our Kafka clients have in common: their properties, their quiet context, and the reasons why a
+//! question has no answer.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use write_behind_shared::Partition;
 use write_behind_shared::kafka::KafkaSettings;
 
-/// How long one question may take.
+/// How long to wait for the answer to one question.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a question has no answer.
@@ -25,12 +25,12 @@ pub enum BrokerError {
         "the topic {0:?} does not exist; create it, with the number of partitions it is to keep"
     )]
     NoTopic(String),
-    /// A partition is not served at the moment.
+    /// A partition has no leader at the moment.
     #[error("partition {1} of {0} has no leader; a broker that has a copy of it must come back")]
     NoLeader(String, Partition),
 }
 
-/// Ours, always; `RESERVED_BY_CONSUMER` says why.
+/// Properties that no setting overrides; `RESERVED_BY_CONSUMER` says why.
 const FIXED: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
@@ -45,7 +45,8 @@ pub(crate) fn client_config(settings: &KafkaSettings, group: &str) -> ClientConf
     config
 }
 
-/// Those of a client that reads records: it skips nothing, and reads nothing aborted or damaged.
+/// The properties of a client that reads records: it skips nothing, and reads nothing aborted or
+/// damaged.
 pub(crate) fn reader_config(settings: &KafkaSettings, group: &str) -> ClientConfig {
     let mut config = client_config(settings, group);
     config.set("auto.offset.reset", "error");
@@ -54,15 +55,16 @@ pub(crate) fn reader_config(settings: &KafkaSettings, group: &str) -> ClientConf
     config
 }
 
-/// What librdkafka logs by itself is detail: what matters comes back as an error. Only why a connection
-/// fails, as a certificate or a password that is not accepted, is told nowhere else, so it is kept.
+/// A context that logs at debug level: what matters comes back as an error. Only the reason why a
+/// connection fails, such as a certificate or a password that is not accepted, comes nowhere else, so it
+/// is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Quiet {
     reason: Mutex<Option<String>>,
 }
 
 impl Quiet {
-    /// Why the last connection failed, told once.
+    /// Why the last connection failed, if that was not asked yet.
     pub(super) fn take_reason(&self) -> Option<String> {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -75,7 +77,7 @@ impl ClientContext for Quiet {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
-        // That no broker is left says less than why each of them is not.
+        // "All brokers are down" would overwrite the reason why each of them is.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
         }

@@ -1,14 +1,13 @@
-//! The consumer group's decisions as events: takes librdkafka's callbacks, gives a queue that the
-//! poll loop empties.
+//! The consumer group's decisions as events, in a queue that the poll loop empties.
 //!
-//! A callback runs inside `poll`, on the poll thread, so it only writes down what happened. librdkafka
+//! A callback runs inside `poll`, on the poll thread, so it only records what happened. librdkafka
 //! waits for the `assign` or `unassign` that answers a rebalance, and keeps sending heartbeats while
 //! it waits; so the answer may come later, when the database has said where the partitions stand or
-//! has taken what was held of them. Once the consumer closes nobody empties the queue, and a
+//! has taken what was held of them. Once the consumer is closing, nobody empties the queue, and the
 //! callback answers by itself.
 //!
-//! A commit blocks until Kafka answers (the asynchronous one is answered to nobody by this client),
-//! so commits have a thread of their own, whose answers come through the same queue.
+//! A commit blocks until Kafka answers (rdkafka passes the answer to an asynchronous one to nobody),
+//! so a thread of its own commits, and its answers come through the same queue.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -34,11 +33,11 @@ pub(crate) type Partitions = Vec<(String, i32)>;
 pub(crate) enum GroupEvent<P = Partitions> {
     /// These partitions are ours now.
     Assigned(P),
-    /// These are to be given back.
+    /// The group wants these back.
     Revoked(P),
-    /// These were given to another already.
+    /// The group has already given these to another member.
     Lost(P),
-    /// The commit of this number was answered: whether it succeeded.
+    /// The commit with this number was answered: whether it succeeded.
     Committed(CommitId, Result<(), String>),
 }
 
@@ -72,14 +71,14 @@ impl Group {
     }
 }
 
-/// What fails while closing matters to nobody.
+/// Logs a failure while closing, which nothing depends on.
 fn tell(what: &str, result: KafkaResult<()>) {
     if let Err(error) = result {
         tracing::debug!(what, %error, "closing");
     }
 }
 
-/// Adds `partitions`; where the protocol knows no part of an assignment, they are all of it.
+/// Assigns `partitions` in addition; with the eager protocol, they replace the whole assignment.
 pub(crate) fn assign(
     consumer: &BaseConsumer<Group>,
     partitions: &TopicPartitionList,
@@ -107,6 +106,8 @@ impl Member {
         let committing = Arc::clone(&consumer);
         let commit = move || {
             for (id, offsets) in offsets {
+                // This may take longer than the pipeline waits. Without `id`, a late answer would be taken
+                // for that of the commit after it.
                 let result = committing.commit(&offsets, CommitMode::Sync);
                 let result = result.map_err(|error| error.to_string());
                 committing.context().lock().push_back(GroupEvent::Committed(id, result));
@@ -117,19 +118,19 @@ impl Member {
         Ok(Self { consumer, commits, committer })
     }
 
-    /// Commits `offsets` as the commit `id`, and says how that went by an event. `false`: the last commit is not
-    /// answered yet, so this one is not made.
+    /// Commits `offsets` as the commit `id`; an event tells how that went. `false`: the commit before is
+    /// not answered yet, so this one is not made.
     pub(crate) fn commit(&self, id: CommitId, offsets: TopicPartitionList) -> bool {
         self.commits.try_send((id, offsets)).is_ok()
     }
 
-    /// Leaves the group and ends the client. Blocks, for longer than anyone should wait if no broker
-    /// answers.
+    /// Leaves the group and ends the client. Blocks, for minutes if no broker answers.
     pub(crate) fn close(self) {
         let Self { consumer, commits, committer } = self;
         let context = consumer.context();
         context.closing.store(true, Ordering::SeqCst);
-        // What was written down and not answered yet, nobody else will answer.
+        // librdkafka waits for an answer to each recorded rebalance before it closes, and nobody else
+        // will answer these.
         while let Some(event) = context.next() {
             if matches!(event, GroupEvent::Assigned(_)) {
                 tell("assigning", assign(&consumer, &TopicPartitionList::new()));
@@ -152,7 +153,7 @@ impl Deref for Member {
     }
 }
 
-/// Gives back `partitions`; all of them where the protocol knows no part of an assignment.
+/// Unassigns `partitions`; with the eager protocol, all that is assigned.
 pub(crate) fn unassign(
     consumer: &BaseConsumer<Group>,
     partitions: &TopicPartitionList,
@@ -163,7 +164,7 @@ pub(crate) fn unassign(
     }
 }
 
-/// What to say when the client can't go on.
+/// Why the client can't go on, in words for an operator.
 pub(crate) fn fatal(code: RDKafkaErrorCode, reason: &str) -> String {
     let why = match code {
         RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId => {
@@ -203,6 +204,8 @@ impl ConsumerContext for Group {
         }
         let named = partitions.elements();
         let named = named.iter().map(|one| (one.topic().to_owned(), one.partition())).collect();
+        // A lost partition is already another member's: what is held of it must not wait to be
+        // written, as it would for one that was revoked.
         let event = match what {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => GroupEvent::Assigned(named),
             _ if consumer.assignment_lost() => GroupEvent::Lost(named),

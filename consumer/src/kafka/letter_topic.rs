@@ -1,4 +1,4 @@
-//! The topic that dead letters are copied to: takes letters, answers when the brokers have them all.
+//! The topic that dead letters are copied to.
 //!
 //! A copy has the record's key, value and headers as they were, and headers of ours that say where it
 //! came from and why it was set aside. Its partition is that of its key, as any client computes it.
@@ -17,7 +17,7 @@ use crate::kafka::client::Quiet;
 /// How long a copy may take.
 const SEND_WITHIN: Duration = Duration::from_secs(30);
 
-/// Ours, always: each copy arrives once, in the partition of its key.
+/// Properties that no setting overrides: each copy arrives once, in the partition of its key.
 const FIXED: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
     ("acks", "all"),
@@ -27,7 +27,7 @@ const FIXED: &[(&str, &str)] = &[
     ("message.max.bytes", "1000000000"),
 ];
 
-/// A topic for copies.
+/// A producer for the copies.
 pub(crate) struct LetterTopic {
     producer: FutureProducer<Quiet>,
     topic: String,
@@ -44,10 +44,10 @@ impl LetterTopic {
         })
     }
 
-    /// Copies `letters`; says how many were too large for the topic.
+    /// Copies `letters`, and returns when the brokers have them all: how many were too large for the topic.
     ///
     /// # Errors
-    /// Some may have been copied.
+    /// A copy failed. The others may have been made.
     pub(crate) async fn copy(&self, letters: &[StoredDeadLetter]) -> Result<usize, KafkaError> {
         let mut deliveries = Vec::with_capacity(letters.len());
         for letter in letters {

@@ -1,4 +1,4 @@
-//! The locator's task: asks for positions until nobody listens, and rechecks in between.
+//! The locator's task: it locates partitions until nobody listens, and rechecks in between.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,20 +22,20 @@ use crate::store::{Position, Store, StoreError};
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-/// What is known of the partitions that were asked for.
+/// The answers about the partitions that were asked for.
 #[derive(Default)]
 struct LocateAnswer {
     located: Vec<Located>,
-    /// The last record in the database of each of these, which the log was seen to have.
+    /// The last record of each partition in the database. The log was seen to have it.
     anchors: BTreeMap<RoutePartition, LastRecord>,
-    /// Those that are asked for again later, and why.
+    /// The partitions that could not be located yet, and why.
     later: BTreeMap<RoutePartition, String>,
-    /// What a safety check says of one of them.
+    /// Why a safety check refuses to go on.
     refused: Option<PollExit>,
 }
 
 impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
-    /// Answers until nobody listens, or a safety check refuses.
+    /// Answers until nobody listens, or a safety check refuses to go on.
     pub(crate) async fn run(self) {
         let mut store = None;
         let mut backoff = BACKOFF_MIN;
@@ -46,7 +46,7 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
             let wanted = match self.next(&mut store, &mut recheck).await {
                 Ok(wanted) => wanted,
                 Err(exit) => {
-                    // Whoever does not listen has ended already.
+                    // If nobody listens, the poll thread has ended already.
                     let _ = self.answers.send(PollMessage::End(exit)).await;
                     return;
                 }
@@ -60,7 +60,7 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
                 return;
             }
             if let Some(exit) = refused {
-                // Whoever does not listen has ended already.
+                // If nobody listens, the poll thread has ended already.
                 let _ = self.answers.send(PollMessage::End(exit)).await;
                 return;
             }
@@ -80,13 +80,14 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
         }
     }
 
-    /// What is asked for next; or the end, if looking again finds a reason for it.
+    /// The next questions; or the exit that a recheck asks for.
     async fn next(
         &self,
         store: &mut Option<C::Store>,
         recheck: &mut RecheckState,
     ) -> Result<BTreeMap<RoutePartition, Epoch>, PollExit> {
-        // Partitions that are asked for in vain must not keep the others from being looked at.
+        // Without this, a partition that is asked for in vain over and over would starve the rechecks,
+        // and a restored database would go unnoticed.
         if recheck.overdue(self.clock.now())
             && let Some(exit) = self.recheck_once(store, recheck).await
         {
@@ -99,7 +100,7 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
         }
     }
 
-    /// What is asked for again and again is told once.
+    /// Logs why partitions are not located, once for each reason.
     fn tell(
         &self,
         before: &BTreeMap<RoutePartition, String>,
@@ -141,7 +142,8 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
                 Err(FactsError::Broker(error)) => error.to_string(),
                 Err(FactsError::Store(error)) => {
                     self.status.database_failed(&error);
-                    // After an error the connection is in an unknown state.
+                    // After an error the connection is in an unknown state: it may still be inside a
+                    // transaction, and show what another consumer has written over since.
                     *store = None;
                     let error = error.to_string();
                     answer.later.extend(wanted.keys().map(|tp| (*tp, error.clone())));
@@ -155,7 +157,7 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
         answer
     }
 
-    /// Whether the route's table is its own.
+    /// Whether the route's table is its own, or has become so now.
     async fn claimed(
         &self,
         store: &mut Option<C::Store>,
@@ -230,6 +232,8 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
             let committed = facts.committed;
             located.push(Located { tp: *tp, epoch: *epoch, next, committed, writers });
         }
+        // Before anything is read: otherwise the first batch would find no row to compare with, and a
+        // crash in between would leave no trace that the log was begun.
         if !begun.is_empty() {
             store.begin_at(scope, &begun).await?;
         }
@@ -238,7 +242,7 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
     }
 }
 
-/// Kafka's committed offset is advisory; where it is not the database's, a person may want to know.
+/// Logs where Kafka's committed offset is not the database's. It is advisory.
 fn tell_difference(
     scope: &BookkeepingKey,
     tp: RoutePartition,

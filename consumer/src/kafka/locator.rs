@@ -1,10 +1,9 @@
-//! Where partitions stand: takes those that the pipeline asks for, asks the database and Kafka, and
-//! answers with positions that were judged safe to go on from.
+//! The locator: it answers the pipeline's questions where partitions stand, with positions that were
+//! judged safe to go on from.
 //!
-//! While the database or Kafka is away it asks again and again, partition by partition: one without a
-//! leader, or of a topic that is gone, does not hold up the others. What is asked for last counts: a
-//! partition asked for anew meanwhile is answered once, for the last time it was asked; one that was
-//! given back is forgotten.
+//! While the database or Kafka is away, it keeps asking, partition by partition: one without a leader, or
+//! of a topic that is gone, does not hold up the others. Only the last question about a partition is
+//! answered, and none about one that was given back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +17,7 @@ use crate::kafka::messages::PollMessage;
 use crate::status::Status;
 use crate::store::StoreError;
 
-/// Partitions whose positions are asked for; one entry a partition, so it is bounded.
+/// Partitions whose positions are asked for. It is bounded: a partition has one entry at most.
 #[derive(Debug, Default)]
 pub(crate) struct LocateQueue {
     tps: Mutex<BTreeMap<RoutePartition, Epoch>>,
@@ -26,13 +25,13 @@ pub(crate) struct LocateQueue {
 }
 
 impl LocateQueue {
-    /// Asks for these. Never waits.
+    /// Asks for these partitions' positions. Never waits.
     pub(crate) fn ask(&self, tps: Vec<(RoutePartition, Epoch)>) {
         self.lock().extend(tps);
         self.asked.notify_one();
     }
 
-    /// Forgets these: they were given back.
+    /// Forgets these partitions, which were given back.
     pub(crate) fn forget(&self, tps: &[RoutePartition]) {
         self.lock().retain(|tp, _| !tps.contains(tp));
     }
@@ -52,7 +51,7 @@ impl LocateQueue {
         }
     }
 
-    /// Forgets what was answered, unless it was asked for again.
+    /// Forgets what was answered. A question asked again meanwhile, in another epoch, stays open.
     pub(super) fn answered(&self, answers: &[Located]) {
         let mut wanted = self.lock();
         for answer in answers {
@@ -75,14 +74,14 @@ pub(crate) struct Locator<C, Q, T> {
     pub(crate) clock: T,
     pub(crate) adopt_offsets: bool,
     pub(crate) wanted: Arc<LocateQueue>,
-    /// The routes whose tables were of no use at the start. Nothing of them is read before they are.
+    /// The routes whose tables could not be claimed at the start. Nothing of them is read before that.
     pub(crate) unclaimed: BTreeSet<usize>,
     pub(crate) status: Arc<Status>,
     pub(crate) answers: mpsc::Sender<PollMessage>,
 }
 
 impl<C: Connect, Q, T> Locator<C, Q, T> {
-    /// The connection, made anew where there is none.
+    /// The connection, which is made where there is none.
     pub(super) async fn connected<'s>(
         &self,
         store: &'s mut Option<C::Store>,
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_given_back_or_asked_for_anew_is_not_asked_for_as_before() {
+    async fn what_was_given_back_or_asked_for_again_is_not_asked_for_as_before() {
         let wanted = LocateQueue::default();
         wanted.ask(vec![(tp(0), 1), (tp(1), 2), (tp(2), 3)]);
         wanted.forget(&[tp(1)]);

@@ -1,4 +1,4 @@
-//! What the poll thread is told while it runs, and how it ends.
+//! Messages between the poll thread, the workers and the tasks, and how the polling ends.
 
 use write_behind_shared::{NextOffset, Partition};
 
@@ -6,31 +6,31 @@ use crate::core::assign::Refusal;
 use crate::core::batch::{Batch, BatchId, RoutePartition};
 use crate::core::pipeline::action::{BatchResult, Closed, Located};
 
-/// How the reading ended.
+/// How the polling ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PollExit {
-    /// As asked; what was held is written, or will be read again when the time was over.
+    /// As asked. If the time ran out, what is not written will be read again.
     Drained {
         /// Whether all of it was written.
         clean: bool,
     },
     /// A safety check refuses to go on.
     Refused(String),
-    /// It can't go on.
+    /// It can't go on, for another reason.
     Failed(String),
 }
 
-/// What a worker is given to write.
+/// A batch for a worker to write.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// A batch that was just closed.
+    /// It was just closed.
     Closed(Closed),
-    /// One that was rolled back.
+    /// It was rolled back.
     Again(BatchId, Box<Batch>),
 }
 
 impl PollExit {
-    /// The end because of one partition.
+    /// A refusal that concerns one partition.
     pub(crate) fn refused(topic: &str, partition: Partition, refusal: &Refusal) -> Self {
         PollExit::Refused(format!("topic {topic}, partition {partition}: {refusal}"))
     }
@@ -41,18 +41,18 @@ impl PollExit {
 pub(crate) enum PollMessage {
     /// Where partitions stand.
     Located(Vec<Located>),
-    /// The database was found elsewhere than at these offsets, where it had been left, or the records
-    /// from there on do not arrive.
+    /// These partitions must be located again: the database no longer stands at the offset where it was
+    /// left, or the records from there on do not arrive.
     Doubted(Vec<(RoutePartition, NextOffset)>),
     /// A worker finished a batch.
     Finished(BatchId, BatchResult),
-    /// A row of this batch refers to one that is not there; nothing was written.
+    /// A row of this batch refers to a missing one; nothing was written.
     MissingReference(BatchId, Box<Batch>),
-    /// A batch can't be written until a person mends this; nothing was written.
+    /// A batch can't be written until an operator mends this; nothing was written.
     Stopped(BatchId, String),
     /// Where logs end.
     Ends(Vec<(RoutePartition, NextOffset)>),
-    /// Stop reading, write what is held, and end.
+    /// Stop reading, write what is held, then end.
     Drain,
     /// End now.
     End(PollExit),

@@ -1,4 +1,4 @@
-//! What a person should know, as log lines.
+//! The pipeline's notices as log lines.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub(crate) fn tell(topics: &[Arc<str>], notice: &Notice) {
     }
 }
 
-/// What to say when a record is bad and its route stops at such.
+/// Why the process ends at a bad record of a route that says `on_bad_record = "stop"`.
 pub(crate) fn bad_record(topic: &str, told: &str) -> String {
     format!(
         "topic {topic}, {told}; the route says on_bad_record = \"stop\": correct what writes such \

@@ -1,5 +1,4 @@
-//! Where partitions stand: takes a topic's partitions, asks Kafka and the database, gives what the
-//! judgement needs. Changes nothing.
+//! The facts by which a partition is judged, as Kafka and the database tell them. Changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +11,7 @@ use crate::kafka::client::BrokerError;
 use crate::kafka::questions::Questions;
 use crate::store::{Known, Store, StoreError};
 
-/// Who did not answer.
+/// The database or Kafka did not answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FactsError {
     #[error(transparent)]
@@ -21,16 +20,19 @@ pub(crate) enum FactsError {
     Broker(#[from] BrokerError),
 }
 
-/// Where a partition stands; or why Kafka does not say.
+/// A partition's facts; or why Kafka does not tell them.
 pub(crate) type FactsAnswer = Result<PartitionFacts, BrokerError>;
 
-/// Where each of `partitions` stands, in their order. One of which Kafka says nothing does not hold up
-/// the others. The log is asked for a partition's record in `anchors`; without one, for the last that the
-/// database holds.
+/// The facts of each of `partitions`, in their order. One of which Kafka tells nothing does not hold up
+/// the others. The log is asked for a partition's record in `anchors`; without one, for the last record
+/// that the database holds.
 ///
-/// The order of the questions matters. Whoever owned a partition before may still be writing: asked
-/// the other way round, what it wrote in between looks like offsets without a database, or like a
-/// database beyond the end of the log.
+/// # Errors
+/// [`FactsError`]: nothing is known of any partition.
+///
+/// The order of the questions matters, because a partition's last owner may still be writing. If the
+/// database were asked before the group's offsets, those could be ahead of it; if the log were asked
+/// before the database, the database could be beyond its end.
 pub(crate) async fn partition_facts<Q: Questions, S: Store>(
     broker: &Q,
     store: &mut S,

@@ -1,7 +1,9 @@
-//! What librdkafka reads: which partitions it was given, from where, and which of them are paused.
+//! librdkafka's consumer as a [`Reader`]: which partitions it was assigned, from where, and which of
+//! them are paused.
 //!
-//! A partition is handed over only with the offset that the database says, in the `assign` itself;
-//! there is no seek. Reading on from elsewhere is to be assigned anew.
+//! Each partition is assigned with the offset that the database names, in the `assign` itself. There is
+//! no seek: to read on from elsewhere, the partition is assigned again. Offsets to commit go through
+//! this file alone.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -130,17 +132,20 @@ impl Reader for Reading {
         self.assigned.extend(&started);
         self.paused.retain(|tp| !started.contains(tp));
         if let RebalanceProtocol::Cooperative = self.member.rebalance_protocol() {
+            // librdkafka refuses to add what is assigned already; taking it out first drops what was
+            // fetched from the old offset, which would otherwise be delivered after the new start.
             if !again.is_empty() {
                 self.member.incremental_unassign(&self.list(&again))?;
             }
             self.member.incremental_assign(&self.positions(tps))?;
         } else {
-            // The whole assignment is replaced, so the others are named too.
+            // Without the others, this would drop them: an eager `assign` replaces the whole assignment.
             let position = |tp: &RoutePartition| Some((*tp, next_of(*tp)?));
             let all: Vec<_> = self.assigned.iter().filter_map(position).collect();
             self.member.assign(&self.positions(&all))?;
         }
-        // Being assigned anew does not undo a pause, nor keep it for sure.
+        // A new assignment neither undoes a pause nor keeps it for certain. A partition left paused
+        // would never be read; one left running would overrun the memory.
         let paused: Vec<RoutePartition> = self.paused.iter().copied().collect();
         self.member.resume(&self.list(&started))?;
         self.member.pause(&self.list(&paused))
@@ -157,7 +162,8 @@ impl Reader for Reading {
     }
 
     fn release(&mut self, tps: &[RoutePartition]) -> KafkaResult<()> {
-        // librdkafka refuses to take back what it was not given.
+        // librdkafka refuses to take back what it was not given: a partition revoked before its
+        // position was known was acknowledged, but never started.
         let given: Vec<RoutePartition> =
             tps.iter().copied().filter(|tp| self.assigned.remove(tp)).collect();
         self.paused.retain(|tp| !tps.contains(tp));
@@ -176,7 +182,7 @@ fn route_of(topics: &[Arc<str>], last: usize, topic: &str) -> Option<usize> {
     topics.iter().position(|one| **one == *topic)
 }
 
-/// The client that reads: the reserved properties, and no more fetched ahead than its share of memory.
+/// The client that polls: it fetches no more ahead than its share of memory.
 fn client_config(config: &Config) -> ClientConfig {
     let mut client = client::reader_config(&config.kafka, &config.name);
     client.set("enable.partition.eof", "false");
@@ -184,8 +190,8 @@ fn client_config(config: &Config) -> ClientConfig {
     client
 }
 
-/// How much a client fetches ahead, and how soon again when it had fetched enough: our own defaults
-/// where the configuration names none.
+/// Sets how much a client fetches ahead, and how soon it fetches again after that: our own defaults
+/// where the settings name none.
 pub(crate) fn fetch_ahead(
     client: &mut ClientConfig,
     settings: &KafkaSettings,

@@ -1,8 +1,8 @@
-//! The recheck: every few seconds, the safety checks of an assignment once more, for the partitions
-//! that are being read. It tells the poll thread which to doubt, or to end.
+//! The rechecks: every few seconds, the safety checks of an assignment are repeated for the partitions
+//! that are being read. They tell the poll thread which partitions to doubt, or to end.
 //!
 //! A partition without new records meets no error by which it would notice that its database was
-//! restored, its topic recreated or its group's offsets lost. So all that is asked when a partition is
+//! restored, its topic recreated or its group's offsets lost. So everything asked when a partition is
 //! assigned is asked again.
 
 use std::collections::BTreeMap;
@@ -26,14 +26,14 @@ const RECHECK_EVERY: Duration = Duration::from_secs(5);
 /// started may not know it yet.
 const MISSED_MAX: u32 = 3;
 
-/// Partitions that are asked for again and again put off at most this many rechecks.
+/// How many rechecks at most are put off for partitions that are asked for over and over.
 const PUT_OFF_MAX: u32 = 3;
 
 /// What one recheck leaves for the next.
 pub(super) struct RecheckState {
     /// When the last recheck ended, by the locator's clock.
     last: Duration,
-    /// How many in a row missed a topic.
+    /// How many rechecks in a row missed a topic.
     missed: u32,
     /// Of each partition, the last record in the database when it was located or rechecked last.
     /// Whether the log still has it tells whether what was applied since is of the same log. The
@@ -53,11 +53,11 @@ impl RecheckState {
     }
 }
 
-/// Why a recheck found nothing out, or a reason to stop.
+/// Why a recheck found nothing out, or why to stop.
 enum RecheckError {
-    /// The next recheck may succeed.
+    /// It was not answered. The next recheck may be.
     Passes(String),
-    /// There is no such topic now.
+    /// No broker knows this topic now.
     NoTopic(String),
     Refused(PollExit),
 }
@@ -72,8 +72,8 @@ impl From<BrokerError> for RecheckError {
 }
 
 impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
-    /// Rechecks until there is a reason to stop. Dropping the future is fine: the connection that it
-    /// was using is given up.
+    /// Rechecks until there is a reason to stop. Dropping the future is safe: the connection that it
+    /// was using is dropped too.
     pub(super) async fn watch(
         &self,
         store: &mut Option<C::Store>,
@@ -108,7 +108,7 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
                 recheck.missed += 1;
                 (recheck.missed >= MISSED_MAX).then(|| PollExit::Refused(deleted(&topic)))
             }
-            // Whoever reads or writes tells of it.
+            // The poll thread and the workers report an outage.
             Err(RecheckError::Passes(error)) => {
                 tracing::debug!(%error, "the partitions can't be rechecked");
                 None
@@ -116,20 +116,22 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
         }
     }
 
-    /// The partitions whose database stands elsewhere than where it was left, with where that was.
+    /// The partitions in which the database no longer stands where it was left, with that offset.
     async fn recheck(
         &self,
         store: &mut Option<C::Store>,
         anchors: &mut BTreeMap<RoutePartition, LastRecord>,
     ) -> Result<Vec<(RoutePartition, NextOffset)>, RecheckError> {
         let owned = self.status.reading();
-        // Taken away for as long as it is in use: whoever drops this future drops it too.
+        // A question to locate drops this future anywhere. Left in `store`, a connection with half a
+        // statement on it would be used for the next one.
         let mut in_use = store.take();
         let mut doubts = Vec::new();
         for (route, target) in self.targets.iter().enumerate() {
             let of_route = owned.iter().filter(|(tp, _)| tp.route == route);
             let owned: Vec<(RoutePartition, NextOffset)> = of_route.copied().collect();
-            // Also of a topic of which nothing is held: one that is gone is taken from its readers.
+            // Also of a topic of which nothing is held: the group takes a deleted topic's partitions away,
+            // so nothing else would tell that it is gone.
             self.broker.partitions(&target.scope.topic).await.map_err(RecheckError::from)?;
             if owned.is_empty() {
                 continue;
@@ -176,7 +178,7 @@ fn passes(error: impl ToString) -> RecheckError {
 fn deleted(topic: &str) -> String {
     format!(
         "topic {topic} does not exist any more: it was deleted while it was read. What had been read \
-         of it is in the database. If it is created anew, its log is another one: read it under \
+         of it is in the database. If it is created again, its log is another one: read it under \
          another `name` (docs/safety.md says how to hand the table over)"
     )
 }

@@ -1,4 +1,4 @@
-//! Topics' configurations: takes their names, gives what the broker says of each, the defaults included.
+//! Topics' configurations as the broker has them, defaults included.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,13 @@ use write_behind_shared::kafka::KafkaSettings;
 use crate::kafka::client;
 use crate::kafka::client::ANSWER_WITHIN;
 
-/// What a topic is configured to.
+/// A topic's configuration: values by property.
 pub(crate) type Configuration = BTreeMap<String, String>;
 
 /// Asks the broker how each of `topics` is configured, in one question.
 ///
-/// A configuration that can't be read says why: a missing right, or no answer within ten seconds.
+/// In the place of a configuration that can't be read stands the reason: a missing right, or no answer
+/// within ten seconds.
 pub(crate) async fn topic_configurations(
     settings: &KafkaSettings,
     group: &str,
@@ -27,7 +28,7 @@ pub(crate) async fn topic_configurations(
     }
 }
 
-/// The answers come in the order of the question.
+/// The broker answers in the order of `topics`.
 async fn answers(
     settings: &KafkaSettings,
     group: &str,

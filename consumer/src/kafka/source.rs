@@ -1,11 +1,11 @@
-//! The poll thread: takes records and decisions from Kafka, feeds the pipeline, does what it says.
+//! The poll thread: it feeds records and the group's decisions to the pipeline, and does what that says.
 //!
-//! One OS thread owns the consumer and the pipeline. It never waits for the database, a worker or a
-//! channel: it asks by a queue and is answered by another, and polls all the while, so that the
-//! consumer stays in its group however long the database is away.
+//! One OS thread owns the reader and the pipeline. It never waits for the database, a worker or a
+//! channel: it asks through one queue and is answered through another, and polls all the while, so that
+//! the consumer stays in its group however long the database is away.
 //!
 //! An assignment is acknowledged at once, as an empty one, so that a database that is away does not
-//! hold up the whole group; the partitions are read when their positions are known.
+//! hold up the whole group. The partitions are read as soon as their positions are known.
 //!
 //! INV-9: polling never waits for the database. INV-11: a partition is read only from the offset that
 //! the database names.
@@ -33,23 +33,23 @@ use crate::kafka::reader::{Heard, Reader};
 use crate::status::Status;
 use crate::status::outage::{Reporter, Subject};
 
-/// Records taken before the other queues are looked at.
+/// How many records are taken before the other queues have their turn.
 const BURST: usize = 1_000;
 /// How long a poll waits while something is held, and while nothing is.
 const WAIT_BUSY: Duration = Duration::from_millis(5);
 const WAIT_IDLE: Duration = Duration::from_millis(50);
-/// Failed commits in a row of which a person is told.
+/// How many commits must fail in a row before an operator is told.
 const COMMIT_FAILURES_TOLD: u32 = 10;
 
 /// What the poll thread is connected to.
 pub(crate) struct Ends {
-    /// One queue a worker, each with room for one batch.
+    /// A queue for each worker, with room for one batch.
     pub(crate) workers: Vec<mpsc::Sender<Work>>,
-    /// Answers and orders. When all its senders are gone, so is whoever runs this.
+    /// Answers and orders. When all its senders are gone, nobody runs this consumer any more.
     pub(crate) inbox: mpsc::Receiver<PollMessage>,
-    /// Partitions whose positions are asked for.
+    /// The locator's queue: partitions whose positions are asked for.
     pub(crate) wanted: Arc<LocateQueue>,
-    /// What the world may know.
+    /// What metrics, health and the status page show.
     pub(crate) status: Arc<Status>,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct Source<R, T> {
     /// Which worker has which batch.
     busy: Vec<(BatchId, usize)>,
     drain_time: Duration,
-    /// When a drain is over, whatever is left.
+    /// When a drain ends, whatever is left.
     deadline: Option<Duration>,
     clock: T,
     /// The time of this turn.
@@ -204,11 +204,15 @@ impl<R: Reader, T: Clock> Source<R, T> {
             GroupEvent::Assigned(tps) => {
                 tracing::info!(partitions = tps.len(), "partitions assigned");
                 self.ends.status.joined();
+                // Before anything else: until this answer the rebalance stands still, and with it every
+                // member of the group. Positions can take as long as the database is away.
                 done("assign", self.reader.acknowledge())?;
                 self.pipeline.assign(&tps);
             }
             GroupEvent::Revoked(tps) => {
                 tracing::info!(partitions = tps.len(), "partitions revoked");
+                // No answer yet: librdkafka keeps the partitions until `Action::Release`, so what is held
+                // of them can be written and committed before their next owner starts.
                 self.pipeline.revoke(self.now, tps, self.now + self.drain_time);
             }
             GroupEvent::Lost(tps) => {
@@ -272,6 +276,8 @@ impl<R: Reader, T: Clock> Source<R, T> {
                 Action::Resume(tps) => done("resume", self.reader.resume(&tps))?,
                 Action::Commit(id, offsets) => self.commit(id, &offsets),
                 Action::Release(tps) => {
+                    // Otherwise the locator could answer for a partition that came back since, with a
+                    // position from before its other owner wrote.
                     self.ends.wanted.forget(&tps);
                     done("unassign", self.reader.release(&tps))?;
                 }
@@ -288,7 +294,7 @@ impl<R: Reader, T: Clock> Source<R, T> {
         ControlFlow::Continue(())
     }
 
-    /// The worker that had this batch is free again.
+    /// Frees the worker that had this batch.
     fn take_back(&mut self, id: BatchId) {
         if let Some(at) = self.busy.iter().position(|(batch, _)| *batch == id) {
             self.free.push(self.busy.swap_remove(at).1);
@@ -302,7 +308,7 @@ impl<R: Reader, T: Clock> Source<R, T> {
             self.busy.push((id, worker));
             return ControlFlow::Continue(());
         }
-        // Only a worker that is gone takes no batch.
+        // A free worker's queue is empty, so only one that has ended takes no batch.
         ControlFlow::Break(PollExit::Failed("a worker has ended".to_owned()))
     }
 
@@ -312,7 +318,7 @@ impl<R: Reader, T: Clock> Source<R, T> {
         }
     }
 
-    /// A few failures belong to every rebalance.
+    /// Tells an operator only of many failures in a row: every rebalance causes a few.
     fn commit_failed(&mut self, error: &str) {
         self.commit_failures += 1;
         tracing::debug!(%error, "the commit to kafka failed and is tried again");
@@ -329,7 +335,7 @@ impl<R: Reader, T: Clock> Source<R, T> {
     }
 }
 
-/// A call that only fails when librdkafka can't go on.
+/// Ends the polling if a call failed, which happens only when the client can't go on.
 fn done(call: &str, result: Result<(), impl Display>) -> ControlFlow<PollExit> {
     match result {
         Ok(()) => ControlFlow::Continue(()),

@@ -1,5 +1,5 @@
-//! The ends of the logs, every now and then: takes where the partitions stand, tells how far behind
-//! they are, and has one read anew that silently stands still.
+//! The watch over the partitions: every few seconds it asks where the logs end, reports how far behind
+//! the partitions are, and has one read again that silently stands still.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::kafka::messages::{PollExit, PollMessage};
 use crate::kafka::questions::Questions;
 use crate::status::Status;
 
-/// How often the ends of the logs are looked at.
+/// The time between two looks at the ends of the logs.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Watches the partitions from outside of the poll thread.
+/// Watches the partitions from outside the poll thread.
 pub(crate) struct Watch<Q, T> {
     pub(crate) broker: Q,
     pub(crate) clock: T,
@@ -31,7 +31,7 @@ pub(crate) struct Watch<Q, T> {
 }
 
 impl<Q: Questions, T: Clock> Watch<Q, T> {
-    /// Looks until nobody listens.
+    /// Watches until nobody listens.
     pub(crate) async fn run(self) {
         let mut watchdog = Watchdog::new(self.patience);
         let mut found = Vec::new();
@@ -44,7 +44,8 @@ impl<Q: Questions, T: Clock> Watch<Q, T> {
                 return;
             }
             let suspects = watchdog.check(self.clock.now(), &partitions, &ends);
-            // Answers of the last turn, now that it is known who has moved on meanwhile.
+            // The probes of the last turn are judged only now. A partition whose records came while its
+            // probe ran would otherwise be read again though it moves.
             for (tp, next, found) in found.drain(..) {
                 let remedy = watchdog.answered(self.clock.now(), tp, next, found);
                 let Some(input) = remedy.map(|remedy| self.order(tp, next, remedy)) else {
@@ -62,7 +63,7 @@ impl<Q: Questions, T: Clock> Watch<Q, T> {
         }
     }
 
-    /// Where the logs end. What one topic or partition does not tell does not hide the others.
+    /// Where the logs end. A topic or partition that does not answer does not hide the others.
     async fn ends(&self, partitions: &[PartitionProgress]) -> BTreeMap<RoutePartition, NextOffset> {
         let mut ends = BTreeMap::new();
         for (route, target) in self.targets.iter().enumerate() {
@@ -96,14 +97,14 @@ impl<Q: Questions, T: Clock> Watch<Q, T> {
                 self.status.metrics().read_anew();
                 tracing::warn!(
                     %topic, %partition, %next,
-                    "records in the log do not arrive; the partition is read anew"
+                    "records in the log do not arrive; the partition is read again"
                 );
                 PollMessage::Doubted(vec![(tp, next)])
             }
             Remedy::GiveUp => PollMessage::End(PollExit::Failed(format!(
                 "topic {topic}, partition {partition}: the log has records from offset {next} on, \
-                 but Kafka's client does not deliver them, also after the partition was read anew; \
-                 start the process again, and it begins with a new client"
+                 but Kafka's client does not deliver them, even after the partition was read again; \
+                 restart the process: it begins with a new client"
             ))),
         }
     }

@@ -1,4 +1,4 @@
-//! A client that silently stops to fetch: noticed, told once, read anew, and given up in the end.
+//! A client that silently stops to fetch: noticed, told once, read again, and given up in the end.
 
 use anyhow::{Result, ensure};
 use integration_tests::counters::{COLUMNS, Counters};
@@ -23,7 +23,7 @@ async fn a_partition_that_silently_stands_still_is_read_anew_and_then_given_up()
     };
     let hold = stop_fetching().await?;
     counters.append(&pipeline, 500).await?;
-    until("the partition to be read anew", PATIENCE, async || {
+    until("the partition to be read again", PATIENCE, async || {
         worker.still_runs()?;
         let times = worker.metric("write_behind_consumer_read_anew_total").await?;
         Ok(Seen::when(times == Some(1.0), || format!("{times:?} times")))
@@ -39,7 +39,7 @@ async fn a_partition_that_silently_stands_still_is_read_anew_and_then_given_up()
     let log = worker.log();
     let told = log.matches("records in the log do not arrive").count();
     ensure!(told == 2, "told {told} times, not once for each time");
-    ensure!(log.contains("does not deliver them, also after the partition was read anew"), "{log}");
+    ensure!(log.contains("does not deliver them, even after the partition was read again"), "{log}");
     let successor = pipeline.settings("successor").start().await?;
     counters.are_exact(&pipeline, &[&successor]).await
 }
