@@ -1,5 +1,5 @@
-//! An operator's work on dead letters: listing, counting, discarding and replaying those that a filter
-//! fits, a page at a time.
+//! An operator's work on dead letters: listing, counting, discarding and replaying those that a
+//! filter fits, a page at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +106,8 @@ impl<'a> Admin<'a> {
         Ok(discarded)
     }
 
-    /// Replays the first `limit` open letters that fit, in log order, and calls `tell` with each one's fate.
+    /// Replays the first `limit` open letters that fit, in log order, and calls `tell` with each
+    /// one's fate.
     ///
     /// # Errors
     /// [`AdminError`]. Replaying the same letters again is safe.

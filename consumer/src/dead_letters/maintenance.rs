@@ -1,9 +1,10 @@
-//! The care of dead letters while the consumer runs: they are counted, copied to their topic, and deleted
-//! when their retention is over. It has a connection of its own, so it holds nothing up.
+//! The care of dead letters while the consumer runs: they are counted, copied to their topic, and
+//! deleted when their retention is over. It has a connection of its own, so it holds nothing up.
 //!
-//! Copies are made from the table, after the transaction that wrote the letters. The table remembers how
-//! far they were made, once the brokers have them. So the consumer that reads the partition copies each
-//! letter at least once, and what a crash leaves undone, the partition's next owner does.
+//! Copies are made from the table, after the transaction that wrote the letters. The table
+//! remembers how far they were made, once the brokers have them. So the consumer that reads the
+//! partition copies each letter at least once, and what a crash leaves undone, the partition's next
+//! owner does.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -145,8 +146,8 @@ impl Maintenance {
         let Some(topic) = &self.topic else { return Ok(()) };
         let set_aside = self.status.metrics().set_aside();
         let tps = self.status.partitions();
-        // A partition that comes back must be asked for in the table again: its owner in between has
-        // copied letters too.
+        // A partition that comes back must be asked for in the table again: its owner in between
+        // has copied letters too.
         self.copied.retain(|tp, _| tps.contains(tp));
         for tp in tps {
             let known = self.copied.get(&tp).copied();
@@ -164,8 +165,8 @@ impl Maintenance {
     }
 }
 
-/// Copies the partition's letters from `known` on, or from where the table says. Returns up to where they
-/// are copied now, and how many were.
+/// Copies the partition's letters from `known` on, or from where the table says. Returns up to
+/// where they are copied now, and how many were.
 async fn copy_partition(
     topic: &LetterTopic,
     store: &mut AnyStore,

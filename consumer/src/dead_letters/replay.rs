@@ -1,8 +1,9 @@
 //! The replay of dead letters: each open letter meets its fate.
 //!
-//! What later records did to a letter's row is read from the log before the transaction, and then, up to
-//! where the database stands, while the transaction holds the partition's lock. So it is never older than
-//! the row. The consumer may run meanwhile; its next transaction on the partition waits for ours.
+//! What later records did to a letter's row is read from the log before the transaction, and then,
+//! up to where the database stands, while the transaction holds the partition's lock. So it is
+//! never older than the row. The consumer may run meanwhile; its next transaction on the partition
+//! waits for ours.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,20 +91,20 @@ enum Judgement {
 /// How far one attempt came.
 enum Step {
     Told(Fate),
-    /// The database is so far ahead of what was read that reading the rest under the lock would take
-    /// too long.
+    /// The database is so far ahead of what was read that reading the rest under the lock would
+    /// take too long.
     Behind(NextOffset),
     /// A letter that was passed over has been replayed since.
     Stale,
 }
 
 impl<L: Scan> Replayer<L> {
-    /// Replays `letters`, which are of one partition and in log order, and calls `tell` with each one's
-    /// fate.
+    /// Replays `letters`, which are of one partition and in log order, and calls `tell` with each
+    /// one's fate.
     ///
     /// # Errors
-    /// [`ReplayError`]. The letters not told of may have been replayed or not; replaying them again is
-    /// safe.
+    /// [`ReplayError`]. The letters not told of may have been replayed or not; replaying them again
+    /// is safe.
     pub async fn replay(
         &self,
         letters: &[StoredDeadLetter],
@@ -208,8 +209,8 @@ impl<L: Scan> Replayer<L> {
                 return Ok(Decision::LeaveIt);
             }
             let read = std::mem::replace(later_changes, LaterChanges::of([]));
-            // Under the lock: a record applied between the read before and the lock would be missing,
-            // and the letter would overwrite what it set.
+            // Under the lock: a record applied between the read before and the lock would be
+            // missing, and the letter would overwrite what it set.
             *later_changes = self.read_on(read, std::slice::from_ref(letter), point.next).await?;
             Ok::<_, ReplayError>(match judge(table, letter, later_changes) {
                 Judgement::Write(row, left_out) => {

@@ -1,7 +1,7 @@
 //! Clients that ask Kafka the [`Questions`]. They never join the group.
 //!
-//! librdkafka's calls block until they are answered or their time is over, so each question is asked
-//! on a thread that may block.
+//! librdkafka's calls block until they are answered or their time is over, so each question is
+//! asked on a thread that may block.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

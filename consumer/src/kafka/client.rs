@@ -1,5 +1,5 @@
-//! What our Kafka clients have in common: their properties, their quiet context, and the reasons why a
-//! question has no answer.
+//! What our Kafka clients have in common: their properties, their quiet context, and the reasons
+//! why a question has no answer.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -56,8 +56,8 @@ pub(crate) fn reader_config(settings: &KafkaSettings, group: &str) -> ClientConf
 }
 
 /// A context that logs at debug level: what matters comes back as an error. Only the reason why a
-/// connection fails, such as a certificate or a password that is not accepted, comes nowhere else, so it
-/// is kept.
+/// connection fails, such as a certificate or a password that is not accepted, comes nowhere else,
+/// so it is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Quiet {
     reason: Mutex<Option<String>>,

@@ -1,13 +1,13 @@
 //! The consumer group's decisions as events, in a queue that the poll loop empties.
 //!
 //! A callback runs inside `poll`, on the poll thread, so it only records what happened. librdkafka
-//! waits for the `assign` or `unassign` that answers a rebalance, and keeps sending heartbeats while
-//! it waits; so the answer may come later, when the database has said where the partitions stand or
-//! has taken what was held of them. Once the consumer is closing, nobody empties the queue, and the
-//! callback answers by itself.
+//! waits for the `assign` or `unassign` that answers a rebalance, and keeps sending heartbeats
+//! while it waits; so the answer may come later, when the database has said where the partitions
+//! stand or has taken what was held of them. Once the consumer is closing, nobody empties the
+//! queue, and the callback answers by itself.
 //!
-//! A commit blocks until Kafka answers (rdkafka passes the answer to an asynchronous one to nobody),
-//! so a thread of its own commits, and its answers come through the same queue.
+//! A commit blocks until Kafka answers (rdkafka passes the answer to an asynchronous one to
+//! nobody), so a thread of its own commits, and its answers come through the same queue.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -106,8 +106,8 @@ impl Member {
         let committing = Arc::clone(&consumer);
         let commit = move || {
             for (id, offsets) in offsets {
-                // This may take longer than the pipeline waits. Without `id`, a late answer would be taken
-                // for that of the commit after it.
+                // This may take longer than the pipeline waits. Without `id`, a late answer would
+                // be taken for that of the commit after it.
                 let result = committing.commit(&offsets, CommitMode::Sync);
                 let result = result.map_err(|error| error.to_string());
                 committing.context().lock().push_back(GroupEvent::Committed(id, result));
@@ -118,8 +118,8 @@ impl Member {
         Ok(Self { consumer, commits, committer })
     }
 
-    /// Commits `offsets` as the commit `id`; an event tells how that went. `false`: the commit before is
-    /// not answered yet, so this one is not made.
+    /// Commits `offsets` as the commit `id`; an event tells how that went. `false`: the commit
+    /// before is not answered yet, so this one is not made.
     pub(crate) fn commit(&self, id: CommitId, offsets: TopicPartitionList) -> bool {
         self.commits.try_send((id, offsets)).is_ok()
     }
@@ -129,8 +129,8 @@ impl Member {
         let Self { consumer, commits, committer } = self;
         let context = consumer.context();
         context.closing.store(true, Ordering::SeqCst);
-        // librdkafka waits for an answer to each recorded rebalance before it closes, and nobody else
-        // will answer these.
+        // librdkafka waits for an answer to each recorded rebalance before it closes, and nobody
+        // else will answer these.
         while let Some(event) = context.next() {
             if matches!(event, GroupEvent::Assigned(_)) {
                 tell("assigning", assign(&consumer, &TopicPartitionList::new()));

@@ -1,7 +1,8 @@
 //! The topic that dead letters are copied to.
 //!
-//! A copy has the record's key, value and headers as they were, and headers of ours that say where it
-//! came from and why it was set aside. Its partition is that of its key, as any client computes it.
+//! A copy has the record's key, value and headers as they were, and headers of ours that say where
+//! it came from and why it was set aside. Its partition is that of its key, as any client computes
+//! it.
 
 use std::time::Duration;
 
@@ -44,7 +45,8 @@ impl LetterTopic {
         })
     }
 
-    /// Copies `letters`, and returns when the brokers have them all: how many were too large for the topic.
+    /// Copies `letters`, and returns when the brokers have them all: how many were too large for
+    /// the topic.
     ///
     /// # Errors
     /// A copy failed. The others may have been made.

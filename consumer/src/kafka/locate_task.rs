@@ -86,8 +86,8 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
         store: &mut Option<C::Store>,
         recheck: &mut RecheckState,
     ) -> Result<BTreeMap<RoutePartition, Epoch>, PollExit> {
-        // Without this, a partition that is asked for in vain over and over would starve the rechecks,
-        // and a restored database would go unnoticed.
+        // Without this, a partition that is asked for in vain over and over would starve the
+        // rechecks, and a restored database would go unnoticed.
         if recheck.overdue(self.clock.now())
             && let Some(exit) = self.recheck_once(store, recheck).await
         {
@@ -142,8 +142,8 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
                 Err(FactsError::Broker(error)) => error.to_string(),
                 Err(FactsError::Store(error)) => {
                     self.status.database_failed(&error);
-                    // After an error the connection is in an unknown state: it may still be inside a
-                    // transaction, and show what another consumer has written over since.
+                    // After an error the connection is in an unknown state: it may still be inside
+                    // a transaction, and show what another consumer has written over since.
                     *store = None;
                     let error = error.to_string();
                     answer.later.extend(wanted.keys().map(|tp| (*tp, error.clone())));
@@ -232,8 +232,8 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
             let committed = facts.committed;
             located.push(Located { tp: *tp, epoch: *epoch, next, committed, writers });
         }
-        // Before anything is read: otherwise the first batch would find no row to compare with, and a
-        // crash in between would leave no trace that the log was begun.
+        // Before anything is read: otherwise the first batch would find no row to compare with, and
+        // a crash in between would leave no trace that the log was begun.
         if !begun.is_empty() {
             store.begin_at(scope, &begun).await?;
         }

@@ -1,9 +1,9 @@
-//! The locator: it answers the pipeline's questions where partitions stand, with positions that were
-//! judged safe to go on from.
+//! The locator: it answers the pipeline's questions where partitions stand, with positions that
+//! were judged safe to go on from.
 //!
-//! While the database or Kafka is away, it keeps asking, partition by partition: one without a leader, or
-//! of a topic that is gone, does not hold up the others. Only the last question about a partition is
-//! answered, and none about one that was given back.
+//! While the database or Kafka is away, it keeps asking, partition by partition: one without a
+//! leader, or of a topic that is gone, does not hold up the others. Only the last question about a
+//! partition is answered, and none about one that was given back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,7 +74,8 @@ pub(crate) struct Locator<C, Q, T> {
     pub(crate) clock: T,
     pub(crate) adopt_offsets: bool,
     pub(crate) wanted: Arc<LocateQueue>,
-    /// The routes whose tables could not be claimed at the start. Nothing of them is read before that.
+    /// The routes whose tables could not be claimed at the start. Nothing of them is read before
+    /// that.
     pub(crate) unclaimed: BTreeSet<usize>,
     pub(crate) status: Arc<Status>,
     pub(crate) answers: mpsc::Sender<PollMessage>,

@@ -41,8 +41,8 @@ impl PollExit {
 pub(crate) enum PollMessage {
     /// Where partitions stand.
     Located(Vec<Located>),
-    /// These partitions must be located again: the database no longer stands at the offset where it was
-    /// left, or the records from there on do not arrive.
+    /// These partitions must be located again: the database no longer stands at the offset where it
+    /// was left, or the records from there on do not arrive.
     Doubted(Vec<(RoutePartition, NextOffset)>),
     /// A worker finished a batch.
     Finished(BatchId, BatchResult),

@@ -1,7 +1,7 @@
 //! The Kafka side: the poll thread, and everything else that asks a broker something.
 //!
-//! Only these files know rdkafka. None of them decides when to write, pause or commit: they carry out
-//! what the [`pipeline`](crate::core::pipeline) says, and report to it what came.
+//! Only these files know rdkafka. None of them decides when to write, pause or commit: they carry
+//! out what the [`pipeline`](crate::core::pipeline) says, and report to it what came.
 
 pub(crate) mod client;
 pub(crate) mod questions;

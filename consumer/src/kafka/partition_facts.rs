@@ -23,16 +23,16 @@ pub(crate) enum FactsError {
 /// A partition's facts; or why Kafka does not tell them.
 pub(crate) type FactsAnswer = Result<PartitionFacts, BrokerError>;
 
-/// The facts of each of `partitions`, in their order. One of which Kafka tells nothing does not hold up
-/// the others. The log is asked for a partition's record in `anchors`; without one, for the last record
-/// that the database holds.
+/// The facts of each of `partitions`, in their order. One of which Kafka tells nothing does not
+/// hold up the others. The log is asked for a partition's record in `anchors`; without one, for the
+/// last record that the database holds.
 ///
 /// # Errors
 /// [`FactsError`]: nothing is known of any partition.
 ///
-/// The order of the questions matters, because a partition's last owner may still be writing. If the
-/// database were asked before the group's offsets, those could be ahead of it; if the log were asked
-/// before the database, the database could be beyond its end.
+/// The order of the questions matters, because a partition's last owner may still be writing. If
+/// the database were asked before the group's offsets, those could be ahead of it; if the log were
+/// asked before the database, the database could be beyond its end.
 pub(crate) async fn partition_facts<Q: Questions, S: Store>(
     broker: &Q,
     store: &mut S,

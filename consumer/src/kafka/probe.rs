@@ -20,9 +20,9 @@ impl From<ReadError> for Stop {
     }
 }
 
-/// Reads one record of the partition from `next` on, with a new client. Blocks until there is one, the
-/// end of the log is reached, or the time for an answer is over. `config` is that of a client that
-/// reads records.
+/// Reads one record of the partition from `next` on, with a new client. Blocks until there is one,
+/// the end of the log is reached, or the time for an answer is over. `config` is that of a client
+/// that reads records.
 pub(super) fn probe(
     mut config: ClientConfig,
     topic: &str,

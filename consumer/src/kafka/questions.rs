@@ -37,8 +37,8 @@ pub(crate) trait Questions: Send + Sync + 'static {
         partitions: &[Partition],
     ) -> impl Future<Output = Result<BTreeMap<Partition, NextOffset>, BrokerError>> + Send;
 
-    /// Where the log of each of `partitions` begins and ends. One that has no leader, or whose leader
-    /// does not answer, does not keep the others from their answer.
+    /// Where the log of each of `partitions` begins and ends. One that has no leader, or whose
+    /// leader does not answer, does not keep the others from their answer.
     fn logs(
         &self,
         topic: &str,

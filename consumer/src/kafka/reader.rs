@@ -1,7 +1,7 @@
 //! What the poll thread needs of a Kafka client that is a member of a group.
 //!
-//! [`Source`](crate::kafka::source::Source) decides by what it hears here and names no librdkafka, so
-//! it can be driven without one.
+//! [`Source`](crate::kafka::source::Source) decides by what it hears here and names no librdkafka,
+//! so it can be driven without one.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -24,14 +24,14 @@ pub(crate) enum Heard<'a> {
     Failed(String),
 }
 
-/// A member of a group that reads the partitions it was told to start. No call waits for Kafka, except
-/// that [`Reader::poll`] waits as long as it is told.
+/// A member of a group that reads the partitions it was told to start. No call waits for Kafka,
+/// except that [`Reader::poll`] waits as long as it is told.
 pub(crate) trait Reader {
     /// Why a call failed. The client can't go on then.
     type Error: Display;
 
-    /// Waits for at most `wait`, and tells `hear` of one thing if there was any. The group's decisions
-    /// are queued meanwhile. Returns whether it heard anything.
+    /// Waits for at most `wait`, and tells `hear` of one thing if there was any. The group's
+    /// decisions are queued meanwhile. Returns whether it heard anything.
     fn poll(&mut self, wait: Duration, hear: impl FnMut(Heard<'_>)) -> bool;
 
     /// The group's next decision or answer.
@@ -59,7 +59,7 @@ pub(crate) trait Reader {
     /// Gives these back to the group.
     fn release(&mut self, tps: &[RoutePartition]) -> Result<(), Self::Error>;
 
-    /// Begins to commit; an event tells how it went. `false`: the commit before is not answered yet,
-    /// so this one is not made.
+    /// Begins to commit; an event tells how it went. `false`: the commit before is not answered
+    /// yet, so this one is not made.
     fn commit(&mut self, id: CommitId, offsets: &[(RoutePartition, NextOffset)]) -> bool;
 }

@@ -1,9 +1,9 @@
-//! librdkafka's consumer as a [`Reader`]: which partitions it was assigned, from where, and which of
-//! them are paused.
+//! librdkafka's consumer as a [`Reader`]: which partitions it was assigned, from where, and which
+//! of them are paused.
 //!
-//! Each partition is assigned with the offset that the database names, in the `assign` itself. There is
-//! no seek: to read on from elsewhere, the partition is assigned again. Offsets to commit go through
-//! this file alone.
+//! Each partition is assigned with the offset that the database names, in the `assign` itself.
+//! There is no seek: to read on from elsewhere, the partition is assigned again. Offsets to commit
+//! go through this file alone.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -132,14 +132,16 @@ impl Reader for Reading {
         self.assigned.extend(&started);
         self.paused.retain(|tp| !started.contains(tp));
         if let RebalanceProtocol::Cooperative = self.member.rebalance_protocol() {
-            // librdkafka refuses to add what is assigned already; taking it out first drops what was
-            // fetched from the old offset, which would otherwise be delivered after the new start.
+            // librdkafka refuses to add what is assigned already; taking it out first drops what
+            // was fetched from the old offset, which would otherwise be delivered after the new
+            // start.
             if !again.is_empty() {
                 self.member.incremental_unassign(&self.list(&again))?;
             }
             self.member.incremental_assign(&self.positions(tps))?;
         } else {
-            // Without the others, this would drop them: an eager `assign` replaces the whole assignment.
+            // Without the others, this would drop them: an eager `assign` replaces the whole
+            // assignment.
             let position = |tp: &RoutePartition| Some((*tp, next_of(*tp)?));
             let all: Vec<_> = self.assigned.iter().filter_map(position).collect();
             self.member.assign(&self.positions(&all))?;

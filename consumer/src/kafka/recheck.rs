@@ -1,9 +1,9 @@
-//! The rechecks: every few seconds, the safety checks of an assignment are repeated for the partitions
-//! that are being read. They tell the poll thread which partitions to doubt, or to end.
+//! The rechecks: every few seconds, the safety checks of an assignment are repeated for the
+//! partitions that are being read. They tell the poll thread which partitions to doubt, or to end.
 //!
 //! A partition without new records meets no error by which it would notice that its database was
-//! restored, its topic recreated or its group's offsets lost. So everything asked when a partition is
-//! assigned is asked again.
+//! restored, its topic recreated or its group's offsets lost. So everything asked when a partition
+//! is assigned is asked again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,10 +35,10 @@ pub(super) struct RecheckState {
     last: Duration,
     /// How many rechecks in a row missed a topic.
     missed: u32,
-    /// Of each partition, the last record in the database when it was located or rechecked last.
-    /// Whether the log still has it tells whether what was applied since is of the same log. The
-    /// last record of now would not tell: after a recreation it may be of the new log already, for
-    /// librdkafka goes on reading at its position and reports nothing.
+    /// Of each partition, the last record in the database when it was last located or rechecked. As
+    /// long as the log has that record, what was applied since came from the same log. The newest
+    /// record would not do: after a topic was recreated, librdkafka reads on at its position without
+    /// a word, so that record may be the new log's already.
     pub(super) anchors: BTreeMap<RoutePartition, LastRecord>,
 }
 
@@ -72,8 +72,8 @@ impl From<BrokerError> for RecheckError {
 }
 
 impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
-    /// Rechecks until there is a reason to stop. Dropping the future is safe: the connection that it
-    /// was using is dropped too.
+    /// Rechecks until there is a reason to stop. Dropping the future is safe: the connection that
+    /// it was using is dropped too.
     pub(super) async fn watch(
         &self,
         store: &mut Option<C::Store>,
@@ -123,15 +123,15 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
         anchors: &mut BTreeMap<RoutePartition, LastRecord>,
     ) -> Result<Vec<(RoutePartition, NextOffset)>, RecheckError> {
         let owned = self.status.reading();
-        // A question to locate drops this future anywhere. Left in `store`, a connection with half a
-        // statement on it would be used for the next one.
+        // A question to locate drops this future anywhere. Left in `store`, a connection with half
+        // a statement on it would be used for the next one.
         let mut in_use = store.take();
         let mut doubts = Vec::new();
         for (route, target) in self.targets.iter().enumerate() {
             let of_route = owned.iter().filter(|(tp, _)| tp.route == route);
             let owned: Vec<(RoutePartition, NextOffset)> = of_route.copied().collect();
-            // Also of a topic of which nothing is held: the group takes a deleted topic's partitions away,
-            // so nothing else would tell that it is gone.
+            // Also of a topic of which nothing is held: the group takes a deleted topic's
+            // partitions away, so nothing else would tell that it is gone.
             self.broker.partitions(&target.scope.topic).await.map_err(RecheckError::from)?;
             if owned.is_empty() {
                 continue;

@@ -15,8 +15,8 @@ pub(crate) type Configuration = BTreeMap<String, String>;
 
 /// Asks the broker how each of `topics` is configured, in one question.
 ///
-/// In the place of a configuration that can't be read stands the reason: a missing right, or no answer
-/// within ten seconds.
+/// In the place of a configuration that can't be read stands the reason: a missing right, or no
+/// answer within ten seconds.
 pub(crate) async fn topic_configurations(
     settings: &KafkaSettings,
     group: &str,

@@ -1,14 +1,15 @@
-//! The poll thread: it feeds records and the group's decisions to the pipeline, and does what that says.
+//! The poll thread: it feeds records and the group's decisions to the pipeline, and does what that
+//! says.
 //!
 //! One OS thread owns the reader and the pipeline. It never waits for the database, a worker or a
-//! channel: it asks through one queue and is answered through another, and polls all the while, so that
-//! the consumer stays in its group however long the database is away.
+//! channel: it asks through one queue and is answered through another, and polls all the while, so
+//! that the consumer stays in its group however long the database is away.
 //!
 //! An assignment is acknowledged at once, as an empty one, so that a database that is away does not
 //! hold up the whole group. The partitions are read as soon as their positions are known.
 //!
-//! INV-9: polling never waits for the database. INV-11: a partition is read only from the offset that
-//! the database names.
+//! INV-9: polling never waits for the database. INV-11: a partition is read only from the offset
+//! that the database names.
 
 use std::fmt::Display;
 use std::ops::ControlFlow;
@@ -204,15 +205,15 @@ impl<R: Reader, T: Clock> Source<R, T> {
             GroupEvent::Assigned(tps) => {
                 tracing::info!(partitions = tps.len(), "partitions assigned");
                 self.ends.status.joined();
-                // Before anything else: until this answer the rebalance stands still, and with it every
-                // member of the group. Positions can take as long as the database is away.
+                // Before anything else: until this answer the rebalance stands still, and with it
+                // every member of the group. Positions can take as long as the database is away.
                 done("assign", self.reader.acknowledge())?;
                 self.pipeline.assign(&tps);
             }
             GroupEvent::Revoked(tps) => {
                 tracing::info!(partitions = tps.len(), "partitions revoked");
-                // No answer yet: librdkafka keeps the partitions until `Action::Release`, so what is held
-                // of them can be written and committed before their next owner starts.
+                // No answer yet: librdkafka keeps the partitions until `Action::Release`, so what
+                // is held of them can be written and committed before their next owner starts.
                 self.pipeline.revoke(self.now, tps, self.now + self.drain_time);
             }
             GroupEvent::Lost(tps) => {
@@ -276,8 +277,8 @@ impl<R: Reader, T: Clock> Source<R, T> {
                 Action::Resume(tps) => done("resume", self.reader.resume(&tps))?,
                 Action::Commit(id, offsets) => self.commit(id, &offsets),
                 Action::Release(tps) => {
-                    // Otherwise the locator could answer for a partition that came back since, with a
-                    // position from before its other owner wrote.
+                    // Otherwise the locator could answer for a partition that came back since, with
+                    // a position from before its other owner wrote.
                     self.ends.wanted.forget(&tps);
                     done("unassign", self.reader.release(&tps))?;
                 }

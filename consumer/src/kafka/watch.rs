@@ -1,5 +1,5 @@
-//! The watch over the partitions: every few seconds it asks where the logs end, reports how far behind
-//! the partitions are, and has one read again that silently stands still.
+//! The watch over the partitions: every few seconds it asks where the logs end, reports how far
+//! behind the partitions are, and has one read again that silently stands still.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,8 +44,8 @@ impl<Q: Questions, T: Clock> Watch<Q, T> {
                 return;
             }
             let suspects = watchdog.check(self.clock.now(), &partitions, &ends);
-            // The probes of the last turn are judged only now. A partition whose records came while its
-            // probe ran would otherwise be read again though it moves.
+            // The probes of the last turn are judged only now. A partition whose records came while
+            // its probe ran would otherwise be read again though it moves.
             for (tp, next, found) in found.drain(..) {
                 let remedy = watchdog.answered(self.clock.now(), tp, next, found);
                 let Some(input) = remedy.map(|remedy| self.order(tp, next, remedy)) else {

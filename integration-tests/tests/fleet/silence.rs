@@ -39,7 +39,10 @@ async fn a_partition_that_silently_stands_still_is_read_anew_and_then_given_up()
     let log = worker.log();
     let told = log.matches("records in the log do not arrive").count();
     ensure!(told == 2, "told {told} times, not once for each time");
-    ensure!(log.contains("does not deliver them, even after the partition was read again"), "{log}");
+    ensure!(
+        log.contains("does not deliver them, even after the partition was read again"),
+        "{log}"
+    );
     let successor = pipeline.settings("successor").start().await?;
     counters.are_exact(&pipeline, &[&successor]).await
 }
