@@ -10,9 +10,9 @@ use tracing::{Instrument as _, info_span};
 use write_behind_shared::{Change, Number};
 
 use crate::core::ledger::Key;
+use crate::core::loaded::Reading;
 use crate::error::{DeliveryError, Halt, PutThroughError, ReadError, Undelivered, WriteError};
 use crate::event::EventStream;
-use crate::load::Reading;
 use crate::metrics::Metrics;
 use crate::owner::Owner;
 use crate::partitions::partition::Stage;

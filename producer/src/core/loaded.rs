@@ -1,29 +1,43 @@
-//! What a loader found, what has to be known to judge it, and what becomes of it.
+//! A row that a loader found, and what has to be known to judge it.
 
 use write_behind_shared::NextOffset;
 
 use crate::core::delta::Row;
 use crate::core::ledger::Sequence;
 
-/// What a loader found in the database.
+/// What a loader found.
 #[derive(Clone, Debug)]
-pub(crate) struct LoadedRow {
+pub struct Loaded {
     /// The row, if there is one.
     pub(crate) row: Option<Row>,
     /// The partition's next offset in the same snapshot, if the loader knows it.
     pub(crate) next: Option<NextOffset>,
 }
 
-/// What became of a load.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum LoadOutcome {
-    /// The row that reads see, `None` if there is none.
-    Row(Option<Row>),
-    /// The same, but a newer write of the row was forgotten here, and the database may not have it.
-    MayBeBehind(Option<Row>),
-    /// Whether the database already holds an increment in flight can only be told once Kafka has
-    /// answered the write of this sequence: offer the same row again then.
-    WaitFor(Sequence),
+/// What a read found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// The row, if there is one.
+    pub(crate) row: Option<Row>,
+    /// A newer write of the row was forgotten here, and the database may not have it.
+    pub(crate) may_be_behind: bool,
+}
+
+impl Reading {
+    /// It is as new as is promised.
+    pub(crate) fn of(row: Option<Row>) -> Self {
+        Self { row, may_be_behind: false }
+    }
+}
+
+/// Whether what a load finds may be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Validity {
+    /// The load is the row's latest.
+    Valid,
+    /// The row was invalidated or loaded again since the load began: those who wait for it get
+    /// their answer, and nothing of it is kept.
+    Invalidated,
 }
 
 /// What is known about a load's answer.
@@ -31,8 +45,7 @@ pub(crate) enum LoadOutcome {
 pub(crate) struct LoadContext {
     /// Every write from this sequence on was accepted after the loader had answered.
     pub(crate) horizon: Sequence,
-    /// Whether the row may be kept: it was not invalidated since the load began.
-    pub(crate) keep: bool,
+    pub(crate) validity: Validity,
     /// Kafka has answered every write below.
     pub(crate) replicated: Sequence,
     /// No write that Kafka has not answered has an offset below.

@@ -19,7 +19,7 @@ use serde::Serialize;
 use write_behind_shared::{NextOffset, Offset, Partition, WriteId, json};
 
 use crate::core::delta::Row;
-use crate::core::loaded::LoadedRow;
+pub use crate::core::loaded::Loaded;
 use crate::error::LoadError;
 
 /// Finds rows in the database.
@@ -136,15 +136,11 @@ pub struct DeadLetter {
     pub reason: String,
 }
 
-/// What a loader found.
-#[derive(Clone, Debug)]
-pub struct Loaded(pub(crate) LoadedRow);
-
 impl Loaded {
     /// There is no such row.
     #[must_use]
     pub fn missing() -> Self {
-        Self(LoadedRow { row: None, next: None })
+        Self { row: None, next: None }
     }
 
     /// A row: a struct or a map of columns.
@@ -161,23 +157,23 @@ impl Loaded {
     /// When it is not one.
     pub fn json(object: &[u8]) -> Result<Self, LoadError> {
         json::members(object).map_err(LoadError::new)?;
-        Ok(Self(LoadedRow { row: Some(Row::from(object)), next: None }))
+        Ok(Self { row: Some(Row::from(object)), next: None })
     }
 
     /// The row as a JSON object, if there is one.
     pub fn as_json(&self) -> Option<&[u8]> {
-        self.0.row.as_deref()
+        self.row.as_deref()
     }
 
     /// The partition's next offset in the same snapshot, if it was told.
     pub fn next_offset(&self) -> Option<NextOffset> {
-        self.0.next
+        self.next
     }
 
     /// The same, read in one snapshot with the partition's next offset.
     #[must_use]
     pub fn at(mut self, next: NextOffset) -> Self {
-        self.0.next = Some(next);
+        self.next = Some(next);
         self
     }
 }
@@ -236,23 +232,5 @@ impl<K: Sync + 'static, L: Loader<K>> AnyLoader<K> for L {
         ranges: &'l [LogRange],
     ) -> LoaderFuture<'l, Vec<DeadLetter>> {
         Box::pin(self.dead_letters(ranges))
-    }
-}
-
-/// What the reads of one row that wait for the same load get.
-pub(crate) type LoadResult = Result<Reading, LoadError>;
-
-/// What a read found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reading {
-    pub(crate) row: Option<Row>,
-    /// A newer write of the row was forgotten, and the database may not have it.
-    pub(crate) may_be_behind: bool,
-}
-
-impl Reading {
-    /// It is as new as is promised.
-    pub(crate) fn of(row: Option<Row>) -> Self {
-        Self { row, may_be_behind: false }
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod admission;
 pub(crate) mod cache;
 pub(crate) mod outlet;
 pub(crate) mod hand_over;
+pub(crate) mod loads;
 pub(crate) mod tail;
 pub(crate) mod sync;
 

@@ -10,17 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ahash::HashMap;
 use tokio::sync::watch;
 
 use crate::core::bounds::Bounds;
-use crate::core::ledger::{Key, Sequence};
+use crate::core::ledger::Sequence;
 use crate::core::logged::Rules;
 use crate::core::outbox::Outbox;
 use crate::core::pending::Pending;
 use crate::core::usage::{Full, Usage};
 use crate::error::DeliveryError;
-use crate::load::LoadResult;
+use crate::partitions::loads::Loads;
 use crate::partitions::outlet::Outlet;
 use crate::partitions::sync::{Mutex, MutexGuard};
 
@@ -42,7 +41,7 @@ pub(crate) struct State {
     pub(crate) core: Pending,
     /// What it has permits for.
     pub(crate) granted: Usage,
-    pub(crate) loads: HashMap<Key, watch::Receiver<Option<LoadResult>>>,
+    pub(crate) loads: Loads,
     /// The Kafka client; none while it is being replaced.
     pub(crate) outlet: Option<Arc<dyn Outlet>>,
     /// Which writes wait to be given to it.
@@ -96,7 +95,7 @@ impl SharedPending {
         let state = State {
             core: Pending::new(rules, bounds),
             granted: Usage::default(),
-            loads: HashMap::default(),
+            loads: Loads::default(),
             outlet: None,
             outbox: Outbox::new(coalesce),
             closed: false,

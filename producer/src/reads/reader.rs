@@ -6,17 +6,19 @@ use std::time::Duration;
 use tracing::{Instrument as _, debug_span};
 use write_behind_shared::partition;
 
-use crate::core::entry::Visible;
+use crate::core::entry::RowState;
 use crate::core::ledger::Key;
+use crate::core::loaded::Reading;
 use crate::core::pending::Cache as _;
 use crate::error::{Halt, LoadError, ReadError};
-use crate::load::{AnyLoader, Reading};
+use crate::load::AnyLoader;
 use crate::metrics::Metrics;
+use crate::partitions::loads::LoadReceiver;
 use crate::partitions::partition::SharedPending;
 use crate::partitions::sync;
 use crate::partitions::tail::Tail;
 use crate::partitions::{Partitions, text};
-use crate::reads::single_flight::{Load, LoadReceiver, finish_all};
+use crate::reads::single_flight::{Load, finish_all};
 
 /// Reads rows.
 pub(crate) struct Reader<K> {
@@ -40,11 +42,12 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     /// The row that this process sees.
     pub(crate) async fn read(&self, id: &K, key: Key) -> Result<Reading, ReadError> {
         self.metrics.reads.inc();
+        let pending = self.pending(&key)?;
         loop {
-            if let Some(row) = self.find(&key)? {
+            if let Some(row) = self.find(pending, &key)? {
                 return Ok(row);
             }
-            match self.join_load(&key)? {
+            match self.join_load(pending, &key) {
                 Loading::Begun(load, waiting) => {
                     self.run(vec![(id.clone(), load)]);
                     return wait(waiting).await.unwrap_or_else(cut_short);
@@ -71,9 +74,10 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         let (mut lookups, mut loads) = (Vec::with_capacity(rows.len()), Vec::new());
         for (id, key) in &rows {
             self.metrics.reads.inc();
-            lookups.push(match self.find(key)? {
+            let pending = self.pending(key)?;
+            lookups.push(match self.find(pending, key)? {
                 Some(row) => Lookup::Known(row),
-                None => match self.join_load(key)? {
+                None => match self.join_load(pending, key) {
                     Loading::Joined(waiting) => Lookup::Waits(waiting, true),
                     Loading::Begun(load, waiting) => {
                         loads.push(((*id).clone(), load));
@@ -106,15 +110,11 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         let waiting = {
             let mut state = pending.lock();
             match state.core.read(&key) {
-                Some(Visible::Row(row)) => {
+                Some(RowState::Known(row)) => {
                     self.metrics.hits_pending.inc();
-                    return Ok(Reading::of(Some(row)));
+                    return Ok(Reading::of(row));
                 }
-                Some(Visible::Missing) => {
-                    self.metrics.hits_pending.inc();
-                    return Ok(Reading::default());
-                }
-                Some(Visible::NeedsBase) => {}
+                Some(RowState::Unknown) => {}
                 // What an earlier load found and has not passed on yet is as old as the copy.
                 None => state.core.invalidate(&key),
             }
@@ -135,8 +135,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     pub(crate) fn invalidate(&self, key: &Key) {
         let Ok(pending) = self.pending(key) else { return };
         self.partitions.change(pending.lock(), |state, cache| {
-            state.loads.remove(key);
-            state.core.invalidate(key);
+            state.invalidate(key);
             cache.remove(key);
         });
     }
@@ -145,8 +144,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     pub(crate) fn invalidate_all(&self) {
         for (_, pending) in self.partitions.iter() {
             self.partitions.change(pending.lock(), |state, _| {
-                state.loads.clear();
-                state.core.invalidate_all();
+                state.invalidate_all();
             });
         }
         // After the partitions: what one of them cached before its turn is cleared here.
@@ -170,46 +168,46 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     }
 
     /// The row, if it is known here.
-    fn find(&self, key: &Key) -> Result<Option<Reading>, ReadError> {
-        let pending = self.pending(key)?;
+    fn find(&self, pending: &SharedPending, key: &Key) -> Result<Option<Reading>, ReadError> {
+        // The lock is not held while the cache is asked. A row goes into the cache before it stops
+        // being pending, so one that was not pending a moment ago is there by now, if anywhere. The
+        // other way round, cache first, a row that leaves in between would be found in neither.
         let visible = pending.lock().core.read(key);
-        let known = match visible {
-            Some(Visible::Row(row)) => Some(row),
-            Some(Visible::Missing) => None,
-            Some(Visible::NeedsBase) => {
-                self.metrics.misses.inc();
-                return if self.loader.is_none() { Err(ReadError::NoLoader) } else { Ok(None) };
+        match visible {
+            Some(RowState::Known(row)) => {
+                self.metrics.hits_pending.inc();
+                return Ok(Some(Reading::of(row)));
             }
+            Some(RowState::Unknown) if self.loader.is_none() => {
+                self.metrics.misses.inc();
+                return Err(ReadError::NoLoader);
+            }
+            Some(RowState::Unknown) => {}
             None => {
-                // A row is put among the cached rows before it stops being pending, so one that
-                // was not pending a moment ago is there by now, if anywhere.
                 if let Some(row) = self.partitions.cache.look_up(key) {
                     self.metrics.hits_cache.inc();
                     return Ok(Some(Reading::of(row)));
                 }
-                self.metrics.misses.inc();
-                if self.loader.is_some() {
-                    return Ok(None);
-                }
-                let may_be_behind = pending.lock().core.forgotten_below(key).is_some();
-                return Ok(Some(Reading { row: None, may_be_behind }));
             }
-        };
-        self.metrics.hits_pending.inc();
-        Ok(Some(Reading::of(known)))
+        }
+        self.metrics.misses.inc();
+        if self.loader.is_some() {
+            return Ok(None);
+        }
+        let may_be_behind = pending.lock().core.forgotten_below(key).is_some();
+        Ok(Some(Reading { row: None, may_be_behind }))
     }
 
     /// Joins the load of the row that is under way, or begins one.
-    fn join_load(&self, key: &Key) -> Result<Loading, ReadError> {
-        let pending = self.pending(key)?;
+    fn join_load(&self, pending: &Arc<SharedPending>, key: &Key) -> Loading {
         let state = pending.lock();
-        if let Some(load) = state.loads.get(&**key) {
-            return Ok(Loading::Joined(load.clone()));
+        if let Some(load) = state.join_load(key) {
+            return Loading::Joined(load);
         }
         let (load, waiting) = self
             .partitions
             .change(state, |state, _| Load::begin(&self.partitions, pending, state, key));
-        Ok(Loading::Begun(load, waiting))
+        Loading::Begun(load, waiting)
     }
 
     /// Asks the loader, in a task of its own, for all rows at once.

@@ -9,17 +9,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 use crate::core::ledger::{Key, Sequence};
-use crate::core::loaded::{LoadOutcome, LoadedRow};
+use crate::core::loaded::{Loaded, Reading};
 use crate::error::{DeliveryError, LoadError};
-use crate::load::{self, LoadResult, Reading};
 use crate::partitions::Partitions;
+use crate::partitions::loads::{LoadReceiver, LoadSender};
 use crate::partitions::partition::{SharedPending, Stage, State};
-
-/// What the reads that wait for a load look at.
-pub(crate) type LoadReceiver = watch::Receiver<Option<LoadResult>>;
 
 /// A load under way. Dropped unfinished, because the loader failed or panicked or the runtime
 /// ended, it leaves the row as if it had not begun.
@@ -27,7 +22,7 @@ pub(crate) struct Load {
     partitions: Arc<Partitions>,
     pending: Arc<SharedPending>,
     key: Key,
-    result: watch::Sender<Option<LoadResult>>,
+    result: LoadSender,
     /// Its partition knows that it is over.
     over: bool,
 }
@@ -41,9 +36,7 @@ impl Load {
         state: &mut State,
         key: &Key,
     ) -> (Self, LoadReceiver) {
-        let (result, waiting) = watch::channel(None);
-        state.loads.insert(Key::clone(key), waiting.clone());
-        state.core.load_begins(key);
+        let (result, waiting) = state.load_begins(key);
         let load = Self {
             partitions: Arc::clone(partitions),
             pending: Arc::clone(pending),
@@ -60,7 +53,7 @@ impl Load {
     }
 
     /// Tells everyone who waits for the load.
-    pub(crate) fn tell(self, result: LoadResult) {
+    pub(crate) fn tell(self, result: Result<Reading, LoadError>) {
         // It ends before its result is told: who reads from here on begins another.
         let waiting = self.result.clone();
         drop(self);
@@ -74,32 +67,16 @@ impl Load {
 
     /// Folds what was written since the row was read over it. `Err`: try again when Kafka has
     /// answered the write of this sequence.
-    fn fold(&mut self, found: &LoadedRow, horizon: Sequence) -> Result<Reading, Sequence> {
-        let step = self.partitions.change(self.pending.lock(), |state, cache| {
-            let current = is_current(state, &self.key, &self.result);
-            let step = if current {
-                state.core.loaded(&self.key, found, horizon, cache)
-            } else {
-                state.core.loaded_too_early(&self.key, found, horizon, cache)
-            };
-            if !matches!(step, LoadOutcome::WaitFor(_)) {
-                self.over = true;
-                if current {
-                    // In the same step: a read of a write that comes after must not join this load.
-                    state.loads.remove(&self.key);
-                }
-            }
-            step
+    fn fold(&mut self, found: &Loaded, horizon: Sequence) -> Result<Reading, Sequence> {
+        let outcome = self.partitions.change(self.pending.lock(), |state, cache| {
+            state.loaded((&self.key, &self.result), found, horizon, cache)
         });
-        match step {
-            LoadOutcome::Row(row) => Ok(Reading::of(row)),
-            LoadOutcome::MayBeBehind(row) => Ok(Reading { row, may_be_behind: true }),
-            LoadOutcome::WaitFor(sequence) => Err(sequence),
-        }
+        self.over = outcome.is_ok();
+        outcome
     }
 
     /// The same, and waits for Kafka's answers for as long as it must.
-    async fn finish(mut self, found: LoadedRow, horizon: Sequence) {
+    async fn finish(mut self, found: Loaded, horizon: Sequence) {
         let result = loop {
             match self.fold(&found, horizon) {
                 Ok(row) => break Ok(row),
@@ -117,7 +94,7 @@ impl Load {
 }
 
 /// Finishes all of `loads`, for whose rows a loader gave these answers in one go.
-pub(crate) async fn finish_all(loads: Vec<Load>, answer: Result<Vec<load::Loaded>, LoadError>) {
+pub(crate) async fn finish_all(loads: Vec<Load>, answer: Result<Vec<Loaded>, LoadError>) {
     let found = match answer {
         Ok(found) if found.len() == loads.len() => found,
         Ok(found) => {
@@ -128,7 +105,7 @@ pub(crate) async fn finish_all(loads: Vec<Load>, answer: Result<Vec<load::Loaded
         Err(error) => return fail_all(loads, &error),
     };
     let mut unanswered = Vec::new();
-    for (mut load, load::Loaded(found)) in loads.into_iter().zip(found) {
+    for (mut load, found) in loads.into_iter().zip(found) {
         let horizon = load.horizon();
         match load.fold(&found, horizon) {
             Ok(row) => load.tell(Ok(row)),
@@ -147,21 +124,13 @@ fn fail_all(loads: Vec<Load>, error: &LoadError) {
     }
 }
 
-/// Whether the load is the row's latest, so that what it finds may be kept.
-fn is_current(state: &State, key: &Key, result: &watch::Sender<Option<LoadResult>>) -> bool {
-    state.loads.get(key).is_some_and(|load| load.same_channel(&result.subscribe()))
-}
-
 impl Drop for Load {
     fn drop(&mut self) {
         if self.over {
             return;
         }
         self.partitions.change(self.pending.lock(), |state, cache| {
-            if is_current(state, &self.key, &self.result) {
-                state.loads.remove(&self.key);
-            }
-            state.core.load_ends(&self.key, cache);
+            state.load_fails(&self.key, &self.result, cache);
         });
         if std::thread::panicking() {
             self.result.send_replace(Some(Err(LoadError::new("the loader panicked"))));

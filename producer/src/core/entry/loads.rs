@@ -6,14 +6,18 @@ use write_behind_shared::NextOffset;
 use super::{Entry, RowState};
 use crate::core::delta::{Delta, Row};
 use crate::core::ledger::Sequence;
-use crate::core::loaded::{LoadContext, LoadOutcome, LoadedRow};
+use crate::core::loaded::{LoadContext, Loaded, Reading, Validity};
 
 impl Entry {
     /// A loader found `found`. It was asked after this entry was made.
-    pub(crate) fn loaded(&mut self, found: &LoadedRow, context: LoadContext) -> LoadOutcome {
+    pub(crate) fn loaded(
+        &mut self,
+        found: &Loaded,
+        context: LoadContext,
+    ) -> Result<Reading, Sequence> {
         // Written whole in the meantime: what the loader read may be older than that.
         if let Some(visible) = self.fold_visible() {
-            return LoadOutcome::Row(visible.clone());
+            return Ok(Reading::of(visible.clone()));
         }
         // Answered and here all the same: the tail has yet to say where it is, so a row that may
         // hold it is one that is not kept.
@@ -23,13 +27,8 @@ impl Entry {
         };
         let in_doubt = self.in_flight.iter().rev().find_map(asked);
         let older = |bound: Option<NextOffset>| bound.is_some_and(|bound| found.next < Some(bound));
-        let best = |row| {
-            if older(context.forgotten_below) {
-                LoadOutcome::MayBeBehind(row)
-            } else {
-                LoadOutcome::Row(row)
-            }
-        };
+        let may_be_behind = older(context.forgotten_below);
+        let best = |row| Ok(Reading { row, may_be_behind });
         if self.logged.has_unplaced(found.next) || found.next.is_none() && in_doubt.is_some() {
             // Some increments may be in the row already. This is the best answer there is; it is
             // not kept, so that the next read does better.
@@ -40,11 +39,11 @@ impl Entry {
         {
             // Kafka has not said where this increment is, so the row may hold it or not. Adding it
             // might count it twice, leaving it out might lose it: the read waits for the answer.
-            return LoadOutcome::WaitFor(sequence);
+            return Err(sequence);
         }
         // The row may hold records that the tail will still bring, or be an invalidated one.
         let untailed = context.tail.is_some_and(|tail| found.next.is_none_or(|next| next > tail));
-        if untailed || older(context.forgotten_below) || !context.keep {
+        if untailed || may_be_behind || context.validity == Validity::Invalidated {
             return best(self.fold_over(found));
         }
         self.logged.forget_below(found.next);
@@ -52,7 +51,7 @@ impl Entry {
         self.base = RowState::Known(found.row.clone());
         self.logged.compact(context.tail);
         self.forget_visible();
-        LoadOutcome::Row(self.fold_visible().cloned().flatten())
+        Ok(Reading::of(self.fold_visible().cloned().flatten()))
     }
 
     /// A load is over, whatever it found.
@@ -88,7 +87,7 @@ impl Entry {
         }
     }
 
-    fn fold_over(&self, found: &LoadedRow) -> Option<Row> {
+    fn fold_over(&self, found: &Loaded) -> Option<Row> {
         let row = self.logged.over(found.row.clone(), found.next);
         self.in_flight.over(row, 0)
     }

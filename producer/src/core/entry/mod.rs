@@ -20,19 +20,8 @@ use crate::core::usage::Usage;
 /// What a write or a logged row costs in memory beyond its key and value: map, queues, sequences.
 pub(crate) const OVERHEAD_BYTES: usize = 384;
 
-/// What a read finds here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Visible {
-    /// The row.
-    Row(Row),
-    /// There is no such row.
-    Missing,
-    /// The row beneath the changes has to be loaded first.
-    NeedsBase,
-}
-
 /// A row as far as it is known here.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RowState {
     /// The database has to be asked.
     Unknown,
@@ -279,12 +268,11 @@ impl Entry {
         }
     }
 
-    /// The row that reads see.
-    pub(crate) fn read(&mut self) -> Visible {
+    /// The row that reads see; unknown: the row beneath the changes has to be loaded first.
+    pub(crate) fn read(&mut self) -> RowState {
         match self.fold_visible() {
-            Some(Some(row)) => Visible::Row(Row::clone(row)),
-            Some(None) => Visible::Missing,
-            None => Visible::NeedsBase,
+            Some(row) => RowState::Known(row.clone()),
+            None => RowState::Unknown,
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::core::delta::Row;
 use crate::core::entry::Entry;
 use crate::core::ledger::{Key, Sequence};
-use crate::core::loaded::{LoadContext, LoadOutcome, LoadedRow};
+use crate::core::loaded::{LoadContext, Loaded, Reading, Validity};
 use crate::core::pending::{Cache, Pending};
 
 impl Pending {
@@ -22,39 +22,19 @@ impl Pending {
         });
     }
 
-    /// A load that began found `found`; writes from `horizon` on were accepted after that.
+    /// A load that began found `found`; writes from `horizon` on were accepted after that. `Err`:
+    /// whether the database already holds an increment in flight can only be told once Kafka has
+    /// answered the write of this sequence; offer the same row again then.
     pub(crate) fn loaded(
         &mut self,
         key: &Key,
-        found: &LoadedRow,
-        horizon: Sequence,
+        found: &Loaded,
+        (horizon, validity): (Sequence, Validity),
         cache: &impl Cache,
-    ) -> LoadOutcome {
-        self.load_found(key, found, (horizon, true), cache)
-    }
-
-    /// The same for a load that began before the row was invalidated: those who wait for it get an
-    /// answer, and nothing of it is kept.
-    pub(crate) fn loaded_too_early(
-        &mut self,
-        key: &Key,
-        found: &LoadedRow,
-        horizon: Sequence,
-        cache: &impl Cache,
-    ) -> LoadOutcome {
-        self.load_found(key, found, (horizon, false), cache)
-    }
-
-    fn load_found(
-        &mut self,
-        key: &Key,
-        found: &LoadedRow,
-        (horizon, keep): (Sequence, bool),
-        cache: &impl Cache,
-    ) -> LoadOutcome {
+    ) -> Result<Reading, Sequence> {
         let context = LoadContext {
             horizon,
-            keep,
+            validity,
             replicated: self.ledger.replicated(),
             first_unanswered: self.ledger.first_unanswered(),
             tail: self.rules.tail,
@@ -62,18 +42,18 @@ impl Pending {
                 .forgotten_below(key)
                 .max(self.entries.get(key).and_then(|e| e.maybe_stale_below)),
         };
-        let mut outcome = LoadOutcome::Row(found.row.clone());
+        let mut outcome = Ok(Reading::of(found.row.clone()));
         self.change(key, |entry| outcome = entry.loaded(found, context));
-        if !matches!(outcome, LoadOutcome::WaitFor(_)) {
-            // An earlier load may keep the entry, but reads look among the cached rows.
-            match self.entries.get(key).and_then(Entry::only_loaded) {
-                Some(Some(row)) => cache.insert(Key::clone(key), Row::clone(row)),
-                Some(None) => cache.insert_missing(Key::clone(key)),
-                None => {}
-            }
-            self.load_ends(key, cache);
+        let reading = outcome?;
+        // With another load of the row under way the entry stays, without writes, and reads look
+        // in the cache: if this row were not there too, they would load what was just loaded.
+        match self.entries.get(key).and_then(Entry::only_loaded) {
+            Some(Some(row)) => cache.insert(Key::clone(key), Row::clone(row)),
+            Some(None) => cache.insert_missing(Key::clone(key)),
+            None => {}
         }
-        outcome
+        self.load_ends(key, cache);
+        Ok(reading)
     }
 
     /// A load is over, whatever it found.

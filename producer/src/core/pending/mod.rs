@@ -22,7 +22,7 @@ use write_behind_shared::{NextOffset, Offset};
 use crate::core::bounds::Bounds;
 use crate::core::commit_queue::CommitWaiter;
 use crate::core::delta::{Delta, Row};
-use crate::core::entry::{Entry, OVERHEAD_BYTES, RowState, Visible};
+use crate::core::entry::{Entry, OVERHEAD_BYTES, RowState};
 use crate::core::forgotten::Forgotten;
 use crate::core::ledger::{Key, Ledger, Loss, PersistedWhen, Sequence};
 use crate::core::logged::Rules;
@@ -255,7 +255,7 @@ impl Pending {
     }
 
     /// The row that reads see; `None`: nothing is pending, ask the cache.
-    pub(crate) fn read(&mut self, key: &[u8]) -> Option<Visible> {
+    pub(crate) fn read(&mut self, key: &[u8]) -> Option<RowState> {
         self.entries.get_mut(key).filter(|entry| entry.has_writes()).map(Entry::read)
     }
 

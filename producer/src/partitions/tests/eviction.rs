@@ -8,7 +8,7 @@ use write_behind_shared::NextOffset;
 use super::*;
 use crate::core::bounds::Bounds;
 use crate::core::delta::Delta;
-use crate::core::entry::Visible;
+use crate::core::entry::RowState;
 use crate::core::logged::Rules;
 use crate::core::pending::Pending;
 use crate::core::usage::Full;
@@ -44,7 +44,7 @@ fn write_all(pending: &mut Pending, cache: &RowCache) {
 /// How many rows a read would find, in memory.
 fn readable(pending: &mut Pending, cache: &RowCache) -> usize {
     let in_memory = |n: &u32| match pending.read(&key(*n)) {
-        Some(visible) => visible == Visible::Row(row(*n)),
+        Some(visible) => visible == RowState::Known(Some(row(*n))),
         None => cache.get(&key(*n)) == Some(row(*n)),
     };
     (0..ROWS).filter(in_memory).count()

@@ -19,7 +19,7 @@ use super::super::*;
 use super::log::{Name, key, value};
 use super::ops::Op;
 use super::world::{Doubt, World};
-use crate::core::loaded::LoadOutcome;
+use crate::core::loaded::Reading;
 
 /// What a load may find, if that can be told.
 pub(super) type Expected = Option<[Option<Value>; 2]>;
@@ -39,10 +39,10 @@ impl World {
         }
         let is_known = self.doubts.get(&name) != Some(&Doubt::All);
         match self.pending.read(&key(name)) {
-            Some(Visible::Row(row)) if is_known => {
+            Some(RowState::Known(Some(row))) if is_known => {
                 assert_eq!(value(Some(&row)), truth, "a pending row {name}");
             }
-            Some(Visible::Missing) if is_known => {
+            Some(RowState::Known(None)) if is_known => {
                 assert_eq!(None, truth, "a pending delete {name}");
             }
             Some(_) => {}
@@ -72,16 +72,12 @@ impl World {
         is_known.then(|| [self.truth(name, self.tail), self.truth(name, self.tail.max(next))])
     }
 
-    pub(super) fn check_load(&self, outcome: LoadOutcome, expected: Expected) {
-        match (outcome, expected) {
-            (LoadOutcome::MayBeBehind(_), _) => {
-                assert!(self.may_be_behind, "nothing was forgotten");
-            }
-            (LoadOutcome::Row(row), Some(expected)) => {
-                let row = value(row.as_deref());
-                assert!(expected.contains(&row), "loaded {row:?} and not one of {expected:?}");
-            }
-            (LoadOutcome::Row(_) | LoadOutcome::WaitFor(_), _) => {}
+    pub(super) fn check_load(&self, reading: &Reading, expected: Expected) {
+        if reading.may_be_behind {
+            assert!(self.may_be_behind, "nothing was forgotten");
+        } else if let Some(expected) = expected {
+            let row = value(reading.row.as_deref());
+            assert!(expected.contains(&row), "loaded {row:?} and not one of {expected:?}");
         }
     }
 

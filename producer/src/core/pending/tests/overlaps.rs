@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use write_behind_shared::{Change, NextOffset};
 
 use super::*;
-use crate::core::loaded::{LoadOutcome, LoadedRow};
+use crate::core::loaded::{Loaded, Reading, Validity};
 
 /// The cached row of the one row; that it is missing is remembered.
 #[derive(Default)]
@@ -54,7 +54,7 @@ enum Op {
 }
 
 struct Load {
-    found: Option<LoadedRow>,
+    found: Option<Loaded>,
     horizon: Sequence,
     current: bool,
     /// The database was meddled with since it was read.
@@ -138,15 +138,13 @@ impl World {
         let is_pending = self.pending.has(&id());
         let row = loop {
             let (key, copy) = (id(), &self.copy);
-            let step = if load.current {
-                self.pending.loaded(&key, found, load.horizon, copy)
-            } else {
-                self.pending.loaded_too_early(&key, found, load.horizon, copy)
-            };
-            match step {
-                LoadOutcome::Row(row) => break row,
-                LoadOutcome::MayBeBehind(_) => panic!("nothing was forgotten"),
-                LoadOutcome::WaitFor(sequence) => {
+            let validity = if load.current { Validity::Valid } else { Validity::Invalidated };
+            match self.pending.loaded(&key, found, (load.horizon, validity), copy) {
+                Ok(Reading { row, may_be_behind }) => {
+                    assert!(!may_be_behind, "nothing was forgotten");
+                    break row;
+                }
+                Err(sequence) => {
                     assert!(sequence >= self.acked as u64, "it was answered already");
                     self.ack();
                 }
@@ -165,9 +163,9 @@ impl World {
 
     fn read(&mut self) {
         let seen = match self.pending.read(&id()) {
-            Some(Visible::Row(row)) => Some(row),
-            Some(Visible::Missing) => None,
-            Some(Visible::NeedsBase) => return,
+            Some(RowState::Known(Some(row))) => Some(row),
+            Some(RowState::Known(None)) => None,
+            Some(RowState::Unknown) => return,
             None => match &*self.copy.0.borrow() {
                 Some(row) => row.clone(),
                 None => return,
@@ -210,8 +208,8 @@ impl World {
                 self.until_it_leaves = true;
             }
             Op::Refresh => match self.pending.read(&id()) {
-                Some(Visible::Row(_) | Visible::Missing) => {}
-                Some(Visible::NeedsBase) => self.begin(),
+                Some(RowState::Known(Some(_)) | RowState::Known(None)) => {}
+                Some(RowState::Unknown) => self.begin(),
                 None => {
                     self.pending.invalidate(&id());
                     self.begin();
@@ -224,7 +222,7 @@ impl World {
                 let row = self.database.to_row().unwrap().map(Row::from);
                 let horizon = self.pending.ledger().next();
                 if let Some(load) = self.loads.get_mut(place).filter(|load| load.found.is_none()) {
-                    (load.found, load.horizon) = (Some(LoadedRow { row, next }), horizon);
+                    (load.found, load.horizon) = (Some(Loaded { row, next }), horizon);
                 }
             }
             Op::LoadEnds(place) => self.end(place),

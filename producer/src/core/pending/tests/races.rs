@@ -8,7 +8,7 @@ use uuid::Uuid;
 use write_behind_shared::{Change, NextOffset, WriteId};
 
 use super::*;
-use crate::core::loaded::{LoadOutcome, LoadedRow};
+use crate::core::loaded::{Loaded, Reading, Validity};
 use crate::core::pending::dead_letters::DeadLetterNotice;
 use crate::core::tail::LogRecord;
 
@@ -47,8 +47,8 @@ fn add(delta: i64) -> Delta {
     Delta::Change(Box::new(Change::new().add("n", delta)))
 }
 
-fn found(n: i64, next: Option<i64>) -> LoadedRow {
-    LoadedRow { row: Some(row(n)), next: next.map(NextOffset) }
+fn found(n: i64, next: Option<i64>) -> Loaded {
+    Loaded { row: Some(row(n)), next: next.map(NextOffset) }
 }
 
 struct Scene {
@@ -89,9 +89,9 @@ impl Scene {
         self.pending.committed(NextOffset(next), &self.copies);
     }
 
-    fn loaded(&mut self, found: &LoadedRow) -> LoadOutcome {
+    fn loaded(&mut self, found: &Loaded) -> Result<Reading, Sequence> {
         let horizon = self.pending.ledger().next();
-        self.pending.loaded(&id(), found, horizon, &self.copies)
+        self.pending.loaded(&id(), found, (horizon, Validity::Valid), &self.copies)
     }
 }
 
@@ -101,8 +101,8 @@ fn a_load_that_began_before_a_put_does_not_overwrite_it() {
     let mut scene = Scene::new();
     scene.pending.load_begins(&id());
     scene.accept(Delta::Put(row(2)));
-    assert_eq!(scene.loaded(&found(1, None)), LoadOutcome::Row(Some(row(2))));
-    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(2))));
+    assert_eq!(scene.loaded(&found(1, None)), Ok(Reading::of(Some(row(2)))));
+    assert_eq!(scene.pending.read(&id()), Some(RowState::Known(Some(row(2)))));
     assert_eq!(scene.copies.row(), None, "what was loaded is not kept either");
 }
 
@@ -115,7 +115,7 @@ fn a_load_does_not_overwrite_a_write_that_came_and_was_persisted_meanwhile() {
         let sequence = scene.accept(delta);
         scene.ack(sequence, 0);
         scene.commit(1);
-        assert_eq!(scene.loaded(&found(1, Some(0))), LoadOutcome::Row(after.clone()));
+        assert_eq!(scene.loaded(&found(1, Some(0))), Ok(Reading::of(after.clone())));
         assert_eq!(scene.copies.row(), after, "the cached row is the newer one");
         assert_eq!(scene.pending.bytes(), 0);
     }
@@ -129,10 +129,18 @@ fn the_commit_of_an_older_write_does_not_make_a_newer_one_clean() {
     scene.ack(first, 0);
     let second = scene.accept(Delta::Put(row(2)));
     scene.commit(1);
-    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(2))), "in flight, so pending");
+    assert_eq!(
+        scene.pending.read(&id()),
+        Some(RowState::Known(Some(row(2)))),
+        "in flight, so pending"
+    );
     scene.ack(second, 1);
     scene.commit(1);
-    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(2))), "not committed, so pending");
+    assert_eq!(
+        scene.pending.read(&id()),
+        Some(RowState::Known(Some(row(2)))),
+        "not committed, so pending"
+    );
     scene.commit(2);
     assert_eq!(scene.pending.read(&id()), None);
     assert_eq!(scene.copies.row(), Some(row(2)));
@@ -203,10 +211,10 @@ fn an_increment_that_the_loaded_row_holds_is_not_added_again() {
     let second = scene.accept(add(10));
     scene.ack(first, 0);
     scene.ack(second, 1);
-    assert_eq!(scene.pending.read(&id()), Some(Visible::NeedsBase));
+    assert_eq!(scene.pending.read(&id()), Some(RowState::Unknown));
     scene.pending.load_begins(&id());
-    assert_eq!(scene.loaded(&found(101, Some(1))), LoadOutcome::Row(Some(row(111))));
-    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(111))));
+    assert_eq!(scene.loaded(&found(101, Some(1))), Ok(Reading::of(Some(row(111)))));
+    assert_eq!(scene.pending.read(&id()), Some(RowState::Known(Some(row(111)))));
 }
 
 /// H34: the database may be ahead of Kafka's answer to us.
@@ -217,11 +225,11 @@ fn a_load_waits_where_the_row_may_hold_an_increment_that_is_in_flight() {
     scene.pending.load_begins(&id());
     let horizon = scene.pending.ledger().next();
     let found = found(101, Some(1));
-    let step = scene.pending.loaded(&id(), &found, horizon, &scene.copies);
-    assert_eq!(step, LoadOutcome::WaitFor(0));
+    let step = scene.pending.loaded(&id(), &found, (horizon, Validity::Valid), &scene.copies);
+    assert_eq!(step, Err(0));
     scene.ack(sequence, 0);
-    let step = scene.pending.loaded(&id(), &found, horizon, &scene.copies);
-    assert_eq!(step, LoadOutcome::Row(Some(row(101))));
+    let step = scene.pending.loaded(&id(), &found, (horizon, Validity::Valid), &scene.copies);
+    assert_eq!(step, Ok(Reading::of(Some(row(101)))));
 }
 
 #[test]
@@ -229,7 +237,7 @@ fn what_a_loader_without_offsets_finds_beneath_increments_is_not_kept() {
     let mut scene = Scene::new();
     let sequence = scene.accept(add(1));
     scene.pending.load_begins(&id());
-    assert_eq!(scene.loaded(&found(100, None)), LoadOutcome::Row(Some(row(101))));
+    assert_eq!(scene.loaded(&found(100, None)), Ok(Reading::of(Some(row(101)))));
     scene.ack(sequence, 0);
     scene.commit(1);
     assert_eq!(scene.copies.row(), None);
@@ -242,12 +250,16 @@ fn a_failed_write_brings_back_what_reads_saw_before() {
     let first = scene.accept(Delta::Put(row(1)));
     let second = scene.accept(Delta::Put(row(2)));
     let third = scene.accept(add(5));
-    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(7))));
+    assert_eq!(scene.pending.read(&id()), Some(RowState::Known(Some(row(7)))));
     scene.ack(first, 0);
     scene.pending.lost(second, Loss::Failed("refused".into()), &scene.copies);
-    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(6))), "the increment still counts");
+    assert_eq!(
+        scene.pending.read(&id()),
+        Some(RowState::Known(Some(row(6)))),
+        "the increment still counts"
+    );
     scene.pending.lost(third, Loss::Failed("refused".into()), &scene.copies);
-    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(1))));
+    assert_eq!(scene.pending.read(&id()), Some(RowState::Known(Some(row(1)))));
 }
 
 #[test]
@@ -255,7 +267,7 @@ fn a_write_that_may_be_in_the_log_is_seen_but_never_cached() {
     let mut scene = Scene::new();
     let sequence = scene.accept(Delta::Put(row(1)));
     scene.pending.lost(sequence, Loss::Unknown("purged".into()), &scene.copies);
-    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(1))));
+    assert_eq!(scene.pending.read(&id()), Some(RowState::Known(Some(row(1)))));
     scene.pending.sampled(1, NextOffset(3), &scene.copies);
     scene.commit(3);
     assert_eq!(scene.pending.read(&id()), None);
@@ -284,7 +296,7 @@ fn an_increment_of_a_clean_row_is_read_without_asking_the_database() {
     scene.ack(sequence, 0);
     scene.commit(1);
     scene.accept(add(5));
-    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(6))));
+    assert_eq!(scene.pending.read(&id()), Some(RowState::Known(Some(row(6)))));
 }
 
 fn refused(offset: i64, sequence: usize) -> DeadLetterNotice {
@@ -302,7 +314,7 @@ fn a_dead_letter_does_not_take_good_changes_from_under_a_load_that_has_not_seen_
     scene.pending.load_begins(&id());
     let found = found(100, Some(0));
     scene.pending.dead_letter(&refused(1, bad), NextOffset(2), &scene.copies);
-    assert_ne!(scene.loaded(&found), LoadOutcome::Row(Some(row(100))), "older than our own write");
+    assert_ne!(scene.loaded(&found), Ok(Reading::of(Some(row(100)))), "older than our own write");
     scene.commit(2);
     assert_eq!(
         (scene.pending.read(&id()), scene.copies.row()),
@@ -320,7 +332,11 @@ fn a_dead_letter_ahead_of_the_tail_does_not_make_an_older_record_the_newest() {
     scene.ack(bad, 2);
     scene.pending.dead_letter(&refused(2, bad), NextOffset(3), &scene.copies);
     scene.tail(0, Delta::Put(row(1)), None);
-    assert_ne!(scene.pending.read(&id()), Some(Visible::Row(row(1))), "older than our own write");
+    assert_ne!(
+        scene.pending.read(&id()),
+        Some(RowState::Known(Some(row(1)))),
+        "older than our own write"
+    );
 }
 
 #[test]
@@ -339,7 +355,7 @@ fn the_first_record_of_a_writer_that_was_at_work_before_is_not_cached() {
         let mut scene = Scene::following();
         let write_id = WriteId { writer: Uuid::from_u128(1), sequence };
         scene.tail(0, Delta::Put(row(1)), Some(write_id));
-        assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(1))));
+        assert_eq!(scene.pending.read(&id()), Some(RowState::Known(Some(row(1)))));
         scene.commit(1);
         assert_eq!(scene.copies.row(), cached, "it may repeat what others have overwritten");
     }
@@ -361,8 +377,8 @@ fn a_write_of_unknown_place_that_the_loaded_row_holds_does_not_come_after_a_late
     let mut scene = Scene::new();
     let (first, second) = (scene.accept(set(1)), scene.accept(set(2)));
     scene.pending.load_begins(&id());
-    assert_eq!(scene.loaded(&found(2, Some(2))), LoadOutcome::Row(Some(row(2))));
+    assert_eq!(scene.loaded(&found(2, Some(2))), Ok(Reading::of(Some(row(2)))));
     scene.ack(first, -1);
     scene.ack(second, 1);
-    assert_eq!(scene.pending.read(&id()), Some(Visible::Row(row(2))));
+    assert_eq!(scene.pending.read(&id()), Some(RowState::Known(Some(row(2)))));
 }

@@ -9,7 +9,7 @@ use write_behind_shared::{Change, NextOffset, Offset, WriteId, record};
 use super::super::*;
 use super::log::{Log, Name, OWN, Own, Record, key, writer};
 use super::ops::{Kind, Op, Plan};
-use crate::core::loaded::{LoadOutcome, LoadedRow};
+use crate::core::loaded::{Loaded, Validity};
 
 #[derive(Debug, Default)]
 pub(super) struct Copies(pub(super) RefCell<HashMap<Key, Row>>);
@@ -38,7 +38,7 @@ pub(super) enum Doubt {
 }
 
 /// What a loader has read: what it found, the horizon of sequences, and what the database had.
-pub(super) type Read = (LoadedRow, Sequence, i64);
+pub(super) type Read = (Loaded, Sequence, i64);
 
 #[derive(Debug)]
 pub(super) struct World {
@@ -317,7 +317,7 @@ impl World {
                 self.loads.insert(name, None);
             }
             Op::LoadReads(name) => {
-                let found = LoadedRow {
+                let found = Loaded {
                     row: self.log.stored(name),
                     next: self.plan.exact.then_some(NextOffset(self.log.next)),
                 };
@@ -329,15 +329,16 @@ impl World {
             Op::LoadEnds(name) => {
                 let Some(Some(read)) = self.loads.get(&name).cloned() else { return };
                 let expected = self.expected_of_load(name, read.2);
-                match self.pending.loaded(&key(name), &read.0, read.1, &self.copies) {
-                    LoadOutcome::WaitFor(sequence) => {
+                let valid = (read.1, Validity::Valid);
+                match self.pending.loaded(&key(name), &read.0, valid, &self.copies) {
+                    Err(sequence) => {
                         assert!(
                             sequence >= self.pending.ledger().replicated(),
                             "nothing to wait for"
                         );
                         return;
                     }
-                    outcome => self.check_load(outcome, expected),
+                    Ok(reading) => self.check_load(&reading, expected),
                 }
                 self.loads.remove(&name);
             }
