@@ -1,4 +1,4 @@
-//! What can go wrong, as decisions: refused before anything changed, no room, or lost afterwards.
+//! Errors, as decisions: refused before anything changed, no room, or lost afterwards.
 
 use std::sync::Arc;
 

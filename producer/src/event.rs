@@ -1,4 +1,4 @@
-//! What happens to a handle apart from the calls on it: takes events, gives each to every listener.
+//! Events: what happens to a handle apart from the calls on it, told to every listener.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! What the producer counts; [`Builder::metrics`](crate::Builder::metrics) lists it for users.
+//! The producer's metrics; [`Builder::metrics`](crate::Builder::metrics) lists them for users.
 //!
 //! Accepting a write costs about a microsecond, and reading the clock twice is a good part of that,
 //! so only every 64th write of a thread is timed; and what the partitions show is read off them,

@@ -1,4 +1,4 @@
-//! What all clones of a handle share, and how it ends.
+//! The owner of a handle's threads: what all clones share, and how it ends.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

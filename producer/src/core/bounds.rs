@@ -1,4 +1,4 @@
-//! How large the tables of the core may grow, and how much is done under one lock.
+//! Bounds: how large the tables of the core may grow, and how much is done under one lock.
 //!
 //! They are given at construction, so that a test can reach a bound with a handful of writes.
 

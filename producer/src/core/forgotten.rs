@@ -1,5 +1,5 @@
-//! Which rows were dropped from memory although the database does not have them yet, so that the
-//! log may have a newer row than the database.
+//! A filter of forgotten rows: they were dropped from memory although the database does not have
+//! them yet, so the log may have a newer row than the database.
 //!
 //! Its size does not depend on how many rows were forgotten: rows share slots by their hash, so a
 //! row may look forgotten that was not, and never the other way round.

@@ -277,7 +277,9 @@ impl Ledger {
     /// The first loss among the writes.
     pub(crate) fn loss_in(&self, sequences: &Range<Sequence>) -> Option<Loss> {
         if sequences.start < self.losses_known_from {
-            return Some(Loss::Unknown("so many writes failed since that it was forgotten".into()));
+            return Some(Loss::Unknown(
+                "it is no longer known: too many writes were lost since".into(),
+            ));
         }
         let overlaps =
             |range: &Range<Sequence>| range.start < sequences.end && sequences.start < range.end;

@@ -1,5 +1,5 @@
-//! The pure core: state machines without I/O, clock or task; whatever can go wrong in an order that
-//! is hard to bring about is decided here, where property tests bring it about by the thousand.
+//! The pure core: state machines without I/O, clock or tasks. Whatever can go wrong in a rare order
+//! of events is decided here, where property tests try such orders by the thousand.
 
 pub(crate) mod pending;
 pub(crate) mod entry;

@@ -1,4 +1,4 @@
-//! Which writes of one partition may be given to the Kafka client by now.
+//! The outbox of one partition: which writes may be given to the Kafka client by now.
 //!
 //! Usually a write is given to the client as it is accepted. It waits for the polling thread where
 //! the client's queue is full, where the client is being replaced, and where writes of one row are

@@ -71,7 +71,7 @@ pub(crate) enum StartReason {
     PastTheEnd,
 }
 
-/// After this many observations in vain a partition is read again once more. Kafka may take a good
+/// After this many observations without progress a partition is read again once more. Kafka may take a good
 /// part of a second for each of the two answers that lead to the log's end.
 const AGAIN_AFTER: u32 = 8;
 /// A leader that was just elected may show a shorter log for a moment.

@@ -1,5 +1,4 @@
-//! The cache: rows that the database has just so, until they are evicted, expire or are
-//! invalidated.
+//! The cache: rows as the database has them, until they are evicted, expire or are invalidated.
 //!
 //! Whatever is kept here may go at any moment: nothing that is pending is here (INV-1).
 

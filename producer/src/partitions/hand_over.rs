@@ -1,4 +1,4 @@
-//! Giving the writes that wait in a partition to the Kafka client, in order.
+//! The hand-over: a partition's waiting writes go to the Kafka client, in order.
 
 use std::time::Instant;
 
@@ -48,6 +48,7 @@ impl State {
             };
             match taken {
                 Ok(()) => {}
+                // It is not marked as sent, so it goes first the next time.
                 Err(NotTaken::Yet) => return handed,
                 Err(NotTaken::Refused(refusal)) => {
                     let loss = Loss::Failed(refusal.to_string().into());
@@ -55,6 +56,8 @@ impl State {
                     handed.refused.push(refusal);
                 }
             }
+            // Before the lock is released: the answer is already on its way, and a write accepted
+            // meanwhile asks whether all before it are sent.
             self.core.mark_sent(sequence);
         }
         handed.more = true;

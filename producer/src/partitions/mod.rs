@@ -119,7 +119,7 @@ impl Partitions {
         let result = change(&mut state, &self.cache);
         let usage = state.core.usage();
         let granted = std::mem::replace(&mut state.granted, usage);
-        // Outside the lock: whoever is woken takes it at once.
+        // Outside the lock: writes that are woken take it at once.
         drop(state);
         self.limits.adjust(granted, usage);
         result
@@ -146,7 +146,8 @@ impl Partitions {
             }
             state.core.ledger().in_flight() == 0
         });
-        // Nobody need wait for the end of the poll turn when this is all there was.
+        // After the change, which released the lock: a waiter that wakes takes it to look for its
+        // loss. When nothing is left in flight, waiters need not wait for the end of the poll turn.
         if were_last {
             pending.notify_waiters();
         } else {

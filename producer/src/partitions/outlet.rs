@@ -1,4 +1,4 @@
-//! Where a partition's records go: a Kafka client bound to its topic, or what stands in for one.
+//! The outlet of a partition's records: a Kafka client bound to its topic, or a test's stand-in.
 
 use std::fmt::Debug;
 

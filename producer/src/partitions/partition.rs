@@ -2,7 +2,7 @@
 //!
 //! The lock covers the sequence, the enqueueing and the pending entry of a write, so that the order
 //! of reads, of `write-id`s and of the log are one (INV-3). Rows that become clean are put into the
-//! cache of cached rows under the same lock, so that no read falls between the two.
+//! cache under the same lock, so that no read falls between the two.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -126,6 +126,7 @@ impl SharedPending {
             Stage::Replicated => self.replicated.subscribe(),
             Stage::Persisted => self.persisted.subscribe(),
         };
+        // Subscribed before the first look, so no watermark is missed in between.
         let passed = |mark: &Watermark| mark.below >= writes.end || mark.closed;
         let mark = receiver.wait_for(passed).await.map(|mark| *mark).unwrap_or_default();
         match self.lock().core.ledger().loss_in(&writes) {

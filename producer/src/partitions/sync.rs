@@ -1,5 +1,4 @@
-//! A partition's lock and a load's task: std's and tokio's, or under test those of a scheduler that
-//! tries every order.
+//! Locks and tasks: std's and tokio's, or under test those of a scheduler that tries many orders.
 
 #[cfg(not(test))]
 pub(crate) use self::plain::{Mutex, MutexGuard, spawn, timeout};

@@ -1,4 +1,4 @@
-//! How well the log is followed, for those who read.
+//! State of the tail that reads ask for: how well the log is followed.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! The way of a read: what is pending, then the cached rows, then one load for all who wait.
+//! Reads: first what is pending, then the cache, then one load for all who wait.
 
 pub(crate) mod reader;
 pub(crate) mod single_flight;

@@ -1,4 +1,4 @@
-//! A read: pending, then the cached rows, then the loader; one load per row at a time.
+//! The reader: pending rows, then the cache, then the loader; one load per row at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(crate) struct Reader<K> {
     pub(crate) tail: Option<Arc<Tail>>,
 }
 
-/// How a row is to be had that is not known here.
+/// How to get a row that is not known here.
 enum Loading {
     /// By a load that is under way.
     Joined(LoadReceiver),

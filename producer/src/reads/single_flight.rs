@@ -1,9 +1,9 @@
-//! Loads under way, one a row at a time, shared by all who wait for the row.
+//! A load under way, shared by all who wait for its row.
 //!
-//! A load runs as a task of its own, so that a reader that goes away takes nothing from the others.
-//! The row is registered in its partition before the loader is asked, and what the loader found is
-//! folded under what was written in the meantime. A row that is invalidated loses its place here:
-//! the load goes on for those who wait for it already, and is not kept.
+//! It runs as a task of its own, so a reader that is cancelled takes nothing from the others. It is
+//! registered in its partition before the loader is asked, and what was written in the meantime is
+//! folded over what the loader found. When the row is invalidated, the load goes on for those who
+//! already wait for it, and what it finds is not kept.
 //!
 //! INV-4: a load never overwrites a newer write or delete.
 

@@ -1,4 +1,4 @@
-//! Accepting an encoded write.
+//! Acceptance of an encoded write.
 //!
 //! Permits, the partition's lock, a sequence, a place in librdkafka's queue and a pending entry are
 //! taken together or not at all, and nothing is awaited between them: a caller that goes away
@@ -110,6 +110,8 @@ impl Acceptor {
         if limits.of(Full::PendingRows).is_some() && !state.core.has(&write.key) {
             permits.take_now(limits, Full::PendingRows, write)?;
         }
+        // The client has the record before the entry exists. Its answer cannot overtake the entry,
+        // because it takes this lock; and a client that refuses leaves nothing to undo.
         let sent = self.enqueue(write, &state)?;
         state.granted = state.granted + permits.used(write);
         let sequence = self.partitions.change(state, |state, cache| {
@@ -139,6 +141,8 @@ impl Acceptor {
     fn enqueue(&self, write: &Prepared, state: &State) -> Result<bool, WriteError> {
         let Some(outlet) = &state.outlet else { return Ok(false) };
         let ledger = state.core.ledger();
+        // Behind a write that waits, all wait: sent now, this one would be ahead of it in the log,
+        // and the consumer would drop the other as a duplicate of an older sequence.
         if state.outbox.coalesces() || !ledger.all_are_sent() {
             return Ok(false);
         }

@@ -1,4 +1,4 @@
-//! The way of a write: encoded, accepted, and waited for.
+//! Writes: encoded, accepted, and waited for.
 
 pub(crate) mod accept;
 pub(crate) mod encode;

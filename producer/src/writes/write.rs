@@ -1,4 +1,4 @@
-//! An accepted write, to wait for or to drop.
+//! Receipt of an accepted write, to wait for or to drop.
 
 use std::sync::Arc;
 use std::time::Duration;

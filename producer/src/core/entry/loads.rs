@@ -1,5 +1,5 @@
-//! What loads do to a row: its changes are folded over what a loader found, which is kept if it may
-//! be.
+//! Loads of one row: its changes are folded over the row that a loader found, and the row is kept
+//! where that is exact.
 
 use write_behind_shared::NextOffset;
 
@@ -15,12 +15,14 @@ impl Entry {
         found: &Loaded,
         context: LoadContext,
     ) -> Result<Reading, Sequence> {
-        // Written whole in the meantime: what the loader read may be older than that.
+        // Written whole while the loader read: its row may be older than that write, and as a base
+        // it would undo it (INV-4).
         if let Some(visible) = self.fold_visible() {
             return Ok(Reading::of(visible.clone()));
         }
-        // Answered and here all the same: the tail has yet to say where it is, so a row that may
-        // hold it is one that is not kept.
+        // Only writes from before the horizon: the loader had answered when the later ones were
+        // accepted, so its row cannot hold them. A write below `replicated` that is still in flight
+        // waits for the tail to say where it is; a row that may hold it is not kept (`untailed`).
         let open = context.replicated..context.horizon;
         let asked = |(sequence, delta): &(Sequence, Delta)| {
             (open.contains(sequence) && delta.adds()).then_some(*sequence)
@@ -30,18 +32,20 @@ impl Entry {
         let may_be_behind = older(context.forgotten_below);
         let best = |row| Ok(Reading { row, may_be_behind });
         if self.logged.has_unplaced(found.next) || found.next.is_none() && in_doubt.is_some() {
-            // Some increments may be in the row already. This is the best answer there is; it is
-            // not kept, so that the next read does better.
+            // Some increments may be in the row already. Kept as a base, the row would count them
+            // twice in every read from here on; returned once, the next load corrects it.
             return best(self.fold_over(found));
         }
         if let (Some(sequence), Some(next)) = (in_doubt, found.next)
             && next > context.first_unanswered
         {
-            // Kafka has not said where this increment is, so the row may hold it or not. Adding it
-            // might count it twice, leaving it out might lose it: the read waits for the answer.
+            // The record may have been appended, applied and read by the loader before Kafka's
+            // answer came here. Adding the increment might count it twice, leaving it out might
+            // lose it: the read waits for the answer, which says where the record is.
             return Err(sequence);
         }
-        // The row may hold records that the tail will still bring, or be an invalidated one.
+        // Past the tail, the row may hold records that the tail will still bring, and they would be
+        // folded over it a second time. An invalidated row may be the one that was replaced.
         let untailed = context.tail.is_some_and(|tail| found.next.is_none_or(|next| next > tail));
         if untailed || may_be_behind || context.validity == Validity::Invalidated {
             return best(self.fold_over(found));

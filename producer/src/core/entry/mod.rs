@@ -1,4 +1,4 @@
-//! What one row looks like to reads while some of its writes are not in the database.
+//! One pending row: what reads see while some of its writes are not in the database.
 //!
 //! ```text
 //! visible row = base, then the logged changes, then the changes in flight

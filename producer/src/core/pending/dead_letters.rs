@@ -1,4 +1,4 @@
-//! What dead letters do to pending rows: reads no longer see them.
+//! Dead letters of pending rows: reads no longer see them.
 //!
 //! A dead letter may be heard of before Kafka has answered for its write, and before the tail of
 //! the log has come to it.
@@ -35,6 +35,7 @@ impl Pending {
             }
         }
         self.foreign.skip(*offset, self.rules.tail);
+        // The cache may hold the row with this write folded in.
         cache.remove(key);
         let passed = self.rules.tail.map_or(committed, |tail| tail.min(committed));
         self.change(key, |entry| entry.dead_letter(*offset, passed));

@@ -1,4 +1,4 @@
-//! Dropping rows from memory although the database does not have them yet.
+//! Forgetting: rows are dropped from memory although the database does not have them yet.
 //!
 //! Only what Kafka has can be dropped, and [`Forgotten`](crate::core::forgotten::Forgotten)
 //! remembers below which offset, so that a read of such a row says that it may be behind.
@@ -46,13 +46,17 @@ impl Pending {
     fn forget(&mut self, key: &Key, own_too: bool, cache: &impl Cache) -> bool {
         let Some(entry) = self.entries.get(key) else { return false };
         let PersistedWhen::Committed(next) = entry.persisted_when() else { return false };
-        // What others wrote before it would else look like the newest there is.
+        // The tail has not passed it: what it brings from before this write would make a new entry,
+        // and that would look like the newest row there is.
         let is_tailed = self.rules.tail.is_none_or(|tail| next <= tail);
         if !is_tailed || !entry.can_be_forgotten(own_too) {
             return false;
         }
+        // Under one lock: a read in between would find no entry and no warning, load the row, and
+        // return what the database had before this handle's last write as if it were current.
         self.remove(key);
         self.forgotten.add(key, next);
+        // The cached row is older still.
         cache.remove(key);
         true
     }

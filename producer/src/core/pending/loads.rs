@@ -1,4 +1,4 @@
-//! What loads do to pending rows, and invalidations.
+//! Loads and invalidations of pending rows.
 
 use crate::core::delta::Row;
 use crate::core::entry::Entry;
@@ -9,6 +9,8 @@ use crate::core::pending::{Cache, Pending};
 impl Pending {
     /// A load of the row begins.
     pub(crate) fn load_begins(&mut self, key: &Key) {
+        // Noted before the loader reads: the group may commit past the forgotten write while the
+        // loader is at work, and its row may still be the one before that write.
         let forgotten = self.forgotten_below(key);
         self.entries.entry(Key::clone(key)).or_insert_with(|| Entry::over(None));
         self.change(key, |entry| {

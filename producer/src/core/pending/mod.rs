@@ -1,8 +1,8 @@
-//! The pure core: what one partition's writes have not yet put into the database.
+//! Pending rows: what one partition's writes have not yet put into the database.
 //!
 //! [`Pending`] folds writes, Kafka's answers, committed offsets and loaded rows into the row that
-//! reads see. It knows neither Kafka nor a clock nor the cache itself: rows that
-//! became clean go to it in the same step in which they stop being pending.
+//! reads see. It knows neither Kafka nor a clock nor the cache itself: a row that
+//! became clean goes to the cache in the same step in which it stops being pending.
 //!
 //! - INV-1: nothing pending is ever evicted: an entry leaves only when all its writes are persisted
 //!   or failed.
@@ -33,13 +33,13 @@ use crate::core::usage::{Full, Usage};
 pub(crate) trait Cache {
     /// The row, if it is cached.
     fn get(&self, key: &Key) -> Option<Row>;
-    /// The row is in the database just so.
+    /// The row is in the database exactly like this.
     fn insert(&self, key: Key, row: Row);
     /// The database has no such row.
     fn insert_missing(&self, key: Key) {
         self.remove(&key);
     }
-    /// What the database holds is not known here.
+    /// What the database holds is no longer known here.
     fn remove(&self, key: &Key);
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Pending {
     rows_take: Usage,
 }
 
-/// The memory that a write takes until it is persisted, at least.
+/// The memory, in bytes, that a write takes at least until it is persisted.
 pub(crate) fn cost(key: &[u8], delta: &Delta) -> usize {
     OVERHEAD_BYTES + key.len() + delta.bytes()
 }
@@ -164,7 +164,9 @@ impl Pending {
         let first = self.entries.get(key).and_then(|entry| entry.sequences().next());
         let is_placed = offset.is_some() && first == Some(sequence);
         if self.rules.tail.is_some() && !is_placed && !self.foreign.is_from_before_a_gap(sequence) {
-            // The tail will say where: others may have written the row before and after it.
+            // It stays in flight until the tail brings it, which knows its place among the records
+            // of others. Placed now, without an offset or before an earlier write of its row, it
+            // would be folded in at the wrong place, and reads would see an older write win.
             self.ledger.acknowledge(sequence, when_committed(offset));
         } else {
             self.acked_at(sequence, key, offset, cache);
@@ -189,12 +191,13 @@ impl Pending {
         });
     }
 
-    /// Kafka has the write or not.
+    /// The write failed, or whether Kafka has it cannot be told. Gives its row's key.
     pub(crate) fn lost(&mut self, low_bits: usize, loss: Loss, cache: &impl Cache) -> Option<Key> {
         let (sequence, key) = self.ledger.find(low_bits)?;
         let rules = self.rules;
         let loss = match loss {
-            // Another client was given it too, and that one's copy may be in the log.
+            // Another client was given it too, and its copy may be in the log: told as failed, the
+            // caller would write it again, and an increment would count twice.
             Loss::Failed(reason) if self.ledger.was_sent_again(sequence) => Loss::Unknown(reason),
             loss => loss,
         };
@@ -217,7 +220,8 @@ impl Pending {
     }
 
     /// How far the log is in the database, and was read here if it is followed. A row leaves only
-    /// then: what the tail has not brought yet would else be folded over a copy that holds it.
+    /// then: otherwise what the tail has yet to bring would be folded over a cached row that holds
+    /// it.
     pub(crate) fn passed(&self) -> Option<NextOffset> {
         let committed = self.ledger.committed()?;
         Some(self.rules.tail.map_or(committed, |tail| tail.min(committed)))
@@ -306,11 +310,15 @@ impl Pending {
         if !self.entries.get(key).is_some_and(|entry| entry.may_leave(passed)) {
             return;
         }
+        // Both happen under the partition's lock. A read that finds the entry gone looks in the
+        // cache afterwards, so the row must be there before the lock is released.
         let Some((key, entry)) = self.remove(key) else { return };
         let outdates_cache = entry.outdates_cache;
         match entry.into_cached() {
             RowState::Known(Some(row)) => cache.insert(key, row),
             RowState::Known(None) => cache.insert_missing(key),
+            // The cache may hold the row as it was before these writes; they are in the database
+            // now, so a read of it would go back in time.
             RowState::Unknown if outdates_cache => cache.remove(&key),
             RowState::Unknown => {}
         }

@@ -1,4 +1,4 @@
-//! What records read from the log do to a partition's pending rows.
+//! Records read from the log, as they reach a partition's pending rows.
 //!
 //! A row may be read from the log before Kafka has answered for an earlier write of ours, or after;
 //! either way it ends where the log has it.
@@ -74,6 +74,8 @@ impl Pending {
     /// A write of ours is in the log, so it needs no other answer.
     fn own_record(&mut self, sequence: Sequence, record: LogRecord, cache: &impl Cache) {
         let LogRecord { offset, key, .. } = &record;
+        // Kafka's answer and the tail both bring this write, in either order, and it must be folded
+        // in once. Whoever comes first takes it out of the writes in flight; the other finds it gone.
         let is_unplaced = self.entries.get(key).is_some_and(|e| e.in_flight(sequence).is_some());
         if is_unplaced {
             self.ledger.seen_at(*offset);
@@ -95,7 +97,8 @@ impl Pending {
             let cached = cache.get(&key);
             let in_database = self.passed().is_some_and(|passed| passed.is_past(offset));
             if in_database && cached.is_none() && !delta.is_absolute() {
-                // That the row is missing may be what is remembered of it.
+                // The database has it, and nothing is cached to fold it over. The cache may still
+                // remember that there is no such row, which was true before this record.
                 cache.remove(&key);
                 return;
             }

@@ -1,4 +1,4 @@
-//! Two writes joined into one are what they were apart: to reads here, and to who reads the log.
+//! Two writes joined into one are what they were apart: to reads here, and to readers of the log.
 
 use proptest::prelude::*;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Tests of the watermarks.
+//! Tests of the ledger: its watermarks, losses and runs of offsets.
 
 use super::*;
 

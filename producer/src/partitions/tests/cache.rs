@@ -1,4 +1,4 @@
-//! What the cache keeps, and for how long.
+//! Tests of the cache: what it keeps, and for how long.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +29,7 @@ fn has(cache: &RowCache, name: &str) -> bool {
 fn until(what: &str, mut ready: impl FnMut() -> bool) {
     let start = Instant::now();
     while !ready() {
-        assert!(start.elapsed() < DEADLINE, "waited in vain until {what}");
+        assert!(start.elapsed() < DEADLINE, "waited too long until {what}");
         std::thread::yield_now();
     }
 }

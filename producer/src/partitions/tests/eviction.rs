@@ -1,4 +1,4 @@
-//! What the cache does of its own accord, with the real one: it turns new entries away,
+//! Evictions of the real cache that nobody asked for: it turns new entries away,
 //! drops those that are too heavy, and its listeners fail. None of it reaches a pending row.
 
 use std::sync::Arc;

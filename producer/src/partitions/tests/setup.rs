@@ -1,4 +1,4 @@
-//! What tests make partitions with, and change where it matters.
+//! The setup that tests make partitions with, and change where it matters.
 
 use std::time::Instant;
 

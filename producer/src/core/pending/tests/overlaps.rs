@@ -208,7 +208,7 @@ impl World {
                 self.until_it_leaves = true;
             }
             Op::Refresh => match self.pending.read(&id()) {
-                Some(RowState::Known(Some(_)) | RowState::Known(None)) => {}
+                Some(RowState::Known(_)) => {}
                 Some(RowState::Unknown) => self.begin(),
                 None => {
                     self.pending.invalidate(&id());
