@@ -71,8 +71,8 @@ pub(crate) enum StartReason {
     PastTheEnd,
 }
 
-/// After this many observations without progress a partition is read again once more. Kafka may take a good
-/// part of a second for each of the two answers that lead to the log's end.
+/// After this many observations without progress a partition is read again once more. Kafka may
+/// take a good part of a second for each of the two answers that lead to the log's end.
 const AGAIN_AFTER: u32 = 8;
 /// A leader that was just elected may show a shorter log for a moment.
 const SHRUNK_MAX: u32 = 4;

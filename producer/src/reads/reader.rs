@@ -135,7 +135,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     pub(crate) fn invalidate(&self, key: &Key) {
         let Ok(pending) = self.pending(key) else { return };
         self.partitions.change(pending.lock(), |state, cache| {
-            state.invalidate(key);
+            state.loads.invalidate(&mut state.core, key);
             cache.remove(key);
         });
     }
@@ -144,7 +144,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     pub(crate) fn invalidate_all(&self) {
         for (_, pending) in self.partitions.iter() {
             self.partitions.change(pending.lock(), |state, _| {
-                state.invalidate_all();
+                state.loads.invalidate_all(&mut state.core);
             });
         }
         // After the partitions: what one of them cached before its turn is cleared here.
@@ -201,7 +201,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     /// Joins the load of the row that is under way, or begins one.
     fn join_load(&self, pending: &Arc<SharedPending>, key: &Key) -> Loading {
         let state = pending.lock();
-        if let Some(load) = state.join_load(key) {
+        if let Some(load) = state.loads.join(key) {
             return Loading::Joined(load);
         }
         let (load, waiting) = self

@@ -36,7 +36,7 @@ impl Load {
         state: &mut State,
         key: &Key,
     ) -> (Self, LoadReceiver) {
-        let (result, waiting) = state.load_begins(key);
+        let (result, waiting) = state.loads.begins(&mut state.core, key);
         let load = Self {
             partitions: Arc::clone(partitions),
             pending: Arc::clone(pending),
@@ -69,7 +69,8 @@ impl Load {
     /// answered the write of this sequence.
     fn fold(&mut self, found: &Loaded, horizon: Sequence) -> Result<Reading, Sequence> {
         let outcome = self.partitions.change(self.pending.lock(), |state, cache| {
-            state.loaded((&self.key, &self.result), found, horizon, cache)
+            let load = (&self.key, &self.result);
+            state.loads.found(&mut state.core, load, found, horizon, cache)
         });
         self.over = outcome.is_ok();
         outcome
@@ -130,7 +131,7 @@ impl Drop for Load {
             return;
         }
         self.partitions.change(self.pending.lock(), |state, cache| {
-            state.load_fails(&self.key, &self.result, cache);
+            state.loads.fails(&mut state.core, (&self.key, &self.result), cache);
         });
         if std::thread::panicking() {
             self.result.send_replace(Some(Err(LoadError::new("the loader panicked"))));

@@ -75,7 +75,7 @@ impl Pending {
     fn own_record(&mut self, sequence: Sequence, record: LogRecord, cache: &impl Cache) {
         let LogRecord { offset, key, .. } = &record;
         // Kafka's answer and the tail both bring this write, in either order, and it must be folded
-        // in once. Whoever comes first takes it out of the writes in flight; the other finds it gone.
+        // in once: the first takes it out of the writes in flight, and the second finds it gone.
         let is_unplaced = self.entries.get(key).is_some_and(|e| e.in_flight(sequence).is_some());
         if is_unplaced {
             self.ledger.seen_at(*offset);
