@@ -41,6 +41,10 @@ pub(crate) mod store;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod clock;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod clock;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod core;
 #[cfg(not(feature = "internals"))]
 pub(crate) mod core;
