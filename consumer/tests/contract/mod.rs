@@ -16,6 +16,7 @@ pub mod replays;
 pub mod versions;
 pub mod snapshots;
 pub mod model;
+pub mod server;
 
 use std::time::Duration;
 

@@ -8,6 +8,7 @@ mod pipeline;
 use std::any::Any;
 use std::time::Duration;
 
+use contract::server::ServerLab;
 use contract::{Bench, Lab, WRITE_OPTIONS, moving, scope, span};
 use integration_tests::mariadb;
 use integration_tests::wait::{PATIENCE, Seen, until};
@@ -76,7 +77,25 @@ impl Lab for Mariadb {
     }
 }
 
+impl ServerLab for Mariadb {
+    const SLOW: &'static str =
+        "CREATE TRIGGER slow BEFORE INSERT ON t FOR EACH ROW SET @x = sleep(60)";
+    const LOCK_TIMEOUT: &'static str = "1205";
+
+    async fn end_connection(&self) {
+        let ours = "SELECT CAST(id AS text) FROM information_schema.processlist \
+                    WHERE db = database() AND id <> connection_id()";
+        let ours = self.rows(ours).await;
+        assert_eq!(ours.len(), 1);
+        self.sql(&format!("KILL {}", ours[0][0].as_deref().unwrap())).await;
+    }
+}
+
 contract!(Mariadb);
+contract!(Mariadb:
+    server::a_connection_that_was_ended_is_an_outage,
+    server::a_slow_statement_and_a_long_lock_end_on_the_server,
+);
 
 async fn bench(columns: &str) -> Bench<Mariadb> {
     Bench::with(Mariadb::new().await, columns).await
@@ -282,44 +301,6 @@ async fn a_table_of_another_database_is_named_with_it() {
     bench.table = bench.store.describe(&format!("{name}.t"), &[]).await.unwrap();
     bench.write(&[("1", Change::new().add("n", 1))]).await;
     assert_eq!(other.table(&["id", "n"]).await, ["1 1"]);
-}
-
-#[tokio::test]
-async fn a_connection_that_was_ended_is_an_outage() {
-    let mut bench = bench("id int PRIMARY KEY, n bigint").await;
-    let one = [("1", Change::new().add("n", 1))];
-    bench.write(&one).await;
-    let ours = "SELECT CAST(id AS text) FROM information_schema.processlist \
-                WHERE db = database() AND id <> connection_id()";
-    let ours = bench.lab.rows(ours).await;
-    assert_eq!(ours.len(), 1);
-    bench.lab.sql(&format!("KILL {}", ours[0][0].as_deref().unwrap())).await;
-    let outcome = bench.run(&one, |_| {}).await;
-    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
-    bench.store = bench.another_store().await;
-    bench.write(&one).await;
-    assert_eq!(bench.table(&["n"]).await, ["2"]);
-}
-
-#[tokio::test]
-async fn a_slow_statement_and_a_long_lock_end_on_the_server() {
-    let mut bench = bench("id int PRIMARY KEY, n bigint").await;
-    bench.lab.sql("CREATE TRIGGER slow BEFORE INSERT ON t FOR EACH ROW SET @x = sleep(60)").await;
-    let one = [("1", Change::new().add("n", 1))];
-    let hasty = Timeouts { statement: Duration::from_millis(200), ..Timeouts::STANDARD };
-    bench.store = bench.lab.database().connect(&hasty).await.unwrap();
-    let outcome = bench.run(&one, |_| {}).await;
-    assert!(matches!(outcome, Err(StoreError::Saturated(_))), "{outcome:?}");
-
-    let held = bench.lab.hold("UPDATE write_behind_offsets SET partitions = 3").await;
-    let impatient = Timeouts { lock: Duration::from_millis(200), ..Timeouts::STANDARD };
-    bench.store = bench.lab.database().connect(&impatient).await.unwrap();
-    let outcome = bench.run(&one, |_| {}).await;
-    assert!(
-        matches!(&outcome, Err(StoreError::Unavailable(why)) if why.contains("1205")),
-        "{outcome:?}"
-    );
-    drop(held);
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ mod catalogue;
 mod sqlstate;
 
 use std::any::Any;
-use std::time::Duration;
 
+use contract::server::ServerLab;
 use contract::{Bench, Lab, WRITE_OPTIONS, moving, scope, span};
 use integration_tests::postgres::Postgres as Server;
 use integration_tests::stack;
@@ -70,7 +70,24 @@ impl Lab for Postgres {
     }
 }
 
+impl ServerLab for Postgres {
+    const SLOW: &'static str = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM pg_sleep(60); RETURN new; END $$; \
+         CREATE TRIGGER slow BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION slow()";
+    const LOCK_TIMEOUT: &'static str = "lock timeout";
+
+    async fn end_connection(&self) {
+        let end = "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity \
+                   WHERE application_name = 'write-behind' AND datname = current_database()";
+        assert_eq!(self.rows(end).await.len(), 1);
+    }
+}
+
 contract!(Postgres);
+contract!(Postgres:
+    server::a_connection_that_was_ended_is_an_outage,
+    server::a_slow_statement_and_a_long_lock_end_on_the_server,
+);
 
 async fn bench(columns: &str) -> Bench<Postgres> {
     Bench::with(Postgres::new().await, columns).await
@@ -196,21 +213,6 @@ async fn two_keys_that_are_one_row_to_the_database_are_written_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_backend_that_was_ended_is_an_outage() {
-    let mut bench = bench("id integer PRIMARY KEY, n bigint").await;
-    let one = [("1", Change::new().add("n", 1))];
-    bench.write(&one).await;
-    let end = "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity \
-               WHERE application_name = 'write-behind' AND datname = current_database()";
-    assert_eq!(bench.lab.rows(end).await.len(), 1);
-    let outcome = bench.run(&one, |_| {}).await;
-    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
-    bench.store = bench.another_store().await;
-    bench.write(&one).await;
-    assert_eq!(bench.table(&["n"]).await, ["2"]);
-}
-
-#[tokio::test]
 async fn a_server_that_takes_no_writes_is_waited_for() {
     let lab = Postgres::new().await;
     lab.sql(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", lab.name)).await;
@@ -219,35 +221,6 @@ async fn a_server_that_takes_no_writes_is_waited_for() {
         matches!(&connected, Err(StoreError::Unavailable(why)) if why.contains("read-only")),
         "{connected:?}"
     );
-}
-
-#[tokio::test]
-async fn a_slow_statement_and_a_long_lock_end_on_the_server() {
-    let mut bench = bench("id integer PRIMARY KEY, n bigint").await;
-    bench
-        .lab
-        .sql(
-            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
-             $$ BEGIN PERFORM pg_sleep(60); RETURN new; END $$; \
-             CREATE TRIGGER slow BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION slow()",
-        )
-        .await;
-    let (short, one) = (Duration::from_millis(200), [("1", Change::new().add("n", 1))]);
-    let hasty = Timeouts { statement: short, ..Timeouts::STANDARD };
-    bench.store = bench.lab.database().connect(&hasty).await.unwrap();
-    let outcome = bench.run(&one, |_| {}).await;
-    assert!(matches!(outcome, Err(StoreError::Saturated(_))), "{outcome:?}");
-
-    let held = bench.lab.hold("UPDATE write_behind_offsets SET partitions = 3").await;
-    let impatient = Timeouts { lock: short, ..Timeouts::STANDARD };
-    bench.store = bench.lab.database().connect(&impatient).await.unwrap();
-    let outcome = bench.run(&one, |_| {}).await;
-    let said = "lock timeout";
-    assert!(
-        matches!(&outcome, Err(StoreError::Unavailable(why)) if why.contains(said)),
-        "{outcome:?}"
-    );
-    drop(held);
 }
 
 #[tokio::test]
