@@ -25,13 +25,13 @@ use crate::command::{FAILED, REFUSED, USAGE};
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
-    /// The configuration; without it all settings come from the environment.
+    /// The configuration file; without it all settings come from the environment.
     #[arg(long, env = "WRITE_BEHIND_CONFIG", global = true)]
     config: Option<PathBuf>,
     /// What to log, as `error`, `warn`, `info`, `debug` or a filter such as `info,librdkafka=debug`.
     #[arg(long, env = "WRITE_BEHIND_LOG", default_value = "info", global = true)]
     log: String,
-    /// How to log: lines for people, or a JSON object a line.
+    /// How to log: as text, or as one JSON object a line.
     #[arg(long, env = "WRITE_BEHIND_LOG_FORMAT", default_value = "text", global = true)]
     log_format: LogFormat,
     #[command(subcommand)]
@@ -47,20 +47,20 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Reads, folds and writes until SIGTERM or SIGINT; a second one ends it at once. SIGHUP changes
-    /// nothing: the configuration is read at the start.
+    /// nothing, because the configuration is read only at the start.
     Run {
-        /// Takes a database that does not know a partition to hold what the group has committed.
+        /// Trusts the group's committed offsets where the database does not know a partition.
         #[arg(long, env = "WRITE_BEHIND_ADOPT_OFFSETS")]
         adopt_offsets: bool,
-        /// Leaves the bookkeeping tables alone; `init` has created them.
+        /// Does not create the bookkeeping tables; `init` has created them.
         #[arg(long, env = "WRITE_BEHIND_NO_INIT")]
         no_init: bool,
     },
     /// Creates the bookkeeping tables where they are missing.
     Init,
-    /// Looks at everything `run` depends on, and changes nothing.
+    /// Checks everything that `run` depends on, and changes nothing.
     Check(command::check::Check),
-    /// Lists, shows, replays and discards the records that were set aside.
+    /// Lists, shows, replays and discards dead letters: records that were set aside.
     DeadLetters(command::dead_letters::DeadLettersArgs),
     /// Compares the tables with their logs, and names every row that differs; the consumer may run.
     Verify(command::verify::Verify),
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_new(format!("{QUIET_LOG},{}", cli.log));
     let Ok(filter) = filter else {
-        eprintln!("error: --log {:?} is no filter; write it like `info`", cli.log);
+        eprintln!("error: --log {:?} is not a filter; write it like `info`", cli.log);
         return ExitCode::from(USAGE);
     };
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -117,7 +117,7 @@ fn configuration(cli: &Cli) -> Result<Config, ConfigError> {
             .map_err(|error| ConfigError::Unreadable(format!("{}: {error}", path.display())))?,
         None => String::new(),
     };
-    // A variable that is no text cannot be one of ours.
+    // A variable that is no text can't be a setting.
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Config::read(&text, &secrets::from_files(variables.collect())?)
@@ -151,7 +151,7 @@ async fn perform(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Is ready at the first signal. The second ends the process at once: nothing is lost by that.
+/// Is ready at the first signal. The second ends the process at once, which loses nothing.
 fn stopped_by_a_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;

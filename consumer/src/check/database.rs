@@ -1,5 +1,4 @@
-//! The database's part of the preflight: the connection, the tables, whose they are, what the user may
-//! do there.
+//! The database's part of the preflight: the connection, the tables, their owners, the user's rights.
 
 use crate::apply::Target;
 use crate::apply::claim::not_its_table;

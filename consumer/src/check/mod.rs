@@ -1,5 +1,4 @@
-//! The preflight: looks at everything a consumer depends on, changes nothing, and gives a verdict
-//! a line.
+//! The preflight: inspects everything that a consumer depends on, and changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +22,7 @@ pub mod positions;
 pub use crate::kafka::client::BrokerError;
 pub use report::{CheckReport, Finding, Grade};
 
-/// Looks at everything. `adopt_offsets` as it would be given to `run`.
+/// Inspects everything. `adopt_offsets`: as for `run`.
 pub async fn check(config: &Config, adopt_offsets: bool) -> CheckReport {
     let mut report = CheckReport::default();
     report.add(Grade::Ok, "configuration", counted(config.routes.len(), "route"));
@@ -150,7 +149,7 @@ async fn check_positions(
     }
 }
 
-/// What `run` would do about a partition.
+/// What `run` would do with a partition.
 fn verdict(facts: &PartitionFacts, adopt_offsets: bool) -> (Grade, String) {
     match judge(facts, adopt_offsets) {
         Verdict::Begin(next) if next > facts.low || next.0 == 0 => {
@@ -178,7 +177,7 @@ fn verdict(facts: &PartitionFacts, adopt_offsets: bool) -> (Grade, String) {
     }
 }
 
-/// Why `run` refuses a topic for its `cleanup.policy`; one that can't be read is told.
+/// Why `run` refuses a topic for its `cleanup.policy`; one that can't be read is a warning in the log.
 pub(crate) async fn refuse_compaction(config: &Config) -> Option<String> {
     let topics: Vec<&str> = config.routes.iter().map(|route| &*route.topic).collect();
     let configurations = topic_configurations(&config.kafka, &config.name, &topics).await;

@@ -1,8 +1,8 @@
-//! What the preflight found, a finding a line, and the grade of the whole.
+//! The preflight's findings, and the grade of the whole.
 
 use serde::Serialize;
 
-/// How something was found to be.
+/// How good or bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Grade {
@@ -19,9 +19,9 @@ pub enum Grade {
 /// One line of the preflight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How it is.
+    /// How good or bad it is.
     pub grade: Grade,
-    /// What was looked at.
+    /// What was inspected.
     pub what: String,
     /// What was found, and what to do.
     pub found: String,
@@ -46,7 +46,7 @@ impl CheckReport {
         self.findings.push(Finding { grade, what: what.into(), found: found.into() });
     }
 
-    /// Missing tables are no reason to worry before the first start, and told once.
+    /// Warns of missing tables, once: before the first start they are no reason to worry.
     pub(super) fn add_missing_bookkeeping(&mut self, error: &str) {
         const WHAT: &str = "bookkeeping tables";
         if self.findings.iter().all(|finding| finding.what != WHAT) {
@@ -56,7 +56,7 @@ impl CheckReport {
     }
 }
 
-/// A count and the name of what is counted, in the plural where it must be.
+/// A count and the name of what is counted, in the plural except for one.
 pub(super) fn counted(count: usize, name: &str) -> String {
     format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }

@@ -1,4 +1,4 @@
-//! The judgement on a topic's configuration: takes what the broker says of it, gives findings.
+//! The findings on a topic's configuration.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(crate) fn compaction(configuration: &BTreeMap<String, String>) -> Option<Str
     })
 }
 
-/// What a person should know of the topic. `replicas`: of the partition that has the fewest.
+/// What a person should know of the topic. `replicas`: of the partition with the fewest.
 pub(super) fn judge(
     configuration: &BTreeMap<String, String>,
     replicas: Option<usize>,

@@ -1,4 +1,4 @@
-//! `check`: looks at everything `run` depends on, and prints a verdict a line.
+//! `check`: prints the preflight's findings, one a line.
 
 use clap::Args;
 use write_behind_consumer::check::{self, CheckReport, Grade};

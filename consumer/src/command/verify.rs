@@ -1,4 +1,4 @@
-//! `verify`: compares the tables with their logs, and names every row that differs.
+//! `verify`: compares the tables with their logs, and prints every row that differs.
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
@@ -19,20 +19,19 @@ pub(crate) struct Verify {
     /// Only the route of this topic; without it, every route.
     #[arg(long)]
     topic: Option<String>,
-    /// Only these rows, as the records spell their keys, one option a key.
+    /// Only the rows of these keys, in the records' spelling; one option for each key.
     #[arg(long = "key", value_name = "KEY", conflicts_with = "sample")]
     keys: Vec<String>,
-    /// Only so many rows, chosen by a hash of their keys: the same ones each time.
+    /// Only this many rows, chosen by a hash of their keys: the same ones each time.
     #[arg(long, value_name = "ROWS")]
     sample: Option<usize>,
-    /// About how much memory may hold rows, in MiB; with less than they need, the log is read several
-    /// times.
+    /// Roughly how much memory rows may take, in MiB; if they need more, the log is read several times.
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     memory: usize,
-    /// How many differences are named; all are counted.
+    /// How many differences are named at most; all are counted.
     #[arg(long, value_name = "ROWS", default_value_t = 100)]
     at_most: usize,
-    /// One JSON object a topic instead of lines.
+    /// One JSON object for each topic instead of lines.
     #[arg(long)]
     json: bool,
 }
@@ -64,7 +63,7 @@ impl Verify {
     }
 }
 
-/// A bar where a person looks on, nothing elsewhere.
+/// A progress bar on a terminal, nothing elsewhere.
 struct Bar(ProgressBar);
 
 impl Bar {

@@ -1,5 +1,4 @@
-//! How many bad records are set aside before a route stops: takes `[bad_records]` of the file, gives the
-//! limits, or says which setting is not valid.
+//! `[bad_records]`: how many bad records are set aside before a route stops.
 
 use serde::Deserialize;
 

@@ -1,5 +1,4 @@
-//! What becomes of records that were set aside: takes `[dead_letters]` of the file, gives a topic for
-//! copies and how long to keep what is dealt with, or says which setting is not valid.
+//! `[dead_letters]`: the topic for copies of dead letters, and how long resolved ones are kept.
 
 use std::time::Duration;
 
@@ -9,13 +8,13 @@ use crate::config::error::{ConfigError, refuse};
 use crate::config::route::Route;
 use crate::config::units::HumanDuration;
 
-/// What becomes of records that were set aside.
+/// What happens to dead letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterSettings {
-    /// Where copies of them go; `None`: nowhere.
+    /// The topic that copies of them go to; `None`: they are not copied.
     pub topic: Option<String>,
-    /// How long after they were set aside those are kept that were dealt with since; `None`: for
-    /// ever. Open ones are always kept.
+    /// How long resolved ones are kept after they were set aside; `None`: for ever. Open ones are
+    /// always kept.
     pub retention: Option<Duration>,
 }
 

@@ -1,13 +1,13 @@
-//! How the memory is shared: takes `memory.buffers`, gives each part of the consumer its own limit.
+//! The shares of `memory.buffers`: each part of the consumer has a limit of its own.
 //!
-//! Four eighths hold folded rows, in open buffers and in batches on their way. Three are for what a
-//! batch takes beyond that while it is judged and written: its rows are parsed and turned into the
-//! arrays of a statement. One is for what librdkafka fetches ahead. What is read again of rows that
-//! the database refuses, which is rare, has its limit beside: a quarter, over all connections.
+//! Four eighths hold folded rows, in open buffers and in batches in flight. Three are for what a batch
+//! takes beyond that while it is parsed and turned into the arrays of a statement. One is for what
+//! librdkafka fetches ahead. Records that are read again because the database refuses a row, which is
+//! rare, have a limit on top: a quarter, over all connections.
 
-/// How many times its folded bytes a batch takes more while it is being written.
+/// How many times its folded bytes a batch takes in addition while it is written.
 const WRITING: usize = 6;
-/// What librdkafka takes for a record beside its bytes.
+/// What a record takes in librdkafka beside its bytes.
 const RECORD_OVERHEAD: usize = 512;
 
 /// The memory that records may take, in bytes.
@@ -21,21 +21,20 @@ impl MemoryLimits {
         self.0 / 2
     }
 
-    /// For a batch: `max_bytes`, or less where so many connections write at once that all of them
-    /// could not.
+    /// For a batch: `max_bytes`, or less if the batches of all connections would not fit.
     #[must_use]
     pub fn of_batch(self, max_bytes: usize, connections: usize) -> usize {
         max_bytes.min(self.0 / 8 * 3 / WRITING / connections.max(1)).max(1)
     }
 
-    /// For the records that one connection reads again of refused rows.
+    /// For the records of refused rows that one connection reads again.
     #[must_use]
     pub fn read_again(self, connections: usize) -> usize {
         self.0 / 4 / connections.max(1)
     }
 
     /// For records fetched ahead, as librdkafka's properties. Half is for their bytes and half for
-    /// what each takes beside; a single fetch is an eighth.
+    /// their overhead; a single fetch is an eighth.
     #[must_use]
     pub fn fetched_ahead(self) -> [(&'static str, usize); 4] {
         let half = self.0 / 16;

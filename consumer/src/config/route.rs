@@ -19,7 +19,7 @@ pub struct Route {
     /// The key columns; empty: the primary key.
     #[serde(default)]
     pub key: Vec<String>,
-    /// The columns a record may name beside the key; `None`: all.
+    /// The columns that a record may name beside the key; `None`: all.
     pub columns: Option<Vec<String>>,
     /// Columns that records call by other names: that name, and the column.
     #[serde(default, deserialize_with = "pairs")]

@@ -1,8 +1,7 @@
-//! Settings that lie in files: takes the process's variables, gives them with each
-//! `WRITE_BEHIND_…_FILE` replaced by what the file says.
+//! Settings from files of their own: each `WRITE_BEHIND_…_FILE` is replaced by the file's text.
 //!
-//! That is how orchestrators hand over secrets: `WRITE_BEHIND_DATABASE_URL_FILE=/run/secrets/url` is
-//! `WRITE_BEHIND_DATABASE_URL` with the file's text. What is read is never shown, not in errors either.
+//! Orchestrators pass secrets that way: `WRITE_BEHIND_DATABASE_URL_FILE=/run/secrets/url` sets
+//! `WRITE_BEHIND_DATABASE_URL` to the file's text. The text is never shown, not in errors either.
 
 use crate::config::environment::Variables;
 use crate::config::error::{ConfigError, refuse};
@@ -10,7 +9,7 @@ use crate::config::error::{ConfigError, refuse};
 const PREFIX: &str = "WRITE_BEHIND_";
 const SUFFIX: &str = "_FILE";
 
-/// Reads the files that `variables` name. One line break at a file's end does not count.
+/// Reads the files that `variables` name, without the line break at a file's end.
 ///
 /// # Errors
 /// [`ConfigError::Setting`] for a file that can't be read, and for a setting that is given twice.

@@ -1,11 +1,10 @@
-//! Which connections are readable on their way: takes a configuration, gives a warning for each that
-//! leaves this machine without encryption.
+//! Warnings of connections that leave this machine unencrypted.
 
 use std::net::IpAddr;
 
 use crate::config::Config;
 
-/// What to warn of: the setting, why, and the mend.
+/// The warnings, each with the setting, the reason and the mend.
 pub fn in_the_clear(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     let protocol = config.kafka.get("security.protocol").unwrap_or("plaintext");
@@ -38,7 +37,7 @@ fn host_of(server: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
-/// Whether what is sent to `host` stays on this machine: a loopback address or a socket's folder.
+/// Whether `host` is this machine: a loopback address or a socket's folder.
 fn is_here(host: &str) -> bool {
     let address = host.parse::<IpAddr>();
     host.eq_ignore_ascii_case("localhost")

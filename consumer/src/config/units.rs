@@ -1,4 +1,5 @@
-//! Sizes and times as people write them: `"8MiB"`, `"200ms"`.
+//! Sizes and times as people write them: `"8MiB"`, `"200ms"`. A number has no fraction, so none is
+//! rounded, and one that is too large is refused.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ const SIZES: [(&str, u64); 8] = [
 const TIMES: [(&str, u64); 6] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-/// The number in `text`, times what its unit stands for.
+/// The number in `text`, multiplied by its unit.
 fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

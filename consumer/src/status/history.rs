@@ -1,5 +1,5 @@
-//! The last minutes, a point a second: takes running totals, gives rates and what a reloaded page
-//! draws.
+//! The history of the last five minutes, a point a second, which a reloaded page draws; and rates from
+//! running totals.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub const STEP: Duration = Duration::from_secs(1);
 /// How many are kept: five minutes.
 const POINTS_MAX: usize = 300;
-/// Over how long a rate is the mean.
+/// The time over which a rate is the mean.
 const WINDOW: Duration = Duration::from_secs(5);
 
 /// A second of a consumer's life.
@@ -39,7 +39,7 @@ pub struct History {
 }
 
 impl History {
-    /// One more; the oldest gives way.
+    /// Adds a point; a full history drops its oldest.
     pub fn push(&mut self, point: Point) {
         if self.points.len() == POINTS_MAX {
             self.points.pop_front();
@@ -60,7 +60,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// The total at `now`. One that is lower than before begins anew.
+    /// Notes the total at `now`. One that is lower than before begins again.
     pub fn observe(&mut self, now: Duration, total: u64) {
         if self.seen.back().is_some_and(|(_, before)| total < *before) {
             self.seen.clear();
@@ -71,7 +71,7 @@ impl Meter {
         }
     }
 
-    /// How much it grew per second of late.
+    /// How much it grew per second, over the last five seconds.
     pub fn per_second(&self) -> f64 {
         self.per_second_over(self.seen.len())
     }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_total_that_begins_anew_is_no_negative_rate() {
+    fn a_total_that_begins_again_is_no_negative_rate() {
         let mut meter = Meter::default();
         meter.observe(STEP, 1_000);
         meter.observe(STEP * 2, 10);

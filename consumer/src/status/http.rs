@@ -1,8 +1,8 @@
-//! The HTTP side: the live page, `/status`, `/history`, `/metrics`, `/healthz`, `/readyz`. It takes
-//! GET alone, changes nothing, and tells nothing that is secret.
+//! The HTTP server: the live page, `/status`, `/history`, `/metrics`, `/healthz`, `/readyz`. It answers
+//! GET only, changes nothing, and shows no secret.
 //!
-//! Whoever asks is bounded: so many connections at a time, so many bytes of a request's head, so
-//! long to send it, and so long for all of a connection.
+//! Clients are limited: in the number of connections, the bytes of a request's head, the time to send
+//! it, and the lifetime of a connection.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -30,15 +30,15 @@ use crate::status::Status;
 use crate::status::history::Point;
 use crate::status::report::StatusReport;
 
-/// What whoever asks may take.
+/// What clients may take.
 #[derive(Clone, Copy, Debug)]
 struct ServerLimits {
     connections: usize,
     /// Bytes of a request's head.
     head_bytes: usize,
-    /// To send a head, also the first one and that of the next request; and to take the last answer.
+    /// Time to send each request's head, and to take the last answer.
     head_within: Duration,
-    /// After so long a connection is ended; a browser makes another one.
+    /// The lifetime of a connection; a browser then opens another one.
     connection_within: Duration,
 }
 
@@ -49,7 +49,7 @@ const LIMITS: ServerLimits = ServerLimits {
     connection_within: Duration::from_mins(1),
 };
 
-/// Sent with every answer. The page loads nothing but its own files, and stands in no frame.
+/// Sent with every answer. The page loads only its own files, and may be in no frame.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [
     (
         HeaderName::from_static("content-security-policy"),
@@ -77,7 +77,7 @@ struct After {
     after: u64,
 }
 
-/// Begins to listen.
+/// Starts to listen.
 pub(crate) async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
@@ -103,8 +103,8 @@ async fn accept(listener: TcpListener, router: Router, limits: ServerLimits) -> 
                 connections.spawn(converse(stream, router.clone(), limits));
             }
             Err(error) => {
-                // Out of files, say: it passes.
-                tracing::debug!(%error, "a connection to the HTTP side failed");
+                // It passes: the process may be out of file descriptors.
+                tracing::debug!(%error, "a connection to the HTTP server failed");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -118,7 +118,7 @@ async fn converse(stream: TcpStream, router: Router, limits: ServerLimits) {
         .max_buf_size(limits.head_bytes)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
-    // How a connection ends is of no interest.
+    // How a connection ends does not matter.
     if tokio::time::timeout(limits.connection_within, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
         let _ = tokio::time::timeout(limits.head_within, connection).await;
@@ -164,12 +164,12 @@ async fn metrics(State(shown): State<Shown>) -> (StatusCode, String) {
     }
 }
 
-/// Whether the process is alive; an orchestrator restarts it when not.
+/// Whether the process is alive; if not, an orchestrator restarts it.
 async fn healthz(State(shown): State<Shown>) -> (StatusCode, String) {
     answer(shown.status.sickness().map(str::to_owned))
 }
 
-/// Whether it does its work; the body says why not.
+/// Whether the consumer does its work; if not, the body says why.
 async fn readyz(State(shown): State<Shown>) -> (StatusCode, String) {
     answer(shown.status.unreadiness())
 }

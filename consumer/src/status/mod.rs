@@ -1,4 +1,4 @@
-//! What the world may know of a running consumer: numbers, and whether it is well.
+//! The status of a running consumer: its numbers and its health.
 
 pub mod metrics;
 pub mod outage;
@@ -30,7 +30,7 @@ use crate::status::metrics::Metrics;
 use crate::status::outage::{LogLine, Outage, Outages, Reporter, Subject};
 use crate::store::StoreError;
 
-/// How often the poll thread writes its numbers down.
+/// How often the poll thread publishes its numbers.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 
 /// A running consumer's numbers and health. Shared by its threads.
@@ -50,7 +50,7 @@ struct StatusState {
     progress: PipelineProgress,
     published: Option<Duration>,
     phase: Phase,
-    /// When the poll thread last turned; `None`: it has not started yet.
+    /// When the poll thread's loop last turned; `None`: it has not started yet.
     beat: Option<Duration>,
     in_group: bool,
     not_located: BTreeMap<RoutePartition, String>,
@@ -68,7 +68,7 @@ struct StatusState {
     sampled: Option<Duration>,
 }
 
-/// What a route has brought into the database since the start.
+/// What was written of a route since the start.
 #[derive(Clone, Debug, Default)]
 struct RouteTotals {
     records: u64,
@@ -92,7 +92,7 @@ pub struct StatusSnapshot {
     pub counts: Counts,
     /// What is held.
     pub progress: PipelineProgress,
-    /// Records in the log that are not in the database, as of the last look at the log's ends;
+    /// Records in the log that are not in the database, by the ends of the logs that were seen last;
     /// `None`: not known yet.
     pub lag: Option<u64>,
 }
@@ -147,7 +147,7 @@ impl Status {
         health::sickness(&self.facts(&self.lock()))
     }
 
-    /// Why it is not doing its work, if it is not.
+    /// Why it does not do its work, if it does not.
     pub fn unreadiness(&self) -> Option<String> {
         let why = health::unreadiness(&self.facts(&self.lock()));
         (!why.is_empty()).then(|| why.join("\n"))
@@ -176,7 +176,7 @@ impl Status {
         }
     }
 
-    /// What people call it.
+    /// The subject in a person's words.
     fn name(&self, subject: Subject) -> String {
         match subject {
             Subject::Kafka => "kafka".to_owned(),
@@ -185,8 +185,8 @@ impl Status {
         }
     }
 
-    /// The partitions that are being read, each with the offset below which everything was in the
-    /// database when last heard of.
+    /// The partitions that are being read, each with the offset below which everything is in the
+    /// database, as far as it is known.
     pub(crate) fn reading(&self) -> Vec<(RoutePartition, NextOffset)> {
         let state = self.lock();
         let partitions = state.progress.partitions.iter().filter(|partition| partition.reading);
@@ -197,7 +197,7 @@ impl Status {
         &self.metrics
     }
 
-    /// The poll thread is alive; every now and then it writes down its numbers.
+    /// The poll thread is alive. Every 100 ms it publishes its numbers.
     pub(crate) fn publish(
         &self,
         now: Duration,
@@ -236,12 +236,12 @@ impl Status {
         self.sample(&mut state);
     }
 
-    /// The group has given this consumer its part, if only none.
+    /// The group has given this consumer an assignment, which may be empty.
     pub(crate) fn joined(&self) {
         self.lock().in_group = true;
     }
 
-    /// The group has given this consumer's part to others; it is about to join again.
+    /// The group has given this consumer's partitions to others; it will join again.
     pub(crate) fn left(&self) {
         self.lock().in_group = false;
     }
@@ -256,7 +256,7 @@ impl Status {
         self.lock().phase = Phase::Stopped;
     }
 
-    /// A batch of so many records of `route` is in the database, so long after it was taken.
+    /// A batch of `route` is in the database, `took` after a worker took it.
     pub(crate) fn batch_written(&self, route: usize, records: u64, stats: &Stats, took: Duration) {
         self.metrics.batch_written(&self.routes[route].topic, records, stats, took);
         let mut state = self.lock();
@@ -308,13 +308,13 @@ impl Status {
         self.say(said);
     }
 
-    /// An attempt of `reporter` succeeded, or is given up.
+    /// An attempt of `reporter` succeeded, or will not be made again.
     pub(crate) fn answered(&self, reporter: Reporter) {
         let said = self.lock().outages.answered(self.started.elapsed(), reporter);
         self.say(said);
     }
 
-    /// An outage is two lines in the log, its beginning and its end.
+    /// Writes the beginning and the end of an outage to the log.
     fn say(&self, said: Vec<LogLine>) {
         for line in said {
             match line {
@@ -330,27 +330,27 @@ impl Status {
         }
     }
 
-    /// The database answered whoever asks where partitions stand.
+    /// The database answered the locator.
     pub(crate) fn database_answered(&self) {
         self.answered(Reporter::Locator);
     }
 
-    /// The database did not answer whoever asks where partitions stand.
+    /// The database did not answer the locator.
     pub(crate) fn database_failed(&self, error: &impl ToString) {
         self.failed(Reporter::Locator, Subject::Database, error);
     }
 
-    /// Why these partitions are not located yet: all of those that can't be at the moment.
+    /// Why partitions could not be located: all of those that can't be at the moment.
     pub(crate) fn not_located(&self, why: &BTreeMap<RoutePartition, String>) {
         self.lock().not_located.clone_from(why);
     }
 
-    /// Kafka answered: whatever the poll thread heard of it is over.
+    /// Kafka answered, so the outage that the poll thread reported is over.
     pub(crate) fn kafka_answered(&self) {
         self.answered(Reporter::Poll);
     }
 
-    /// The log of these partitions ends here.
+    /// Notes the ends of the logs.
     pub(crate) fn logs_end(&self, ends: BTreeMap<RoutePartition, NextOffset>) {
         if !ends.is_empty() {
             self.kafka_answered();
@@ -358,7 +358,7 @@ impl Status {
         self.lock().ends = ends;
     }
 
-    /// Partitions whose log's end is of interest.
+    /// The partitions that this consumer has.
     pub(crate) fn partitions(&self) -> Vec<RoutePartition> {
         self.lock().progress.partitions.iter().map(|partition| partition.tp).collect()
     }

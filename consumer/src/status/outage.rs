@@ -1,22 +1,23 @@
-//! What stands in the consumer's way: takes failures and successes of whoever asks Kafka or the
-//! database, gives what is wrong now, and what is worth a log line.
+//! Outages: what is wrong now, from the failures and successes of everything that asks Kafka or the
+//! database.
 //!
-//! An outage is one thing, however many attempts fail in it and whoever makes them: it begins with
-//! the first failure, and ends when none of those who failed is left. Each is a line in the log.
+//! An outage is one thing, however many attempts of however many reporters fail in it: it begins with
+//! the first failure, and ends when every reporter that failed has succeeded. Its beginning and its
+//! end are a line in the log each.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Who asks. Each is asking one thing at a time, so its last answer is all there is to know of it.
+/// Who asks. Each asks one thing at a time, so its last answer is all there is to know of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reporter {
     /// The preparation, before anything is read.
     Start,
-    /// Who asks where partitions stand.
+    /// The task that locates partitions.
     Locator,
     /// The poll thread.
     Poll,
-    /// Who commits to Kafka.
+    /// The commits to Kafka.
     Commits,
     /// A worker, by its number.
     Worker(u64),
@@ -27,7 +28,7 @@ pub enum Reporter {
 pub enum Subject {
     /// Kafka does not answer.
     Kafka,
-    /// The database does not answer, or takes too little.
+    /// The database does not answer, or is saturated.
     Database,
     /// A route's records can't be written, though the database answers.
     Route(usize),
@@ -42,7 +43,7 @@ pub struct Outage {
     pub since: Duration,
     /// Attempts that failed.
     pub attempts: u64,
-    /// Who met it and has not succeeded since, with the route that it was about.
+    /// Who failed and has not succeeded since, with the route that it was about.
     reporters: BTreeMap<Reporter, Option<usize>>,
 }
 
@@ -81,7 +82,7 @@ impl Outages {
         route: Option<usize>,
         message: &str,
     ) -> Vec<LogLine> {
-        // Whoever fails at this has got past whatever it failed at before.
+        // A reporter that fails here has got past what it failed at before.
         let mut lines = self.left_by(now, reporter, Some(subject));
         let outage = self.now.entry(subject).or_insert_with(|| {
             lines.push(LogLine::Began(subject, message.to_owned()));
@@ -122,12 +123,12 @@ impl Outages {
         lines
     }
 
-    /// Everything that is wrong.
+    /// The outages of this moment.
     pub fn now(&self) -> impl Iterator<Item = (Subject, &Outage)> {
         self.now.iter().map(|(subject, outage)| (*subject, outage))
     }
 
-    /// What keeps a route from being written.
+    /// The outage that keeps a route from being written.
     pub fn of_route(&self, route: usize) -> Option<&Outage> {
         self.now.get(&Subject::Route(route)).or_else(|| {
             self.now.values().find(|outage| outage.reporters.values().any(|r| *r == Some(route)))

@@ -1,5 +1,4 @@
-//! Compares the rows of one pass with the table: takes what the log makes of them, adds to the report
-//! what differs.
+//! The comparison of the rows of one pass with the table.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -74,7 +73,7 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    /// Of the keys asked for, those without a record are to be absent.
+    /// Adds the requested keys without a record to the rows that the table must not have.
     fn unseen(&self, table: &Table, seen: &HashSet<Vec<String>>, absent: &mut Vec<Expected>) {
         let Choice::Keys(keys) = &self.options.choice else { return };
         if !self.is_whole() {
@@ -127,7 +126,7 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    /// Rows of the table that no record speaks of.
+    /// Finds rows of the table that no record names.
     async fn extra(
         &mut self,
         table: &Table,
@@ -150,7 +149,7 @@ impl Verifying<'_> {
 }
 
 impl Expected {
-    /// No row of this key, of which no record speaks.
+    /// A key that no record names, and of which the table must have no row.
     fn no_row(key: Vec<String>) -> Self {
         let key = key.into_iter().map(Cow::Owned).collect();
         let row = Row { key, delete: true, write: None };
@@ -167,12 +166,12 @@ impl Expected {
     }
 }
 
-/// Why nothing can be said of a row.
+/// Why a row can't be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unjudged {
     /// Its records do not fit the table.
     Unfit,
-    /// Which of its records were applied is not known.
+    /// It is not known which of its records were applied.
     Unclear,
 }
 
@@ -180,11 +179,9 @@ impl Unjudged {
     fn as_str(self) -> &'static str {
         match self {
             Self::Unfit => {
-                "have records that do not fit the table and are not among the dead letters any more"
+                "have records that do not fit the table and are no longer among the dead letters"
             }
-            Self::Unclear => {
-                "have versions of which it can't be told whether they were older than the row's"
-            }
+            Self::Unclear => "have versions that may or may not have been older than the row's",
         }
     }
 }
@@ -201,7 +198,7 @@ fn expected(
     }
     let mut row = Row::judge(table, key, &entry.change).map_err(|_| Unjudged::Unfit)?.into_owned();
     if let Some(cells) = &mut row.write {
-        // What was there before the log's beginning is not known, so neither is a sum with it.
+        // What was there before the log's beginning is unknown, and so is a sum that includes it.
         cells.retain(|(_, cell)| matches!(cell, RowCell::Set(_)));
     }
     let offsets = entry.offsets.into_iter().map(|offset| offset.0).collect();

@@ -1,8 +1,8 @@
-//! The log folded once more: takes a partition's records in their order, gives what each row must be.
+//! The fold of `verify`: what each row must be, according to the log.
 //!
-//! Pure, and independent of the consumer's buffer, so that it can tell that one's mistakes. What it
-//! holds is bounded: keys are taken by a range of their hash, and a range that is too large for the
-//! memory is halved; what falls out of it is left for another pass.
+//! It does no I/O, and shares nothing with the consumer's buffer, so that it can find that one's
+//! mistakes. Its memory is bounded: it takes the keys of a range of hashes, and halves a range that is
+//! too large; the other half is left for another pass.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,33 +21,33 @@ const OFFSETS_NAMED: usize = 3;
 /// What a row takes beside its key and its columns.
 const ROW_OVERHEAD: usize = 256;
 
-/// Which keys are taken: those whose hash ends in `bits` bits that are `ending`.
+/// The keys whose hash ends in the `bits` bits of `ending`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     ending: u64,
     bits: u32,
 }
 
-/// Which keys are wanted.
+/// The keys to verify.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// Every one.
     All,
-    /// These, as the records spell them.
+    /// These, in the records' spelling.
     Keys(BTreeSet<Box<[u8]>>),
-    /// So many, chosen by their hash, so that it is the same ones each time.
+    /// This many, chosen by their hash, so that they are the same ones each time.
     Sample(usize),
 }
 
 /// What the log says of one row.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
-    /// What is to be done to it. It resets the row when all of its records were seen.
+    /// Its records, folded. The change resets the row if all of its records were seen.
     pub change: Change,
     /// Its last records, oldest first.
     pub offsets: VecDeque<Offset>,
-    /// Whether some record's version was older than the row's can't be said, so neither what the
-    /// row is to be.
+    /// Whether it is unknown if some record's version was older than the row's, and so what the row
+    /// must be.
     pub is_unclear: bool,
     /// The row's version, where there is one.
     row_version: Option<RowVersion>,
@@ -56,9 +56,9 @@ pub struct Entry {
 /// Records that were set aside.
 #[derive(Clone, Debug, Default)]
 pub struct SetAside {
-    /// Those that were not replayed: they count for nothing.
+    /// Those that were not replayed: they do not count.
     pub skipped: BTreeSet<(Partition, Offset)>,
-    /// Those that were: they count where they stand in the log.
+    /// Those that were: they count at their place in the log.
     pub replayed: BTreeSet<(Partition, Offset)>,
 }
 
@@ -110,13 +110,13 @@ impl Range {
     }
 }
 
-/// The same in every run, so that a sample is.
+/// The hash of a key: the same in every run, so that a sample is, too.
 fn hash(key: &[String]) -> u64 {
     RandomState::with_seeds(1, 2, 3, 4).hash_one(key)
 }
 
 impl VerifyFold {
-    /// A pass over the keys of `range`, which holds about so many bytes of `memory` at most.
+    /// A pass over the keys of `range`, which holds about `memory` bytes at most.
     pub fn new(
         table: &Table,
         choice: Arc<Choice>,
@@ -143,7 +143,7 @@ impl VerifyFold {
         }
     }
 
-    /// Takes the next record of its partition.
+    /// Folds the next record of its partition.
     pub fn take(&mut self, record: &Incoming<'_>) {
         // What cannot be decoded was set aside, whether or not its letter is still there.
         let Ok(headers) = Headers::read(record.headers.iter().copied()) else { return };
@@ -182,7 +182,7 @@ impl VerifyFold {
         let applied = match &self.version {
             None => record::fold(&mut entry.change, record.value, add).is_ok(),
             Some(version) => {
-                // When it was replayed, and so what came before it then, the log does not say.
+                // The log does not say when it was replayed, and so what came before it.
                 entry.is_unclear |= self.set_aside.replayed.contains(&at);
                 record::decode(record.value, add).is_ok_and(|later| entry.heed(version, later))
             }
@@ -200,7 +200,7 @@ impl VerifyFold {
 
     /// The rows of the range that was left, and the ranges that were not.
     pub fn finish(mut self) -> FoldedPass {
-        // A row whose only records were bad is none.
+        // A row that has only bad records does not exist.
         self.rows.retain(|_, entry| !entry.offsets.is_empty());
         if let Choice::Sample(size) = *self.choice {
             let hash_of = |key: &[u8]| key::decode(key, &self.key).map_or(0, |key| hash(&key));

@@ -1,6 +1,7 @@
-//! `verify`: folds the log up to where the database says that it stands, and compares the table with
-//! it. Changes nothing, and the consumer may run: all that is asked of the database is asked as of one
-//! moment.
+//! `verify`: folds the log up to the database's offsets, and compares the table with the result.
+//!
+//! It changes nothing, and the consumer may run meanwhile: all questions to the database see one
+//! snapshot.
 
 pub mod fold;
 pub mod report;
@@ -25,14 +26,14 @@ use crate::store::{AnyStore, Known, Store as _, StoreError, Timeouts, letters};
 use crate::verify::fold::{Choice, FoldedPass, Range, SetAside, VerifyFold};
 use crate::verify::report::VerifyReport;
 
-/// What is verified, and with how much.
+/// What is verified, and with how much memory.
 #[derive(Clone, Debug)]
 pub struct VerifyOptions {
     /// Which rows.
     pub choice: Choice,
-    /// Bytes of rows held at most, about.
+    /// How many bytes of rows are held at most, roughly.
     pub memory: usize,
-    /// Differences named at most; the others are counted.
+    /// How many differences are named at most; the others are counted.
     pub at_most: usize,
 }
 
@@ -44,18 +45,18 @@ pub enum VerifyError {
     Topic(String, String),
 }
 
-/// Is told how many offsets there are to read in a pass, and then how many more are behind it.
+/// The progress of a verification: the offsets of a pass, and those that it has read.
 pub trait Progress: Send + Sync {
     /// A pass begins.
     fn begins(&self, offsets: u64);
-    /// So many more were read.
+    /// This many more offsets were read.
     fn read(&self, offsets: u64);
 }
 
 /// Verifies one route.
 ///
 /// # Errors
-/// Why it can't be: Kafka or the database does not answer, or does not know the topic.
+/// Kafka or the database does not answer, or does not know the topic.
 pub async fn verify(
     config: &Config,
     route: &Route,
@@ -83,7 +84,7 @@ struct Verifying<'a> {
     broker: KafkaBroker,
     store: AnyStore,
     progress: Arc<dyn Progress>,
-    /// What the log still has of each partition, and the database holds.
+    /// The part of each partition that the log still has and the database holds.
     held: Vec<Span>,
 }
 
@@ -116,7 +117,7 @@ impl Verifying<'_> {
         Ok(report)
     }
 
-    /// What is to be read of each partition.
+    /// Finds the part of each partition to read.
     async fn spans(&mut self, known: &[Known], report: &mut VerifyReport) -> Result<(), String> {
         let partitions: Vec<Partition> = known.iter().map(|one| one.partition).collect();
         let logs = self.broker.logs(&self.target.scope.topic, &partitions).await;
@@ -165,7 +166,7 @@ impl Verifying<'_> {
         let (spans, choice) = (self.held.clone(), Arc::new(self.options.choice.clone()));
         let offsets = |span: &Span| span.start.distance_to(span.end);
         self.progress.begins(spans.iter().map(offsets).sum());
-        // Half is left for the rows in the database's words.
+        // The other half is for the rows in the database's notation.
         let memory = self.options.memory / 2;
         let set_aside = Arc::clone(set_aside);
         let mut fold = VerifyFold::new(table, choice, set_aside, self.whole(), range, memory);

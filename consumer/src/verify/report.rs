@@ -1,4 +1,4 @@
-//! What `verify` found: takes differences as they come, keeps the first few and counts the others.
+//! The report of `verify`: the first differences, and the number of all of them.
 
 use serde::Serialize;
 
@@ -6,15 +6,15 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DifferenceKind {
-    /// The log has it, the table has not.
+    /// The log has it, the table does not.
     Missing,
-    /// The table has it, and by the log there is none.
+    /// The table has it, and according to the log it does not exist.
     Extra,
-    /// Some columns hold something else.
+    /// Some columns hold other values.
     Different,
 }
 
-/// A column that holds something else, both values in the database's notation; `None`: NULL.
+/// A column that holds another value, both values in the database's notation; `None`: NULL.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ColumnDiffers {
     /// The column.
@@ -25,10 +25,10 @@ pub struct ColumnDiffers {
     pub found: Option<String>,
 }
 
-/// A row that is not as the log has it.
+/// A row that differs from the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Difference {
-    /// How.
+    /// How it differs.
     pub kind: DifferenceKind,
     /// The key columns' texts, in the key's order.
     pub key: Vec<String>,
@@ -40,14 +40,14 @@ pub struct Difference {
     pub columns: Vec<ColumnDiffers>,
 }
 
-/// What was compared, and how it was.
+/// What was compared, and the outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
     /// The topic.
     pub topic: String,
     /// The table.
     pub table: String,
-    /// Up to where each partition was folded: what the database said when it was looked at.
+    /// The offset up to which each partition was folded: the database's, in its snapshot.
     pub next_offsets: Vec<(i32, i64)>,
     /// How many rows the log has, the deleted ones included.
     pub rows: u64,
@@ -55,24 +55,24 @@ pub struct VerifyReport {
     pub passes: u32,
     /// How many rows are missing.
     pub missing: u64,
-    /// How many are too many.
+    /// How many rows are too many.
     pub extra: u64,
-    /// How many hold something else.
+    /// How many rows hold other values.
     pub different: u64,
-    /// The first of them.
+    /// The first differences.
     pub differences: Vec<Difference>,
-    /// What could not be judged, and why.
+    /// What could not be compared, and why.
     pub remarks: Vec<String>,
 }
 
 impl VerifyReport {
-    /// Whether every row that was compared is as the log has it.
+    /// Whether no row that was compared differs from the log.
     #[must_use]
     pub fn is_equal(&self) -> bool {
         self.missing + self.extra + self.different == 0
     }
 
-    /// Counts a difference, and keeps it if there are not `at_most` yet.
+    /// Counts a difference, and keeps it unless there are `at_most` already.
     pub fn add(&mut self, difference: Difference, at_most: usize) {
         match difference.kind {
             DifferenceKind::Missing => self.missing += 1,
@@ -95,7 +95,7 @@ impl std::fmt::Display for Difference {
         write!(f, "{kind} row {}", self.key.join(", "))?;
         for ColumnDiffers { column, expected, found } in &self.columns {
             let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "NULL".to_owned());
-            write!(f, "; {column} is {}, and is to be {}", text(found), text(expected))?;
+            write!(f, "; {column} is {} and should be {}", text(found), text(expected))?;
         }
         if let Some(partition) = self.partition {
             let offsets: Vec<String> = self.offsets.iter().map(ToString::to_string).collect();
@@ -132,7 +132,7 @@ mod tests {
     fn a_difference_says_what_is_there_and_what_is_to_be() {
         let told = difference(DifferenceKind::Different).to_string();
         let expected =
-            "different row 7, x; n is NULL, and is to be 2 (partition 3, last records at 8, 9)";
+            "different row 7, x; n is NULL and should be 2 (partition 3, last records at 8, 9)";
         assert_eq!(told, expected);
     }
 }

@@ -1,4 +1,4 @@
-//! What is told of a running consumer is what its threads wrote down.
+//! The report of a running consumer says what its threads have recorded.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! What a client that is slow, silent, greedy or endless can take: nothing for ever, and nothing from
-//! the next one.
+//! A client that is slow, silent, greedy or endless takes nothing for ever, and nothing from the next
+//! one.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::AbortHandle;
@@ -19,7 +19,7 @@ const PATIENT: ServerLimits = ServerLimits {
     connection_within: LONG,
 };
 
-/// A listener with these limits, that answers with a body of so many bytes.
+/// A listener with limits of its own, whose answer has a body of a given size.
 struct Served {
     address: SocketAddr,
     serving: AbortHandle,
@@ -62,7 +62,7 @@ async fn is_answered(stream: &mut TcpStream) -> bool {
 }
 
 #[tokio::test]
-async fn whoever_sends_half_a_head_or_nothing_is_let_go() {
+async fn a_client_that_sends_half_a_head_or_nothing_is_disconnected() {
     let limits = ServerLimits { head_within: Duration::from_millis(200), ..PATIENT };
     let served = Served::with(limits, 9).await;
     for sent in [&b""[..], b"GET / HT", b"GET / HTTP/1.1\r\nHost: here\r\nX: "] {
@@ -78,7 +78,7 @@ async fn whoever_sends_half_a_head_or_nothing_is_let_go() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_read_the_answer_is_let_go() {
+async fn a_client_that_does_not_read_the_answer_is_disconnected() {
     let within = Duration::from_millis(200);
     let limits =
         ServerLimits { connections: 1, head_within: within, connection_within: within, ..PATIENT };
@@ -91,7 +91,7 @@ async fn whoever_does_not_read_the_answer_is_let_go() {
 }
 
 #[tokio::test]
-async fn whoever_asks_without_end_must_connect_anew() {
+async fn a_client_that_asks_without_end_must_connect_again() {
     let limits = ServerLimits { connection_within: Duration::from_millis(300), ..PATIENT };
     let served = Served::with(limits, 9).await;
     let mut stream = served.connect().await;
