@@ -56,6 +56,7 @@ pub mod change;
 pub mod record;
 pub mod sequences;
 pub mod table_name;
+pub mod sqlite_type;
 pub mod kafka;
 pub mod metrics;
 

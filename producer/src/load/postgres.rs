@@ -1,19 +1,19 @@
-//! Rows from a Postgres table: takes keys, gives each row with the offset that its partition
-//! stands at, out of one snapshot.
+//! The loader of a Postgres table.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use serde::Serialize;
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
-use write_behind_shared::{NextOffset, Offset, Partition};
+use write_behind_shared::table_name::Name;
 
 use crate::error::LoadError;
-use crate::load::postgres_sql::{DEAD_LETTERS, plan};
+use crate::load::postgres_sql::{DEAD_LETTERS, PostgresForm, catalog, select};
 use crate::load::table::{
-    NO_BOOKKEEPING, NOT_PREPARED, PREPARED_TWICE, TableOptions, TablePlan, columns_of, write_id,
+    DeadLetterRow, TableDatabase, TableLoader, failed, loaded, no_connection,
 };
-use crate::load::{DeadLetter, Loaded, Loader, LogRange, Source};
+use crate::load::table_plan::{KeyTexts, TableCatalog, TablePlan};
+use crate::load::{Loaded, LogRange, Source};
 
 /// Reads rows from a table in Postgres, together with what the consumer has noted of their
 /// partitions: one statement is one snapshot, so its answers are exact ([`Loaded::at`]).
@@ -40,141 +40,65 @@ use crate::load::{DeadLetter, Loaded, Loader, LogRange, Source};
 ///
 /// Values come as records have them: integers, floats and exact decimals as numbers, `bytea` as
 /// base64, instants in RFC 3339 and UTC, json as it is, arrays as arrays, everything else as text.
-pub struct PostgresLoader {
-    pool: PgPool,
-    wanted: TableOptions,
-    plan: OnceLock<TablePlan>,
-}
+pub type PostgresLoader = TableLoader<PgPool>;
 
-impl PostgresLoader {
-    /// Reads from `table`, written as `scores`, `public.scores` or `public."odd.name"`.
-    pub fn table(pool: PgPool, table: impl Into<String>) -> Self {
-        Self { pool, wanted: TableOptions::table(table.into()), plan: OnceLock::new() }
+const UNDEFINED_TABLE: &str = "42P01";
+
+impl TableDatabase for PgPool {
+    type Form = PostgresForm;
+
+    const LOADER: &'static str = "PostgresLoader";
+
+    async fn catalog(&self, table: &str) -> Result<Option<TableCatalog<PostgresForm>>, LoadError> {
+        let mut connection = self.acquire().await.map_err(|error| no_connection(&error))?;
+        let name = Name::parse(table).map_err(LoadError::new)?;
+        catalog(&mut connection, &name).await.map_err(LoadError::new)
     }
 
-    /// Reads these columns; unless set, all but those that the database generates.
-    #[must_use]
-    pub fn columns(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.wanted.columns = names.into_iter().map(Into::into).collect();
-        self
+    fn select(plan: &TablePlan<PostgresForm>) -> String {
+        select(plan)
     }
 
-    /// Finds rows by these columns, which must be a unique key; the primary key unless set. They
-    /// must be the consumer's `key`.
-    #[must_use]
-    pub fn key(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.wanted.key = names.into_iter().map(Into::into).collect();
-        self
-    }
-
-    async fn rows<K: Serialize>(
+    async fn rows(
         &self,
-        plan: &TablePlan,
-        keys: &[K],
+        plan: &TablePlan<PostgresForm>,
+        keys: KeyTexts,
     ) -> Result<Vec<Loaded>, LoadError> {
-        let asked = plan.asked(keys)?;
         let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&plan.select)))
             .bind(&plan.source.sink_group)
             .bind(&plan.source.cluster)
             .bind(&plan.source.topic)
-            .bind(asked.partitions);
-        for texts in asked.texts {
+            .bind(keys.partitions);
+        for texts in keys.texts {
             query = query.bind(texts);
         }
-        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
-        rows.iter().map(loaded).collect()
+        let rows = query.fetch_all(self).await.map_err(failed::<Self>)?;
+        let row = |row: &PgRow| {
+            let next = row.try_get(0).map_err(LoadError::new)?;
+            let object: Option<&str> = row.try_get(1).map_err(LoadError::new)?;
+            loaded(next, object.map(str::as_bytes))
+        };
+        rows.iter().map(row).collect()
     }
 
-    async fn letters(
+    async fn dead_letters(
         &self,
         source: &Source,
         ranges: &[LogRange],
-    ) -> Result<Vec<DeadLetter>, LoadError> {
-        let (partitions, from, to) = columns_of(ranges);
-        let rows = sqlx::query(DEAD_LETTERS)
+    ) -> Result<Vec<DeadLetterRow>, sqlx::Error> {
+        sqlx::query_as(DEAD_LETTERS)
             .bind(&source.sink_group)
             .bind(&source.cluster)
             .bind(&source.topic)
-            .bind(partitions)
-            .bind(from)
-            .bind(to)
-            .fetch_all(&self.pool)
+            .bind(ranges.iter().map(|range| range.partition.0).collect::<Vec<_>>())
+            .bind(ranges.iter().map(|range| range.from.0).collect::<Vec<_>>())
+            .bind(ranges.iter().map(|range| range.to.0).collect::<Vec<_>>())
+            .fetch_all(self)
             .await
-            .map_err(failed)?;
-        rows.iter().map(letter).collect::<Result<_, _>>().map_err(LoadError::new)
     }
 
-    fn plan(&self) -> Result<&TablePlan, LoadError> {
-        self.plan.get().ok_or_else(|| LoadError::new(NOT_PREPARED))
-    }
-}
-
-impl<K: Serialize + Send + Sync + 'static> Loader<K> for PostgresLoader {
-    async fn prepare(&self, source: &Source) -> Result<(), LoadError> {
-        let mut connection = self.pool.acquire().await.map_err(|error| {
-            LoadError::new(format!("can't connect to the loader's database: {error}"))
-        })?;
-        let plan = plan(&mut connection, &self.wanted, source).await?;
-        drop(connection);
-        // Asked for nothing, they show whether all they need is there and may be read.
-        self.rows::<K>(&plan, &[]).await?;
-        self.letters(source, &[]).await?;
-        self.plan.set(plan).map_err(|_| LoadError::new(PREPARED_TWICE))
-    }
-
-    async fn load(&self, key: &K) -> Result<Loaded, LoadError> {
-        let mut found = self.rows(self.plan()?, std::slice::from_ref(key)).await?;
-        found.pop().ok_or_else(|| LoadError::new("the database gave no answer to a key"))
-    }
-
-    async fn load_many(&self, keys: &[K]) -> Result<Vec<Loaded>, LoadError> {
-        self.rows(self.plan()?, keys).await
-    }
-
-    fn knows_dead_letters(&self) -> bool {
-        true
-    }
-
-    async fn dead_letters(&self, ranges: &[LogRange]) -> Result<Vec<DeadLetter>, LoadError> {
-        self.letters(&self.plan()?.source, ranges).await
-    }
-}
-
-fn loaded(row: &PgRow) -> Result<Loaded, LoadError> {
-    let next: Option<i64> = row.try_get(0).map_err(LoadError::new)?;
-    let object: Option<&str> = row.try_get(1).map_err(LoadError::new)?;
-    let loaded = match object {
-        Some(object) => Loaded::json(object.as_bytes())?,
-        None => Loaded::missing(),
-    };
-    // A partition without a row has had nothing applied.
-    Ok(loaded.at(next.map_or(NextOffset::ZERO, NextOffset)))
-}
-
-fn letter(row: &PgRow) -> Result<DeadLetter, sqlx::Error> {
-    Ok(DeadLetter {
-        partition: Partition(row.try_get(0)?),
-        offset: Offset(row.try_get(1)?),
-        key: row.try_get::<Option<Vec<u8>>, _>(2)?.unwrap_or_default(),
-        write_id: write_id(row.try_get(3)?),
-        reason: row.try_get(4)?,
-    })
-}
-
-/// A statement failed; with the mend, if it is the bookkeeping that is missing.
-fn failed(error: sqlx::Error) -> LoadError {
-    let undefined_table = "42P01";
-    let database = error.as_database_error();
-    let is_missing = database.is_some_and(|error| {
-        error.code().as_deref() == Some(undefined_table)
+    fn has_no_bookkeeping(error: &dyn DatabaseError) -> bool {
+        error.code().as_deref() == Some(UNDEFINED_TABLE)
             && error.message().contains("write_behind_")
-    });
-    if is_missing { LoadError::new(NO_BOOKKEEPING) } else { LoadError::new(error) }
-}
-
-impl std::fmt::Debug for PostgresLoader {
-    /// Without the pool, whose options hold a password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PostgresLoader").field("table", &self.wanted.table).finish_non_exhaustive()
     }
 }

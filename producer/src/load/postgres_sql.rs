@@ -1,5 +1,4 @@
-//! The text of the statements that find rows in Postgres: takes what the catalogue says of a table,
-//! gives a constant statement for any number of keys.
+//! The statements of the Postgres loader: the catalogue's, and one that finds any number of rows.
 //!
 //! Keys are parameters: one array of texts a key column, cast to the column's type inside. Each
 //! column comes in the JSON form that a record has it in, whatever the session's settings are.
@@ -10,12 +9,10 @@ use std::fmt::Write as _;
 
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Row as _, postgres::types::Oid};
-use write_behind_shared::key::{KeyColumn, KeyKind};
+use write_behind_shared::key::KeyKind;
 use write_behind_shared::table_name::{Name, quoted};
 
-use crate::error::LoadError;
-use crate::load::Source;
-use crate::load::table::{TableOptions, TablePlan, UniqueKey};
+use crate::load::table_plan::{TableCatalog, TableColumn, TablePlan, UniqueKey};
 
 /// Open dead letters. Parameters: scope, then an array a column of the ranges.
 pub(super) const DEAD_LETTERS: &str = "SELECT l.partition, l.record_offset, l.record_key,
@@ -55,70 +52,44 @@ const KEYS: &str = "SELECT i.indisprimary AS is_primary,
         AND i.indpred IS NULL AND i.indexprs IS NULL
     ORDER BY i.indisprimary DESC, i.indexrelid";
 
-/// A column as the catalogue describes it.
+/// A type as the catalogue names it.
 #[derive(Clone, Debug)]
-struct PostgresColumn {
-    name: String,
-    /// Its type as SQL must spell it in a cast.
-    sql_type: String,
+pub struct PostgresForm {
     type_name: String,
     /// The name of an array's element type.
     element: Option<String>,
-    generated: bool,
 }
 
-/// Reads the catalogue.
-pub(super) async fn plan(
-    connection: &mut PgConnection,
-    wanted: &TableOptions,
-    source: &Source,
-) -> Result<TablePlan, LoadError> {
-    let name = Name::parse(&wanted.table).map_err(LoadError::new)?;
-    let catalogue = read(connection, &name).await.map_err(LoadError::new)?;
-    let Some((sql_name, columns, keys)) = catalogue else { return Err(wanted.no_such_table()) };
-    let read = wanted.columns(&columns, |column| &column.name, |column| !column.generated)?;
-    let find = |name: String| columns.iter().find(|column| column.name == name);
-    let key: Vec<&PostgresColumn> = wanted.key(&keys)?.into_iter().filter_map(find).collect();
-    let select = select(&sql_name, &read, &key);
-    let key_column = |column: &&PostgresColumn| {
-        let name = column.name.clone();
-        let kind = kind_of(&column.type_name);
-        let kind = kind.ok_or_else(|| wanted.no_key(&column.name, &column.sql_type))?;
-        Ok(KeyColumn { name, kind })
-    };
-    let key = key.iter().map(key_column).collect::<Result<_, LoadError>>()?;
-    Ok(TablePlan { source: source.clone(), key, select: select.into() })
-}
-
-/// A table's name in SQL, its columns and its unique keys.
-type PostgresCatalog = (String, Vec<PostgresColumn>, Vec<UniqueKey>);
-
-async fn read(
+/// Reads the catalogue. None: there is no such table.
+pub(super) async fn catalog(
     connection: &mut PgConnection,
     name: &Name,
-) -> Result<Option<PostgresCatalog>, sqlx::Error> {
+) -> Result<Option<TableCatalog<PostgresForm>>, sqlx::Error> {
     let found = sqlx::query(TABLE).bind(&name.schema).bind(&name.table);
     let Some(table) = found.fetch_optional(&mut *connection).await? else { return Ok(None) };
     let oid: Oid = table.try_get("oid")?;
     let (schema, name): (String, String) = (table.try_get("schema")?, table.try_get("name")?);
+    let sql_name = format!("{}.{}", quoted(&schema), quoted(&name));
     let rows = sqlx::query(COLUMNS).bind(oid).fetch_all(&mut *connection).await?;
-    let column = |row: &PgRow| {
-        Ok(PostgresColumn {
-            name: row.try_get("name")?,
-            sql_type: row.try_get("sql_type")?,
-            type_name: row.try_get("type")?,
-            element: row.try_get("element")?,
-            generated: row.try_get("generated")?,
-        })
-    };
-    let columns = rows.iter().map(column).collect::<Result<_, sqlx::Error>>()?;
+    let columns = rows.iter().map(column).collect::<Result<_, _>>()?;
     let rows = sqlx::query(KEYS).bind(oid).fetch_all(&mut *connection).await?;
     let key = |row: &PgRow| {
         let (is_primary, columns) = (row.try_get("is_primary")?, row.try_get("columns")?);
         Ok(UniqueKey { is_primary, columns })
     };
     let keys = rows.iter().map(key).collect::<Result<_, sqlx::Error>>()?;
-    Ok(Some((format!("{}.{}", quoted(&schema), quoted(&name)), columns, keys)))
+    Ok(Some(TableCatalog { sql_name, columns, keys }))
+}
+
+fn column(row: &PgRow) -> Result<TableColumn<PostgresForm>, sqlx::Error> {
+    let type_name: String = row.try_get("type")?;
+    Ok(TableColumn {
+        name: row.try_get("name")?,
+        sql_type: row.try_get("sql_type")?,
+        generated: row.try_get("generated")?,
+        key_kind: kind_of(&type_name),
+        form: PostgresForm { type_name, element: row.try_get("element")? },
+    })
 }
 
 fn kind_of(type_name: &str) -> Option<KeyKind> {
@@ -137,20 +108,20 @@ fn kind_of(type_name: &str) -> Option<KeyKind> {
 /// Finds rows. Parameters: scope, the partitions, then an array a key column. A row of the answer
 /// is the partition's next offset and the row as a JSON object, or NULL. `r.*` is the row even
 /// where a column is named `r`.
-fn select(table: &str, columns: &[&PostgresColumn], key: &[&PostgresColumn]) -> String {
-    let values = columns.iter().map(|column| {
+pub(super) fn select(plan: &TablePlan<PostgresForm>) -> String {
+    let values = plan.columns.iter().map(|column| {
         let name = quoted(&column.name);
-        format!("{} AS {name}", json_form(&format!("t.{name}"), column))
+        format!("{} AS {name}", json_form(&format!("t.{name}"), &column.form))
     });
     let values = values.collect::<Vec<_>>().join(", ");
     let (mut arrays, mut names, mut same) = (String::new(), String::new(), Vec::new());
-    for (at, column) in key.iter().enumerate() {
+    for (at, column) in plan.key.iter().enumerate() {
         // Writing to a string cannot fail.
         let _ = write!(arrays, ", ${}::text[]", at + 5);
         let _ = write!(names, ", k{at}");
         same.push(format!("t.{} = a.k{at}::{}", quoted(&column.name), column.sql_type));
     }
-    let same = same.join(" AND ");
+    let (table, same) = (&plan.sql_name, same.join(" AND "));
     format!(
         "SELECT o.next_offset, \
          (SELECT row_to_json(r.*)::text FROM (SELECT {values} FROM {table} AS t WHERE {same}) AS r) \
@@ -161,9 +132,9 @@ fn select(table: &str, columns: &[&PostgresColumn], key: &[&PostgresColumn]) -> 
 }
 
 /// What `row_to_json` is to be given for a column, so that JSON has it as a record would.
-fn json_form(column: &str, described: &PostgresColumn) -> String {
-    match &described.element {
-        None => match &*described.type_name {
+fn json_form(column: &str, form: &PostgresForm) -> String {
+    match &form.element {
+        None => match &*form.type_name {
             "bytea" => base64(column),
             "timestamptz" => format!(
                 "CASE WHEN isfinite({column}) \
@@ -206,22 +177,19 @@ fn base64(value: &str) -> String {
 mod tests {
     use super::*;
 
-    fn column(name: &str, sql_type: &str, type_name: &str) -> PostgresColumn {
+    fn column(name: &str, sql_type: &str, type_name: &str) -> TableColumn<PostgresForm> {
         let (name, sql_type) = (name.to_owned(), sql_type.to_owned());
-        PostgresColumn {
-            name,
-            sql_type,
-            type_name: type_name.to_owned(),
-            element: None,
-            generated: false,
-        }
+        let form = PostgresForm { type_name: type_name.to_owned(), element: None };
+        let key_kind = kind_of(type_name);
+        TableColumn { name, sql_type, generated: false, key_kind, form }
     }
 
     #[test]
     fn a_select_has_this_text_for_any_number_of_keys() {
-        let (id, name) = (column("id", "bigint", "int8"), column("a\"b", "text", "text"));
+        let columns = vec![column("id", "bigint", "int8"), column("a\"b", "text", "text")];
+        let plan = TablePlan::reading("\"public\".\"t\"", columns.clone(), columns);
         assert_eq!(
-            select("\"public\".\"t\"", &[&id, &name], &[&id, &name]),
+            select(&plan),
             "SELECT o.next_offset, (SELECT row_to_json(r.*)::text FROM (SELECT t.\"id\" AS \"id\", \
              t.\"a\"\"b\" AS \"a\"\"b\" FROM \"public\".\"t\" AS t WHERE t.\"id\" = a.k0::bigint \
              AND t.\"a\"\"b\" = a.k1::text) AS r) FROM unnest($4::integer[], $5::text[], $6::text[]) \
@@ -233,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_type_whose_text_depends_on_the_session_is_not_left_to_it() {
-        let form = |type_name: &str| json_form("t.c", &column("c", "", type_name));
+        let form = |type_name: &str| json_form("t.c", &column("c", "", type_name).form);
         assert!(form("timestamptz").contains("AT TIME ZONE 'UTC'"));
         assert_eq!(form("date"), "t.c", "`row_to_json` writes it in ISO, a cast by DateStyle");
         assert_eq!(form("interval"), "t.c::text");

@@ -1,32 +1,14 @@
-//! A row of SQLite as a record would have it: takes values as they are stored and what their
-//! columns were declared as, gives a JSON object.
+//! A row of SQLite as the JSON object that a record would have.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, TypeInfo as _, ValueRef as _};
+use write_behind_shared::sqlite_type::SqliteType;
 
 use crate::error::LoadError;
-
-/// A column that is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SqliteColumn {
-    pub(super) name: String,
-    pub(super) form: Form,
-}
-
-/// The JSON form that a declared type has in records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// A number, as it is stored: an integer or a float.
-    Number,
-    Boolean,
-    /// Text, and what has a notation as text: date, time, uuid.
-    Text,
-    Json,
-    Bytes,
-}
+use crate::load::table_plan::TableColumn;
 
 /// A value as it is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,32 +19,11 @@ enum Stored {
     Blob(Vec<u8>),
 }
 
-impl Form {
-    /// By SQLite's own rules of affinity, and a few common names beyond them, as the consumer has
-    /// it.
-    pub(super) fn of(declared: &str) -> Self {
-        let declared = declared.to_ascii_uppercase();
-        let has = |parts: &[&str]| parts.iter().any(|part| declared.contains(part));
-        if has(&["DATE", "TIME", "UUID"]) {
-            Form::Text
-        } else if has(&["BOOL"]) {
-            Form::Boolean
-        } else if has(&["JSON"]) {
-            Form::Json
-        } else if has(&["INT"]) {
-            Form::Number
-        } else if declared.is_empty() || has(&["CHAR", "CLOB", "TEXT"]) {
-            Form::Text
-        } else if has(&["BLOB"]) {
-            Form::Bytes
-        } else {
-            Form::Number
-        }
-    }
-}
-
 /// The row as a JSON object; its columns follow the offset and the mark that it is there.
-pub(super) fn object(row: &SqliteRow, columns: &[SqliteColumn]) -> Result<Vec<u8>, LoadError> {
+pub(super) fn object(
+    row: &SqliteRow,
+    columns: &[TableColumn<SqliteType>],
+) -> Result<Vec<u8>, LoadError> {
     let mut object = String::from("{");
     for (at, column) in columns.iter().enumerate() {
         if at > 0 {
@@ -72,7 +33,7 @@ pub(super) fn object(row: &SqliteRow, columns: &[SqliteColumn]) -> Result<Vec<u8
         object.push(':');
         match stored(row, at + 2).map_err(LoadError::new)? {
             None => object.push_str("null"),
-            Some(stored) => object.push_str(&json(column, stored)?),
+            Some(stored) => object.push_str(&json(&column.name, column.form, stored)?),
         }
     }
     object.push('}');
@@ -95,19 +56,18 @@ fn stored(row: &SqliteRow, at: usize) -> Result<Option<Stored>, sqlx::Error> {
 
 /// What is stored as JSON. A value whose type is not the declared one, as SQLite allows, is given
 /// as what it is.
-fn json(column: &SqliteColumn, stored: Stored) -> Result<String, LoadError> {
-    Ok(match (column.form, stored) {
-        (Form::Boolean, Stored::Integer(integer)) => (integer != 0).to_string(),
-        (Form::Text, Stored::Integer(integer)) => quoted(&integer.to_string()),
-        (Form::Text, Stored::Real(real)) => quoted(&number(real)),
+fn json(name: &str, form: SqliteType, stored: Stored) -> Result<String, LoadError> {
+    Ok(match (form, stored) {
+        (SqliteType::Boolean, Stored::Integer(integer)) => (integer != 0).to_string(),
+        (form, Stored::Integer(integer)) if is_text(form) => quoted(&integer.to_string()),
+        (form, Stored::Real(real)) if is_text(form) => quoted(&number(real)),
         (_, Stored::Integer(integer)) => integer.to_string(),
         (_, Stored::Real(real)) if real.is_finite() => number(real),
         (_, Stored::Real(real)) => quoted(if real > 0.0 { "Infinity" } else { "-Infinity" }),
-        (Form::Boolean, Stored::Text(text)) if text == "true" || text == "false" => text,
-        (Form::Json, Stored::Text(text)) => match serde_json::from_str::<&RawValue>(&text) {
+        (SqliteType::Boolean, Stored::Text(text)) if text == "true" || text == "false" => text,
+        (SqliteType::Json, Stored::Text(text)) => match serde_json::from_str::<&RawValue>(&text) {
             Ok(document) => document.get().to_owned(),
             Err(error) => {
-                let name = &column.name;
                 let error = format!("the column {name:?} holds what is not JSON: {error}");
                 return Err(LoadError::new(error));
             }
@@ -115,6 +75,12 @@ fn json(column: &SqliteColumn, stored: Stored) -> Result<String, LoadError> {
         (_, Stored::Text(text)) => quoted(&text),
         (_, Stored::Blob(bytes)) => quoted(&STANDARD.encode(bytes)),
     })
+}
+
+/// Text, and what has a notation as text.
+fn is_text(form: SqliteType) -> bool {
+    use SqliteType::{Date, Notation, Text, Uuid};
+    matches!(form, Text | Uuid | Date | Notation)
 }
 
 /// With all the digits that tell it from its neighbours.
@@ -156,15 +122,15 @@ mod tests {
             ("BLOB", Stored::Blob(vec![0, 255]), r#""AP8=""#),
             ("TEXT", Stored::Blob(vec![0, 255]), r#""AP8=""#),
         ] {
-            let column = SqliteColumn { name: "c".to_owned(), form: Form::of(declared) };
-            assert_eq!(json(&column, stored.clone()).unwrap(), expected, "{declared} {stored:?}");
+            let found = json("c", SqliteType::of(declared), stored.clone()).unwrap();
+            assert_eq!(found, expected, "{declared} {stored:?}");
         }
     }
 
     #[test]
     fn a_document_that_is_none_is_an_error_that_names_its_column() {
-        let column = SqliteColumn { name: "c".to_owned(), form: Form::Json };
-        let error = json(&column, Stored::Text("{".to_owned())).unwrap_err().to_string();
+        let stored = Stored::Text("{".to_owned());
+        let error = json("c", SqliteType::Json, stored).unwrap_err().to_string();
         assert!(error.contains(r#"the column "c" holds what is not JSON"#), "{error}");
     }
 }

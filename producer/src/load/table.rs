@@ -1,259 +1,175 @@
-//! What the table loaders have in common: takes what was wished for and what the catalogue says,
-//! gives the columns to read, the key's texts, and the words for what is wrong.
+//! The loader of a table: any database, one statement for any number of keys.
+//!
+//! It knows nothing of SQL: [`TableDatabase`] reads the catalogue, writes the statement and runs it.
 
-use std::sync::Arc;
+use std::sync::OnceLock;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use serde_json::Value;
-use write_behind_shared::key::{self, KeyColumn, KeyWriter};
-use write_behind_shared::{WriteId, partition, record};
+use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::error::LoadError;
-use crate::load::{LogRange, Source};
+use crate::load::table_plan::{KeyTexts, TableCatalog, TableOptions, TablePlan, write_id};
+use crate::load::{DeadLetter, Loaded, Loader, LogRange, Source};
 
-/// What a user said of the table.
-#[derive(Clone, Debug)]
-pub(super) struct TableOptions {
-    pub(super) table: String,
-    /// Empty: all.
-    pub(super) columns: Vec<String>,
-    /// Empty: the primary key.
-    pub(super) key: Vec<String>,
+/// Reads rows from a table, together with what the consumer has noted of their partitions.
+///
+/// One statement is one snapshot, so its answers are exact ([`Loaded::at`]). The consumer's
+/// bookkeeping tables must be in the same database when the handle is built. One loader serves one
+/// handle.
+pub struct TableLoader<D: TableDatabase> {
+    database: D,
+    options: TableOptions,
+    plan: OnceLock<TablePlan<D::Form>>,
 }
 
-/// A unique key of a table.
-#[derive(Clone, Debug)]
-pub(super) struct UniqueKey {
-    pub(super) is_primary: bool,
-    pub(super) columns: Vec<String>,
+/// A database that has the table: a pool of connections.
+pub trait TableDatabase: Send + Sync + 'static {
+    /// What it must know of a column's type to write its values as records have them.
+    type Form: Clone + Send + Sync + std::fmt::Debug + 'static;
+
+    /// The loader's public name.
+    const LOADER: &'static str;
+
+    /// Reads the catalogue. None: there is no such table.
+    fn catalog(
+        &self,
+        table: &str,
+    ) -> impl Future<Output = Result<Option<TableCatalog<Self::Form>>, LoadError>> + Send;
+
+    /// The statement that finds rows.
+    fn select(plan: &TablePlan<Self::Form>) -> String;
+
+    /// Runs it: a row for each key, in their order.
+    fn rows(
+        &self,
+        plan: &TablePlan<Self::Form>,
+        keys: KeyTexts,
+    ) -> impl Future<Output = Result<Vec<Loaded>, LoadError>> + Send;
+
+    /// The dead letters in these ranges that are still open, by partition and offset.
+    fn dead_letters(
+        &self,
+        source: &Source,
+        ranges: &[LogRange],
+    ) -> impl Future<Output = Result<Vec<DeadLetterRow>, sqlx::Error>> + Send;
+
+    /// Whether a statement failed because the bookkeeping tables are missing.
+    fn has_no_bookkeeping(error: &dyn sqlx::error::DatabaseError) -> bool;
 }
 
-/// What is constant once the catalogue was read.
-#[derive(Debug)]
-pub(super) struct TablePlan {
-    pub(super) source: Source,
-    pub(super) key: Vec<KeyColumn>,
-    /// Finds rows.
-    pub(super) select: Arc<str>,
-}
+/// A dead letter as it is stored: partition, offset, key, headers as JSON, reason.
+pub(super) type DeadLetterRow = (i32, i64, Option<Vec<u8>>, String, String);
 
-/// Keys as a statement takes them.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Asked {
-    /// Each key's partition.
-    pub(super) partitions: Vec<i32>,
-    /// For each key column the text of each key.
-    pub(super) texts: Vec<Vec<String>>,
-}
-
-/// How to get the bookkeeping tables.
-pub(super) const NO_BOOKKEEPING: &str = "the consumer's bookkeeping tables are not there: run \
+const NO_BOOKKEEPING: &str = "the consumer's bookkeeping tables are not there: run \
     `write-behind init` on this database, or the consumer once; if they are in another schema, put \
     that into the `search_path` of the loader's connections";
-/// How to get a prepared loader.
-pub(super) const NOT_PREPARED: &str =
+const NOT_PREPARED: &str =
     "the loader was not prepared: give it to `Builder::loader`, whose `build` does that";
-/// A loader stays with the handle it was prepared for.
-pub(super) const PREPARED_TWICE: &str = "the loader was prepared twice: make one for each handle";
+const PREPARED_TWICE: &str = "the loader was prepared twice: make one for each handle";
 
-impl TableOptions {
-    pub(super) fn table(name: String) -> Self {
-        Self { table: name, columns: Vec::new(), key: Vec::new() }
+impl<D: TableDatabase> TableLoader<D> {
+    /// Reads from `table`, spelled exactly as in the database; nothing is checked before the handle
+    /// is built. Postgres: `scores`, `public.scores` or `public."odd.name"`.
+    pub fn table(pool: D, table: impl Into<String>) -> Self {
+        let options = TableOptions::table(table.into());
+        Self { database: pool, options, plan: OnceLock::new() }
     }
 
-    /// The columns to read: those wished for, or all that a record may name.
-    pub(super) fn columns<'c, C>(
+    /// Reads these columns; unless set, all but those that the database generates.
+    #[must_use]
+    pub fn columns(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.options.columns = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Finds rows by these columns, which must be a unique key; the primary key unless set. They
+    /// must be the consumer's `key`.
+    #[must_use]
+    pub fn key(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.options.key = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    async fn rows<K: Serialize>(
         &self,
-        all: &'c [C],
-        name: impl Fn(&C) -> &str,
-        is_default: impl Fn(&C) -> bool,
-    ) -> Result<Vec<&'c C>, LoadError> {
-        if self.columns.is_empty() {
-            return Ok(all.iter().filter(|column| is_default(column)).collect());
-        }
-        let find = |wanted: &String| {
-            let found = all.iter().find(|column| name(column) == wanted);
-            found.ok_or_else(|| {
-                let table = &self.table;
-                LoadError::new(format!("{table} has no column {wanted:?}, as `columns` wants"))
-            })
+        plan: &TablePlan<D::Form>,
+        keys: &[K],
+    ) -> Result<Vec<Loaded>, LoadError> {
+        self.database.rows(plan, plan.texts(keys)?).await
+    }
+
+    async fn letters(
+        &self,
+        source: &Source,
+        ranges: &[LogRange],
+    ) -> Result<Vec<DeadLetter>, LoadError> {
+        let rows = self.database.dead_letters(source, ranges).await.map_err(failed::<D>)?;
+        let letter = |(partition, offset, key, headers, reason): DeadLetterRow| DeadLetter {
+            partition: Partition(partition),
+            offset: Offset(offset),
+            key: key.unwrap_or_default(),
+            write_id: write_id(&headers),
+            reason,
         };
-        self.columns.iter().map(find).collect()
+        Ok(rows.into_iter().map(letter).collect())
     }
 
-    /// The names of the columns that find a row.
-    pub(super) fn key(&self, keys: &[UniqueKey]) -> Result<Vec<String>, LoadError> {
-        let table = &self.table;
-        if self.key.is_empty() {
-            let primary = keys.iter().find(|key| key.is_primary);
-            let names = primary.map(|key| key.columns.clone());
-            return names.ok_or_else(|| {
-                LoadError::new(format!(
-                    "{table} has no primary key: add one, or name a unique key by `key`"
-                ))
-            });
-        }
-        let is_wanted = |key: &&UniqueKey| {
-            key.columns.len() == self.key.len()
-                && self.key.iter().all(|name| key.columns.contains(name))
-        };
-        let found = keys.iter().find(is_wanted).map(|_| self.key.clone());
-        found.ok_or_else(|| {
-            let list = self.key.join(", ");
-            LoadError::new(format!("{table} has no unique key of exactly ({list}): add one"))
-        })
-    }
-
-    pub(super) fn no_such_table(&self) -> LoadError {
-        let table = &self.table;
-        LoadError::new(format!(
-            "there is no table {table}: create it, or correct its name (it is taken exactly as it \
-             is spelled, capital letters included)"
-        ))
-    }
-
-    pub(super) fn no_key(&self, column: &str, sql_type: &str) -> LoadError {
-        let table = &self.table;
-        LoadError::new(format!(
-            "the column {column:?} of {table} can't be a key, for its type is {sql_type}; name \
-             another unique key by `key`, of integers, texts, uuids, booleans or dates"
-        ))
+    fn plan(&self) -> Result<&TablePlan<D::Form>, LoadError> {
+        self.plan.get().ok_or_else(|| LoadError::new(NOT_PREPARED))
     }
 }
 
-impl TablePlan {
-    /// Keys as the statement takes them.
-    pub(super) fn asked<K: Serialize>(&self, keys: &[K]) -> Result<Asked, LoadError> {
-        let mut asked = Asked {
-            partitions: Vec::with_capacity(keys.len()),
-            texts: vec![Vec::with_capacity(keys.len()); self.key.len()],
-        };
-        let mut writer = KeyWriter::default();
-        for key in keys {
-            let text = writer.write(key, &self.source.key_columns).map_err(LoadError::new)?;
-            asked.partitions.push(partition::partition_of(text, self.source.partitions).0);
-            let texts = key::decode(text, &self.key).map_err(|error| {
-                LoadError::new(format!("the key does not fit the table's: {error}"))
-            })?;
-            for (column, text) in asked.texts.iter_mut().zip(texts) {
-                column.push(text);
-            }
-        }
-        Ok(asked)
+impl<D: TableDatabase, K: Serialize + Send + Sync + 'static> Loader<K> for TableLoader<D> {
+    async fn prepare(&self, source: &Source) -> Result<(), LoadError> {
+        let catalog = self.database.catalog(&self.options.table).await?;
+        let catalog = catalog.ok_or_else(|| self.options.no_such_table())?;
+        let mut plan = self.options.plan(catalog, source)?;
+        plan.select = D::select(&plan).into();
+        // Asked for nothing, they show whether all they need is there and may be read.
+        self.rows::<K>(&plan, &[]).await?;
+        self.letters(source, &[]).await?;
+        self.plan.set(plan).map_err(|_| LoadError::new(PREPARED_TWICE))
+    }
+
+    async fn load(&self, key: &K) -> Result<Loaded, LoadError> {
+        let mut found = self.rows(self.plan()?, std::slice::from_ref(key)).await?;
+        found.pop().ok_or_else(|| LoadError::new("the database gave no answer to a key"))
+    }
+
+    async fn load_many(&self, keys: &[K]) -> Result<Vec<Loaded>, LoadError> {
+        self.rows(self.plan()?, keys).await
+    }
+
+    fn knows_dead_letters(&self) -> bool {
+        true
+    }
+
+    async fn dead_letters(&self, ranges: &[LogRange]) -> Result<Vec<DeadLetter>, LoadError> {
+        self.letters(&self.plan()?.source, ranges).await
     }
 }
 
-/// Ranges as columns: partitions, first offsets, ends.
-pub(super) fn columns_of(ranges: &[LogRange]) -> (Vec<i32>, Vec<i64>, Vec<i64>) {
-    let partitions = ranges.iter().map(|range| range.partition.0).collect();
-    let from = ranges.iter().map(|range| range.from.0).collect();
-    (partitions, from, ranges.iter().map(|range| range.to.0).collect())
+/// What was found of a row, with its partition's next offset in the same snapshot.
+pub(super) fn loaded(next: Option<i64>, object: Option<&[u8]>) -> Result<Loaded, LoadError> {
+    let loaded = object.map_or_else(|| Ok(Loaded::missing()), Loaded::json)?;
+    // A partition without bookkeeping has had nothing applied.
+    Ok(loaded.at(next.map_or(NextOffset::ZERO, NextOffset)))
 }
 
-/// The `write-id` among a dead letter's headers, which are objects with `name` and `value`, or
-/// `base64` where the value is not text.
-pub(super) fn write_id(headers: &str) -> Option<WriteId> {
-    let headers: Vec<Value> = serde_json::from_str(headers).ok()?;
-    let mut found = headers.iter().filter(|header| header["name"] == record::WRITE_ID);
-    let (header, None) = (found.next()?, found.next()) else { return None };
-    match (header["value"].as_str(), header["base64"].as_str()) {
-        (Some(text), _) => WriteId::decode(text.as_bytes()),
-        (None, Some(encoded)) => WriteId::decode(&STANDARD.decode(encoded).ok()?),
-        (None, None) => None,
-    }
+/// A statement failed; with the mend, if it is the bookkeeping that is missing.
+pub(super) fn failed<D: TableDatabase>(error: sqlx::Error) -> LoadError {
+    let is_missing = error.as_database_error().is_some_and(D::has_no_bookkeeping);
+    if is_missing { LoadError::new(NO_BOOKKEEPING) } else { LoadError::new(error) }
 }
 
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-    use write_behind_shared::key::KeyKind;
+/// The pool gave no connection.
+pub(super) fn no_connection(error: &sqlx::Error) -> LoadError {
+    LoadError::new(format!("can't connect to the loader's database: {error}"))
+}
 
-    use super::*;
-
-    fn plan(key: &[(&str, KeyKind)]) -> TablePlan {
-        let key = key
-            .iter()
-            .map(|(name, kind)| KeyColumn { name: (*name).to_owned(), kind: kind.clone() });
-        TablePlan {
-            source: Source::new("t", "g", "c", 4),
-            key: key.collect(),
-            select: Arc::from(""),
-        }
-    }
-
-    fn unique(is_primary: bool, columns: &[&str]) -> UniqueKey {
-        let columns = columns.iter().map(|name| (*name).to_owned()).collect();
-        UniqueKey { is_primary, columns }
-    }
-
-    #[test]
-    fn a_key_is_taken_apart_in_the_order_of_the_tables_columns() {
-        #[derive(Serialize)]
-        struct Key {
-            tenant: &'static str,
-            id: i64,
-        }
-        let plan = plan(&[("id", KeyKind::Integer(0..=9)), ("tenant", KeyKind::Text)]);
-        let asked = plan.asked(&[Key { tenant: "a'b", id: 7 }, Key { tenant: "c", id: 8 }]);
-        let asked = asked.unwrap();
-        assert_eq!(asked.texts, [["7", "8"], ["a'b", "c"]]);
-        let partition = partition::partition_of(br#"{"id":7,"tenant":"a'b"}"#, 4).0;
-        assert_eq!(asked.partitions[0], partition);
-        let error = plan.asked(&[Key { tenant: "a", id: 10 }]).unwrap_err().to_string();
-        assert!(error.contains("the key does not fit the table's"), "{error}");
-    }
-
-    #[test]
-    fn the_key_is_the_primary_key_or_a_unique_one_that_is_named() {
-        let keys = [unique(true, &["id"]), unique(false, &["b", "a"])];
-        let mut wanted = TableOptions::table("t".to_owned());
-        assert_eq!(wanted.key(&keys).unwrap(), ["id"]);
-        assert!(wanted.key(&keys[1..]).unwrap_err().to_string().contains("no primary key"));
-        wanted.key = vec!["a".to_owned(), "b".to_owned()];
-        assert_eq!(wanted.key(&keys).unwrap(), ["a", "b"]);
-        wanted.key = vec!["a".to_owned()];
-        assert!(
-            wanted.key(&keys).unwrap_err().to_string().contains("no unique key of exactly (a)")
-        );
-    }
-
-    #[test]
-    fn columns_are_those_wished_for_and_there() {
-        let all = ["a", "generated"];
-        let mut wanted = TableOptions::table("t".to_owned());
-        let columns = |wanted: &TableOptions| {
-            wanted.columns(&all, |name| name, |name| *name != "generated").map(|c| c.len())
-        };
-        assert_eq!(columns(&wanted).unwrap(), 1);
-        wanted.columns = vec!["generated".to_owned(), "a".to_owned()];
-        assert_eq!(columns(&wanted).unwrap(), 2);
-        wanted.columns = vec!["b".to_owned()];
-        assert!(columns(&wanted).unwrap_err().to_string().contains(r#"no column "b""#));
-    }
-
-    #[test]
-    fn a_write_id_is_found_however_its_bytes_were_kept() {
-        let id = WriteId { writer: Uuid::from_bytes(*b"abcdefghijklmnop"), sequence: 7 };
-        let encoded = STANDARD.encode(id.encode());
-        let kept =
-            format!(r#"[{{"name":"add","value":"n"}},{{"name":"write-id","base64":"{encoded}"}}]"#);
-        assert_eq!(write_id(&kept), Some(id));
-        let text = "abcdefghijklmnop12345678";
-        let kept = format!(r#"[{{"name":"write-id","value":"{text}"}}]"#);
-        assert_eq!(write_id(&kept), WriteId::decode(text.as_bytes()));
-        for none in [
-            "[]",
-            "null",
-            r#"[{"name":"write-id","value":null}]"#,
-            r#"[{"name":"write-id","value":"x"}]"#,
-        ] {
-            assert_eq!(write_id(none), None, "{none}");
-        }
-        let twice = format!(
-            r#"[{{"name":"write-id","value":"{text}"}},{{"name":"write-id","value":"{text}"}}]"#
-        );
-        assert_eq!(write_id(&twice), None, "a record that says two things says nothing");
+impl<D: TableDatabase> std::fmt::Debug for TableLoader<D> {
+    /// Without the pool, whose options hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct(D::LOADER).field("table", &self.options.table).finish_non_exhaustive()
     }
 }

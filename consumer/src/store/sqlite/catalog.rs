@@ -7,7 +7,8 @@
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
-use write_behind_shared::key::{KeyColumn, KeyKind};
+use write_behind_shared::key::KeyColumn;
+use write_behind_shared::sqlite_type::SqliteType;
 use write_behind_shared::table_name::quoted;
 
 use crate::core::table::{Column, ColumnKind, Name, Table};
@@ -31,7 +32,7 @@ const KEYS: &str = "SELECT l.name AS index_name, x.name AS column_name, x.coll A
 
 struct Described {
     column: Column,
-    declared: String,
+    declared: SqliteType,
     /// The place in the primary key, from 1; 0 is outside.
     primary: i64,
     generated: bool,
@@ -84,15 +85,15 @@ pub(super) async fn describe(
 }
 
 fn described(row: &SqliteRow) -> Result<Described, sqlx::Error> {
-    let declared: String = row.try_get("type")?;
-    let declared = declared.to_ascii_uppercase();
+    let sql_type = row.try_get::<String, _>("type")?.to_ascii_uppercase();
+    let declared = SqliteType::of(&sql_type);
     let (not_null, has_default): (bool, bool) =
         (row.try_get("not_null")?, row.try_get("has_default")?);
     Ok(Described {
         column: Column {
             name: row.try_get("name")?,
-            kind: kind_of(&declared),
-            sql_type: declared.clone(),
+            kind: kind_of(declared),
+            sql_type,
             required: not_null && !has_default,
             counts_from_nothing: row.try_get("from_nothing")?,
         },
@@ -116,24 +117,16 @@ fn unique_keys(rows: &[SqliteRow]) -> Result<Vec<UniqueKey>, sqlx::Error> {
     Ok(keys.into_iter().map(|(_, parts)| parts).collect())
 }
 
-fn kind_of(declared: &str) -> ColumnKind {
-    let has = |parts: &[&str]| parts.iter().any(|part| declared.contains(part));
-    if has(&["DATE", "TIME", "UUID"]) {
-        ColumnKind::Notation
-    } else if has(&["BOOL"]) {
-        ColumnKind::Boolean
-    } else if has(&["JSON"]) {
-        ColumnKind::Json
-    } else if has(&["INT"]) {
-        ColumnKind::Integer(i64::MIN..=i64::MAX)
-    } else if matches!(declared, "" | "ANY") || has(&["CHAR", "CLOB", "TEXT"]) {
-        ColumnKind::Text
-    } else if has(&["BLOB"]) {
-        ColumnKind::Bytes
-    } else if has(&["REAL", "FLOA", "DOUB"]) {
-        ColumnKind::Float
-    } else {
-        ColumnKind::Significant(REAL_DIGITS)
+fn kind_of(declared: SqliteType) -> ColumnKind {
+    match declared {
+        SqliteType::Integer => ColumnKind::Integer(i64::MIN..=i64::MAX),
+        SqliteType::Float => ColumnKind::Float,
+        SqliteType::Numeric => ColumnKind::Significant(REAL_DIGITS),
+        SqliteType::Boolean => ColumnKind::Boolean,
+        SqliteType::Text => ColumnKind::Text,
+        SqliteType::Uuid | SqliteType::Date | SqliteType::Notation => ColumnKind::Notation,
+        SqliteType::Json => ColumnKind::Json,
+        SqliteType::Bytes => ColumnKind::Bytes,
     }
 }
 
@@ -188,16 +181,9 @@ fn key_column(table: &str, described: &Described, collation: &str) -> Result<Key
     if collation != "BINARY" {
         return refuse(&format!("its collation, {collation}, takes different texts for equal"));
     }
-    let kind = match &described.column.kind {
-        ColumnKind::Integer(range) => KeyKind::Integer(range.clone()),
-        ColumnKind::Boolean => KeyKind::Boolean,
-        ColumnKind::Text => KeyKind::Text,
-        ColumnKind::Notation if described.declared == "UUID" => KeyKind::Uuid,
-        ColumnKind::Notation if described.declared == "DATE" => KeyKind::Date,
-        _ => {
-            let declared = &described.declared;
-            return refuse(&format!("its type, {declared}, takes different texts for equal"));
-        }
+    let Some(kind) = described.declared.key_kind() else {
+        let declared = &described.column.sql_type;
+        return refuse(&format!("its type, {declared}, takes different texts for equal"));
     };
     Ok(KeyColumn { name, kind })
 }
