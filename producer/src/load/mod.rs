@@ -1,4 +1,4 @@
-//! Read-through: how a row that is neither pending nor cached is found in the database.
+//! Loaders: they find a row that is neither pending nor cached in the database.
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod table;
@@ -6,12 +6,8 @@ mod table;
 mod table_plan;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
-#[cfg(feature = "postgres")]
-mod postgres_sql;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
-#[cfg(feature = "sqlite")]
-mod sqlite_sql;
 #[cfg(feature = "sqlite")]
 mod sqlite_row;
 
