@@ -128,8 +128,7 @@ async fn worker(url: &str) -> Result<OurWorker> {
         columns: None,
         rename: Vec::new(),
         version: None,
-        set_aside: false,
-        history: Arc::new(RouteHistory::new(FloodLimits::STANDARD)),
+        history: Arc::new(RouteHistory::new(FloodLimits::NONE)),
     };
     let (retry, connect) = ((RetryLimits::STANDARD, 1), (database, Timeouts::STANDARD));
     let targets = Arc::new([target]);

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use integration_tests::log::Raw;
 use integration_tests::stack::{Pipeline, SetAside, same_rows};
-use integration_tests::wait::PATIENCE;
+use integration_tests::wait::{PATIENCE, Seen, until};
+use integration_tests::worker::Worker;
 use serde_json::{Value, json};
 
 const COLUMNS: &str = "id bigint primary key, n bigint check (n < 1000), name varchar(20)";
@@ -155,43 +156,64 @@ async fn a_dead_letter_holds_the_record_as_it_stood_in_the_log() -> Result<()> {
     Ok(())
 }
 
+/// The two kinds that stop a route: one that the database refuses, and one that is no JSON.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_stops_at_bad_records_ends_before_each_and_again_until_it_may_pass()
--> Result<()> {
-    let pipeline = Pipeline::new("stop", 1, COLUMNS).await?;
-    let good = |key: i64| Raw::put(&key.to_string(), r#"{"n":1}"#);
-    let undecodable = Raw::put("8", "no object");
-    // The second is one that only the database refuses.
-    let refused = Raw::put("9", r#"{"n":1000}"#);
-    let records = [good(1), good(2), undecodable, good(3), refused, good(4)];
-    let places = pipeline.append(&records).await?;
-    let stops =
-        |client: &str| pipeline.settings(client).with("WRITE_BEHIND_ROUTE_0_ON_BAD_RECORD", "stop");
-    let row = |id: i64| (id.to_string(), json!({ "id": id, "n": 1, "name": null }));
-    let stops_at = async |client: &str, at: i64, rows: &[i64]| {
-        let worker = stops(client).start().await?;
-        let ended = worker.exit().await?;
-        ensure!(ended.code() == Some(1), "{ended}");
-        let log = worker.log();
-        for says in [&pipeline.name, "on_bad_record", &format!("offset {at}"), "dead-letter"] {
-            ensure!(log.contains(says), "{says:?} is not in\n{log}");
-        }
-        assert_eq!(pipeline.applied().await?, [(0, at)].into());
-        assert_eq!(pipeline.dead_letters().await?, []);
-        same_rows(&pipeline.rows("id").await?, &rows.iter().map(|id| row(*id)).collect())
-    };
-    for client in ["first", "again"] {
-        stops_at(client, places[2].1, &[1, 2]).await?;
+async fn a_route_that_sets_nothing_aside_stops_at_a_bad_record_and_the_others_go_on() -> Result<()> {
+    let columns = "id bigint primary key, n bigint constraint small check (n < 1000)";
+    let stops = Pipeline::new("stop", 1, columns).await?;
+    let mut other = Pipeline::new("other", 1, columns).await?;
+    other.group.clone_from(&stops.group);
+    let record = |key: i64, n: i64| Raw::put(&key.to_string(), &json!({ "n": n }).to_string());
+    let row = |key: i64, n: i64| (key.to_string(), json!({ "id": key, "n": n }));
+    let mut settings = stops.settings("worker").with("WRITE_BEHIND_ROUTE_0_ON_BAD_RECORD", "stop");
+    settings.routes.extend(other.settings("worker").routes);
+    let worker = settings.start().await?;
+
+    let places = stops.append(&[record(1, 1), record(2, 987_654_321), record(3, 3)]).await?;
+    let at = places[1].1;
+    let told = stopped_at(&worker, &stops, at).await?;
+    for says in ["on_bad_record", "dead-letter", "23514"] {
+        ensure!(told.contains(says), "{says:?} is not in {told}");
     }
-    // A person lets the one pass; then it is the other one's turn.
-    let next = places[3].1;
-    let pass = format!("update write_behind_offsets set next_offset = {next} where topic = $1");
-    sqlx::query(sqlx::AssertSqlSafe(pass)).bind(&pipeline.name).execute(&pipeline.sql).await?;
-    stops_at("next", places[4].1, &[1, 2, 3]).await?;
-    let worker = pipeline.settings("last").start().await?;
-    pipeline.drained(&[&worker], PATIENCE).await?;
-    let set_aside: Vec<i64> =
-        pipeline.dead_letters().await?.iter().map(|letter| letter.offset).collect();
-    assert_eq!(set_aside, [places[4].1]);
-    same_rows(&pipeline.rows("id").await?, &[1, 2, 3, 4].map(row).into())
+    let unready = worker.answer("/readyz").await?;
+    ensure!(unready.contains(&format!("offset {at}")), "{unready}");
+    ensure!(!worker.log().contains("987654321") && !unready.contains("987654321"), "no value");
+    other.append(&[record(1, 1)]).await?;
+    other.drained(&[&worker], PATIENCE).await?;
+    ensure!(stops.applied().await?.get(&0).is_none_or(|next| *next <= at), "it is not passed");
+    assert_eq!(stops.dead_letters().await?, []);
+
+    let mend = format!("alter table {} drop constraint small", stops.name);
+    sqlx::raw_sql(sqlx::AssertSqlSafe(mend)).execute(&stops.sql).await?;
+    stops.drained(&[&worker], PATIENCE).await?;
+    let mut rows: BTreeMap<_, _> = [row(1, 1), row(2, 987_654_321), row(3, 3)].into();
+    same_rows(&stops.rows("id").await?, &rows)?;
+
+    let places = stops.append(&[record(4, 4), Raw::put("5", "sesame"), record(6, 6)]).await?;
+    stopped_at(&worker, &stops, places[1].1).await?;
+    ensure!(!worker.log().contains("sesame"), "no value");
+    worker.still_runs()?;
+    ensure!(worker.terminate().await?.success(), "a stopped route does not hold up a drain");
+    let worker = stops.settings("last").start().await?;
+    stops.drained(&[&worker], PATIENCE).await?;
+    let letters = stops.dead_letters().await?;
+    let set_aside: Vec<i64> = letters.iter().map(|letter| letter.offset).collect();
+    assert_eq!(set_aside, [places[1].1]);
+    rows.extend([row(4, 4), row(6, 6)]);
+    same_rows(&stops.rows("id").await?, &rows)
+}
+
+/// Waits until the route is said to have stopped at this record; the line of the log.
+async fn stopped_at(worker: &Worker, pipeline: &Pipeline, offset: i64) -> Result<String> {
+    let offset = format!("offset {offset}:");
+    until("the route to stop", PATIENCE, async || {
+        worker.still_runs()?;
+        let log = worker.log();
+        let is_it = |line: &&str| {
+            line.contains("the route has stopped") && line.contains(&pipeline.name)
+        };
+        let line = log.lines().filter(is_it).find(|line| line.contains(&offset));
+        Ok(line.map_or(Seen::NotYet(log.clone()), |line| Seen::Done(line.to_owned())))
+    })
+    .await
 }

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use write_behind_shared::NextOffset;
 
-use crate::core::batch::Written;
-use crate::core::record::DeadLetter;
+use crate::core::batch::{Stop, Written};
 
 /// How a batch ended.
 #[derive(Debug)]
@@ -15,11 +14,9 @@ pub enum Applied {
     /// The database stands elsewhere: what it says of each span, in their order. Nothing was
     /// written.
     Fenced(Vec<Option<NextOffset>>),
-    /// These records are bad and may not be set aside. Nothing was written.
-    Bad(Vec<DeadLetter>),
     /// It can't be written until a person mends this. Nothing was written, or all of it when the
     /// answer to COMMIT was lost: the bookkeeping knows.
-    Stopped(String),
+    Stopped(Stop),
     /// A row refers to one that is not there, for this reason. Nothing was written.
     MissingReference(String),
     /// Told to shut down before it was written. An attempt whose answer was lost may have written

@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::core::batch::FoldedRow;
+use crate::core::batch::{FoldedRow, Stop};
 use crate::core::flood::{Flood, FloodLimits};
+use crate::core::record::DeadLetter;
+use crate::core::row_by_row;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
 
@@ -19,6 +21,7 @@ use crate::core::table::row::Row;
 pub struct RouteHistory {
     /// Columns that were there, each with whether a new row had to name it.
     columns: Mutex<BTreeMap<String, bool>>,
+    limits: FloodLimits,
     flood: Mutex<Flood>,
     started: Instant,
 }
@@ -28,7 +31,7 @@ impl RouteHistory {
     #[must_use]
     pub fn new(limits: FloodLimits) -> Self {
         let (columns, flood) = (Mutex::default(), Mutex::new(Flood::new(limits)));
-        Self { columns, flood, started: Instant::now() }
+        Self { columns, limits, flood, started: Instant::now() }
     }
 
     /// The table was read for the first time, or written to as it is.
@@ -83,6 +86,29 @@ impl RouteHistory {
             "its column {name:?} has become NOT NULL without a default, and records do not name it; \
              give it a default, or restart the consumer to set such records aside"
         ))
+    }
+
+    /// What to say when more of a batch's records are bad than may be set aside, without a word of what
+    /// they hold: it ends in logs and on the status page.
+    pub(crate) fn too_many(&self, table: &Table, letters: &[DeadLetter]) -> Stop {
+        let place = |letter: &&DeadLetter| (letter.record.partition, letter.record.offset);
+        let first = letters.iter().min_by_key(place);
+        let told = first.map_or(String::new(), |letter| {
+            let (partition, offset) = (letter.record.partition, letter.record.offset);
+            let reason = row_by_row::reason_without_values(table, letter);
+            format!("partition {partition}, offset {offset}: {reason}; ")
+        });
+        let what_to_do = if self.limits == FloodLimits::NONE {
+            "the record is bad, and the route says on_bad_record = \"stop\": correct the table so that \
+             the record fits; or set it to \"dead-letter\" to set such records aside, and restart the \
+             consumer"
+        } else {
+            "so many records are bad that none is set aside any more. Correct the table, or what \
+             writes such records; or raise `bad_records.max_ratio` or `bad_records.max_per_second` to \
+             set them aside, and restart the consumer"
+        };
+        let partition = first.map(|letter| letter.record.partition);
+        Stop { why: format!("{told}{what_to_do}"), partition }
     }
 
     /// How many of a batch's records may be set aside now.

@@ -18,8 +18,7 @@ use tokio::sync::watch;
 
 use crate::apply::log::{Log, RereadError, gone};
 use crate::apply::retry::{Retry, RetryLimits, WriteError};
-use crate::core::batch::{Batch, Written};
-use crate::core::record::DeadLetter;
+use crate::core::batch::{Batch, Stop, Written};
 use crate::core::row_by_row::{self, JudgedRows, Places, RowByRow};
 use crate::core::table::Table;
 use crate::store::{
@@ -126,7 +125,9 @@ impl<C: Connect, L: Log> Worker<C, L> {
             }
             let error = match error {
                 WriteError::Store(StoreError::Stop(_)) if by_an_old_reading => continue,
-                WriteError::Store(StoreError::Stop(why)) => return Applied::Stopped(why),
+                WriteError::Store(StoreError::Stop(why)) => {
+                    return Applied::Stopped(Stop { why, partition: None });
+                }
                 WriteError::Store(StoreError::MissingReference(why)) => {
                     return Applied::MissingReference(why);
                 }
@@ -192,26 +193,24 @@ impl<C: Connect, L: Log> Worker<C, L> {
                 let stats = plan.stats(batch, 0, started.elapsed());
                 Ok(Attempt::Ended(Applied::Written(Written::new(batch.spans.clone()), stats)))
             }
-            Outcome::Bad(letters) if target.set_aside => {
-                target.history.flooded();
-                Err(StoreError::Stop(flood(&letters)).into())
+            Outcome::Bad(_) | Outcome::Rejected(_) if !plan.fresh => {
+                // Before a record counts as bad: perhaps it is the table that has changed.
+                self.tables.fill(None);
+                *slot = None;
+                Ok(Attempt::Again)
             }
-            Outcome::Bad(letters) => Ok(Attempt::Ended(Applied::Bad(letters))),
+            Outcome::Bad(letters) => {
+                target.history.flooded();
+                let stop = target.history.too_many(&plan.table, &letters);
+                Ok(Attempt::Ended(Applied::Stopped(stop)))
+            }
             Outcome::Rejected(rows) => {
                 let refused = rows.iter().filter_map(|row| plan.judged.rows.get(*row));
-                if plan.fresh
-                    && let Some(why) = target.history.demanded(&plan.table, refused)
-                {
+                if let Some(why) = target.history.demanded(&plan.table, refused) {
                     return Err(StoreError::Stop(why).into());
                 }
-                if plan.fresh {
-                    (self.observe)(Event::RowByRow(rows.len()));
-                    plan.fall_back(batch, rows);
-                } else {
-                    // Before a record counts as bad: perhaps it is the table that has changed.
-                    self.tables.fill(None);
-                    *slot = None;
-                }
+                (self.observe)(Event::RowByRow(rows.len()));
+                plan.fall_back(batch, rows);
                 Ok(Attempt::Again)
             }
         }
@@ -271,11 +270,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
         let target = self.target(batch.route)?;
         let options = WriteOptions {
             rows_per_statement: self.retry.rows_per_statement(),
-            set_aside_max: if target.set_aside {
-                target.history.allowance(batch.records)
-            } else {
-                0
-            },
+            set_aside_max: target.history.allowance(batch.records),
             refuse_missing_references: batch.refuse_missing_references,
         };
         let dead_letters = [&batch.dead_letters[..], &plan.row_by_row.dead_letters].concat();
@@ -330,20 +325,6 @@ impl<'b> Plan<'b> {
             took,
         }
     }
-}
-
-/// What to say when more records are bad than may be set aside.
-fn flood(letters: &[DeadLetter]) -> String {
-    let first = letters.iter().min_by_key(|letter| (letter.record.partition, letter.record.offset));
-    let told = first.map_or(String::new(), |letter| {
-        let (partition, offset) = (letter.record.partition, letter.record.offset);
-        format!("partition {partition}, offset {offset}: {}; ", letter.reason)
-    });
-    format!(
-        "{told}so many records are bad that none is set aside any more. Correct the table, or what \
-         writes such records; or raise `bad_records.max_ratio` or `bad_records.max_per_second` to \
-         set them aside, and restart the consumer"
-    )
 }
 
 /// Ends when told to shut down; a teller that is gone has told it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::apply::history::RouteHistory;
 use crate::config::{Config, OnBadRecord, Route};
 use crate::core::bookkeeping_key::BookkeepingKey;
+use crate::core::flood::FloodLimits;
 use crate::core::table::Table;
 use crate::store::{Store, StoreError};
 
@@ -25,8 +26,6 @@ pub struct Target {
     pub rename: Vec<(String, String)>,
     /// The column whose value is a row's version: an older one never overwrites a newer one.
     pub version: Option<String>,
-    /// Whether bad records are set aside; if not, they stop the topic.
-    pub set_aside: bool,
     /// What its workers remember together.
     pub history: Arc<RouteHistory>,
 }
@@ -46,8 +45,10 @@ impl Target {
             columns: route.columns.clone(),
             rename: route.rename.clone(),
             version: route.version.clone(),
-            set_aside: route.on_bad_record == OnBadRecord::DeadLetter,
-            history: Arc::new(RouteHistory::new(config.bad_records)),
+            history: Arc::new(RouteHistory::new(match route.on_bad_record {
+                OnBadRecord::DeadLetter => config.bad_records,
+                OnBadRecord::Stop => FloodLimits::NONE,
+            })),
         }
     }
 

@@ -53,7 +53,7 @@ pub enum OnBadRecord {
     /// It is set aside in the dead-letter table, and the ones after it are applied.
     #[default]
     DeadLetter,
-    /// The consumer stops before it.
+    /// Nothing is set aside: the route stops until the record can be applied.
     Stop,
 }
 

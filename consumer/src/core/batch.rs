@@ -129,5 +129,14 @@ impl Written {
     }
 }
 
+/// Why a batch can't be written until a person acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// The cause, and what to do about it.
+    pub why: String,
+    /// The partition whose record it is; `None`: the cause lies in the table.
+    pub partition: Option<Partition>,
+}
+
 /// The keys whose records are wanted.
 pub type WantedKeys = HashSet<(Partition, Box<[u8]>)>;

@@ -28,6 +28,8 @@ impl FloodLimits {
     /// What suits most.
     pub const STANDARD: Self =
         Self { max_ratio: 0.5, max_per_second: 100, window: Duration::from_secs(10) };
+    /// The first bad record stops its route.
+    pub const NONE: Self = Self { max_ratio: 0.0, max_per_second: 0, ..Self::STANDARD };
 }
 
 /// What a route has set aside lately.
@@ -120,6 +122,14 @@ mod tests {
         flood.written(at(0), 1_000_000, 900);
         assert_eq!(flood.allowance(at(9_999), 1_000_000), 100);
         assert_eq!(flood.allowance(at(10_000), 1_000_000), 1_000);
+    }
+
+    #[test]
+    fn where_none_is_set_aside_no_record_ever_may_be() {
+        let mut flood = Flood::new(FloodLimits::NONE);
+        assert_eq!(flood.allowance(at(0), 1), 0);
+        flood.written(at(0), 1_000_000, 0);
+        assert_eq!(flood.allowance(at(1), 1_000_000), 0);
     }
 
     #[test]

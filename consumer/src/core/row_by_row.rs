@@ -8,12 +8,13 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use write_behind_shared::{Headers, Offset, Partition, record};
+use write_behind_shared::json::JsonError;
+use write_behind_shared::{Headers, Offset, Partition, RecordError, record};
 
 use crate::core::batch::{Batch, FoldedRow, Span, WantedKeys};
 use crate::core::record::{DeadLetter, RawRecord};
 use crate::core::table::Table;
-use crate::core::table::row::Row;
+use crate::core::table::row::{Misfit, Row};
 
 /// Places in [`Batch::rows`].
 pub(crate) type Places = BTreeSet<usize>;
@@ -120,7 +121,8 @@ pub(crate) fn from_log(
         }
         match judge_record(table, &record) {
             Ok(row) => row_by_row.records.push((record, row)),
-            Err(reason) => {
+            Err(error) => {
+                let reason = error.to_string();
                 row_by_row.dead_letters.push(DeadLetter { record, reason, sqlstate: None });
             }
         }
@@ -128,14 +130,41 @@ pub(crate) fn from_log(
     Some(row_by_row)
 }
 
-fn judge_record(table: &Table, record: &RawRecord) -> Result<Row<'static>, String> {
+/// Why a record is bad, where it is not the database that says so.
+#[derive(Debug, thiserror::Error)]
+enum BadRecord {
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
+}
+
+fn judge_record(table: &Table, record: &RawRecord) -> Result<Row<'static>, BadRecord> {
     let headers = record.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
-    let headers = Headers::read(headers).map_err(|error| error.to_string())?;
-    let change = record::decode(record.value.as_deref(), headers.add);
-    let change = change.map_err(|error| error.to_string())?;
-    let key = record.key.as_deref().unwrap_or_default();
-    let row = Row::judge(table, key, &change).map_err(|misfit| misfit.to_string())?;
-    Ok(row.into_owned())
+    let headers = Headers::read(headers)?;
+    let key = record.key.as_deref().ok_or(RecordError::NoKey)?;
+    let change = record::decode(record.value.as_deref(), headers.add)?;
+    Ok(Row::judge(table, key, &change)?.into_owned())
+}
+
+/// Why a record is bad, for logs and the status page: nothing that it holds is in it but the names of
+/// columns. The dead letter has the whole reason.
+pub(crate) fn reason_without_values(table: &Table, letter: &DeadLetter) -> String {
+    // The databases' messages quote values, each in a way of its own.
+    if let Some(code) = &letter.sqlstate {
+        return format!("the database refuses it (code {code})");
+    }
+    match judge_record(table, &letter.record) {
+        Err(BadRecord::Record(RecordError::AddNotNumeric(column, _))) => {
+            format!("column {column:?} is an increment, but its delta is not a number")
+        }
+        Err(BadRecord::Record(RecordError::Value(JsonError::NotAnObject(_)))) => {
+            "the value is not a JSON object".to_owned()
+        }
+        Err(BadRecord::Record(error)) => error.to_string(),
+        Err(BadRecord::Misfit(misfit)) => misfit.without_values(),
+        Ok(_) => "the database refuses it".to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::core::assign::Refusal;
-use crate::core::batch::{Batch, BatchId, RoutePartition};
+use crate::core::batch::{Batch, BatchId, RoutePartition, Stop};
 use crate::core::pipeline::action::{BatchResult, Closed, Located};
 
 /// How the polling ended.
@@ -49,7 +49,7 @@ pub(crate) enum PollMessage {
     /// A row of this batch refers to a missing one; nothing was written.
     MissingReference(BatchId, Box<Batch>),
     /// A batch can't be written until an operator mends this; nothing was written.
-    Stopped(BatchId, String),
+    Stopped(BatchId, Stop),
     /// Where logs end.
     Ends(Vec<(RoutePartition, NextOffset)>),
     /// Stop reading, write what is held, then end.

@@ -40,11 +40,3 @@ pub(crate) fn tell(topics: &[Arc<str>], notice: &Notice) {
         ),
     }
 }
-
-/// Why the process ends at a bad record of a route that says `on_bad_record = "stop"`.
-pub(crate) fn bad_record(topic: &str, told: &str) -> String {
-    format!(
-        "topic {topic}, {told}; the route says on_bad_record = \"stop\": correct what writes such \
-         records, or set it to \"dead-letter\""
-    )
-}

@@ -21,7 +21,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use write_behind_shared::NextOffset;
 
 use crate::clock::Clock;
-use crate::config::{Config, OnBadRecord, Route};
+use crate::config::{Config, Route};
 use crate::core::batch::{BatchId, RoutePartition};
 use crate::core::pipeline::Pipeline;
 use crate::core::pipeline::action::{Action, PipelineLimits, RouteLimits};
@@ -29,7 +29,7 @@ use crate::core::pipeline::commit::CommitId;
 use crate::kafka::group::GroupEvent;
 use crate::kafka::locator::LocateQueue;
 use crate::kafka::messages::{PollExit, PollMessage, Work};
-use crate::kafka::notice::{bad_record, tell};
+use crate::kafka::notice::tell;
 use crate::kafka::reader::{Heard, Reader};
 use crate::status::Status;
 use crate::status::outage::{Reporter, Subject};
@@ -90,7 +90,6 @@ impl<R: Reader, T: Clock> Source<R, T> {
             rows_per_second: config.database.rows_per_second,
         };
         let limits_of = |route: &Route| RouteLimits {
-            sets_aside: route.on_bad_record == OnBadRecord::DeadLetter,
             priority: route.priority,
             rows_per_second: route.rows_per_second,
         };
@@ -248,9 +247,9 @@ impl<R: Reader, T: Clock> Source<R, T> {
                 self.take_back(id);
                 self.pipeline.park(self.now, id, batch);
             }
-            PollMessage::Stopped(id, why) => {
+            PollMessage::Stopped(id, stop) => {
                 self.take_back(id);
-                self.pipeline.stopped(self.now, id, &why);
+                self.pipeline.stopped(self.now, id, &stop);
             }
             PollMessage::Ends(ends) => self.pipeline.ends(ends),
             PollMessage::Drain => {
@@ -281,12 +280,6 @@ impl<R: Reader, T: Clock> Source<R, T> {
                     // a position from before its other owner wrote.
                     self.ends.wanted.forget(&tps);
                     done("unassign", self.reader.release(&tps))?;
-                }
-                Action::StopAtBad(tp, letter) => {
-                    let (partition, offset) = (tp.partition, letter.record.offset);
-                    let told = format!("partition {partition}, offset {offset}: {}", letter.reason);
-                    let why = bad_record(&self.topics[tp.route], &told);
-                    return ControlFlow::Break(PollExit::Failed(why));
                 }
                 Action::Drained => return ControlFlow::Break(PollExit::Drained { clean: true }),
                 Action::Tell(notice) => tell(&self.topics, &notice),

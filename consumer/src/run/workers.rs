@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::apply::retry::RetryLimits;
 use crate::apply::{Applied, Event, Target, Worker};
+use crate::core::batch::Stop;
 use crate::core::pipeline::action::{BatchResult, WriteCost};
 use crate::kafka::messages::{PollExit, PollMessage, Work};
 use crate::kafka::reread::KafkaLog;
@@ -101,9 +102,9 @@ impl Workers {
                 tracing::debug!(topic = %batch.topic, ?found, "fenced: another consumer has written");
                 Some(PollMessage::Finished(id, BatchResult::Fenced))
             }
-            Applied::Bad(letters) => Some(PollMessage::Finished(id, BatchResult::Bad(letters))),
-            Applied::Stopped(why) => {
-                Some(PollMessage::Stopped(id, format!("table {}: {why}", target.table)))
+            Applied::Stopped(stop) => {
+                let why = format!("table {}: {}", target.table, stop.why);
+                Some(PollMessage::Stopped(id, Stop { why, ..stop }))
             }
             Applied::MissingReference(why) => {
                 tracing::debug!(topic = %batch.topic, error = %why, "waiting for another row");

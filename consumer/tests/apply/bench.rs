@@ -188,10 +188,10 @@ pub(crate) const LETTERS: &str = "SELECT record_offset || ' ' || reason FROM wri
 
 impl Bench {
     pub(crate) async fn new() -> Self {
-        Self::with(true).await
+        Self::with(FloodLimits::STANDARD).await
     }
 
-    pub(crate) async fn with(set_aside: bool) -> Self {
+    pub(crate) async fn with(limits: FloodLimits) -> Self {
         let file = File(Arc::new(tempfile::tempdir().unwrap()));
         file.sql(TABLE).await;
         let owned = |text: &str| text.to_owned();
@@ -213,8 +213,7 @@ impl Bench {
             columns: None,
             rename: Vec::new(),
             version: None,
-            set_aside,
-            history: Arc::new(RouteHistory::new(FloodLimits::STANDARD)),
+            history: Arc::new(RouteHistory::new(limits)),
         };
         let (script, log) = (Arc::new(Script::default()), Arc::new(Records::default()));
         let limits = RetryLimits {

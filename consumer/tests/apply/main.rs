@@ -12,6 +12,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use write_behind_consumer::apply::Applied;
+use write_behind_consumer::core::batch::Stop;
+use write_behind_consumer::core::flood::FloodLimits;
 use write_behind_consumer::store::StoreError;
 use write_behind_shared::{Change, NextOffset, Offset, Partition};
 
@@ -127,7 +129,7 @@ async fn what_a_person_must_mend_is_given_back_at_once_and_written_when_it_is_me
     let batch = bench.batch(&[ONE]);
     for _ in 0..2 {
         let applied = bench.apply(&batch).await;
-        let Applied::Stopped(why) = applied else { panic!("{applied:?}") };
+        let Applied::Stopped(Stop { why, .. }) = applied else { panic!("{applied:?}") };
         assert!(why.contains("no such table") || why.contains("there is no table"), "{why}");
     }
     bench.file.sql("ALTER TABLE elsewhere RENAME TO t").await;
@@ -217,7 +219,7 @@ async fn a_column_that_is_dropped_stops_the_route_instead_of_setting_its_records
     bench.file.sql("DROP TABLE t; CREATE TABLE t (id integer PRIMARY KEY, n bigint)").await;
     let batch = bench.batch(&[("1", r#"{"short":"x"}"#, ""), ("2", r#"{"n":5}"#, "")]);
     let applied = bench.apply(&batch).await;
-    assert!(matches!(&applied, Applied::Stopped(why) if why.contains("\"short\" is gone")));
+    assert!(matches!(&applied, Applied::Stopped(Stop { why, .. }) if why.contains("\"short\" is gone")));
     bench.file.sql("ALTER TABLE t ADD COLUMN short text").await;
     let applied = bench.apply(&batch).await;
     assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
@@ -236,7 +238,7 @@ async fn a_column_that_becomes_required_stops_the_route_when_a_record_lacks_it()
     let batch = bench.batch(&[("2", r#"{"n":5}"#, "")]);
     let applied = bench.apply(&batch).await;
     assert!(
-        matches!(&applied, Applied::Stopped(why) if why.contains("\"name\" has become NOT NULL"))
+        matches!(&applied, Applied::Stopped(Stop { why, .. }) if why.contains("\"name\" has become NOT NULL"))
     );
     bench.file.sql(&format!("DROP TABLE t; {required} DEFAULT '')")).await;
     let applied = bench.apply(&batch).await;
@@ -252,7 +254,7 @@ async fn a_flood_of_bad_records_is_not_set_aside() {
         assert_eq!(bench.letters().await.len(), 1, "a single one is");
         let batch = bench.batch(&vec![bad; 300]);
         let applied = bench.apply(&batch).await;
-        let Applied::Stopped(why) = applied else { panic!("{applied:?}") };
+        let Applied::Stopped(Stop { why, .. }) = applied else { panic!("{applied:?}") };
         assert!(why.starts_with("partition 0, offset 2: "), "{why}");
         assert!(why.contains("so many records are bad"), "{why}");
         assert_eq!(bench.letters().await.len(), 1, "none of a flood is");
@@ -260,15 +262,42 @@ async fn a_flood_of_bad_records_is_not_set_aside() {
 }
 
 #[tokio::test]
-async fn bad_records_stop_a_topic_that_may_not_set_them_aside() {
-    let mut bench = Bench::with(false).await;
-    let batch = bench.batch(&[ONE, ("2", r#"{"short":"long"}"#, ""), ("3", "x", "")]);
+async fn where_none_is_set_aside_the_first_bad_record_stops_the_route_until_it_fits() {
+    let mut bench = Bench::with(FloodLimits::NONE).await;
+    let batch = bench.batch(&[ONE, ("2", r#"{"short":"long"}"#, "")]);
+    for _ in 0..2 {
+        let applied = bench.apply(&batch).await;
+        let Applied::Stopped(Stop { why, partition }) = applied else { panic!("{applied:?}") };
+        assert_eq!(partition, Some(Partition(0)));
+        assert!(why.starts_with("partition 0, offset 1: the database refuses it (code 275);"), "{why}");
+        assert!(why.contains("on_bad_record") && why.contains("dead-letter"), "{why}");
+        assert_eq!((bench.dump().await, bench.letters().await), (vec![], vec![]));
+    }
+    bench.file.sql("DROP TABLE t; CREATE TABLE t (id integer PRIMARY KEY, n bigint, short text)").await;
     let applied = bench.apply(&batch).await;
-    let Applied::Bad(bad) = applied else { panic!("{applied:?}") };
-    let mut offsets: Vec<_> = bad.iter().map(|letter| letter.record.offset.0).collect();
-    offsets.sort_unstable();
-    assert_eq!(offsets, [1, 2]);
-    assert_eq!((bench.dump().await, bench.letters().await), (vec![], vec![]));
+    assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
+    assert_eq!(bench.dump().await, ["1 1", "2 long"]);
+    assert_eq!(bench.letters().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_stops_a_route_is_told_without_the_record_s_values() {
+    let bad = [
+        ("2", r#"{"n":"sesame"}"#, "", "column \"n\": the value is not an integer"),
+        ("2", r#"{"short":7777}"#, "", "column \"short\": the value is not a string"),
+        ("2", r#"{"n":"sesame"}"#, "n", "column \"n\" is an increment, but its delta is not a number"),
+        ("sesame", r#"{"n":1}"#, "", "the key is not the canonical text of"),
+        ("2", "sesame 7777", "", "the value is not a JSON object"),
+        ("2", r#"{"m":7777}"#, "", "there is no column \"m\""),
+    ];
+    for (key, value, add, says) in bad {
+        let mut bench = Bench::with(FloodLimits::NONE).await;
+        let batch = bench.batch(&[ONE, (key, value, add)]);
+        let applied = bench.apply(&batch).await;
+        let Applied::Stopped(Stop { why, .. }) = applied else { panic!("{applied:?}") };
+        assert!(why.starts_with(&format!("partition 0, offset 1: {says}")), "{why}");
+        assert!(!why.contains("sesame") && !why.contains("7777"), "{why}");
+    }
 }
 
 #[tokio::test]

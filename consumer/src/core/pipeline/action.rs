@@ -11,7 +11,6 @@ use crate::core::batch::{Batch, BatchId, Epoch, RoutePartition, Span, WriterSeen
 use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::commit::CommitId;
 use crate::core::pipeline::schedule::Priority;
-use crate::core::record::DeadLetter;
 
 /// When a batch closes, and how much may be held.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +34,6 @@ pub struct PipelineLimits {
 /// How the records of a route are taken.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RouteLimits {
-    /// Whether its bad records are set aside; if not, the consumer stops at them.
-    pub sets_aside: bool,
     /// Its share of the database, while others want it too.
     pub priority: Priority,
     /// Rows of it written per second at most.
@@ -63,8 +60,6 @@ pub enum BatchResult {
     Written(Written, WriteCost),
     /// The database stands elsewhere: nothing of it was written.
     Fenced,
-    /// These records are bad, and their route stops at such: nothing of it was written.
-    Bad(Vec<DeadLetter>),
 }
 
 /// What a batch has cost the database.
@@ -110,8 +105,6 @@ pub enum Action {
     Commit(CommitId, Vec<(RoutePartition, NextOffset)>),
     /// Nothing of these is held any more: the revoke may be acknowledged.
     Release(Vec<RoutePartition>),
-    /// A record is bad and its route stops at such: what was read before it is written and committed.
-    StopAtBad(RoutePartition, Box<DeadLetter>),
     /// Everything read is written and committed.
     Drained,
     /// Something a person should know.

@@ -13,12 +13,10 @@ use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::partition::{Fetching, PartitionState};
 use crate::core::pipeline::route::Fill;
 use crate::core::pipeline::{InFlight, Pipeline};
-use crate::core::record::DeadLetter;
 
 impl Pipeline {
     /// Does whatever the last event made possible.
     pub(super) fn advance(&mut self, now: Duration) {
-        self.stop_at_bad(now);
         self.probe_stopped(now);
         self.dispatch_parked(now);
         self.dispatch(now);
@@ -41,10 +39,7 @@ impl Pipeline {
         let empty = || self.partitions.keys().all(is_done);
         if self.draining && !self.drained && self.in_flight.is_empty() && empty() {
             self.drained = true;
-            self.actions.push_back(match self.stop.take() {
-                Some((tp, letter)) => Action::StopAtBad(tp, letter),
-                None => Action::Drained,
-            });
+            self.actions.push_back(Action::Drained);
         }
     }
 
@@ -148,38 +143,6 @@ impl Pipeline {
         self.actions.push_back(Action::Write(Closed { id, route, buffers, age }));
     }
 
-    /// Once all that stands before a bad record is written, everything else is, and then it ends.
-    fn stop_at_bad(&mut self, now: Duration) {
-        if self.draining {
-            return;
-        }
-        let tps =
-            self.partitions.iter().filter(|(_, partition)| partition.halted).map(|(tp, _)| *tp);
-        let Some(tp) = tps.into_iter().find(|tp| self.is_written(*tp)) else { return };
-        let letter = self.partitions.get_mut(&tp).and_then(|partition| partition.stop_at.take());
-        self.stop = letter.map(|letter| (tp, letter));
-        self.drain(now);
-    }
-
-    /// The database refused these, and nothing of their batch was written: what stands before them
-    /// is read again, and written without them.
-    pub(super) fn remember_bad(&mut self, route: usize, letters: &[DeadLetter]) {
-        for letter in letters {
-            let tp = RoutePartition { route, partition: letter.record.partition };
-            if self.is_revoked(tp) {
-                continue;
-            }
-            let Some(partition) = self.partitions.get_mut(&tp) else { continue };
-            let offset = letter.record.offset;
-            if self.draining {
-                // Nothing is read again any more; the next start does.
-                self.stop.get_or_insert_with(|| (tp, Box::new(letter.clone())));
-            } else if partition.stop_at.as_ref().is_none_or(|first| offset < first.record.offset) {
-                partition.stop_at = Some(Box::new(letter.clone()));
-            }
-        }
-    }
-
     /// Forgets what is held of a partition and not on its way.
     pub(super) fn drop_buffer(&mut self, tp: RoutePartition) -> Option<Buffer> {
         let buffer = self.partitions.get_mut(&tp)?.buffer.take()?;
@@ -215,7 +178,6 @@ impl Pipeline {
                 self.last_epoch += 1;
                 partition.epoch = self.last_epoch;
                 partition.reading = false;
-                partition.halted = false;
                 asked.push((*tp, partition.epoch));
             }
         }

@@ -30,7 +30,7 @@ use crate::core::pipeline::route::RouteState;
 use crate::core::pipeline::schedule::Schedule;
 use crate::core::pipeline::stopped_routes::StoppedRoutes;
 use crate::core::pipeline::throttle::Ceiling;
-use crate::core::record::{DeadLetter, Incoming, dead_letter};
+use crate::core::record::Incoming;
 
 pub mod shape;
 pub mod heap_size;
@@ -69,8 +69,6 @@ pub struct Pipeline {
     revoke: Option<Revoke>,
     draining: bool,
     drained: bool,
-    /// The bad record that it drains for.
-    stop: Option<(RoutePartition, Box<DeadLetter>)>,
     last_epoch: Epoch,
     last_batch: BatchId,
     counts: Counts,
@@ -120,7 +118,6 @@ impl Pipeline {
             revoke: None,
             draining: false,
             drained: false,
-            stop: None,
             last_epoch: 0,
             last_batch: 0,
             counts: Counts::default(),
@@ -196,7 +193,6 @@ impl Pipeline {
             let version =
                 self.routes.get(tp.route).and_then(|route_state| route_state.version.clone());
             partition.memory = PartitionMemory::new(located.writers).with_version(version);
-            partition.stop_at.take_if(|letter| next.is_past(letter.record.offset));
             self.commits.located(tp, located.committed, next);
             read.push((tp, next));
         }
@@ -218,10 +214,6 @@ impl Pipeline {
                 return;
             }
         };
-        if partition.stop_at.as_ref().is_some_and(|letter| letter.record.offset <= record.offset) {
-            partition.halt();
-            return self.advance(now);
-        }
         if record.offset != partition.next.offset() {
             self.counts.skips += 1;
             if !std::mem::replace(&mut partition.told_skip, true) {
@@ -238,24 +230,13 @@ impl Pipeline {
         let (bytes, fill) =
             (if opened { 0 } else { buffer.bytes() }, route_state.fill(buffer, max_bytes));
         let folded = buffer.fold(record, &mut partition.memory);
-        let stops = !route_state.limits.sets_aside;
-        if let Err(error) = &folded
-            && !stops
-        {
+        if let Err(error) = &folded {
             buffer.set_aside(record, error);
             self.counts.bad += 1;
         }
         let (priority, was_over_limit) =
             (route_state.limits.priority, self.budget.is_over_limit(route_state.limits.priority));
         self.budget.changed(priority, bytes, buffer.bytes());
-        if let (Err(error), true) = (&folded, stops) {
-            partition.stop_at = Some(Box::new(dead_letter(record, error)));
-            partition.halt();
-            if opened {
-                self.drop_buffer(tp);
-            }
-            return self.advance(now);
-        }
         partition.next = buffer.next();
         route_state.records_read += 1;
         self.counts.records += 1;
@@ -295,7 +276,7 @@ impl Pipeline {
                     partition.written = written.end_of(tp.partition).or(partition.written);
                     self.commits.written(*tp, written);
                 }
-                BatchResult::Fenced | BatchResult::Bad(_) => unwritten.push(*tp),
+                BatchResult::Fenced => unwritten.push(*tp),
             }
         }
         if matches!(ended, BatchResult::Written(..)) {
@@ -307,10 +288,6 @@ impl Pipeline {
             BatchResult::Written(_, effort) => route_state.size.written(flight.rows, *effort),
             BatchResult::Fenced => {
                 self.counts.fenced += 1;
-                self.locate_again(&unwritten);
-            }
-            BatchResult::Bad(letters) => {
-                self.remember_bad(flight.route, letters);
                 self.locate_again(&unwritten);
             }
         }

@@ -5,7 +5,6 @@ use write_behind_shared::NextOffset;
 use crate::core::batch::{BatchId, Epoch};
 use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::memory::PartitionMemory;
-use crate::core::record::DeadLetter;
 
 /// What is known and held of a partition.
 #[derive(Debug)]
@@ -25,10 +24,6 @@ pub(super) struct PartitionState {
     /// What the source was told last.
     pub(super) fetching: Fetching,
     pub(super) told_skip: bool,
-    /// This record is bad, and its route stops at such.
-    pub(super) stop_at: Option<Box<DeadLetter>>,
-    /// It was reached: nothing more is read, and what was read before it is being written.
-    pub(super) halted: bool,
 }
 
 /// What the source does about a partition.
@@ -53,15 +48,7 @@ impl PartitionState {
             memory: PartitionMemory::default(),
             fetching: Fetching::NotYet,
             told_skip: false,
-            stop_at: None,
-            halted: false,
         }
-    }
-
-    /// Takes no more records: the next one is bad.
-    pub(super) fn halt(&mut self) {
-        self.let_go();
-        self.halted = true;
     }
 
     /// Takes no more records, and no answer to where it stands.

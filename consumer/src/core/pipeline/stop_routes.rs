@@ -7,26 +7,30 @@
 
 use std::time::Duration;
 
-use crate::core::batch::{BatchId, RoutePartition};
+use crate::core::batch::{BatchId, RoutePartition, Stop};
 use crate::core::pipeline::Pipeline;
 use crate::core::pipeline::action::{Action, Notice};
 use crate::core::pipeline::partition::PartitionState;
 
 impl Pipeline {
-    /// A batch was not written, and will not be until a person has mended what `why` says.
-    pub fn stopped(&mut self, now: Duration, id: BatchId, why: &str) {
+    /// A batch was not written, and will not be until a person has mended what `stop` says.
+    pub fn stopped(&mut self, now: Duration, id: BatchId, stop: &Stop) {
         let Some(flight) = self.in_flight.remove(&id) else { return };
         self.budget.changed(self.routes[flight.route].limits.priority, flight.bytes, 0);
-        let mut first = None;
+        let (why, mut probe) = (&*stop.why, None);
         for (tp, _) in &flight.tps {
             let Some(partition) = self.partitions.get_mut(tp) else { continue };
             if partition.in_flight == Some(id) {
                 partition.in_flight = None;
-                first = first.or(Some(*tp));
+                // A probe of another partition of the batch would succeed and run the route again, only
+                // to stop at the same record.
+                if probe.is_none() || stop.partition == Some(tp.partition) {
+                    probe = Some(*tp);
+                }
             }
         }
         // A batch whose partitions were all let go says nothing that their next owner won't see.
-        if let Some(tp) = first
+        if let Some(tp) = probe
             && let Some(is_new) = self.stopped.stop(now, tp, why)
         {
             self.let_go_of(tp.route);
@@ -85,7 +89,6 @@ impl Pipeline {
             self.drop_buffer(tp);
             if let Some(partition) = self.partitions.get_mut(&tp) {
                 partition.let_go();
-                partition.halted = false;
             }
         }
     }

@@ -16,11 +16,21 @@ use write_behind_shared::json::{spells_nul, unquoted};
 
 use crate::core::table::ColumnKind;
 
+/// Why a value does not fit its column.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{excerpt} {why}")]
+pub struct Unfit {
+    /// The beginning of the value.
+    pub excerpt: String,
+    /// Why not, to follow the words "the value": it holds nothing of the value.
+    pub why: String,
+}
+
 /// The text of `json`, a well-formed JSON document, for a column of this kind; `None` is NULL.
 ///
 /// # Errors
-/// Why the value does not fit, to follow the words "the value".
-pub fn text_of<'j>(kind: &ColumnKind, json: &'j str) -> Result<Option<Cow<'j, str>>, String> {
+/// Why the value does not fit.
+pub fn text_of<'j>(kind: &ColumnKind, json: &'j str) -> Result<Option<Cow<'j, str>>, Unfit> {
     if json == "null" {
         return Ok(None);
     }
@@ -87,8 +97,8 @@ pub fn text_of<'j>(kind: &ColumnKind, json: &'j str) -> Result<Option<Cow<'j, st
 /// The text of an increment for a column of this kind.
 ///
 /// # Errors
-/// Why it does not fit, to follow the words "the value".
-pub fn delta_text(kind: &ColumnKind, delta: &Number) -> Result<String, String> {
+/// Why it does not fit.
+pub fn delta_text(kind: &ColumnKind, delta: &Number) -> Result<String, Unfit> {
     let text = delta.to_string();
     match kind {
         ColumnKind::Integer(range) => match delta.as_i64() {
@@ -101,12 +111,12 @@ pub fn delta_text(kind: &ColumnKind, delta: &Number) -> Result<String, String> {
         // Rounding each delta and rounding their sum are two results, and which one it is would
         // depend on where a batch ended.
         ColumnKind::Numeric(Some(scale)) if digits_after_the_point(&text) > *scale as usize => Err(
-            format!("{} has more than the column's {scale} digits after the point", excerpt(&text)),
+            unfit(&text, format!("has more than the column's {scale} digits after the point")),
         ),
         ColumnKind::Numeric(_) => Ok(text),
         ColumnKind::Significant(most) => significant(&text, *most).map(str::to_owned),
         ColumnKind::Float => finite(&text).map(str::to_owned),
-        _ => Err(format!("{} is added to a column that is not numeric", excerpt(&text))),
+        _ => Err(unfit(&text, "is added to a column that is not numeric")),
     }
 }
 
@@ -118,8 +128,8 @@ fn integer(digits: &str) -> Option<i64> {
     if spelled { digits.parse().ok() } else { None }
 }
 
-fn not_between(digits: &str, range: &RangeInclusive<i64>) -> String {
-    format!("{digits} is not between {} and {}", range.start(), range.end())
+fn not_between(digits: &str, range: &RangeInclusive<i64>) -> Unfit {
+    unfit(digits, format!("is not between {} and {}", range.start(), range.end()))
 }
 
 fn digits_after_the_point(plain: &str) -> usize {
@@ -127,21 +137,21 @@ fn digits_after_the_point(plain: &str) -> usize {
 }
 
 /// The number that `json` is, or that stands in it as a text.
-fn decimal(json: &str) -> Result<&str, String> {
+fn decimal(json: &str) -> Result<&str, Unfit> {
     let digits = unquoted(json);
     let number: Result<Number, _> = digits.parse();
     number.map(|_| digits).map_err(|_| is_not(json, "a decimal number"))
 }
 
 /// `number`, if it is an integer of 64 bits or has no more significant digits than `most`.
-fn significant(number: &str, most: u32) -> Result<&str, String> {
+fn significant(number: &str, most: u32) -> Result<&str, Unfit> {
     let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
     let digits = mantissa.trim_start_matches(['-', '0', '.']).replace('.', "");
     let digits = if mantissa.contains('.') { digits.trim_end_matches('0') } else { &digits };
     if digits.len() <= most as usize || integer(number).is_some() {
         return finite(number);
     }
-    Err(format!("{} has more than the {most} digits that the column keeps", excerpt(number)))
+    Err(unfit(number, format!("has more than the {most} digits that the column keeps")))
 }
 
 /// Whether `text` holds one of the words that stand for the time at which they are read.
@@ -152,32 +162,32 @@ fn is_of_the_moment(text: &str) -> bool {
     })
 }
 
-fn finite(text: &str) -> Result<&str, String> {
+fn finite(text: &str) -> Result<&str, Unfit> {
     let fits = text.parse::<f64>().is_ok_and(f64::is_finite);
     if fits { Ok(text) } else { Err(is_not(text, "in the range of a float")) }
 }
 
-fn string(json: &str) -> Result<Cow<'_, str>, String> {
+fn string(json: &str) -> Result<Cow<'_, str>, Unfit> {
     let quoted = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let inner = quoted.ok_or_else(|| is_not(json, "a string"))?;
     if !inner.contains('\\') {
         return Ok(inner.into());
     }
     if spells_nul(json) {
-        return Err("holds a NUL character, which no text column can".to_owned());
+        return Err(unfit(json, "holds a NUL character, which no text column can"));
     }
     let text = serde_json::from_str(json).map(Cow::Owned);
-    text.map_err(|_| "holds half of a surrogate pair".to_owned())
+    text.map_err(|_| unfit(json, "holds half of a surrogate pair"))
 }
 
 /// A JSON column's document: as it is written, if the database's text can hold it.
-fn document(json: &str) -> Result<Cow<'_, str>, String> {
+fn document(json: &str) -> Result<Cow<'_, str>, Unfit> {
     if json.contains('\\') {
         if spells_nul(json) {
-            return Err("holds a NUL character, which no text column can".to_owned());
+            return Err(unfit(json, "holds a NUL character, which no text column can"));
         }
         if spells_lone_surrogate(json) {
-            return Err("holds half of a surrogate pair".to_owned());
+            return Err(unfit(json, "holds half of a surrogate pair"));
         }
     }
     Ok(json.into())
@@ -207,7 +217,7 @@ fn spells_lone_surrogate(document: &str) -> bool {
 
 /// An array in Postgres' notation: `{"a",NULL,{"nested"}}`. Every element is quoted, so nothing in
 /// it can be taken for punctuation or for NULL.
-fn array(element: &ColumnKind, json: &str) -> Result<String, String> {
+fn array(element: &ColumnKind, json: &str) -> Result<String, Unfit> {
     let elements: Vec<&RawValue> =
         serde_json::from_str(json).map_err(|_| is_not(json, "an array"))?;
     let mut text = String::from("{");
@@ -278,8 +288,12 @@ fn is_instant(text: &str) -> bool {
     clock && zone
 }
 
-fn is_not(json: &str, what: &str) -> String {
-    format!("{} is not {what}", excerpt(json))
+pub(crate) fn is_not(json: &str, what: &str) -> Unfit {
+    unfit(json, format!("is not {what}"))
+}
+
+fn unfit(text: &str, why: impl Into<String>) -> Unfit {
+    Unfit { excerpt: excerpt(text), why: why.into() }
 }
 
 /// So much of a value that a person recognises it, and no more: it may be a megabyte.

@@ -11,7 +11,7 @@ use write_behind_shared::json::unquoted;
 use write_behind_shared::key::{self, KeyError, KeyKind};
 use write_behind_shared::{Cell, Change};
 
-use crate::core::table::column::{delta_text, text_of};
+use crate::core::table::column::{Unfit, delta_text, is_not, text_of};
 use crate::core::table::{ColumnKind, Table};
 
 /// What is to be done to one row, in the database's words.
@@ -83,8 +83,31 @@ pub enum Misfit {
         /// The column.
         column: String,
         /// Why not.
-        why: String,
+        why: Unfit,
     },
+}
+
+impl Misfit {
+    /// The same without anything that the record's key and value hold but the names of columns.
+    pub(crate) fn without_values(&self) -> String {
+        match self {
+            Misfit::Key(KeyError::NotCanonical { kind, column, .. }) => {
+                format!("the key is not the canonical text of {kind} (key column {column:?})")
+            }
+            Misfit::Key(KeyError::NotCanonicalObject(_)) => {
+                "a composite key must be a canonical JSON object of exactly its columns".to_owned()
+            }
+            Misfit::NotNumeric(NotNumeric { column, .. }) => {
+                format!("column {column:?} is incremented but does not hold a number")
+            }
+            Misfit::Value { column, why } => format!("column {column:?}: the value {}", why.why),
+            Misfit::Key(_)
+            | Misfit::UnknownColumn(_)
+            | Misfit::KeyColumn(_)
+            | Misfit::NoRevision(_)
+            | Misfit::Default(_) => self.to_string(),
+        }
+    }
 }
 
 impl<'a> Row<'a> {
@@ -163,7 +186,7 @@ fn judge_cell<'a>(
             // Each must fit alone, or the set may be bad where its sum with the delta is not.
             text_of(kind, value.get()).map_err(misfit)?;
             let sum = cell.value(name)?;
-            let sum = sum.parse().map_err(|_| misfit(format!("{sum} is not a number")))?;
+            let sum = sum.parse().map_err(|_| misfit(is_not(&sum, "a number")))?;
             delta_text(kind, delta).map_err(misfit)?;
             delta_text(kind, &sum).map(|text| RowCell::Set(Some(text.into()))).map_err(misfit)
         }

@@ -30,7 +30,7 @@ pub(super) fn some_limits() -> PipelineLimits {
 /// A pipeline that reads `partitions` partitions from offset 0, and Kafka knows it.
 fn reading(limits: PipelineLimits, partitions: usize) -> Pipeline {
     let tps: Vec<RoutePartition> = (0..partitions).map(tp).collect();
-    reading_all(Pipeline::new(limits, [ASIDE]), &tps)
+    reading_all(Pipeline::new(limits, [ROUTE]), &tps)
 }
 
 /// The pipeline when it reads these from offset 0, and Kafka knows it.
@@ -326,7 +326,7 @@ fn a_drain_ends_when_everything_is_written_and_kafka_knows_it() {
 
 #[test]
 fn an_answer_to_an_earlier_question_is_not_taken_for_the_present_one() {
-    let mut pipeline = Pipeline::new(some_limits(), [ASIDE]);
+    let mut pipeline = Pipeline::new(some_limits(), [ROUTE]);
     pipeline.assign(&[tp(0)]);
     let Some(Action::Locate(old)) = pipeline.next_action() else { panic!("asks") };
     pipeline.lose(NOW, vec![tp(0)]);

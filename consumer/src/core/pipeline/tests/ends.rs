@@ -1,12 +1,8 @@
-//! Partitions that are let go, records that a route stops at, and what is shown meanwhile, each by the
-//! shortest story that shows it.
+//! Partitions that are let go, and what is shown meanwhile, each by the shortest story that shows it.
 
 use super::cases::{NOW, actions, at, reading_all, record_of, some_limits, written};
 use super::*;
 use crate::core::pipeline::action::{Closed, Doing};
-use crate::core::record::RawRecord;
-
-const STOPS: RouteLimits = RouteLimits { sets_aside: false, ..ASIDE };
 
 fn tp(route: usize) -> RoutePartition {
     RoutePartition { route, partition: Partition(route as i32) }
@@ -29,20 +25,9 @@ fn closed(pipeline: &mut Pipeline, tp: RoutePartition) -> Closed {
     }
 }
 
-fn letter(offset: i64) -> DeadLetter {
-    let record = RawRecord {
-        partition: Partition(0),
-        offset: Offset(offset),
-        key: None,
-        value: None,
-        headers: Vec::new(),
-    };
-    DeadLetter { record, reason: "refused".to_owned(), sqlstate: None }
-}
-
 #[test]
 fn what_is_let_go_is_written_before_other_routes_whose_turn_it_is() {
-    let mut pipeline = reading([RouteLimits { priority: Priority::Low, ..ASIDE }, ASIDE]);
+    let mut pipeline = reading([RouteLimits { priority: Priority::Low, ..ROUTE }, ROUTE]);
     let first = closed(&mut pipeline, tp(0));
     for offset in 0..3 {
         record_of(&mut pipeline, NOW, tp(1), offset);
@@ -59,7 +44,7 @@ fn what_is_let_go_is_written_before_other_routes_whose_turn_it_is() {
 
 #[test]
 fn a_revoke_does_not_wait_for_commits_that_fail() {
-    let mut pipeline = reading([ASIDE]);
+    let mut pipeline = reading([ROUTE]);
     let batch = closed(&mut pipeline, tp(0));
     pipeline.revoke(NOW, vec![tp(0)], at(60_000));
     written(&mut pipeline, NOW, batch);
@@ -72,7 +57,7 @@ fn a_revoke_does_not_wait_for_commits_that_fail() {
 
 #[test]
 fn a_fenced_batch_of_a_partition_that_is_let_go_is_not_located_again() {
-    let mut pipeline = reading([ASIDE]);
+    let mut pipeline = reading([ROUTE]);
     let batch = closed(&mut pipeline, tp(0));
     pipeline.revoke(NOW, vec![tp(0)], at(60_000));
     pipeline.finished(NOW, batch.id, &BatchResult::Fenced);
@@ -82,7 +67,7 @@ fn a_fenced_batch_of_a_partition_that_is_let_go_is_not_located_again() {
 
 #[test]
 fn nothing_is_begun_while_it_drains() {
-    let mut pipeline = Pipeline::new(some_limits(), [ASIDE; 2]);
+    let mut pipeline = Pipeline::new(some_limits(), [ROUTE; 2]);
     pipeline.assign(&[tp(0)]);
     let Some(Action::Locate(asked)) = pipeline.next_action() else { panic!("it asks") };
     pipeline.drain(NOW);
@@ -95,36 +80,8 @@ fn nothing_is_begun_while_it_drains() {
 }
 
 #[test]
-fn of_several_bad_records_the_first_is_stopped_at() {
-    let mut pipeline = reading([STOPS]);
-    let batch = closed(&mut pipeline, tp(0));
-    pipeline.finished(NOW, batch.id, &BatchResult::Bad(vec![letter(1), letter(2)]));
-    let Some(Action::Locate(asked)) = pipeline.next_action() else { panic!("it is read again") };
-    let (tp, epoch) = asked[0];
-    let (next, committed, writers) = (NextOffset(0), Some(NextOffset(0)), Vec::new());
-    pipeline.located(NOW, vec![Located { tp, epoch, next, committed, writers }]);
-    record_of(&mut pipeline, NOW, tp, 0);
-    assert!(pipeline.next_of(tp).is_some());
-    record_of(&mut pipeline, NOW, tp, 1);
-    assert_eq!(pipeline.next_of(tp), None, "nothing is read beyond it");
-}
-
-#[test]
-fn a_bad_record_that_is_met_while_it_drains_is_told_at_the_end() {
-    let mut pipeline = reading([STOPS]);
-    let batch = closed(&mut pipeline, tp(0));
-    pipeline.drain(NOW);
-    pipeline.finished(NOW, batch.id, &BatchResult::Bad(vec![letter(1)]));
-    let left = actions(&mut pipeline);
-    assert!(
-        matches!(&left[..], [Action::Pause(_), Action::StopAtBad(_, bad)] if **bad == letter(1)),
-        "{left:?}"
-    );
-}
-
-#[test]
 fn a_writer_s_missing_records_are_told() {
-    let mut pipeline = reading([ASIDE]);
+    let mut pipeline = reading([ROUTE]);
     let ids = [0, 1, 4].map(|sequence| WriteId { writer: Uuid::from_u128(1), sequence });
     for (offset, id) in ids.iter().enumerate() {
         let id = id.encode();
@@ -149,7 +106,7 @@ fn a_writer_s_missing_records_are_told() {
 
 #[test]
 fn progress_shows_each_route_and_partition_as_it_is() {
-    let mut pipeline = reading([ASIDE; 2]);
+    let mut pipeline = reading([ROUTE; 2]);
     let batch = closed(&mut pipeline, tp(0));
     for offset in 3..6 {
         record_of(&mut pipeline, NOW, tp(0), offset);
@@ -167,25 +124,9 @@ fn progress_shows_each_route_and_partition_as_it_is() {
 }
 
 #[test]
-fn a_route_that_stops_at_its_first_record_writes_nothing() {
-    let mut pipeline = reading([STOPS]);
-    let incoming = Incoming {
-        partition: Partition(0),
-        offset: Offset(0),
-        timestamp: None,
-        key: Some(b"1"),
-        value: Some(b"{"),
-        headers: &[],
-    };
-    pipeline.record(NOW, 0, &incoming);
-    let left = actions(&mut pipeline);
-    assert!(matches!(&left[..], [Action::Pause(_), Action::StopAtBad(..)]), "{left:?}");
-}
-
-#[test]
 fn of_ripe_partitions_that_share_no_batch_the_oldest_goes_first() {
     let of_route = |partition| RoutePartition { route: 0, partition: Partition(partition) };
-    let pipeline = Pipeline::new(some_limits(), [ASIDE]);
+    let pipeline = Pipeline::new(some_limits(), [ROUTE]);
     let mut pipeline = reading_all(pipeline, &[of_route(0), of_route(1)]);
     for (millis, partition) in [(0, 1), (10, 0)] {
         for offset in 0..2 {
@@ -199,7 +140,7 @@ fn of_ripe_partitions_that_share_no_batch_the_oldest_goes_first() {
 
 #[test]
 fn records_that_an_older_version_leaves_out_are_counted() {
-    let mut pipeline = Pipeline::new(some_limits(), [ASIDE]).with_versions([Some(Arc::from("v"))]);
+    let mut pipeline = Pipeline::new(some_limits(), [ROUTE]).with_versions([Some(Arc::from("v"))]);
     pipeline = reading_all(pipeline, &[tp(0)]);
     for (offset, value) in [r#"{"v":2}"#, r#"{"v":1}"#].into_iter().enumerate() {
         let incoming = Incoming {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use write_behind_shared::{Offset, Partition, WriteId, record};
 
 use super::*;
-use crate::core::batch::Batch;
+use crate::core::batch::{Batch, Stop};
 use crate::core::pipeline::schedule::Priority;
 
 mod model;
@@ -53,8 +53,8 @@ struct World {
 }
 
 /// A route as most are.
-const ASIDE: RouteLimits =
-    RouteLimits { sets_aside: true, priority: Priority::Normal, rows_per_second: None };
+const ROUTE: RouteLimits =
+    RouteLimits { priority: Priority::Normal, rows_per_second: None };
 
 /// The first and the last partition are of one route.
 fn tp(partition: usize) -> RoutePartition {
@@ -76,7 +76,7 @@ fn limits() -> PipelineLimits {
 impl World {
     fn new() -> Self {
         Self {
-            pipeline: Pipeline::new(limits(), [ASIDE; 2]),
+            pipeline: Pipeline::new(limits(), [ROUTE; 2]),
             now: Duration::ZERO,
             logs: Default::default(),
             tables: Default::default(),
@@ -164,7 +164,8 @@ impl World {
         }
         let (id, batch) = self.batches.swap_remove(chosen % self.batches.len());
         if mends {
-            self.pipeline.stopped(self.now, id, "no table");
+            let stop = Stop { why: "no table".to_owned(), partition: None };
+            self.pipeline.stopped(self.now, id, &stop);
         } else {
             self.held.push(id);
             self.pipeline.park(self.now, id, Box::new(batch));
@@ -200,7 +201,7 @@ impl World {
 
     fn crash(&mut self) {
         self.orphans.extend(self.batches.drain(..).map(|(_, batch)| batch));
-        self.pipeline = Pipeline::new(limits(), [ASIDE; 2]);
+        self.pipeline = Pipeline::new(limits(), [ROUTE; 2]);
         self.batch_lives.clear();
         self.held.clear();
         self.fetching.clear();
@@ -299,7 +300,7 @@ impl World {
                         self.fetching.remove(&index(tp));
                     }
                 }
-                Action::StopAtBad(..) | Action::Drained => panic!("unasked: {action:?}"),
+                Action::Drained => panic!("unasked: {action:?}"),
                 Action::Tell(_) => {}
             }
         }

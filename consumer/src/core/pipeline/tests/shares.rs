@@ -33,7 +33,7 @@ struct Fed {
 }
 
 fn route(priority: Priority, per_milli: f64) -> Fed {
-    let limits = RouteLimits { priority, ..ASIDE };
+    let limits = RouteLimits { priority, ..ROUTE };
     Fed {
         limits,
         per_milli,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
 use super::*;
-use crate::core::batch::{Batch, Written};
+use crate::core::batch::{Batch, Stop, Written};
 use crate::core::pipeline::action::{BatchResult, Located, PipelineLimits, RouteLimits, WriteCost};
 use crate::core::pipeline::schedule::Priority;
 use crate::core::pipeline::stopped_routes::LONGEST_WAIT;
@@ -15,7 +15,7 @@ use crate::core::record::Incoming;
 
 /// A route as most are.
 const ROUTE: RouteLimits =
-    RouteLimits { sets_aside: true, priority: Priority::Normal, rows_per_second: None };
+    RouteLimits { priority: Priority::Normal, rows_per_second: None };
 const NOW: Duration = Duration::ZERO;
 
 fn at(millis: u64) -> Duration {
@@ -35,6 +35,8 @@ struct Scene {
     told: Vec<Notice>,
     read: Vec<RoutePartition>,
     paused: Vec<RoutePartition>,
+    /// The partition whose record the next refusal is for.
+    blamed: Option<Partition>,
 }
 
 impl Scene {
@@ -59,6 +61,7 @@ impl Scene {
             told: Vec::new(),
             read: Vec::new(),
             paused: Vec::new(),
+            blamed: None,
         };
         scene.pipeline.assign(&[tp(0, 0), tp(0, 1), tp(1, 2)]);
         scene.act(NOW);
@@ -91,7 +94,7 @@ impl Scene {
                 Action::Tell(notice) => self.told.push(notice),
                 Action::Commit(id, _) => self.pipeline.commit_answered(now, id, true),
                 Action::Resume(_) | Action::Release(_) => {}
-                Action::StopAtBad(..) | Action::Drained => panic!("unasked: {action:?}"),
+                Action::Drained => panic!("unasked: {action:?}"),
             }
         }
     }
@@ -101,8 +104,8 @@ impl Scene {
         self.act(now);
     }
 
-    /// The next record of a partition arrives, and its batch closes.
-    fn record(&mut self, now: Duration, tp: RoutePartition) {
+    /// The next record of a partition arrives.
+    fn fold(&mut self, now: Duration, tp: RoutePartition) {
         let offset = self.pipeline.next_of(tp).map_or(0, |next| next.0);
         let key = offset.to_string();
         let incoming = Incoming {
@@ -114,6 +117,11 @@ impl Scene {
             headers: &[],
         };
         self.pipeline.record(now, tp.route, &incoming);
+    }
+
+    /// The next record of a partition arrives, and its batch closes.
+    fn record(&mut self, now: Duration, tp: RoutePartition) {
+        self.fold(now, tp);
         self.tick(now + at(10));
     }
 
@@ -124,7 +132,7 @@ impl Scene {
 
     fn refuse(&mut self, now: Duration, why: &str) {
         let (id, _) = self.take();
-        self.pipeline.stopped(now, id, why);
+        self.pipeline.stopped(now, id, &Stop { why: why.to_owned(), partition: self.blamed });
         self.act(now);
     }
 
@@ -188,6 +196,19 @@ fn a_stopped_route_is_tried_by_the_partition_that_was_refused_and_then_read_agai
     assert!(scene.read.contains(&tp(0, 0)), "{:?}", scene.read);
     assert!(scene.pipeline.progress(NOW).stopped.is_empty());
     assert!(scene.pipeline.progress(NOW).partitions.iter().all(|part| part.reading));
+}
+
+#[test]
+fn a_stopped_route_is_tried_by_the_partition_that_has_the_bad_record() {
+    let mut scene = Scene::new();
+    scene.fold(NOW, tp(0, 0));
+    scene.fold(NOW, tp(0, 1));
+    scene.tick(at(10));
+    assert_eq!(scene.batches[0].1.spans.len(), 2, "they share a batch");
+    scene.blamed = Some(Partition(1));
+    scene.refuse(at(10), "a bad record");
+    scene.tick(at(510));
+    assert_eq!(scene.read, [tp(0, 1)], "the other one would succeed, and the route stop again");
 }
 
 #[test]

@@ -1,18 +1,18 @@
-//! A route that stops at bad records: what stands before the first one is written and committed.
+//! A route that may set no record aside: it stops before the first bad one, and goes on by itself when
+//! that one fits.
 
-use super::cases::{NOW, actions, at, reading_all, some_limits};
+use super::cases::{NOW, reading_all, some_limits};
 use super::*;
-use crate::core::record::{DeadLetter, RawRecord};
 
-const STOPS: RouteLimits = RouteLimits { sets_aside: false, ..ASIDE };
-/// A value that the database refuses.
+/// A value that the database refuses until its table is mended.
 const REFUSED: i64 = 13;
 
-/// One partition of a route that stops, its database, and Kafka's offset.
+/// One partition of a route that sets nothing aside, its database, and Kafka's offset.
 struct World {
     pipeline: Pipeline,
     log: Vec<Entry>,
     tables: [Table; 1],
+    mended: bool,
     committed: i64,
     fetching: usize,
     now: Duration,
@@ -21,11 +21,11 @@ struct World {
 impl World {
     fn new(kinds: Vec<Kind>, max_rows: usize) -> Self {
         let limits = PipelineLimits { max_rows, ..some_limits() };
-        let pipeline = reading_all(Pipeline::new(limits, [STOPS]), &[tp(0)]);
+        let pipeline = reading_all(Pipeline::new(limits, [ROUTE]), &[tp(0)]);
         let entry = |(sequence, kind)| Entry { kind, sequence: sequence as u64 };
         let log = kinds.into_iter().enumerate().map(entry).collect();
-        let tables = Default::default();
-        Self { pipeline, log, tables, committed: 0, fetching: 0, now: NOW }
+        let (tables, mended) = (Default::default(), false);
+        Self { pipeline, log, tables, mended, committed: 0, fetching: 0, now: NOW }
     }
 
     fn deliver(&mut self) {
@@ -47,33 +47,27 @@ impl World {
         self.pipeline.record(self.now, 0, &incoming);
     }
 
-    /// The first record of the batch that the database refuses.
-    fn refused(&self, batch: &Batch) -> Option<DeadLetter> {
-        let is_refused = |offset: &usize| matches!(self.log[*offset].kind, Kind::Set(_, value) if value == REFUSED);
+    /// Whether the database refuses a record of the batch.
+    fn is_refused(&self, batch: &Batch) -> bool {
         let span = batch.spans[0];
-        let offset = (span.start.0 as usize..span.end.0 as usize).find(is_refused)?;
-        let record = RawRecord {
-            partition: Partition(0),
-            offset: Offset(offset as i64),
-            key: None,
-            value: None,
-            headers: Vec::new(),
-        };
-        Some(DeadLetter { record, reason: "refused".to_owned(), sqlstate: None })
+        let mut records = self.log[span.start.0 as usize..span.end.0 as usize].iter();
+        !self.mended && records.any(|entry| is_bad(entry.kind))
     }
 
-    /// Does what the pipeline says; the offset of the record that it stops at.
-    fn act(&mut self) -> Option<Offset> {
+    /// Does what the pipeline says.
+    fn act(&mut self) {
         while let Some(action) = self.pipeline.next_action() {
             match action {
                 Action::Write(closed) => {
                     let id = closed.id;
                     let batch = closed.into_batch(Arc::from("topic"));
-                    let ended = match self.refused(&batch) {
-                        Some(letter) => BatchResult::Bad(vec![letter]),
-                        None => transact(&mut self.tables, &batch),
-                    };
-                    self.pipeline.finished(self.now, id, &ended);
+                    if self.is_refused(&batch) {
+                        let (why, partition) = ("bad".to_owned(), Some(Partition(0)));
+                        self.pipeline.stopped(self.now, id, &Stop { why, partition });
+                    } else {
+                        let ended = transact(&mut self.tables, &batch);
+                        self.pipeline.finished(self.now, id, &ended);
+                    }
                 }
                 Action::Commit(id, offsets) => {
                     self.committed = offsets[0].1.0;
@@ -91,13 +85,28 @@ impl World {
                     self.pipeline.located(self.now, vec![found]);
                 }
                 Action::Read(tps) => self.fetching = tps[0].1.0 as usize,
-                Action::StopAtBad(_, letter) => return Some(letter.record.offset),
                 Action::Drained => panic!("nobody asked for an end"),
                 _ => {}
             }
         }
-        None
     }
+
+    fn turns(&mut self, count: usize) {
+        for _ in 0..count {
+            self.deliver();
+            self.now += Duration::from_millis(20);
+            self.pipeline.tick(self.now);
+            self.act();
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        !self.pipeline.progress(self.now).stopped.is_empty()
+    }
+}
+
+fn is_bad(kind: Kind) -> bool {
+    matches!(kind, Kind::Garbage | Kind::Set(_, REFUSED))
 }
 
 fn a_kind() -> impl Strategy<Value = Kind> {
@@ -111,67 +120,22 @@ fn a_kind() -> impl Strategy<Value = Kind> {
 
 proptest! {
     #[test]
-    fn whatever_is_before_the_first_bad_record_is_written_and_committed_and_nothing_else(
+    fn a_route_stops_before_its_first_bad_record_and_writes_all_of_its_log_when_that_fits(
         kinds in prop::collection::vec(a_kind(), 1..60), max_rows in 1_usize..20,
     ) {
-        let is_bad = |kind: &Kind| matches!(kind, Kind::Garbage | Kind::Set(_, REFUSED));
-        let first_bad = kinds.iter().position(is_bad);
+        let first_bad = kinds.iter().position(|kind| is_bad(*kind));
         let mut world = World::new(kinds, max_rows);
-        let mut stopped = None;
-        for _ in 0..400 {
-            world.deliver();
-            world.now += at(20);
-            world.pipeline.tick(world.now);
-            stopped = stopped.or(world.act());
-        }
-        let end = first_bad.unwrap_or(world.log.len());
-        prop_assert_eq!(stopped, first_bad.map(|offset| Offset(offset as i64)));
+        let end = world.log.len();
+        world.turns(400);
+        let next = world.tables[0].next;
+        prop_assert!(next <= first_bad.unwrap_or(end), "{next} is past {first_bad:?}");
+        prop_assert_eq!(&world.tables[0], &prefix(&world.log, next));
+        prop_assert_eq!(world.committed, next as i64);
+        prop_assert_eq!(world.is_stopped(), first_bad.is_some());
+        world.mended = true;
+        world.turns(2_000);
         prop_assert_eq!(&world.tables[0], &prefix(&world.log, end));
         prop_assert_eq!(world.committed, end as i64);
+        prop_assert!(!world.is_stopped());
     }
-}
-
-#[test]
-fn a_bad_record_that_somebody_mended_meanwhile_is_not_stopped_at() {
-    let mut pipeline = reading_all(Pipeline::new(some_limits(), [STOPS]), &[tp(0)]);
-    let record = |pipeline: &mut Pipeline, offset| {
-        let incoming = Incoming {
-            partition: Partition(0),
-            offset: Offset(offset),
-            timestamp: None,
-            key: Some(b"1"),
-            value: Some(b"{}"),
-            headers: &[],
-        };
-        pipeline.record(at(0), 0, &incoming);
-    };
-    record(&mut pipeline, 0);
-    pipeline.tick(at(100));
-    let Some(Action::Write(closed)) = pipeline.next_action() else { panic!("it is old enough") };
-    let letter = DeadLetter {
-        record: RawRecord {
-            partition: Partition(0),
-            offset: Offset(0),
-            key: None,
-            value: None,
-            headers: Vec::new(),
-        },
-        reason: "refused".to_owned(),
-        sqlstate: None,
-    };
-    pipeline.finished(at(100), closed.id, &BatchResult::Bad(vec![letter]));
-    let Some(Action::Locate(asked)) = pipeline.next_action() else { panic!("asks again") };
-    let located = Located {
-        tp: tp(0),
-        epoch: asked[0].1,
-        next: NextOffset(1),
-        committed: Some(NextOffset(1)),
-        writers: Vec::new(),
-    };
-    pipeline.located(at(100), vec![located]);
-    record(&mut pipeline, 1);
-    pipeline.tick(at(300));
-    let done = actions(&mut pipeline);
-    assert!(!done.iter().any(|action| matches!(action, Action::StopAtBad(..))), "{done:?}");
-    assert!(done.iter().any(|action| matches!(action, Action::Write(_))), "{done:?}");
 }
