@@ -158,7 +158,8 @@ async fn a_dead_letter_holds_the_record_as_it_stood_in_the_log() -> Result<()> {
 
 /// The two kinds that stop a route: one that the database refuses, and one that is no JSON.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_route_that_sets_nothing_aside_stops_at_a_bad_record_and_the_others_go_on() -> Result<()> {
+async fn a_route_that_sets_nothing_aside_stops_at_a_bad_record_and_the_others_go_on() -> Result<()>
+{
     let columns = "id bigint primary key, n bigint constraint small check (n < 1000)";
     let stops = Pipeline::new("stop", 1, columns).await?;
     let mut other = Pipeline::new("other", 1, columns).await?;
@@ -209,9 +210,8 @@ async fn stopped_at(worker: &Worker, pipeline: &Pipeline, offset: i64) -> Result
     until("the route to stop", PATIENCE, async || {
         worker.still_runs()?;
         let log = worker.log();
-        let is_it = |line: &&str| {
-            line.contains("the route has stopped") && line.contains(&pipeline.name)
-        };
+        let is_it =
+            |line: &&str| line.contains("the route has stopped") && line.contains(&pipeline.name);
         let line = log.lines().filter(is_it).find(|line| line.contains(&offset));
         Ok(line.map_or(Seen::NotYet(log.clone()), |line| Seen::Done(line.to_owned())))
     })

@@ -219,7 +219,9 @@ async fn a_column_that_is_dropped_stops_the_route_instead_of_setting_its_records
     bench.file.sql("DROP TABLE t; CREATE TABLE t (id integer PRIMARY KEY, n bigint)").await;
     let batch = bench.batch(&[("1", r#"{"short":"x"}"#, ""), ("2", r#"{"n":5}"#, "")]);
     let applied = bench.apply(&batch).await;
-    assert!(matches!(&applied, Applied::Stopped(Stop { why, .. }) if why.contains("\"short\" is gone")));
+    assert!(
+        matches!(&applied, Applied::Stopped(Stop { why, .. }) if why.contains("\"short\" is gone"))
+    );
     bench.file.sql("ALTER TABLE t ADD COLUMN short text").await;
     let applied = bench.apply(&batch).await;
     assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
@@ -269,11 +271,17 @@ async fn where_none_is_set_aside_the_first_bad_record_stops_the_route_until_it_f
         let applied = bench.apply(&batch).await;
         let Applied::Stopped(Stop { why, partition }) = applied else { panic!("{applied:?}") };
         assert_eq!(partition, Some(Partition(0)));
-        assert!(why.starts_with("partition 0, offset 1: the database refuses it (code 275);"), "{why}");
+        assert!(
+            why.starts_with("partition 0, offset 1: the database refuses it (code 275);"),
+            "{why}"
+        );
         assert!(why.contains("on_bad_record") && why.contains("dead-letter"), "{why}");
         assert_eq!((bench.dump().await, bench.letters().await), (vec![], vec![]));
     }
-    bench.file.sql("DROP TABLE t; CREATE TABLE t (id integer PRIMARY KEY, n bigint, short text)").await;
+    bench
+        .file
+        .sql("DROP TABLE t; CREATE TABLE t (id integer PRIMARY KEY, n bigint, short text)")
+        .await;
     let applied = bench.apply(&batch).await;
     assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
     assert_eq!(bench.dump().await, ["1 1", "2 long"]);
@@ -285,7 +293,12 @@ async fn what_stops_a_route_is_told_without_the_record_s_values() {
     let bad = [
         ("2", r#"{"n":"sesame"}"#, "", "column \"n\": the value is not an integer"),
         ("2", r#"{"short":7777}"#, "", "column \"short\": the value is not a string"),
-        ("2", r#"{"n":"sesame"}"#, "n", "column \"n\" is an increment, but its delta is not a number"),
+        (
+            "2",
+            r#"{"n":"sesame"}"#,
+            "n",
+            "column \"n\" is an increment, but its delta is not a number",
+        ),
         ("sesame", r#"{"n":1}"#, "", "the key is not the canonical text of"),
         ("2", "sesame 7777", "", "the value is not a JSON object"),
         ("2", r#"{"m":7777}"#, "", "there is no column \"m\""),

@@ -110,9 +110,9 @@ pub fn delta_text(kind: &ColumnKind, delta: &Number) -> Result<String, Unfit> {
         },
         // Rounding each delta and rounding their sum are two results, and which one it is would
         // depend on where a batch ended.
-        ColumnKind::Numeric(Some(scale)) if digits_after_the_point(&text) > *scale as usize => Err(
-            unfit(&text, format!("has more than the column's {scale} digits after the point")),
-        ),
+        ColumnKind::Numeric(Some(scale)) if digits_after_the_point(&text) > *scale as usize => {
+            Err(unfit(&text, format!("has more than the column's {scale} digits after the point")))
+        }
         ColumnKind::Numeric(_) => Ok(text),
         ColumnKind::Significant(most) => significant(&text, *most).map(str::to_owned),
         ColumnKind::Float => finite(&text).map(str::to_owned),

@@ -53,8 +53,7 @@ struct World {
 }
 
 /// A route as most are.
-const ROUTE: RouteLimits =
-    RouteLimits { priority: Priority::Normal, rows_per_second: None };
+const ROUTE: RouteLimits = RouteLimits { priority: Priority::Normal, rows_per_second: None };
 
 /// The first and the last partition are of one route.
 fn tp(partition: usize) -> RoutePartition {

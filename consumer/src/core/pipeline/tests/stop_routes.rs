@@ -14,8 +14,7 @@ use crate::core::pipeline::stopped_routes::LONGEST_WAIT;
 use crate::core::record::Incoming;
 
 /// A route as most are.
-const ROUTE: RouteLimits =
-    RouteLimits { priority: Priority::Normal, rows_per_second: None };
+const ROUTE: RouteLimits = RouteLimits { priority: Priority::Normal, rows_per_second: None };
 const NOW: Duration = Duration::ZERO;
 
 fn at(millis: u64) -> Duration {

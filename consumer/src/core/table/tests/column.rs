@@ -115,7 +115,9 @@ fn an_arrays_elements_are_judged_and_quoted() {
 
 #[test]
 fn a_reason_shows_no_more_of_a_value_than_is_needed() {
-    let why = text_of(&ColumnKind::Boolean, &format!("\"{}\"", "x".repeat(100_000))).unwrap_err().to_string();
+    let why = text_of(&ColumnKind::Boolean, &format!("\"{}\"", "x".repeat(100_000)))
+        .unwrap_err()
+        .to_string();
     assert!(why.len() < 200, "{} bytes", why.len());
 }
 
