@@ -9,12 +9,9 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 use super::*;
 use crate::core::batch::{Batch, Stop, Written};
 use crate::core::pipeline::action::{BatchResult, Located, PipelineLimits, RouteLimits, WriteCost};
-use crate::core::pipeline::schedule::Priority;
 use crate::core::pipeline::stopped_routes::LONGEST_WAIT;
 use crate::core::record::Incoming;
 
-/// A route as most are.
-const ROUTE: RouteLimits = RouteLimits { priority: Priority::Normal, rows_per_second: None };
 const NOW: Duration = Duration::ZERO;
 
 fn at(millis: u64) -> Duration {
@@ -54,7 +51,7 @@ impl Scene {
             rows_per_second: None,
         };
         let mut scene = Self {
-            pipeline: Pipeline::new(limits, [ROUTE; 2]),
+            pipeline: Pipeline::new(limits, [RouteLimits::default(); 2]),
             next: BTreeMap::new(),
             batches: Vec::new(),
             told: Vec::new(),
@@ -201,9 +198,7 @@ fn a_stopped_route_is_tried_by_the_partition_that_was_refused_and_then_read_agai
 fn a_stopped_route_is_tried_by_the_partition_that_has_the_bad_record() {
     let mut scene = Scene::new();
     scene.fold(NOW, tp(0, 0));
-    scene.fold(NOW, tp(0, 1));
-    scene.tick(at(10));
-    assert_eq!(scene.batches[0].1.spans.len(), 2, "they share a batch");
+    scene.record(NOW, tp(0, 1));
     scene.blamed = Some(Partition(1));
     scene.refuse(at(10), "a bad record");
     scene.tick(at(510));
