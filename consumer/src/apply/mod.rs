@@ -189,7 +189,8 @@ impl<C: Connect, L: Log> Worker<C, L> {
                 if !found.iter().copied().eq(ends) {
                     return Ok(Attempt::Ended(Applied::Fenced(found)));
                 }
-                // An earlier attempt was committed, and its answer was lost.
+                // An earlier attempt was committed, and its answer was lost. Taken for fenced, it would be
+                // read and tried again, for nothing: the offsets say that all of it is there.
                 let stats = plan.stats(batch, 0, started.elapsed());
                 Ok(Attempt::Ended(Applied::Written(Written::new(batch.spans.clone()), stats)))
             }

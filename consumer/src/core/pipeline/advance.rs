@@ -57,7 +57,8 @@ impl Pipeline {
         let (mut waiting, mut leaving) = (vec![false; self.routes.len()], false);
         for (tp, partition) in &self.partitions {
             if self.is_waiting(now, *tp, partition) {
-                // Those being let go have a deadline, so they come before all others.
+                // Those being let go have a deadline, so they come before all others: a revoke that ran
+                // out of time drops its buffer, and the next owner reads the same records again.
                 if !partition.reading && !leaving {
                     leaving = true;
                     waiting.fill(false);

@@ -1,8 +1,8 @@
-//! The heart of the consumer: takes records, the group's decisions, the workers' answers and the
-//! time; says what to write, to commit, to pause and to let go.
+//! The heart of the consumer: a state machine that is told records, the group's decisions, the workers'
+//! answers and the time, and says what to write, commit, pause and let go.
 //!
 //! It does no I/O and has no clock: every event carries the time since the start, and what is to be
-//! done is queued as [`Action`]s. It keeps three promises. A partition's batches leave in log order,
+//! done is queued as [`Action`]s. It keeps four promises. A partition's batches leave in log order,
 //! one at a time, each starting where the one before ended. Only what a
 //! [`Written`](crate::core::batch::Written) proves, or the database says on being asked, is committed to
 //! Kafka. What it holds stays within the memory limit and one record. Where the database is limited,
@@ -174,6 +174,8 @@ impl Pipeline {
         let mut read = Vec::with_capacity(found.len());
         for located in found {
             let Some(partition) = self.partitions.get_mut(&located.tp) else { continue };
+            // An answer that was on its way while the partition was revoked and came back names an offset
+            // from before its other owner wrote: reading from there would be fenced for nothing.
             if partition.epoch != located.epoch || partition.reading || self.draining {
                 continue;
             }
@@ -267,6 +269,7 @@ impl Pipeline {
         for (tp, _) in &flight.tps {
             // A partition that was let go meanwhile is not this batch's any more.
             let Some(partition) = self.partitions.get_mut(tp) else { continue };
+            // It may have come back since, and have another batch on its way: that one decides.
             if partition.in_flight != Some(id) {
                 continue;
             }

@@ -57,6 +57,7 @@ impl Pipeline {
             let owned: Vec<&RoutePartition> = of_route.filter(stays).collect();
             let chosen = owned.iter().find(|owned| ***owned == tp).or(owned.first());
             if let Some(chosen) = chosen.map(|chosen| **chosen) {
+                // Before the position is asked for: `locate_again` skips what may not be read.
                 self.stopped.probes(now, chosen);
                 self.locate_again(&[chosen]);
             }
