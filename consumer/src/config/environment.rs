@@ -72,7 +72,7 @@ pub fn override_by(
     for (variable, value) in variables {
         let Some(name) = variable.strip_prefix(PREFIX) else { continue };
         let name = name.to_ascii_lowercase();
-        if OF_THE_COMMAND.contains(&&*name) || is_service_link(&name) {
+        if OF_THE_COMMAND.contains(&&*name) || is_service_link(&name, value) {
             continue;
         }
         let key_of = |section: &str| name.strip_prefix(section)?.strip_prefix('_');
@@ -100,13 +100,14 @@ pub fn override_by(
     Ok(overrides)
 }
 
-/// Whether Kubernetes sets a variable of this name for a Service, say one called `write-behind-kafka`.
-fn is_service_link(name: &str) -> bool {
+/// Whether Kubernetes sets a variable like this one for a Service, say one called `write-behind-kafka`.
+/// A port alone is a link only with an address, or somebody's own `…_HTTP_PORT=8080` would be passed
+/// over in silence.
+fn is_service_link(name: &str, value: &str) -> bool {
     let of_a_port = |(_, rest): (&str, &str)| rest.starts_with(|c: char| c.is_ascii_digit());
     name.ends_with("service_host")
         || name.contains("service_port")
-        || name == "port"
-        || name.ends_with("_port")
+        || (name == "port" || name.ends_with("_port")) && value.contains("://")
         || name.rsplit_once("port_").is_some_and(of_a_port)
 }
 
@@ -149,14 +150,14 @@ fn set(table: &mut Table, section: &str, key: String, value: Value) {
 
 /// The value of a variable, of the type that its key has.
 fn typed(variable: &str, key: &str, value: &str) -> Result<Value, ConfigError> {
-    let refused = |why: &str| refuse(variable, format!("is {value:?}{why}"));
+    let refused = |why: &str| refuse(variable, why);
     if key == "max_ratio" {
         let ratio = value.trim().parse().map(Value::Float);
-        return ratio.map_err(|_| refused(", which is not a number such as 0.5"));
+        return ratio.map_err(|_| refused("is not a number such as 0.5"));
     }
     if NUMBERS.contains(&key) {
         let number = value.trim().parse().map(Value::Integer);
-        return number.map_err(|_| refused(", which is not a number"));
+        return number.map_err(|_| refused("is not a number"));
     }
     if LISTS.contains(&key) {
         let items = value.split(',').map(|item| Value::String(item.trim().to_owned()));
@@ -168,7 +169,7 @@ fn typed(variable: &str, key: &str, value: &str) -> Result<Value, ConfigError> {
             Some((name.trim().to_owned(), Value::String(other.trim().to_owned())))
         };
         let pairs: Option<Table> = value.split(',').map(pair).collect();
-        let mend = "; write it like \"playerId=player_id,teamId=team_id\"";
+        let mend = "is no list of pairs; write it like \"playerId=player_id,teamId=team_id\"";
         return pairs.map(Value::Table).ok_or_else(|| refused(mend));
     }
     Ok(Value::String(value.to_owned()))

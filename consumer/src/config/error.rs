@@ -44,7 +44,11 @@ impl ConfigError {
     /// A key does not exist, or its value is of another type, as serde's `message` says.
     pub(super) fn unfit(setting: String, message: &str) -> Self {
         let mut why = message.to_owned();
-        if let Some((problem, found)) = message.split_once(": ")
+        if let Some((_, expected)) = message.rsplit_once("`, expected ")
+            && message.starts_with("unknown variant `")
+        {
+            why = format!("unknown value, expected {expected}");
+        } else if let Some((problem, found)) = message.split_once(": ")
             && let Some((found, expected)) = found.rsplit_once(", expected ")
         {
             // The value comes after its type, in quotes.

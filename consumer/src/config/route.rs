@@ -65,8 +65,9 @@ fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Stri
 pub(super) fn name_tables(config: &mut Table) {
     let routes = config.get_mut("route").and_then(Value::as_array_mut);
     for route in routes.into_iter().flatten().filter_map(Value::as_table_mut) {
-        if let Some(topic) = route.get("topic").cloned() {
-            route.entry("table").or_insert(topic);
+        // A topic of another type is refused under its own name, not under the table's.
+        if let Some(Value::String(topic)) = route.get("topic").cloned() {
+            route.entry("table").or_insert(Value::String(topic));
         }
     }
 }

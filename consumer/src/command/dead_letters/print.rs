@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use write_behind_consumer::dead_letters::replay::Fate;
 use write_behind_consumer::dead_letters::{StoredDeadLetter, Tally};
 
-const HEAD: [&str; 7] = ["TOPIC", "TP", "STATE", "SET ASIDE", "KEY", "SQLSTATE", "REASON"];
+const HEAD: [&str; 7] = ["TOPIC", "PLACE", "STATE", "SET ASIDE", "KEY", "SQLSTATE", "REASON"];
 const KEY_CHARS: usize = 40;
 const REASON_CHARS: usize = 100;
 

@@ -153,11 +153,27 @@ fn no_refusal_quotes_a_value_that_may_be_a_password() {
             "\"b:1\", \"sasl.password\" = [\"hush\"]",
             "`kafka.sasl.password`: is of the type array",
         ),
+        (
+            "topic = \"scores\"",
+            "topic = \"scores\"\non_bad_record = \"hush\"",
+            "on_bad_record`: unknown value, expected `dead-letter` or `stop`",
+        ),
+        ("topic = \"scores\"", "topic = 4857", "`route[0].topic`: invalid type: integer"),
     ];
     for (part, instead, expected) in texts {
         let refused = refusal(&LEAST.replace(part, instead), &[]);
         assert!(refused.contains(expected), "{refused}");
         assert!(!refused.contains("hush") && !refused.contains("4857"), "{refused}");
+    }
+    for (variable, expected) in [
+        ("WRITE_BEHIND_BATCH_MAX_ROWS", "is not a number"),
+        ("WRITE_BEHIND_BAD_RECORDS_MAX_RATIO", "is not a number such as 0.5"),
+        ("WRITE_BEHIND_ROUTE_0_RENAME", "is no list of pairs"),
+        ("WRITE_BEHIND_HTTP_PORT", "port"),
+    ] {
+        let refused = refusal(LEAST, &[(variable, "hush")]);
+        assert!(refused.contains(variable) && refused.contains(expected), "{refused}");
+        assert!(!refused.contains("hush"), "{refused}");
     }
 }
 
