@@ -50,12 +50,13 @@ impl InFlight {
     }
 
     pub(crate) fn get(&self, sequence: Sequence) -> Option<&Delta> {
-        self.writes.find(|(other, _)| *other == sequence).map(|(_, (_, delta))| delta)
+        let (_, (_, delta)) = self.writes.find_by_key(sequence, |(other, _)| *other)?;
+        Some(delta)
     }
 
     /// Takes the write out, and says where it stood.
     pub(crate) fn take(&mut self, sequence: Sequence) -> Option<(usize, Delta)> {
-        let (place, _) = self.writes.find(|(other, _)| *other == sequence)?;
+        let (place, _) = self.writes.find_by_key(sequence, |(other, _)| *other)?;
         let (_, delta) = self.writes.remove(place)?;
         self.bytes -= delta.bytes();
         Some((place, delta))
@@ -79,3 +80,7 @@ impl InFlight {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "tests/in_flight.rs"]
+mod tests;

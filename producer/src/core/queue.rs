@@ -55,9 +55,15 @@ impl<T> Queue<T> {
         self.first.iter().chain(&self.rest)
     }
 
-    /// The first that matches, and its place.
-    pub(crate) fn find(&self, matches: impl Fn(&T) -> bool) -> Option<(usize, &T)> {
-        self.iter().enumerate().find(|(_, item)| matches(item))
+    /// The one with this key, and its place, by binary search: things were pushed in the order of
+    /// their keys.
+    pub(crate) fn find_by_key<K: Ord + Copy>(&self, key: K, of: impl Fn(&T) -> K) -> Option<(usize, &T)> {
+        let first = self.first.as_ref()?;
+        if of(first) == key {
+            return Some((0, first));
+        }
+        let place = self.rest.binary_search_by_key(&key, of).ok()?;
+        Some((place + 1, self.rest.get(place)?))
     }
 }
 

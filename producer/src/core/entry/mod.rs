@@ -333,11 +333,16 @@ impl Entry {
 
     #[expect(clippy::option_option, reason = "not known, and known to be missing")]
     fn fold_from_what_is_known(&self) -> Option<Option<Row>> {
-        let (row, from) = match (&self.visible, self.in_flight.last_whole(), &self.base) {
-            (RowState::Known(visible), ..) => (visible.clone(), self.folded),
-            (_, Some((after, row)), _) => (row, after),
-            (_, None, RowState::Known(base)) => (self.logged.over(base.clone(), None), 0),
-            (_, None, RowState::Unknown) => return None,
+        // The last whole write is looked for only if the row is not known without it: that walks
+        // over all increments in flight, under the partition's lock.
+        let (row, from) = if let RowState::Known(visible) = &self.visible {
+            (visible.clone(), self.folded)
+        } else if let Some((after, row)) = self.in_flight.last_whole() {
+            (row, after)
+        } else if let RowState::Known(base) = &self.base {
+            (self.logged.over(base.clone(), None), 0)
+        } else {
+            return None;
         };
         Some(self.in_flight.over(row, from))
     }
