@@ -213,12 +213,14 @@ impl Cell {
     }
 
     fn bytes(&self) -> usize {
-        const NUMBER: usize = size_of::<Number>();
-        match self {
-            Cell::Set(value) => value.get().len() + size_of::<Self>(),
-            Cell::Add(_) => size_of::<Self>(),
-            Cell::SetThenAdd(value, _) => value.get().len() + size_of::<Self>() + NUMBER,
-        }
+        let heap = match self {
+            Cell::Set(value) => value.get().len(),
+            Cell::Add(delta) => delta.heap_bytes(),
+            Cell::SetThenAdd(value, delta) => {
+                value.get().len() + size_of::<Number>() + delta.heap_bytes()
+            }
+        };
+        size_of::<Self>() + heap
     }
 }
 

@@ -124,3 +124,15 @@ fn names_that_need_escapes_survive() {
     let back: BTreeMap<String, i64> = serde_json::from_slice(&row).unwrap();
     assert_eq!(back, BTreeMap::from([("a\"b\n".to_owned(), 1)]));
 }
+
+#[test]
+fn the_digits_of_what_is_added_count_as_memory() {
+    let digits = "7".repeat(10_000);
+    let large: Number = digits.parse().unwrap();
+    let small = Change::new().add("n", 1);
+    let added = Change::new().add("n", large.clone());
+    assert!(added.bytes() > small.bytes() + 3_000, "{} bytes", added.bytes());
+    let mut both = Change::new().set("n", &1).unwrap();
+    both.fold(added);
+    assert!(both.bytes() > small.bytes() + 3_000, "{} bytes", both.bytes());
+}
