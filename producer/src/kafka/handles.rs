@@ -125,21 +125,11 @@ impl ClientHandle {
     /// Hands over what waits in all partitions, as far as it is due. Says whether there is more at
     /// once.
     pub(crate) fn hand_over_all(&self, now: Instant) -> bool {
-        let (writer, at_once) = (self.partitions.writer, self.partitions.bounds.records_at_once);
         let mut more = false;
-        for (partition, pending) in
-            self.partitions.iter().filter(|(_, pending)| pending.has_waiting())
-        {
-            let handed = self.partitions.change(pending.lock(), |state, cache| {
-                let handed = state.hand_over((partition, writer), at_once, now, cache);
-                pending.set_waiting(!state.core.ledger().all_are_sent());
-                handed
-            });
-            for refusal in handed.refused {
-                self.metrics.lost();
-                warn!(topic = &*self.topic, %refusal, "a write cannot be sent");
-            }
-            more |= handed.more;
+        for (_, pending) in self.partitions.iter().filter(|(_, pending)| pending.has_waiting()) {
+            let (more_here, lost) = self.partitions.hand_over(pending, now);
+            (0..lost).for_each(|_| self.metrics.lost());
+            more |= more_here;
         }
         more
     }
@@ -150,6 +140,7 @@ impl ClientHandle {
         self.metrics.measured(&stats);
         let (replicated, persisted) = (stats.replicated_lag, stats.persisted_lag);
         let topic = &*self.topic;
+        self.partitions.log_losses(topic);
         match self.lag.look(persisted) {
             Some(Lagging::Begins) => {
                 warn!(topic, ?replicated, ?persisted, "the database lags behind");
@@ -163,3 +154,7 @@ impl ClientHandle {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tests/handles.rs"]
+mod tests;

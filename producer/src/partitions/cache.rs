@@ -35,7 +35,6 @@ pub(crate) enum Capacity {
 }
 
 /// The cached rows. `None` says that there is no such row.
-#[derive(Debug)]
 pub(crate) struct RowCache {
     rows: moka::sync::Cache<Key, Option<Row>, RandomState>,
     misses: bool,
@@ -101,6 +100,13 @@ impl Cache for RowCache {
 
     fn remove(&self, key: &Key) {
         self.rows.invalidate(key);
+    }
+}
+
+impl std::fmt::Debug for RowCache {
+    /// Without the rows.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RowCache").field("rows", &self.rows.entry_count()).finish_non_exhaustive()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use uuid::Uuid;
 use write_behind_shared::{Partition, WriteId};
 
-use crate::core::ledger::{LOW_BITS, Loss};
+use crate::core::ledger::{Key, LOW_BITS, Loss};
 use crate::core::pending::Cache;
 use crate::error::Refusal;
 use crate::partitions::outlet::{Content, NotTaken};
@@ -16,8 +16,8 @@ use crate::partitions::partition::State;
 pub(crate) struct HandedOver {
     /// More is due, and was only left for the next time.
     pub(crate) more: bool,
-    /// Why writes can never be sent. Each is lost.
-    pub(crate) refused: Vec<Refusal>,
+    /// Rows whose writes can never be sent: each such write is lost.
+    pub(crate) lost: Vec<(Key, Loss)>,
 }
 
 impl State {
@@ -52,8 +52,8 @@ impl State {
                 Err(NotTaken::Yet) => return handed,
                 Err(NotTaken::Refused(refusal)) => {
                     let loss = Loss::Failed(refusal.to_string().into());
-                    self.core.lost(sequence as usize & LOW_BITS, loss, cache);
-                    handed.refused.push(refusal);
+                    let key = self.core.lost(sequence as usize & LOW_BITS, loss.clone(), cache);
+                    handed.lost.extend(key.map(|key| (key, loss)));
                 }
             }
             // Before the lock is released: the answer is already on its way, and a write accepted

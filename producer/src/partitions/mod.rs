@@ -7,6 +7,7 @@ pub(crate) mod cache;
 pub(crate) mod outlet;
 pub(crate) mod hand_over;
 pub(crate) mod loads;
+pub(crate) mod losses;
 pub(crate) mod tail;
 pub(crate) mod sync;
 
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use tracing::warn;
 use uuid::Uuid;
 use write_behind_shared::{NextOffset, Partition};
 
@@ -28,6 +30,7 @@ use crate::event::{Event, Events};
 use crate::load::DeadLetter;
 use crate::partitions::admission::{Limit, Limits, WhenFull};
 use crate::partitions::cache::RowCache;
+use crate::partitions::losses::Losses;
 use crate::partitions::outlet::Outlet;
 use crate::partitions::partition::{SharedPending, State, Stats};
 use crate::partitions::sync::MutexGuard;
@@ -47,6 +50,7 @@ pub(crate) struct Partitions {
     pub(crate) clock: fn() -> Instant,
     follows: bool,
     counts: Counts,
+    losses: Losses,
 }
 
 /// What happened so far, for the metrics.
@@ -79,9 +83,12 @@ impl Partitions {
     pub(crate) fn new(setup: Setup) -> Self {
         let rules = Rules { exact: setup.loads, tail: setup.follows.then_some(NextOffset::ZERO) };
         let (bounds, now) = (setup.bounds, (setup.clock)());
-        let pending = |_| Arc::new(SharedPending::new(rules, bounds, setup.coalesce, now));
+        let pending = |partition| {
+            let pending = SharedPending::new(partition, rules, bounds, setup.coalesce, now);
+            Arc::new(pending)
+        };
         Self {
-            by_partition: (0..setup.partitions).map(pending).collect(),
+            by_partition: (0..).map(Partition).take(setup.partitions).map(pending).collect(),
             cache: setup.cache,
             limits: setup.limits,
             when_full: setup.when_full,
@@ -92,6 +99,7 @@ impl Partitions {
             clock: setup.clock,
             follows: setup.follows,
             counts: Counts::default(),
+            losses: Losses::default(),
         }
     }
 
@@ -153,8 +161,39 @@ impl Partitions {
         } else {
             pending.answered.store(true, Ordering::Release);
         }
+        self.tell_lost(partition, lost);
+    }
+
+    /// Gives the client what waits in a partition, as far as it is due. Says whether there is more,
+    /// and how many writes can never be sent.
+    pub(crate) fn hand_over(&self, pending: &SharedPending, now: Instant) -> (bool, usize) {
+        let (partition, at_once) = (pending.partition, self.bounds.records_at_once);
+        let handed = self.change(pending.lock(), |state, cache| {
+            let handed = state.hand_over((partition, self.writer), at_once, now, cache);
+            pending.set_waiting(!state.core.ledger().all_are_sent());
+            handed
+        });
+        let lost = handed.lost.len();
+        if lost > 0 {
+            // They are settled without an answer of Kafka, and perhaps nothing else of this
+            // partition moves any more: without this, those who wait for them would sleep for ever.
+            pending.answered.store(true, Ordering::Release);
+            self.tell_lost(partition, handed.lost);
+        }
+        (handed.more, lost)
+    }
+
+    fn tell_lost(&self, partition: Partition, lost: Vec<(Key, Loss)>) {
         for (key, loss) in lost {
+            self.losses.add(partition, &loss);
             self.events.tell(|| Event::WriteLost { key: text(&key), error: loss.into() });
+        }
+    }
+
+    /// Logs what was lost since the last time: one line a partition and reason.
+    pub(crate) fn log_losses(&self, topic: &str) {
+        for ((partition, error), writes) in self.losses.take() {
+            warn!(topic, partition = partition.0, writes, %error, "writes are lost");
         }
     }
 
@@ -251,6 +290,8 @@ impl Partitions {
             });
             if own.is_some() {
                 self.counts.dead_letters.fetch_add(1, Ordering::Relaxed);
+                self.losses
+                    .add(letter.partition, &Loss::DeadLetter(refused.reason.as_ref().into()));
                 self.events.tell(|| Event::DeadLetter {
                     key: text(&letter.key),
                     partition: letter.partition.0,

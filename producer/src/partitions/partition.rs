@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use write_behind_shared::Partition;
 
 use crate::core::bounds::Bounds;
 use crate::core::ledger::Sequence;
@@ -24,8 +25,8 @@ use crate::partitions::outlet::Outlet;
 use crate::partitions::sync::{Mutex, MutexGuard};
 
 /// One partition's writes.
-#[derive(Debug)]
 pub(crate) struct SharedPending {
+    pub(crate) partition: Partition,
     state: Mutex<State>,
     /// Kafka answered since the watermarks were last published.
     pub(crate) answered: AtomicBool,
@@ -87,6 +88,7 @@ const MARKS_MAX: usize = 4_096;
 
 impl SharedPending {
     pub(crate) fn new(
+        partition: Partition,
         rules: Rules,
         bounds: Bounds,
         coalesce: Option<Duration>,
@@ -102,6 +104,7 @@ impl SharedPending {
             marks: VecDeque::from([(0, now)]),
         };
         Self {
+            partition,
             state: Mutex::new(state),
             answered: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
@@ -122,10 +125,7 @@ impl SharedPending {
         stage: Stage,
         writes: Range<Sequence>,
     ) -> Result<(), DeliveryError> {
-        let mut receiver = match stage {
-            Stage::Replicated => self.replicated.subscribe(),
-            Stage::Persisted => self.persisted.subscribe(),
-        };
+        let mut receiver = self.stage(stage).subscribe();
         // Subscribed before the first look, so no watermark is missed in between.
         let passed = |mark: &Watermark| mark.below >= writes.end || mark.closed;
         let mark = receiver.wait_for(passed).await.map(|mark| *mark).unwrap_or_default();
@@ -133,6 +133,18 @@ impl SharedPending {
             Some(loss) => Err(loss.into()),
             None if mark.below >= writes.end => Ok(()),
             None => Err(DeliveryError::Closed),
+        }
+    }
+
+    /// Whether waiters were told that the write has passed `stage`, or is lost. Without the lock.
+    pub(crate) fn has_passed(&self, stage: Stage, write: Sequence) -> bool {
+        self.stage(stage).borrow().below > write
+    }
+
+    fn stage(&self, stage: Stage) -> &watch::Sender<Watermark> {
+        match stage {
+            Stage::Replicated => &self.replicated,
+            Stage::Persisted => &self.persisted,
         }
     }
 
@@ -186,6 +198,17 @@ impl SharedPending {
             persisted_lag: state.age(persisted, next, now),
             ..Stats::default()
         }
+    }
+}
+
+impl std::fmt::Debug for SharedPending {
+    /// Without the rows, and without the lock that covers them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedPending")
+            .field("partition", &self.partition)
+            .field("replicated", &self.replicated.borrow().below)
+            .field("persisted", &self.persisted.borrow().below)
+            .finish_non_exhaustive()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::partitions::sync;
 ///
 /// It may be dropped: the write goes on. Waiting may be cancelled (`select!`, a timeout) without
 /// unsending anything, and may be done later, twice, or never.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Write {
     pub(crate) pending: Arc<SharedPending>,
     pub(crate) sequence: Sequence,
@@ -51,6 +51,18 @@ impl Write {
     /// [`DeliveryError`]; with [`DeliveryError::TimedOut`] it is still under way.
     pub async fn persisted_within(&self, timeout: Duration) -> Result<(), DeliveryError> {
         within(timeout, self.persisted()).await
+    }
+}
+
+impl std::fmt::Debug for Write {
+    /// Where it stands and how far it is, without any row: a log line of it tells no data.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Write")
+            .field("partition", &self.pending.partition.0)
+            .field("sequence", &self.sequence)
+            .field("replicated", &self.pending.has_passed(Stage::Replicated, self.sequence))
+            .field("persisted", &self.pending.has_passed(Stage::Persisted, self.sequence))
+            .finish()
     }
 }
 

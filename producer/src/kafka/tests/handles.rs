@@ -1,0 +1,76 @@
+//! A handle whose client refuses what waited: the loss is told to all who ask.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prometheus::Registry;
+use write_behind_shared::{Partition, WriteId};
+
+use super::*;
+use crate::core::delta::Delta;
+use crate::core::ledger::Key;
+use crate::error::{DeliveryError, Refusal};
+use crate::partitions::outlet::{Content, NotTaken, Outlet};
+use crate::partitions::partition::Stage;
+use crate::partitions::setup::setup;
+use crate::writes::write::Write;
+
+const PARTITION: Partition = Partition(0);
+
+/// A client that can send nothing.
+#[derive(Debug)]
+struct Refuses;
+
+impl Outlet for Refuses {
+    fn enqueue(&self, _: Partition, _: WriteId, _: Content<'_>) -> Result<(), NotTaken> {
+        Err(NotTaken::Refused(Refusal::Record("unknown topic".to_owned())))
+    }
+}
+
+/// A handle with one write that waits for its client.
+fn handle() -> (ClientHandle, Write) {
+    let partitions = Arc::new(Partitions::new(setup()));
+    let pending = Arc::clone(partitions.of(PARTITION).unwrap());
+    let sequence = partitions.change(pending.lock(), |state, cache| {
+        pending.set_waiting(true);
+        state.core.accept(Key::from(*b"7"), Delta::Put(b"{}".to_vec().into()), cache)
+    });
+    let handle = ClientHandle {
+        topic: "scores".into(),
+        place: 0,
+        partitions,
+        metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap()),
+        coalesce: None,
+        lag: Lag::new(Duration::from_mins(1)),
+    };
+    (handle, Write { pending, sequence })
+}
+
+#[tokio::test]
+async fn a_write_that_is_refused_when_it_is_handed_over_wakes_its_waiters_and_is_an_event() {
+    let (handle, write) = handle();
+    let mut events = handle.partitions.events.listen();
+    let waiting = write.clone();
+    let waiting = tokio::spawn(async move { waiting.replicated().await });
+    tokio::task::yield_now().await;
+    handle.partitions.set_outlet(Some(&(Arc::new(Refuses) as Arc<dyn Outlet>)));
+    handle.hand_over_all(Instant::now());
+    handle.partitions.turn_ends();
+    let told = tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("an answer");
+    assert!(matches!(told.unwrap(), Err(DeliveryError::Failed(_))));
+    let event =
+        tokio::time::timeout(Duration::from_secs(5), events.next()).await.expect("an event");
+    assert!(matches!(event, Some(Event::WriteLost { .. })), "{event:?}");
+    let passed = handle.partitions.of(PARTITION).unwrap().pass(Stage::Persisted, 0..1).await;
+    assert!(matches!(passed, Err(DeliveryError::Failed(_))));
+}
+
+#[test]
+fn a_write_is_shown_without_any_row_and_without_its_partitions_lock() {
+    let (_handle, write) = handle();
+    let _locked = write.pending.lock();
+    assert_eq!(
+        format!("{write:?}"),
+        "Write { partition: 0, sequence: 0, replicated: false, persisted: false }"
+    );
+}
