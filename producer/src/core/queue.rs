@@ -57,7 +57,11 @@ impl<T> Queue<T> {
 
     /// The one with this key, and its place, by binary search: things were pushed in the order of
     /// their keys.
-    pub(crate) fn find_by_key<K: Ord + Copy>(&self, key: K, of: impl Fn(&T) -> K) -> Option<(usize, &T)> {
+    pub(crate) fn find_by_key<K: Ord + Copy>(
+        &self,
+        key: K,
+        of: impl Fn(&T) -> K,
+    ) -> Option<(usize, &T)> {
         let first = self.first.as_ref()?;
         if of(first) == key {
             return Some((0, first));
