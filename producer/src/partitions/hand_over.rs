@@ -1,5 +1,6 @@
 //! The hand-over: a partition's waiting writes go to the Kafka client, in order.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use uuid::Uuid;
@@ -8,22 +9,44 @@ use write_behind_shared::{Partition, WriteId};
 use crate::core::ledger::{Key, LOW_BITS, Loss};
 use crate::core::pending::Cache;
 use crate::error::Refusal;
+use crate::partitions::Partitions;
 use crate::partitions::outlet::{Content, NotTaken};
-use crate::partitions::partition::State;
+use crate::partitions::partition::{SharedPending, State};
 
 /// What came of handing over.
 #[derive(Debug, Default)]
-pub(crate) struct HandedOver {
+struct HandedOver {
     /// More is due, and was only left for the next time.
-    pub(crate) more: bool,
+    more: bool,
     /// Rows whose writes can never be sent: each such write is lost.
-    pub(crate) lost: Vec<(Key, Loss)>,
+    lost: Vec<(Key, Loss)>,
+}
+
+impl Partitions {
+    /// Gives the client what waits in a partition, as far as it is due. Says whether there is more,
+    /// and how many writes can never be sent.
+    pub(crate) fn hand_over(&self, pending: &SharedPending, now: Instant) -> (bool, usize) {
+        let (partition, at_once) = (pending.partition, self.bounds.records_at_once);
+        let handed = self.change(pending.lock(), |state, cache| {
+            let handed = state.hand_over((partition, self.writer), at_once, now, cache);
+            pending.set_waiting(!state.core.ledger().all_are_sent());
+            handed
+        });
+        let lost = handed.lost.len();
+        if lost > 0 {
+            // They are settled without an answer of Kafka, and perhaps nothing else of this
+            // partition moves any more: without this, those who wait for them would sleep for ever.
+            pending.answered.store(true, Ordering::Release);
+            self.tell_lost(partition, handed.lost);
+        }
+        (handed.more, lost)
+    }
 }
 
 impl State {
     /// Hands over what waits, in order, as far as it is due and the client takes it; `at_once`
     /// records at most, so that the lock is not held for long.
-    pub(crate) fn hand_over(
+    fn hand_over(
         &mut self,
         (partition, writer): (Partition, Uuid),
         at_once: usize,

@@ -164,25 +164,6 @@ impl Partitions {
         self.tell_lost(partition, lost);
     }
 
-    /// Gives the client what waits in a partition, as far as it is due. Says whether there is more,
-    /// and how many writes can never be sent.
-    pub(crate) fn hand_over(&self, pending: &SharedPending, now: Instant) -> (bool, usize) {
-        let (partition, at_once) = (pending.partition, self.bounds.records_at_once);
-        let handed = self.change(pending.lock(), |state, cache| {
-            let handed = state.hand_over((partition, self.writer), at_once, now, cache);
-            pending.set_waiting(!state.core.ledger().all_are_sent());
-            handed
-        });
-        let lost = handed.lost.len();
-        if lost > 0 {
-            // They are settled without an answer of Kafka, and perhaps nothing else of this
-            // partition moves any more: without this, those who wait for them would sleep for ever.
-            pending.answered.store(true, Ordering::Release);
-            self.tell_lost(partition, handed.lost);
-        }
-        (handed.more, lost)
-    }
-
     fn tell_lost(&self, partition: Partition, lost: Vec<(Key, Loss)>) {
         for (key, loss) in lost {
             self.losses.add(partition, &loss);
