@@ -18,7 +18,7 @@ use crate::core::batch::Span;
 pub(crate) struct SpanRead {
     /// What is left of each span.
     unread: Vec<Span>,
-    /// For how long no record has come and no span was finished.
+    /// How long the client was waited for since the reading last advanced.
     silent: Duration,
     patience: Duration,
     /// The partition whose leader must say where its log begins and ends.
@@ -87,6 +87,9 @@ impl SpanRead {
         match (self.failed, self.ask) {
             _ if self.unread.is_empty() => ReadStep::Finished,
             (Some(failure), _) => ReadStep::Failed(failure),
+            _ if self.silent > self.patience => {
+                ReadStep::Failed(ReadFailure::Silence(self.patience))
+            }
             (None, Some(partition)) => ReadStep::AskEnds(partition),
             (None, None) => ReadStep::Poll,
         }
@@ -129,12 +132,10 @@ impl SpanRead {
         self.failed = Some(ReadFailure::Gone);
     }
 
-    /// Nothing came for this time.
-    pub(crate) fn silence(&mut self, time: Duration) {
+    /// The client was waited for this long. Call it after each poll, whatever came: records of a
+    /// partition that is finished would otherwise hide that another partition is silent.
+    pub(crate) fn waited(&mut self, time: Duration) {
         self.silent += time;
-        if self.silent > self.patience {
-            self.failed = self.failed.or(Some(ReadFailure::Silence(self.patience)));
-        }
     }
 
     fn reached(&mut self, partition: Partition, next: NextOffset) {

@@ -135,8 +135,10 @@ impl LogReader {
                 ReadStep::Failed(why) => return Err(ReadError::Log(topic.to_owned(), why).into()),
             }
             let asked = Instant::now();
-            match consumer.poll(POLL_WAIT) {
-                None => read.silence(asked.elapsed()),
+            let polled = consumer.poll(POLL_WAIT);
+            read.waited(asked.elapsed());
+            match polled {
+                None => {}
                 Some(Ok(message)) => incoming(&message, |record| {
                     match read.record(record.partition, record.offset) {
                         Some(advanced) => take(record, advanced),
@@ -153,7 +155,6 @@ impl LogReader {
                 // librdkafka reconnects by itself; what matters is whether records still come.
                 Some(Err(error)) => {
                     tracing::debug!(%error, topic, "the log can't be read yet");
-                    read.silence(asked.elapsed());
                 }
             }
         }

@@ -75,16 +75,39 @@ fn the_leader_says_whether_records_are_still_to_come_or_gone() {
 #[test]
 fn a_reading_fails_when_nothing_came_for_too_long_since_the_last_record() {
     let mut read = reading();
-    read.silence(PATIENCE);
+    read.waited(PATIENCE);
     assert_eq!(read.step(), ReadStep::Poll);
     read.record(Partition(0), Offset(5));
-    read.silence(PATIENCE);
+    read.waited(PATIENCE);
     assert_eq!(read.step(), ReadStep::Poll);
     read.record(Partition(0), Offset(5));
     read.record(Partition(1), Offset(5));
-    read.silence(Duration::from_millis(1));
+    read.waited(Duration::from_millis(1));
     let silence = ReadStep::Failed(ReadFailure::Silence(PATIENCE));
     assert_eq!(read.step(), silence, "neither a repeated nor a foreign record counts");
+}
+
+#[test]
+fn a_busy_finished_partition_does_not_hide_that_another_is_silent() {
+    let mut read = SpanRead::new(&[span(0, 5, 6), span(1, 5, 10)], PATIENCE);
+    let turn = Duration::from_secs(1);
+    for offset in 5..=35 {
+        assert_eq!(read.step(), ReadStep::Poll, "{offset}");
+        read.waited(turn);
+        read.record(Partition(0), Offset(offset));
+    }
+    assert_eq!(read.step(), ReadStep::Poll, "the first record was awaited");
+    read.waited(turn);
+    read.record(Partition(0), Offset(36));
+    assert_eq!(read.step(), ReadStep::Failed(ReadFailure::Silence(PATIENCE)));
+}
+
+#[test]
+fn a_record_that_comes_at_the_last_moment_still_counts() {
+    let mut read = reading();
+    read.waited(PATIENCE + Duration::from_millis(1));
+    assert_eq!(read.record(Partition(0), Offset(5)), Some(1));
+    assert_eq!(read.step(), ReadStep::Poll);
 }
 
 #[test]
