@@ -51,9 +51,11 @@ impl RecordTimestamps {
                     found.entry(*partition).or_insert(None);
                 }
             }
-            Err(error) if found.is_empty() => {
+            Err(ReadError::Client(error)) => {
                 return Err(BrokerError::Unreachable(error.to_string()));
             }
+            // The partitions that did answer count, even if there are none: an error would hold up
+            // the partitions that nothing was asked about.
             Err(error) => tracing::debug!(%error, "some partitions did not answer"),
         }
         Ok(found)
