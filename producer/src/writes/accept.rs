@@ -54,12 +54,18 @@ impl Acceptor {
     ) -> Result<Write, WriteError> {
         let result = match prepared {
             Err(refusal) => Err(WriteError::from(refusal)),
-            Ok(write) => match self.accept_if_there_is_room(&write, &mut Permits::default()) {
-                Err(WriteError::Overloaded(_)) if self.partitions.when_full != WhenFull::Reject => {
-                    self.accept_when_there_is_room(&write).await
+            Ok(write) => {
+                // Not in the scrutinee: its permits would live on while the write waits for them.
+                let tried = self.accept_if_there_is_room(&write, &mut Permits::default());
+                match tried {
+                    Err(WriteError::Overloaded(_))
+                        if self.partitions.when_full != WhenFull::Reject =>
+                    {
+                        self.accept_when_there_is_room(&write).await
+                    }
+                    result => result,
                 }
-                result => result,
-            },
+            }
         };
         self.metrics.written(start, &result);
         result

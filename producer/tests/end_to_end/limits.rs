@@ -1,6 +1,7 @@
 //! What happens when there is no room.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -156,6 +157,21 @@ async fn rows_are_limited_but_a_row_that_is_pending_may_be_written_again() {
     scores.put(&3, &score("x", 3)).await.unwrap();
     scores.put(&4, &score("x", 4)).await.unwrap();
     assert!(scores.put(&5, &score("x", 5)).await.is_err());
+}
+
+/// A write that waits must not hold what its first attempt took: it needs the same once more.
+#[tokio::test]
+async fn a_write_that_waits_for_one_limit_holds_nothing_of_another() {
+    let kafka = Kafka::start(1);
+    let builder = kafka.builder(&[]).max_pending_rows(1).max_in_flight(1);
+    let scores: Handle = builder.build().await.unwrap();
+    scores.put(&1, &score("x", 1)).await.unwrap();
+    scores.replicated_all().await.unwrap();
+    let row = score("x", 2);
+    let mut second = pin!(scores.put(&2, &row));
+    assert!(tokio::time::timeout(Duration::ZERO, &mut second).await.is_err(), "no room yet");
+    kafka.commit_all();
+    soon("room for the second row", second).await.unwrap();
 }
 
 #[tokio::test]
