@@ -16,6 +16,7 @@ use uuid::Uuid;
 mod error;
 mod canonical;
 mod scalar;
+mod composite;
 mod writer;
 
 pub use error::{KEY_BYTES_MAX, KeyError};

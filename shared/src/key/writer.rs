@@ -5,9 +5,10 @@ use std::fmt::Display;
 use std::ops::Range;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::canonical;
+use super::composite;
 use super::error::{KEY_BYTES_MAX, KeyError};
 use super::scalar::{self, NotScalar};
 use crate::json;
@@ -75,34 +76,30 @@ impl KeyWriter {
         self.plain = names.len() == 1;
         let named = names.len();
         match scalar::write(key, &mut self.text) {
-            Ok(()) if named > 1 => return Err(KeyError::ColumnCount { named, parts: 1 }),
-            Ok(()) => names.iter().for_each(|name| self.columns.push(name, 0..self.text.len())),
+            Ok(_) if named > 1 => return Err(KeyError::ColumnCount { named, parts: 1 }),
+            Ok(_) => names.iter().for_each(|name| self.columns.push(name, 0..self.text.len())),
             Err(NotScalar::Tuple(_)) if named == 0 => return Err(KeyError::NoColumnNames),
             Err(NotScalar::Tuple(parts)) if parts != named => {
                 return Err(KeyError::ColumnCount { named, parts });
             }
             Err(NotScalar::Tuple(_) | NotScalar::Columns) => {
-                self.write_columns(&serde_json::to_value(key).map_err(not_a_key)?, names)?;
+                self.write_columns(&composite::columns(key, names)?, names)?;
             }
             Err(NotScalar::Refused(why)) => return Err(why),
         }
         if self.text.len() > KEY_BYTES_MAX { Err(KeyError::TooLong) } else { Ok(&self.text) }
     }
 
-    /// Writes a struct, a map or a tuple, as serde's tree of it.
-    fn write_columns(&mut self, key: &Value, names: &[Box<str>]) -> Result<(), KeyError> {
-        let mut columns: Vec<(&str, &Value)> = match key {
-            Value::Object(columns) => {
-                columns.iter().map(|(name, value)| (&**name, value)).collect()
-            }
-            Value::Array(values) => names.iter().map(|name| &**name).zip(values).collect(),
-            _ => Vec::new(),
-        };
+    /// Writes the columns of a struct, a map or a tuple.
+    fn write_columns(
+        &mut self,
+        columns: &Map<String, Value>,
+        names: &[Box<str>],
+    ) -> Result<(), KeyError> {
+        let mut columns: Vec<(&str, &Value)> =
+            columns.iter().map(|(name, value)| (&**name, value)).collect();
         if columns.is_empty() {
-            return Err(KeyError::NotAKey("a struct without columns".to_owned()));
-        }
-        for (name, value) in &columns {
-            check_column(name, value)?;
+            return Err(not_a_key("a struct without columns"));
         }
         check_names(&columns, names)?;
         if let ([(name, value)], true) = (&*columns, self.plain) {
@@ -176,20 +173,6 @@ impl KeyWriter {
 
 fn not_a_key(why: impl Display) -> KeyError {
     KeyError::NotAKey(why.to_string())
-}
-
-fn check_column(name: &str, value: &Value) -> Result<(), KeyError> {
-    if !canonical::is_scalar(value) {
-        let what = match value {
-            Value::Null => "null, or a float that is not finite".to_owned(),
-            Value::Array(_) => "a list".to_owned(),
-            Value::Object(_) => "a struct".to_owned(),
-            scalar => format!("the float {scalar}"),
-        };
-        return Err(not_a_key(format_args!("{what} (column {name:?})")));
-    }
-    let has_nul = |text: &str| text.contains('\0');
-    if has_nul(name) || value.as_str().is_some_and(has_nul) { Err(KeyError::Nul) } else { Ok(()) }
 }
 
 /// Lets `columns` pass if they are those of `names`, each once, where there are names.
