@@ -1,60 +1,60 @@
-//! The judgement on a partition that the group gives us: takes where the database, the group and
-//! the log stand, says where to read from or why not to.
+//! The verdict on a partition that the group assigns: read it from here, or refuse it.
 //!
-//! This is where a wrong, empty or restored database, a recreated or truncated topic and a changed
-//! partition count are found. Each refusal says what to do, because only a person can know which of
-//! the two is right.
+//! This check finds a wrong, empty or restored database, a recreated or truncated topic, and a
+//! changed partition count. Each refusal says what to do, because only a person can know which side
+//! is right.
 
 use write_behind_shared::NextOffset;
 
 use crate::core::batch::LastRecord;
 
-/// Where everything stands, of one partition.
+/// Where a partition stands in the database, the group and the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionFacts {
-    /// The database's next offset; `None`: it does not know the partition.
+    /// The database's next offset; `None`: the database does not know the partition.
     pub database: Option<NextOffset>,
-    /// How many partitions the topic had when the database was last written.
+    /// How many partitions the topic had when the database was last written to.
     pub partitions_then: i32,
-    /// How many it has.
+    /// How many partitions the topic has now.
     pub partitions_now: i32,
-    /// What the group has committed.
+    /// The offset that the group has committed.
     pub committed: Option<NextOffset>,
-    /// The first offset the log still has.
+    /// The first offset in the log.
     pub low: NextOffset,
     /// The end of the log.
     pub high: NextOffset,
-    /// The last record that the database holds, if it is known.
+    /// The last record that the database holds, if known.
     pub last: Option<LastRecord>,
-    /// A record that the database holds, the last one or an earlier one, if the log has its offset.
+    /// A record that the database holds, the last or an earlier one, compared with the log; `None`:
+    /// the log no longer has its offset.
     pub trace: Option<RecordCheck>,
 }
 
-/// A record that the database holds, beside the one that the log has at its offset.
+/// A record that the database holds, and the record that the log has at its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordCheck {
-    /// As the database noted it.
+    /// The record as the database noted it.
     pub record: LastRecord,
-    /// When the log's record there was written, in milliseconds since 1970; `None`: there is no
-    /// record there, or none that says when it was written.
+    /// The timestamp of the log's record there, in milliseconds since 1970; `None`: there is no
+    /// record, or it has no timestamp.
     pub there: Option<i64>,
 }
 
 /// What to do with the partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The database does not know it yet: begin here.
+    /// The database does not know the partition yet: start here.
     Begin(NextOffset),
-    /// Go on here.
+    /// Continue here.
     Continue(NextOffset),
-    /// Leave it alone.
+    /// Do not read it.
     Refuse(Refusal),
 }
 
-/// Why a partition is refused, and what to do.
+/// Why a partition is refused, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The group has read it, but the database knows nothing of that.
+    /// The group has committed offsets, but the database does not know the partition.
     #[error(
         "the consumer group has committed offset {0}, but the database knows nothing of this \
          partition: it is probably not the database that the group has written to. Point \
@@ -63,7 +63,7 @@ pub enum Refusal {
          another `name`"
     )]
     UnknownToDatabase(NextOffset),
-    /// The log ends before what the database holds.
+    /// The log ends before the database's offset.
     #[error(
         "the database holds everything below offset {next}, but the log ends at {high}: the topic \
          was recreated or has lost records. If it was recreated, choose another `name` to begin at \
@@ -75,7 +75,7 @@ pub enum Refusal {
         /// The end of the log.
         high: NextOffset,
     },
-    /// The log begins after what the database holds.
+    /// The log starts after the database's offset.
     #[error(
         "the database holds everything below offset {next}, but the log begins at {low}: records \
          were removed (by the topic's retention) before they were written. They are lost to the \
@@ -88,7 +88,7 @@ pub enum Refusal {
         /// The first offset of the log.
         low: NextOffset,
     },
-    /// The log has another record where the last one stood that the database holds.
+    /// The log has another record at the offset of the last record that the database holds.
     #[error(
         "the record at offset {} is not the one that the database holds from there (written at {} \
          milliseconds since 1970; now there is {}): the topic was recreated, or its log was \
@@ -97,8 +97,8 @@ pub enum Refusal {
          says how to hand the table over", .0.record.offset, .0.record.timestamp, of_another_time(.0)
     )]
     AnotherLog(RecordCheck),
-    /// The log has another record where one stood that the database holds, and records after that one
-    /// have been applied.
+    /// The log has another record at the offset of an earlier record that the database holds, and
+    /// later records have been applied since.
     #[error(
         "the record at offset {} is not the one that was read there (written at {} milliseconds since \
          1970; now there is {}): the topic was recreated while it was read, or its log was truncated \
@@ -108,21 +108,21 @@ pub enum Refusal {
         .trace.record.offset, .trace.record.timestamp, of_another_time(.trace), .trace.record.offset.next()
     )]
     ReplacedWhileRead {
-        /// The record that was there.
+        /// The record that the database holds, and the log's.
         trace: RecordCheck,
         /// The database's next offset.
         next: NextOffset,
     },
-    /// Keys lie in other partitions than before.
+    /// The partition count changed, so keys map to other partitions than before.
     #[error(
         "the topic had {then} partitions and has {now}: records of one key now lie in two \
          partitions, which have no order between them. Let the producers write to a new topic of \
          the wanted size, and read it under another `name` once this one is drained"
     )]
     PartitionsChanged {
-        /// How many there were.
+        /// The partition count when the database was last written to.
         then: i32,
-        /// How many there are.
+        /// The partition count now.
         now: i32,
     },
 }
@@ -131,8 +131,8 @@ fn of_another_time(trace: &RecordCheck) -> String {
     trace.there.map_or("no such record".to_owned(), |there| format!("one written at {there}"))
 }
 
-/// Says where to read a partition from. `adopt`: a database that does not know a partition is taken
-/// to hold what the group has committed.
+/// Decides where to read a partition from. With `adopt`, a database that does not know a partition
+/// counts as holding everything below the group's committed offset.
 pub fn judge(facts: &PartitionFacts, adopt: bool) -> Verdict {
     let PartitionFacts {
         database,
@@ -154,8 +154,8 @@ pub fn judge(facts: &PartitionFacts, adopt: bool) -> Verdict {
         }
     };
     let verdict = match (database, committed) {
-        // Also of a partition that the database does not know: it may have been added, and some of
-        // its keys' earlier records lie in another.
+        // This holds for a partition that the database does not know, too: it may have been added,
+        // and earlier records of its keys may lie in another partition.
         _ if partitions_then != partitions_now => {
             Err(Refusal::PartitionsChanged { then: partitions_then, now: partitions_now })
         }
@@ -174,22 +174,22 @@ pub fn judge(facts: &PartitionFacts, adopt: bool) -> Verdict {
     verdict.unwrap_or_else(Verdict::Refuse)
 }
 
-/// What to do about a partition that is being read, when all is asked again.
+/// What to do about a partition that is being read, when its facts are checked again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecheckVerdict {
-    /// Nothing.
+    /// Read on.
     GoOn,
-    /// The database stands elsewhere than where it was left: find out where to read on from.
+    /// The database is not where this consumer left it: ask again where to read from.
     Doubt,
-    /// Stop.
+    /// Stop reading.
     Refuse(Refusal),
 }
 
-/// Judges a partition anew that is being read, and of which everything below `written` was in the
-/// database when last heard of.
+/// Checks a partition again while it is read. Everything below `written` was in the database when
+/// this consumer last heard from it.
 ///
-/// That the log begins after `written` is no reason to stop: what is missing there may have been read
-/// already. If it was not, the reading itself finds that out.
+/// A log that starts after `written` is no reason to stop: the missing records may have been read
+/// already. If they were not, reading them fails and reports it.
 pub fn judge_again(facts: &PartitionFacts, adopt: bool, written: NextOffset) -> RecheckVerdict {
     match judge(facts, adopt) {
         Verdict::Continue(next) if next == written => RecheckVerdict::GoOn,
@@ -207,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    /// The usual case: 4 partitions, a log from 10 up to 90.
+    /// The usual case: 4 partitions, and a log from offset 10 up to 90.
     fn facts(database: Option<i64>, committed: Option<i64>) -> PartitionFacts {
         PartitionFacts {
             database: database.map(NextOffset),
@@ -221,7 +221,8 @@ mod tests {
         }
     }
 
-    /// The database holds a record at 49, written at 1,000; the log has one there written at `there`.
+    /// The database holds a record at offset 49 with timestamp 1,000; the log has one there with
+    /// timestamp `there`.
     fn traced(there: Option<i64>) -> PartitionFacts {
         let record = LastRecord { partition: Partition(0), offset: Offset(49), timestamp: 1_000 };
         let (last, trace) = (Some(record), Some(RecordCheck { record, there }));

@@ -1,8 +1,8 @@
-//! What crosses from the pipeline to the workers and back: a batch, and the proof that it is written.
+//! A batch on its way to a worker, and the proof that comes back once it is written.
 //!
-//! A batch holds the folded records of whole offset ranges, one [`Span`] a partition. Because a
-//! span's fold is indivisible, a batch can be written or not, never half; and because only
-//! [`Written`] can be committed, Kafka's offset never passes the database's.
+//! A batch holds the folded records of whole offset ranges, one [`Span`] per partition. A span's
+//! fold is indivisible, so a batch is written whole or not at all; and only [`Written`] can be
+//! committed, so Kafka's offset never passes the database's.
 //!
 //! INV-7: only [`Written`] can be committed to Kafka.
 
@@ -12,69 +12,72 @@ use std::sync::Arc;
 use crate::core::record::DeadLetter;
 use write_behind_shared::{Change, NextOffset, Offset, Partition, WriteId};
 
-/// A partition of a route's topic, the route by its place in the configuration.
+/// A partition of a route's topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoutePartition {
-    /// The route.
+    /// The route's index in the configuration.
     pub route: usize,
     /// The partition.
     pub partition: Partition,
 }
 
-/// The number of one life of a partition here: answers to an earlier life are ignored.
+/// The number of an assignment of a partition: answers to an earlier assignment are ignored.
 pub type Epoch = u64;
 /// The number of a batch.
 pub type BatchId = u64;
 
-/// A range of one partition's offsets: from `start` up to, but without, `end`.
+/// A range of one partition's offsets, from `start` up to but not including `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// The partition.
     pub partition: Partition,
-    /// What the database's bookkeeping must say before.
+    /// The next offset that the database must have before the batch.
     pub start: NextOffset,
-    /// What it says afterwards.
+    /// The next offset that it has after the batch.
     pub end: NextOffset,
 }
 
-/// The folded records of some spans of one route.
+/// The folded records of spans of one route.
 #[derive(Debug)]
 pub struct Batch {
-    /// The route, by its place in the configuration.
+    /// The route's index in the configuration.
     pub route: usize,
     /// The topic of all spans.
     pub topic: Arc<str>,
-    /// One span a partition, sorted by partition.
+    /// One span per partition, sorted by partition.
     pub spans: Vec<Span>,
-    /// One row a key; keys of one partition stand in no other.
+    /// One row per key and partition.
     pub rows: Vec<FoldedRow>,
-    /// Records that could not even be decoded.
+    /// Records that could not be decoded.
     pub dead_letters: Vec<DeadLetter>,
-    /// Records dropped because their writer's sequence had been seen: reading the spans again to
-    /// apply a row's records row by row must skip them too.
+    /// Records dropped as duplicates. A second read that applies a row's records one by one must
+    /// skip them too.
     pub duplicates: Vec<(Partition, Offset)>,
-    /// The last sequence seen of each writer, per partition.
+    /// The last sequence of each writer, per partition.
     pub writers: Vec<WriterSeen>,
-    /// Partitions in which the writers are forgotten whose last records stand so far back.
+    /// Per partition, the offset up to which writers are forgotten: those whose last record stands
+    /// there or before.
     pub forgotten: Vec<(Partition, Offset)>,
-    /// The last record of each span, where the log says when it was written.
+    /// The last record of each span, if it has a timestamp.
     pub last_records: Vec<LastRecord>,
-    /// How many records were folded, the dead letters and duplicates included.
+    /// How many records the batch stands for, dead letters and duplicates included.
     pub records: u64,
-    /// Whether a row that refers to a missing one is refused. If not, the batch waits for it.
+    /// Whether a row that refers to a missing row counts as refused. If not, the batch waits for
+    /// that row.
     pub refuse_missing_references: bool,
 }
 
 /// The records of one key, folded.
 #[derive(Debug)]
 pub struct FoldedRow {
-    /// The partition they came from.
+    /// The partition of the records.
     pub partition: Partition,
     /// The record key.
     pub key: Box<[u8]>,
-    /// What is to be done to the row.
+    /// What the records change in the row.
     pub change: Change,
-    /// What becomes of its records depends on what the row holds: each is to be tried alone.
+    /// Whether the row's records must be tried one by one, because their effect depends on what the
+    /// row holds.
     pub row_by_row: bool,
 }
 
@@ -85,23 +88,23 @@ pub struct WriterSeen {
     pub partition: Partition,
     /// The writer and its last sequence.
     pub last: WriteId,
-    /// The record that had it.
+    /// The offset of that record.
     pub at: Offset,
 }
 
-/// The last record of a partition that is in the database. Another log of the same name may be as
-/// long, but has another record there.
+/// The last record of a partition that is in the database. It tells logs of the same name apart:
+/// another log may be as long, but has another record at that offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastRecord {
     /// The partition.
     pub partition: Partition,
-    /// Where it stands.
+    /// Its offset.
     pub offset: Offset,
-    /// When it was written, in milliseconds since 1970.
+    /// Its timestamp, in milliseconds since 1970.
     pub timestamp: i64,
 }
 
-/// The proof that a batch is in the database. Only a worker makes one, after COMMIT.
+/// The proof that a batch is in the database. Only a worker creates one, after COMMIT.
 #[derive(Debug)]
 #[must_use = "the offsets of a written batch are to be committed"]
 pub struct Written {
@@ -109,8 +112,8 @@ pub struct Written {
 }
 
 impl Written {
-    /// Only [`crate::apply`] calls this, when the database has answered COMMIT, or says on being
-    /// asked that the spans are in it.
+    /// Only [`crate::apply`] calls this: after the database has answered COMMIT, or when its
+    /// bookkeeping shows that it holds the spans.
     pub(crate) fn new(spans: Vec<Span>) -> Self {
         Self { spans }
     }
@@ -122,21 +125,21 @@ impl Written {
         &self.spans
     }
 
-    /// Up to where `partition` is now in the database.
+    /// The database's next offset for `partition`.
     #[must_use]
     pub fn end_of(&self, partition: Partition) -> Option<NextOffset> {
         self.spans.iter().find(|span| span.partition == partition).map(|span| span.end)
     }
 }
 
-/// Why a batch can't be written until a person acts.
+/// Why a batch can't be written until a person intervenes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
     /// The cause, and what to do about it.
     pub why: String,
-    /// The partition whose record it is; `None`: the cause lies in the table.
+    /// The partition of the record at fault; `None`: the table is at fault.
     pub partition: Option<Partition>,
 }
 
-/// The keys whose records are wanted.
+/// The keys whose records are read again.
 pub type WantedKeys = HashSet<(Partition, Box<[u8]>)>;

@@ -1,6 +1,6 @@
-//! Whose bookkeeping: a pipeline's, of a topic of a cluster.
+//! The owner of bookkeeping rows: a pipeline, a Kafka cluster and a topic.
 
-/// Whose bookkeeping: the first three columns of every bookkeeping table's key.
+/// The first three columns of every bookkeeping table's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BookkeepingKey {
     /// The pipeline's name.

@@ -1,38 +1,37 @@
-//! How many bad records a route may set aside: takes what was written and set aside lately, gives
-//! how many more it may.
+//! The limit on bad records that a route may set aside.
 //!
-//! Pure. Single bad records stand aside; a flood of them is a mistake in the table or in a writer, and
-//! a person must see it before it fills the table of dead letters. While a route is flooded only a
-//! batch that is good enough by itself is let through.
+//! Pure. A few bad records are set aside. A flood of them points to a mistake in the table or in a
+//! writer, and a person must see it before it fills the dead-letter table. While a route is
+//! flooded, only a batch within the ratio on its own passes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// So few bad records in a window are no flood, whatever part of all they are.
+/// Up to this many bad records in a window are no flood, whatever their share.
 pub const FEW: u64 = 100;
-/// What falls into one such part of the window is remembered as one.
+/// Number of slices in a window; batches of one slice are remembered together.
 const PARTS: u32 = 10;
 
-/// How many bad records a route sets aside.
+/// The limits on setting bad records aside.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FloodLimits {
-    /// Which part of the records of a window, from 0 to 1, once more than [`FEW`] are bad.
+    /// The largest share of bad records in a window, from 0 to 1, once more than [`FEW`] are bad.
     pub max_ratio: f64,
-    /// How many a second, on average over a window.
+    /// The most bad records per second, averaged over a window.
     pub max_per_second: u32,
-    /// How far back is looked.
+    /// The length of the window.
     pub window: Duration,
 }
 
 impl FloodLimits {
-    /// What suits most.
+    /// The default limits.
     pub const STANDARD: Self =
         Self { max_ratio: 0.5, max_per_second: 100, window: Duration::from_secs(10) };
-    /// The first bad record stops its route.
+    /// The first bad record stops the route.
     pub const NONE: Self = Self { max_ratio: 0.0, max_per_second: 0, ..Self::STANDARD };
 }
 
-/// What a route has set aside lately.
+/// What a route has written and set aside within the window.
 #[derive(Debug)]
 pub struct Flood {
     limits: FloodLimits,
@@ -49,12 +48,12 @@ struct FloodSlice {
 }
 
 impl Flood {
-    /// Nothing was set aside yet.
+    /// A history of nothing.
     pub fn new(limits: FloodLimits) -> Self {
         Self { limits, lately: VecDeque::new(), flooded: false }
     }
 
-    /// How many records may be set aside now, of a batch that stands for `records`.
+    /// How many of a batch's `records` may be set aside now.
     pub fn allowance(&mut self, now: Duration, records: u64) -> usize {
         while self.lately.front().is_some_and(|first| first.until + self.limits.window <= now) {
             self.lately.pop_front();
@@ -68,7 +67,7 @@ impl Flood {
         usize::try_from(allowance).unwrap_or(usize::MAX)
     }
 
-    /// A batch that stands for `records` was written, with so many of them set aside.
+    /// Counts a written batch of `records` records, of which `letters` were set aside.
     pub fn written(&mut self, now: Duration, records: u64, letters: u64) {
         self.flooded = false;
         let part = self.limits.window / PARTS;
@@ -82,7 +81,7 @@ impl Flood {
         }
     }
 
-    /// A batch had more bad records than it was allowed.
+    /// Notes that a batch had more bad records than it was allowed.
     pub fn flooded(&mut self) {
         self.flooded = true;
     }

@@ -1,5 +1,5 @@
-//! The state machines of the consumer and the words they share. Pure: no clock, no task, no input or
-//! output; what happens is told to them, and what they answer is done by others.
+//! The consumer's state machines and the types they share. Pure: no clock, no tasks, no I/O.
+//! Callers report events and carry out what comes back.
 
 pub mod record;
 pub mod batch;

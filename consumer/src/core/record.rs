@@ -1,26 +1,25 @@
-//! A record: borrowed from the client as it is read, or kept as it stood in the log, and as a dead
-//! letter.
+//! A record: as the client lends it, as a copy of its bytes, and as a dead letter.
 
 use write_behind_shared::{Offset, Partition, RecordError, WriteId, record};
 
-/// A record as it is read, still borrowed from the client.
+/// A record as read, borrowed from the client.
 #[derive(Clone, Copy, Debug)]
 pub struct Incoming<'a> {
     /// The partition.
     pub partition: Partition,
     /// The offset.
     pub offset: Offset,
-    /// When it was written, in milliseconds since 1970, if the log says so.
+    /// The timestamp in milliseconds since 1970, if the log has one.
     pub timestamp: Option<i64>,
     /// The key.
     pub key: Option<&'a [u8]>,
     /// The value; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
-    /// The headers, in their order.
+    /// The headers, in order.
     pub headers: &'a [(&'a str, Option<&'a [u8]>)],
 }
 
-/// A record as it stood in the log: kept for the dead letters, or read again to apply it row by row.
+/// A record as it stands in the log: kept as a dead letter, or read again to be applied alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawRecord {
     /// The partition.
@@ -31,18 +30,18 @@ pub struct RawRecord {
     pub key: Option<Box<[u8]>>,
     /// The value; `None` is a tombstone.
     pub value: Option<Box<[u8]>>,
-    /// The headers, in their order.
+    /// The headers, in order.
     pub headers: Vec<(String, Option<Box<[u8]>>)>,
 }
 
-/// A record that cannot be applied, and why.
+/// A record that can't be applied, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     /// The record.
     pub record: RawRecord,
-    /// Why, in a sentence.
+    /// The reason, in one sentence.
     pub reason: String,
-    /// The database's error code, when it was the database that refused.
+    /// The database's error code, if the database refused the record.
     pub sqlstate: Option<String>,
 }
 
@@ -61,12 +60,12 @@ impl From<&Incoming<'_>> for RawRecord {
     }
 }
 
-/// A record as a dead letter.
+/// Makes a dead letter of a record.
 pub(crate) fn dead_letter(record: &Incoming<'_>, why: &RecordError) -> DeadLetter {
     DeadLetter { record: RawRecord::from(record), reason: why.to_string(), sqlstate: None }
 }
 
-/// The identity of a record, though its other headers may be bad.
+/// The write id of a record, even if its other headers are bad.
 pub(crate) fn write_id(record: &Incoming<'_>) -> Option<WriteId> {
     let named = record.headers.iter().find(|(name, _)| *name == record::WRITE_ID);
     named.and_then(|(_, value)| WriteId::decode((*value)?))

@@ -1,10 +1,10 @@
-//! Which rows of a batch can be written as they are folded, and what becomes of the records of the
-//! others.
+//! The row-by-row fallback: which rows of a batch fit their table, and the single records of those
+//! that don't.
 //!
-//! Pure. The fallback: when a row does not fit its table, or the database rejects it, its records are
-//! written row by row, so that exactly the bad ones are set aside.
+//! Pure. If a row does not fit its table, or the database rejects it, its records are written one
+//! by one, so that exactly the bad ones are set aside.
 //!
-//! INV-10: a record is set aside only for what it says itself; an outage sets nothing aside.
+//! INV-10: a record is set aside only for its own content; an outage sets nothing aside.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -16,30 +16,30 @@ use crate::core::record::{DeadLetter, RawRecord};
 use crate::core::table::Table;
 use crate::core::table::row::{Misfit, Row};
 
-/// Places in [`Batch::rows`].
+/// Indexes into [`Batch::rows`].
 pub(crate) type Places = BTreeSet<usize>;
 
-/// The rows of a batch that are written as they are folded.
+/// The rows of a batch that fit their table, and those that don't.
 #[derive(Debug)]
 pub(crate) struct JudgedRows<'b> {
-    /// Sorted by their records' keys.
+    /// Rows that fit, sorted by key.
     pub(crate) rows: Vec<Row<'b>>,
-    /// Where each stands in the batch.
+    /// The index of each of them in the batch.
     pub(crate) places: Vec<usize>,
     /// Rows that don't fit.
     pub(crate) misfits: Places,
 }
 
-/// Records that are written row by row.
+/// Records to write one by one.
 #[derive(Debug, Default)]
 pub(crate) struct RowByRow {
-    /// To be tried, in log order.
+    /// Records to try, in log order.
     pub(crate) records: Vec<(RawRecord, Row<'static>)>,
-    /// Known to be bad.
+    /// Records already known to be bad.
     pub(crate) dead_letters: Vec<DeadLetter>,
 }
 
-/// Judges all rows of `batch` but those in `fallback`.
+/// Judges all rows of `batch` except those in `fallback`.
 pub(crate) fn judge<'b>(table: &Table, batch: &'b Batch, fallback: &Places) -> JudgedRows<'b> {
     let count = batch.rows.len();
     let (mut rows, mut places) = (Vec::with_capacity(count), Vec::with_capacity(count));
@@ -62,8 +62,8 @@ pub(crate) fn judge<'b>(table: &Table, batch: &'b Batch, fallback: &Places) -> J
     JudgedRows { rows, places, misfits }
 }
 
-/// The places of `rows` in the order of their keys: of the keys' first eight bytes, which mostly
-/// decide, and which lie together while they are compared.
+/// The indexes of `rows`, sorted by key. Most comparisons need only a key's first eight bytes,
+/// which lie side by side in memory.
 fn sorted(rows: &[FoldedRow]) -> impl Iterator<Item = usize> {
     let first_bytes = |key: &[u8]| {
         let mut bytes = [0; 8];
@@ -79,13 +79,13 @@ fn sorted(rows: &[FoldedRow]) -> impl Iterator<Item = usize> {
     keys.into_iter().map(|(_, place)| place)
 }
 
-/// The rows whose records are to be written row by row whatever the database says.
+/// The rows whose records must be written one by one, whatever the database says.
 pub(crate) fn marked(batch: &Batch) -> Places {
     let row_by_row = batch.rows.iter().enumerate().filter(|(_, row)| row.row_by_row);
     row_by_row.map(|(place, _)| place).collect()
 }
 
-/// The keys of the rows in `fallback`, and the spans they are in.
+/// The keys of the rows in `fallback`, and the spans that hold their records.
 pub(crate) fn wanted(batch: &Batch, fallback: &Places) -> (WantedKeys, Vec<Span>) {
     let rows = fallback.iter().filter_map(|place| batch.rows.get(*place));
     let wanted: WantedKeys = rows.map(|row| (row.partition, row.key.clone())).collect();
@@ -94,7 +94,7 @@ pub(crate) fn wanted(batch: &Batch, fallback: &Places) -> (WantedKeys, Vec<Span>
     (wanted, batch.spans.iter().copied().filter(holds).collect())
 }
 
-/// Judges records read again, each alone. `None`: those of some wanted key are not among them.
+/// Judges records read again, each alone. `None`: the log has no record of some wanted key.
 pub(crate) fn from_log(
     table: &Table,
     batch: &Batch,
@@ -108,7 +108,7 @@ pub(crate) fn from_log(
     if wanted.iter().any(|(partition, key)| !found.contains(&(*partition, &**key))) {
         return None;
     }
-    // What was dropped or set aside while folding is not to be met again.
+    // Records dropped or set aside while folding must not be applied now.
     let set_aside = batch.dead_letters.iter().map(|letter| &letter.record);
     let dealt_with: HashSet<(Partition, Offset)> = set_aside
         .map(|record| (record.partition, record.offset))
@@ -130,7 +130,7 @@ pub(crate) fn from_log(
     Some(row_by_row)
 }
 
-/// Why a record is bad, where it is not the database that says so.
+/// Why a record is bad, when the database has not judged it.
 #[derive(Debug, thiserror::Error)]
 enum BadRecord {
     #[error(transparent)]
@@ -147,10 +147,10 @@ fn judge_record(table: &Table, record: &RawRecord) -> Result<Row<'static>, BadRe
     Ok(Row::judge(table, key, &change)?.into_owned())
 }
 
-/// Why a record is bad, for logs and the status page: nothing that it holds is in it but the names of
-/// columns. The dead letter has the whole reason.
+/// Why a record is bad, for logs and the status page: without any of its content except column
+/// names. The dead letter has the full reason.
 pub(crate) fn reason_without_values(table: &Table, letter: &DeadLetter) -> String {
-    // The databases' messages quote values, each in a way of its own.
+    // Database messages quote values, each database in its own way.
     if let Some(code) = &letter.sqlstate {
         return format!("the database refuses it (code {code})");
     }

@@ -1,10 +1,10 @@
-//! The reading of ranges of a log to their ends: what is still unread, and when to stop.
+//! The progress of reading offset ranges of a log to their ends.
 //!
-//! An end-of-log event does not finish a span. A follower that lags, or a leader elected a moment
-//! ago, reports the end of its own copy, and records may lie behind it. A span is finished when an
-//! offset at its end or past it was reached: by a record, or by the client's position, which a
-//! transaction's markers advance too. An event short of the end only raises a question to the
-//! partition's leader: whether it still has the records, and whether its log is long enough.
+//! An end-of-log event does not finish a span: a lagging follower or a newly elected leader reports
+//! the end of its own copy, and records may lie behind it. A span is finished once an offset at or
+//! past its end is reached, by a record or by the client's position, which also moves past
+//! transaction markers. An event short of the end only makes the reader ask the partition's leader
+//! whether it still has the records and whether its log is long enough.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,27 +13,27 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::core::batch::Span;
 
-/// Reads each record of some spans once, one span a partition.
+/// A read of each record of some spans, one span per partition.
 #[derive(Clone, Debug)]
 pub(crate) struct SpanRead {
     /// What is left of each span.
     unread: Vec<Span>,
-    /// How long the client was waited for since the reading last advanced.
+    /// Time spent waiting for the client since the read last advanced.
     silent: Duration,
     patience: Duration,
-    /// The partition whose leader must say where its log begins and ends.
+    /// The partition whose leader must report where its log starts and ends.
     ask: Option<Partition>,
     failed: Option<ReadFailure>,
 }
 
-/// What the reading needs next.
+/// What the read needs next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ReadStep {
     /// The next record or event.
     Poll,
-    /// Where the log of this partition begins and ends, as its leader says.
+    /// Where the partition's log starts and ends, according to its leader.
     AskEnds(Partition),
-    /// Nothing: every record of every span was read.
+    /// Nothing: every record of every span has been read.
     Finished,
     /// Nothing: the spans can't be read to their ends.
     Failed(ReadFailure),
@@ -42,10 +42,10 @@ pub(crate) enum ReadStep {
 /// Why spans can't be read to their ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadFailure {
-    /// No record came within this time. Reading again may succeed.
+    /// No record came within this time. Another read may succeed.
     Silence(Duration),
-    /// The leader's log ends before the span does. Reading again may succeed: a leader that was
-    /// just elected may not show all of its log yet.
+    /// The leader's log ends before the span does. Another read may succeed: a newly elected leader
+    /// may not show its whole log yet.
     Short {
         /// The partition.
         partition: Partition,
@@ -54,7 +54,7 @@ pub(crate) enum ReadFailure {
         /// Where the span ends.
         end: NextOffset,
     },
-    /// The log no longer has what was to be read next.
+    /// The log no longer has the next record.
     Gone,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for ReadFailure {
 }
 
 impl SpanRead {
-    /// Begins to read `spans`. It fails when nothing comes for longer than `patience`.
+    /// Starts a read of `spans`. It fails if nothing comes for longer than `patience`.
     pub(crate) fn new(spans: &[Span], patience: Duration) -> Self {
         let unread = spans.iter().copied().filter(|span| span.start < span.end).collect();
         Self { unread, silent: Duration::ZERO, patience, ask: None, failed: None }
@@ -95,25 +95,25 @@ impl SpanRead {
         }
     }
 
-    /// A record came. If it lies in a span, returns how many offsets the reading advanced by.
+    /// Takes a record. If it lies in a span, returns how many offsets the read advanced by.
     pub(crate) fn record(&mut self, partition: Partition, offset: Offset) -> Option<u64> {
         let span = self.unread.iter_mut().find(|span| span.partition == partition)?;
         let (before, end) = (span.start, span.end);
-        // Below the start, the client repeats itself; past the end, it fetched ahead.
+        // Below the start, the client repeats itself; past the end, it has fetched ahead.
         let is_in_span = !before.is_past(offset) && end.is_past(offset);
         let advanced = before.distance_to(offset.next().min(end));
         self.reached(partition, offset.next());
         is_in_span.then_some(advanced)
     }
 
-    /// The client met the end of the log as one replica has it, at its `position`, if it has one.
+    /// The client reached the end of one replica's log, at `position` if it has one.
     pub(crate) fn end_of_log(&mut self, partition: Partition, position: Option<NextOffset>) {
         self.reached(partition, position.unwrap_or(NextOffset::ZERO));
         let is_unread = self.unread.iter().any(|span| span.partition == partition);
         self.ask = is_unread.then_some(partition);
     }
 
-    /// The leader of the partition asked about has the records from `low` up to `high`.
+    /// The leader of the partition in question has the records from `low` up to `high`.
     pub(crate) fn ends(&mut self, low: NextOffset, high: NextOffset) {
         let asked = self.ask.take();
         let asked = self.unread.iter().find(|span| Some(span.partition) == asked);
@@ -122,7 +122,7 @@ impl SpanRead {
             Some(&Span { partition, end, .. }) if high < end => {
                 Some(ReadFailure::Short { partition, high, end })
             }
-            // The leader has all of it, so the replica that was read lags: the rest will come.
+            // The leader has the whole span, so the replica lags: the rest will come.
             _ => self.failed,
         };
     }
@@ -132,8 +132,8 @@ impl SpanRead {
         self.failed = Some(ReadFailure::Gone);
     }
 
-    /// The client was waited for this long. Call it after each poll, whatever came: records of a
-    /// partition that is finished would otherwise hide that another partition is silent.
+    /// Counts the time spent waiting for the client. Call it after each poll, whatever came:
+    /// otherwise records of a finished partition would hide that another partition is silent.
     pub(crate) fn waited(&mut self, time: Duration) {
         self.silent += time;
     }

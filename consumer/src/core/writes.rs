@@ -1,18 +1,18 @@
-//! The statements that write some rows, in their order: the deletes, then the writes by the columns
-//! they set.
+//! The statements that write a set of rows, in order: deletes first, then one group per set of
+//! columns.
 //!
-//! Rows come sorted by key and stay so within a statement, so that two transactions that meet lock
-//! their rows in the same order.
+//! Rows arrive sorted by key and stay sorted within a statement, so that two transactions on the
+//! same rows lock them in the same order.
 
 use std::collections::BTreeMap;
 
 use crate::core::table::Table;
 use crate::core::table::row::{Row, RowCell};
 
-/// Which columns a row writes, by their place in the table, and whether each is added to.
+/// The columns that a row writes, by index, and whether each is an increment.
 pub(crate) type ColumnSet = Vec<(usize, bool)>;
 
-/// Rows by the statements that write them: all rows of one write the same columns in the same way.
+/// Rows grouped by statement: all rows of one statement write the same columns in the same way.
 #[derive(Debug)]
 pub(crate) struct Writes<'a> {
     deletes: Vec<&'a Row<'a>>,
@@ -22,9 +22,9 @@ pub(crate) struct Writes<'a> {
 /// One statement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WriteStatement<'w> {
-    /// What it does.
+    /// What the statement does.
     pub(crate) kind: WriteKind,
-    /// The columns that it writes beside the key's.
+    /// The columns that it writes, key columns excluded.
     pub(crate) shape: &'w [(usize, bool)],
     /// Its rows.
     pub(crate) rows: &'w [&'w Row<'w>],
@@ -33,20 +33,19 @@ pub(crate) struct WriteStatement<'w> {
 /// What a statement does with its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteKind {
-    /// Deletes them.
+    /// Deletes the rows.
     Delete,
-    /// Inserts them, or updates those that are there.
+    /// Inserts the rows, or updates those that exist.
     Upsert,
-    /// Updates those that are there, before it inserts any of the others.
+    /// Updates the rows that exist, then inserts the others.
     UpdateThenInsert,
 }
 
 impl<'a> Writes<'a> {
-    /// The writes of `rows`.
+    /// Groups `rows` by statement.
     pub(crate) fn of(rows: &[&'a Row<'a>]) -> Self {
         let mut writes = Self { deletes: Vec::new(), by_shape: BTreeMap::new() };
-        // Most rows have the shape of the one before, which is compared more quickly than looked
-        // up.
+        // Most rows have the shape of the row before, and a comparison is cheaper than a lookup.
         let (mut shape, mut alike) = (ColumnSet::new(), Vec::new());
         for row in rows {
             if row.delete {
@@ -71,14 +70,14 @@ impl<'a> Writes<'a> {
         }
     }
 
-    /// The statements, of at most `rows_max` rows each.
+    /// The statements, each of at most `rows_max` rows.
     pub(crate) fn statements(
         &self,
         table: &Table,
         rows_max: usize,
     ) -> impl Iterator<Item = WriteStatement<'_>> {
         let size = rows_max.max(1);
-        // A row that is deleted and written again starts from nothing: its delete comes first.
+        // A row that is deleted and written again starts from nothing: the delete comes first.
         let deletes = self.deletes.chunks(size);
         let delete = |rows| WriteStatement { kind: WriteKind::Delete, shape: &[], rows };
         let writes = self.by_shape.iter().flat_map(move |(shape, rows)| {
@@ -91,8 +90,8 @@ impl<'a> Writes<'a> {
 }
 
 impl WriteStatement<'_> {
-    /// How many rows the statement left out, because the table has newer versions of them, if it
-    /// wrote so many.
+    /// How many rows the statement left out because the table has newer versions of them, given
+    /// that it wrote `written` rows.
     pub(crate) fn left_out(&self, table: &Table, written: u64) -> u64 {
         match self.kind {
             WriteKind::Upsert | WriteKind::UpdateThenInsert if table.version.is_some() => {
@@ -103,12 +102,12 @@ impl WriteStatement<'_> {
     }
 }
 
-/// Whether rows of this shape must be updated where they exist before any is inserted.
+/// Whether rows of this shape must be updated where they exist before any are inserted.
 ///
-/// A database checks NOT NULL and CHECK on the row it would insert before it checks whether that
-/// row is there. So a partial update, or an increment of -1 under `CHECK (stock >= 0)`, would be
-/// refused although the row it is meant for is there and would be fine. The same goes for a row of
-/// an older version, which is to be left out and not to be refused.
+/// A database checks NOT NULL and CHECK on the row to insert before it checks whether the row
+/// exists. So it would refuse a partial update, or an increment of -1 under `CHECK (stock >= 0)`,
+/// although the existing row would be fine. The same holds for an older version, which must be left
+/// out rather than refused.
 fn updates_first(table: &Table, shape: &[(usize, bool)]) -> bool {
     let named = |at: usize| shape.iter().any(|(place, _)| *place == at);
     let lacks_a_required = table

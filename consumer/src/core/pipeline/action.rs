@@ -1,4 +1,4 @@
-//! What the pipeline is told and what it answers: the words it shares with the source.
+//! The pipeline's vocabulary: its limits, actions, results, notices and progress.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,44 +12,44 @@ use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::commit::CommitId;
 use crate::core::pipeline::schedule::Priority;
 
-/// When a batch closes, and how much may be held.
+/// The limits on batches and on what is held.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineLimits {
-    /// Rows of a partition that are held at most; a batch has fewer while the database is slow.
+    /// The most rows held of one partition; a batch has fewer while the database is slow.
     pub max_rows: usize,
-    /// Bytes after which it is ripe.
+    /// Bytes at which a buffer is ripe.
     pub max_bytes: usize,
-    /// Age of its first record after which it is ripe.
+    /// Age of its first record at which a buffer is ripe.
     pub max_age: Duration,
-    /// How long a transaction should take: the size of batches follows it.
+    /// How long a transaction should take: the batch size follows it.
     pub target_time: Duration,
-    /// Bytes held at most, over all buffers and batches.
+    /// The most bytes held, over all buffers and batches.
     pub memory: usize,
-    /// Batches in flight at most.
+    /// The most batches in flight.
     pub workers: usize,
-    /// Rows written per second at most.
+    /// The most rows written per second.
     pub rows_per_second: Option<u32>,
 }
 
-/// How the records of a route are taken.
+/// The limits of one route.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RouteLimits {
-    /// Its share of the database, while others want it too.
+    /// Its share of the database while other routes want it too.
     pub priority: Priority,
-    /// Rows of it written per second at most.
+    /// The most rows of it written per second.
     pub rows_per_second: Option<u32>,
 }
 
-/// A batch on its way to a worker: its buffers are parsed there, not on the poll thread.
+/// A batch on its way to a worker, which parses its buffers off the poll thread.
 #[derive(Debug)]
 pub struct Closed {
     /// Its number.
     pub id: BatchId,
     /// The route.
     pub route: usize,
-    /// One buffer a partition, sorted by partition.
+    /// One buffer per partition, sorted by partition.
     pub buffers: Vec<Buffer>,
-    /// How long before it was closed its oldest record was read.
+    /// Age of its oldest record when it was closed, counted from when that was read.
     pub age: Duration,
 }
 
@@ -58,52 +58,54 @@ pub struct Closed {
 pub enum BatchResult {
     /// It is in the database.
     Written(Written, WriteCost),
-    /// The database stands elsewhere: nothing of it was written.
+    /// The database stands elsewhere: nothing of the batch was written.
     Fenced,
 }
 
-/// What a batch has cost the database.
+/// What a batch cost the database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WriteCost {
-    /// How long the transaction took that wrote it, without those that failed and the waits.
+    /// How long the successful transaction took, without failed attempts and waits.
     pub took: Duration,
     /// How many attempts the database gave up because they asked too much of it.
     pub saturated: u32,
 }
 
-/// Where a partition stands, in the database and in Kafka.
+/// Where a partition stands in the database and in Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
     /// The partition.
     pub tp: RoutePartition,
-    /// The question this answers.
+    /// The epoch of the question that this answers.
     pub epoch: Epoch,
-    /// Where the database stands.
+    /// The database's next offset.
     pub next: NextOffset,
-    /// What the group has committed.
+    /// The offset that the group has committed.
     pub committed: Option<NextOffset>,
     /// The last sequence of each writer.
     pub writers: Vec<WriterSeen>,
 }
 
-/// Something to be done.
+/// Something for the source to do.
 #[derive(Debug)]
 pub enum Action {
-    /// Ask the database and Kafka where these stand, and answer with `located`.
+    /// Ask the database and Kafka where these stand, and answer with
+    /// [`Pipeline::located`](super::Pipeline::located).
     Locate(Vec<(RoutePartition, Epoch)>),
-    /// Read these from here on.
+    /// Read these partitions from these offsets on.
     Read(Vec<(RoutePartition, NextOffset)>),
-    /// Hand a batch to a worker, and answer with `finished`.
+    /// Hand a batch to a worker, and answer with [`Pipeline::finished`](super::Pipeline::finished).
     Write(Closed),
-    /// Hand a batch to a worker once more.
+    /// Hand a parked batch to a worker again.
     WriteAgain(BatchId, Box<Batch>),
     /// Stop fetching these.
     Pause(Vec<RoutePartition>),
-    /// Fetch these again.
+    /// Resume fetching these.
     Resume(Vec<RoutePartition>),
-    /// Commit to Kafka, and answer with `commit_answered` and the commit's number.
+    /// Commit to Kafka, and answer with
+    /// [`Pipeline::commit_answered`](super::Pipeline::commit_answered) and the commit's number.
     Commit(CommitId, Vec<(RoutePartition, NextOffset)>),
-    /// Nothing of these is held any more: the revoke may be acknowledged.
+    /// Nothing of these is held any more: the revoke can be acknowledged.
     Release(Vec<RoutePartition>),
     /// Everything read is written and committed.
     Drained,
@@ -116,83 +118,85 @@ pub enum Action {
 pub enum Notice {
     /// A writer's records before this one are missing from the log.
     RecordsMissing(RoutePartition, Offset, WriteId),
-    /// The log has no records from the first up to the second: a transaction's markers, or records
-    /// that a compaction took.
+    /// The log skips from the first offset to the second: transaction markers, or records that
+    /// compaction removed.
     OffsetsSkipped(RoutePartition, NextOffset, Offset),
-    /// The database stands before what was written to it: it was restored. Read again from there.
+    /// The database is behind what was written to it: it was restored. Its records are read again
+    /// from there.
     DatabaseWentBack(RoutePartition, NextOffset, NextOffset),
-    /// The database stands beyond: another consumer wrote this partition.
+    /// The database is ahead: another consumer has written this partition.
     DatabaseWentAhead(RoutePartition, NextOffset, NextOffset),
-    /// A route can't be written until a person mends this. It is tried again by itself.
+    /// A route can't be written until a person fixes this. It retries on its own.
     RouteStopped(usize, String),
-    /// A stopped route is written again, after so long.
+    /// A stopped route is written again, after this time.
     RouteRuns(usize, Duration),
-    /// Partitions let go with so many unwritten records, which their next owner will read again.
+    /// This many unwritten records were dropped with released partitions; their next owner reads
+    /// them again.
     Dropped(u64),
 }
 
-/// What was counted.
+/// Totals since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Records folded.
     pub records: u64,
-    /// Records dropped because their writer's sequence was seen before.
+    /// Records dropped as duplicates.
     pub duplicates: u64,
     /// Records left out because a newer version of their row was folded already.
     pub older: u64,
-    /// Jumps in a writer's sequence.
+    /// Gaps in a writer's sequence.
     pub gaps: u64,
-    /// Records that cannot be decoded.
+    /// Records that can't be decoded.
     pub bad: u64,
-    /// Records below what was read already, or of partitions not read.
+    /// Records below the next offset, or of partitions not being read.
     pub strays: u64,
-    /// Jumps in a partition's offsets.
+    /// Gaps in a partition's offsets.
     pub skips: u64,
-    /// Batches handed to a worker.
+    /// Batches handed to workers.
     pub batches: u64,
-    /// Rows in them.
+    /// Rows in those batches.
     pub rows: u64,
-    /// Batches fenced.
+    /// Batches that were fenced.
     pub fenced: u64,
     /// Commits that failed.
     pub commit_failures: u64,
 }
 
-/// What is held, and where the partitions stand.
+/// What is held, and where routes and partitions stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PipelineProgress {
     /// Rows in open buffers.
     pub open_rows: usize,
     /// Bytes in open buffers.
     pub open_bytes: usize,
-    /// Rows in batches on their way.
+    /// Rows in flight.
     pub in_flight_rows: usize,
-    /// Bytes in batches on their way.
+    /// Bytes in flight.
     pub in_flight_bytes: usize,
-    /// Each route, by its place in the configuration.
+    /// Each route, by its index in the configuration.
     pub routes: Vec<RouteProgress>,
-    /// Each partition held.
+    /// Each assigned partition.
     pub partitions: Vec<PartitionProgress>,
-    /// The routes that are stopped until a person mends something, each with what it is.
+    /// The stopped routes, each with what a person must fix.
     pub stopped: BTreeMap<usize, String>,
 }
 
-/// What one route has done since the start, and what it is about to do.
+/// What one route has done since the start, and what it is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RouteProgress {
-    /// Records read and folded.
+    /// Records folded.
     pub records_read: u64,
-    /// Rows that a batch should have to take the target time.
+    /// Rows of a batch that would take the target time.
     pub target_rows: usize,
-    /// What it is doing.
+    /// Its activity.
     pub doing: Doing,
 }
 
-/// What a route is doing.
+/// A route's activity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Doing {
-    /// Nothing of it is held.
+    /// Nothing is held.
     #[default]
     Idle,
     /// Records are folded; no batch is ripe yet.
@@ -201,7 +205,7 @@ pub enum Doing {
     Waiting,
     /// A batch is ripe and waits for a ceiling of rows per second.
     Throttled,
-    /// A batch is on its way, and nothing else is ripe.
+    /// A batch is in flight, and nothing else is ripe.
     Writing,
 }
 
@@ -210,29 +214,28 @@ pub enum Doing {
 pub struct PartitionProgress {
     /// The partition.
     pub tp: RoutePartition,
-    /// Whether it is being read; if not, its position is not known yet, or it is being let go.
+    /// Whether it is being read; if not, its position is not known yet, or it is being released.
     pub reading: bool,
-    /// Whether it is being let go.
+    /// Whether it is being released.
     pub leaving: bool,
     /// Whether fetching is paused.
     pub paused: bool,
     /// The next offset to read.
     pub next: NextOffset,
-    /// Everything below is in the database; `None`: not known yet.
+    /// Everything below is in the database; `None`: unknown.
     pub written: Option<NextOffset>,
-    /// What Kafka was told of that; `None`: nothing, as far as it is known.
+    /// The offset that the group has committed; `None`: none, as far as known.
     pub committed: Option<NextOffset>,
     /// Rows in its open buffer.
     pub buffer_rows: usize,
-    /// Bytes of them.
+    /// Bytes in its open buffer.
     pub buffer_bytes: usize,
-    /// When the oldest record read and not yet written was written to the log, in milliseconds
-    /// since 1970.
+    /// The timestamp of the oldest record read and not yet written, in milliseconds since 1970.
     pub oldest: Option<i64>,
 }
 
 impl Closed {
-    /// The batch, its rows parsed.
+    /// Parses the buffers into a batch.
     pub fn into_batch(self, topic: Arc<str>) -> Batch {
         let mut batch = Batch {
             route: self.route,

@@ -1,7 +1,7 @@
-//! What the pipeline does after every event: whatever has become possible by it.
+//! The step after every event: the pipeline does whatever the event made possible.
 //!
-//! Batches leave, partitions are paused and resumed, offsets are committed, a revoke is answered, a
-//! drain ends. The order matters little, because the next event comes soon and does the rest.
+//! Batches leave, partitions pause and resume, offsets are committed, a revoke is answered, a drain
+//! ends. The order matters little, because the next event comes soon and does the rest.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ impl Pipeline {
         if let Some((id, offsets)) = self.commits.next(now) {
             self.actions.push_back(Action::Commit(id, offsets));
         }
-        // A commit that fails while the group rebalances does not hold up the group: the next owner
-        // makes it. At the end there may be no next owner, so it is tried until the deadline.
+        // A commit that fails during a rebalance does not hold up the group: the next owner makes
+        // it. At the end there may be no next owner, so a drain retries it until its deadline.
         if self.revoke.as_ref().is_some_and(|revoke| {
             let is_done = |tp: &RoutePartition| {
                 self.is_written(*tp) && (self.commits.is_known(*tp) || self.commits.is_failing())
@@ -35,6 +35,8 @@ impl Pipeline {
         {
             self.release(revoke.tps);
         }
+        // A drain also waits for the commits. Without them, a later start would find the group
+        // behind the database.
         let is_done = |tp: &RoutePartition| self.is_written(*tp) && self.commits.is_known(*tp);
         let empty = || self.partitions.keys().all(is_done);
         if self.draining && !self.drained && self.in_flight.is_empty() && empty() {
@@ -57,7 +59,7 @@ impl Pipeline {
         let (mut waiting, mut leaving) = (vec![false; self.routes.len()], false);
         for (tp, partition) in &self.partitions {
             if self.is_waiting(now, *tp, partition) {
-                // Those being let go have a deadline, so they come before all others: a revoke that ran
+                // Partitions being released have a deadline, so they go first: a revoke that runs
                 // out of time drops its buffer, and the next owner reads the same records again.
                 if !partition.reading && !leaving {
                     leaving = true;
@@ -68,17 +70,20 @@ impl Pipeline {
         }
         let may_go = |route: &usize| waiting[*route] && self.routes[*route].throttle.is_free(now);
         let first = self.schedule.first((0..self.routes.len()).filter(may_go))?;
-        // Who is first and may not go yet holds up the others, or they would go before it for ever.
+        // If the first route must wait for the ceiling, the others wait too; otherwise they would
+        // overtake it forever.
         self.ceiling.is_free(now, self.routes[first].limits.priority).then_some(first)
     }
 
-    /// Whether a partition has something to write and could write it.
+    /// Whether a partition has something to write and no batch in flight.
     pub(super) fn is_waiting(
         &self,
         now: Duration,
         tp: RoutePartition,
         partition: &PartitionState,
     ) -> bool {
+        // One batch per partition at a time: of two in flight, the later one could reach the
+        // database first and would be fenced.
         let Some(buffer) = partition.buffer.as_ref().filter(|_| partition.in_flight.is_none())
         else {
             return false;
@@ -100,7 +105,7 @@ impl Pipeline {
                 Some((partition.reading, partition.buffer.as_ref()?, *tp))
             })
             .collect();
-        // Those being let go have a deadline; of the others the oldest goes first.
+        // Partitions being released have a deadline; of the others, the oldest goes first.
         waiting.sort_by_key(|(reading, buffer, tp)| (*reading, buffer.opened(), *tp));
         let (mut rows, mut bytes, mut tps) = (0, 0, Vec::new());
         for (_, buffer, tp) in waiting {
@@ -116,7 +121,7 @@ impl Pipeline {
         tps
     }
 
-    /// Closes these partitions' buffers and hands them over as one batch.
+    /// Closes these partitions' buffers and sends them to a worker as one batch.
     fn close(&mut self, now: Duration, route: usize, tps: &[RoutePartition]) {
         self.last_batch += 1;
         let id = self.last_batch;
@@ -144,15 +149,16 @@ impl Pipeline {
         self.actions.push_back(Action::Write(Closed { id, route, buffers, age }));
     }
 
-    /// Forgets what is held of a partition and not on its way.
+    /// Drops a partition's open buffer.
     pub(super) fn drop_buffer(&mut self, tp: RoutePartition) -> Option<Buffer> {
         let buffer = self.partitions.get_mut(&tp)?.buffer.take()?;
         self.budget.changed(self.routes[tp.route].limits.priority, buffer.bytes(), 0);
         Some(buffer)
     }
 
-    /// The database was found elsewhere than at these offsets, where it had been left. Those of which
-    /// a batch is on its way or has arrived meanwhile are let be: the compare-and-set tells.
+    /// The database was found elsewhere than at these offsets, where this consumer had left it. A
+    /// partition with a batch in flight, or with one written since, is left alone: the fence in the
+    /// transaction decides.
     pub fn doubt(&mut self, now: Duration, found: &[(RoutePartition, NextOffset)]) {
         let is_idle = |(tp, left): &&(RoutePartition, NextOffset)| {
             let partition = self.partitions.get(tp);
@@ -168,7 +174,7 @@ impl Pipeline {
         self.advance(now);
     }
 
-    /// The database stands elsewhere: what is held of these is void, and their place is asked for.
+    /// The database stands elsewhere: drops what these partitions hold and asks where they stand.
     pub(super) fn locate_again(&mut self, tps: &[RoutePartition]) {
         let mut asked = Vec::with_capacity(tps.len());
         for tp in tps {
@@ -176,6 +182,8 @@ impl Pipeline {
             self.drop_buffer(*tp);
             let Some(partition) = self.partitions.get_mut(tp) else { continue };
             if !leaving && self.stopped.may_read(*tp) {
+                // A new epoch: the answer to an earlier question may be from before the database
+                // moved.
                 self.last_epoch += 1;
                 partition.epoch = self.last_epoch;
                 partition.reading = false;

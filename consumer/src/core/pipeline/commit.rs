@@ -1,8 +1,8 @@
-//! What Kafka is yet to be told: takes proofs of what is in the database, gives offsets to commit.
+//! The offsets that Kafka does not know yet, and the one commit under way.
 //!
-//! Kafka's offset is advisory, the database's counts. So a failed commit is never an error: it is
-//! tried again, a little later each time, until what Kafka knows is what the database says. One
-//! commit is under way at a time.
+//! Kafka's offset is advisory; the database's counts. So a failed commit is never an error: it is
+//! retried with growing waits until Kafka knows what the database says. One commit is under way at
+//! a time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use crate::core::batch::{RoutePartition, Written};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// A commit that is not answered for so long is taken as failed.
+/// A commit without an answer counts as failed after this time.
 const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 
-/// The number of a commit: a late answer to an earlier one is not taken for that to the present one.
+/// The number of a commit: a late answer to an earlier commit does not count for the current one.
 pub type CommitId = u64;
 
-/// What the database says and what Kafka knows, of each partition.
+/// Per partition, the database's next offset and what Kafka knows of it.
 #[derive(Debug, Default)]
 pub struct Commits {
     partitions: BTreeMap<RoutePartition, PartitionCommit>,
     under_way: Option<UnderWay>,
     last_id: CommitId,
-    /// How long to wait after the next failure; zero when the last commit succeeded.
+    /// The wait after the last failure; zero when the last commit succeeded.
     backoff: Duration,
     not_before: Duration,
 }
@@ -44,32 +44,36 @@ struct UnderWay {
 }
 
 impl Commits {
-    /// The database says `next`, Kafka `committed`.
+    /// Starts a partition: the database is at `next`, Kafka at `committed`.
     pub fn located(&mut self, tp: RoutePartition, committed: Option<NextOffset>, next: NextOffset) {
         self.partitions.insert(tp, PartitionCommit { wanted: next, known: committed });
     }
 
-    /// The database has taken a batch.
+    /// The database has committed a batch.
     pub fn written(&mut self, tp: RoutePartition, written: &Written) {
         if let (Some(partition), Some(end)) =
             (self.partitions.get_mut(&tp), written.end_of(tp.partition))
         {
+            // Only a `Written` moves the frontier: otherwise a crash could leave Kafka's offset
+            // past the database's.
             partition.wanted = end;
         }
     }
 
-    /// The partition is another's now.
+    /// Another consumer owns the partition now.
     pub fn forget(&mut self, tp: RoutePartition) {
         self.partitions.remove(&tp);
     }
 
-    /// What to commit now, if anything.
+    /// The commit to make now, if any.
     pub fn next(&mut self, now: Duration) -> Option<(CommitId, Vec<(RoutePartition, NextOffset)>)> {
         if let Some(commit) = &self.under_way
             && now >= commit.since + ANSWER_WITHIN
         {
             self.answered(now, commit.id, false);
         }
+        // One at a time: of two commits under way, the earlier one might take effect last and move
+        // Kafka's offset back.
         if self.under_way.is_some() || now < self.not_before {
             return None;
         }
@@ -86,13 +90,15 @@ impl Commits {
         Some((id, offsets))
     }
 
-    /// Kafka answered the commit `id`; nobody waits any more for an answer that came too late.
+    /// Kafka answered commit `id`. An answer that came too late is ignored.
     pub fn answered(&mut self, now: Duration, id: CommitId, succeeded: bool) {
         let Some(commit) = self.under_way.take_if(|commit| commit.id == id) else { return };
         if succeeded {
             self.backoff = Duration::ZERO;
             for (tp, next) in commit.offsets {
                 if let Some(partition) = self.partitions.get_mut(&tp) {
+                    // What was sent, not what is wanted now: batches may have been written in the
+                    // meantime.
                     partition.known = Some(next);
                 }
             }
@@ -112,7 +118,7 @@ impl Commits {
         self.partitions.get(&tp)?.known
     }
 
-    /// Whether the last commit failed, and the next one is not made yet.
+    /// Whether the last commit failed and the next one is not made yet.
     pub fn is_failing(&self) -> bool {
         self.under_way.is_none() && self.backoff > Duration::ZERO
     }

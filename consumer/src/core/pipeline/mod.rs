@@ -1,14 +1,12 @@
-//! The heart of the consumer: a state machine that is told records, the group's decisions, the workers'
-//! answers and the time, and says what to write, commit, pause and let go.
+//! The core of the consumer: a state machine that decides what to write, commit, pause and release.
 //!
-//! It does no I/O and has no clock: every event carries the time since the start, and what is to be
-//! done is queued as [`Action`]s. It keeps four promises. A partition's batches leave in log order,
-//! one at a time, each starting where the one before ended. Only what a
-//! [`Written`](crate::core::batch::Written) proves, or the database says on being asked, is committed to
-//! Kafka. What it holds stays within the memory limit and one record. Where the database is limited,
-//! routes share it by their priorities.
+//! It does no I/O and has no clock: every event carries the time since the start, and its decisions
+//! queue up as [`Action`]s. It keeps four promises. A partition's batches leave in log order, one
+//! at a time, each starting where the one before ended. It commits to Kafka only what a
+//! [`Written`](crate::core::batch::Written) proves or the database reports. It holds no more than
+//! the memory limit and one record. Where the database is limited, routes share it by priority.
 //!
-//! What it does not know: tables, connections, topics' names, why a write took long.
+//! It does not know tables, connections, topic names, or why a write took long.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -53,14 +51,14 @@ mod park_batches;
 mod advance;
 mod progress;
 
-/// All partitions of this consumer.
+/// The state of every route and partition of this consumer.
 #[derive(Debug)]
 pub struct Pipeline {
     limits: PipelineLimits,
     routes: Vec<RouteState>,
     partitions: BTreeMap<RoutePartition, PartitionState>,
     in_flight: BTreeMap<BatchId, InFlight>,
-    /// What all open buffers and batches take.
+    /// Bytes held in open buffers and batches.
     budget: MemoryBudget,
     schedule: Schedule,
     ceiling: Ceiling,
@@ -80,9 +78,9 @@ struct InFlight {
     route: usize,
     bytes: usize,
     rows: usize,
-    /// Its partitions, with the time of the oldest record of each.
+    /// Its partitions, each with the timestamp of its oldest record.
     tps: Vec<(RoutePartition, Option<i64>)>,
-    /// What it waits for, and the batch itself while no worker has it.
+    /// What the batch waits for, and the batch itself while no worker has it.
     parked: Option<ParkedBatch>,
 }
 
@@ -92,7 +90,7 @@ impl InFlight {
     }
 }
 
-/// A revoke that waits for its partitions to be written.
+/// A revoke that is not answered until its partitions are written or its deadline passes.
 #[derive(Debug)]
 struct Revoke {
     tps: Vec<RoutePartition>,
@@ -100,7 +98,7 @@ struct Revoke {
 }
 
 impl Pipeline {
-    /// A consumer of these routes, which holds nothing.
+    /// A consumer of these routes that holds nothing.
     pub fn new(limits: PipelineLimits, routes: impl IntoIterator<Item = RouteLimits>) -> Self {
         let route_state = |route| RouteState::new(&limits, route);
         let routes: Vec<RouteState> = routes.into_iter().map(route_state).collect();
@@ -125,8 +123,7 @@ impl Pipeline {
         }
     }
 
-    /// The same, where some routes' records hold their row's version in the member named here, one
-    /// for each route.
+    /// Sets, for each route, the value's member that holds the row's version, if it has one.
     #[must_use]
     pub fn with_versions(mut self, versions: impl IntoIterator<Item = Option<Arc<str>>>) -> Self {
         for (route_state, version) in self.routes.iter_mut().zip(versions) {
@@ -135,12 +132,12 @@ impl Pipeline {
         self
     }
 
-    /// What is to be done next.
+    /// The next action to carry out.
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// Whether anything is to be done.
+    /// Whether an action is queued.
     pub fn has_actions(&self) -> bool {
         !self.actions.is_empty()
     }
@@ -150,13 +147,15 @@ impl Pipeline {
         self.budget.held() == 0 && self.in_flight.is_empty()
     }
 
-    /// The group gives these partitions.
+    /// The group assigned these partitions.
     pub fn assign(&mut self, tps: &[RoutePartition]) {
         if self.draining {
             return;
         }
         let mut asked = Vec::with_capacity(tps.len());
         for tp in tps {
+            // Every assignment gets a new epoch. Otherwise an answer to an earlier one would start
+            // the read at an outdated offset.
             self.last_epoch += 1;
             self.drop_buffer(*tp);
             self.partitions.insert(*tp, PartitionState::new(self.last_epoch));
@@ -169,13 +168,14 @@ impl Pipeline {
         }
     }
 
-    /// It is known where these partitions stand.
+    /// The answer to [`Action::Locate`].
     pub fn located(&mut self, now: Duration, found: Vec<Located>) {
         let mut read = Vec::with_capacity(found.len());
         for located in found {
             let Some(partition) = self.partitions.get_mut(&located.tp) else { continue };
-            // An answer that was on its way while the partition was revoked and came back names an offset
-            // from before its other owner wrote: reading from there would be fenced for nothing.
+            // The partition may have been revoked and assigned again while this answer was on its
+            // way. The answer then names an offset from before the other owner wrote, and a batch
+            // from there would be fenced for nothing.
             if partition.epoch != located.epoch || partition.reading || self.draining {
                 continue;
             }
@@ -204,10 +204,12 @@ impl Pipeline {
         self.advance(now);
     }
 
-    /// A record of the topic of `route` was read.
+    /// Takes a record of the route's topic.
     pub fn record(&mut self, now: Duration, route: usize, record: &Incoming<'_>) {
         let tp = RoutePartition { route, partition: record.partition };
         let partition = match self.partitions.get_mut(&tp) {
+            // After a seek the client may still deliver records of the old position. One below
+            // `next` would be folded a second time.
             Some(partition) if partition.reading && !partition.next.is_past(record.offset) => {
                 partition
             }
@@ -249,7 +251,7 @@ impl Pipeline {
             let notice = Notice::RecordsMissing(tp, record.offset, id);
             self.actions.push_back(Action::Tell(notice));
         }
-        // What changes with each record is left to the next tick, which comes soon.
+        // Smaller changes wait for the next tick, which comes soon.
         if route_state.fill(buffer, max_bytes) > fill
             || self.budget.is_over_limit(priority) && !was_over_limit
         {
@@ -257,19 +259,20 @@ impl Pipeline {
         }
     }
 
-    /// Time passes.
+    /// Time has passed.
     pub fn tick(&mut self, now: Duration) {
         self.advance(now);
     }
 
-    /// A batch ended.
+    /// A batch was written or fenced.
     pub fn finished(&mut self, now: Duration, id: BatchId, ended: &BatchResult) {
         let Some(flight) = self.in_flight.remove(&id) else { return };
         let mut unwritten = Vec::new();
         for (tp, _) in &flight.tps {
-            // A partition that was let go meanwhile is not this batch's any more.
+            // A partition released in the meantime no longer belongs to this batch.
             let Some(partition) = self.partitions.get_mut(tp) else { continue };
-            // It may have come back since, and have another batch on its way: that one decides.
+            // It may have been assigned again and have another batch in flight: only that one
+            // counts. If this one advanced the commit, the offset could go back.
             if partition.in_flight != Some(id) {
                 continue;
             }
@@ -297,14 +300,14 @@ impl Pipeline {
         self.advance(now);
     }
 
-    /// Kafka answered the commit `id`.
+    /// Kafka answered commit `id`.
     pub fn commit_answered(&mut self, now: Duration, id: CommitId, succeeded: bool) {
         self.counts.commit_failures += u64::from(!succeeded);
         self.commits.answered(now, id, succeeded);
         self.advance(now);
     }
 
-    /// The group takes these partitions: what is held of them is written, until the deadline.
+    /// The group revokes these partitions: what they hold is written until the deadline.
     pub fn revoke(&mut self, now: Duration, tps: Vec<RoutePartition>, deadline: Duration) {
         for tp in &tps {
             if let Some(partition) = self.partitions.get_mut(tp) {
@@ -315,13 +318,13 @@ impl Pipeline {
         self.advance(now);
     }
 
-    /// The group took these partitions already.
+    /// The group has already taken these partitions away.
     pub fn lose(&mut self, now: Duration, tps: Vec<RoutePartition>) {
         self.release(tps);
         self.advance(now);
     }
 
-    /// Nothing more is read; what is held is written and committed.
+    /// Stops reading; what is held is written and committed.
     pub fn drain(&mut self, now: Duration) {
         self.draining = true;
         for partition in self.partitions.values_mut() {
@@ -330,12 +333,12 @@ impl Pipeline {
         self.advance(now);
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Where this partition stands here: the offset to read it from.
+    /// The next offset to read, if the partition is being read.
     pub fn next_of(&self, tp: RoutePartition) -> Option<NextOffset> {
         self.partitions
             .get(&tp)

@@ -1,9 +1,9 @@
-//! Which routes are stopped because a person must mend something: takes what the workers were refused,
-//! says when a route is tried again, by which partition, and what is worth saying.
+//! How the pipeline stops a route that a person must fix, and probes it until it runs again.
 //!
-//! A stopped route holds nothing: its buffers are let go, and none of its partitions is read. After a
-//! wait one of them is read again, that whose batch was refused. When a batch of it is written, the
-//! route runs again with all its partitions; if it is refused again, the next wait is longer.
+//! A stopped route holds nothing: its buffers are dropped, and none of its partitions is read.
+//! After a wait, the partition whose batch was refused is read again. Once a batch of it is
+//! written, the route runs again with all its partitions; if it is refused again, the next wait is
+//! longer.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::core::pipeline::action::{Action, Notice};
 use crate::core::pipeline::partition::PartitionState;
 
 impl Pipeline {
-    /// A batch was not written, and will not be until a person has mended what `stop` says.
+    /// A batch was refused, and will be until a person fixes what `stop` says.
     pub fn stopped(&mut self, now: Duration, id: BatchId, stop: &Stop) {
         let Some(flight) = self.in_flight.remove(&id) else { return };
         self.budget.changed(self.routes[flight.route].limits.priority, flight.bytes, 0);
@@ -22,14 +22,16 @@ impl Pipeline {
             let Some(partition) = self.partitions.get_mut(tp) else { continue };
             if partition.in_flight == Some(id) {
                 partition.in_flight = None;
-                // A probe of another partition of the batch would succeed and run the route again, only
-                // to stop at the same record.
+                // Probe the partition whose record was refused: a probe of another partition of the
+                // batch would succeed and run the route again, only for it to stop at the same
+                // record.
                 if probe.is_none() || stop.partition == Some(tp.partition) {
                     probe = Some(*tp);
                 }
             }
         }
-        // A batch whose partitions were all let go says nothing that their next owner won't see.
+        // A batch whose partitions were all released stops nothing: their next owner will find out
+        // by itself.
         if let Some(tp) = probe
             && let Some(is_new) = self.stopped.stop(now, tp, why)
         {
@@ -42,7 +44,7 @@ impl Pipeline {
         self.advance(now);
     }
 
-    /// Tries stopped routes again.
+    /// Ends probes that met no record, and starts those whose wait is over.
     pub(super) fn probe_stopped(&mut self, now: Duration) {
         self.stopped.forget_probes(now, |id| self.in_flight.contains_key(&id));
         for route in self.stopped.unanswered(now) {
@@ -57,7 +59,8 @@ impl Pipeline {
             let owned: Vec<&RoutePartition> = of_route.filter(stays).collect();
             let chosen = owned.iter().find(|owned| ***owned == tp).or(owned.first());
             if let Some(chosen) = chosen.map(|chosen| **chosen) {
-                // Before the position is asked for: `locate_again` skips what may not be read.
+                // Before asking for the position: `locate_again` skips a partition that may not be
+                // read.
                 self.stopped.probes(now, chosen);
                 self.locate_again(&[chosen]);
             }
@@ -83,7 +86,7 @@ impl Pipeline {
         self.locate_again(&waiting);
     }
 
-    /// Holds nothing of `route` any more but what is on its way already.
+    /// Drops everything of `route` except what is in flight.
     fn let_go_of(&mut self, route: usize) {
         let of_route = self.partitions.keys().filter(|tp| tp.route == route);
         for tp in of_route.copied().collect::<Vec<_>>() {

@@ -1,19 +1,19 @@
-//! The stopped routes: when each is tried again, by which partition, and whether its reason is new.
+//! The stopped routes: why each is stopped, when it is probed, and by which partition.
 //!
-//! A stopped route holds no memory and no worker, so it holds up no other. One partition probes it,
-//! the one whose batch was refused; the others are read again once that batch is written.
+//! A stopped route holds no memory and no worker, so it holds up no other. The partition whose
+//! batch was refused probes it; the others are read again once a batch of that one is written.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::core::batch::{BatchId, RoutePartition};
 
-/// The first wait; each next one is twice as long.
+/// The first wait; each later one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// The longest wait. A probe that meets no record for so long is taken for a success.
+/// The longest wait. A probe that meets no record for this long counts as a success.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// The routes that are stopped. A route not named here runs.
+/// The stopped routes. A route not listed runs.
 #[derive(Debug, Default)]
 pub(super) struct StoppedRoutes(BTreeMap<usize, StoppedRoute>);
 
@@ -29,9 +29,9 @@ struct StoppedRoute {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Probe {
-    /// To be tried again from then on.
+    /// The next probe starts at this time.
     Waits(Duration),
-    /// This partition is read, until its first batch ends or this time has come.
+    /// This partition is read until its first batch leaves or this time passes.
     Reads(RoutePartition, Duration),
     /// This batch decides.
     Writes(RoutePartition, BatchId),
@@ -46,13 +46,13 @@ impl StoppedRoutes {
         })
     }
 
-    /// Each stopped route, and why.
+    /// Each stopped route and its reason.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &str)> {
         self.0.iter().map(|(route, stopped)| (*route, &*stopped.why))
     }
 
-    /// A batch of `tp` was refused for a reason that a person must mend. `None`: the route is
-    /// waiting already. Else whether the reason is to be told.
+    /// A batch of `tp` was refused for a reason that a person must fix. Returns whether that reason
+    /// is new, or `None` if the route is already waiting.
     pub(super) fn stop(&mut self, now: Duration, tp: RoutePartition, why: &str) -> Option<bool> {
         let Some(stopped) = self.0.get_mut(&tp.route) else {
             let (wait, next) = (FIRST_WAIT, Probe::Waits(now + FIRST_WAIT));
@@ -60,6 +60,8 @@ impl StoppedRoutes {
             self.0.insert(tp.route, stopped);
             return Some(true);
         };
+        // A batch that left before the stop may still be refused. Counting it would double the wait
+        // though nothing was probed.
         if matches!(stopped.next, Probe::Waits(_)) {
             return None;
         }
@@ -71,34 +73,36 @@ impl StoppedRoutes {
         Some(is_new)
     }
 
-    /// Routes to be tried again, and by which partition if there is a choice.
+    /// Routes whose wait is over, each as the partition that should probe it.
     pub(super) fn due(&self, now: Duration) -> Vec<RoutePartition> {
         let is_due =
             |stopped: &&StoppedRoute| matches!(stopped.next, Probe::Waits(at) if at <= now);
         self.0.values().filter(is_due).map(|stopped| stopped.tp).collect()
     }
 
-    /// This partition is read again, to see whether its route can be written.
+    /// This partition is read again, to probe its route.
     pub(super) fn probes(&mut self, now: Duration, tp: RoutePartition) {
         if let Some(stopped) = self.0.get_mut(&tp.route) {
             stopped.next = Probe::Reads(tp, now + LONGEST_WAIT);
         }
     }
 
-    /// This batch has left, with these partitions.
+    /// Batch `id` has left with these partitions.
     pub(super) fn left(&mut self, id: BatchId, tps: &[RoutePartition]) {
         for tp in tps {
             if let Some(stopped) = self.0.get_mut(&tp.route)
                 && let Probe::Reads(probed, _) = stopped.next
                 && probed == *tp
             {
+                // Only a batch of the probe decides. One that left before the stop may succeed
+                // although the refused record has not been tried again.
                 stopped.next = Probe::Writes(probed, id);
             }
         }
     }
 
-    /// A probe whose batch is under way no more, and was neither written nor refused, has decided
-    /// nothing: it is read on.
+    /// Reads on after a probe whose batch ended without being written or refused: it has decided
+    /// nothing.
     pub(super) fn forget_probes(&mut self, now: Duration, is_under_way: impl Fn(BatchId) -> bool) {
         for stopped in self.0.values_mut() {
             if let Probe::Writes(tp, probed) = stopped.next
@@ -109,19 +113,19 @@ impl StoppedRoutes {
         }
     }
 
-    /// Routes whose probe has met nothing for too long to wait for it.
+    /// Routes whose probe has met no record for too long.
     pub(super) fn unanswered(&self, now: Duration) -> Vec<usize> {
         let is_over =
             |stopped: &StoppedRoute| matches!(stopped.next, Probe::Reads(_, at) if at <= now);
         self.0.iter().filter(|(_, stopped)| is_over(stopped)).map(|(route, _)| *route).collect()
     }
 
-    /// Runs the route again; since when it was stopped.
+    /// Runs the route again. Returns when it was stopped.
     pub(super) fn runs(&mut self, route: usize) -> Option<Duration> {
         self.0.remove(&route).map(|stopped| stopped.since)
     }
 
-    /// The route whose probe this batch is.
+    /// The route that this batch probes.
     pub(super) fn probed_by(&self, id: BatchId) -> Option<usize> {
         let decides =
             |stopped: &StoppedRoute| matches!(stopped.next, Probe::Writes(_, by) if by == id);

@@ -1,4 +1,4 @@
-//! Spans are read whole, whatever a lagging replica says of the end of the log.
+//! Spans are read whole, whatever a lagging replica reports as the end of the log.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ fn span(partition: i32, start: i64, end: i64) -> Span {
     Span { partition, start: NextOffset(start), end: NextOffset(end) }
 }
 
-/// A reading of the offsets 5 to 9 of partition 0.
+/// A read of offsets 5 to 9 of partition 0.
 fn reading() -> SpanRead {
     SpanRead::new(&[span(0, 5, 10)], PATIENCE)
 }
@@ -58,7 +58,7 @@ fn the_leader_says_whether_records_are_still_to_come_or_gone() {
         (5, 10, ReadStep::Poll),
         (0, 12, ReadStep::Poll),
         (0, 9, ReadStep::Failed(short(9))),
-        // It was elected a moment ago, and does not show what it has yet.
+        // It has just been elected and does not show its whole log yet.
         (0, 3, ReadStep::Failed(short(3))),
         (6, 12, ReadStep::Failed(ReadFailure::Gone)),
     ] {
@@ -122,10 +122,10 @@ fn other_partitions_repeated_records_and_empty_spans_are_passed_over() {
     assert_eq!(read.step(), ReadStep::Poll);
 }
 
-/// One partition's log, and the client that reads a replica of it.
+/// One partition's log, and a client that reads one of its replicas.
 struct Simulated {
     partition: Partition,
-    /// Whether each offset is a record; the others are markers.
+    /// Whether each offset holds a record; the others hold markers.
     log: Vec<bool>,
     /// How much of the log the replica has.
     replica: usize,
@@ -135,7 +135,7 @@ struct Simulated {
 }
 
 impl Simulated {
-    /// The client delivers what the replica has, then the end of it, once.
+    /// The client delivers what the replica has, then its end once.
     fn poll(&mut self, read: &mut SpanRead) {
         while self.position < self.replica {
             let offset = Offset(self.position as i64);
@@ -173,7 +173,7 @@ proptest! {
             partitions.push(Simulated { partition, log, replica, position, ended_at: None, taken });
         }
         let mut read = SpanRead::new(&spans, PATIENCE);
-        // At last, every replica catches up.
+        // In the end every replica catches up.
         let caught_up = (0..partitions.len()).map(|number| (number, usize::MAX));
         for (number, more) in growth.into_iter().chain(caught_up) {
             let number = number % partitions.len();

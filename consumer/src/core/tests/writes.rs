@@ -1,4 +1,4 @@
-//! Which statements write a batch.
+//! The statements that write a batch.
 
 use write_behind_shared::Change;
 use write_behind_shared::key::KeyKind;
@@ -12,7 +12,7 @@ fn table() -> Table {
     Table::plain("t", KeyKind::Integer(0..=99), columns)
 }
 
-/// Each statement's kind, the columns it writes, and its rows' keys.
+/// Each statement's kind, the columns it writes, and the keys of its rows.
 fn planned(table: &Table, changes: &[(&str, Change)], rows_max: usize) -> Vec<String> {
     let judged = changes.iter().map(|(key, change)| Row::judge(table, key.as_bytes(), change));
     let rows: Vec<Row<'_>> = judged.collect::<Result<_, _>>().unwrap();
