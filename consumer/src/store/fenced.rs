@@ -71,7 +71,7 @@ async fn run<S: Session>(
             // Rolled back before it asks: inside the transaction the spans before this one show the
             // offsets that it has moved itself, and the batch could look as if it were written.
             let session = open.roll_back().await?;
-            let found = session.next_offsets(tx.scope, tx.spans).await?;
+            let found = positions::next_offsets(session, tx.scope, tx.spans).await?;
             return Ok(Outcome::Fenced(found));
         }
     }
@@ -264,7 +264,7 @@ impl<'s, S: Session> Open<'s, S> {
         // Before the writers are noted: one that is forgotten and writes in this batch is stored
         // again.
         for (partition, up_to) in tx.forgotten {
-            self.session.forget_writers(tx.scope, *partition, *up_to).await?;
+            positions::forget_writers(self.session, tx.scope, *partition, *up_to).await?;
         }
         if !tx.writers.is_empty() {
             self.session.note_writers(tx.scope, tx.writers).await?;

@@ -1,16 +1,14 @@
 //! What differs between the databases: the statements of a transaction, the catalogue, the
 //! bookkeeping tables. Everything else is written once, over [`Session`].
 
-use write_behind_shared::{NextOffset, Offset, Partition};
-
 use crate::core::batch::{LastRecord, Span, WriterSeen};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::writes::WriteStatement;
+use crate::store::StoreError;
 use crate::store::classify::Failure;
 use crate::store::statement::Statements;
-use crate::store::{StoreError, positions};
 
 /// A connection that runs a transaction's statements, one at a time.
 ///
@@ -68,25 +66,6 @@ pub(crate) trait Session: Statements + Sized {
     /// each statement.
     fn dangling(&mut self) -> impl Future<Output = Result<u64, StoreError>> + Send {
         async { Ok(0) }
-    }
-
-    /// The next offset of each span's partition.
-    fn next_offsets(
-        &mut self,
-        scope: &BookkeepingKey,
-        spans: &[Span],
-    ) -> impl Future<Output = Result<Vec<Option<NextOffset>>, StoreError>> + Send {
-        positions::next_offsets(self, scope, spans)
-    }
-
-    /// Forgets the writers of a partition whose last records stand at `up_to` or before it.
-    fn forget_writers(
-        &mut self,
-        scope: &BookkeepingKey,
-        partition: Partition,
-        up_to: Offset,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send {
-        positions::forget_writers(self, scope, partition, up_to)
     }
 }
 
