@@ -165,7 +165,8 @@ impl Verifying<'_> {
     ) -> Result<FoldedPass, String> {
         let (spans, choice) = (self.held.clone(), Arc::new(self.options.choice.clone()));
         let offsets = |span: &Span| span.start.distance_to(span.end);
-        self.progress.begins(spans.iter().map(offsets).sum());
+        let mut left: u64 = spans.iter().map(offsets).sum();
+        self.progress.begins(left);
         // The other half is for the rows in the database's notation.
         let memory = self.options.memory / 2;
         let set_aside = Arc::clone(set_aside);
@@ -177,9 +178,12 @@ impl Verifying<'_> {
             let read = reader.read::<ReadError>(&topic, &spans, &mut |record, offsets| {
                 fold.take(record);
                 progress.read(offsets);
+                left = left.saturating_sub(offsets);
                 Ok(())
             });
             read.map_err(|error| format!("the log can't be read: {error}"))?;
+            // A span may end in markers, which are no records.
+            progress.read(left);
             Ok::<_, String>(fold.finish())
         });
         reading.await.map_err(|error| error.to_string())?
