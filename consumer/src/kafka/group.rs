@@ -42,7 +42,7 @@ pub(crate) enum GroupEvent<P = Partitions> {
 }
 
 impl<P> GroupEvent<P> {
-    /// The same event, of these partitions in other words.
+    /// Converts the event's partitions with `say`.
     pub(crate) fn map<Q>(self, say: impl FnOnce(P) -> Q) -> GroupEvent<Q> {
         match self {
             GroupEvent::Assigned(partitions) => GroupEvent::Assigned(say(partitions)),

@@ -30,7 +30,7 @@ pub(crate) trait Reader {
     /// Why a call failed. The client can't go on then.
     type Error: Display;
 
-    /// Waits for at most `wait`, and tells `hear` of one thing if there was any. The group's
+    /// Waits for at most `wait`, and passes at most one record or error to `hear`. The group's
     /// decisions are queued meanwhile. Returns whether it heard anything.
     fn poll(&mut self, wait: Duration, hear: impl FnMut(Heard<'_>)) -> bool;
 
