@@ -5,6 +5,9 @@
 //! past its end is reached, by a record or by the client's position, which also moves past
 //! transaction markers. An event short of the end only makes the reader ask the partition's leader
 //! whether it still has the records and whether its log is long enough.
+//!
+//! A span whose last offsets were compacted away would never be finished short of the next record.
+//! There is none: Kafka never compacts the active segment, and `run` refuses compacted topics.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,12 +21,16 @@ use crate::core::batch::Span;
 pub(crate) struct SpanRead {
     /// What is left of each span.
     unread: Vec<Span>,
-    /// Time spent waiting for the client since the read last advanced.
+    /// Time spent waiting for Kafka since the read last advanced; in a best effort, in all.
     silent: Duration,
     patience: Duration,
     /// The partition whose leader must report where its log starts and ends.
     ask: Option<Partition>,
     failed: Option<ReadFailure>,
+    /// Whether the other spans are read on when one fails, and the patience is for all of it.
+    is_best_effort: bool,
+    /// Where a best effort failed.
+    given_up: Vec<Partition>,
 }
 
 /// What the read needs next.
@@ -73,8 +80,33 @@ impl fmt::Display for ReadFailure {
 impl SpanRead {
     /// Starts a read of `spans`. It fails if nothing comes for longer than `patience`.
     pub(crate) fn new(spans: &[Span], patience: Duration) -> Self {
-        let unread = spans.iter().copied().filter(|span| span.start < span.end).collect();
-        Self { unread, silent: Duration::ZERO, patience, ask: None, failed: None }
+        Self {
+            unread: spans.iter().copied().filter(|span| span.start < span.end).collect(),
+            silent: Duration::ZERO,
+            patience,
+            ask: None,
+            failed: None,
+            is_best_effort: false,
+            given_up: Vec::new(),
+        }
+    }
+
+    /// Begins to read what can be read of `spans` within `limit`, which is for all of it. A span
+    /// that fails does not end the reading of the others.
+    pub(crate) fn best_effort(spans: &[Span], limit: Duration) -> Self {
+        Self { is_best_effort: true, ..Self::new(spans, limit) }
+    }
+
+    /// The partitions whose spans were not read to their ends.
+    pub(crate) fn unfinished(&self) -> Vec<Partition> {
+        let unread = self.unread.iter().map(|span| span.partition);
+        self.given_up.iter().copied().chain(unread).collect()
+    }
+
+    /// How long to wait for an answer from a leader.
+    pub(crate) fn answer_within(&self) -> Duration {
+        let spent = if self.is_best_effort { self.silent } else { Duration::ZERO };
+        self.patience.saturating_sub(spent)
     }
 
     /// What is left of each span.
@@ -117,19 +149,49 @@ impl SpanRead {
     pub(crate) fn ends(&mut self, low: NextOffset, high: NextOffset) {
         let asked = self.ask.take();
         let asked = self.unread.iter().find(|span| Some(span.partition) == asked);
-        self.failed = match asked {
-            Some(span) if low > span.start => Some(ReadFailure::Gone),
-            Some(&Span { partition, end, .. }) if high < end => {
-                Some(ReadFailure::Short { partition, high, end })
-            }
-            // The leader has the whole span, so the replica lags: the rest will come.
-            _ => self.failed,
+        let Some(&Span { partition, start, end }) = asked else { return };
+        let failure = if low > start {
+            ReadFailure::Gone
+        } else if high < end {
+            ReadFailure::Short { partition, high, end }
+        } else {
+            // The leader has all of it, so the replica that was read lags: the rest will come.
+            return;
         };
+        if self.is_best_effort {
+            self.give_up(partition);
+        } else {
+            self.failed = Some(failure);
+        }
     }
 
-    /// The client asked for an offset that the log does not have.
+    /// The leader asked about did not answer. Returns whether the reading goes on without its span.
+    pub(crate) fn no_answer(&mut self) -> bool {
+        let asked = self.ask.take().filter(|_| self.is_best_effort);
+        if let Some(partition) = asked {
+            self.give_up(partition);
+        }
+        asked.is_some()
+    }
+
+    /// The client asked for an offset that the log does not have. It does not say of which
+    /// partition, so a best effort reads on until its time is over.
     pub(crate) fn out_of_range(&mut self) {
-        self.failed = Some(ReadFailure::Gone);
+        if !self.is_best_effort {
+            self.failed = Some(ReadFailure::Gone);
+        }
+    }
+
+    /// A question was answered after this long, or was not. Only a best effort counts it.
+    pub(crate) fn asked_for(&mut self, time: Duration) {
+        if self.is_best_effort {
+            self.silent += time;
+        }
+    }
+
+    fn give_up(&mut self, partition: Partition) {
+        self.unread.retain(|span| span.partition != partition);
+        self.given_up.push(partition);
     }
 
     /// Counts the time spent waiting for the client. Call it after each poll, whatever came:
@@ -142,7 +204,9 @@ impl SpanRead {
         for span in self.unread.iter_mut().filter(|span| span.partition == partition) {
             if next > span.start {
                 span.start = next;
-                self.silent = Duration::ZERO;
+                if !self.is_best_effort {
+                    self.silent = Duration::ZERO;
+                }
             }
         }
         self.unread.retain(|span| span.start < span.end);

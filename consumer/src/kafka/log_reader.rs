@@ -1,7 +1,7 @@
 //! A reader of the log beside the group: it reads ranges of a topic from start to end.
 //!
 //! Its consumer joins no group and commits nothing, so it disturbs nobody who polls. The consumer
-//! is made when it is first needed and then kept. [`SpanRead`] decides when a range is finished;
+//! is made when it is first needed, and kept until a reading fails. [`SpanRead`] decides when a range is finished;
 //! this file only carries out what it asks for.
 
 use std::fmt;
@@ -58,7 +58,8 @@ impl LogReader {
         topic: &str,
         partition: Partition,
     ) -> Result<(NextOffset, NextOffset), ReadError> {
-        self.with_consumer(|consumer| self.ask_ends(consumer, topic, partition))
+        self.with_consumer(|consumer| ask_ends(consumer, topic, partition, self.patience))
+            .inspect_err(|_| self.let_go())
     }
 
     /// Calls `take` with every record of `spans`, in log order within a partition, and with the
@@ -72,19 +73,57 @@ impl LogReader {
         spans: &[Span],
         take: &mut dyn FnMut(&Incoming<'_>, u64) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut read = SpanRead::new(spans, self.patience);
-        self.with_consumer(|consumer| {
+        self.carry_out(topic, &mut SpanRead::new(spans, self.patience), take)
+    }
+
+    /// Calls `take` with what can be read of `spans` while the patience lasts, which is for all of
+    /// it. Returns the partitions whose spans were not read to their ends. Blocks.
+    pub(crate) fn read_best_effort(
+        &self,
+        topic: &str,
+        spans: &[Span],
+        take: &mut dyn FnMut(&Incoming<'_>),
+    ) -> Result<Vec<Partition>, KafkaError> {
+        let mut read = SpanRead::best_effort(spans, self.patience);
+        let mut take = |record: &Incoming<'_>, _| {
+            take(record);
+            Ok(())
+        };
+        match self.carry_out(topic, &mut read, &mut take) {
+            Err(ReadError::Client(error)) => return Err(error),
+            Err(error @ ReadError::Log(..)) => tracing::debug!(%error, "not all could be read"),
+            Ok(()) => {}
+        }
+        let unfinished = read.unfinished();
+        if !unfinished.is_empty() {
+            self.let_go();
+        }
+        Ok(unfinished)
+    }
+
+    fn carry_out<E: From<ReadError>>(
+        &self,
+        topic: &str,
+        read: &mut SpanRead,
+        take: &mut dyn FnMut(&Incoming<'_>, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut has_taker_stopped = false;
+        let mut take = |record: &Incoming<'_>, advanced| {
+            take(record, advanced).inspect_err(|_| has_taker_stopped = true)
+        };
+        let outcome = self.with_consumer(|consumer| {
+            let asked = Instant::now();
             self.assign(consumer, topic, read.unread()).map_err(ReadError::from)?;
-            let outcome = self.read_assigned(consumer, topic, &mut read, take);
+            read.asked_for(asked.elapsed());
+            let outcome = read_assigned(consumer, topic, read, &mut take);
             consumer.unassign().map_err(ReadError::from)?;
             outcome
-        })
-        .inspect_err(|_| {
-            // A client that knows a topic by an earlier id may get no record of it ever again.
-            if matches!(read.step(), ReadStep::Failed(ReadFailure::Silence(_))) {
-                self.let_go();
-            }
-        })
+        });
+        // A client that knows a topic by an earlier id may get no record of it ever again.
+        if outcome.is_err() && !has_taker_stopped {
+            self.let_go();
+        }
+        outcome
     }
 
     fn with_consumer<T, E: From<ReadError>>(
@@ -116,60 +155,6 @@ impl LogReader {
         consumer.assign(&start)
     }
 
-    fn read_assigned<E: From<ReadError>>(
-        &self,
-        consumer: &BaseConsumer<Quiet>,
-        topic: &str,
-        read: &mut SpanRead,
-        take: &mut dyn FnMut(&Incoming<'_>, u64) -> Result<(), E>,
-    ) -> Result<(), E> {
-        loop {
-            match read.step() {
-                ReadStep::Poll => {}
-                ReadStep::AskEnds(partition) => {
-                    let (low, high) = self.ask_ends(consumer, topic, partition)?;
-                    read.ends(low, high);
-                    continue;
-                }
-                ReadStep::Finished => return Ok(()),
-                ReadStep::Failed(why) => return Err(ReadError::Log(topic.to_owned(), why).into()),
-            }
-            let asked = Instant::now();
-            let polled = consumer.poll(POLL_WAIT);
-            read.waited(asked.elapsed());
-            match polled {
-                None => {}
-                Some(Ok(message)) => incoming(&message, |record| {
-                    match read.record(record.partition, record.offset) {
-                        Some(advanced) => take(record, advanced),
-                        None => Ok(()),
-                    }
-                })?,
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    let at = position(consumer, topic, partition).map_err(ReadError::from)?;
-                    read.end_of_log(Partition(partition), at);
-                }
-                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))) => {
-                    read.out_of_range();
-                }
-                // librdkafka reconnects by itself; what matters is whether records still come.
-                Some(Err(error)) => {
-                    tracing::debug!(%error, topic, "the log can't be read yet");
-                }
-            }
-        }
-    }
-
-    fn ask_ends(
-        &self,
-        consumer: &BaseConsumer<Quiet>,
-        topic: &str,
-        partition: Partition,
-    ) -> Result<(NextOffset, NextOffset), ReadError> {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.0, self.patience)?;
-        Ok((NextOffset(low), NextOffset(high)))
-    }
-
     /// Lets the consumer close itself on a thread of its own: while no broker answers, that takes
     /// minutes.
     fn let_go(&self) {
@@ -178,6 +163,67 @@ impl LogReader {
             std::thread::spawn(move || drop(consumer));
         }
     }
+}
+
+fn read_assigned<E: From<ReadError>>(
+    consumer: &BaseConsumer<Quiet>,
+    topic: &str,
+    read: &mut SpanRead,
+    take: &mut dyn FnMut(&Incoming<'_>, u64) -> Result<(), E>,
+) -> Result<(), E> {
+    loop {
+        match read.step() {
+            ReadStep::Poll => {}
+            ReadStep::AskEnds(partition) => {
+                let asked = Instant::now();
+                let ends = ask_ends(consumer, topic, partition, read.answer_within());
+                read.asked_for(asked.elapsed());
+                match ends {
+                    Ok((low, high)) => read.ends(low, high),
+                    Err(error) if read.no_answer() => {
+                        tracing::debug!(%error, topic, %partition, "no answer");
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+                continue;
+            }
+            ReadStep::Finished => return Ok(()),
+            ReadStep::Failed(why) => return Err(ReadError::Log(topic.to_owned(), why).into()),
+        }
+        let asked = Instant::now();
+        let polled = consumer.poll(POLL_WAIT);
+        read.waited(asked.elapsed());
+        match polled {
+            None => {}
+            Some(Ok(message)) => {
+                incoming(&message, |record| match read.record(record.partition, record.offset) {
+                    Some(advanced) => take(record, advanced),
+                    None => Ok(()),
+                })?;
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                let at = position(consumer, topic, partition).map_err(ReadError::from)?;
+                read.end_of_log(Partition(partition), at);
+            }
+            Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))) => {
+                read.out_of_range();
+            }
+            // librdkafka reconnects by itself; what matters is whether records still come.
+            Some(Err(error)) => {
+                tracing::debug!(%error, topic, "the log can't be read yet");
+            }
+        }
+    }
+}
+
+fn ask_ends(
+    consumer: &BaseConsumer<Quiet>,
+    topic: &str,
+    partition: Partition,
+    within: Duration,
+) -> Result<(NextOffset, NextOffset), ReadError> {
+    let (low, high) = consumer.fetch_watermarks(topic, partition.0, within)?;
+    Ok((NextOffset(low), NextOffset(high)))
 }
 
 /// The offset after the last record or marker that the client has passed on since it was assigned

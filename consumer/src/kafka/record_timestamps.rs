@@ -7,7 +7,7 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::core::batch::Span;
 use crate::kafka::client::{ANSWER_WITHIN, BrokerError};
-use crate::kafka::log_reader::{LogReader, ReadError};
+use crate::kafka::log_reader::LogReader;
 
 /// A client that reads single records.
 pub(super) struct RecordTimestamps(LogReader);
@@ -40,23 +40,15 @@ impl RecordTimestamps {
         };
         let spans: Vec<Span> = wanted.iter().map(span).collect();
         let mut found = BTreeMap::new();
-        let read = self.0.read::<ReadError>(topic, &spans, &mut |record, _| {
+        let unfinished = self.0.read_best_effort(topic, &spans, &mut |record| {
             found.insert(record.partition, record.timestamp);
-            Ok(())
         });
-        match read {
-            // All were read to their ends, so where nothing was found there is no record.
-            Ok(()) => {
-                for partition in wanted.keys() {
-                    found.entry(*partition).or_insert(None);
-                }
-            }
-            Err(ReadError::Client(error)) => {
-                return Err(BrokerError::Unreachable(error.to_string()));
-            }
-            // The partitions that did answer count, even if there are none: an error would hold up
-            // the partitions that nothing was asked about.
-            Err(error) => tracing::debug!(%error, "some partitions did not answer"),
+        // Even if no partition answered, that is an answer: an error would hold up the partitions
+        // that nothing was asked about.
+        let unfinished = unfinished.map_err(|error| BrokerError::Unreachable(error.to_string()))?;
+        // Where all was read and nothing was found, there is no record.
+        for partition in wanted.keys().filter(|partition| !unfinished.contains(partition)) {
+            found.entry(*partition).or_insert(None);
         }
         Ok(found)
     }

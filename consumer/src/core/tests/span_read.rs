@@ -111,6 +111,43 @@ fn a_record_that_comes_at_the_last_moment_still_counts() {
 }
 
 #[test]
+fn a_best_effort_reads_on_where_one_span_fails() {
+    let spans = [span(0, 5, 10), span(1, 5, 10), span(2, 5, 10)];
+    let mut read = SpanRead::best_effort(&spans, PATIENCE);
+    read.end_of_log(Partition(0), None);
+    read.ends(NextOffset(0), NextOffset(9));
+    read.end_of_log(Partition(1), None);
+    assert_eq!(read.step(), ReadStep::AskEnds(Partition(1)));
+    assert!(read.no_answer(), "the others are read on");
+    read.out_of_range();
+    assert_eq!(read.step(), ReadStep::Poll);
+    assert_eq!(read.record(Partition(2), Offset(9)), Some(5));
+    assert_eq!(read.step(), ReadStep::Finished);
+    assert_eq!(read.unfinished(), [Partition(0), Partition(1)]);
+}
+
+#[test]
+fn the_time_of_a_best_effort_is_limited_whatever_comes() {
+    let mut read = SpanRead::best_effort(&[span(0, 5, 10), span(1, 5, 10)], PATIENCE);
+    read.waited(PATIENCE / 2);
+    read.record(Partition(0), Offset(9));
+    assert_eq!(read.answer_within(), PATIENCE / 2);
+    read.asked_for(PATIENCE / 2);
+    assert_eq!(read.step(), ReadStep::Poll);
+    read.waited(Duration::from_millis(1));
+    assert_eq!(read.step(), ReadStep::Failed(ReadFailure::Silence(PATIENCE)));
+    assert_eq!(read.unfinished(), [Partition(1)]);
+}
+
+#[test]
+fn only_a_best_effort_goes_on_without_a_leaders_answer() {
+    let mut read = reading();
+    read.end_of_log(Partition(0), None);
+    assert!(!read.no_answer());
+    assert_eq!(read.answer_within(), PATIENCE);
+}
+
+#[test]
 fn other_partitions_repeated_records_and_empty_spans_are_passed_over() {
     let mut read = SpanRead::new(&[span(0, 5, 10), span(1, 7, 7)], PATIENCE);
     assert_eq!(read.unread(), [span(0, 5, 10)]);
