@@ -25,8 +25,11 @@ pub(crate) struct Polling {
     answered: bool,
     /// When the metrics were brought up to date.
     measured: Instant,
-    /// When a new client may be made.
-    replace_at: Instant,
+    /// When the client was made.
+    made: Instant,
+    /// When a new client may be made. It is not known before the failed one has ended, which may
+    /// take a while: the turn after that counts the delay.
+    replace_at: Option<Instant>,
     replace_delay: Duration,
 }
 
@@ -70,7 +73,8 @@ impl Polling {
             handles,
             answered: false,
             measured: now,
-            replace_at: now,
+            made: now,
+            replace_at: None,
             replace_delay: REPLACE_DELAY.0,
         })
     }
@@ -160,28 +164,30 @@ impl Polling {
             handle.partitions.requeue();
             handle.partitions.events.tell(|| Event::ClientFailed { reason: Arc::clone(reason) });
         });
-        let lately = now.saturating_duration_since(self.replace_at) < HAD_RECOVERED;
+        let lately = now.saturating_duration_since(self.made) < HAD_RECOVERED;
         self.replace_delay =
             if lately { (self.replace_delay * 2).min(REPLACE_DELAY.1) } else { REPLACE_DELAY.0 };
-        self.replace_at = now + self.replace_delay;
+        self.replace_at = None;
     }
 
     /// Makes a client if one may be made by now. Says how long to wait before the next turn.
     fn make_another(&mut self, now: Instant) -> Duration {
-        let wait = self.replace_at.saturating_duration_since(now);
+        let replace_at = *self.replace_at.get_or_insert(now + self.replace_delay);
+        let wait = replace_at.saturating_duration_since(now);
         if !wait.is_zero() {
             return wait.min(IDLE_POLL);
         }
         match (self.make_client)(Arc::<ClientHandles>::clone(&self.handles)) {
             Ok(client) => {
                 self.handles.set_producer(Some(&client));
+                self.made = now;
                 info!("a new kafka client took over");
                 self.handles.each(|handle| handle.partitions.events.tell(|| Event::Recovered));
                 GATHER
             }
             Err(error) => {
                 warn!(%error, "a new kafka client cannot be made yet");
-                self.replace_at = now + self.replace_delay;
+                self.replace_at = Some(now + self.replace_delay);
                 self.replace_delay.min(IDLE_POLL)
             }
         }

@@ -157,3 +157,15 @@ async fn what_a_failed_client_had_not_answered_goes_to_the_next_in_order() {
     let pending = Arc::clone(scene.partitions.of(PARTITION).unwrap());
     assert_eq!(pending.pass(Stage::Replicated, 0..2).await, Ok(()));
 }
+
+/// The end of a client may take a while, because it delivers what it can.
+#[test]
+fn the_wait_for_a_new_client_begins_when_the_failed_one_has_ended() {
+    let mut scene = Scene::new();
+    scene.client(0).fatal.store(true, Ordering::Release);
+    scene.turn(1);
+    assert_eq!(scene.turn(501), Wait::Park(IDLE_POLL), "it ended just before this turn");
+    assert_eq!(scene.clients.lock().unwrap().len(), 1);
+    scene.turn(501 + 200);
+    assert_eq!(scene.clients.lock().unwrap().len(), 2);
+}
