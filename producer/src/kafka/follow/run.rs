@@ -137,18 +137,18 @@ impl<'s, S: TailSource> TailReader<'s, S> {
     /// Gives what was read to its partitions, and judges how the tail stands.
     pub(crate) fn turn(&mut self, now: Instant) {
         self.hand_over();
-        self.judge(now);
-        if now.saturating_duration_since(self.measured) >= METRICS_INTERVAL {
-            self.measured = now;
-            let lag = self.tail_positions.iter().map(TailPosition::lag).sum();
-            self.follower.metrics.follow_lag(lag);
-        }
         if let Some(lost) = self.lost {
             match self.relocate(lost) {
                 Ok(LogIdentity::Same) => self.lost = None,
                 Ok(LogIdentity::Other) => self.phase = Phase::Over,
                 Err(NoAnswer(reason)) => self.last_error = Some(reason),
             }
+        }
+        self.judge(now);
+        if now.saturating_duration_since(self.measured) >= METRICS_INTERVAL {
+            self.measured = now;
+            let lag = self.tail_positions.iter().map(TailPosition::lag).sum();
+            self.follower.metrics.follow_lag(lag);
         }
     }
 

@@ -31,7 +31,7 @@ impl<S: TailSource> TailReader<'_, S> {
     /// Finds where to begin, and begins there.
     pub(super) fn begin(&mut self, stopped: &Receiver<()>) -> Result<(), BuildError> {
         let asked = Instant::now();
-        while let Err(error) = self.locate(Instant::now()) {
+        while let Err(error) = self.locate() {
             let timeout = self.follower.start_timeout;
             if asked.elapsed() >= timeout {
                 return Err(BuildError::NoAnswer(error.to_string()));
@@ -44,11 +44,13 @@ impl<S: TailSource> TailReader<'_, S> {
     }
 
     /// Finds where to begin in each partition, and reads from there on.
-    pub(crate) fn locate(&mut self, now: Instant) -> Result<(), NoAnswer> {
+    pub(crate) fn locate(&mut self) -> Result<(), NoAnswer> {
         let (source, partitions) = (self.source, &self.follower.partitions);
         let committed = source.committed()?;
         let lows = source.begins()?;
         let ends = source.ends()?;
+        // Kafka may have taken a while to answer, and the ends are not older than the answer.
+        self.ends_taken_at = (partitions.clock)();
         let missed_max = partitions.bounds.missed_ends;
         let places = source.partitions().zip(committed).zip(lows.into_iter().zip(ends));
         let mut tail_positions = Vec::with_capacity(self.batches.len());
@@ -81,7 +83,6 @@ impl<S: TailSource> TailReader<'_, S> {
         }
         self.positions = tail_positions.iter().map(TailPosition::read).collect();
         self.tail_positions = tail_positions;
-        self.ends_taken_at = now;
         source.assign(&self.positions)
     }
 
