@@ -52,7 +52,10 @@ impl Kafka {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let builder = ThreadBuilder::new().name("write-behind-publish".to_owned());
-        let thread = builder.spawn(move || polling.run(&stopped))?;
+        let thread = builder.spawn(move || polling.run(&stopped)).inspect_err(|_| {
+            // The client and the handles know each other: nothing else would end the client.
+            handles.set_producer(None);
+        })?;
         Ok(Self(Arc::new(Shared { settings, handles, stop, polling: Mutex::new(Some(thread)) })))
     }
 
