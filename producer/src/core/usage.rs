@@ -26,6 +26,15 @@ impl Full {
         [Full::PendingBytes, Full::PendingRows, Full::InFlight, Full::InFlightBytes];
 }
 
+// A limit is also its place in a `Usage`.
+const _: () = {
+    let mut place = 0;
+    while place < Full::ALL.len() {
+        assert!(Full::ALL[place] as usize == place, "`Full::ALL` is in the order of the variants");
+        place += 1;
+    }
+};
+
 /// How much is used of each resource, by the limit on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage(pub(crate) [usize; Full::ALL.len()]);
@@ -33,12 +42,15 @@ pub(crate) struct Usage(pub(crate) [usize; Full::ALL.len()]);
 impl Usage {
     /// What a write of `bytes` takes, if its row has no other.
     pub(crate) fn of_write(bytes: usize) -> Self {
-        Self([bytes, 1, 1, bytes])
+        Self(Full::ALL.map(|limit| match limit {
+            Full::PendingBytes | Full::InFlightBytes => bytes,
+            Full::PendingRows | Full::InFlight => 1,
+        }))
     }
 
-    /// What `writes` take that Kafka has not answered, beside their memory.
+    /// The usage of this many unanswered writes, apart from their memory.
     pub(crate) fn of_in_flight(writes: usize) -> Self {
-        Self([0, 0, writes, 0])
+        Self(Full::ALL.map(|limit| if limit == Full::InFlight { writes } else { 0 }))
     }
 }
 
