@@ -82,7 +82,7 @@ pub enum Refusal {
     /// The change sets and increments one column, or deletes and writes one row.
     #[error("a change that does two things to one row or column needs two writes")]
     NotOneRecord,
-    /// A key column stands in the row otherwise than in the key, or is added to.
+    /// The row gives a key column another value than the key does, or increments it.
     #[error("the key column {column:?} may only be repeated as the key has it, not as {says}")]
     KeyColumn {
         /// The key column.

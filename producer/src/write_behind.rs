@@ -237,7 +237,7 @@ where
 
     /// Loads the row again, though there may be a cached row, which it replaces. If what is pending
     /// says what the row is, that is the answer and the loader is not asked. Until the answer is
-    /// there, and if the loader fails, other reads see the copy that there was.
+    /// there, and if the loader fails, other reads see the previously cached row.
     ///
     /// # Errors
     /// [`ReadError`]: the loader failed, the row does not fit `V`, it cannot be promised to be as
@@ -247,7 +247,7 @@ where
         Read::of(row)?.promised()
     }
 
-    /// Forgets the cached row of the row, because another has changed the database. A load of it
+    /// Removes the row from the cache, because something else changed the database. A load of it
     /// that is under way is not kept. What is pending here goes on being read, and does not become
     /// a cached row.
     ///

@@ -1,9 +1,9 @@
 //! Two watermarks over the writes of one partition: replicated and persisted.
 //!
 //! A sequence is a write's place in its partition, from 0 and without gaps; its `write-id` carries
-//! it. Acknowledgements come in order and commits cover prefixes, so one number
-//! each says which writes are replicated and which are persisted, and nothing is kept per write
-//! once Kafka has answered: the table from sequences to offsets is kept as runs.
+//! it. Acknowledgements come in order and commits cover prefixes, so a single number per stage
+//! tells which writes have passed it, and nothing is kept per write once Kafka has answered: the
+//! table from sequences to offsets is kept as runs.
 //!
 //! ```text
 //! 0 ── persisted ── replicated ── sent ── next

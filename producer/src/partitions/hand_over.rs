@@ -16,7 +16,7 @@ use crate::partitions::partition::{SharedPending, State};
 /// What came of handing over.
 #[derive(Debug, Default)]
 struct HandedOver {
-    /// More is due, and was only left for the next time.
+    /// More writes are due; they were left for the next turn.
     more: bool,
     /// Rows whose writes can never be sent: each such write is lost.
     lost: Vec<(Key, Loss)>,

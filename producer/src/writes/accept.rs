@@ -193,7 +193,7 @@ impl<'l> Permits<'l> {
         Ok(())
     }
 
-    /// The same, when there is room; without the permit if the handle is closed meanwhile.
+    /// Like `take_now`, but waits for room. Takes nothing if the handle is closed meanwhile.
     async fn take(&mut self, limits: &'l Limits, which: Full, write: &Prepared) {
         if let Some(limit) = limits.of(which) {
             self.0[which as usize] = limit.take(Usage::of_write(write.cost)[which]).await;

@@ -47,7 +47,7 @@ const FRAME_BYTES: usize = 128;
 /// A thread's buffers that grew beyond this for one large row are given back.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
-/// The buffers that a thread keeps, so that a key and a row are allocated once each, in their size.
+/// The buffers that a thread keeps, so that a scalar key and a row are allocated once each.
 #[derive(Debug, Default)]
 struct Scratch {
     key: KeyWriter,

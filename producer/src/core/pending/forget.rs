@@ -6,7 +6,7 @@
 use crate::core::ledger::{Key, PersistedWhen};
 use crate::core::pending::{Cache, Pending};
 
-/// How many due rows in a row may turn out to be kept before the search for more ends.
+/// The search stops after this many consecutive rows that must be kept.
 const IN_VAIN_MAX: usize = 256;
 
 impl Pending {

@@ -290,7 +290,7 @@ impl Pending {
         self.let_leave(key, cache);
     }
 
-    /// Releases the row when its last logged write is passed.
+    /// Queues the row, to be released when the committed offset passes its last logged write.
     pub(crate) fn wait_for_commit(&mut self, key: &Key) {
         let passed = self.passed();
         let Some(entry) = self.entries.get_mut(key) else { return };
