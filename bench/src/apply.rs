@@ -32,7 +32,12 @@ const TABLES: [&str; 2] = ["bench_raw", "bench_ours"];
 struct NoLog;
 
 impl Log for NoLog {
-    fn records(&self, _: &str, _: &[Span], _: &WantedKeys) -> Result<Vec<RawRecord>, RereadError> {
+    async fn records(
+        &self,
+        _: Arc<str>,
+        _: Vec<Span>,
+        _: Arc<WantedKeys>,
+    ) -> Result<Vec<RawRecord>, RereadError> {
         Err(RereadError::Stop("the bench has no log".to_owned()))
     }
 }

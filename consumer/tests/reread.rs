@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -59,12 +60,20 @@ impl Kafka {
     }
 }
 
-#[test]
-fn a_log_that_ends_before_the_span_is_unavailable_and_not_read_short() {
+#[tokio::test]
+async fn a_log_that_ends_before_the_span_is_unavailable_and_not_read_short() {
     let kafka = Kafka::new();
     let wanted = WantedKeys::from([(Partition(0), Box::from(*b"3"))]);
-    let read = kafka.log(LIMITS).records("t", &[span(0, 50, 101)], &wanted);
+    let read = read(&kafka.log(LIMITS), &[span(0, 50, 101)], &wanted).await;
     assert!(matches!(read, Err(RereadError::Unavailable(_))), "{read:?}");
+}
+
+async fn read(
+    log: &KafkaLog,
+    spans: &[Span],
+    wanted: &WantedKeys,
+) -> Result<Vec<RawRecord>, RereadError> {
+    log.records("t".into(), spans.to_vec(), Arc::new(wanted.clone())).await
 }
 
 fn span(partition: i32, start: i64, end: i64) -> Span {
@@ -84,12 +93,12 @@ fn offsets(records: &[RawRecord]) -> BTreeMap<i32, Vec<i64>> {
     offsets
 }
 
-#[test]
-fn the_wanted_records_of_the_spans_are_read_in_log_order_and_whole() {
+#[tokio::test]
+async fn the_wanted_records_of_the_spans_are_read_in_log_order_and_whole() {
     let kafka = Kafka::new();
     let spans = [span(0, 5, 60), span(1, 15, 16)];
     let wanted = wanted(&[(0, "5"), (1, "5"), (1, "6")]);
-    let records = kafka.log(LIMITS).records("t", &spans, &wanted).unwrap();
+    let records = read(&kafka.log(LIMITS), &spans, &wanted).await.unwrap();
     let expected = BTreeMap::from([(0, vec![5, 15, 25, 35, 45, 55]), (1, vec![15])]);
     assert_eq!(offsets(&records), expected);
     let headers =
@@ -107,37 +116,37 @@ fn the_wanted_records_of_the_spans_are_read_in_log_order_and_whole() {
     assert_eq!(records[5].value, None, "a tombstone");
 }
 
-#[test]
-fn a_span_that_ends_where_the_log_does_is_read_to_its_end() {
+#[tokio::test]
+async fn a_span_that_ends_where_the_log_does_is_read_to_its_end() {
     let kafka = Kafka::new();
     let spans = [span(0, 95, 100), span(1, 95, 100)];
     let (log, wanted) = (kafka.log(LIMITS), wanted(&[(0, "9"), (1, "9")]));
     for _ in 0..2 {
-        let records = log.records("t", &spans, &wanted).unwrap();
+        let records = read(&log, &spans, &wanted).await.unwrap();
         assert_eq!(offsets(&records), BTreeMap::from([(0, vec![99]), (1, vec![99])]));
     }
 }
 
-#[test]
-fn records_that_are_no_longer_in_the_log_are_told_and_not_skipped() {
+#[tokio::test]
+async fn records_that_are_no_longer_in_the_log_are_told_and_not_skipped() {
     let kafka = Kafka::new();
-    let read = kafka.log(LIMITS).records("t", &[span(0, 500, 600)], &wanted(&[(0, "1")]));
+    let read = read(&kafka.log(LIMITS), &[span(0, 500, 600)], &wanted(&[(0, "1")])).await;
     assert!(matches!(&read, Err(RereadError::Stop(why)) if why.contains("retention")), "{read:?}");
 }
 
-#[test]
-fn more_records_than_the_memory_allows_are_not_held() {
+#[tokio::test]
+async fn more_records_than_the_memory_allows_are_not_held() {
     let kafka = Kafka::new();
     let limits = RereadLimits { bytes: 10, ..LIMITS };
-    let read = kafka.log(limits).records("t", &[span(0, 0, 100)], &wanted(&[(0, "1")]));
+    let read = read(&kafka.log(limits), &[span(0, 0, 100)], &wanted(&[(0, "1")])).await;
     assert!(matches!(&read, Err(RereadError::Stop(why)) if why.contains("10 bytes")), "{read:?}");
 }
 
-#[test]
-fn a_broker_that_is_silent_is_unavailable() {
+#[tokio::test]
+async fn a_broker_that_is_silent_is_unavailable() {
     let settings = KafkaSettings::new([("bootstrap.servers", "127.0.0.1:1")], &[]).unwrap();
     let limits = RereadLimits { silence: Duration::from_millis(300), ..LIMITS };
     let log = KafkaLog::new(&settings, "p", limits);
-    let read = log.records("t", &[span(0, 0, 1)], &wanted(&[(0, "1")]));
+    let read = read(&log, &[span(0, 0, 1)], &wanted(&[(0, "1")])).await;
     assert!(matches!(read, Err(RereadError::Unavailable(_))), "{read:?}");
 }

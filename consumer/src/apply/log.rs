@@ -1,5 +1,7 @@
 //! The log as the workers need it: some rows' records, read a second time.
 
+use std::sync::Arc;
+
 use crate::core::batch::{Span, WantedKeys};
 use crate::core::record::RawRecord;
 
@@ -16,16 +18,17 @@ pub enum RereadError {
 
 /// A log that can be read again.
 pub trait Log: Send + Sync + 'static {
-    /// The records of the `wanted` keys in `spans`, in log order within a partition. Blocks.
+    /// The records of the `wanted` keys in `spans`, in log order within a partition.
+    /// Dropping the future is safe.
     ///
     /// # Errors
     /// [`RereadError`]. No record of the spans was skipped.
     fn records(
         &self,
-        topic: &str,
-        spans: &[Span],
-        wanted: &WantedKeys,
-    ) -> Result<Vec<RawRecord>, RereadError>;
+        topic: Arc<str>,
+        spans: Vec<Span>,
+        wanted: Arc<WantedKeys>,
+    ) -> impl Future<Output = Result<Vec<RawRecord>, RereadError>> + Send;
 }
 
 pub(crate) fn gone(topic: &str) -> RereadError {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::apply::log::{Log, RereadError, gone};
+use crate::apply::log::{Log, gone};
 use crate::apply::retry::{Retry, RetryLimits, WriteError};
 use crate::core::batch::{Batch, Stop, Written};
 use crate::core::row_by_row::{self, JudgedRows, Places, RowByRow};
@@ -255,12 +255,8 @@ impl<C: Connect, L: Log> Worker<C, L> {
 
     async fn read_again(&mut self, batch: &Batch, plan: &mut Plan<'_>) -> Result<(), WriteError> {
         let (wanted, spans) = row_by_row::wanted(batch, &plan.fallback);
-        let (log, topic) = (Arc::clone(&self.log), Arc::clone(&batch.topic));
-        let reading = tokio::task::spawn_blocking(move || {
-            log.records(&topic, &spans, &wanted).map(|records| (wanted, records))
-        });
-        let (wanted, records) =
-            reading.await.map_err(|error| RereadError::Unavailable(error.to_string()))??;
+        let (wanted, topic) = (Arc::new(wanted), Arc::clone(&batch.topic));
+        let records = self.log.records(topic, spans, Arc::clone(&wanted)).await?;
         let row_by_row = row_by_row::from_log(&plan.table, batch, &wanted, records);
         plan.row_by_row = row_by_row.ok_or_else(|| gone(&batch.topic))?;
         plan.read_again = true;

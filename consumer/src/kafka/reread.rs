@@ -2,6 +2,7 @@
 //! can be applied or set aside alone, and those after a dead letter that is replayed.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use write_behind_shared::kafka::KafkaSettings;
@@ -62,7 +63,7 @@ impl RereadLimits {
 
 /// The log in Kafka.
 pub struct KafkaLog {
-    reader: LogReader,
+    reader: Arc<LogReader>,
     bytes_max: usize,
 }
 
@@ -71,34 +72,50 @@ impl KafkaLog {
     pub fn new(settings: &KafkaSettings, group: &str, limits: RereadLimits) -> Self {
         let mut config = reader_config(settings, group);
         fetch_ahead(&mut config, settings, limits.memory);
-        Self { reader: LogReader::new(config, limits.silence), bytes_max: limits.bytes }
+        let reader = Arc::new(LogReader::new(config, limits.silence));
+        Self { reader, bytes_max: limits.bytes }
     }
 }
 
 impl Log for KafkaLog {
-    fn records(
+    async fn records(
         &self,
-        topic: &str,
-        spans: &[Span],
-        wanted: &WantedKeys,
+        topic: Arc<str>,
+        spans: Vec<Span>,
+        wanted: Arc<WantedKeys>,
     ) -> Result<Vec<RawRecord>, RereadError> {
-        let (mut records, mut bytes) = (Vec::new(), 0);
-        self.reader.read(topic, spans, &mut |record, _| {
-            let key = record.key.map(|key| (record.partition, Box::from(key)));
-            if !key.is_some_and(|key| wanted.contains(&key)) {
-                return Ok(());
-            }
-            let record = RawRecord::from(record);
-            bytes += heap_size::of_record(&record);
-            if bytes > self.bytes_max {
-                return Err(too_large(self.bytes_max));
-            }
-            records.push(record);
-            Ok(())
-        })?;
-        records.sort_by_key(|record: &RawRecord| (record.partition, record.offset));
-        Ok(records)
+        let (reader, bytes_max) = (Arc::clone(&self.reader), self.bytes_max);
+        let reading = tokio::task::spawn_blocking(move || {
+            wanted_records(&reader, &topic, &spans, &wanted, bytes_max)
+        });
+        reading.await.map_err(|error| RereadError::Unavailable(error.to_string()))?
     }
+}
+
+/// The records of the `wanted` keys, or an error if they occupy more than `bytes_max`. Blocks.
+fn wanted_records(
+    reader: &LogReader,
+    topic: &str,
+    spans: &[Span],
+    wanted: &WantedKeys,
+    bytes_max: usize,
+) -> Result<Vec<RawRecord>, RereadError> {
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    reader.read(topic, spans, &mut |record, _| {
+        let key = record.key.map(|key| (record.partition, Box::from(key)));
+        if !key.is_some_and(|key| wanted.contains(&key)) {
+            return Ok(());
+        }
+        let record = RawRecord::from(record);
+        bytes += heap_size::of_record(&record);
+        if bytes > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        records.push(record);
+        Ok(())
+    })?;
+    records.sort_by_key(|record: &RawRecord| (record.partition, record.offset));
+    Ok(records)
 }
 
 impl Scan for KafkaLog {

@@ -148,11 +148,11 @@ pub(crate) struct Records {
 }
 
 impl Log for Records {
-    fn records(
+    async fn records(
         &self,
-        _topic: &str,
-        spans: &[Span],
-        wanted: &WantedKeys,
+        _topic: Arc<str>,
+        spans: Vec<Span>,
+        wanted: Arc<WantedKeys>,
     ) -> Result<Vec<RawRecord>, RereadError> {
         *self.reads.lock().unwrap() += 1;
         let in_spans = |record: &RawRecord| {
