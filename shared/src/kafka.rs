@@ -20,6 +20,8 @@ pub const RESERVED_BY_PRODUCER: &[Reserved] = &[
     ("enable.gapless.guarantee", "it is experimental, and gaps are noticed by the write-id"),
     ("allow.auto.create.topics", "a misspelt topic must be an error, not a new topic"),
     ("delivery.report.only.error", "a write counts as replicated by its delivery report"),
+    ("retries", "a write is never given up while the handle lives"),
+    ("message.send.max.retries", "a write is never given up while the handle lives"),
     (
         "message.timeout.ms",
         "a write is never given up while the handle lives; bound your waiting instead",
@@ -129,6 +131,15 @@ mod tests {
             RESERVED_BY_CONSUMER,
         );
         assert!(matches!(error, Err(SettingsError::Reserved { .. })));
+    }
+
+    #[test]
+    fn a_producer_retries_for_as_long_as_it_lives() {
+        for property in ["retries", "message.send.max.retries", "message.timeout.ms"] {
+            let settings = [("bootstrap.servers", "x:1"), (property, "3")];
+            let refused = KafkaSettings::new(settings, RESERVED_BY_PRODUCER);
+            assert!(matches!(refused, Err(SettingsError::Reserved { .. })), "{property}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use write_behind_shared::{Partition, WriteId};
 use crate::core::ledger::{HANDLE_BITS, LOW_BITS, Loss};
 use crate::error::{BuildError, Refusal};
 use crate::kafka::producer_client::{DeliveryReport, ProducerClient, ReportListener};
-use crate::kafka::settings::log;
+use crate::kafka::settings::{client_refused, log};
 use crate::partitions::outlet::{Content, NotTaken, Outlet};
 
 /// One life of a librdkafka producer.
@@ -107,7 +107,7 @@ impl KafkaProducer {
             gathered: Mutex::default(),
             batch_max,
         });
-        let client = client.map_err(|error| BuildError::Client(error.to_string()))?;
+        let client = client.map_err(|error| client_refused(&error))?;
         Ok(Self { client })
     }
 }
@@ -244,15 +244,18 @@ impl ReportBatch {
 /// or what could never be sent to one, is certain not to be.
 fn loss(error: &KafkaError) -> Loss {
     use RDKafkaErrorCode::{
-        ClusterAuthorizationFailed, InvalidRecord, InvalidTopic, MessageSizeTooLarge,
-        PolicyViolation, TopicAuthorizationFailed, UnknownPartition, UnknownTopic,
-        UnknownTopicOrPartition,
+        ClusterAuthorizationFailed, InvalidRecord, InvalidTimestamp, InvalidTopic,
+        MessageBatchTooLarge, MessageSizeTooLarge, PolicyViolation, TopicAuthorizationFailed,
+        UnknownPartition, UnknownTopic, UnknownTopicOrPartition, UnsupportedCompressionType,
     };
     let reason = error.to_string().into();
     match error.rdkafka_error_code() {
         Some(
             MessageSizeTooLarge
+            | MessageBatchTooLarge
             | InvalidRecord
+            | InvalidTimestamp
+            | UnsupportedCompressionType
             | InvalidTopic
             | PolicyViolation
             | UnknownTopic
@@ -279,5 +282,28 @@ impl ClientContext for DeliveryReports {
 impl std::fmt::Debug for KafkaProducer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KafkaProducer").field("failed", &self.fatal_error()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_broker_refuses_for_what_it_is_has_certainly_failed_and_silence_has_not() {
+        use RDKafkaErrorCode as Code;
+        let loss = |code| loss(&KafkaError::MessageProduction(code));
+        for refused in [
+            Code::MessageSizeTooLarge,
+            Code::MessageBatchTooLarge,
+            Code::InvalidRecord,
+            Code::InvalidTimestamp,
+            Code::UnsupportedCompressionType,
+        ] {
+            assert!(matches!(loss(refused), Loss::Failed(_)), "{refused}");
+        }
+        for silent in [Code::PurgeInflight, Code::RequestTimedOut, Code::NotEnoughReplicas] {
+            assert!(matches!(loss(silent), Loss::Unknown(_)), "{silent}");
+        }
     }
 }
