@@ -30,6 +30,8 @@ pub(crate) struct CommitPoller<O> {
     ends: HashMap<Partition, NextOffset>,
     /// The partitions whose committed offset is past the end of their log.
     past_the_end: HashSet<Partition>,
+    /// The partitions whose end nobody says, and when that is asked again.
+    silent: HashMap<Partition, Instant>,
     letters: Option<Letters>,
     healthy: bool,
     partitions_checked: Instant,
@@ -44,6 +46,9 @@ pub(crate) struct CommitPollerGuard {
 
 /// How often the partition count is compared with that of the start.
 const PARTITIONS_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a partition is left alone that did not say where it ends. Each question blocks for as
+/// long as its leader may take, and the rows of all other partitions wait meanwhile.
+const SILENT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Polls every `interval`, until the guard is dropped.
 pub(crate) fn poll_on_a_thread(
@@ -73,6 +78,7 @@ impl<O: Offsets> CommitPoller<O> {
             metrics,
             ends: HashMap::new(),
             past_the_end: HashSet::new(),
+            silent: HashMap::new(),
             letters,
             healthy: true,
             partitions_checked: now,
@@ -81,7 +87,7 @@ impl<O: Offsets> CommitPoller<O> {
 
     /// Asks what the group has committed, and now and then whether the topic is as it was.
     pub(crate) fn poll(&mut self, now: Instant) {
-        let asked = self.ask();
+        let asked = self.ask(now);
         if asked.is_ok() != self.healthy {
             self.healthy = asked.is_ok();
             match &asked {
@@ -99,7 +105,7 @@ impl<O: Offsets> CommitPoller<O> {
     }
 
     /// Asks for the partitions with something pending.
-    fn ask(&mut self) -> Result<(), NoAnswer> {
+    fn ask(&mut self, now: Instant) -> Result<(), NoAnswer> {
         let behind: Vec<Partition> = self
             .partitions
             .iter()
@@ -109,10 +115,10 @@ impl<O: Offsets> CommitPoller<O> {
         if behind.is_empty() {
             return Ok(());
         }
-        self.place_unknown_offsets(&behind)?;
+        self.place_unknown_offsets(&behind, now);
         let mut advanced = Vec::new();
         for (partition, committed) in self.offsets.committed(&behind)? {
-            if self.is_within_the_log(partition, committed)? {
+            if self.is_within_the_log(partition, committed, now) {
                 advanced.push((partition, committed));
             }
         }
@@ -131,16 +137,39 @@ impl<O: Offsets> CommitPoller<O> {
 
     /// Writes whose offset is unknown lie below the end of the log as it is now: the mark is taken
     /// before the end is asked for.
-    fn place_unknown_offsets(&mut self, behind: &[Partition]) -> Result<(), NoAnswer> {
+    fn place_unknown_offsets(&mut self, behind: &[Partition], now: Instant) {
         for partition in behind {
             let Some(pending) = self.partitions.of(*partition) else { continue };
             let mark = pending.lock().core.wants_sample();
-            if let Some(mark) = mark {
-                let end = self.offsets.end(*partition)?;
+            // Asked before the mark is taken, the end could lie below a write that was added in
+            // between, which would count as persisted before it is in the log.
+            if let Some(mark) = mark
+                && let Some(end) = self.end(*partition, now)
+            {
                 self.partitions.sampled(*partition, mark, end);
             }
         }
-        Ok(())
+    }
+
+    /// Where the partition ends. None: nobody says. That holds up this partition alone: a leader
+    /// that is away must not keep the rows of the others pending.
+    fn end(&mut self, partition: Partition, now: Instant) -> Option<NextOffset> {
+        if self.silent.get(&partition).is_some_and(|until| now < *until) {
+            return None;
+        }
+        match self.offsets.end(partition) {
+            Ok(end) => {
+                self.silent.remove(&partition);
+                Some(end)
+            }
+            Err(error) => {
+                self.metrics.watch_error();
+                if self.silent.insert(partition, now + SILENT_INTERVAL).is_none() {
+                    warn!(%partition, %error, "nobody says where the partition ends");
+                }
+                None
+            }
+        }
     }
 
     /// An offset past the end of the log speaks of another log, or was set by hand.
@@ -148,15 +177,16 @@ impl<O: Offsets> CommitPoller<O> {
         &mut self,
         partition: Partition,
         committed: NextOffset,
-    ) -> Result<bool, NoAnswer> {
+        now: Instant,
+    ) -> bool {
         if self.ends.get(&partition).is_some_and(|end| committed <= *end) {
-            return Ok(true);
+            return true;
         }
-        let end = self.offsets.end(partition)?;
+        let Some(end) = self.end(partition, now) else { return false };
         self.ends.insert(partition, end);
         if committed <= end {
             self.past_the_end.remove(&partition);
-            return Ok(true);
+            return true;
         }
         self.metrics.watch_error();
         if self.past_the_end.insert(partition) {
@@ -166,7 +196,7 @@ impl<O: Offsets> CommitPoller<O> {
                  offset was set by hand; its writes stay pending"
             );
         }
-        Ok(false)
+        false
     }
 
     fn check_partitions(&self) {

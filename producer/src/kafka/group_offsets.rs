@@ -9,7 +9,7 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::error::BuildError;
 use crate::kafka::offsets::{NoAnswer, Offsets};
-use crate::kafka::settings::{QuietContext, consumer_config};
+use crate::kafka::settings::{QuietContext, client_refused, consumer_config, serve};
 
 /// Asks Kafka about the sink group and the topic.
 pub(crate) struct GroupOffsets {
@@ -26,6 +26,8 @@ const FIXED: &[(&str, &str)] = &[
 ];
 /// How long one question may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the leader of one partition may take, while the rows of all others wait.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl GroupOffsets {
     /// A client that asks for the offsets of `group` in `topic`.
@@ -36,12 +38,13 @@ impl GroupOffsets {
     ) -> Result<Self, BuildError> {
         let consumer =
             consumer_config(settings, group, &[], FIXED).create_with_context(QuietContext);
-        let consumer = consumer.map_err(|error| BuildError::Client(error.to_string()))?;
+        let consumer = consumer.map_err(|error| client_refused(&error))?;
         Ok(Self { consumer, topic: topic.to_owned() })
     }
 
     /// How many partitions the topic has. Blocks until Kafka answers or `timeout` is over.
     pub(crate) fn partitions_within(&self, timeout: Duration) -> Result<i32, BuildError> {
+        serve(&self.consumer);
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), timeout);
         let metadata = metadata.map_err(|error| BuildError::NoAnswer(error.to_string()))?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
@@ -65,6 +68,7 @@ impl GroupOffsets {
         timeout: Duration,
         partitions: &[Partition],
     ) -> Result<Vec<(Partition, NextOffset)>, NoAnswer> {
+        serve(&self.consumer);
         let mut asked = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             asked.add_partition(&self.topic, partition.0);
@@ -92,7 +96,7 @@ impl Offsets for GroupOffsets {
     }
 
     fn end(&self, partition: Partition) -> Result<NextOffset, NoAnswer> {
-        let (_, end) = self.consumer.fetch_watermarks(&self.topic, partition.0, ANSWER_TIMEOUT)?;
+        let (_, end) = self.consumer.fetch_watermarks(&self.topic, partition.0, END_TIMEOUT)?;
         Ok(NextOffset(end))
     }
 

@@ -1,12 +1,16 @@
 //! What the clients of this crate have in common: their log lines, and a consumer's properties.
 
+use std::time::Duration;
+
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 use tracing::{debug, error, info, warn};
 use write_behind_shared::kafka::KafkaSettings;
 
+use crate::error::BuildError;
 use crate::kafka::offsets::NoAnswer;
 
 /// The context of a client whose errors only go to the log: what matters is whether it answers.
@@ -44,7 +48,8 @@ pub(crate) fn consumer_config(
     config
 }
 
-/// A producer's tuning means nothing to a consumer, which would warn of each.
+/// A producer's tuning means nothing to a consumer, which would warn of each. Statistics and debug
+/// lines are asked of the client that carries the writes; here they would only be thrown away.
 fn suits_a_consumer(property: &str) -> bool {
     let of_producers = ["linger.", "queue.buffering.", "batch.", "compression.", "sticky."];
     let exactly = [
@@ -54,8 +59,29 @@ fn suits_a_consumer(property: &str) -> bool {
         "delivery.report.only.error",
         "dr_msg_cb",
         "group.id",
+        "statistics.interval.ms",
+        "debug",
     ];
     !of_producers.iter().any(|prefix| property.starts_with(prefix)) && !exactly.contains(&property)
+}
+
+/// Serves what librdkafka has queued for a consumer that is given no records: log lines, errors,
+/// tokens to refresh. Unserved it is kept for ever, and nobody sees it.
+pub(crate) fn serve(consumer: &BaseConsumer<QuietContext>) {
+    while consumer.poll(Duration::ZERO).is_some() {}
+}
+
+/// Why a client cannot be made, without the value of any property: it may be a password.
+pub(crate) fn client_refused(error: &KafkaError) -> BuildError {
+    BuildError::Client(match error {
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, _, property, _) => {
+            format!("librdkafka has no property `{property}`; correct its name")
+        }
+        KafkaError::ClientConfig(_, _, property, _) => {
+            format!("librdkafka does not accept the value of `{property}`")
+        }
+        error => error.to_string(),
+    })
 }
 
 /// Passes librdkafka's own log lines on.
@@ -72,3 +98,7 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, "{message}"),
     }
 }
+
+#[cfg(test)]
+#[path = "tests/settings.rs"]
+mod tests;

@@ -15,7 +15,7 @@ use write_behind_shared::{NextOffset, Partition};
 use crate::error::BuildError;
 use crate::kafka::follow::source::{Lost, TailEvent, TailRecord, TailSource};
 use crate::kafka::offsets::NoAnswer;
-use crate::kafka::settings::{QuietContext, consumer_config};
+use crate::kafka::settings::{QuietContext, client_refused, consumer_config, serve};
 
 /// Reads the log of one topic.
 pub(crate) struct TailClient {
@@ -61,15 +61,14 @@ impl TailClient {
         let config = consumer_config(settings, group, DEFAULTS, FIXED);
         let client = || {
             let client = config.create_with_context(QuietContext);
-            client.map_err(|error| BuildError::Client(error.to_string()))
+            client.map_err(|error| client_refused(&error))
         };
         Ok(Self { consumer: client()?, asker: client()?, topic: topic.to_owned(), partitions })
     }
 
     /// Where all partitions begin or end, in their order. One request to each leader.
     fn offsets(&self, at: Offset) -> KafkaResult<Vec<NextOffset>> {
-        // It is given no records; what it has to say of lost connections shows in its answers.
-        while self.asker.poll(Duration::ZERO).is_some() {}
+        serve(&self.asker);
         let asked = self.list(|_| at)?;
         let answered = self.asker.offsets_for_times(asked, ANSWER_TIMEOUT)?;
         let mut offsets = vec![None; self.partitions as usize];
@@ -122,6 +121,7 @@ impl TailSource for TailClient {
     }
 
     fn committed(&self) -> Result<Vec<Option<NextOffset>>, NoAnswer> {
+        serve(&self.asker);
         let asked = self.list(|_| Offset::Invalid)?;
         let answered = self.asker.committed_offsets(asked, ANSWER_TIMEOUT)?;
         let mut offsets = vec![None; self.partitions as usize];

@@ -7,6 +7,7 @@ use prometheus::Registry;
 use super::*;
 use crate::core::delta::Delta;
 use crate::core::ledger::Key;
+use crate::partitions::Setup;
 use crate::partitions::setup::setup;
 
 const PARTITION: Partition = Partition(0);
@@ -16,6 +17,9 @@ struct Scripted {
     committed: Option<i64>,
     end: i64,
     partitions: i32,
+    /// Partitions without a leader.
+    leaderless: Vec<Partition>,
+    ends_asked: u32,
 }
 
 type Shared = Arc<Mutex<Scripted>>;
@@ -30,8 +34,13 @@ impl Offsets for Shared {
         Ok(partitions.iter().map(|partition| (*partition, committed)).collect())
     }
 
-    fn end(&self, _: Partition) -> Result<NextOffset, NoAnswer> {
-        Ok(NextOffset(self.lock().unwrap().end))
+    fn end(&self, partition: Partition) -> Result<NextOffset, NoAnswer> {
+        let mut kafka = self.lock().unwrap();
+        kafka.ends_asked += 1;
+        if kafka.leaderless.contains(&partition) {
+            return Err(NoAnswer("the leader is away".to_owned()));
+        }
+        Ok(NextOffset(kafka.end))
     }
 
     fn partition_count(&self) -> Result<i32, NoAnswer> {
@@ -39,17 +48,20 @@ impl Offsets for Shared {
     }
 }
 
-/// A poller over a partition whose one write lies at offset 4.
-fn poller(start: Instant) -> (CommitPoller<Shared>, Shared, Arc<Partitions>) {
-    let kafka = Arc::new(Mutex::new(Scripted { committed: None, end: 5, partitions: 1 }));
-    let partitions = Arc::new(Partitions::new(setup()));
-    let pending = partitions.of(PARTITION).unwrap();
-    partitions.change(pending.lock(), |state, cache| {
-        state.core.accept(Key::from(*b"7"), Delta::Delete, cache);
-        state.core.mark_sent(0);
-        state.core.acked(0, 4, cache);
-    });
-    let metrics = Arc::new(Metrics::new(&Registry::new(), "scores").unwrap());
+/// A poller over partitions whose one write lies at offset 4 in each.
+fn poller(start: Instant, count: i32) -> (CommitPoller<Shared>, Shared, Arc<Partitions>) {
+    let scripted = Scripted { end: 5, partitions: count, ..Scripted::default() };
+    let kafka = Arc::new(Mutex::new(scripted));
+    let partitions = Partitions::new(Setup { partitions: count as usize, ..setup() });
+    let partitions = Arc::new(partitions);
+    for (_, pending) in partitions.iter() {
+        partitions.change(pending.lock(), |state, cache| {
+            state.core.accept(Key::from(*b"7"), Delta::Delete, cache);
+            state.core.mark_sent(0);
+            state.core.acked(0, 4, cache);
+        });
+    }
+    let metrics = Arc::new(Metrics::new(&Registry::new(), "scores").unwrap().0);
     let poller =
         CommitPoller::new(Arc::clone(&kafka), Arc::clone(&partitions), metrics, None, start);
     (poller, kafka, partitions)
@@ -62,7 +74,7 @@ fn is_pending(partitions: &Partitions) -> bool {
 #[test]
 fn no_answer_and_an_offset_past_the_end_of_the_log_leave_everything_pending() {
     let start = Instant::now();
-    let (mut poller, kafka, partitions) = poller(start);
+    let (mut poller, kafka, partitions) = poller(start, 1);
     poller.poll(start);
     assert!(is_pending(&partitions), "nobody answered");
     kafka.lock().unwrap().committed = Some(100);
@@ -77,9 +89,27 @@ fn no_answer_and_an_offset_past_the_end_of_the_log_leave_everything_pending() {
 }
 
 #[test]
+fn a_partition_without_a_leader_holds_up_itself_alone_and_is_left_alone_for_a_while() {
+    let start = Instant::now();
+    let (mut poller, kafka, partitions) = poller(start, 2);
+    kafka.lock().unwrap().committed = Some(5);
+    kafka.lock().unwrap().leaderless.push(PARTITION);
+    let is_pending = |place| partitions.of(Partition(place)).unwrap().lock().core.has(b"7");
+    poller.poll(start);
+    assert!(is_pending(0), "its end is not known");
+    assert!(!is_pending(1));
+    let asked = kafka.lock().unwrap().ends_asked;
+    poller.poll(start + SILENT_INTERVAL / 2);
+    assert_eq!(kafka.lock().unwrap().ends_asked, asked, "each question blocks all others");
+    kafka.lock().unwrap().leaderless.clear();
+    poller.poll(start + SILENT_INTERVAL);
+    assert!(!is_pending(0), "a leader is back");
+}
+
+#[test]
 fn a_topic_with_another_number_of_partitions_halts_writes_at_the_next_check() {
     let start = Instant::now();
-    let (mut poller, kafka, partitions) = poller(start);
+    let (mut poller, kafka, partitions) = poller(start, 1);
     kafka.lock().unwrap().partitions = 2;
     poller.poll(start);
     assert_eq!(partitions.halt.get(), None, "it is not asked at every poll");

@@ -1,0 +1,64 @@
+//! What is passed on to a consumer, what it says is heard, and what is never said.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::kafka::group_offsets::GroupOffsets;
+
+/// A log in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_client_that_asks_is_served_so_that_what_it_says_is_heard() {
+    let settings = KafkaSettings::new([("bootstrap.servers", "127.0.0.1:1")], &[]).unwrap();
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let offsets = GroupOffsets::new(&settings, "sink", "scores").unwrap();
+        for _ in 0..2 {
+            offsets.partitions_within(Duration::from_millis(300)).unwrap_err();
+        }
+    });
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("Connection refused"), "{log}");
+}
+
+#[test]
+fn a_consumer_gets_neither_a_producers_tuning_nor_statistics_and_debug_lines() {
+    let given = [
+        ("bootstrap.servers", "x:1"),
+        ("linger.ms", "5"),
+        ("statistics.interval.ms", "1000"),
+        ("debug", "all"),
+        ("sasl.username", "scores"),
+    ];
+    let settings = KafkaSettings::new(given, &[]).unwrap();
+    let config = consumer_config(&settings, "sink", &[], &[]);
+    for stripped in ["linger.ms", "statistics.interval.ms", "debug"] {
+        assert_eq!(config.get(stripped), None, "{stripped}");
+    }
+    assert_eq!(config.get("sasl.username"), Some("scores"));
+    assert_eq!(config.get("group.id"), Some("sink"));
+}
+
+#[test]
+fn a_refused_property_is_named_without_its_value() {
+    for (property, value) in [("sasl.passwrd", "open sesame"), ("linger.ms", "open sesame")] {
+        let properties = [("bootstrap.servers", "x:1"), (property, value)];
+        let error = crate::Kafka::new(properties).unwrap_err().to_string();
+        assert!(error.contains(property) && !error.contains(value), "{error}");
+    }
+}
