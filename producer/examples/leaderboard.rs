@@ -37,7 +37,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 use write_behind_producer::testing::{Broker, Sink};
-use write_behind_producer::{Change, ReadError, WhenFull, WriteBehind, WriteError};
+use write_behind_producer::{Change, DeliveryError, ReadError, WhenFull, WriteBehind, WriteError};
 
 /// A leaderboard over HTTP.
 #[derive(Debug, Parser)]
@@ -168,23 +168,29 @@ async fn serve(listener: TcpListener, app: App, stop_within: Duration) -> Result
 }
 
 /// A game was played. 201: the result is on all in-sync replicas and will be in the database. 202:
-/// it is accepted and visible here, and not known to be replicated yet.
+/// it is accepted and visible here, and not known to be replicated yet. An error: it does not count.
+///
+/// Posting it again would count it twice, so once it is accepted only a write that is certainly
+/// lost is answered with an error, which invites the client to do just that.
 async fn play(
     State(app): State<App>,
     Path(id): Path<u64>,
     Json(game): Json<Game>,
-) -> Answer<(StatusCode, Json<Player>)> {
+) -> Answer<(StatusCode, Json<Option<Player>>)> {
     let change = Change::new().set("name", &game.name).map_err(bad_request)?;
     let change = change.add("points", game.points).add("games", 1);
     let write = app.players.change(&id, change).await.map_err(|error| not_written(&error))?;
-    // A read from here on sees the game: `get` is never older than an accepted write.
-    let player = read(&app, id).await?;
     let status = match timeout(SAVED_WITHIN, write.replicated()).await {
         Ok(Ok(())) => StatusCode::CREATED,
-        Ok(Err(lost)) => return Err((StatusCode::INTERNAL_SERVER_ERROR, lost.to_string())),
-        Err(_) => StatusCode::ACCEPTED,
+        Ok(Err(lost @ DeliveryError::Failed(_))) => {
+            return Err((StatusCode::SERVICE_UNAVAILABLE, lost.to_string()));
+        }
+        // It may count yet.
+        Ok(Err(_)) | Err(_) => StatusCode::ACCEPTED,
     };
-    Ok((status, Json(player)))
+    // It sees the game, for `get` is never older than an accepted write; and where it fails, the
+    // game counts all the same.
+    Ok((status, Json(read(&app, id).await.ok())))
 }
 
 async fn player(State(app): State<App>, Path(id): Path<u64>) -> Answer<Json<Player>> {
