@@ -194,7 +194,15 @@ pub enum BuildError {
     /// The loader cannot do its work: its table, its key or the bookkeeping is not as it must be.
     #[error("the loader is not ready: {0}")]
     Loader(LoadError),
-    /// A metric is registered twice.
+    /// `build` was called outside of a tokio runtime, on which the handle would load rows.
+    #[error("there is no tokio runtime here: call `build` on one")]
+    NoRuntime,
+    /// Another handle on the topic has its metrics on the registry.
+    #[error(
+        "another handle on the topic {0:?} has its metrics on this registry; give each its own"
+    )]
+    MetricsTaken(String),
+    /// The metrics cannot be registered.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
     /// A thread could not be started.

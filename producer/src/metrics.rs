@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use prometheus::core::{AtomicF64, GenericGauge};
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
-use write_behind_shared::metrics::Register;
+use write_behind_shared::metrics::{Register, Registration};
 
-use crate::error::WriteError;
+use crate::error::{BuildError, WriteError};
 use crate::partitions::partition::Stats;
 
 /// The counters of one handle.
@@ -46,9 +46,22 @@ pub(crate) struct Metrics {
 const SAMPLE: u32 = 64;
 
 impl Metrics {
-    /// Registers all on `registry`.
-    pub(crate) fn new(registry: &Registry, topic: &str) -> Result<Self, prometheus::Error> {
+    /// Registers all on `registry`, until the registration is dropped; or nothing.
+    pub(crate) fn new(
+        registry: &Registry,
+        topic: &str,
+    ) -> Result<(Self, Registration), BuildError> {
         let register = Register::new(registry, "write_behind_producer").label("topic", topic);
+        let metrics = Self::register(&register);
+        let registration = register.registration();
+        match metrics {
+            Ok(metrics) => Ok((metrics, registration)),
+            Err(prometheus::Error::AlreadyReg) => Err(BuildError::MetricsTaken(topic.to_owned())),
+            Err(error) => Err(BuildError::Metrics(error)),
+        }
+    }
+
+    fn register(register: &Register<'_>) -> Result<Self, prometheus::Error> {
         let counter = |name, help| register.counter(name, help);
         let gauge = |name, help| register.gauge(name, help);
         let seconds = |name, help| register.with(name, help, Gauge::with_opts);

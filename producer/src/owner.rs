@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::{info, warn};
+use write_behind_shared::metrics::Registration;
 
 use crate::error::{DeliveryError, Undelivered};
 use crate::kafka::client::Kafka;
@@ -24,6 +25,8 @@ pub(crate) struct Owner<K> {
     pub(crate) reader: Reader<K>,
     handle: Arc<ClientHandle>,
     threads: Mutex<Option<Threads>>,
+    /// Dropping it unregisters the metrics. A handle that was closed still shows its last ones.
+    _registration: Registration,
 }
 
 /// The threads that work for a handle.
@@ -42,9 +45,11 @@ impl<K> Owner<K> {
         reader: Reader<K>,
         handle: Arc<ClientHandle>,
         threads: Threads,
+        registration: Registration,
     ) -> Self {
         let partitions = Arc::clone(&acceptor.partitions);
-        Self { partitions, encoder, acceptor, reader, handle, threads: Mutex::new(Some(threads)) }
+        let threads = Mutex::new(Some(threads));
+        Self { partitions, encoder, acceptor, reader, handle, threads, _registration: registration }
     }
 
     pub(crate) fn topic(&self) -> &str {

@@ -4,6 +4,8 @@
 //! seconds and sizes in bytes. Each crate keeps a struct of its metrics on a registry that the
 //! embedding program owns, so two handles in one process share no global.
 
+use std::cell::RefCell;
+
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry, TextEncoder,
@@ -16,17 +18,23 @@ pub const LATENCY_BUCKETS_SECONDS: &[f64] = &[
 ];
 
 /// Registers metrics under one prefix, with one set of constant labels.
-#[derive(Debug)]
 pub struct Register<'a> {
     registry: &'a Registry,
     prefix: &'static str,
     labels: Vec<(&'static str, String)>,
+    registered: RefCell<Vec<Box<dyn Collector>>>,
+}
+
+/// What was registered, until it is dropped.
+pub struct Registration {
+    registry: Registry,
+    registered: Vec<Box<dyn Collector>>,
 }
 
 impl<'a> Register<'a> {
     /// Registers on `registry`, under names that begin with `prefix`.
     pub fn new(registry: &'a Registry, prefix: &'static str) -> Self {
-        Self { registry, prefix, labels: Vec::new() }
+        Self { registry, prefix, labels: Vec::new(), registered: RefCell::default() }
     }
 
     /// Adds a label to every metric registered from now on.
@@ -65,6 +73,14 @@ impl<'a> Register<'a> {
         self.register(build(self.opts(name, help))?)
     }
 
+    /// What was registered so far, to be unregistered when the [`Registration`] is dropped. Without
+    /// it, it stays registered.
+    #[must_use]
+    pub fn registration(self) -> Registration {
+        let (registry, registered) = (self.registry.clone(), self.registered.into_inner());
+        Registration { registry, registered }
+    }
+
     fn opts(&self, name: &str, help: &str) -> Opts {
         let opts = Opts::new(format!("{}_{name}", self.prefix), help);
         self.labels.iter().fold(opts, |opts, (label, value)| opts.const_label(*label, value))
@@ -72,7 +88,30 @@ impl<'a> Register<'a> {
 
     fn register<C: Collector + Clone + 'static>(&self, c: C) -> Result<C, prometheus::Error> {
         self.registry.register(Box::new(c.clone()))?;
+        self.registered.borrow_mut().push(Box::new(c.clone()));
         Ok(c)
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        for collector in self.registered.drain(..) {
+            // It fails if the program that owns the registry has unregistered it.
+            let _ = self.registry.unregister(collector);
+        }
+    }
+}
+
+impl std::fmt::Debug for Register<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let labels = &self.labels;
+        f.debug_struct("Register").field("labels", labels).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Registration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registration").finish_non_exhaustive()
     }
 }
 
@@ -100,6 +139,18 @@ mod tests {
                 .unwrap()
                 .contains("write_behind_test_writes_total{topic=\"scores\"} 3")
         );
+    }
+
+    #[test]
+    fn a_registration_ends_with_its_owner_and_the_names_are_free_again() {
+        let registry = Registry::new();
+        let register = || Register::new(&registry, "write_behind_test");
+        let first = register();
+        first.gauge("lag_seconds", "Lag.").unwrap();
+        let registration = first.registration();
+        assert!(register().gauge("lag_seconds", "Lag.").is_err());
+        drop(registration);
+        assert!(register().gauge("lag_seconds", "Lag.").is_ok());
     }
 
     #[test]

@@ -145,7 +145,7 @@ where
     /// cannot go with the one before it (whatever follows a delete) is a record of its own. The
     /// order of one row's writes stays; a write may reach the log earlier than one of another row
     /// that was accepted before it, by as much as the window. Replication takes longer by the
-    /// window, and a crash of this process loses as much more.
+    /// window, and a crash of this process loses as much more. At most an hour.
     pub fn coalesce(mut self, window: Duration) -> Self {
         self.coalesce = (!window.is_zero()).then_some(window);
         self
@@ -158,7 +158,8 @@ where
         self
     }
 
-    /// Where the metrics are registered, under the label `topic`.
+    /// Where the metrics are registered, under the label `topic`, until the handle's last
+    /// clone is dropped. Two handles on one topic need a registry each.
     ///
     /// | `write_behind_producer_…` | kind | what |
     /// |---|---|---|
@@ -228,20 +229,24 @@ where
         self
     }
 
-    /// How long `build` waits for Kafka: 30 s unless set. With [`follow`](Self::follow) it may take
-    /// longer in all, and this is how long Kafka may be silent meanwhile.
+    /// How long `build` waits for Kafka and for [`Loader::prepare`](crate::Loader::prepare) in all:
+    /// 30 s unless set. With [`follow`](Self::follow) it may take longer, and this is how long Kafka
+    /// may be silent while the log is read.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
         self
     }
 
-    /// Asks Kafka for the topic and starts the handle.
+    /// Asks Kafka for the topic and starts the handle. Needs a tokio runtime with a clock, on which
+    /// loads will run.
     ///
     /// # Errors
-    /// [`BuildError`]: a setting is wrong, Kafka does not answer, or the topic does not exist.
+    /// [`BuildError`]: a setting is wrong, Kafka does not answer, or the topic does not exist. No
+    /// error holds the value of a Kafka property.
     ///
     /// # Cancellation
-    /// Dropped before it is done, it leaves nothing running.
+    /// Dropped before it is done, it registers no metrics and leaves nothing running but a question
+    /// to Kafka that is under way, which ends within [`start_timeout`](Self::start_timeout).
     pub async fn build(self) -> Result<WriteBehind<K, V>, BuildError> {
         let span = info_span!(
             "build",

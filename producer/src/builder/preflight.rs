@@ -1,8 +1,10 @@
 //! What must be known of a topic before a handle is made: its partition count, and what the sink
 //! group has committed.
 
+use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::error::BuildError;
@@ -20,42 +22,41 @@ pub(crate) struct Topic {
     pub(crate) cluster: Option<String>,
 }
 
-/// Asks about the topic again and again until `timeout` is over, without blocking the runtime.
+/// Asks about the topic again and again until `deadline`, on a thread of its own: a question blocks,
+/// and a runtime that ends must not wait for it.
 pub(crate) async fn ask(
-    mut group_offsets: GroupOffsets,
-    timeout: Duration,
+    group_offsets: GroupOffsets,
+    deadline: Instant,
     cluster_too: bool,
 ) -> Result<(GroupOffsets, Topic), BuildError> {
-    let started = Instant::now();
-    loop {
-        let left = timeout.saturating_sub(started.elapsed());
-        let asked = tokio::task::spawn_blocking(move || {
-            let answer = ask_once(&group_offsets, left, cluster_too);
-            (group_offsets, answer)
-        });
-        let ended = |error: tokio::task::JoinError| BuildError::NoAnswer(error.to_string());
-        let (asked_with, answer) = asked.await.map_err(ended)?;
-        group_offsets = asked_with;
-        match answer {
-            Ok(topic) => return Ok((group_offsets, topic)),
-            // A group whose coordinator moves, or is made just now, answers a moment later.
-            Err(BuildError::NoAnswer(_)) if started.elapsed() < timeout => {
-                tokio::time::sleep(RETRY_INTERVAL).await;
+    let (tell, answer) = oneshot::channel();
+    Builder::new().name("write-behind-ask".to_owned()).spawn(move || {
+        let answer = loop {
+            match ask_once(&group_offsets, deadline, cluster_too) {
+                // A group whose coordinator moves, or is made just now, answers a moment later.
+                Err(BuildError::NoAnswer(_)) if Instant::now() < deadline && !tell.is_closed() => {
+                    sleep(RETRY_INTERVAL);
+                }
+                answer => break answer,
             }
-            Err(error) => return Err(error),
-        }
-    }
+        };
+        // Nobody waits any more when the building was given up.
+        let _ = tell.send(answer.map(|topic| (group_offsets, topic)));
+    })?;
+    answer.await.map_err(|error| BuildError::NoAnswer(error.to_string()))?
 }
 
 fn ask_once(
     group_offsets: &GroupOffsets,
-    timeout: Duration,
+    deadline: Instant,
     cluster_too: bool,
 ) -> Result<Topic, BuildError> {
-    let partitions = group_offsets.partitions_within(timeout)?;
+    // Each question has what the ones before it have left.
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let partitions = group_offsets.partitions_within(left())?;
     let all: Vec<Partition> = (0..partitions).map(Partition).collect();
-    let committed = group_offsets.committed_within(timeout, &all);
+    let committed = group_offsets.committed_within(left(), &all);
     let committed = committed.map_err(|error| BuildError::NoAnswer(error.to_string()))?;
-    let cluster = cluster_too.then(|| group_offsets.cluster_id(timeout)).transpose()?;
+    let cluster = cluster_too.then(|| group_offsets.cluster_id(left())).transpose()?;
     Ok(Topic { partitions, committed, cluster })
 }

@@ -10,6 +10,9 @@ use super::Builder;
 use crate::load::Loader;
 use crate::partitions::cache::Capacity;
 
+/// The cache counts no further; it is as good as for ever.
+const KEPT_MAX: Duration = Duration::from_hours(24 * 365 * 100);
+
 impl<K, V> Builder<K, V>
 where
     K: Serialize + Clone + Send + Sync + 'static,
@@ -32,13 +35,13 @@ where
     /// How long a cached row may be served, without limit unless set. Set it where others write
     /// the same rows.
     pub fn time_to_live(mut self, time: Duration) -> Self {
-        self.cache_config.time_to_live = Some(time);
+        self.cache_config.time_to_live = Some(time.min(KEPT_MAX));
         self
     }
 
     /// How long a cached row is kept that nobody reads, without limit unless set.
     pub fn time_to_idle(mut self, time: Duration) -> Self {
-        self.cache_config.time_to_idle = Some(time);
+        self.cache_config.time_to_idle = Some(time.min(KEPT_MAX));
         self
     }
 

@@ -2,10 +2,11 @@
 //! begin.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 use tracing::{Span, info};
 use uuid::Uuid;
 use write_behind_shared::kafka::KafkaSettings;
@@ -13,7 +14,7 @@ use write_behind_shared::kafka::KafkaSettings;
 use super::{Builder, preflight};
 use crate::core::bounds::Bounds;
 use crate::core::columns::Columns;
-use crate::error::BuildError;
+use crate::error::{BuildError, LoadError};
 use crate::kafka::committed::{CommitPoller, poll_on_a_thread};
 use crate::kafka::dead_letters::Letters;
 use crate::kafka::follow::client::TailClient;
@@ -26,7 +27,7 @@ use crate::owner::{Owner, Threads};
 use crate::partitions::admission::Limits;
 use crate::partitions::cache::RowCache;
 use crate::partitions::tail::Tail;
-use crate::partitions::{Partitions, Setup};
+use crate::partitions::{Partitions, Setup, sync};
 use crate::writes::accept::Acceptor;
 use crate::writes::encode::Encoder;
 
@@ -36,6 +37,10 @@ use crate::write_behind::WriteBehind;
 
 /// What a semaphore can count at once.
 const LIMIT_MAX: usize = u32::MAX as usize;
+/// How long writes may be gathered.
+const COALESCE_MAX: Duration = Duration::from_hours(1);
+/// The longest time that librdkafka and the cache can count; nobody waits longer.
+const TIME_MAX: Duration = Duration::from_hours(24 * 20);
 
 impl<K, V> Builder<K, V>
 where
@@ -45,22 +50,30 @@ where
     pub(super) async fn start(mut self) -> Result<WriteBehind<K, V>, BuildError> {
         self.check_limits()?;
         self.check_key_columns()?;
+        let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        self.start_timeout = self.start_timeout.min(TIME_MAX);
+        let deadline = Instant::now() + self.start_timeout;
         let kafka = std::mem::replace(&mut self.kafka, Err(BuildError::NoSinkGroup))?;
         let settings = kafka.settings();
         let group = self.sink_group.as_deref().ok_or(BuildError::NoSinkGroup)?;
         let group_offsets = GroupOffsets::new(settings, group, &self.topic)?;
         let loads = self.loader.is_some();
-        let (group_offsets, topic) =
-            preflight::ask(group_offsets, self.start_timeout, loads).await?;
+        let (group_offsets, topic) = preflight::ask(group_offsets, deadline, loads).await?;
         let partition_count = topic.partitions;
         Span::current().record("partitions", partition_count);
         if let (Some(loader), Some(cluster)) = (&self.loader, topic.cluster) {
             let source = Source::new(&self.topic, group, cluster, partition_count);
             let source = source.key_columns(self.key_columns.iter().cloned());
-            loader.prepare_boxed(&source).await.map_err(BuildError::Loader)?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let prepared = sync::timeout(left, loader.prepare_boxed(&source)).await;
+            let silent = || Err(LoadError::new("it gave no answer within `start_timeout`"));
+            prepared.unwrap_or_else(silent).map_err(BuildError::Loader)?;
         }
 
-        let metrics = Metrics::new(&self.registry.clone().unwrap_or_default(), &self.topic)?;
+        let registry = self.registry.clone().unwrap_or_default();
+        // Held here until the handle has it: what fails or is dropped from here on leaves the
+        // registry as it was, so that the next build can register the same metrics.
+        let (metrics, registration) = Metrics::new(&registry, &self.topic)?;
         let metrics = Arc::new(metrics);
         let partitions = Arc::new(Partitions::new(self.setup(partition_count)));
         let mut letters = self.loader.as_ref().and_then(Letters::of);
@@ -91,10 +104,11 @@ where
         let (loader, load_timeout) = (self.loader, self.load_timeout);
         let acceptor =
             Acceptor { partitions: Arc::clone(&partitions), metrics: Arc::clone(&metrics) };
-        let reader = Reader { partitions, loader, load_timeout, metrics, tail };
+        let runtime = Some(runtime);
+        let reader = Reader { partitions, loader, load_timeout, metrics, tail, runtime };
         let threads = Threads { kafka, _commit_poller: commit_poller, _following: following };
         info!("built");
-        Ok(WriteBehind::new(Owner::new(encoder, acceptor, reader, member, threads)))
+        Ok(WriteBehind::new(Owner::new(encoder, acceptor, reader, member, threads, registration)))
     }
 
     fn setup(&self, partition_count: i32) -> Setup {
@@ -147,6 +161,8 @@ where
             "`poll_interval` must be positive"
         } else if self.load_timeout.is_zero() {
             "`load_timeout` must be positive"
+        } else if self.coalesce.is_some_and(|window| window > COALESCE_MAX) {
+            "`coalesce` must be at most an hour"
         } else {
             return Ok(());
         };

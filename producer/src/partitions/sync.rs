@@ -11,9 +11,14 @@ mod plain {
 
     pub(crate) use std::sync::{Mutex, MutexGuard};
 
-    /// Runs `task` on tokio's runtime.
-    pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-        tokio::spawn(task);
+    use tokio::runtime::Handle;
+
+    /// Runs `task` on the runtime; without one, on the caller's.
+    pub(crate) fn spawn(runtime: Option<&Handle>, task: impl Future<Output = ()> + Send + 'static) {
+        match runtime {
+            Some(runtime) => runtime.spawn(task),
+            None => tokio::spawn(task),
+        };
     }
 
     /// What `task` gives; `None`: it took longer.
@@ -28,6 +33,8 @@ mod scheduled {
     use std::ops::{Deref, DerefMut};
     use std::time::Duration;
 
+    use tokio::runtime::Handle;
+
     thread_local! {
         static SCHEDULED: Cell<bool> = const { Cell::new(false) };
     }
@@ -39,12 +46,12 @@ mod scheduled {
         SCHEDULED.set(false);
     }
 
-    /// Runs `task` on tokio's runtime or on the scheduler.
-    pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-        if SCHEDULED.get() {
-            shuttle::future::spawn(task);
-        } else {
-            tokio::spawn(task);
+    /// Runs `task` on the scheduler, or on the runtime.
+    pub(crate) fn spawn(runtime: Option<&Handle>, task: impl Future<Output = ()> + Send + 'static) {
+        match (SCHEDULED.get(), runtime) {
+            (true, _) => drop(shuttle::future::spawn(task)),
+            (false, Some(runtime)) => drop(runtime.spawn(task)),
+            (false, None) => drop(tokio::spawn(task)),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tracing::{Instrument as _, debug_span};
 use write_behind_shared::partition;
 
@@ -28,6 +29,8 @@ pub(crate) struct Reader<K> {
     pub(crate) metrics: Arc<Metrics>,
     /// With `follow`.
     pub(crate) tail: Option<Arc<Tail>>,
+    /// Where loads run that a thread without a runtime of its own asks for. None: under test.
+    pub(crate) runtime: Option<Handle>,
 }
 
 /// How to get a row that is not known here.
@@ -234,7 +237,9 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
             });
             finish_all(loads, answer).await;
         };
-        sync::spawn(asked.instrument(span));
+        // The caller's own comes first: it runs while somebody waits, the one of `build` may be gone.
+        let runtime = Handle::try_current().ok().or_else(|| self.runtime.clone());
+        sync::spawn(runtime.as_ref(), asked.instrument(span));
     }
 
     fn pending(&self, key: &Key) -> Result<&Arc<SharedPending>, ReadError> {

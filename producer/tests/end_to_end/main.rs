@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a broken test bed fails the test")]
 
 mod embedded;
+mod building;
 mod durability;
 mod limits;
 mod forget;

@@ -104,7 +104,7 @@ mod tests {
         let partitions = Partitions::new(Setup { follows: true, ..setup() });
         let follower = Follower {
             partitions: Arc::new(partitions),
-            metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap()),
+            metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap().0),
             columns: Columns::of::<()>(),
             start_timeout: Duration::from_mins(1),
         };

@@ -39,7 +39,7 @@ fn handle() -> (ClientHandle, Write) {
         topic: "scores".into(),
         place: 0,
         partitions,
-        metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap()),
+        metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap().0),
         coalesce: None,
         lag: Lag::new(Duration::from_mins(1)),
     };

@@ -95,7 +95,7 @@ impl Scene {
             topic: "scores".into(),
             place,
             partitions: Arc::clone(&partitions),
-            metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap()),
+            metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap().0),
             coalesce: None,
             lag: Lag::new(Duration::from_mins(1)),
         });

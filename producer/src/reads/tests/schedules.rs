@@ -293,6 +293,7 @@ fn run(plan: &Plan, metrics: &Arc<Metrics>) {
         metrics: Arc::clone(metrics),
         load_timeout: Duration::MAX,
         tail: None,
+        runtime: None,
     });
     let parts: [fn(&Model); 6] = [
         Model::write,
@@ -322,7 +323,7 @@ fn run(plan: &Plan, metrics: &Arc<Metrics>) {
 /// prints its schedule, which `shuttle::replay` takes.
 fn check(plan: Plan, schedules: usize) {
     let plan = Arc::new(plan);
-    let metrics = Arc::new(Metrics::new(&Registry::new(), "topic").unwrap());
+    let metrics = Arc::new(Metrics::new(&Registry::new(), "topic").unwrap().0);
     let model = move || run(&plan, &metrics);
     let mut config = Config::new();
     config.stack_size = 1 << 19;
