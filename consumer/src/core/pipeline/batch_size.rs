@@ -1,63 +1,62 @@
-//! How many rows a batch of one route has: takes what its batches have cost the database, gives the
-//! size of the next ones.
+//! The size of a route's batches, adjusted to what they cost the database.
 //!
-//! There are two sizes. At its *target*, which takes the target time, a batch is worth writing. While
-//! the database is slow, or a ceiling lets nothing through, buffers fold on beyond it, because every
-//! row written then stands for more records; at *full*, a few times the target, a partition is
-//! paused, so that no transaction takes much longer than it should and a ceiling sees no great
+//! There are two sizes. At its *target*, which takes the target time, a batch is worth writing.
+//! While the database is slow, or a ceiling holds the route back, buffers keep folding beyond it,
+//! because every row then stands for more records. At *full*, a few times the target, the partition
+//! pauses, so that no transaction takes much longer than it should and a ceiling sees no large
 //! bursts.
 
 use std::time::Duration;
 
 use crate::core::pipeline::action::WriteCost;
 
-/// Fewer rows are not worth a transaction of their own.
+/// Fewer rows are not worth a transaction.
 const ROWS_MIN: usize = 100;
-/// How many times the target a buffer may fold while its turn does not come.
+/// How many times the target a buffer may fold while it waits for its turn.
 const DENSER_MAX: usize = 8;
 
 /// The size of a route's batches.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchSize {
     target: usize,
-    /// How many times the target is full.
+    /// How many times the target counts as full.
     denser: usize,
     target_time: Duration,
-    /// What the target is at most: the rows of `batch.max_rows`, or a target time's worth of rows
-    /// under a ceiling.
+    /// The upper bound of the target: `batch.max_rows`, or under a ceiling the rows of one target
+    /// time.
     target_max: usize,
     max_rows: usize,
 }
 
 impl BatchSize {
-    /// The size for a database of which nothing is known but its ceiling.
+    /// The initial size, when only the database's ceiling is known.
     pub fn new(max_rows: usize, target_time: Duration, rows_per_second: Option<u32>) -> Self {
         let worth = |rate: u32| (f64::from(rate) * target_time.as_secs_f64()).ceil() as usize;
         let target_max = rows_per_second.map_or(max_rows, |rate| worth(rate).clamp(1, max_rows));
         Self { target: target_max, denser: DENSER_MAX, target_time, target_max, max_rows }
     }
 
-    /// Rows at which a batch is worth writing, and beyond which no partitions share one.
+    /// Rows at which a batch is worth writing. Partitions share a batch only up to this size.
     pub fn target(&self) -> usize {
         self.target
     }
 
-    /// Rows at which a partition is paused.
+    /// Rows at which a partition pauses.
     pub fn full(&self) -> usize {
         self.target.saturating_mul(self.denser).min(self.max_rows)
     }
 
-    /// A batch of `rows` was written with this effort.
+    /// A batch of `rows` was written at this cost.
     pub fn written(&mut self, rows: usize, effort: WriteCost) {
         let is_telling = rows * 2 > self.target;
         if effort.saturated > 0 {
-            // It was too much, however quickly it went in the end.
+            // It was too much, however fast it went in the end.
             self.shrink(rows.min(self.target) >> effort.saturated.min(16));
             self.denser = 1;
         } else if effort.took > self.target_time {
             let share = self.target_time.as_secs_f64() / effort.took.as_secs_f64();
             let fitting = (rows as f64 * share) as usize;
-            // A small batch that took long has met something else than its size.
+            // A small batch that took long was slow for another reason than its size.
             self.shrink(if is_telling { fitting } else { fitting.max(self.target / 2) });
         } else {
             if is_telling && effort.took * 2 < self.target_time {
@@ -88,8 +87,8 @@ mod tests {
         WriteCost { took: Duration::from_millis(1), saturated: times }
     }
 
-    /// Writes `batches` batches, as full as `fill` of the target, to a database that takes so many
-    /// rows a second.
+    /// Writes `batches` batches, each filled to `fill` times the target, to a database that takes
+    /// `rows_per_second` rows a second.
     fn run(size: &mut BatchSize, rows_per_second: f64, fill: f64, batches: usize) {
         for _ in 0..batches {
             let rows = (size.target() as f64 * fill) as usize;

@@ -1,18 +1,17 @@
-//! The memory budget of buffers and batches: which priorities are over their limit, so that their
-//! partitions must wait.
+//! The memory budget of buffers and batches, per priority.
 //!
-//! Where routes have different priorities, each priority has an equal part for itself: a backlog of
-//! low routes cannot take the memory in which high ones are read, nor the other way round.
+//! Each priority in use has an equal share: a backlog of low routes can't take the memory of high
+//! ones, nor the other way round.
 
 use crate::core::pipeline::schedule::Priority;
 
-/// What is held of each priority, and its limit.
+/// The bytes held per priority, and the limit.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryBudget {
     share: usize,
     /// By priority.
     held: [usize; 3],
-    /// Those that reached the limit, until they are below three quarters of it.
+    /// Priorities that reached the limit and are not back below three quarters of it.
     over_limit: [bool; 3],
 }
 
@@ -27,7 +26,7 @@ impl MemoryBudget {
         Self { share: limit / shares.max(1), held: [0; 3], over_limit: [false; 3] }
     }
 
-    /// Something of this priority took `before` bytes and takes `after` now.
+    /// Something of this priority took `before` bytes and now takes `after`.
     pub fn changed(&mut self, priority: Priority, before: usize, after: usize) {
         let held = &mut self.held[priority as usize];
         *held = *held - before + after;
@@ -38,12 +37,12 @@ impl MemoryBudget {
         }
     }
 
-    /// Whether nothing more of this priority is to be read for now.
+    /// Whether reading routes of this priority must pause.
     pub fn is_over_limit(&self, priority: Priority) -> bool {
         self.over_limit[priority as usize]
     }
 
-    /// All that is held.
+    /// All bytes held.
     pub fn held(&self) -> usize {
         self.held.iter().sum()
     }

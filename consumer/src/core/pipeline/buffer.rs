@@ -1,9 +1,9 @@
-//! The open buffer of one partition: takes its records in log order and folds them by key.
+//! The open buffer of one partition: its records in log order, folded by key.
 //!
-//! A hot row is written again and again with the same columns. Such a value replaces the earlier
-//! one's bytes, without an allocation and without building a tree; whatever else happens to a row
-//! becomes a [`Change`](write_behind_shared::Change). Every record is taken apart far enough to know that it is well formed, for
-//! a bad one must not push out the good one before it. Types are not known here.
+//! A hot row is written over and over with the same columns. Each such value replaces the bytes of
+//! the one before, without an allocation or a parsed tree; anything else becomes a
+//! [`Change`](write_behind_shared::Change). Every record is checked for being well formed, because
+//! a bad one must not replace the good one before it. Column types are not known here.
 //!
 //! INV-8: a buffer leaves whole, so a batch's offsets never pass a record that stays behind.
 
@@ -22,7 +22,7 @@ use crate::core::pipeline::shape::Shapes;
 use crate::core::record::{DeadLetter, Incoming, dead_letter, write_id};
 use crate::core::table::version::{Meeting, meet};
 
-/// What a writer takes in a buffer's memory.
+/// Memory of one writer in a buffer.
 const WRITER: usize = 64;
 
 /// What became of a record.
@@ -30,9 +30,9 @@ const WRITER: usize = 64;
 pub enum Folded {
     /// It is part of its row.
     Applied,
-    /// Its row has a newer version already: left out.
+    /// Left out: its row already has a newer version.
     Older,
-    /// Its writer's sequence was seen before: dropped.
+    /// Dropped: its writer's sequence was seen before.
     Duplicate,
 }
 
@@ -46,9 +46,9 @@ pub struct Buffer {
     dead_letters: Vec<DeadLetter>,
     duplicates: Vec<(Partition, Offset)>,
     writers: HashMap<Uuid, (u64, Offset), RandomState>,
-    /// The writers whose last records stand up to here were forgotten.
+    /// Writers whose last records stand at or below this offset were forgotten.
     forgotten: Option<Offset>,
-    /// The same, if the record that was just not folded is set aside.
+    /// The same, pending until the record that failed to fold is set aside.
     to_forget: Option<Offset>,
     records: u64,
     bytes: usize,
@@ -57,23 +57,23 @@ pub struct Buffer {
     newest: Option<i64>,
 }
 
-/// What a buffer holds, taken apart.
+/// The contents of a buffer.
 #[derive(Debug)]
 pub struct Contents {
-    /// One row a key.
+    /// One row per key.
     pub rows: Vec<FoldedRow>,
-    /// Records that cannot be decoded, in log order.
+    /// Records that can't be decoded, in log order.
     pub dead_letters: Vec<DeadLetter>,
     /// Records dropped as duplicates.
     pub duplicates: Vec<(Partition, Offset)>,
-    /// The writers seen, with their last sequences.
+    /// The last sequence of each writer seen.
     pub writers: Vec<WriterSeen>,
-    /// The writers whose last records stand up to here are forgotten.
+    /// Writers whose last records stand at or below this offset are forgotten.
     pub forgotten: Option<Offset>,
 }
 
 impl Buffer {
-    /// An empty buffer for the records of `partition` from `start` on; the first one is read `now`.
+    /// An empty buffer for the records of `partition` from `start` on, opened `now`.
     pub fn new(partition: Partition, start: NextOffset, now: Duration) -> Self {
         Self {
             partition,
@@ -93,11 +93,11 @@ impl Buffer {
         }
     }
 
-    /// Takes the next record of the partition, unless it is bad.
+    /// Folds the next record of the partition.
     ///
     /// # Errors
-    /// It cannot be decoded. The buffer is as it was, and ends before the record, until that is set
-    /// aside.
+    /// The record can't be decoded. The buffer stays as it was and ends before the record until
+    /// [`set_aside`](Self::set_aside) takes it.
     pub fn fold(
         &mut self,
         record: &Incoming<'_>,
@@ -130,7 +130,7 @@ impl Buffer {
         Ok(folded)
     }
 
-    /// Takes the bad record that was just not folded, as a dead letter.
+    /// Sets aside the bad record that just failed to fold.
     pub fn set_aside(&mut self, record: &Incoming<'_>, why: &RecordError) {
         self.advance(record, write_id(record));
         let letter = dead_letter(record, why);
@@ -143,27 +143,27 @@ impl Buffer {
         self.partition
     }
 
-    /// What the database's bookkeeping must say before this buffer's records.
+    /// The next offset that the database must have before this buffer's records.
     pub fn start(&self) -> NextOffset {
         self.start
     }
 
-    /// What it says after them.
+    /// The next offset after them.
     pub fn next(&self) -> NextOffset {
         self.next
     }
 
-    /// How many rows it holds; records set aside are statements to the database too.
+    /// The number of rows. Dead letters count too, as each is a statement to the database.
     pub fn rows(&self) -> usize {
         self.rows.len() + self.dead_letters.len()
     }
 
-    /// How many records were folded, those set aside or dropped included.
+    /// The number of records, those set aside or dropped included.
     pub fn records(&self) -> u64 {
         self.records
     }
 
-    /// About what it takes in memory, allocations and tables included.
+    /// Approximate memory, allocations and tables included.
     pub fn bytes(&self) -> usize {
         self.bytes + self.rows.heap_size()
     }
@@ -173,18 +173,18 @@ impl Buffer {
         self.opened
     }
 
-    /// When its first record was written, in milliseconds since 1970.
+    /// The timestamp of its first record, in milliseconds since 1970.
     pub fn oldest(&self) -> Option<i64> {
         self.oldest
     }
 
-    /// Its last record, if the log says when it was written.
+    /// Its last record, if that has a timestamp.
     pub fn last_record(&self) -> Option<LastRecord> {
         let offset = Offset(self.next.0 - 1);
         self.newest.map(|timestamp| LastRecord { partition: self.partition, offset, timestamp })
     }
 
-    /// Parses what was only kept as bytes, and gives everything away.
+    /// Consumes the buffer and parses the values kept as bytes.
     pub fn into_contents(self) -> Contents {
         let partition = self.partition;
         let row = |row: BufferedRow| FoldedRow {
@@ -193,7 +193,7 @@ impl Buffer {
             row_by_row: row.is_row_by_row(),
             change: row.into_change(),
         };
-        // Some may have come and been forgotten again.
+        // A writer may have come and been forgotten within the same buffer.
         let kept = self.writers.into_iter().filter(|(_, (_, at))| Some(*at) > self.forgotten);
         let seen = |(writer, (sequence, at))| WriterSeen {
             partition,
@@ -243,7 +243,7 @@ impl Buffer {
         folded
     }
 
-    /// Takes a record of a route with a `version`.
+    /// Folds a record of a route with a `version`.
     fn fold_versioned(
         &mut self,
         key: &[u8],
@@ -279,7 +279,7 @@ impl Buffer {
         self.rows.insert(row);
     }
 
-    /// The record is in the buffer; `id` is its writer's last.
+    /// Moves the end of the buffer past `record`; `id` is its writer's last write.
     fn advance(&mut self, record: &Incoming<'_>, id: Option<WriteId>) {
         debug_assert!(!self.next.is_past(record.offset), "records come in log order");
         self.next = record.offset.next();

@@ -1,32 +1,31 @@
-//! What things take in memory: takes what a buffer holds, gives bytes as the allocator and the tables
-//! take them, not only as the text is long.
+//! Estimates of heap memory, as allocators and hash tables use it.
 //!
-//! A row of a hundred bytes takes two hundred. What is not counted here would be held beyond
-//! `memory.buffers`, so estimates lean to the larger side.
+//! A row of a hundred bytes takes two hundred. Whatever is not counted here would exceed
+//! `memory.buffers`, so the estimates err on the large side.
 
 use write_behind_shared::{Cell, Change};
 
 use crate::core::record::{DeadLetter, RawRecord};
 
-/// A list grows by doubling, so it has room for twice what it holds.
+/// A list grows by doubling, so it may have room for twice its length.
 const LIST: usize = 2;
 
-/// What an allocation of `bytes` takes: a header of eight, in steps of sixteen, as the common
+/// Heap memory of an allocation of `bytes`: a header of eight bytes, in steps of sixteen, as common
 /// allocators do.
 pub fn allocated(bytes: usize) -> usize {
     if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) }
 }
 
-/// What a hash table takes that has room for `capacity` entries: an eighth of its slots stays free,
-/// and each has a byte of its own beside.
+/// Heap memory of a hash table with room for `capacity` entries: an eighth of its slots stays free,
+/// and each slot has one extra byte.
 pub fn of_table<T>(capacity: usize) -> usize {
     allocated(capacity.div_ceil(7) * 8 * (size_of::<T>() + 1))
 }
 
-/// What a change has allocated.
+/// Heap memory of a change.
 pub fn of_change(change: &Change) -> usize {
     let cells = change.cells();
-    // A vector grows by doubling, from four.
+    // A vector grows by doubling, starting at four.
     let room = if cells.len() == 0 { 0 } else { cells.len().next_power_of_two().max(4) };
     let of_cell = |(name, cell): (&str, &Cell)| {
         let held = match cell {
@@ -41,7 +40,7 @@ pub fn of_change(change: &Change) -> usize {
     allocated(room * size_of::<(Box<str>, Cell)>()) + cells.map(of_cell).sum::<usize>()
 }
 
-/// What a record takes that is kept as it is, in a list.
+/// Memory of a record kept as it is in a list.
 pub fn of_record(record: &RawRecord) -> usize {
     let length =
         |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| allocated(bytes.len()));
@@ -55,7 +54,7 @@ pub fn of_record(record: &RawRecord) -> usize {
         + record.headers.iter().map(header).sum::<usize>()
 }
 
-/// What a dead letter takes.
+/// Memory of a dead letter in a list.
 pub fn of_dead_letter(letter: &DeadLetter) -> usize {
     let beside = size_of::<DeadLetter>() - size_of::<RawRecord>();
     of_record(&letter.record) + LIST * beside + allocated(letter.reason.len())

@@ -1,10 +1,9 @@
-//! Batches that wait because a row of theirs refers to one that is not in the database yet: takes how
-//! far the other partitions are, says when a batch is tried again and when the row is refused.
+//! How the pipeline parks a batch whose row refers to a missing row, and retries it.
 //!
-//! A parked batch leaves its worker to others, keeps its place in its partitions and is counted in the
-//! memory. The row that is missing may stand in what was read or is still in the log of any other
-//! partition here, so a try counts only when all that was ahead then is in the database. What another
-//! consumer has to write is not seen here, and is given the time of [`TRIES`] tries.
+//! A parked batch frees its worker, but keeps its place in its partitions and counts as memory in
+//! use. The missing row may be among what any other partition here has read or still has in its
+//! log, so a failed try counts only once everything ahead at that time is in the database. Rows
+//! that another consumer must write are invisible here; they get the time of [`TRIES`] tries.
 
 use std::time::Duration;
 
@@ -17,12 +16,14 @@ use crate::core::pipeline::partition::Fetching;
 use crate::core::pipeline::{InFlight, Pipeline};
 
 impl Pipeline {
-    /// A batch was rolled back, for a row of it refers to one that is not there.
+    /// A batch was rolled back because one of its rows refers to a missing row.
     pub fn park(&mut self, now: Duration, id: BatchId, batch: Box<Batch>) {
         let Some(mut flight) = self.in_flight.remove(&id) else { return };
         let is_ours = |(tp, _): &(RoutePartition, _)| {
             self.partitions.get(tp).is_some_and(|partition| partition.in_flight == Some(id))
         };
+        // If every partition was released, the batch is dropped: the next owner reads its records
+        // again, and a retry here would only be fenced.
         if flight.tps.iter().any(is_ours) {
             let mut parked = match flight.parked.take() {
                 Some(mut parked) => {
@@ -40,7 +41,7 @@ impl Pipeline {
         self.advance(now);
     }
 
-    /// The log of these partitions ends there.
+    /// Updates where these partitions' logs end.
     pub fn ends(&mut self, ends: impl IntoIterator<Item = (RoutePartition, NextOffset)>) {
         for (tp, end) in ends {
             if let Some(partition) = self.partitions.get_mut(&tp) {
@@ -54,7 +55,7 @@ impl Pipeline {
         self.in_flight.values().filter(|flight| !flight.is_parked()).count()
     }
 
-    /// Hands parked batches whose time has come to free workers.
+    /// Hands parked batches that are due to free workers.
     pub(super) fn dispatch_parked(&mut self, now: Duration) {
         let waiting: Vec<BatchId> = self
             .in_flight
@@ -70,6 +71,8 @@ impl Pipeline {
                     && self.at_workers() < self.limits.workers
                     && let Some(mut batch) = parked.batch.take()
                 {
+                    // Refuse only after enough counted tries. Refusing earlier would set a good
+                    // record aside because the row it refers to came late.
                     batch.refuse_missing_references = parked.tries >= TRIES;
                     self.actions.push_back(Action::WriteAgain(id, batch));
                 }
@@ -78,7 +81,7 @@ impl Pipeline {
         }
     }
 
-    /// Forgets parked batches of which no partition is left here.
+    /// Drops parked batches whose partitions have all been released.
     pub(super) fn forget_parked(&mut self) {
         let (partitions, budget, routes) = (&self.partitions, &mut self.budget, &self.routes);
         self.in_flight.retain(|id, flight| {
@@ -93,7 +96,8 @@ impl Pipeline {
         });
     }
 
-    /// What is read or in the log of the other partitions, and not in the database.
+    /// What the other partitions have read or have in their logs, and the database does not have
+    /// yet.
     fn ahead_of(&self, flight: &InFlight) -> Vec<(RoutePartition, NextOffset)> {
         let others =
             self.partitions.iter().filter(|(tp, _)| flight.tps.iter().all(|(own, _)| own != *tp));
@@ -101,19 +105,20 @@ impl Pipeline {
         ahead.filter(|ahead| !self.has_come(ahead)).collect()
     }
 
-    /// Whether a partition is as far as that, or can't come further before a parked batch is written:
-    /// it waits itself, or there is no memory left to read it.
+    /// Whether a partition has come this far, or can't until a parked batch is written: it is
+    /// parked itself, or no memory is left to read it.
     fn has_come(&self, (tp, next): &(RoutePartition, NextOffset)) -> bool {
         let Some(partition) = self.partitions.get(tp) else { return true };
         let flight = partition.in_flight.and_then(|id| self.in_flight.get(&id));
         partition.written.is_some_and(|written| written >= *next)
+            // Two parked batches that wait for each other would otherwise never be retried.
             || flight.is_some_and(|flight| flight.parked.is_some())
             || self.budget.is_over_limit(self.routes[tp.route].limits.priority)
                 && partition.buffer.is_none()
     }
 
-    /// Whether something of this partition is here or is kept from being read. If not, its log may
-    /// end without a record, as after a transaction's marker.
+    /// Whether anything of this partition is held, or it is kept from being read. If neither, its
+    /// log may end without a record, for example after a transaction marker.
     fn still_comes(&self, tp: RoutePartition) -> bool {
         self.partitions.get(&tp).is_some_and(|partition| {
             partition.buffer.is_some()

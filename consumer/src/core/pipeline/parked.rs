@@ -1,5 +1,4 @@
-//! A batch that waits because a row of its refers to one that is not in the database yet: when it is
-//! tried again, and how often it was in vain.
+//! A parked batch: one of its rows refers to a row that is not in the database yet.
 
 use std::time::Duration;
 
@@ -7,39 +6,39 @@ use write_behind_shared::NextOffset;
 
 use crate::core::batch::{Batch, RoutePartition};
 
-/// How often a batch is tried, once nothing is ahead of it, before a row counts as refused.
+/// Failed tries, with nothing ahead of the batch any more, before the row counts as refused.
 pub(super) const TRIES: u32 = 7;
-/// The first wait; each next one is twice as long.
+/// The first wait; each later one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// What a batch waits for.
+/// The state of a parked batch.
 #[derive(Debug)]
 pub(super) struct ParkedBatch {
-    /// The batch; `None`: a worker has it.
+    /// The batch; `None` while a worker has it.
     pub(super) batch: Option<Box<Batch>>,
     pub(super) until: Duration,
     wait: Duration,
-    /// Tries in which nothing was ahead any more.
+    /// Failed tries with nothing ahead any more.
     pub(super) tries: u32,
-    /// Where the other partitions had to come first.
+    /// The other partitions, each with the offset that the database must reach first.
     ahead: Vec<(RoutePartition, NextOffset)>,
 }
 
 impl ParkedBatch {
-    /// Whether it waits, and no worker has it.
+    /// Whether it waits, so that no worker has it.
     pub(super) fn waits(&self) -> bool {
         self.batch.is_some()
     }
 
-    /// The first try failed.
+    /// Parks a batch after its first try.
     pub(super) fn new(now: Duration, ahead: Vec<(RoutePartition, NextOffset)>) -> Self {
         let (until, wait) = (now + FIRST_WAIT, FIRST_WAIT);
         Self { batch: None, until, wait, tries: 0, ahead }
     }
 
-    /// A later one failed. It counts when nothing more comes of what is ahead.
+    /// A later try failed. It counts only if nothing ahead can still arrive.
     pub(super) fn failed(&mut self, now: Duration, still_comes: impl Fn(&RoutePartition) -> bool) {
         self.wait = (self.wait * 2).min(LONGEST_WAIT);
         self.until = now + self.wait;
@@ -48,7 +47,7 @@ impl ParkedBatch {
         }
     }
 
-    /// Forgets what has come; when that is all, there is nothing to wait for.
+    /// Forgets what has arrived. With nothing left ahead, the batch is due at once.
     pub(super) fn comes(
         &mut self,
         now: Duration,

@@ -1,4 +1,4 @@
-//! One partition within the pipeline: where it stands, what is held of it, what the source was told.
+//! One partition in the pipeline: where it stands, what it holds, and what the source was told.
 
 use write_behind_shared::NextOffset;
 
@@ -6,27 +6,27 @@ use crate::core::batch::{BatchId, Epoch};
 use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::memory::PartitionMemory;
 
-/// What is known and held of a partition.
+/// The state of a partition.
 #[derive(Debug)]
 pub(super) struct PartitionState {
     pub(super) epoch: Epoch,
-    /// Whether its records are taken: its position is known, and it is not being let go.
+    /// Whether its records are folded: its position is known, and it is not being released.
     pub(super) reading: bool,
     /// The next offset to read.
     pub(super) next: NextOffset,
     /// Everything below is known to be in the database.
     pub(super) written: Option<NextOffset>,
-    /// Where its log was last seen to end.
+    /// The last known end of its log.
     pub(super) end: NextOffset,
     pub(super) buffer: Option<Buffer>,
     pub(super) in_flight: Option<BatchId>,
     pub(super) memory: PartitionMemory,
-    /// What the source was told last.
+    /// What the source was last told to do.
     pub(super) fetching: Fetching,
     pub(super) told_skip: bool,
 }
 
-/// What the source does about a partition.
+/// What the source does with a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fetching {
     NotYet,
@@ -35,7 +35,7 @@ pub(super) enum Fetching {
 }
 
 impl PartitionState {
-    /// One that was just assigned.
+    /// A newly assigned partition.
     pub(super) fn new(epoch: Epoch) -> Self {
         Self {
             epoch,
@@ -51,7 +51,7 @@ impl PartitionState {
         }
     }
 
-    /// Takes no more records, and no answer to where it stands.
+    /// Stops folding records, and ignores any answer about its position.
     pub(super) fn let_go(&mut self) {
         self.reading = false;
         self.epoch = 0;

@@ -1,4 +1,4 @@
-//! What the pipeline shows of itself: takes its state, gives numbers for metrics and for people.
+//! The pipeline's progress, for metrics and people.
 
 use std::time::Duration;
 

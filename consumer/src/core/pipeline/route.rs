@@ -1,4 +1,4 @@
-//! One route within the pipeline: its limits, the size of its batches, what it has done.
+//! One route in the pipeline: its limits, its batch size and its counts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use crate::core::pipeline::batch_size::BatchSize;
 use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::throttle::Throttle;
 
-/// A route.
+/// The state of a route.
 #[derive(Debug)]
 pub(super) struct RouteState {
     pub(super) limits: RouteLimits,
-    /// The member of a value that holds the row's version, if it has one.
+    /// The value's member that holds the row's version, if the route has one.
     pub(super) version: Option<Arc<str>>,
     pub(super) size: BatchSize,
     pub(super) throttle: Throttle,
@@ -20,14 +20,14 @@ pub(super) struct RouteState {
     pub(super) records_read: u64,
 }
 
-/// How far a buffer is on its way to being written.
+/// How far a buffer has filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fill {
-    /// It is not worth writing yet.
+    /// Not worth writing yet.
     Filling,
-    /// It is.
+    /// Worth writing.
     Ripe,
-    /// No more is to be read into it.
+    /// Reading must pause.
     Full,
 }
 
@@ -44,7 +44,7 @@ impl RouteState {
         }
     }
 
-    /// How far a buffer is by its rows and bytes.
+    /// How far a buffer has filled, by rows and bytes.
     pub(super) fn fill(&self, buffer: &Buffer, max_bytes: usize) -> Fill {
         let (rows, bytes) = (buffer.rows(), buffer.bytes());
         if bytes >= max_bytes || rows >= self.size.full() {
@@ -56,7 +56,7 @@ impl RouteState {
         }
     }
 
-    /// A batch of `rows` goes.
+    /// A batch of `rows` has left.
     pub(super) fn went(&mut self, now: Duration, rows: usize) {
         self.throttle.charge(now, rows);
     }

@@ -1,7 +1,8 @@
-//! The rows of a buffer: takes keys, gives what is to be done to each one's row.
+//! The rows of a buffer, by key.
 //!
-//! A fold of many keys waits for memory more than it computes. So a row takes one slot of its table
-//! and, while it is only written, one allocation, in which its key and its value stand side by side.
+//! A fold over many keys is bound by memory access, not by computing. So a row takes one slot of
+//! the table and, while it is only written, one allocation that holds its key and its value side by
+//! side.
 
 use ahash::RandomState;
 use hashbrown::HashTable;
@@ -10,7 +11,7 @@ use write_behind_shared::{Change, record};
 use crate::core::pipeline::heap_size;
 use crate::core::pipeline::shape::Shape;
 
-/// Room that a row may keep though it needs less.
+/// Spare capacity that a row may keep.
 const SPARE_BYTES: usize = 96;
 
 /// Rows by key.
@@ -20,45 +21,45 @@ pub(super) struct BufferedRows {
     hasher: RandomState,
 }
 
-/// What is to be done to one row.
+/// One row, and what its records change in it.
 #[derive(Debug)]
 pub(super) struct BufferedRow {
-    /// The key, and behind it the value, if it is kept as it came.
+    /// The key, followed by the value if that is kept as it came.
     bytes: Vec<u8>,
-    /// How long the key is.
+    /// The length of the key.
     key: usize,
     content: RowContent,
 }
 
 #[derive(Debug)]
 enum RowContent {
-    /// The row is written with just these columns: the last record's value, as it came.
+    /// The row is written with exactly these columns: the last record's value, as it came.
     Value(Shape),
     /// Anything else.
     Change(Box<Change>),
-    /// The row's records are to be tried one by one, read again from the log.
+    /// The row's records must be tried one by one, read again from the log.
     RowByRow,
 }
 
 impl BufferedRows {
-    /// The row of `key`, if there is one.
+    /// The row of `key`, if present.
     pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut BufferedRow> {
         let hash = self.hasher.hash_one(key);
         self.table.find_mut(hash, |row| row.key() == key)
     }
 
-    /// Adds a row whose key is new.
+    /// Adds a row with a new key.
     pub(super) fn insert(&mut self, row: BufferedRow) {
         let hash = self.hasher.hash_one(row.key());
         self.table.insert_unique(hash, row, |row| self.hasher.hash_one(row.key()));
     }
 
-    /// How many there are.
+    /// The number of rows.
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// What the table takes, without what its rows have allocated.
+    /// Heap memory of the table, without its rows' allocations.
     pub(super) fn heap_size(&self) -> usize {
         heap_size::of_table::<BufferedRow>(self.table.capacity())
     }
@@ -79,12 +80,12 @@ impl IntoIterator for BufferedRows {
 }
 
 impl BufferedRow {
-    /// A row that is written with this value, which has the members of `shape`.
+    /// A row written with `value`, which has the members of `shape`.
     pub(super) fn written(key: &[u8], shape: Shape, value: &[u8]) -> Self {
         Self { bytes: [key, value].concat(), key: key.len(), content: RowContent::Value(shape) }
     }
 
-    /// A row to which this is done.
+    /// A row changed by `change`.
     pub(super) fn changed(key: &[u8], change: Change) -> Self {
         Self { bytes: key.to_vec(), key: key.len(), content: RowContent::Change(Box::new(change)) }
     }
@@ -94,7 +95,7 @@ impl BufferedRow {
         &self.bytes[..self.key]
     }
 
-    /// The shape of its value, if that is kept as it came.
+    /// The shape of its value, if the value is kept as it came.
     pub(super) fn shape(&self) -> Option<Shape> {
         match self.content {
             RowContent::Value(shape) => Some(shape),
@@ -102,12 +103,12 @@ impl BufferedRow {
         }
     }
 
-    /// Whether its records are to be tried one by one.
+    /// Whether its records must be tried one by one.
     pub(super) fn is_row_by_row(&self) -> bool {
         matches!(self.content, RowContent::RowByRow)
     }
 
-    /// What it has allocated.
+    /// Heap memory of the row.
     pub(super) fn heap_size(&self) -> usize {
         let content = match &self.content {
             RowContent::Change(change) => {
@@ -118,17 +119,17 @@ impl BufferedRow {
         heap_size::allocated(self.bytes.capacity()) + content
     }
 
-    /// Writes this value, of the same shape, instead of the one before.
+    /// Replaces the value with one of the same shape.
     pub(super) fn write(&mut self, value: &[u8]) {
         self.bytes.truncate(self.key);
         self.bytes.extend_from_slice(value);
-        // One large value must not keep its memory.
+        // A row must not keep the memory of one large value.
         if self.bytes.capacity() / 4 > self.bytes.len().max(SPARE_BYTES) {
             self.bytes.shrink_to_fit();
         }
     }
 
-    /// Does what `fold` makes of what was to be done so far.
+    /// Applies `fold` to the row's change so far.
     pub(super) fn change<T>(&mut self, fold: impl FnOnce(&mut Change) -> T) -> T {
         // The hot path of increments: no allocation.
         if let RowContent::Change(change) = &mut self.content {
@@ -143,12 +144,12 @@ impl BufferedRow {
         folded
     }
 
-    /// Has its records tried one by one.
+    /// Marks the row's records to be tried one by one.
     pub(super) fn take_row_by_row(&mut self) {
         self.set_content(RowContent::RowByRow);
     }
 
-    /// What is to be done to it.
+    /// The row's change.
     pub(super) fn into_change(self) -> Change {
         match self.content {
             RowContent::Value(_) => decoded(&self.bytes[self.key..]),
@@ -157,7 +158,7 @@ impl BufferedRow {
         }
     }
 
-    /// Holds this beside the key alone.
+    /// Keeps the key and replaces everything else with `content`.
     fn set_content(&mut self, content: RowContent) {
         self.bytes.truncate(self.key);
         self.bytes.shrink_to_fit();

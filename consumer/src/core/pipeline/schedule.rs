@@ -1,30 +1,29 @@
-//! Whose turn it is: takes which routes have a batch to write, says whose goes first, so that the
-//! database is shared by priority and nobody starves.
+//! The order in which routes write, so that they share the database by priority and none starves.
 //!
-//! Stride scheduling, by rows: each route has a pass, which its rows move on, the more slowly the
-//! higher its priority; the lowest pass goes first. A route that had nothing to write is moved up to
-//! where the others are, so that idleness saves nothing up.
+//! This is stride scheduling by rows: each route has a pass that its rows advance, more slowly for
+//! a higher priority, and the lowest pass goes first. A route that had nothing to write catches up
+//! with the others' passes, so that idle time earns no credit.
 
 use serde::{Deserialize, Serialize};
 
-/// How much of a limited database a route gets while others want it too.
+/// A route's share of a limited database while other routes want it too.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Priority {
-    /// Four rows for each one of a normal route; and it does not wait for the debt that others' rows
-    /// have made under a ceiling of rows per second.
+    /// Four rows for each row of a normal route. Under a ceiling of rows per second, it does not
+    /// wait for the debt of lower routes.
     High,
-    /// Four rows for each one of a low route.
+    /// Four rows for each row of a low route.
     #[default]
     Normal,
-    /// What is left, and one row of every few in any case.
+    /// The rest, and never less than one row in every few.
     Low,
 }
 
 impl Priority {
-    /// How far a row moves the pass on.
+    /// How far a row advances the pass.
     fn stride(self) -> u64 {
         match self {
             Priority::High => 1,
@@ -34,7 +33,7 @@ impl Priority {
     }
 }
 
-/// The turns of all routes, by their places in the configuration.
+/// The turns of all routes, by their index in the configuration.
 #[derive(Debug)]
 pub struct Schedule {
     turns: Vec<Turn>,
@@ -49,13 +48,13 @@ struct Turn {
 }
 
 impl Schedule {
-    /// Nobody has written anything yet.
+    /// A schedule in which no route has written yet.
     pub fn new(priorities: impl IntoIterator<Item = Priority>) -> Self {
         let turn = |priority| Turn { priority, pass: 0 };
         Self { turns: priorities.into_iter().map(turn).collect(), clock: 0 }
     }
 
-    /// Which of the `waiting` routes goes first; of several at one pass that of higher priority.
+    /// Which of the `waiting` routes goes first; at equal passes, the one of higher priority.
     pub fn first(&self, waiting: impl Iterator<Item = usize>) -> Option<usize> {
         waiting.min_by_key(|route| {
             let turn = &self.turns[*route];
@@ -63,7 +62,7 @@ impl Schedule {
         })
     }
 
-    /// So many `rows` of `route` go.
+    /// A batch of `rows` rows of `route` has left.
     pub fn went(&mut self, route: usize, rows: usize) {
         let turn = &mut self.turns[route];
         self.clock = turn.pass.max(self.clock);
@@ -83,7 +82,7 @@ mod tests {
         prop::sample::select(&ALL[..])
     }
 
-    /// Of each route: its priority and the most rows of one of its batches.
+    /// Each route's priority and the largest number of rows in its batches.
     fn routes() -> impl Strategy<Value = Vec<(Priority, usize)>> {
         prop::collection::vec((a_priority(), 1_usize..2_000), 2..6)
     }
@@ -108,7 +107,7 @@ mod tests {
             }
             for (one, (priority, most)) in routes.iter().enumerate() {
                 for (other, (others, others_most)) in routes.iter().enumerate() {
-                    // Rows by their strides are even, but for the last batch of either.
+                    // Rows weighted by stride are even, apart from the last batch of either.
                     let (a, b) = (rows[one] * priority.stride(), rows[other] * others.stride());
                     let apart = (*most as u64 + 1) * priority.stride()
                         + (*others_most as u64 + 1) * others.stride();
@@ -123,7 +122,7 @@ mod tests {
             comings in prop::collection::vec((any::<u8>(), 0.0..1.0_f64), 300),
         ) {
             let mut schedule = schedule(&routes);
-            // Route 0 waits all the time; the others come and go as they like.
+            // Route 0 always waits; the others come and go.
             let (patient, _) = routes[0];
             let bound: u64 = routes
                 .iter()

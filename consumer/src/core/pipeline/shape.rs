@@ -1,9 +1,9 @@
-//! The shapes of values: which members a JSON object has, recognised without taking it apart.
+//! The shapes of values: which members a JSON object has, recognised without parsing it in full.
 //!
-//! Takes a value's bytes, says whether it is a well-formed object with exactly the members of a
-//! shape seen before. The judgement of what is well formed is that of [`json::members`], by the
-//! same parser. Values without white space, escapes and nesting, which most are, are recognised
-//! without it; a property test holds all three together.
+//! A value fits a shape seen before if it is a well-formed object with exactly its members.
+//! [`json::members`] defines what is well formed, and the same parser decides here. Values without
+//! white space, escapes and nesting, as most are, are recognised without it; a property test keeps
+//! all three in agreement.
 
 use std::fmt;
 
@@ -11,25 +11,25 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use write_behind_shared::RecordError;
 use write_behind_shared::json::{self, DEPTH_MAX};
 
-/// Beyond this many, a topic's values have no pattern worth remembering.
+/// With more shapes than this, a topic's values have no pattern worth remembering.
 const SHAPES_MAX: usize = 64;
 
-/// A shape, by its place in [`Shapes`].
+/// A shape, as an index into [`Shapes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape(usize);
 
-/// The shapes seen.
+/// The shapes seen so far.
 #[derive(Debug, Default)]
 pub struct Shapes {
-    /// The names of each shape's members, in the order they were seen in.
+    /// The names of each shape's members, in order.
     names: Vec<Box<[Box<str>]>>,
-    /// What stands before each member's value in a plain object of each shape.
+    /// The plain spelling of each shape.
     plain: Vec<Plain>,
     latest: usize,
 }
 
 impl Shapes {
-    /// Whether `value` is well formed and has exactly the members of `shape`, in its order.
+    /// Whether `value` is well formed and has exactly the members of `shape`, in order.
     pub fn fits(&self, shape: Shape, value: &[u8]) -> bool {
         let Ok(text) = std::str::from_utf8(value) else { return false };
         if self.plain[shape.0].fits(value) {
@@ -43,10 +43,10 @@ impl Shapes {
         same.unwrap_or(false) && reader.end().is_ok()
     }
 
-    /// The shape of `value`; `None`: it is well formed, but there are too many shapes already.
+    /// The shape of `value`; `None`: `value` is well formed, but the limit of shapes is reached.
     ///
     /// # Errors
-    /// The value is not a well-formed object.
+    /// `value` is not a well-formed object.
     pub fn of(&mut self, value: &[u8]) -> Result<Option<Shape>, RecordError> {
         if self.latest < self.names.len() && self.fits(Shape(self.latest), value) {
             return Ok(Some(Shape(self.latest)));
@@ -70,11 +70,10 @@ impl Shapes {
     }
 }
 
-/// How an object of some shape is spelled by a writer that wastes nothing: no white space, no
-/// escapes, and no value that is an object or an array itself.
+/// The spelling of a shape with no white space and no escapes, and with scalar values only.
 #[derive(Debug)]
 struct Plain {
-    /// What stands before each value; `None`: a name can't be spelled without escapes.
+    /// The bytes before each value; `None`: a name needs escapes.
     openings: Option<Box<[Box<[u8]>]>>,
 }
 
@@ -88,7 +87,7 @@ impl Plain {
         Self { openings: names.enumerate().map(opening).collect() }
     }
 
-    /// Whether `value`, which is UTF-8, is certainly such an object. If not, it may fit all the same.
+    /// Whether `value`, which is UTF-8, certainly has this spelling. If not, it may still fit.
     fn fits(&self, value: &[u8]) -> bool {
         let Some(openings) = &self.openings else { return false };
         let mut rest = value;
@@ -101,7 +100,7 @@ impl Plain {
     }
 }
 
-/// What follows the plain scalar that `text` begins with, if it does.
+/// What follows the plain scalar at the start of `text`, if there is one.
 fn after_scalar(text: &[u8]) -> Option<&[u8]> {
     match text.first()? {
         b'"' => {
@@ -116,12 +115,12 @@ fn after_scalar(text: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Where a text's quotation mark stands, or what it may not hold unescaped, or an escape.
+/// The position of the first quotation mark, escape or control character.
 fn end_of_text(text: &[u8]) -> Option<usize> {
     text.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
 }
 
-/// The same for a number without an exponent.
+/// What follows the number without an exponent at the start of `text`, if there is one.
 fn after_number(text: &[u8]) -> Option<&[u8]> {
     let natural = text.strip_prefix(b"-").unwrap_or(text);
     let rest = after_digits(natural)?;
@@ -132,7 +131,7 @@ fn after_number(text: &[u8]) -> Option<&[u8]> {
         Some(fraction) => after_digits(fraction)?,
         None => rest,
     };
-    // An exponent is left to the parser.
+    // The parser handles exponents.
     Some(rest)
 }
 
@@ -141,7 +140,7 @@ fn after_digits(text: &[u8]) -> Option<&[u8]> {
     (digits > 0).then(|| &text[digits..])
 }
 
-/// Whether an object's members are these, in this order. Their values are skipped over.
+/// Whether an object has exactly these members, in this order. Their values are skipped.
 struct SameNames<'s>(&'s [Box<str>]);
 
 impl<'de> Visitor<'de> for SameNames<'_> {
@@ -190,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    /// Documents that are nearly well formed, over few names, so that they meet.
+    /// Documents that are nearly well formed, with few names, so that shapes repeat.
     fn a_document() -> impl Strategy<Value = String> {
         let value = prop::sample::select(vec![
             "1",

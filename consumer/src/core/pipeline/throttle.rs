@@ -1,13 +1,13 @@
-//! Ceilings of rows per second: takes the rows that go, says when the next ones may.
+//! Ceilings of rows per second.
 //!
-//! A batch is indivisible, so it is let through whole and makes a debt, and the next one waits until
-//! that is paid. No batch waits for less, so there is never a burst to catch up.
+//! A batch is indivisible, so it passes whole and makes a debt; the next batch waits until that
+//! debt is paid. Unused time earns no credit, so there is never a burst.
 
 use std::time::Duration;
 
 use crate::core::pipeline::schedule::Priority;
 
-/// When the next batch may go: a token bucket that holds nothing but debt.
+/// A token bucket that holds nothing but debt.
 #[derive(Clone, Copy, Debug)]
 pub struct Throttle {
     rows_per_second: Option<u32>,
@@ -15,7 +15,7 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// At most so many rows a second; `None`: no ceiling.
+    /// A ceiling of `rows_per_second`; `None`: no ceiling.
     pub fn new(rows_per_second: Option<u32>) -> Self {
         Self { rows_per_second, free_at: Duration::ZERO }
     }
@@ -25,7 +25,7 @@ impl Throttle {
         now >= self.free_at
     }
 
-    /// A batch of `rows` goes.
+    /// A batch of `rows` leaves.
     pub fn charge(&mut self, now: Duration, rows: usize) {
         if let Some(rate) = self.rows_per_second {
             let owed = Duration::from_secs_f64(rows as f64 / f64::from(rate.max(1)));
@@ -34,12 +34,12 @@ impl Throttle {
     }
 }
 
-/// The database's ceiling, as routes of different priorities meet it.
+/// The database's ceiling for routes of different priorities.
 ///
-/// A large batch of a low route makes a debt of seconds. A route of high priority waits for the debt
-/// of such routes alone, or it could not keep its age; what it writes meanwhile is added to the debt
-/// that the others wait for. So in any time no more rows pass than the rate, one batch of a high
-/// route and one of another.
+/// A large batch of a low route makes a debt of seconds. A high route waits only for the debt of
+/// high routes, or it could not keep its records' age low; what it writes adds to the debt that the
+/// others wait for. So over any time, no more rows pass than the rate allows, plus one batch of a
+/// high route and one of another.
 #[derive(Clone, Copy, Debug)]
 pub struct Ceiling {
     all: Throttle,
@@ -47,7 +47,7 @@ pub struct Ceiling {
 }
 
 impl Ceiling {
-    /// At most so many rows a second; `None`: no ceiling.
+    /// A ceiling of `rows_per_second`; `None`: no ceiling.
     pub fn new(rows_per_second: Option<u32>) -> Self {
         Self { all: Throttle::new(rows_per_second), high: Throttle::new(rows_per_second) }
     }
@@ -57,7 +57,7 @@ impl Ceiling {
         self.all.is_free(now) || priority == Priority::High && self.high.is_free(now)
     }
 
-    /// A batch of `rows` goes.
+    /// A batch of `rows` leaves.
     pub fn charge(&mut self, now: Duration, priority: Priority, rows: usize) {
         self.all.charge(now, rows);
         if priority == Priority::High {
@@ -122,7 +122,7 @@ mod tests {
         }
     }
 
-    /// Over every stretch of time, what passed in it is at most the rate and so many whole batches.
+    /// Over every stretch of time, at most the rate's rows and `batches` whole batches pass.
     fn no_burst(passed: &[(Duration, usize)], batches: usize) -> Result<(), TestCaseError> {
         let largest = passed.iter().map(|(_, rows)| *rows).max().unwrap_or(0);
         for (first, (since, _)) in passed.iter().enumerate() {

@@ -1,14 +1,13 @@
-//! Whether partitions are read at all: takes where each stands, where its log ends and what another
-//! client found there; says which are to be asked about, read anew, or given up.
+//! The watch for partitions that the client silently stopped fetching.
 //!
-//! A client that silently stops to fetch one partition looks like one that has nothing to fetch. The
-//! end of a log alone proves nothing: the markers of transactions are offsets without a record. So a
-//! partition that stands still before the end is asked about, and only a record that another client
-//! was given is a proof. A partition is then read anew once; if it stands still again at the same
-//! offset, the client is beyond help.
+//! A client that silently stops fetching a partition looks like one with nothing to fetch. The end
+//! of a log proves nothing, because transaction markers are offsets without a record. So the
+//! watchdog asks another client about a partition that stands still before its end, and only a
+//! record that this client received is proof. The partition is then read again once; if it stands
+//! still at the same offset again, the client is beyond repair.
 //!
-//! Only a partition of which everything read is written can stand still in this sense, so a database
-//! that is away or slow, a pause or a throttle is never taken for it.
+//! Only a partition whose records are all written can stand still in this sense. So a slow or
+//! absent database, a pause or a throttle never counts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,27 +17,27 @@ use write_behind_shared::NextOffset;
 use crate::core::batch::RoutePartition;
 use crate::core::pipeline::action::PartitionProgress;
 
-/// Watches every partition that is read.
+/// Watches every partition being read.
 #[derive(Debug)]
 pub struct Watchdog {
     patience: Duration,
     watched: BTreeMap<RoutePartition, Watched>,
 }
 
-/// A partition, since it has stood where it stands.
+/// A partition, and since when it has stood at this offset.
 #[derive(Clone, Copy, Debug)]
 struct Watched {
     next: NextOffset,
     since: Duration,
-    /// Another client is asked and has not answered.
+    /// Another client was asked and has not answered yet.
     asked: bool,
-    /// It was read anew from here already.
+    /// The partition was already read again from this offset.
     read_anew: bool,
-    /// There is no record below.
+    /// There is no record below this offset.
     nothing_below: NextOffset,
 }
 
-/// What another client found at an offset and after it.
+/// What another client found from an offset on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeResult {
     /// A record.
@@ -49,23 +48,24 @@ pub enum ProbeResult {
     NoAnswer,
 }
 
-/// What is to be done about a partition.
+/// What to do about a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// Read it anew from where the database stands.
+    /// Read it again from the database's offset.
     ReadAnew,
-    /// End: a new process has a new client.
+    /// Exit: a new process has a new client.
     GiveUp,
 }
 
 impl Watchdog {
-    /// Watches nothing yet. `patience`: how long a partition may stand still before its log's end.
+    /// Watches nothing yet. `patience`: how long a partition may stand still before the end of its
+    /// log.
     pub fn new(patience: Duration) -> Self {
         Self { patience, watched: BTreeMap::new() }
     }
 
-    /// Looks at all partitions and the ends of their logs. Gives those of which another client is to
-    /// be asked what it finds from this offset on.
+    /// Checks all partitions against the ends of their logs. Returns those to ask another client
+    /// about, each with the offset to look from.
     pub fn check(
         &mut self,
         now: Duration,
@@ -83,7 +83,7 @@ impl Watchdog {
                 nothing_below: partition.next,
             };
             let watched = self.watched.entry(partition.tp).or_insert(new);
-            // While it is located its offset means nothing, and it is not read.
+            // While a partition is being located it is not read, and its offset means nothing.
             if partition.reading && watched.next != partition.next {
                 *watched = new;
             }
@@ -103,7 +103,7 @@ impl Watchdog {
         suspects
     }
 
-    /// Takes what another client found from `next` on.
+    /// Handles what another client found from `next` on.
     pub fn answered(
         &mut self,
         now: Duration,
@@ -111,7 +111,8 @@ impl Watchdog {
         next: NextOffset,
         found: ProbeResult,
     ) -> Option<Remedy> {
-        // It has moved on meanwhile, or was given back.
+        // An answer about an offset that the partition has left, or about one given back, is
+        // ignored.
         let watched = self.watched.get_mut(&tp).filter(|watched| watched.next == next)?;
         watched.asked = false;
         let stood_still = now.saturating_sub(watched.since) >= self.patience;
@@ -142,7 +143,7 @@ mod tests {
     const PATIENCE: u64 = 60;
     const TP: RoutePartition = RoutePartition { route: 0, partition: Partition(3) };
 
-    /// All that was read is written.
+    /// A partition whose records are all written.
     fn standing_at(next: i64) -> PartitionProgress {
         PartitionProgress {
             tp: TP,
@@ -162,7 +163,7 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// Looks every five seconds; gives the seconds at which it asked.
+    /// Checks every five seconds; returns the seconds at which it asked.
     fn check(
         dog: &mut Watchdog,
         partition: PartitionProgress,
@@ -209,7 +210,7 @@ mod tests {
         let found = ProbeResult::NothingBelow(NextOffset(9));
         assert_eq!(dog.answered(seconds(65), TP, NextOffset(7), found), None);
         assert!(check(&mut dog, standing_at(7), 9, 65..600).is_empty());
-        // The log grows, and what grew does not arrive.
+        // The log grows, but the new records do not arrive.
         assert_eq!(check(&mut dog, standing_at(7), 10, 600..700), [655]);
     }
 
@@ -236,7 +237,7 @@ mod tests {
         let paused = PartitionProgress { paused: true, ..standing_at(7) };
         check(&mut dog, paused, 9, 65..75);
         assert_eq!(dog.answered(seconds(75), TP, NextOffset(7), ProbeResult::Record), None);
-        // It was not read anew, so it may be once it has stood still for long enough.
+        // It was not read again, so that can still happen once it has stood still long enough.
         assert_eq!(check(&mut dog, standing_at(7), 9, 75..140), [135]);
         let second = dog.answered(seconds(140), TP, NextOffset(7), ProbeResult::Record);
         assert_eq!(second, Some(Remedy::ReadAnew));
@@ -283,8 +284,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens: nothing is done without a record's proof, nor before its patience is
-        /// over, and it gives up only on an offset that was read anew.
+        /// Whatever happens, nothing is done without the proof of a record or before the patience
+        /// is over, and it gives up only on an offset that was read again.
         #[test]
         fn nothing_is_done_without_proof(
             steps in proptest::collection::vec((0_u64..40, 0_i64..3, any::<bool>(), 0_u8..4), 1..60),
