@@ -188,6 +188,11 @@
 //! - What is not in the database is only in the log: the topic's retention must be longer than the
 //!   longest outage.
 //!
+//! # Runtime
+//!
+//! [`Builder::build`] needs a tokio runtime with time enabled, and a load runs on the runtime of its
+//! reader, or on that of `build` where a thread without one reads. Kafka has threads of its own.
+//!
 //! # Testing
 //!
 //! The feature `testing` gives a service's own tests a broker and a database inside the process

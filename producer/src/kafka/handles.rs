@@ -79,6 +79,8 @@ impl ClientHandles {
     /// The client of all handles from now on; with none, their writes wait for the next.
     pub(crate) fn set_producer(&self, producer: Option<&Arc<dyn ProducerClient>>) {
         let mut current = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock that `connect` takes: a handle that joins meanwhile gets this client or the
+        // next, and never keeps one that was replaced.
         *current = producer.cloned();
         self.each(|handle| handle.set_producer(producer));
     }

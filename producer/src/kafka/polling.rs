@@ -157,6 +157,8 @@ impl Polling {
     /// The client failed for good. Its answers up to then count; the rest is sent again.
     fn give_up(&mut self, client: &dyn ProducerClient, reason: &Arc<str>, now: Instant) {
         error!(%reason, "the kafka client failed for good and is replaced");
+        // No write may reach the old client once it is purged, and none the new one before the old
+        // one's reports are in: it would overtake those that are sent again.
         self.handles.set_producer(None);
         client.end(true);
         self.handles.each(|handle| {

@@ -131,6 +131,8 @@ impl ProducerClient for KafkaProducer {
         let mut gathered = context.lock();
         gathered.tell(&*context.listener);
         if !gathered.unknown.is_empty() {
+            // Only now: librdkafka reports what a fatal error cut off before it says that it is fatal.
+            // Told at once, a write that is sent again would count as lost.
             let resent = context.replaced.load(Ordering::Acquire) || self.fatal_error().is_some();
             for (place, partition, low_bits, loss) in std::mem::take(&mut gathered.unknown) {
                 if !resent {
@@ -147,6 +149,7 @@ impl ProducerClient for KafkaProducer {
     }
 
     fn end(&self, replaced: bool) {
+        // Before the purge, whose reports must not tell of a loss what another client sends again.
         self.client.context().replaced.store(replaced, Ordering::Release);
         self.client.purge(PurgeConfig::default().queue().inflight());
         if let Err(error) = self.client.flush(PURGE_TIMEOUT) {

@@ -219,7 +219,7 @@ fn kind_of(type_name: &str) -> Option<KeyKind> {
     })
 }
 
-/// What `row_to_json` is to be given for a column, so that JSON has it as a record would.
+/// What `row_to_json` gets for a column, so that JSON has it as a record would.
 fn json_form(column: &str, form: &PostgresForm) -> String {
     match &form.element {
         None => match &*form.type_name {

@@ -29,7 +29,7 @@ fn deep(levels: usize) -> Value {
     (0..levels).fold(json!(1), |inner, _| json!([inner]))
 }
 
-/// Everything that is refused for what it is, each with what the refusal is to be.
+/// Everything that is refused for what it is, each with its refusal.
 fn refuse_all(scores: &Handle) {
     let id = json!(7);
     let put = |row: Value| scores.try_put(&id, &Row::Json(row));

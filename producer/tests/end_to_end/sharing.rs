@@ -43,7 +43,7 @@ async fn handles_that_share_a_client_do_not_mix_up_their_answers() {
 }
 
 #[tokio::test]
-async fn a_write_that_fails_is_an_event_for_whoever_listens() {
+async fn a_write_that_fails_is_an_event_for_those_who_listen() {
     let kafka = Kafka::start(1);
     let scores: Handle = kafka.builder(&[]).build().await.unwrap();
     scores.put(&1, &score("good", 1)).await.unwrap().replicated().await.unwrap();
