@@ -144,9 +144,15 @@ pub enum ReadError {
     /// Columns were set or added to, the rest of the row is not known, and there is no loader.
     #[error("the row beneath pending changes is not known, and there is no loader")]
     NoLoader,
-    /// The loader failed.
+    /// The loader failed, or did not answer within
+    /// [`load_timeout`](crate::Builder::load_timeout).
     #[error("the row could not be loaded: {0}")]
     Load(#[from] LoadError),
+    /// The loaded row may or may not hold a pending increment, which only Kafka's answer to that
+    /// write can tell, and Kafka did not answer within
+    /// [`load_timeout`](crate::Builder::load_timeout). A later read tries again.
+    #[error("kafka did not say in time whether the loaded row holds a pending increment")]
+    NoAnswerInTime,
     /// A newer write of the row was forgotten here ([`WhenFull::Forget`](crate::WhenFull::Forget),
     /// or more followed than there is room for), and the database may not have it yet.
     /// [`read`](crate::WriteBehind::read) gives what is known.
@@ -210,14 +216,24 @@ pub enum BuildError {
     Thread(#[from] std::io::Error),
 }
 
-/// The handle was closed, and these rows have writes that Kafka had not answered by the deadline.
+/// The handle was closed, and not all of its writes are in the log: some were unanswered by the
+/// deadline, or some had been lost before and nobody was told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{writes} writes of {} rows were not delivered to Kafka", keys.len())]
+#[error("{writes} writes of {} rows were not delivered to Kafka{}", keys.len(), and_lost(lost.as_ref()))]
 pub struct Undelivered {
-    /// How many writes.
+    /// How many writes Kafka had not answered. They may be in the log or not.
     pub writes: usize,
     /// The canonical keys of their rows, sorted.
     pub keys: Vec<String>,
+    /// The first write that was lost before without any call returning its loss: neither a wait for
+    /// the write nor [`flush`](crate::WriteBehind::flush) or
+    /// [`replicated_all`](crate::WriteBehind::replicated_all). Each loss was an
+    /// [`Event`](crate::Event), and was logged.
+    pub lost: Option<DeliveryError>,
+}
+
+fn and_lost(lost: Option<&DeliveryError>) -> String {
+    lost.map_or_else(String::new, |lost| format!("; one was lost before: {lost}"))
 }
 
 impl From<Loss> for DeliveryError {

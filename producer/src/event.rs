@@ -9,11 +9,18 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::error::DeliveryError;
 
-/// Something that the service may want to act on. Each is logged too.
+/// Something that the service may want to act on.
+///
+/// Each is logged too, at level `warn` where something is wrong. Lost writes and dead letters come
+/// by the thousand when a topic goes away, so the log has one line a partition and reason, with how
+/// many writes they were, at most ten times a second; here each is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// An accepted write failed, or whether it is in the log cannot be told.
+    /// An accepted write failed, or whether it is in the log cannot be told. Those who wait for the
+    /// write get the same error; if nobody does, the next [`flush`](crate::WriteBehind::flush),
+    /// [`replicated_all`](crate::WriteBehind::replicated_all) or
+    /// [`close`](crate::WriteBehind::close) returns it.
     WriteLost {
         /// The row's canonical key.
         key: String,
@@ -33,11 +40,11 @@ pub enum Event {
         reason: String,
     },
     /// Records were gone from the log before they were read here: retention passed them, or the
-    /// topic was made again. Reads of this partition may be behind until the database has them.
+    /// topic was recreated. Reads of this partition may be behind until the database has them.
     LogLost {
         /// The partition.
         partition: i32,
-        /// Records below this offset are meant.
+        /// The records below this offset are gone.
         below: i64,
     },
     /// The Kafka client gave up for good, as it must when it can no longer promise order. It is
@@ -56,9 +63,10 @@ pub enum Event {
         /// Age of the oldest write that is not in the database.
         persisted: Duration,
     },
-    /// The age of the oldest write is below half of that again.
+    /// The oldest write that is not in the database is again younger than half of
+    /// [`lagging_after`](crate::Builder::lagging_after).
     CaughtUp,
-    /// So many events were missed because they were not taken in time.
+    /// This many events were missed, because more than 1,024 waited to be taken.
     Missed(u64),
 }
 
@@ -67,8 +75,8 @@ pub enum Event {
 pub struct EventStream(broadcast::Receiver<Event>);
 
 impl EventStream {
-    /// The next event; `None` when the handle and all its clones are gone. May be cancelled without
-    /// missing any.
+    /// Waits for the next event; `None` when the handle and all its clones are gone. Cancelled, it
+    /// misses none.
     pub async fn next(&mut self) -> Option<Event> {
         match self.0.recv().await {
             Ok(event) => Some(event),

@@ -151,8 +151,9 @@
 //! # Ending
 //!
 //! [`WriteBehind::close`] takes no more writes, waits until all are replicated, and names the rows
-//! of those that were not ([`Undelivered`]). What is replicated needs this process no more. A handle
-//! that is dropped without it warns, and loses what Kafka has not got.
+//! of those that were not, and the first loss that no call has told of ([`Undelivered`]). What is
+//! replicated needs this process no more. A handle that is dropped without it warns, and loses what
+//! Kafka does not have.
 //!
 //! # What is promised
 //!

@@ -56,9 +56,10 @@ impl<K> Owner<K> {
         &self.handle.topic
     }
 
-    /// Waits until every write accepted before this call has passed the stage.
+    /// Waits until every write accepted before this call has passed the stage. An error is also a
+    /// loss from before that nobody was told of.
     pub(crate) async fn pass(&self, stage: Stage) -> Result<(), DeliveryError> {
-        let pending: Vec<_> = self
+        let waits: Vec<_> = self
             .partitions
             .iter()
             .map(|(_, pending)| {
@@ -70,21 +71,33 @@ impl<K> Owner<K> {
                 };
                 (Arc::clone(pending), from..ledger.next())
             })
-            .filter(|(_, writes)| !writes.is_empty())
             .collect();
-        let mut outcome = Ok(());
-        for (pending, writes) in pending {
-            outcome = outcome.and(pending.pass(stage, writes).await);
+        let mut all_passed = true;
+        for (pending, writes) in &waits {
+            all_passed &= writes.is_empty() || pending.wait(stage, writes.end).await;
         }
-        outcome
+        // Losses count as told from here on, and nothing is awaited any more: a caller that goes
+        // away earlier leaves them to the next call.
+        let mut first = None;
+        for (pending, writes) in &waits {
+            let ledger = &mut pending.lock().core.ledger;
+            let untold = ledger.tell_untold_loss(writes.end);
+            let among = if writes.is_empty() { None } else { ledger.tell_loss_in(writes) };
+            first = first.or(untold).or(among);
+        }
+        match first {
+            Some(loss) => Err(loss.into()),
+            None if all_passed => Ok(()),
+            None => Err(DeliveryError::Closed),
+        }
     }
 
     /// Takes no more writes, waits until Kafka has answered all, but no longer than `deadline`, and
     /// ends the threads.
     pub(crate) async fn close(&self, deadline: Duration) -> Result<(), Undelivered> {
         self.partitions.stop_intake();
-        // Lost writes were told to those who wait for them; here only the unanswered count.
-        let _ = sync::timeout(deadline, self.pass(Stage::Replicated)).await;
+        let _ = sync::timeout(deadline, self.partitions.all_answered()).await;
+        let lost = self.partitions.tell_untold_loss();
         let undelivered = self.partitions.keys_in_flight();
         if let Some(Threads { kafka, .. }) = self.take_threads() {
             let handle = Arc::clone(&self.handle);
@@ -93,15 +106,17 @@ impl<K> Owner<K> {
                 warn!(%error, "the polling thread was not waited for");
             }
         }
+        // What the client gave up when it ended is told by the keys.
+        let _ = self.partitions.tell_untold_loss();
         info!(topic = self.topic(), undelivered = undelivered.len(), "closed");
-        if undelivered.is_empty() {
+        if undelivered.is_empty() && lost.is_none() {
             return Ok(());
         }
         let writes = undelivered.len();
         let mut keys: Vec<String> = undelivered.iter().map(|key| text(key)).collect();
         keys.sort_unstable();
         keys.dedup();
-        Err(Undelivered { writes, keys })
+        Err(Undelivered { writes, keys, lost: lost.map(DeliveryError::from) })
     }
 
     fn take_threads(&self) -> Option<Threads> {

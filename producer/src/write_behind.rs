@@ -48,8 +48,12 @@ where
         Self { owner: Arc::new(owner), row: PhantomData }
     }
 
-    /// Writes every column of the row. It is visible to reads when this returns; it waits only for
-    /// room, if there is none and [`WhenFull::Wait`](crate::WhenFull::Wait) was asked for.
+    /// Writes every column of the row. The row is visible to reads when this returns; it is not in
+    /// the log yet, which [`Write::replicated`] waits for. This waits only for room, and only with
+    /// [`WhenFull::Wait`](crate::WhenFull::Wait) or [`WhenFull::Forget`](crate::WhenFull::Forget);
+    /// writes that wait are served in the order they came, without a time limit.
+    ///
+    /// Cancelled while it waits, it has written nothing.
     ///
     /// # Errors
     /// [`WriteError`]; nothing has changed then.
@@ -71,8 +75,8 @@ where
     /// Writes the columns that `fields` (a struct or a map) has, and leaves the others. The row is
     /// inserted if it is missing.
     ///
-    /// A field that is `None` is written as null: the column becomes SQL's NULL. A field that is to
-    /// be left alone must not be there at all, which is what `skip_serializing_if` is for:
+    /// A field that is `None` is written as null: the column becomes SQL's NULL. To leave a column
+    /// alone, leave its field out, which is what `skip_serializing_if` is for:
     ///
     /// ```
     /// #[derive(serde::Serialize, Default)]
@@ -158,8 +162,9 @@ where
     /// `timeout`: write-through, for the write that others must find there.
     ///
     /// # Errors
-    /// [`PutThroughError`]: it was not accepted, or is not known to be in the database. With
-    /// [`DeliveryError::TimedOut`] it is accepted and goes on.
+    /// [`PutThroughError`]: the write was not accepted, or is not known to be in the database. With
+    /// [`DeliveryError::TimedOut`] it was accepted and goes on, as it does when this is cancelled
+    /// after that.
     pub async fn put_through(
         &self,
         key: &K,
@@ -202,9 +207,12 @@ where
     /// cache, else from the loader. `None` if there is none, or none is known and there is no
     /// loader.
     ///
+    /// A load takes no longer than [`load_timeout`](crate::Builder::load_timeout). Cancelled, this
+    /// leaves a load under way to the others that wait for it.
+    ///
     /// # Errors
-    /// [`ReadError`]: the loader failed, the row does not fit `V`, or it cannot be promised to be
-    /// that new ([`ReadError::MayBeBehind`]).
+    /// [`ReadError`]: the loader failed or took too long, the row does not fit `V`, or it cannot be
+    /// promised to be that new ([`ReadError::MayBeBehind`]).
     pub async fn get(&self, key: &K) -> Result<Option<V>, ReadError> {
         let canonical = self.owner.encoder.key(key)?;
         Read::of(self.owner.reader.read(key, canonical).await?)?.promised()
@@ -223,8 +231,8 @@ where
         Ok(Read { may_be_behind, ..found })
     }
 
-    /// The rows of all `keys`, in their order, each as [`get`](Self::get) has it. What has to be
-    /// loaded is asked of the loader in one go.
+    /// The rows of all `keys`, in their order, each as [`get`](Self::get) has it. The loader is
+    /// asked once for all rows that have to be loaded.
     ///
     /// # Errors
     /// [`ReadError`], when one of the rows cannot be read, or cannot be promised to be that new.
@@ -247,9 +255,9 @@ where
         Read::of(row)?.promised()
     }
 
-    /// Removes the row from the cache, because something else changed the database. A load of it
-    /// that is under way is not kept. What is pending here goes on being read, and does not become
-    /// a cached row.
+    /// Removes the row from the cache, because something else changed the database. What a load
+    /// under way finds is not kept. Pending writes of the row stay visible, and do not become a
+    /// cached row.
     ///
     /// # Errors
     /// The key has no canonical text.
@@ -263,7 +271,8 @@ where
         self.owner.reader.invalidate_all();
     }
 
-    /// What happens to this handle's writes and to its connections from now on.
+    /// What happens to this handle's writes and to its connections from now on. A listener that is
+    /// more than 1,024 events behind misses the oldest, and is told how many.
     pub fn events(&self) -> EventStream {
         self.owner.partitions.events.listen()
     }
@@ -277,33 +286,39 @@ where
         self.owner.reader.tail_is_current()
     }
 
-    /// Waits until every write accepted before this call is in the database.
+    /// Waits until every write accepted before this call is in the database, without a time limit.
+    /// May be cancelled.
     ///
     /// # Errors
-    /// [`DeliveryError`], when one of them was lost or the handle was closed.
+    /// [`DeliveryError`]: one of them was lost, or an earlier one that no call has told of yet, or
+    /// the handle was closed. It is the first such loss, and all others count as told too; each is
+    /// an [`Event`](crate::Event).
     pub async fn flush(&self) -> Result<(), DeliveryError> {
         self.owner.pass(Stage::Persisted).await
     }
 
-    /// Waits until every write accepted before this call is replicated.
+    /// Waits until every write accepted before this call is replicated, without a time limit. May
+    /// be cancelled.
     ///
     /// # Errors
-    /// [`DeliveryError`], when one of them was lost or the handle was closed.
+    /// As of [`flush`](Self::flush).
     pub async fn replicated_all(&self) -> Result<(), DeliveryError> {
         self.owner.pass(Stage::Replicated).await
     }
 
-    /// Why no more writes are taken, if so; a new handle is needed then.
+    /// Why this handle accepts no more writes, if that is so; only a new handle does. Reads go on.
     pub fn halted(&self) -> Option<Halt> {
         self.owner.partitions.halt.get().cloned()
     }
 
-    /// Takes no more writes, waits until all are replicated, but no longer than `deadline`, and
+    /// Accepts no more writes, waits until all are replicated, but no longer than `deadline`, and
     /// ends the handle's threads. What is replicated will be in the database; to wait for that too,
-    /// [`flush`](Self::flush) first.
+    /// [`flush`](Self::flush) first. Cancelled, it can be called again; no write is accepted in
+    /// between.
     ///
     /// # Errors
-    /// [`Undelivered`]: the rows whose writes Kafka had not answered by then.
+    /// [`Undelivered`]: the rows whose writes Kafka had not answered by then, and the first loss
+    /// that no call has told of yet.
     pub async fn close(&self, deadline: Duration) -> Result<(), Undelivered> {
         let span = info_span!("close", topic = self.owner.topic());
         self.owner.close(deadline).instrument(span).await

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use write_behind_shared::{NextOffset, Offset};
 
 use crate::core::bounds::Bounds;
+use crate::core::untold::Untold;
 
 /// A row's canonical key.
 pub(crate) type Key = Arc<[u8]>;
@@ -77,6 +78,7 @@ pub(crate) struct Ledger {
     losses: VecDeque<(Range<Sequence>, Loss)>,
     /// Below this, losses were forgotten.
     losses_known_from: Sequence,
+    untold: Untold,
     bounds: Bounds,
 }
 
@@ -116,6 +118,7 @@ impl Ledger {
             committed: None,
             losses: VecDeque::new(),
             losses_known_from: 0,
+            untold: Untold::new(bounds.losses),
             bounds,
         }
     }
@@ -263,6 +266,7 @@ impl Ledger {
 
     /// Remembers that the write was lost.
     pub(crate) fn lose(&mut self, sequence: Sequence, loss: Loss) {
+        self.untold.add(sequence);
         match self.losses.back_mut() {
             Some((range, same)) if range.end == sequence && *same == loss => range.end += 1,
             _ => self.losses.push_back((sequence..sequence + 1, loss)),
@@ -284,6 +288,21 @@ impl Ledger {
         let overlaps =
             |range: &Range<Sequence>| range.start < sequences.end && sequences.start < range.end;
         self.losses.iter().find(|(range, _)| overlaps(range)).map(|(_, loss)| loss.clone())
+    }
+
+    /// The first loss among the writes, for a caller that is told of it now.
+    pub(crate) fn tell_loss_in(&mut self, sequences: &Range<Sequence>) -> Option<Loss> {
+        let loss = self.loss_in(sequences)?;
+        self.untold.told(sequences);
+        Some(loss)
+    }
+
+    /// The first loss below `end` that nobody was told of, for a caller that is told of it now.
+    pub(crate) fn tell_untold_loss(&mut self, end: Sequence) -> Option<Loss> {
+        let first = self.untold.first_below(end)?;
+        let loss = self.loss_in(&(first..end));
+        self.untold.told(&(0..end));
+        loss
     }
 
     /// The group has committed `next`. It may be lower than before: an operator can reset it.

@@ -4,6 +4,7 @@
 pub(crate) mod pending;
 pub(crate) mod entry;
 pub(crate) mod ledger;
+pub(crate) mod untold;
 pub(crate) mod outbox;
 pub(crate) mod logged;
 pub(crate) mod in_flight;

@@ -119,21 +119,27 @@ impl SharedPending {
         self.state.lock().expect("the pending core does not panic")
     }
 
-    /// Waits until all of `writes` have passed `stage`.
+    /// Waits until all of `writes` have passed `stage`. A loss among them is told by this.
     pub(crate) async fn pass(
         &self,
         stage: Stage,
         writes: Range<Sequence>,
     ) -> Result<(), DeliveryError> {
-        let mut receiver = self.stage(stage).subscribe();
-        // Subscribed before the first look, so no watermark is missed in between.
-        let passed = |mark: &Watermark| mark.below >= writes.end || mark.closed;
-        let mark = receiver.wait_for(passed).await.map(|mark| *mark).unwrap_or_default();
-        match self.lock().core.ledger().loss_in(&writes) {
+        let passed = self.wait(stage, writes.end).await;
+        match self.lock().core.ledger.tell_loss_in(&writes) {
             Some(loss) => Err(loss.into()),
-            None if mark.below >= writes.end => Ok(()),
+            None if passed => Ok(()),
             None => Err(DeliveryError::Closed),
         }
+    }
+
+    /// Waits until all writes below `end` have passed `stage`. False: the handle was closed first.
+    pub(crate) async fn wait(&self, stage: Stage, end: Sequence) -> bool {
+        let mut receiver = self.stage(stage).subscribe();
+        // Subscribed before the first look, so no watermark is missed in between.
+        let passed = |mark: &Watermark| mark.below >= end || mark.closed;
+        let mark = receiver.wait_for(passed).await.map(|mark| *mark).unwrap_or_default();
+        mark.below >= end
     }
 
     /// Whether waiters were told that the write has passed `stage`, or is lost. Without the lock.

@@ -25,7 +25,7 @@ async fn a_refused_record_fails_its_write_and_reads_see_what_they_saw_before() {
     let next = scores.put(&1, &score("next", 3)).await.unwrap();
     next.replicated().await.unwrap();
     kafka.commit_all();
-    // Not `flush`, which tells of the lost write as long as that is not behind it.
+    // Not `flush`, which waits for the lost write too and fails as it did.
     soon("the rest to be persisted", next.persisted()).await.unwrap();
     assert!(matches!(bad.persisted().await, Err(DeliveryError::Failed(_))), "still known");
     assert_eq!(kafka.log().len(), 2);
@@ -103,4 +103,36 @@ async fn an_acknowledgement_without_a_credible_offset_waits_for_the_end_of_the_l
     scores.put(&2, &score("b", 1)).await.unwrap().replicated().await.unwrap();
     kafka.commit_all();
     soon("both to be persisted", scores.flush()).await.unwrap();
+}
+
+/// A write that a broker refuses, and nobody waits for.
+async fn lose_one(kafka: &Kafka, scores: &Handle) {
+    let mut events = scores.events();
+    let refuse = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE];
+    kafka.cluster().request_errors(RDKafkaApiKey::Produce, &refuse);
+    scores.put(&1, &score("bad", 2)).await.unwrap();
+    let event = soon("the loss", events.next()).await;
+    assert!(matches!(event, Some(Event::WriteLost { .. })), "{event:?}");
+    kafka.cluster().clear_request_errors(RDKafkaApiKey::Produce);
+}
+
+#[tokio::test]
+async fn a_loss_that_nobody_was_told_of_is_told_by_the_next_call_that_waits_for_all() {
+    let kafka = Kafka::start(1);
+    let scores: Handle = kafka.builder(&[]).build().await.unwrap();
+    lose_one(&kafka, &scores).await;
+    scores.put(&2, &score("good", 1)).await.unwrap().replicated().await.unwrap();
+    let told = soon("an answer", scores.replicated_all()).await;
+    assert!(matches!(told, Err(DeliveryError::Failed(_))), "{told:?}");
+    assert_eq!(scores.replicated_all().await, Ok(()), "it was told");
+    lose_one(&kafka, &scores).await;
+    kafka.commit_all();
+    let told = soon("an answer", scores.flush()).await;
+    assert!(matches!(told, Err(DeliveryError::Failed(_))), "{told:?}");
+    assert_eq!(soon("an answer", scores.flush()).await, Ok(()), "it was told");
+    lose_one(&kafka, &scores).await;
+    let told = scores.close(DEADLINE).await.unwrap_err();
+    assert!(matches!(told.lost, Some(DeliveryError::Failed(_))), "{told}");
+    assert_eq!((told.writes, told.keys.len()), (0, 0));
+    assert_eq!(scores.close(DEADLINE).await, Ok(()), "it was told");
 }

@@ -74,3 +74,50 @@ fn a_write_is_shown_without_any_row_and_without_its_partitions_lock() {
         "Write { partition: 0, sequence: 0, replicated: false, persisted: false }"
     );
 }
+
+#[tokio::test]
+async fn a_loss_that_its_own_waiter_was_told_of_is_not_told_again() {
+    let (handle, write) = handle();
+    handle.partitions.set_outlet(Some(&(Arc::new(Refuses) as Arc<dyn Outlet>)));
+    handle.hand_over_all(Instant::now());
+    handle.partitions.turn_ends();
+    assert!(matches!(write.replicated().await, Err(DeliveryError::Failed(_))));
+    assert_eq!(handle.partitions.tell_untold_loss(), None);
+    assert!(matches!(write.persisted().await, Err(DeliveryError::Failed(_))), "still known");
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn many_losses_of_one_reason_are_one_line_in_the_log() {
+    let (handle, write) = handle();
+    for n in 0..500_u32 {
+        handle.partitions.change(write.pending.lock(), |state, cache| {
+            state.core.accept(Key::from(n.to_be_bytes()), Delta::Delete, cache)
+        });
+    }
+    handle.partitions.set_outlet(Some(&(Arc::new(Refuses) as Arc<dyn Outlet>)));
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        while handle.hand_over_all(Instant::now()) {}
+        handle.measure(Instant::now());
+        handle.measure(Instant::now());
+    });
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.contains("partition=0 writes=501") && log.contains("unknown topic"), "{log}");
+}
