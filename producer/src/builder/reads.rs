@@ -53,8 +53,9 @@ where
         self
     }
 
-    /// How long the loader may take, 30 s unless set: then the load is given up and its readers are
-    /// told. All reads of a row wait for the one load of it, so it must end some time.
+    /// How long a load may take, 30 s unless set: the loader's answer and, where the row that it
+    /// found may hold a pending increment or not, Kafka's. Then the load is given up and its
+    /// readers get an error.
     pub fn load_timeout(mut self, time: Duration) -> Self {
         self.load_timeout = time;
         self

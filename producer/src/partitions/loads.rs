@@ -6,12 +6,12 @@ use tokio::sync::watch;
 use crate::core::ledger::{Key, Sequence};
 use crate::core::loaded::{Loaded, Reading, Validity};
 use crate::core::pending::{Cache, Pending};
-use crate::error::LoadError;
+use crate::error::ReadError;
 
 /// Tells the reads that wait for a load; it stands for the load.
-pub(crate) type LoadSender = watch::Sender<Option<Result<Reading, LoadError>>>;
+pub(crate) type LoadSender = watch::Sender<Option<Result<Reading, ReadError>>>;
 /// What the reads that wait for a load look at.
-pub(crate) type LoadReceiver = watch::Receiver<Option<Result<Reading, LoadError>>>;
+pub(crate) type LoadReceiver = watch::Receiver<Option<Result<Reading, ReadError>>>;
 
 /// The latest load of each row.
 #[derive(Debug, Default)]

@@ -4,5 +4,9 @@ pub(crate) mod reader;
 pub(crate) mod single_flight;
 
 #[cfg(test)]
+#[path = "tests/limits.rs"]
+mod limits;
+
+#[cfg(test)]
 #[path = "tests/schedules.rs"]
 mod schedules;

@@ -217,7 +217,9 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     fn run(&self, rows: Vec<(K, Load)>) {
         let Some(loader) = self.loader.clone() else { return };
         self.metrics.loads.inc_by(rows.len() as u64);
-        let timeout = self.load_timeout;
+        let (timeout, clock) = (self.load_timeout, self.partitions.clock);
+        let begun = clock();
+        let time_left = move || timeout.saturating_sub(clock().saturating_duration_since(begun));
         // What the loader logs, its queries for one, stands in this span.
         let span = if let [(_, load)] = &*rows {
             debug_span!("load", key = %text(load.key()))
@@ -235,7 +237,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
             let answer = sync::timeout(timeout, asked).await.unwrap_or_else(|| {
                 Err(LoadError::new(format!("the loader gave no answer within {timeout:?}")))
             });
-            finish_all(loads, answer).await;
+            finish_all(loads, answer, time_left).await;
         };
         // The caller's own comes first: it runs while somebody waits, the one of `build` may be gone.
         let runtime = Handle::try_current().ok().or_else(|| self.runtime.clone());
@@ -251,7 +253,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
 /// What the load found; `None`: it ended without an answer.
 async fn wait(mut waiting: LoadReceiver) -> Option<Result<Reading, ReadError>> {
     let result = waiting.wait_for(Option::is_some).await.ok()?;
-    result.clone().map(|result| result.map_err(ReadError::Load))
+    result.clone()
 }
 
 fn cut_short() -> Result<Reading, ReadError> {

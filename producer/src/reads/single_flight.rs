@@ -8,13 +8,14 @@
 //! INV-4: a load never overwrites a newer write or delete.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::core::ledger::{Key, Sequence};
 use crate::core::loaded::{Loaded, Reading};
-use crate::error::{DeliveryError, LoadError};
-use crate::partitions::Partitions;
+use crate::error::{LoadError, ReadError};
 use crate::partitions::loads::{LoadReceiver, LoadSender};
 use crate::partitions::partition::{SharedPending, Stage, State};
+use crate::partitions::{Partitions, sync};
 
 /// A load under way. Dropped unfinished, because the loader failed or panicked or the runtime
 /// ended, it leaves the row as if it had not begun.
@@ -53,7 +54,7 @@ impl Load {
     }
 
     /// Tells everyone who waits for the load.
-    pub(crate) fn tell(self, result: Result<Reading, LoadError>) {
+    pub(crate) fn tell(self, result: Result<Reading, ReadError>) {
         // It ends before its result is told: who reads from here on begins another.
         let waiting = self.result.clone();
         drop(self);
@@ -76,16 +77,18 @@ impl Load {
         outcome
     }
 
-    /// The same, and waits for Kafka's answers for as long as it must.
-    async fn finish(mut self, found: Loaded, horizon: Sequence) {
+    /// The same, and waits for Kafka's answers, but no longer than `time_left` says.
+    async fn finish(mut self, found: Loaded, horizon: Sequence, time_left: impl Fn() -> Duration) {
         let result = loop {
             match self.fold(&found, horizon) {
                 Ok(row) => break Ok(row),
                 // However that write ends, the answer is then known.
                 Err(sequence) => {
-                    let passed = self.pending.pass(Stage::Replicated, sequence..sequence + 1).await;
-                    if let Err(DeliveryError::Closed) = passed {
-                        break Err(LoadError::new("the handle was closed"));
+                    let answered = self.pending.wait(Stage::Replicated, sequence + 1);
+                    match sync::timeout(time_left(), answered).await {
+                        Some(true) => {}
+                        Some(false) => break Err(LoadError::new("the handle was closed").into()),
+                        None => break Err(ReadError::NoAnswerInTime),
                     }
                 }
             }
@@ -94,8 +97,13 @@ impl Load {
     }
 }
 
-/// Finishes all of `loads`, for whose rows a loader gave these answers in one go.
-pub(crate) async fn finish_all(loads: Vec<Load>, answer: Result<Vec<Loaded>, LoadError>) {
+/// Finishes all of `loads`, for whose rows a loader gave these answers in one go. `time_left`: how
+/// long they may still take.
+pub(crate) async fn finish_all(
+    loads: Vec<Load>,
+    answer: Result<Vec<Loaded>, LoadError>,
+    time_left: impl Fn() -> Duration,
+) {
     let found = match answer {
         Ok(found) if found.len() == loads.len() => found,
         Ok(found) => {
@@ -115,13 +123,13 @@ pub(crate) async fn finish_all(loads: Vec<Load>, answer: Result<Vec<Loaded>, Loa
         }
     }
     for (load, found, horizon) in unanswered {
-        load.finish(found, horizon).await;
+        load.finish(found, horizon, &time_left).await;
     }
 }
 
 fn fail_all(loads: Vec<Load>, error: &LoadError) {
     for load in loads {
-        load.tell(Err(error.clone()));
+        load.tell(Err(error.clone().into()));
     }
 }
 
@@ -134,7 +142,7 @@ impl Drop for Load {
             state.loads.fails(&mut state.core, (&self.key, &self.result), cache);
         });
         if std::thread::panicking() {
-            self.result.send_replace(Some(Err(LoadError::new("the loader panicked"))));
+            self.result.send_replace(Some(Err(LoadError::new("the loader panicked").into())));
         }
     }
 }
