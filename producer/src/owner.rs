@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 use write_behind_shared::metrics::Registration;
 
+use crate::core::ledger::{Loss, Sequence};
 use crate::error::{DeliveryError, Undelivered};
 use crate::kafka::client::Kafka;
 use crate::kafka::committed::CommitPollerGuard;
@@ -96,8 +97,8 @@ impl<K> Owner<K> {
     /// ends the threads.
     pub(crate) async fn close(&self, deadline: Duration) -> Result<(), Undelivered> {
         self.partitions.stop_intake();
-        let _ = sync::timeout(deadline, self.partitions.all_answered()).await;
-        let lost = self.partitions.tell_untold_loss();
+        let _ = sync::timeout(deadline, self.all_answered()).await;
+        let lost = self.tell_untold_loss();
         let undelivered = self.partitions.keys_in_flight();
         if let Some(Threads { kafka, .. }) = self.take_threads() {
             let handle = Arc::clone(&self.handle);
@@ -107,7 +108,7 @@ impl<K> Owner<K> {
             }
         }
         // What the client gave up when it ended is told by the keys.
-        let _ = self.partitions.tell_untold_loss();
+        let _ = self.tell_untold_loss();
         info!(topic = self.topic(), undelivered = undelivered.len(), "closed");
         if undelivered.is_empty() && lost.is_none() {
             return Ok(());
@@ -117,6 +118,22 @@ impl<K> Owner<K> {
         keys.sort_unstable();
         keys.dedup();
         Err(Undelivered { writes, keys, lost: lost.map(DeliveryError::from) })
+    }
+
+    /// Waits until Kafka has answered every write.
+    async fn all_answered(&self) {
+        for (_, pending) in self.partitions.iter() {
+            let end = pending.lock().core.ledger().next();
+            pending.wait(Stage::Replicated, end).await;
+        }
+    }
+
+    /// The first loss that nobody was told of; all count as told.
+    fn tell_untold_loss(&self) -> Option<Loss> {
+        self.partitions.iter().fold(None, |first, (_, pending)| {
+            let loss = pending.lock().core.ledger.tell_untold_loss(Sequence::MAX);
+            first.or(loss)
+        })
     }
 
     fn take_threads(&self) -> Option<Threads> {

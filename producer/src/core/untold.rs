@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::core::ledger::Sequence;
+/// A write's place in its partition.
+type Sequence = u64;
 
 /// Ranges in order, apart from each other.
 #[derive(Debug)]

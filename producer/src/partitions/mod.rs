@@ -32,7 +32,7 @@ use crate::partitions::admission::{Limit, Limits, WhenFull};
 use crate::partitions::cache::RowCache;
 use crate::partitions::losses::Losses;
 use crate::partitions::outlet::Outlet;
-use crate::partitions::partition::{SharedPending, Stage, State, Stats};
+use crate::partitions::partition::{SharedPending, State, Stats};
 use crate::partitions::sync::MutexGuard;
 
 /// All that a handle, its threads and its loads share.
@@ -341,25 +341,6 @@ impl Partitions {
         for pending in &self.by_partition {
             pending.close();
         }
-    }
-
-    /// Waits until Kafka has answered every write.
-    pub(crate) async fn all_answered(&self) {
-        for pending in &self.by_partition {
-            let end = pending.lock().core.ledger().next();
-            pending.wait(Stage::Replicated, end).await;
-        }
-    }
-
-    /// The first loss that nobody was told of; all are told by this.
-    pub(crate) fn tell_untold_loss(&self) -> Option<Loss> {
-        let told = |pending: &Arc<SharedPending>| {
-            pending.lock().core.ledger.tell_untold_loss(Sequence::MAX)
-        };
-        self.by_partition.iter().fold(None, |first, pending| {
-            let loss = told(pending);
-            first.or(loss)
-        })
     }
 
     /// The keys of all writes that Kafka has not answered.

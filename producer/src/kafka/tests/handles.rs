@@ -82,7 +82,7 @@ async fn a_loss_that_its_own_waiter_was_told_of_is_not_told_again() {
     handle.hand_over_all(Instant::now());
     handle.partitions.turn_ends();
     assert!(matches!(write.replicated().await, Err(DeliveryError::Failed(_))));
-    assert_eq!(handle.partitions.tell_untold_loss(), None);
+    assert_eq!(write.pending.lock().core.ledger.tell_untold_loss(u64::MAX), None);
     assert!(matches!(write.persisted().await, Err(DeliveryError::Failed(_))), "still known");
 }
 
