@@ -39,7 +39,8 @@ async fn a_read_that_needs_kafkas_answer_waits_no_longer_than_a_load_may_take() 
         partitions: Arc::clone(&partitions),
         loader: Some(Arc::new(Ahead)),
         load_timeout: Duration::from_millis(20),
-        metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap()),
+        metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap().0),
+        runtime: None,
         tail: None,
     };
     let read = tokio::time::timeout(Duration::from_secs(5), reader.read(&7, Key::clone(&key)));
