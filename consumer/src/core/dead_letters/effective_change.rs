@@ -1,26 +1,25 @@
-//! What is left to do of a dead letter: takes its change and the fold of what later records did to the
-//! same row, gives the change that brings the row to where the log says it should be.
+//! The part of a dead letter that a replay still has to apply.
 //!
-//! Pure. The state of a row is the fold of its records. A letter that is applied late must leave the
-//! row as if it had been applied at its own place: so whatever a later record has set or deleted
-//! stays, and only the rest of the letter is still to be done.
+//! Pure. A row's state is the fold of its records. A letter applied late must leave the row as if
+//! it had been applied at its own place in the log. So whatever a later record set or deleted
+//! stays, and only the rest of the letter applies.
 
 use write_behind_shared::{Cell, Change};
 
-/// What is left to do of a letter.
+/// The part of a letter that remains to be applied.
 #[derive(Clone, Debug)]
 pub enum EffectiveChange {
-    /// All of it.
+    /// The whole letter.
     Whole(Change),
-    /// This; what it says of these columns is older than what they hold.
+    /// This part; the letter's values for these columns are older than what they hold.
     Part(Change, Vec<String>),
-    /// Nothing: later records have said otherwise of all of it.
+    /// Nothing: later records have overwritten all of it.
     Nothing,
 }
 
-/// What is left to do of `letter` after `later`, the fold of the row's records behind it that were
-/// applied ([`Change::default`] where there is none). `version` is the column of the row's version,
-/// where there is one: a letter keeps its version, for the database to judge it by.
+/// What remains of `letter` after `later`, the fold of the applied records of its row behind it
+/// ([`Change::default`] if there are none). `version` is the row's version column, if there is one:
+/// a letter keeps its version, so that the database can judge it.
 #[must_use]
 pub fn effective_change(letter: &Change, later: &Change, version: Option<&str>) -> EffectiveChange {
     if later.resets() {
@@ -30,7 +29,7 @@ pub fn effective_change(letter: &Change, later: &Change, version: Option<&str>) 
         return EffectiveChange::Whole(letter.clone());
     }
     if letter.resets() {
-        // The row begins anew with what was written behind the delete.
+        // After the delete, the row consists only of what was written behind it.
         let mut change = letter.clone();
         change.fold(later.clone());
         return EffectiveChange::Part(
@@ -44,16 +43,16 @@ pub fn effective_change(letter: &Change, later: &Change, version: Option<&str>) 
         let behind = later.cells().find(|(column, _)| *column == name).map(|(_, cell)| cell);
         match (cell, behind) {
             (_, Some(Cell::Set(_) | Cell::SetThenAdd(..))) => left_out.push(name.to_owned()),
-            // What was added later is in the column already, and adding is in any order the same.
+            // The column already includes what was added later, and additions commute.
             (cell @ Cell::Add(_), _) | (cell, None) => change.write(name, cell.clone()),
-            // What was added later was added to what the letter would have replaced.
+            // The later increment was added to the value that the letter would have replaced.
             (cell, Some(added)) => {
                 change.write(name, cell.clone());
                 change.write(name, added.clone());
             }
         }
     }
-    // The row is there, for a later record has written it: nothing set is nothing to do.
+    // A later record has written the row, so it exists: with nothing to set, nothing remains.
     if change.cells().len() == 0 {
         return EffectiveChange::Nothing;
     }

@@ -1,9 +1,10 @@
-//! What later records did to the rows of some dead letters: takes the log of a partition from the first
-//! letter on, gives for each letter the fold of its row's records behind it.
+//! What later records did to the rows of dead letters: for each letter, the fold of its row's
+//! records behind it.
 //!
-//! Pure. Only records that were applied count: not a producer's duplicate, not one that was itself
-//! set aside, unless it was replayed since. Nothing of other rows is kept but their writers' last
-//! sequences, by which duplicates are known, so memory is bounded by the rows of the letters.
+//! Pure. It reads a partition's log from the first letter on. Only applied records count: no
+//! duplicates, and no record that was set aside, unless it was replayed since. Of other rows it
+//! keeps only their writers' last sequences, to recognise duplicates, so memory is bounded by the
+//! letters' rows.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -20,21 +21,21 @@ pub struct LaterChanges {
     next: NextOffset,
     sequences: Sequences,
     rows: HashMap<Box<[u8]>, RowBehind>,
-    /// Where the route has a `version`.
+    /// The version column, if the route has one.
     version: Option<VersionColumn>,
-    /// What the letters' records are, so that others in their places are noticed.
+    /// Hashes of the letters' records, to notice other records in their places.
     prints: HashMap<Offset, u64>,
-    /// Where the log holds another record than the letter.
+    /// Offsets at which the log holds another record than the letter.
     replaced: HashSet<Offset>,
     bytes: usize,
 }
 
-/// What is known of one row.
+/// One row with letters.
 #[derive(Debug, Default)]
 struct RowBehind {
     /// Which of its records were set aside.
     letters: OfRow,
-    /// For each letter that is followed, the fold of what was applied behind it.
+    /// For each letter, the fold of what was applied behind it.
     folds: BTreeMap<Offset, AppliedBehind>,
 }
 
@@ -42,13 +43,13 @@ struct RowBehind {
 #[derive(Debug, Default)]
 struct AppliedBehind {
     change: Change,
-    /// The row's version, as far as the letter and what was applied behind it tell.
+    /// The row's version, as far as the letter and the changes behind it tell.
     row_version: Option<RowVersion>,
 }
 
 impl AppliedBehind {
     fn take(&mut self, value: Option<&[u8]>, add: Option<&str>, version: Option<&VersionColumn>) {
-        // A record that can't be decoded was never applied: it leaves the fold as it was.
+        // A record that can't be decoded was never applied, so it leaves the fold unchanged.
         let Some(version) = version else {
             let _ = record::fold(&mut self.change, value, add);
             return;
@@ -67,7 +68,7 @@ impl AppliedBehind {
     }
 }
 
-/// What a record says, or why it says nothing that could be applied.
+/// The change that a record holds, or why it can't be applied.
 pub fn change_of(record: &RawRecord) -> Result<Change, String> {
     let headers = record.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
     let headers = Headers::read(headers).map_err(|error| error.to_string())?;
@@ -78,13 +79,13 @@ pub fn change_of(record: &RawRecord) -> Result<Change, String> {
 }
 
 impl LaterChanges {
-    /// Of these letters, all of one partition, when nothing of its log was read yet.
+    /// Starts with letters of one partition, before any of its log is read.
     pub fn of<'a>(letters: impl IntoIterator<Item = &'a StoredDeadLetter>) -> Self {
         Self::with_version(letters, None)
     }
 
-    /// The same, on a route with a `version`: of what came behind a letter, what is older than the
-    /// letter is left out.
+    /// The same, on a route with a `version`: changes behind a letter that are older than it are
+    /// left out.
     pub fn with_version<'a>(
         letters: impl IntoIterator<Item = &'a StoredDeadLetter>,
         version: Option<VersionColumn>,
@@ -112,23 +113,23 @@ impl LaterChanges {
         later
     }
 
-    /// The log was read up to here.
+    /// The offset up to which the log was read.
     pub fn next(&self) -> NextOffset {
         self.next
     }
 
-    /// Begins at `start`: what the log held before is gone.
+    /// Starts at `start`: the log's earlier records are gone.
     pub fn skip_to(&mut self, start: NextOffset) {
         self.next = self.next.max(start);
     }
 
-    /// Roughly what is kept, in bytes.
+    /// The approximate memory in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Learns which records of the letter's row behind it were set aside. Says whether what was
-    /// folded already stands: it does not when one that was passed over has been replayed since.
+    /// Learns which records of the letter's row behind it were set aside. Returns whether the fold
+    /// so far is still right: it is not if a record it skipped was replayed since.
     #[must_use]
     pub fn learn(&mut self, letter: &StoredDeadLetter, behind: OfRow) -> bool {
         let key = letter.dead_letter.record.key.as_deref().unwrap_or_default();
@@ -170,7 +171,7 @@ impl LaterChanges {
         }
     }
 
-    /// All up to `next` was taken; the last offsets may have held no record.
+    /// Everything up to `next` was taken; the last offsets may hold no record.
     pub fn reached(&mut self, next: NextOffset) {
         self.next = self.next.max(next);
     }
@@ -182,8 +183,8 @@ impl LaterChanges {
         fold.map(|fold| fold.change.clone()).unwrap_or_default()
     }
 
-    /// Whether the log holds another record at the letter's offset: it is not the log that the
-    /// letter came from.
+    /// Whether the log holds another record at the letter's offset: then the letter came from
+    /// another log.
     pub fn is_another_log(&self, letter: &StoredDeadLetter) -> bool {
         self.replaced.contains(&letter.offset())
     }

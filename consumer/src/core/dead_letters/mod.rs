@@ -1,5 +1,5 @@
-//! Dead letters after they were set aside: what is known of one, how they are chosen, what becomes of
-//! them. The table in the database is the truth; whatever else there is of them is a copy.
+//! Dead letters after they were set aside: their states, and how they are selected. The table in
+//! the database is authoritative; anything else is a copy.
 
 pub mod effective_change;
 pub mod later_changes;
@@ -13,50 +13,50 @@ use write_behind_shared::{Offset, Partition};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 
-/// What became of a dead letter.
+/// The state of a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DeadLetterState {
-    /// Nothing yet.
+    /// Not dealt with yet.
     Open,
-    /// It was applied to its row, as far as no later record had said otherwise.
+    /// Applied to its row, except where later records had overwritten it.
     Replayed,
-    /// A person decided that it is not to be applied.
+    /// A person decided not to apply it.
     Discarded,
-    /// Later records had said otherwise of all that it says, so nothing of it was applied.
+    /// Later records had overwritten all of it, so nothing was applied.
     Superseded,
 }
 
-/// A dead letter as the database holds it.
+/// A dead letter as the database stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredDeadLetter {
-    /// Whose it is, and of which topic.
+    /// The pipeline, cluster and topic that it belongs to.
     pub scope: BookkeepingKey,
     /// The record, and why it was set aside.
     pub dead_letter: DeadLetter,
-    /// When it was set aside, in seconds since 1970.
+    /// The time it was set aside, in seconds since 1970.
     pub failed_at: i64,
-    /// What became of it.
+    /// Its state.
     pub state: DeadLetterState,
 }
 
-/// Which dead letters of a pipeline are meant: those that every given part fits.
+/// Selects dead letters of a pipeline: those that match every field given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Of this Kafka cluster.
+    /// In this Kafka cluster.
     pub cluster: Option<String>,
-    /// Of this topic.
+    /// In this topic.
     pub topic: Option<String>,
-    /// Of this partition.
+    /// In this partition.
     pub partition: Option<i32>,
     /// From this offset on.
     pub from: Option<i64>,
-    /// Up to this offset, which still counts.
+    /// Up to and including this offset.
     pub to: Option<i64>,
-    /// Whose reason holds this text, in upper or lower case.
+    /// With this text in their reason, ignoring case.
     pub reason: Option<String>,
-    /// Whose SQLSTATE begins like this.
+    /// With an SQLSTATE that starts with this.
     pub sqlstate: Option<String>,
-    /// Whose record has this key.
+    /// With this record key.
     pub key: Option<Vec<u8>>,
     /// Set aside at this time or later, in seconds since 1970.
     pub since: Option<i64>,
@@ -66,14 +66,14 @@ pub struct Filter {
     pub state: Option<DeadLetterState>,
 }
 
-/// How many letters of a topic are in a state.
+/// The number of letters of a topic in one state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
     /// The topic.
     pub topic: String,
     /// The state.
     pub state: DeadLetterState,
-    /// How many.
+    /// The number.
     pub letters: u64,
 }
 
@@ -90,10 +90,10 @@ impl StoredDeadLetter {
 }
 
 impl DeadLetterState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 4] = [Self::Open, Self::Replayed, Self::Discarded, Self::Superseded];
 
-    /// As the table spells it.
+    /// The state as the table spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -120,5 +120,5 @@ impl FromStr for DeadLetterState {
     }
 }
 
-/// The letters of one row, by their offsets.
+/// The states of one row's letters, by offset.
 pub type OfRow = BTreeMap<Offset, DeadLetterState>;

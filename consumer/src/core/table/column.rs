@@ -1,8 +1,8 @@
-//! A column's value as JSON turned into the text the database takes, or refused with a reason.
+//! A JSON value as the text that its column takes, or the reason why it does not fit.
 //!
-//! The text goes into a statement as a bound parameter and is cast there to the column's type, so
-//! it is the database's own notation. What only the database can judge (a date's calendar, an
-//! enum's labels, a length) is left to it.
+//! The text becomes a bound parameter that the statement casts to the column's type, so it is in
+//! the database's own notation. What only the database can judge (calendar dates, enum labels,
+//! lengths) is left to it.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -20,16 +20,16 @@ use crate::core::table::ColumnKind;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{excerpt} {why}")]
 pub struct Unfit {
-    /// The beginning of the value.
+    /// The start of the value.
     pub excerpt: String,
-    /// Why not, to follow the words "the value": it holds nothing of the value.
+    /// The reason, to follow the words "the value"; it quotes nothing of the value.
     pub why: String,
 }
 
 /// The text of `json`, a well-formed JSON document, for a column of this kind; `None` is NULL.
 ///
 /// # Errors
-/// Why the value does not fit.
+/// The value does not fit the column.
 pub fn text_of<'j>(kind: &ColumnKind, json: &'j str) -> Result<Option<Cow<'j, str>>, Unfit> {
     if json == "null" {
         return Ok(None);
@@ -83,7 +83,7 @@ pub fn text_of<'j>(kind: &ColumnKind, json: &'j str) -> Result<Option<Cow<'j, st
             let text = string(json)?;
             let bytes = STANDARD.decode(&*text).map_err(|_| is_not(json, "base64"))?;
             let hex = bytes.iter().fold(String::from(r"\x"), |mut hex, byte| {
-                // Writing to a string cannot fail.
+                // Writing to a string can't fail.
                 let _ = write!(hex, "{byte:02x}");
                 hex
             });
@@ -97,19 +97,19 @@ pub fn text_of<'j>(kind: &ColumnKind, json: &'j str) -> Result<Option<Cow<'j, st
 /// The text of an increment for a column of this kind.
 ///
 /// # Errors
-/// Why it does not fit.
+/// The increment does not fit the column.
 pub fn delta_text(kind: &ColumnKind, delta: &Number) -> Result<String, Unfit> {
     let text = delta.to_string();
     match kind {
         ColumnKind::Integer(range) => match delta.as_i64() {
-            // What is taken from a column without negative numbers is negative.
+            // A decrement of an unsigned column is a negative delta.
             Some(delta) if (-range.end()..=*range.end()).contains(&delta) => Ok(text),
             Some(delta) if range.contains(&delta) => Ok(text),
             Some(_) => Err(not_between(&text, range)),
             None => Err(is_not(&text, "an integer in the column's range")),
         },
-        // Rounding each delta and rounding their sum are two results, and which one it is would
-        // depend on where a batch ended.
+        // Rounding each delta and rounding their sum give different results, and which one it is
+        // would depend on where a batch ends.
         ColumnKind::Numeric(Some(scale)) if digits_after_the_point(&text) > *scale as usize => {
             Err(unfit(&text, format!("has more than the column's {scale} digits after the point")))
         }
@@ -120,7 +120,7 @@ pub fn delta_text(kind: &ColumnKind, delta: &Number) -> Result<String, Unfit> {
     }
 }
 
-/// The integer that `digits` spell as JSON does, if it fits 64 bits.
+/// The integer that `digits` spell in JSON's notation, if it fits 64 bits.
 fn integer(digits: &str) -> Option<i64> {
     let natural = digits.strip_prefix('-').unwrap_or(digits).as_bytes();
     let canonical = natural.first() != Some(&b'0') || natural.len() == 1;
@@ -136,14 +136,14 @@ fn digits_after_the_point(plain: &str) -> usize {
     plain.split_once('.').map_or(0, |(_, fraction)| fraction.trim_end_matches('0').len())
 }
 
-/// The number that `json` is, or that stands in it as a text.
+/// The number in `json`, which is a JSON number or a string of one.
 fn decimal(json: &str) -> Result<&str, Unfit> {
     let digits = unquoted(json);
     let number: Result<Number, _> = digits.parse();
     number.map(|_| digits).map_err(|_| is_not(json, "a decimal number"))
 }
 
-/// `number`, if it is an integer of 64 bits or has no more significant digits than `most`.
+/// `number`, if it is an integer of 64 bits or has at most `most` significant digits.
 fn significant(number: &str, most: u32) -> Result<&str, Unfit> {
     let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
     let digits = mantissa.trim_start_matches(['-', '0', '.']).replace('.', "");
@@ -154,7 +154,7 @@ fn significant(number: &str, most: u32) -> Result<&str, Unfit> {
     Err(unfit(number, format!("has more than the {most} digits that the column keeps")))
 }
 
-/// Whether `text` holds one of the words that stand for the time at which they are read.
+/// Whether `text` contains a word that stands for the current time.
 fn is_of_the_moment(text: &str) -> bool {
     let mut words = text.split(|letter: char| !letter.is_ascii_alphabetic());
     words.any(|word| {
@@ -180,7 +180,7 @@ fn string(json: &str) -> Result<Cow<'_, str>, Unfit> {
     text.map_err(|_| unfit(json, "holds half of a surrogate pair"))
 }
 
-/// A JSON column's document: as it is written, if the database's text can hold it.
+/// The document of a JSON column, as written, if the database's text type can hold it.
 fn document(json: &str) -> Result<Cow<'_, str>, Unfit> {
     if json.contains('\\') {
         if spells_nul(json) {
@@ -193,7 +193,7 @@ fn document(json: &str) -> Result<Cow<'_, str>, Unfit> {
     Ok(json.into())
 }
 
-/// Whether an escape in a well-formed `document` is half of a surrogate pair without the other.
+/// Whether a well-formed `document` escapes half of a surrogate pair without the other half.
 fn spells_lone_surrogate(document: &str) -> bool {
     let bytes = document.as_bytes();
     let unit = |at: usize| {
@@ -216,7 +216,7 @@ fn spells_lone_surrogate(document: &str) -> bool {
 }
 
 /// An array in Postgres' notation: `{"a",NULL,{"nested"}}`. Every element is quoted, so nothing in
-/// it can be taken for punctuation or for NULL.
+/// it can pass for punctuation or NULL.
 fn array(element: &ColumnKind, json: &str) -> Result<String, Unfit> {
     let elements: Vec<&RawValue> =
         serde_json::from_str(json).map_err(|_| is_not(json, "an array"))?;
@@ -225,7 +225,7 @@ fn array(element: &ColumnKind, json: &str) -> Result<String, Unfit> {
         if place > 0 {
             text.push(',');
         }
-        // An array of JSON documents is one level deep: a deeper one is a document.
+        // An array of JSON documents has one level; deeper arrays are documents.
         if value.starts_with('[') && *element != ColumnKind::Json {
             text.push_str(&array(element, value)?);
             continue;
@@ -248,7 +248,7 @@ fn array(element: &ColumnKind, json: &str) -> Result<String, Unfit> {
     Ok(text)
 }
 
-/// Whether `text` is an instant as RFC 3339 writes it: date, `T`, time, and an offset from UTC.
+/// Whether `text` is an RFC 3339 instant: date, `T`, time, and an offset from UTC.
 fn is_instant(text: &str) -> bool {
     let number = |at: usize, digits: usize| -> Option<u32> {
         let part = text.as_bytes().get(at..at + digits)?;
@@ -296,7 +296,7 @@ fn unfit(text: &str, why: impl Into<String>) -> Unfit {
     Unfit { excerpt: excerpt(text), why: why.into() }
 }
 
-/// So much of a value that a person recognises it, and no more: it may be a megabyte.
+/// The start of a value, long enough to recognise it: a value may be a megabyte.
 fn excerpt(text: &str) -> String {
     const CHARS: usize = 60;
     let mut shown: String = text.chars().take(CHARS).collect();

@@ -1,4 +1,4 @@
-//! A target table as the database's catalogue describes it: its columns, their types, its key.
+//! A target table as the database's catalogue describes it: its columns, their types, and its key.
 //!
 //! Identifiers in SQL come from here, never from a record.
 
@@ -12,58 +12,59 @@ pub use write_behind_shared::table_name::Name;
 /// A table that a route writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// The name as SQL must spell it: quoted, with its schema.
+    /// The name in SQL: quoted, with its schema.
     pub sql_name: String,
-    /// The columns a record may name, in the catalogue's order; without generated ones.
+    /// The columns that a record may name, in the catalogue's order, without generated ones.
     pub columns: Vec<Column>,
     /// The key columns, in the key's order. Each is also one of `columns`.
     pub key: Vec<KeyColumn>,
-    /// The key's index, unquoted, where a statement must name it: in MySQL.
+    /// The unquoted name of the key's index, if statements need it, as in MySQL.
     pub key_index: Option<String>,
-    /// An insert may be refused although the update it would become is fine: the table has CHECK
-    /// constraints, or a required column outside of `columns`. Or, in MySQL, an insert may change
-    /// another row than the key's: the table has another unique key.
+    /// Whether rows must be updated before missing ones are inserted. An insert may be refused
+    /// although the update that it would become is fine: the table has CHECK constraints, or a
+    /// required column outside `columns`. Or, in MySQL, an insert may change a row with another
+    /// key: the table has another unique key.
     pub update_before_insert: bool,
-    /// What records call some columns, where the route renames any.
+    /// What records call the columns that the route renames, if any.
     pub renamed: Option<Renamed>,
-    /// The place of the column that holds a row's version, where the route has one: a write is
-    /// left out where the row has a newer one.
+    /// The index of the version column, if the route has one: a write is left out where the row has
+    /// a newer version.
     pub version: Option<usize>,
 }
 
 /// Columns that records call by other names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Renamed {
-    /// The name in records, and the place of the column.
+    /// The name in records, and the index of the column.
     members: Vec<(String, usize)>,
-    /// The table's key, under its names in records.
+    /// The table's key, by its names in records.
     key: Vec<KeyColumn>,
 }
 
-/// A rename that a table has no use for.
+/// Why a rename does not fit the table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRename {
     /// The table does not have the column, or the route leaves it out.
     #[error("there is no column {0:?}")]
     NoColumn(String),
-    /// Two names in records would mean one column.
+    /// Two names in records would refer to one column.
     #[error("records would have two names for the column {0:?}")]
     Twice(String),
-    /// A name in records would mean two columns.
+    /// A name in records would refer to two columns.
     #[error("{0:?} is a column itself; rename that one too")]
     Taken(String),
 }
 
-/// A column that can't hold a row's version.
+/// Why a column can't hold the version of a row.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadVersion {
     /// The table does not have the column, or the route leaves it out.
     #[error("there is no column {0:?}")]
     NoColumn(String),
-    /// It belongs to the key.
+    /// The column belongs to the key.
     #[error("{0:?} is a column of the key")]
     Key(String),
-    /// Its order is not that of numbers or instants.
+    /// The column's order is not that of numbers or instants.
     #[error("{0:?} is neither an integer, nor numeric, nor an instant")]
     Type(String),
 }
@@ -73,48 +74,49 @@ pub enum BadVersion {
 pub struct Column {
     /// Its name, unquoted.
     pub name: String,
-    /// What JSON fits it.
+    /// The JSON that fits it.
     pub kind: ColumnKind,
-    /// Its type as SQL must spell it in a cast.
+    /// Its type, as SQL spells it in a cast.
     pub sql_type: String,
-    /// A row can't be inserted without naming it: NOT NULL and without a default.
+    /// Whether an insert must name it: it is NOT NULL and has no default.
     pub required: bool,
-    /// What it holds in a row inserted without naming it is NULL or 0. Otherwise an increment is
-    /// refused: its sum would depend on whether the row was inserted in the same batch.
+    /// Whether it holds NULL or 0 in a row inserted without naming it. If not, an increment is
+    /// refused: the sum would depend on whether the row was inserted in the same batch.
     pub counts_from_nothing: bool,
 }
 
-/// What JSON fits a column, and in which text form the database takes it.
+/// The JSON that fits a column, and the text form in which the database takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
-    /// An integer in this range; a JSON integer or its text as a string.
+    /// An integer in this range: a JSON integer, or a string of one.
     Integer(std::ops::RangeInclusive<i64>),
-    /// An exact decimal: a JSON number or its text as a string. The scale is how many digits after
-    /// the point the column keeps, if it limits them.
+    /// An exact decimal: a JSON number, or a string of one. The scale is the number of digits after
+    /// the point that the column keeps, if it limits them.
     Numeric(Option<u32>),
-    /// A decimal of at most so many significant digits, or an integer of 64 bits: all that a column
-    /// keeps that holds a float where it can't hold an integer.
+    /// A decimal of at most this many significant digits, or an integer of 64 bits. A column that
+    /// holds a float where it can't hold an integer keeps no more.
     Significant(u32),
     /// A float: a JSON number.
     Float,
-    /// true or false.
+    /// `true` or `false`.
     Boolean,
     /// A string without NUL.
     Text,
-    /// A string in the database's own notation of a type we do not parse: uuid, enum, network.
+    /// A string in the database's own notation for a type that is not parsed here: uuid, enum,
+    /// network.
     Notation,
-    /// A date or a time in the database's own notation, as a string; not one of the words, such as
-    /// `now`, whose meaning changes from one attempt to the next.
+    /// A date or time in the database's own notation, as a string. Words such as `now` do not fit:
+    /// their meaning changes from one attempt to the next.
     Calendar,
-    /// An instant, as a string in RFC 3339. The column keeps so many digits of a second.
+    /// An instant, as a string in RFC 3339. The column keeps this many digits of a second.
     Instant(u32),
-    /// Any JSON; null is SQL's NULL.
+    /// Any JSON; `null` becomes SQL's NULL.
     Json,
-    /// A string that is one of these labels, or several of them with commas in between.
+    /// A string that is one of these labels, or several of them separated by commas.
     Labels {
         /// The column's labels.
         labels: Vec<String>,
-        /// Whether a value may be several.
+        /// Whether a value may be several labels.
         several: bool,
     },
     /// A base64 string.
@@ -124,26 +126,26 @@ pub enum ColumnKind {
 }
 
 impl Table {
-    /// The place of the column `name` in `columns`.
+    /// The index of the column `name` in `columns`.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
     }
 
-    /// The place of the column that records call `member`.
+    /// The index of the column that records call `member`.
     #[must_use]
     pub fn member(&self, member: &str) -> Option<usize> {
         let Some(renamed) = &self.renamed else { return self.column(member) };
         let named = renamed.members.iter().find(|(name, _)| name == member);
         named.map(|(_, place)| *place).or_else(|| {
-            // A renamed column has no other name.
+            // A renamed column has only its new name.
             let place = self.column(member)?;
             let elsewhere = renamed.members.iter().any(|(_, other)| *other == place);
             (!elsewhere).then_some(place)
         })
     }
 
-    /// What records call the column of the rows' versions, where the route has one.
+    /// The name in records of the version column, if the route has one.
     #[must_use]
     pub fn version_member(&self) -> Option<&str> {
         let version = self.version?;
@@ -152,16 +154,16 @@ impl Table {
         Some(member.map_or(&*self.columns[version].name, |(member, _)| member))
     }
 
-    /// The key's columns, under their names in records.
+    /// The key's columns, by their names in records.
     #[must_use]
     pub fn record_key(&self) -> &[KeyColumn] {
         self.renamed.as_ref().map_or(&self.key, |renamed| &renamed.key)
     }
 
-    /// This table with columns that records call by other names: pairs of that name and the column.
+    /// This table with renamed columns: pairs of the name in records and the column.
     ///
     /// # Errors
-    /// [`BadRename`], if it would not be clear which column a record means.
+    /// [`BadRename`], if a record's name for a column would be ambiguous or the column is missing.
     pub fn renamed(mut self, renames: &[(String, String)]) -> Result<Self, BadRename> {
         let mut members: Vec<(String, usize)> = Vec::with_capacity(renames.len());
         for (member, column) in renames {
@@ -188,10 +190,10 @@ impl Table {
         Ok(self)
     }
 
-    /// This table, where the column `name` holds a row's version.
+    /// This table with `name` as its version column.
     ///
     /// # Errors
-    /// [`BadVersion`].
+    /// [`BadVersion`], if the column can't hold a version.
     pub fn with_version(mut self, name: &str) -> Result<Self, BadVersion> {
         let place = self.column(name).ok_or_else(|| BadVersion::NoColumn(name.to_owned()))?;
         if self.is_key(name) {
@@ -207,10 +209,10 @@ impl Table {
         Ok(self)
     }
 
-    /// This table with the columns in `names` and its key only.
+    /// This table with only the key and the columns in `names`.
     ///
     /// # Errors
-    /// The first name that is no column.
+    /// The first name that is not a column.
     pub fn only(mut self, names: &[String]) -> Result<Self, String> {
         if let Some(unknown) = names.iter().find(|name| self.column(name).is_none()) {
             return Err(unknown.clone());
@@ -234,7 +236,7 @@ impl Table {
 
 #[cfg(test)]
 impl Column {
-    /// One that may be left out and is counted from nothing.
+    /// An optional column that starts from NULL or 0.
     pub(crate) fn plain(name: &str, kind: ColumnKind) -> Self {
         let (name, sql_type) = (name.to_owned(), String::new());
         Self { name, kind, sql_type, required: false, counts_from_nothing: true }
@@ -243,7 +245,7 @@ impl Column {
 
 #[cfg(test)]
 impl Table {
-    /// One with these columns and nothing special, whose key is `id`.
+    /// A table with these columns and the key `id`.
     pub(crate) fn plain(
         sql_name: &str,
         id: write_behind_shared::key::KeyKind,

@@ -1,8 +1,7 @@
-//! A folded change judged by its table: every value checked against its column's type and turned
-//! into the text the database takes, or refused with a reason.
+//! A folded change checked against its table: each value as the text that its column takes, or the
+//! reason why the change does not fit.
 //!
-//! Pure. What it cannot know is what the row holds already: constraints are the database's to
-//! judge.
+//! Pure. It does not know what the row already holds: constraints are left to the database.
 
 use std::borrow::Cow;
 
@@ -14,26 +13,26 @@ use write_behind_shared::{Cell, Change};
 use crate::core::table::column::{Unfit, delta_text, is_not, text_of};
 use crate::core::table::{ColumnKind, Table};
 
-/// What is to be done to one row, in the database's words.
+/// The change of one row, in the database's notation.
 ///
-/// Its texts are borrowed from the record wherever they stand there as the database takes them.
+/// Texts borrow from the record wherever it spells them as the database takes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row<'a> {
-    /// The key columns' texts, in the key's order.
+    /// The texts of the key columns, in the key's order.
     pub key: Vec<Cow<'a, str>>,
     /// Whether the row is deleted first.
     pub delete: bool,
-    /// The columns then written, by their place in the table, each once; without key columns.
-    /// `None`: the row is not written.
+    /// The columns then written, by index, each once and without key columns. `None`: the row is
+    /// not written.
     pub write: Option<Vec<(usize, RowCell<'a>)>>,
 }
 
-/// What is to be done to one column.
+/// The change of one column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowCell<'a> {
-    /// It takes this value; `None` is NULL.
+    /// Sets it to this value; `None` is NULL.
     Set(Option<Cow<'a, str>>),
-    /// This is added to it; a missing or NULL column starts from nothing.
+    /// Adds this to it; a missing or NULL column starts from nothing.
     Add(String),
 }
 
@@ -55,26 +54,25 @@ impl RowCell<'_> {
     }
 }
 
-/// Why a change does not fit its table. It never will, unless the table changes.
+/// Why a change does not fit its table. It won't fit unless the table changes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
     /// The key.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A column that the table does not have, that the database generates, or that the route leaves
-    /// out.
+    /// The table does not have the column, the database generates it, or the route leaves it out.
     #[error("there is no column {0:?} that a record may write")]
     UnknownColumn(String),
-    /// A key column that is repeated in the value but differs from the key, or is incremented.
+    /// A key column in the value differs from the key, or is incremented.
     #[error("the key column {0:?} may be repeated in the value only as it stands in the key")]
     KeyColumn(String),
-    /// A write without the version that its route demands.
+    /// A write lacks the version that its route requires.
     #[error("the version in {0:?} is missing: a value that this route takes sets one")]
     NoRevision(String),
-    /// Something was added to a column that starts from something in a new row.
+    /// An increment of a column whose default is neither NULL nor 0.
     #[error("column {0:?} can't be incremented, for its default is neither 0 nor NULL: drop it")]
     Default(String),
-    /// Something was added to a value that is no number.
+    /// An increment of a value that is not a number.
     #[error(transparent)]
     NotNumeric(#[from] NotNumeric),
     /// A value that does not fit its column's type.
@@ -82,13 +80,13 @@ pub enum Misfit {
     Value {
         /// The column.
         column: String,
-        /// Why not.
+        /// The reason.
         why: Unfit,
     },
 }
 
 impl Misfit {
-    /// The same without anything that the record's key and value hold but the names of columns.
+    /// The message without any content of the record except column names.
     pub(crate) fn without_values(&self) -> String {
         match self {
             Misfit::Key(KeyError::NotCanonical { kind, column, .. }) => {
@@ -114,7 +112,7 @@ impl<'a> Row<'a> {
     /// Judges `change` of the row `key` by `table`.
     ///
     /// # Errors
-    /// [`Misfit`]: the change, or one of the records folded into it, is bad.
+    /// [`Misfit`], if the change or one of the records folded into it is bad.
     pub fn judge(table: &Table, key: &'a [u8], change: &'a Change) -> Result<Self, Misfit> {
         let key = key::texts(key, table.record_key())?;
         let delete = change.resets();
@@ -149,13 +147,13 @@ impl<'a> Row<'a> {
         Ok(Self { key, delete, write: Some(write) })
     }
 
-    /// The texts of its key columns, then those of the columns written; `None` is NULL.
+    /// The texts of the key columns, then those of the written columns; `None` is NULL.
     pub(crate) fn texts(&self) -> impl Iterator<Item = Option<&str>> {
         let cells = self.write.iter().flatten().map(|(_, cell)| cell.text());
         self.key.iter().map(|text| Some(&**text)).chain(cells)
     }
 
-    /// The same row, with texts of its own.
+    /// The row with texts of its own.
     #[must_use]
     pub fn into_owned(self) -> Row<'static> {
         let own = |cells: Vec<(usize, RowCell<'a>)>| {
@@ -183,7 +181,8 @@ fn judge_cell<'a>(
             Ok(if from_nothing { RowCell::Set(Some(text.into())) } else { RowCell::Add(text) })
         }
         Cell::SetThenAdd(value, delta) => {
-            // Each must fit alone, or the set may be bad where its sum with the delta is not.
+            // Each must fit alone. Otherwise a bad set could pass because its sum with the delta is
+            // fine.
             text_of(kind, value.get()).map_err(misfit)?;
             let sum = cell.value(name)?;
             let sum = sum.parse().map_err(|_| misfit(is_not(&sum, "a number")))?;
@@ -193,8 +192,8 @@ fn judge_cell<'a>(
     }
 }
 
-/// Lets a version pass. One that the column would round is none: whether it is older would depend
-/// on who rounds it.
+/// Accepts a version, unless its column would round it: which of two versions is older would then
+/// depend on who rounds.
 fn judge_version(name: &str, kind: &ColumnKind, cell: &Cell) -> Result<(), Misfit> {
     let missing = || Misfit::NoRevision(name.to_owned());
     let Cell::Set(value) = cell else { return Err(missing()) };
@@ -207,7 +206,7 @@ fn judge_version(name: &str, kind: &ColumnKind, cell: &Cell) -> Result<(), Misfi
     }
 }
 
-/// Whether `cell` says of a key column just what the key says.
+/// Whether `cell` gives a key column exactly the key's value.
 fn repeats(kind: &KeyKind, key: &str, cell: &Cell) -> bool {
     let Cell::Set(value) = cell else { return false };
     let kind = match kind {

@@ -1,54 +1,53 @@
-//! The versions of a row, compared without the database.
+//! Versions of a row, compared without the database.
 //!
-//! Pure. The database decides which change is applied. Of two changes of a row, the pipeline asks
-//! what their fold would be, if that can be said whatever version the row has; replay and `verify`
-//! ask afterwards what the database has decided. An instant that is finer than its column is one
-//! version as it is given and another one as it is kept, so of two that are close it may be unclear
-//! which is older.
+//! Pure. The database decides which change applies. The pipeline asks here whether two changes of a
+//! row can be folded whatever version the row has; replay and `verify` ask afterwards what the
+//! database decided. An instant finer than its column is one version as given and another as
+//! stored, so for two close instants it may be unclear which is older.
 
 use jiff::Timestamp;
 use write_behind_shared::{Cell, Change, Number, json};
 
 use crate::core::table::{ColumnKind, Table};
 
-/// The column that holds the rows' versions, as records name it.
+/// The column that holds the rows' versions, by its name in records.
 #[derive(Clone, Debug)]
 pub struct VersionColumn {
     member: Box<str>,
     kind: ColumnKind,
 }
 
-/// What a record sets it to.
+/// The version that a record sets.
 #[derive(Clone, Debug)]
 pub enum RowVersion {
-    /// A number, which its column keeps as it is.
+    /// A number, which the column stores exactly.
     Number(Number),
     /// An instant.
     Instant {
-        /// In nanoseconds since 1970.
+        /// Nanoseconds since 1970.
         nanoseconds: i128,
-        /// How many of them the column can't tell apart.
+        /// The column's resolution in nanoseconds.
         unit: i128,
     },
-    /// An instant that the databases read differently.
+    /// An instant that databases read differently.
     Unclear,
 }
 
 impl VersionColumn {
-    /// One that records call `member`.
+    /// The column that records call `member`.
     #[must_use]
     pub fn new(member: &str, kind: ColumnKind) -> Self {
         Self { member: member.into(), kind }
     }
 
-    /// That of a table whose route has one.
+    /// The version column of a table, if its route has one.
     #[must_use]
     pub fn of(table: &Table) -> Option<Self> {
         let (member, place) = (table.version_member()?, table.version?);
         Some(Self::new(member, table.columns[place].kind.clone()))
     }
 
-    /// The version that `change` sets; `None`: it sets none, and so it is bad.
+    /// The version that `change` sets; `None`: it sets none, so it is bad.
     #[must_use]
     pub fn version_of(&self, change: &Change) -> Option<RowVersion> {
         let value = set_in(change, &self.member)?;
@@ -62,7 +61,7 @@ impl VersionColumn {
 }
 
 fn instant(text: &str, digits: u32) -> RowVersion {
-    // A leap second is the one before or the one after.
+    // Databases read a leap second as the second before or the one after.
     let leaps = text.get(17..19) == Some("60");
     match text.parse::<Timestamp>() {
         Ok(instant) if !leaps => RowVersion::Instant {
@@ -74,8 +73,8 @@ fn instant(text: &str, digits: u32) -> RowVersion {
 }
 
 impl RowVersion {
-    /// Whether a record with this version is left out where the row has that of `row`; `None`: that
-    /// is unclear.
+    /// Whether a record with this version is left out because the row has the version `row`;
+    /// `None`: unclear.
     #[must_use]
     pub fn is_older_than(&self, row: &RowVersion) -> Option<bool> {
         match (self, row) {
@@ -90,10 +89,10 @@ impl RowVersion {
     }
 }
 
-/// What becomes of a change that comes after another one of its row.
+/// The outcome of a change that follows another change of its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meeting {
-    /// Both are applied, or only the later one's columns matter: fold them.
+    /// Both apply, or only the later one's columns matter: fold them.
     Folds,
     /// The later one has an older version: it is left out whatever the row holds.
     Older,
@@ -101,9 +100,9 @@ pub(crate) enum Meeting {
     RowByRow,
 }
 
-/// What becomes of `later` after `earlier`, where the column `version` holds the versions.
+/// The outcome of `later` after `earlier`, where the member `version` holds the versions.
 pub(crate) fn meet(earlier: &Change, later: &Change, version: &str) -> Meeting {
-    // A delete always applies, and so does whatever comes right after one.
+    // A delete always applies, and so does whatever directly follows one.
     if later.resets() || (earlier.resets() && !earlier.writes()) {
         return Meeting::Folds;
     }
@@ -115,12 +114,12 @@ pub(crate) fn meet(earlier: &Change, later: &Change, version: &str) -> Meeting {
     if after.is_less_than(&before) {
         return Meeting::Older;
     }
-    // After a delete it is known that the earlier one applies. Otherwise the row may be newer than
-    // the earlier one alone; then nothing of it may be left beside the later one.
+    // After a delete, the earlier change certainly applies. Otherwise the row may be newer than the
+    // earlier change but not than the later one; then nothing of the earlier one may remain.
     if earlier.resets() || replaces(later, earlier) { Meeting::Folds } else { Meeting::RowByRow }
 }
 
-/// Whether nothing of `earlier` is left after `later`.
+/// Whether nothing of `earlier` remains after `later`.
 fn replaces(later: &Change, earlier: &Change) -> bool {
     let sets = |name: &str| {
         later.cells().any(|(other, cell)| other == name && matches!(cell, Cell::Set(_)))

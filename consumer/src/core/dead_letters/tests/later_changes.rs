@@ -1,5 +1,5 @@
-//! A letter that is replayed, whenever that is, leaves the row as if its record had been applied at its
-//! own place in the log.
+//! A replayed letter, whenever that happens, leaves the row as if its record had been applied at
+//! its own place in the log.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::core::table::ColumnKind;
 
 type Row = Option<BTreeMap<String, i64>>;
 
-/// A change done to a row the obvious way.
+/// Applies a change to a row in the obvious way.
 fn apply(row: Row, change: &Change) -> Row {
     let row = if change.resets() { None } else { row };
     if !change.writes() {
@@ -153,7 +153,7 @@ impl World {
         self.states.insert(offset, state);
     }
 
-    /// The rows as the log says they are, each letter that was dealt with counted at its place.
+    /// The rows that the log implies, each resolved letter counted at its place.
     fn expected(&self) -> BTreeMap<u8, Row> {
         let mut rows: BTreeMap<u8, Row> = BTreeMap::new();
         for at in 0..self.next {
@@ -192,7 +192,8 @@ fn a_record() -> impl Strategy<Value = (Written, bool)> {
     })
 }
 
-/// A log of one writer, in which some records stand twice in a row, as a producer's retry leaves them.
+/// A log of one writer in which some records occur twice in a row, as a producer's retry leaves
+/// them.
 fn a_log() -> impl Strategy<Value = Vec<Written>> {
     prop::collection::vec(a_record(), 1..14).prop_map(|records| {
         let mut log = Vec::new();
@@ -331,7 +332,7 @@ fn what_a_later_record_has_set_is_left_out_and_named() {
     assert!(matches!(effective_change(&letter, &change("{}"), None), EffectiveChange::Whole(_)));
 }
 
-/// What is left of a letter on a route whose version column is `v`, behind these records.
+/// What remains of a letter on a route whose version column is `v`, behind these records.
 fn left_of(value: Option<&str>, behind: &[Option<&str>]) -> Option<String> {
     let written = |value: Option<&str>| Written { value: value.map(str::to_owned), ..put(1, "") };
     let log: Vec<Written> =
@@ -339,7 +340,7 @@ fn left_of(value: Option<&str>, behind: &[Option<&str>]) -> Option<String> {
     let letter = letter(&log[0], 0);
     let column = VersionColumn::new("v", ColumnKind::Integer(0..=99));
     let mut later = LaterChanges::with_version([&letter], Some(column));
-    // The consumer has set the letter's own record aside.
+    // The consumer has set aside the letter's own record.
     assert!(later.learn(&letter, OfRow::new()));
     read(&mut later, &log, log.len());
     let change = change_of(&letter.dead_letter.record).unwrap();
@@ -364,7 +365,7 @@ fn behind_a_letter_with_a_version_only_what_is_not_older_counts() {
     ] {
         assert_eq!(left_of(value, behind).as_deref(), left, "{behind:?}");
     }
-    // Behind a delete the row begins anew, and so do its versions.
+    // Behind a delete the row starts over, and so do its versions.
     let behind = [Some(r#"{"v":2,"a":2}"#), Some(r#"{"v":1,"a":3}"#), Some(r#"{"v":2,"b":4}"#)];
     assert_eq!(left_of(None, &behind).as_deref(), Some(r#"{"a":2,"b":4,"v":2}"#));
 }

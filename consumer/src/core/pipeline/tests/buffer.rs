@@ -1,4 +1,4 @@
-//! A buffer against the plain fold of its records.
+//! A buffer compared with the plain fold of its records.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Single promises of the pipeline, each by the shortest story that shows it.
+//! Single promises of the pipeline, each shown by the shortest story.
 
 use super::*;
 use crate::core::batch::Written;
@@ -10,7 +10,7 @@ pub(super) fn at(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// All partitions here are of one route.
+/// All partitions here belong to one route.
 fn tp(partition: usize) -> RoutePartition {
     RoutePartition { route: 0, partition: Partition(partition as i32) }
 }
@@ -27,13 +27,13 @@ pub(super) fn some_limits() -> PipelineLimits {
     }
 }
 
-/// A pipeline that reads `partitions` partitions from offset 0, and Kafka knows it.
+/// A pipeline that reads `partitions` partitions from offset 0, as Kafka knows.
 fn reading(limits: PipelineLimits, partitions: usize) -> Pipeline {
     let tps: Vec<RoutePartition> = (0..partitions).map(tp).collect();
     reading_all(Pipeline::new(limits, [ROUTE]), &tps)
 }
 
-/// The pipeline when it reads these from offset 0, and Kafka knows it.
+/// The pipeline, reading these from offset 0, as Kafka knows.
 pub(super) fn reading_all(mut pipeline: Pipeline, tps: &[RoutePartition]) -> Pipeline {
     pipeline.assign(tps);
     let located = |(tp, epoch)| Located {
@@ -57,7 +57,7 @@ fn record(pipeline: &mut Pipeline, now: Duration, partition: i32, offset: i64) {
     record_of(pipeline, now, tp(partition as usize), offset);
 }
 
-/// Every record is written as many milliseconds after 1970 as its offset says.
+/// Every record's timestamp in milliseconds equals its offset.
 pub(super) fn record_of(pipeline: &mut Pipeline, now: Duration, tp: RoutePartition, offset: i64) {
     let key = offset.to_string();
     let incoming = Incoming {
@@ -109,7 +109,7 @@ fn a_batch_closes_at_its_age() {
 
 #[test]
 fn a_batch_closes_at_its_bytes() {
-    // An empty table and one row take less, two rows take more.
+    // An empty table and one row take less; two rows take more.
     let mut pipeline = reading(PipelineLimits { max_bytes: 450, ..some_limits() }, 1);
     record(&mut pipeline, NOW, 0, 0);
     assert!(actions(&mut pipeline).is_empty(), "{:?}", pipeline.progress(NOW));
@@ -117,7 +117,7 @@ fn a_batch_closes_at_its_bytes() {
     assert!(matches!(&actions(&mut pipeline)[..], [Action::Write(_)]));
 }
 
-/// The batch that the pipeline says to write.
+/// The batch that the pipeline wants written.
 fn closed(actions: Vec<Action>) -> Option<Closed> {
     actions.into_iter().find_map(|action| match action {
         Action::Write(closed) => Some(closed),
@@ -130,7 +130,7 @@ fn a_partition_that_is_being_let_go_comes_first_within_a_batch() {
     let mut pipeline = reading(some_limits(), 2);
     (0..3).for_each(|offset| record(&mut pipeline, NOW, 0, offset));
     let first = closed(actions(&mut pipeline)).unwrap();
-    // One older and full, which leaves no room in a batch for the one that has a deadline.
+    // An older, full one leaves no room in a batch for the one that has a deadline.
     (3..6).for_each(|offset| record(&mut pipeline, at(1), 0, offset));
     record(&mut pipeline, at(2), 1, 0);
     pipeline.revoke(at(3), vec![tp(1)], at(1_000));

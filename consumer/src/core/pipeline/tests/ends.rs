@@ -1,4 +1,4 @@
-//! Partitions that are let go, and what is shown meanwhile, each by the shortest story that shows it.
+//! Partitions that are released, and the progress shown meanwhile, each by the shortest story.
 
 use super::cases::{NOW, actions, at, reading_all, record_of, some_limits, written};
 use super::*;
@@ -8,13 +8,13 @@ fn tp(route: usize) -> RoutePartition {
     RoutePartition { route, partition: Partition(route as i32) }
 }
 
-/// A pipeline whose routes have a partition each, which are read from offset 0.
+/// A pipeline whose routes have one partition each, read from offset 0.
 fn reading<const N: usize>(routes: [RouteLimits; N]) -> Pipeline {
     let tps: Vec<RoutePartition> = (0..N).map(tp).collect();
     reading_all(Pipeline::new(some_limits(), routes), &tps)
 }
 
-/// Three records arrive, and are a batch.
+/// Three records arrive and make a batch.
 fn closed(pipeline: &mut Pipeline, tp: RoutePartition) -> Closed {
     for offset in 0..3 {
         record_of(pipeline, NOW, tp, offset);

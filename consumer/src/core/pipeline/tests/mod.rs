@@ -1,5 +1,5 @@
-//! The pipeline in a simulated world: a log, a database, a group, workers that fail, and time, in
-//! any order of events. After every event the database must be an exact prefix of the log.
+//! The pipeline in a simulated world of a log, a database, a group, failing workers and time, with
+//! events in any order. After every event the database must be an exact prefix of the log.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,31 +31,31 @@ struct World {
     logs: [Vec<Entry>; PARTITIONS],
     tables: [Table; PARTITIONS],
     committed: [Option<i64>; PARTITIONS],
-    /// A restore may have taken away what was committed, or is about to be.
+    /// Whether a restore may have removed, or may still remove, what was committed.
     restored: [bool; PARTITIONS],
-    /// Others have moved the database, which only a fence tells.
+    /// Whether others have moved the database, which only a fence reveals.
     moved: [bool; PARTITIONS],
     owned: [bool; PARTITIONS],
     revoking: bool,
-    /// The offset the source fetches next, and whether it is paused.
+    /// The offset that the source fetches next, and whether it is paused.
     fetching: BTreeMap<usize, (usize, bool)>,
     asked: Vec<(RoutePartition, Epoch)>,
-    /// How often each partition was begun to be read, which batches are told apart by.
+    /// How often each partition was started, which tells batches apart.
     lives: [usize; PARTITIONS],
     batches: Vec<(BatchId, Batch)>,
     /// The lives of their partitions.
     batch_lives: BTreeMap<BatchId, Vec<(Partition, usize)>>,
-    /// Batches that were given back to be tried later.
+    /// Batches given back to be retried later.
     held: Vec<BatchId>,
     /// Batches of consumers that died.
     orphans: Vec<Batch>,
     committing: Option<(CommitId, Vec<(RoutePartition, NextOffset)>)>,
 }
 
-/// A route as most are.
+/// An ordinary route.
 const ROUTE: RouteLimits = RouteLimits { priority: Priority::Normal, rows_per_second: None };
 
-/// The first and the last partition are of one route.
+/// The first and the last partition belong to one route.
 fn tp(partition: usize) -> RoutePartition {
     RoutePartition { route: partition % 2, partition: Partition(partition as i32) }
 }
@@ -156,7 +156,7 @@ impl World {
         self.pipeline.finished(self.now, id, &ended);
     }
 
-    /// A person must mend something first; or a row refers to one that is not there.
+    /// A person must fix something first, or a row refers to a missing row.
     fn give_back(&mut self, chosen: usize, mends: bool) {
         if self.batches.is_empty() {
             return;
@@ -306,7 +306,7 @@ impl World {
         self.check();
     }
 
-    /// A partition has one batch on its way, unless it was let go and begun again.
+    /// A partition has one batch in flight, unless it was released and started again.
     fn check_alone(&mut self, id: BatchId, batch: &Batch) {
         let life = |partition: Partition| (partition, self.lives[partition.0 as usize]);
         let lives: Vec<_> = batch.spans.iter().map(|span| life(span.partition)).collect();
@@ -326,7 +326,7 @@ impl World {
         }
     }
 
-    /// What must hold at every instant.
+    /// What must hold at every moment.
     fn check(&self) {
         for partition in 0..PARTITIONS {
             let table = &self.tables[partition];
@@ -352,8 +352,8 @@ impl World {
         })
     }
 
-    /// Without further faults everything is written, and soon. A database that others moved is
-    /// noticed by the next record, so there is one more.
+    /// Without further faults, everything is written soon. Only the next record reveals a database
+    /// that others moved, so one more arrives.
     fn advance(&mut self) {
         for partition in 0..PARTITIONS {
             if self.moved[partition] {

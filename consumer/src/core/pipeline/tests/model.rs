@@ -1,4 +1,4 @@
-//! The model of a log and of a database that takes fenced transactions.
+//! A model of a log, and of a database that takes fenced transactions.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub(super) struct Table {
     dead_letters: Vec<i64>,
 }
 
-/// What a change does to a row; the model of a database.
+/// Applies a change to a row, as a database would.
 fn apply(rows: &mut BTreeMap<u8, BTreeMap<String, i64>>, key: u8, change: &Change) {
     if change.resets() {
         rows.remove(&key);
@@ -90,7 +90,7 @@ pub(super) fn prefix(log: &[Entry], next: usize) -> Table {
     table
 }
 
-/// The fenced transaction: all of a batch, or none of it.
+/// The fenced transaction: the whole batch or nothing.
 pub(super) fn transact(tables: &mut [Table], batch: &Batch) -> BatchResult {
     let stands = |table: &Table| NextOffset(table.next as i64);
     let of = |partition: Partition| partition.0 as usize;

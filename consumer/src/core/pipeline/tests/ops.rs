@@ -1,39 +1,39 @@
-//! What may happen in the simulated world, and how likely it is.
+//! The events of the simulated world, and how likely each is.
 
 use proptest::prelude::*;
 
 use super::PARTITIONS;
 use super::model::Kind;
 
-/// What happens next. Numbers choose among what there is.
+/// The next event. Numbers choose among what is possible.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
     /// A producer writes to a partition: a value, an increment, a tombstone, its last record again,
-    /// or something that is no record at all.
+    /// or something that is not a valid record.
     Append(usize, Kind),
     Deliver(usize, usize),
-    /// An old record once more, as a fetch that overlaps a pause may bring.
+    /// The client delivers an old record again, as after a fetch that overlaps a pause.
     DeliverAgain(usize),
     Tick(u64),
     Locate,
-    /// A worker's transaction is committed and answered.
+    /// A worker's transaction commits, and the answer arrives.
     Finish(usize),
-    /// It is committed, but its answer is lost, and it will be tried again.
+    /// It commits, but the answer is lost, so it will be retried.
     LoseAnswer(usize),
-    /// It is rolled back, for the table is not as it must be.
+    /// It rolls back because the table is not as it must be.
     Refuse(usize),
-    /// It is rolled back, for a row refers to one that is not there.
+    /// It rolls back because a row refers to a missing row.
     Hold(usize),
-    /// Kafka takes a commit and answers; or takes it and the answer is lost; or refuses it.
+    /// Kafka takes a commit and answers; or takes it, and the answer is lost; or refuses it.
     Commit(Answer),
     Assign(usize),
     Revoke(usize, u64),
     Lose(usize),
-    /// Another consumer, which took us for dead, writes a partition.
+    /// Another consumer, which considers this one dead, writes a partition.
     OtherWrites(usize, usize),
-    /// The database is restored to its beginning.
+    /// The database is restored to its initial state.
     Restore(usize),
-    /// The consumer dies; a transaction of its may still be under way.
+    /// The consumer dies; one of its transactions may still be under way.
     Crash,
 }
 

@@ -1,17 +1,17 @@
-//! How routes share a limited database: a simulated one that takes so long a row, with routes that
-//! always have more to write and others that write little.
+//! How routes share a limited database: a simulated one with a fixed time per row, some routes that
+//! always have more to write, and others that write little.
 
 use super::cases::{actions, at, reading_all};
 use super::*;
 use crate::core::batch::Written;
 use crate::core::pipeline::action::{Closed, Doing, WriteCost};
 
-/// A database in which each of a few connections takes a millisecond a row, and routes that are fed
-/// with distinct rows.
+/// A database whose few connections each take a millisecond per row, and routes fed with distinct
+/// rows.
 struct Shared {
     pipeline: Pipeline,
     now: Duration,
-    /// Batches on their way, with the times at which they will be written.
+    /// Batches in flight, with the times at which they will be written.
     busy: Vec<(Duration, Closed)>,
     routes: Vec<Fed>,
 }
@@ -20,14 +20,14 @@ struct Shared {
 #[derive(Debug)]
 struct Fed {
     limits: RouteLimits,
-    /// Records that come in a millisecond; they are taken as long as nothing is paused.
+    /// Records that arrive per millisecond, as long as nothing is paused.
     per_milli: f64,
     due: f64,
     next: [i64; 2],
     paused: [bool; 2],
     pauses: usize,
     rows_written: usize,
-    /// The longest that a record has waited from being read until its batch went.
+    /// The longest time between the read of a record and the departure of its batch.
     oldest: Duration,
     largest: usize,
 }
@@ -191,7 +191,7 @@ proptest! {
         for (fed, priority) in shared.routes.iter().zip(&priorities) {
             let share = fed.rows_written as f64 / shared.rows() as f64;
             let due = weight(*priority) / all;
-            // The last batch of each is all that it may be off by.
+            // The last batch of each is the only deviation.
             prop_assert!((share - due).abs() < 0.04, "{:?} has {share}, {due} is due", priority);
         }
         prop_assert!(shared.rows() > 58_000, "the database is never idle: {}", shared.rows());

@@ -1,5 +1,4 @@
-//! What becomes of a route that a person must mend, and of a batch that waits for a row, each by the
-//! shortest story that shows it.
+//! Routes that a person must fix, and batches that wait for a row, each by the shortest story.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,16 +21,16 @@ fn tp(route: usize, partition: i32) -> RoutePartition {
     RoutePartition { route, partition: Partition(partition) }
 }
 
-/// A pipeline with one worker that reads two routes: the first has partitions 0 and 1, the second 2.
+/// A pipeline with one worker and two routes: the first has partitions 0 and 1, the second 2.
 struct Scene {
     pipeline: Pipeline,
     next: BTreeMap<RoutePartition, i64>,
-    /// What was not looked at yet.
+    /// Actions not looked at yet.
     batches: Vec<(BatchId, Box<Batch>)>,
     told: Vec<Notice>,
     read: Vec<RoutePartition>,
     paused: Vec<RoutePartition>,
-    /// The partition whose record the next refusal is for.
+    /// The partition whose record is refused next.
     blamed: Option<Partition>,
 }
 
@@ -65,7 +64,7 @@ impl Scene {
         scene
     }
 
-    /// Does what the pipeline says, and answers at once where partitions stand.
+    /// Carries out what the pipeline says, and answers at once where partitions stand.
     fn act(&mut self, now: Duration) {
         while let Some(action) = self.pipeline.next_action() {
             match action {
@@ -142,8 +141,8 @@ impl Scene {
         self.act(now);
     }
 
-    /// The batch on its way is tried as often as it is given out; how often that was, and when it
-    /// was told to refuse.
+    /// Tries the batch in flight as often as it is handed out. Returns how often that was, and when
+    /// it was told to refuse.
     fn hold_until_refused(&mut self, mut now: Duration) -> (u32, Duration) {
         for tries in 1..100 {
             let (id, batch) = self.take();

@@ -1,10 +1,10 @@
-//! A route that may set no record aside: it stops before the first bad one, and goes on by itself when
-//! that one fits.
+//! A route that may set no record aside: it stops before the first bad one, and continues on its
+//! own once that record fits.
 
 use super::cases::{NOW, reading_all, some_limits};
 use super::*;
 
-/// A value that the database refuses until its table is mended.
+/// A value that the database refuses until its table is fixed.
 const REFUSED: i64 = 13;
 
 /// One partition of a route that sets nothing aside, its database, and Kafka's offset.
@@ -54,7 +54,7 @@ impl World {
         !self.mended && records.any(|entry| is_bad(entry.kind))
     }
 
-    /// Does what the pipeline says.
+    /// Carries out what the pipeline says.
     fn act(&mut self) {
         while let Some(action) = self.pipeline.next_action() {
             match action {

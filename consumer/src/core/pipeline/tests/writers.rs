@@ -1,4 +1,4 @@
-//! Which writers are remembered, however the log is cut and wherever the consumer dies.
+//! Which writers are remembered, however the log is split and wherever the consumer dies.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn id(writer: u8, sequence: u64) -> WriteId {
     WriteId { writer: Uuid::from_u128(writer.into()), sequence }
 }
 
-/// What the database holds: each writer's last sequence and the record that had it.
+/// What the database holds: each writer's last sequence and the offset of its record.
 type Rows = BTreeMap<Uuid, (u64, Offset)>;
 
 fn memory(rows: &Rows) -> PartitionMemory {
@@ -29,8 +29,8 @@ fn memory(rows: &Rows) -> PartitionMemory {
     PartitionMemory::remembering(seen, MOST)
 }
 
-/// Folds the records of a span, bad ones among them; says which were dropped, and what the
-/// transaction would note and forget.
+/// Folds a span's records, bad ones included. Returns which were dropped, and what the transaction
+/// would store and forget.
 fn fold(
     log: &[(u8, u64, bool)],
     span: std::ops::Range<usize>,
@@ -65,14 +65,14 @@ fn fold(
 fn commit(rows: &mut Rows, writers: &[WriterSeen], forgotten: Option<Offset>) {
     rows.retain(|_, (_, at)| Some(*at) > forgotten);
     for WriterSeen { last, at, .. } in writers {
-        // No sequence goes back, for a writer that is not forgotten.
+        // No sequence goes back, unless the writer was forgotten.
         let before = rows.get(&last.writer).map_or(0, |(sequence, _)| *sequence);
         rows.insert(last.writer, (last.sequence.max(before), *at));
     }
 }
 
-/// The rule, one record after the other over the whole log: which are dropped, and who is remembered
-/// behind each.
+/// The rule, applied record by record over the whole log: which records are dropped, and which
+/// writers are remembered after each.
 fn rule(log: &[(u8, u64, bool)]) -> (Vec<usize>, Vec<Rows>) {
     let (mut rows, mut dropped, mut behind) = (Rows::new(), Vec::new(), Vec::new());
     for (at, (writer, sequence, _)) in log.iter().enumerate() {
@@ -107,7 +107,8 @@ proptest! {
             let end = (next + size).min(log.len());
             let (found, writers, forgotten) = fold(&log, next..end, &mut live);
             if *dies {
-                // It had read on, and then all that was not committed is read again by another one.
+                // The consumer had read on; another one then reads again whatever was not
+                // committed.
                 fold(&log, end..(end + read_ahead).min(log.len()), &mut live);
                 live = memory(&rows);
                 let again = fold(&log, next..end, &mut live);

@@ -1,4 +1,4 @@
-//! What fits which column, and what does not.
+//! Which values fit which column.
 
 use super::*;
 

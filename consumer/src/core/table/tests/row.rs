@@ -1,4 +1,4 @@
-//! What fits a table, and what does not.
+//! Which changes fit a table.
 
 use proptest::prelude::*;
 use write_behind_shared::key::KeyColumn;
@@ -45,7 +45,7 @@ fn a_column_whose_default_is_something_is_not_incremented() {
     let judged = |change: &Change| Row::judge(&table, b"7", change).map(Row::into_owned);
     let refused = Err(Misfit::Default("n".to_owned()));
     assert_eq!(judged(&Change::new().add("n", 5)), refused);
-    // A set before it in the batch says what it starts from.
+    // A set before it in the batch gives it a start value.
     assert!(judged(&Change::new().set("n", &1).unwrap().add("n", 5)).is_ok());
 }
 
