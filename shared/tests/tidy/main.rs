@@ -14,6 +14,7 @@ mod circles;
 mod purity;
 mod names;
 mod retired;
+mod words;
 mod selects;
 mod text;
 mod invariants;
