@@ -1,20 +1,19 @@
-//! Whose a route's table is: finds it in the catalogue and makes it the route's own, unless another
-//! topic's records go there.
+//! The claim on a table: it makes a table the route's own, unless another topic's records go there.
 
 use crate::apply::Target;
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::store::{Store, StoreError};
 
-/// Makes the table of `target` its own; or says why it may not be.
+/// Claims the table of `target`, or returns why the route may not write to it.
 ///
 /// # Errors
-/// [`StoreError::Stop`], if the table is missing or its key or a column is of no use.
+/// [`StoreError::Stop`], if the table is missing, or its key or a column is unusable.
 pub(crate) async fn claim<S: Store>(
     store: &mut S,
     target: &Target,
 ) -> Result<Option<String>, StoreError> {
     let table = target.describe(store).await?;
-    // Asked before it is claimed, so that a start needs no lock once the table is ours.
+    // Ask before claiming, so that a start needs no lock once the table is claimed.
     let owner = match store.owner(&table).await? {
         Some(owner) => owner,
         None => store.claim(&table, &target.scope).await?,
@@ -22,7 +21,7 @@ pub(crate) async fn claim<S: Store>(
     Ok(not_its_table(target, &owner))
 }
 
-/// Why `target` may not write its table, if that is another topic's.
+/// Why `target` may not write its table, if another topic owns it.
 pub(crate) fn not_its_table(target: &Target, owner: &BookkeepingKey) -> Option<String> {
     let BookkeepingKey { pipeline, cluster, topic } = owner;
     (*owner != target.scope).then(|| {

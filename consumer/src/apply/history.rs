@@ -1,9 +1,9 @@
-//! What the workers of a route remember together: which columns its table had, and what it set aside
-//! lately.
+//! What the workers of a route remember together: its table's columns, and what it recently set
+//! aside.
 //!
-//! A record that names a column the table does not have is bad. But if the table had it when it was
-//! written to before, then it is the table that has changed, and a person must know before every
-//! record is set aside. What was known is forgotten when the process ends.
+//! A record with a column that the table lacks is bad. But if the table had that column when it was
+//! last written to, the table has changed, and a person must know before every record is set aside.
+//! The memory ends with the process.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,10 +16,10 @@ use crate::core::row_by_row;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
 
-/// A route's past in this process.
+/// The history of a route in this process.
 #[derive(Debug)]
 pub struct RouteHistory {
-    /// Columns that were there, each with whether a new row had to name it.
+    /// Known columns, each with whether a new row had to name it.
     columns: Mutex<BTreeMap<String, bool>>,
     limits: FloodLimits,
     flood: Mutex<Flood>,
@@ -27,25 +27,25 @@ pub struct RouteHistory {
 }
 
 impl RouteHistory {
-    /// Nothing is known yet.
+    /// A history of nothing.
     #[must_use]
     pub fn new(limits: FloodLimits) -> Self {
         let (columns, flood) = (Mutex::default(), Mutex::new(Flood::new(limits)));
         Self { columns, limits, flood, started: Instant::now() }
     }
 
-    /// The table was read for the first time, or written to as it is.
+    /// Remembers a table that was just read for the first time, or just written to.
     pub(crate) fn learn(&self, table: &Table) {
         let columns = table.columns.iter().map(|column| (column.name.clone(), column.required));
         lock(&self.columns).extend(columns);
     }
 
-    /// Whether no table was learnt yet.
+    /// Whether no table was remembered yet.
     pub(crate) fn is_empty(&self) -> bool {
         lock(&self.columns).is_empty()
     }
 
-    /// What the table lacks that it had, of what these rows name.
+    /// Why to stop, if these rows name a column that the table had and has lost.
     pub(crate) fn lost<'a>(
         &self,
         table: &Table,
@@ -62,7 +62,8 @@ impl RouteHistory {
         ))
     }
 
-    /// What the table demands that it did not, and one of these refused rows lacks.
+    /// Why to stop, if one of these refused rows lacks a column that the table has only now made
+    /// required.
     pub(crate) fn demanded<'a>(
         &self,
         table: &Table,
@@ -88,8 +89,8 @@ impl RouteHistory {
         ))
     }
 
-    /// What to say when more of a batch's records are bad than may be set aside, without a word of what
-    /// they hold: it ends in logs and on the status page.
+    /// The stop for a batch with more bad records than may be set aside. It quotes nothing of their
+    /// content, because it ends up in logs and on the status page.
     pub(crate) fn too_many(&self, table: &Table, letters: &[DeadLetter]) -> Stop {
         let place = |letter: &&DeadLetter| (letter.record.partition, letter.record.offset);
         let first = letters.iter().min_by_key(place);
@@ -116,12 +117,12 @@ impl RouteHistory {
         lock(&self.flood).allowance(self.started.elapsed(), records)
     }
 
-    /// So many of a batch's records were set aside.
+    /// Counts the records of a written batch, and those of them set aside.
     pub(crate) fn set_aside(&self, records: u64, letters: usize) {
         lock(&self.flood).written(self.started.elapsed(), records, letters as u64);
     }
 
-    /// A batch had more bad records than it was allowed.
+    /// Notes that a batch had more bad records than it was allowed.
     pub(crate) fn flooded(&self) {
         lock(&self.flood).flooded();
     }
@@ -140,7 +141,7 @@ mod tests {
     use crate::core::flood::FEW;
     use crate::core::table::{Column, ColumnKind};
 
-    /// A table with a required key, and `n`, which may be required.
+    /// A table with a required key and a column `n`, required if `required`.
     fn table(required: bool) -> Table {
         let column = |name, required| Column { required, ..Column::plain(name, ColumnKind::Text) };
         let columns = vec![column("id", true), column("n", required), column("m", false)];

@@ -1,4 +1,4 @@
-//! The log as the workers need it: some rows' records, read a second time.
+//! The log as workers need it: some rows' records, read a second time.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::core::record::RawRecord;
 /// Why records could not be read again.
 #[derive(Debug, thiserror::Error)]
 pub enum RereadError {
-    /// It will pass: try again.
+    /// A passing failure: try again.
     #[error("the log can't be read again: {0}")]
     Unavailable(String),
-    /// An operator must act.
+    /// A person must act.
     #[error("{0}")]
     Stop(String),
 }
@@ -22,7 +22,7 @@ pub trait Log: Send + Sync + 'static {
     /// Dropping the future is safe.
     ///
     /// # Errors
-    /// [`RereadError`]. No record of the spans was skipped.
+    /// [`RereadError`]. A success has skipped no record of the spans.
     fn records(
         &self,
         topic: Arc<str>,

@@ -1,8 +1,9 @@
-//! Writes batches: judges their rows, runs the fenced transaction, tries again for as long as the
-//! database is away, isolates what it refuses. Gives the proof that a batch is written.
+//! The worker: it writes batches in fenced transactions until they are written, and proves that
+//! they are.
 //!
-//! One worker owns one connection, and makes a new one after any error that is not the data's. It
-//! does not know where batches come from, nor what becomes of Kafka's offsets.
+//! It judges a batch's rows, retries while the database is away, and isolates the rows that the
+//! database refuses. One worker owns one connection and replaces it after any error that is not the
+//! data's. It does not know where batches come from, or what happens to Kafka's offsets.
 
 mod target;
 mod applied;
@@ -28,25 +29,25 @@ use crate::store::{
 pub use crate::apply::applied::{Applied, Stats};
 pub use crate::apply::target::Target;
 
-/// Makes connections.
+/// Creates connections.
 pub trait Connect: Send + Sync + 'static {
-    /// What it connects to.
+    /// The kind of connection.
     type Store: Store;
 
-    /// Makes one connection.
+    /// Creates one connection.
     fn connect(&self) -> impl Future<Output = Result<Self::Store, StoreError>> + Send;
 }
 
-/// What a worker tells while it works.
+/// What a worker reports while it works.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// An attempt to write a batch of this route failed; there will be another one.
+    /// An attempt to write a batch of this route failed; another one will follow.
     Failed(usize, &'a WriteError),
-    /// Rows were refused, and their records are taken one by one.
+    /// This many rows were refused; their records are tried one by one.
     RowByRow(usize),
 }
 
-/// One connection's worth of writing.
+/// A writer of batches, with one connection.
 pub struct Worker<C: Connect, L> {
     connect: C,
     log: Arc<L>,
@@ -54,27 +55,27 @@ pub struct Worker<C: Connect, L> {
     retry: Retry,
     observe: Arc<dyn Fn(Event<'_>) + Send + Sync>,
     store: Option<C::Store>,
-    /// The targets' tables, as far as they were needed yet.
+    /// The targets' tables, as far as they were needed.
     tables: Vec<Option<Arc<Table>>>,
 }
 
-/// What one attempt came to.
+/// The outcome of one attempt.
 enum Attempt {
-    /// The batch has ended.
+    /// The batch is finished.
     Ended(Applied),
-    /// More is known than before: attempt it again at once.
+    /// More is known than before: retry at once.
     Again,
 }
 
-/// A batch on its way into the database.
+/// How to write a batch, by what is known so far.
 struct Plan<'b> {
     table: Arc<Table>,
-    /// Whether the catalogue was read for this batch. Nothing counts as bad by an older reading.
+    /// Whether the catalogue was read for this batch. No record counts as bad by an older reading.
     fresh: bool,
     fallback: Places,
     judged: JudgedRows<'b>,
     row_by_row: RowByRow,
-    /// Whether `row_by_row` has the records of `fallback`.
+    /// Whether `row_by_row` holds the records of `fallback`.
     read_again: bool,
 }
 
@@ -88,7 +89,7 @@ impl Connect for (Database, Timeouts) {
 }
 
 impl<C: Connect, L: Log> Worker<C, L> {
-    /// A worker that will connect when there is something to write.
+    /// A worker that connects once there is something to write.
     pub fn new(
         connect: C,
         log: Arc<L>,
@@ -103,7 +104,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
     }
 
     /// Writes `batch`, however long it takes. When `shutdown` becomes true, the attempt under way
-    /// is finished, and no other one is begun.
+    /// is finished, and no other one starts.
     pub async fn apply(&mut self, batch: &Batch, shutdown: &mut watch::Receiver<bool>) -> Applied {
         let mut plan = None;
         let (mut retries, mut saturated) = (0, 0);
@@ -118,7 +119,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
             };
             let by_an_old_reading = plan.as_ref().is_some_and(|plan: &Plan<'_>| !plan.fresh);
             if let WriteError::Connect(_) | WriteError::Store(_) = error {
-                // Whatever happened meanwhile, the table may not be as it was.
+                // The table may have changed during the failure.
                 self.store = None;
                 self.tables.fill(None);
                 plan = None;
@@ -154,7 +155,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
         }
     }
 
-    /// One attempt to write the batch.
+    /// Makes one attempt to write the batch.
     async fn attempt<'b>(
         &mut self,
         batch: &'b Batch,
@@ -189,13 +190,15 @@ impl<C: Connect, L: Log> Worker<C, L> {
                 if !found.iter().copied().eq(ends) {
                     return Ok(Attempt::Ended(Applied::Fenced(found)));
                 }
-                // An earlier attempt was committed, and its answer was lost. Taken for fenced, it would be
-                // read and tried again, for nothing: the offsets say that all of it is there.
+                // An earlier attempt committed, and its answer was lost. The offsets show that the
+                // whole batch is in the database. As a fenced batch it would be read and tried
+                // again for nothing.
                 let stats = plan.stats(batch, 0, started.elapsed());
                 Ok(Attempt::Ended(Applied::Written(Written::new(batch.spans.clone()), stats)))
             }
             Outcome::Bad(_) | Outcome::Rejected(_) if !plan.fresh => {
-                // Before a record counts as bad: perhaps it is the table that has changed.
+                // Read the table again before a record counts as bad: perhaps the table has
+                // changed, and a good record would be set aside.
                 self.tables.fill(None);
                 *slot = None;
                 Ok(Attempt::Again)
@@ -303,7 +306,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
 }
 
 impl<'b> Plan<'b> {
-    /// The database refused these of the judged rows.
+    /// The database refused these of the judged rows: moves them to the fallback.
     fn fall_back(&mut self, batch: &'b Batch, rows: Vec<usize>) {
         let places = rows.into_iter().filter_map(|row| self.judged.places.get(row).copied());
         self.fallback.extend(places);
@@ -324,7 +327,7 @@ impl<'b> Plan<'b> {
     }
 }
 
-/// Ends when told to shut down; a teller that is gone has told it.
+/// Completes on shutdown, or when the sender is gone.
 async fn told(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|shut_down| *shut_down).await;
 }

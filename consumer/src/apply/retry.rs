@@ -1,41 +1,41 @@
-//! When to try again: takes what went wrong, says how long to wait, how large a statement may be and
-//! what is worth saying.
+//! The backoff of a worker: how long to wait, how large a statement may be, and what to log.
 //!
-//! Pure: no clock, and its chance comes from a seed. An outage is waited out however long it takes,
-//! because giving up would mean to skip records or to stop reading them; only the wait is limited.
+//! Pure: no clock, and its randomness comes from a seed. It waits out an outage of any length,
+//! because giving up would mean skipping records or no longer reading them; only the single wait is
+//! limited.
 
 use std::time::Duration;
 
 use crate::apply::log::RereadError;
 use crate::store::StoreError;
 
-/// What stands in a batch's way.
+/// Why a batch was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// No connection can be made: that concerns every route, and is waited out whatever it is.
+    /// No connection could be made. This affects every route and is waited out, whatever the cause.
     #[error("can't connect to the database: {0}")]
     Connect(StoreError),
-    /// The database.
+    /// The database refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The log, where records must be read again.
+    /// The log failed, where records must be read again.
     #[error(transparent)]
     Log(#[from] RereadError),
 }
 
-/// The limits of trying again.
+/// The limits of retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryLimits {
-    /// The first wait; each next one is twice as long.
+    /// The first wait; each later one is twice as long.
     pub first_wait: Duration,
     /// The longest wait.
     pub longest_wait: Duration,
-    /// How many rows a statement holds at most, while all is well.
+    /// The most rows per statement, when all is well.
     pub rows_per_statement: usize,
 }
 
 impl RetryLimits {
-    /// What suits most.
+    /// The default limits.
     pub const STANDARD: Self = Self {
         first_wait: Duration::from_millis(100),
         longest_wait: Duration::from_secs(10),
@@ -48,11 +48,11 @@ impl RetryLimits {
 pub struct Backoff {
     /// How long to wait.
     pub wait: Duration,
-    /// What to say; `None`: it was said already.
+    /// What to log; `None`: it was logged already.
     pub say: Option<String>,
 }
 
-/// How it went so far.
+/// The state of retries so far.
 #[derive(Debug)]
 pub struct Retry {
     limits: RetryLimits,
@@ -64,7 +64,7 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Nothing has failed yet. Workers with different seeds don't come back all at once.
+    /// A state without failures. Different seeds keep workers from retrying all at once.
     pub fn new(limits: RetryLimits, seed: u64) -> Self {
         Self {
             limits,
@@ -75,7 +75,7 @@ impl Retry {
         }
     }
 
-    /// How many rows a statement holds at most, as it goes so far.
+    /// The most rows per statement, given how it went so far.
     pub fn rows_per_statement(&self) -> usize {
         self.rows_per_statement
     }
@@ -85,7 +85,7 @@ impl Retry {
         if matches!(error, WriteError::Store(StoreError::Saturated(_))) {
             self.rows_per_statement = (self.rows_per_statement / 2).max(1);
         }
-        // What a person must mend will not be mended within a second.
+        // What a person must fix won't be fixed within a second.
         let needs_a_person = matches!(
             error,
             WriteError::Connect(StoreError::Stop(_)) | WriteError::Log(RereadError::Stop(_))
@@ -100,7 +100,7 @@ impl Retry {
         Backoff { wait: full.mul_f64(self.between_a_half_and_one()), say }
     }
 
-    /// A batch was written. Says after how many failures, if there were any.
+    /// A batch was written. Returns the number of failures before it, if there were any.
     pub fn succeeded(&mut self) -> Option<u32> {
         let failures = std::mem::take(&mut self.failures);
         self.said = None;

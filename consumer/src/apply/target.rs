@@ -1,4 +1,4 @@
-//! Where a route's records go: takes what is configured of it, reads its table from the catalogue.
+//! The target of a route: its topic, its table, and how records map to columns.
 
 use std::sync::Arc;
 
@@ -12,26 +12,26 @@ use crate::store::{Store, StoreError};
 /// A topic and the table it is written to.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Whose bookkeeping.
+    /// The owner of its bookkeeping rows.
     pub scope: BookkeepingKey,
     /// How many partitions the topic has.
     pub partitions: i32,
-    /// The table's name, as it is configured.
+    /// The table's name, as configured.
     pub table: String,
     /// The key's columns; empty: the primary key.
     pub key: Vec<String>,
-    /// The columns a record may name beside the key; `None`: all.
+    /// The columns that a record may name besides the key; `None`: all.
     pub columns: Option<Vec<String>>,
-    /// Columns that records call by other names: that name, and the column.
+    /// Columns with other names in records, as pairs of that name and the column.
     pub rename: Vec<(String, String)>,
-    /// The column whose value is a row's version: an older one never overwrites a newer one.
+    /// The column that holds a row's version: an older version never overwrites a newer one.
     pub version: Option<String>,
     /// What its workers remember together.
     pub history: Arc<RouteHistory>,
 }
 
 impl Target {
-    /// Where the workers write `route`.
+    /// The target of `route`.
     pub(crate) fn of(config: &Config, route: &Route, cluster: &str, partitions: i32) -> Self {
         Self {
             scope: BookkeepingKey {
@@ -55,7 +55,7 @@ impl Target {
     /// Reads the table from the catalogue, with the columns that a record may name.
     ///
     /// # Errors
-    /// [`StoreError::Stop`], if the table or its key or a column is not as configured.
+    /// [`StoreError::Stop`], if the table, its key or a column is not as configured.
     pub async fn describe<S: Store>(&self, store: &mut S) -> Result<Table, StoreError> {
         let table = store.describe(&self.table, &self.key).await?;
         let name = &self.table;

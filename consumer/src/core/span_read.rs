@@ -6,8 +6,8 @@
 //! transaction markers. An event short of the end only makes the reader ask the partition's leader
 //! whether it still has the records and whether its log is long enough.
 //!
-//! A span whose last offsets were compacted away would never be finished short of the next record.
-//! There is none: Kafka never compacts the active segment, and `run` refuses compacted topics.
+//! A span whose last offsets were compacted away would not finish before the next record. No such
+//! span exists: Kafka never compacts the active segment, and `run` refuses compacted topics.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,15 +21,15 @@ use crate::core::batch::Span;
 pub(crate) struct SpanRead {
     /// What is left of each span.
     unread: Vec<Span>,
-    /// Time spent waiting for Kafka since the read last advanced; in a best effort, in all.
+    /// Time spent waiting for Kafka since the read last advanced; for a best effort, in total.
     silent: Duration,
     patience: Duration,
     /// The partition whose leader must report where its log starts and ends.
     ask: Option<Partition>,
     failed: Option<ReadFailure>,
-    /// Whether the other spans are read on when one fails, and the patience is for all of it.
+    /// Whether a failed span leaves the others to be read, within one patience for the whole read.
     is_best_effort: bool,
-    /// Where a best effort failed.
+    /// The partitions whose spans a best effort gave up.
     given_up: Vec<Partition>,
 }
 
@@ -91,8 +91,8 @@ impl SpanRead {
         }
     }
 
-    /// Begins to read what can be read of `spans` within `limit`, which is for all of it. A span
-    /// that fails does not end the reading of the others.
+    /// Starts a best effort: it reads what it can of `spans` within `limit`, which bounds the whole
+    /// read. A span that fails does not stop the others.
     pub(crate) fn best_effort(spans: &[Span], limit: Duration) -> Self {
         Self { is_best_effort: true, ..Self::new(spans, limit) }
     }
@@ -155,7 +155,7 @@ impl SpanRead {
         } else if high < end {
             ReadFailure::Short { partition, high, end }
         } else {
-            // The leader has all of it, so the replica that was read lags: the rest will come.
+            // The leader has the whole span, so the replica lags: the rest will come.
             return;
         };
         if self.is_best_effort {
@@ -165,7 +165,7 @@ impl SpanRead {
         }
     }
 
-    /// The leader asked about did not answer. Returns whether the reading goes on without its span.
+    /// The leader did not answer. Returns whether the read continues without its span.
     pub(crate) fn no_answer(&mut self) -> bool {
         let asked = self.ask.take().filter(|_| self.is_best_effort);
         if let Some(partition) = asked {
@@ -174,15 +174,15 @@ impl SpanRead {
         asked.is_some()
     }
 
-    /// The client asked for an offset that the log does not have. It does not say of which
-    /// partition, so a best effort reads on until its time is over.
+    /// The client asked for an offset that the log does not have. It does not name the partition,
+    /// so a best effort reads on until its time is up.
     pub(crate) fn out_of_range(&mut self) {
         if !self.is_best_effort {
             self.failed = Some(ReadFailure::Gone);
         }
     }
 
-    /// A question was answered after this long, or was not. Only a best effort counts it.
+    /// Counts the time spent on a question to a leader, answered or not, in a best effort only.
     pub(crate) fn asked_for(&mut self, time: Duration) {
         if self.is_best_effort {
             self.silent += time;

@@ -1,8 +1,7 @@
-//! A consumer from start to end: connects what the stages need, starts the poll thread and the
-//! workers, and waits for the end.
+//! A running consumer: its poll thread, its workers and its other tasks, from start to end.
 //!
-//! It runs inside the caller's tokio runtime and keeps nothing global, so one process can run
-//! several. Dropping its future ends it at once, as a crash would: nothing is lost by that.
+//! It runs inside the caller's tokio runtime and keeps no global state, so one process can run
+//! several. Dropping its future ends it at once, like a crash: nothing is lost.
 
 mod workers;
 
@@ -37,19 +36,20 @@ use crate::store::{Store, StoreError, Timeouts};
 
 pub use crate::store::QUIET_LOG;
 
-/// How long closing the Kafka client may take; it says goodbye to the group, and nothing depends
+/// How long closing the Kafka client may take. It only says goodbye to the group; nothing depends
 /// on that.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// What is not in the configuration.
+/// Options that are not in the configuration.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
     /// Where metrics are registered.
     pub registry: Registry,
-    /// Takes a database that does not know a partition to hold what the group has committed.
+    /// Whether a database that does not know a partition counts as holding what the group has
+    /// committed.
     pub adopt_offsets: bool,
-    /// Creates the bookkeeping tables where they are missing.
+    /// Whether missing bookkeeping tables are created.
     pub init: bool,
 }
 
@@ -60,25 +60,25 @@ impl Default for RunOptions {
     }
 }
 
-/// Why a consumer ended other than as asked.
+/// Why a consumer ended unasked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunError {
-    /// A safety check refuses to go on.
+    /// A safety check failed.
     #[error("{0}")]
     Refused(String),
-    /// It can't go on.
+    /// It can't continue.
     #[error("{0}")]
     Failed(String),
 }
 
-/// A consumer ended as asked.
+/// How a consumer ended as asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
-    /// Whether all that was read is written; if not, it will be read again.
+    /// Whether everything read was written; if not, the rest is read again after the next start.
     pub clean: bool,
 }
 
-/// A consumer that is about to run.
+/// A consumer, ready to run.
 #[derive(Debug)]
 pub struct Consumer {
     config: Config,
@@ -95,23 +95,23 @@ pub async fn run(
     Consumer::new(config, options)?.run(shutdown).await
 }
 
-/// What every stage after the preparation needs.
+/// What every stage needs once the preparation is done.
 struct Prepared {
     broker: KafkaBroker,
     targets: Arc<[Target]>,
-    /// The routes whose tables are of no use yet.
+    /// The routes whose tables are not usable yet.
     unclaimed: BTreeSet<usize>,
 }
 
 impl Consumer {
-    /// Registers its metrics.
+    /// Creates a consumer and registers its metrics.
     pub fn new(config: Config, options: RunOptions) -> Result<Self, RunError> {
         let metrics = Metrics::new(&options.registry, &config.name).map_err(failed)?;
         let status = Arc::new(Status::new(metrics, &config));
         Ok(Self { config, options, status })
     }
 
-    /// Its numbers and health, also while it runs.
+    /// Its metrics and health, also while it runs.
     pub fn status(&self) -> Arc<Status> {
         Arc::clone(&self.status)
     }
@@ -165,7 +165,7 @@ impl Consumer {
         }
     }
 
-    /// Starts the tasks, and gives what connects the poll thread to them.
+    /// Starts the tasks, and returns the poll thread's connections to them.
     fn start(
         &self,
         prepared: Prepared,
@@ -225,7 +225,7 @@ impl Consumer {
         Ok(Ends { workers, inbox, wanted, status: self.status() })
     }
 
-    /// Waits for Kafka and the database, and learns what does not change.
+    /// Waits for Kafka and the database, and collects what does not change during the run.
     async fn prepare(&self) -> Result<Prepared, RunError> {
         let broker = KafkaBroker::new(&self.config.kafka, &self.config.name).map_err(failed)?;
         let passes = |error: BrokerError| match error {
@@ -261,8 +261,8 @@ impl Consumer {
         Ok(Prepared { broker, targets, unclaimed })
     }
 
-    /// Finds out at the start, not at the first record, that a table is missing or its key is of no
-    /// use or another pipeline's. Gives the routes whose tables are of no use yet.
+    /// Finds out at the start, not at the first record, that a table is missing, has an unusable
+    /// key or belongs to another pipeline. Returns the routes whose tables are not usable yet.
     async fn look_at(
         &self,
         targets: &[Target],
@@ -282,7 +282,7 @@ impl Consumer {
                 Err(passing) => return Err(passing),
             }
         }
-        // A start while one table is of no use must not take the other routes with it.
+        // One unusable table at the start must not hold up the other routes.
         if unclaimed.len() < targets.len() {
             return Ok(Ok(unclaimed.into_keys().collect()));
         }
@@ -291,8 +291,8 @@ impl Consumer {
     }
 }
 
-/// Starts the poll thread. The first receiver is told how it ended, the second when the client is
-/// closed.
+/// Starts the poll thread. The first receiver gets how it ended; the second completes once the
+/// client is closed.
 fn start_polling(
     config: &Config,
     ends: Ends,
@@ -303,7 +303,7 @@ fn start_polling(
     let (tell_closed, closed) = oneshot::channel();
     let poll = move || {
         let (exit, reading) = source.run();
-        // Whoever ran this may be gone, which is why the thread ends.
+        // The receiver is gone if the consumer's future was dropped. The thread ends either way.
         let _ = tell_exit.send(exit);
         reading.close();
         let _ = tell_closed.send(());
@@ -318,7 +318,7 @@ async fn order(orders: &mpsc::Sender<PollMessage>, input: PollMessage) {
     }
 }
 
-/// Asks until there is an answer, or an error of which `judge` says that it will not pass.
+/// Asks until there is an answer, or an error that `judge` calls permanent.
 async fn patiently<T, E, F: Future<Output = Result<T, E>>>(
     mut ask: impl FnMut() -> F,
     judge: impl Fn(E) -> Result<(), RunError>,

@@ -1,4 +1,4 @@
-//! The workers' tasks: each takes a closed batch, has it applied, and tells the poll thread.
+//! The workers' tasks: each applies closed batches and reports the outcome to the poll thread.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,12 +24,12 @@ pub(crate) struct Workers {
     pub(crate) targets: Arc<[Target]>,
     pub(crate) status: Arc<Status>,
     pub(crate) answers: mpsc::Sender<PollMessage>,
-    /// Becomes true when no further attempt is to be made.
+    /// True once no further attempt may start.
     pub(crate) shutdown: watch::Receiver<bool>,
 }
 
 impl Workers {
-    /// Starts `count` workers; each takes its batches from a queue of its own.
+    /// Starts `count` workers, each with a queue of its own.
     pub(crate) fn start(
         &self,
         count: usize,
@@ -60,7 +60,7 @@ impl Workers {
         let mut worker = Worker::new(connect, log, targets, retry, Arc::new(observe));
         while let Some(work) = batches.recv().await {
             let input = self.write(&mut worker, work).await;
-            // Whatever failed before has succeeded, or is not tried again.
+            // Earlier failures are over: the batch is written, or is not tried again.
             self.status.answered(Reporter::Worker(number));
             let Some(input) = input else { return };
             if self.answers.send(input).await.is_err() {
@@ -69,7 +69,7 @@ impl Workers {
         }
     }
 
-    /// Writes one batch; `None`: told to end before it was written.
+    /// Writes one batch; `None`: shutdown came before it was written.
     async fn write(
         &mut self,
         worker: &mut Worker<(Database, Timeouts), KafkaLog>,

@@ -12,11 +12,17 @@ const STUMBLES: &[(&str, &str)] = &[
     ("let be", "left alone"),
 ];
 
+/// Messages that hold such a phrase in good English, and stay as operators and tests know them.
+const KEPT: &[&str] = &[
+    "so many records are bad that none is set aside any more",
+    "the offsets of a written batch are to be committed",
+];
+
 fn stumbles(sources: &[Source]) -> Vec<String> {
     let mut offences = Vec::new();
     for Source { path, text } in sources {
         for (number, line) in text.lines().enumerate() {
-            let lower = line.to_lowercase();
+            let lower = KEPT.iter().fold(line.to_lowercase(), |line, kept| line.replace(kept, ""));
             let number = number + 1;
             for (phrase, better) in STUMBLES.iter().filter(|(phrase, _)| has(&lower, phrase)) {
                 offences.push(format!("{path}:{number} says `{phrase}`: say {better}"));
