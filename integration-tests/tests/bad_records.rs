@@ -176,8 +176,13 @@ async fn a_route_that_sets_nothing_aside_stops_at_a_bad_record_and_the_others_go
     for says in ["on_bad_record", "dead-letter", "23514"] {
         ensure!(told.contains(says), "{says:?} is not in {told}");
     }
-    let unready = worker.answer("/readyz").await?;
-    ensure!(unready.contains(&format!("offset {at}")), "{unready}");
+    // The log says it first, and the poll thread's next report what `/readyz` answers.
+    let unready = until("the reason in /readyz", PATIENCE, async || {
+        let answer = worker.answer("/readyz").await?;
+        let says = answer.contains(&format!("offset {at}"));
+        Ok(if says { Seen::Done(answer) } else { Seen::NotYet(answer) })
+    });
+    let unready = unready.await?;
     ensure!(!worker.log().contains("987654321") && !unready.contains("987654321"), "no value");
     other.append(&[record(1, 1)]).await?;
     other.drained(&[&worker], PATIENCE).await?;
