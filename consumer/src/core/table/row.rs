@@ -68,7 +68,7 @@ pub enum Misfit {
     KeyColumn(String),
     /// A write lacks the version that its route requires.
     #[error("the version in {0:?} is missing: a value that this route takes sets one")]
-    NoRevision(String),
+    NoVersion(String),
     /// An increment of a column whose default is neither NULL nor 0.
     #[error("column {0:?} can't be incremented, for its default is neither 0 nor NULL: drop it")]
     Default(String),
@@ -102,7 +102,7 @@ impl Misfit {
             Misfit::Key(_)
             | Misfit::UnknownColumn(_)
             | Misfit::KeyColumn(_)
-            | Misfit::NoRevision(_)
+            | Misfit::NoVersion(_)
             | Misfit::Default(_) => self.to_string(),
         }
     }
@@ -142,7 +142,7 @@ impl<'a> Row<'a> {
         if let Some(version) = table.version
             && !write.iter().any(|(place, _)| *place == version)
         {
-            return Err(Misfit::NoRevision(table.columns[version].name.clone()));
+            return Err(Misfit::NoVersion(table.columns[version].name.clone()));
         }
         Ok(Self { key, delete, write: Some(write) })
     }
@@ -195,7 +195,7 @@ fn judge_cell<'a>(
 /// Accepts a version, unless its column would round it: which of two versions is older would then
 /// depend on who rounds.
 fn judge_version(name: &str, kind: &ColumnKind, cell: &Cell) -> Result<(), Misfit> {
-    let missing = || Misfit::NoRevision(name.to_owned());
+    let missing = || Misfit::NoVersion(name.to_owned());
     let Cell::Set(value) = cell else { return Err(missing()) };
     match (kind, unquoted(value.get()).parse()) {
         _ if value.get() == "null" => Err(missing()),
