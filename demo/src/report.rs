@@ -11,7 +11,7 @@ use crate::replay::Replayed;
 pub(crate) struct Difference {
     /// Rows that are missing, extra or different.
     pub(crate) rows: usize,
-    /// A few of them, a line each.
+    /// A few of them, one per line.
     pub(crate) examples: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `check`: prints the preflight's findings, one a line.
+//! `check`: prints the preflight's findings, one per line.
 
 use clap::Args;
 use write_behind_consumer::check::{self, CheckReport, Grade};

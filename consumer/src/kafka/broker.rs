@@ -123,7 +123,7 @@ impl Clients {
             if silent.contains(&leader) {
                 return Err(BrokerError::Unreachable(format!("broker {leader} is silent")));
             }
-            // The time of one unanswered question is spent once a leader, not once a partition.
+            // The time of one unanswered question is spent once per leader, not once per partition.
             self.watermarks(topic, *partition).inspect_err(|_| {
                 silent.insert(leader);
             })

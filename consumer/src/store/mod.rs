@@ -76,7 +76,7 @@ pub struct Transaction<'a> {
     pub spans: &'a [Span],
     /// The table.
     pub table: &'a Table,
-    /// One row a key, sorted by key.
+    /// One row per key, sorted by key.
     pub rows: &'a [Row<'a>],
     /// The records behind rows that the database refused, in log order: each is applied alone, and
     /// set aside alone if it is refused.

@@ -171,7 +171,7 @@ impl Partitions {
         }
     }
 
-    /// Logs what was lost since the last time: one line a partition and reason.
+    /// Logs what was lost since the last time: one line per partition and reason.
     pub(crate) fn log_losses(&self, topic: &str) {
         for ((partition, error), writes) in self.losses.take() {
             warn!(topic, partition = partition.0, writes, %error, "writes are lost");

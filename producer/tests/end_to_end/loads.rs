@@ -1,4 +1,4 @@
-//! Loads: one a row at a time, many rows in one go, and what is left when one goes wrong.
+//! Loads: one per row at a time, many rows in one go, and what is left when one goes wrong.
 
 use std::time::Duration;
 

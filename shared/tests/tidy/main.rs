@@ -1,6 +1,6 @@
 //! Holds the tree to ARCHITECTURE.md and to the rules of CONTRIBUTING.md.
 //!
-//! Each test names every offence it finds, one a line: the files, the name, and what to do about
+//! Each test names every offence it finds, one per line: the files, the name, and what to do about
 //! it. What a check must find is written beside it, as a small crate made of strings that breaks
 //! the rule.
 
