@@ -12,8 +12,8 @@ use crate::error::DeliveryError;
 /// Something that the service may want to act on.
 ///
 /// Each is logged too, at level `warn` where something is wrong. Lost writes and dead letters come
-/// by the thousand when a topic goes away, so the log has one line per partition and reason, with how
-/// many writes they were, at most ten times a second; here each is told.
+/// by the thousand when a topic goes away, so the log has one line per partition and reason, with
+/// how many writes they were, at most ten times a second; here each is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
