@@ -15,6 +15,7 @@ use write_behind_consumer::apply::history::RouteHistory;
 use write_behind_consumer::apply::log::{Log, RereadError};
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::{Applied, Target, Worker};
+use write_behind_consumer::clock::MonotonicClock;
 use write_behind_consumer::core::batch::{Batch, FoldedRow, LastRecord, Span, WantedKeys};
 use write_behind_consumer::core::bookkeeping_key::BookkeepingKey;
 use write_behind_consumer::core::flood::FloodLimits;
@@ -145,6 +146,7 @@ async fn worker(url: &str) -> Result<OurWorker> {
         Arc::new(|event| {
             eprintln!("bench: {event:?}");
         }),
+        MonotonicClock::start(),
     ))
 }
 

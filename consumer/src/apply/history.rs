@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::core::batch::{FoldedRow, Stop};
 use crate::core::flood::{Flood, FloodLimits};
@@ -23,7 +23,6 @@ pub struct RouteHistory {
     columns: Mutex<BTreeMap<String, bool>>,
     limits: FloodLimits,
     flood: Mutex<Flood>,
-    started: Instant,
 }
 
 impl RouteHistory {
@@ -31,7 +30,7 @@ impl RouteHistory {
     #[must_use]
     pub fn new(limits: FloodLimits) -> Self {
         let (columns, flood) = (Mutex::default(), Mutex::new(Flood::new(limits)));
-        Self { columns, limits, flood, started: Instant::now() }
+        Self { columns, limits, flood }
     }
 
     /// Remembers a table that was just read for the first time, or just written to.
@@ -112,14 +111,14 @@ impl RouteHistory {
         Stop { why: format!("{told}{what_to_do}"), partition }
     }
 
-    /// How many of a batch's records may be set aside now.
-    pub(crate) fn allowance(&self, records: u64) -> usize {
-        lock(&self.flood).allowance(self.started.elapsed(), records)
+    /// How many of a batch's records may be set aside `now`, by the clock that all workers share.
+    pub(crate) fn allowance(&self, now: Duration, records: u64) -> usize {
+        lock(&self.flood).allowance(now, records)
     }
 
     /// Counts the records of a written batch, and those of them set aside.
-    pub(crate) fn set_aside(&self, records: u64, letters: usize) {
-        lock(&self.flood).written(self.started.elapsed(), records, letters as u64);
+    pub(crate) fn set_aside(&self, now: Duration, records: u64, letters: usize) {
+        lock(&self.flood).written(now, records, letters as u64);
     }
 
     /// Notes that a batch had more bad records than it was allowed.
@@ -168,10 +167,11 @@ mod tests {
     #[test]
     fn what_was_set_aside_takes_room_and_a_flood_takes_all_of_it() {
         let history = RouteHistory::new(FloodLimits::STANDARD);
-        assert_eq!(history.allowance(1), FEW as usize);
-        history.set_aside(1, 40);
-        assert_eq!(history.allowance(1), FEW as usize - 40);
+        let now = Duration::from_secs(7);
+        assert_eq!(history.allowance(now, 1), FEW as usize);
+        history.set_aside(now, 1, 40);
+        assert_eq!(history.allowance(now, 1), FEW as usize - 40);
         history.flooded();
-        assert_eq!(history.allowance(1), 0);
+        assert_eq!(history.allowance(now, 1), 0);
     }
 }

@@ -13,12 +13,13 @@ pub mod log;
 pub mod history;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::apply::log::{Log, gone};
 use crate::apply::retry::{Retry, RetryLimits, WriteError};
+use crate::clock::{Clock, MonotonicClock};
 use crate::core::batch::{Batch, Stop, Written};
 use crate::core::row_by_row::{self, JudgedRows, Places, RowByRow};
 use crate::core::table::Table;
@@ -48,12 +49,14 @@ pub enum Event<'a> {
 }
 
 /// A writer of batches, with one connection.
-pub struct Worker<C: Connect, L> {
+pub struct Worker<C: Connect, L, T = MonotonicClock> {
     connect: C,
     log: Arc<L>,
     targets: Arc<[Target]>,
     retry: Retry,
     observe: Arc<dyn Fn(Event<'_>) + Send + Sync>,
+    /// Shared by all workers: what a route set aside is counted by its time.
+    clock: T,
     store: Option<C::Store>,
     /// The targets' tables, as far as they were needed.
     tables: Vec<Option<Arc<Table>>>,
@@ -88,7 +91,7 @@ impl Connect for (Database, Timeouts) {
     }
 }
 
-impl<C: Connect, L: Log> Worker<C, L> {
+impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
     /// A worker that connects once there is something to write.
     pub fn new(
         connect: C,
@@ -96,11 +99,12 @@ impl<C: Connect, L: Log> Worker<C, L> {
         targets: Arc<[Target]>,
         retry: (RetryLimits, u64),
         observe: Arc<dyn Fn(Event<'_>) + Send + Sync>,
+        clock: T,
     ) -> Self {
         let (limits, seed) = retry;
         let tables = vec![None; targets.len()];
         let retry = Retry::new(limits, seed);
-        Self { connect, log, targets, retry, observe, store: None, tables }
+        Self { connect, log, targets, retry, observe, clock, store: None, tables }
     }
 
     /// Writes `batch`, however long it takes. When `shutdown` becomes true, the attempt under way
@@ -144,7 +148,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
             tokio::select! {
                 biased;
                 () = told(shutdown) => return Applied::Interrupted,
-                () = tokio::time::sleep(next.wait) => {}
+                () = self.clock.sleep(next.wait) => {}
             }
         }
     }
@@ -172,13 +176,15 @@ impl<C: Connect, L: Log> Worker<C, L> {
             return Err(error);
         }
         let target = self.target(batch.route)?;
-        let started = Instant::now();
+        let started = self.clock.now();
         let outcome = self.write(batch, &plan).await;
+        let now = self.clock.now();
+        let took = now.saturating_sub(started);
         let plan = slot.insert(plan);
         match outcome? {
             Outcome::Committed { set_aside, older } => {
-                let stats = plan.stats(batch, set_aside.len(), started.elapsed());
-                target.history.set_aside(batch.records, stats.dead_letters);
+                let stats = plan.stats(batch, set_aside.len(), took);
+                target.history.set_aside(now, batch.records, stats.dead_letters);
                 if plan.fresh {
                     target.history.learn(&plan.table);
                 }
@@ -193,7 +199,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
                 // An earlier attempt committed, and its answer was lost. The offsets show that the
                 // whole batch is in the database. As a fenced batch it would be read and tried
                 // again for nothing.
-                let stats = plan.stats(batch, 0, started.elapsed());
+                let stats = plan.stats(batch, 0, took);
                 Ok(Attempt::Ended(Applied::Written(Written::new(batch.spans.clone()), stats)))
             }
             Outcome::Bad(_) | Outcome::Rejected(_) if !plan.fresh => {
@@ -270,7 +276,7 @@ impl<C: Connect, L: Log> Worker<C, L> {
         let target = self.target(batch.route)?;
         let options = WriteOptions {
             rows_per_statement: self.retry.rows_per_statement(),
-            set_aside_max: target.history.allowance(batch.records),
+            set_aside_max: target.history.allowance(self.clock.now(), batch.records),
             refuse_missing_references: batch.refuse_missing_references,
         };
         let dead_letters = [&batch.dead_letters[..], &plan.row_by_row.dead_letters].concat();
@@ -332,7 +338,7 @@ async fn told(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|shut_down| *shut_down).await;
 }
 
-impl<C: Connect, L> std::fmt::Debug for Worker<C, L> {
+impl<C: Connect, L, T> std::fmt::Debug for Worker<C, L, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Worker").field("connected", &self.store.is_some()).finish_non_exhaustive()
     }

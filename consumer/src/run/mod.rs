@@ -183,6 +183,7 @@ impl Consumer {
                 RereadLimits::of(self.config.memory, self.config.database.connections),
             )),
             targets: Arc::clone(&targets),
+            clock: MonotonicClock::start(),
             status: self.status(),
             answers: answers.clone(),
             shutdown,

@@ -1,13 +1,13 @@
 //! The workers' tasks: each applies closed batches and reports the outcome to the poll thread.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::apply::retry::RetryLimits;
 use crate::apply::{Applied, Event, Target, Worker};
+use crate::clock::{Clock as _, MonotonicClock};
 use crate::core::batch::Stop;
 use crate::core::pipeline::action::{BatchResult, WriteCost};
 use crate::kafka::messages::{PollExit, PollMessage, Work};
@@ -22,6 +22,7 @@ pub(crate) struct Workers {
     pub(crate) database: Database,
     pub(crate) log: Arc<KafkaLog>,
     pub(crate) targets: Arc<[Target]>,
+    pub(crate) clock: MonotonicClock,
     pub(crate) status: Arc<Status>,
     pub(crate) answers: mpsc::Sender<PollMessage>,
     /// True once no further attempt may start.
@@ -57,7 +58,7 @@ impl Workers {
         let connect = (self.database.clone(), Timeouts::STANDARD);
         let (log, targets) = (Arc::clone(&self.log), Arc::clone(&self.targets));
         let retry = (RetryLimits::STANDARD, u64::from(std::process::id()) << 32 | number);
-        let mut worker = Worker::new(connect, log, targets, retry, Arc::new(observe));
+        let mut worker = Worker::new(connect, log, targets, retry, Arc::new(observe), self.clock);
         while let Some(work) = batches.recv().await {
             let input = self.write(&mut worker, work).await;
             // Earlier failures are over: the batch is written, or is not tried again.
@@ -83,7 +84,7 @@ impl Workers {
             return Some(PollMessage::End(PollExit::Failed(format!("there is no route {route}"))));
         };
         let metrics = self.status.metrics();
-        let taken = Instant::now();
+        let taken = self.clock.now();
         let (id, batch) = match work {
             Work::Closed(closed) => {
                 metrics.batch_taken(closed.age);
@@ -94,7 +95,8 @@ impl Workers {
         match worker.apply(&batch, &mut self.shutdown).await {
             Applied::Written(written, stats) => {
                 let (route, records) = (batch.route, batch.records);
-                self.status.batch_written(route, records, &stats, taken.elapsed());
+                let took = self.clock.now().saturating_sub(taken);
+                self.status.batch_written(route, records, &stats, took);
                 let effort = WriteCost { took: stats.took, saturated: stats.saturated };
                 Some(PollMessage::Finished(id, BatchResult::Written(written, effort)))
             }

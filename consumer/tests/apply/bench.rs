@@ -12,6 +12,7 @@ use write_behind_consumer::apply::history::RouteHistory;
 use write_behind_consumer::apply::log::{Log, RereadError};
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::{Applied, Connect, Event, Stats, Target, Worker};
+use write_behind_consumer::clock::MonotonicClock;
 use write_behind_consumer::core::batch::{Batch, FoldedRow, Span, WantedKeys};
 use write_behind_consumer::core::bookkeeping_key::BookkeepingKey;
 use write_behind_consumer::core::flood::FloodLimits;
@@ -227,6 +228,7 @@ impl Bench {
             Arc::from([target]),
             (limits, 1),
             Arc::new(|_: Event<'_>| {}),
+            MonotonicClock::start(),
         );
         Self { file, script, log, worker, shutdown: watch::channel(false).0, next: 0 }
     }
