@@ -106,7 +106,7 @@ pub struct LastRecord {
 
 /// The proof that a batch is in the database. Only a worker creates one, after COMMIT.
 #[derive(Debug)]
-#[must_use = "the offsets of a written batch are to be committed"]
+#[must_use = "commit the offsets of a written batch"]
 pub struct Written {
     spans: Vec<Span>,
 }

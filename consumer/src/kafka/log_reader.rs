@@ -1,8 +1,8 @@
 //! A reader of the log beside the group: it reads ranges of a topic from start to end.
 //!
 //! Its consumer joins no group and commits nothing, so it disturbs nobody who polls. The consumer
-//! is made when it is first needed, and kept until a reading fails. [`SpanRead`] decides when a range is finished;
-//! this file only carries out what it asks for.
+//! is made when it is first needed, and kept until a reading fails. [`SpanRead`] decides when a
+//! range is finished; this file only carries out what it asks for.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};

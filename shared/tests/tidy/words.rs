@@ -13,10 +13,7 @@ const STUMBLES: &[(&str, &str)] = &[
 ];
 
 /// Messages that hold such a phrase in good English, and stay as operators and tests know them.
-const KEPT: &[&str] = &[
-    "so many records are bad that none is set aside any more",
-    "the offsets of a written batch are to be committed",
-];
+const KEPT: &[&str] = &["so many records are bad that none is set aside any more"];
 
 fn stumbles(sources: &[Source]) -> Vec<String> {
     let mut offences = Vec::new();
