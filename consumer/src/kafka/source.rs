@@ -25,6 +25,7 @@ use crate::config::{Config, Route};
 use crate::core::batch::{BatchId, RoutePartition};
 use crate::core::pipeline::Pipeline;
 use crate::core::pipeline::action::{Action, PipelineLimits, RouteLimits};
+use crate::core::pipeline::bounds::Bounds;
 use crate::core::pipeline::commit::CommitId;
 use crate::kafka::group::GroupEvent;
 use crate::kafka::locator::LocateQueue;
@@ -88,6 +89,7 @@ impl<R: Reader, T: Clock> Source<R, T> {
             memory: config.memory.held(),
             workers: ends.workers.len(),
             rows_per_second: config.database.rows_per_second,
+            bounds: Bounds::STANDARD,
         };
         let limits_of = |route: &Route| RouteLimits {
             priority: route.priority,

@@ -51,7 +51,7 @@ async fn bench<L: Lab>(lab: L) -> Bench<L> {
 
 /// Folds a batch as the pipeline does and writes it as a worker does; says how many were left out.
 async fn write<L: Lab>(bench: &mut Bench<L>, batch: &[Entry]) -> u64 {
-    let mut memory = PartitionMemory::new([]).with_version(Some(Arc::from("v")));
+    let mut memory = PartitionMemory::default().with_version(Some(Arc::from("v")));
     let mut buffer = Buffer::new(Partition(0), NextOffset(0), Duration::ZERO);
     let mut older = 0;
     for (offset, entry) in (0..).zip(batch) {

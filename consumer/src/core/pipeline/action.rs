@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use write_behind_shared::{NextOffset, Offset, WriteId};
 
 use crate::core::batch::{Batch, BatchId, Epoch, RoutePartition, Span, WriterSeen, Written};
+use crate::core::pipeline::bounds::Bounds;
 use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::commit::CommitId;
 use crate::core::pipeline::schedule::Priority;
@@ -29,6 +30,8 @@ pub struct PipelineLimits {
     pub workers: usize,
     /// The most rows written per second.
     pub rows_per_second: Option<u32>,
+    /// The limits that no setting changes.
+    pub bounds: Bounds,
 }
 
 /// The limits of one route.

@@ -8,12 +8,8 @@
 
 use std::time::Duration;
 
-use crate::core::pipeline::action::WriteCost;
-
-/// Fewer rows are not worth a transaction.
-const ROWS_MIN: usize = 100;
-/// How many times the target a buffer may fold while it waits for its turn.
-const DENSER_MAX: usize = 8;
+use crate::core::pipeline::action::{PipelineLimits, WriteCost};
+use crate::core::pipeline::bounds::Bounds;
 
 /// The size of a route's batches.
 #[derive(Clone, Copy, Debug)]
@@ -26,14 +22,16 @@ pub struct BatchSize {
     /// time.
     target_max: usize,
     max_rows: usize,
+    bounds: Bounds,
 }
 
 impl BatchSize {
     /// The initial size, when only the database's ceiling is known.
-    pub fn new(max_rows: usize, target_time: Duration, rows_per_second: Option<u32>) -> Self {
+    pub fn new(limits: &PipelineLimits, rows_per_second: Option<u32>) -> Self {
+        let PipelineLimits { max_rows, target_time, bounds, .. } = *limits;
         let worth = |rate: u32| (f64::from(rate) * target_time.as_secs_f64()).ceil() as usize;
         let target_max = rows_per_second.map_or(max_rows, |rate| worth(rate).clamp(1, max_rows));
-        Self { target: target_max, denser: DENSER_MAX, target_time, target_max, max_rows }
+        Self { target: target_max, denser: bounds.denser, target_time, target_max, max_rows, bounds }
     }
 
     /// Rows at which a batch is worth writing. Partitions share a batch only up to this size.
@@ -62,12 +60,12 @@ impl BatchSize {
             if is_telling && effort.took * 2 < self.target_time {
                 self.target = self.target.saturating_mul(2).min(self.target_max);
             }
-            self.denser = (self.denser * 2).min(DENSER_MAX);
+            self.denser = (self.denser * 2).min(self.bounds.denser);
         }
     }
 
     fn shrink(&mut self, rows: usize) {
-        self.target = rows.max(ROWS_MIN).min(self.target);
+        self.target = rows.max(self.bounds.rows_min).min(self.target);
     }
 }
 
@@ -78,6 +76,21 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const ROWS_MIN: usize = Bounds::STANDARD.rows_min;
+
+    fn sized(max_rows: usize, target_time: Duration, rows_per_second: Option<u32>) -> BatchSize {
+        let limits = PipelineLimits {
+            max_rows,
+            max_bytes: 0,
+            max_age: Duration::ZERO,
+            target_time,
+            memory: 0,
+            workers: 1,
+            rows_per_second: None,
+            bounds: Bounds::STANDARD,
+        };
+        BatchSize::new(&limits, rows_per_second)
+    }
 
     fn took(millis: u64) -> WriteCost {
         WriteCost { took: Duration::from_millis(millis), saturated: 0 }
@@ -102,7 +115,7 @@ mod tests {
         fn full_batches_come_to_take_between_half_the_target_time_and_all_of_it(
             rows_per_second in 300.0..100_000.0_f64, before in 1.0..100_000.0_f64,
         ) {
-            let mut size = BatchSize::new(10_000, SECOND, None);
+            let mut size = sized(10_000, SECOND, None);
             run(&mut size, before, 1.0, 20);
             run(&mut size, rows_per_second, 1.0, 20);
             let seconds = size.target() as f64 / rows_per_second;
@@ -117,21 +130,21 @@ mod tests {
             rate in prop::option::of(1_u32..5_000),
             efforts in prop::collection::vec((0_usize..30_000, 0_u64..100_000, 0_u32..40), 0..60),
         ) {
-            let mut size = BatchSize::new(max_rows, SECOND, rate);
+            let mut size = sized(max_rows, SECOND, rate);
             let worth = rate.map_or(max_rows, |rate| (rate as usize).min(max_rows));
             for (rows, millis, saturated) in efforts {
                 size.written(rows, WriteCost { took: Duration::from_millis(millis), saturated });
                 let at_least = ROWS_MIN.min(worth);
                 prop_assert!((at_least..=worth).contains(&size.target()), "{size:?}");
                 prop_assert!((size.target()..=max_rows).contains(&size.full()), "{size:?}");
-                prop_assert!(size.full() <= DENSER_MAX * size.target(), "{size:?}");
+                prop_assert!(size.full() <= Bounds::STANDARD.denser * size.target(), "{size:?}");
             }
         }
     }
 
     #[test]
     fn a_slow_database_is_given_smaller_batches_and_a_quick_one_larger_again() {
-        let mut size = BatchSize::new(1_000, SECOND, None);
+        let mut size = sized(1_000, SECOND, None);
         size.written(1_000, took(5_000));
         assert_eq!((size.target(), size.full()), (200, 1_000));
         size.written(200, took(1_000_000));
@@ -145,14 +158,14 @@ mod tests {
 
     #[test]
     fn a_small_batch_that_took_long_halves_the_size_at_most() {
-        let mut size = BatchSize::new(10_000, SECOND, None);
+        let mut size = sized(10_000, SECOND, None);
         size.written(5, took(60_000));
         assert_eq!(size.target(), 5_000);
     }
 
     #[test]
     fn each_time_that_it_was_too_much_halves_the_size_and_lets_nothing_fold_beyond_it() {
-        let mut size = BatchSize::new(10_000, SECOND, None);
+        let mut size = sized(10_000, SECOND, None);
         size.written(10_000, saturated(1));
         assert_eq!((size.target(), size.full()), (5_000, 5_000));
         size.written(5_000, saturated(2));
@@ -165,8 +178,8 @@ mod tests {
 
     #[test]
     fn under_a_ceiling_the_target_is_a_target_time_s_worth() {
-        assert_eq!(BatchSize::new(10_000, SECOND, Some(1_000)).target(), 1_000);
-        let few = BatchSize::new(10_000, Duration::from_millis(100), Some(2));
+        assert_eq!(sized(10_000, SECOND, Some(1_000)).target(), 1_000);
+        let few = sized(10_000, Duration::from_millis(100), Some(2));
         assert_eq!(few.target(), 1, "one row at least, or nothing would ever be written");
     }
 }

@@ -10,18 +10,17 @@ use std::time::Duration;
 use write_behind_shared::NextOffset;
 
 use crate::core::batch::{RoutePartition, Written};
-
-const BACKOFF_MIN: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// A commit without an answer counts as failed after this time.
-const ANSWER_WITHIN: Duration = Duration::from_mins(1);
+use crate::core::pipeline::bounds::{Bounds, Waits};
 
 /// The number of a commit: a late answer to an earlier commit does not count for the current one.
 pub type CommitId = u64;
 
 /// Per partition, the database's next offset and what Kafka knows of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Commits {
+    waits: Waits,
+    /// A commit without an answer counts as failed after this time.
+    answer_within: Duration,
     partitions: BTreeMap<RoutePartition, PartitionCommit>,
     under_way: Option<UnderWay>,
     last_id: CommitId,
@@ -44,6 +43,19 @@ struct UnderWay {
 }
 
 impl Commits {
+    /// No partition, and no commit under way.
+    pub fn new(bounds: &Bounds) -> Self {
+        Self {
+            waits: bounds.commit,
+            answer_within: bounds.commit_answer,
+            partitions: BTreeMap::new(),
+            under_way: None,
+            last_id: 0,
+            backoff: Duration::ZERO,
+            not_before: Duration::ZERO,
+        }
+    }
+
     /// Starts a partition: the database is at `next`, Kafka at `committed`.
     pub fn located(&mut self, tp: RoutePartition, committed: Option<NextOffset>, next: NextOffset) {
         self.partitions.insert(tp, PartitionCommit { wanted: next, known: committed });
@@ -68,7 +80,7 @@ impl Commits {
     /// The commit to make now, if any.
     pub fn next(&mut self, now: Duration) -> Option<(CommitId, Vec<(RoutePartition, NextOffset)>)> {
         if let Some(commit) = &self.under_way
-            && now >= commit.since + ANSWER_WITHIN
+            && now >= commit.since + self.answer_within
         {
             self.answered(now, commit.id, false);
         }
@@ -103,7 +115,7 @@ impl Commits {
                 }
             }
         } else {
-            self.backoff = (self.backoff * 2).clamp(BACKOFF_MIN, BACKOFF_MAX);
+            self.backoff = self.waits.after(self.backoff);
             self.not_before = now + self.backoff;
         }
     }
@@ -132,6 +144,7 @@ mod tests {
     use crate::core::batch::Span;
 
     const TP: RoutePartition = RoutePartition { route: 0, partition: Partition(0) };
+    const BOUNDS: Bounds = Bounds::STANDARD;
 
     fn written(end: i64) -> Written {
         let (start, end) = (NextOffset(0), NextOffset(end));
@@ -144,7 +157,7 @@ mod tests {
 
     #[test]
     fn kafka_is_caught_up_with_a_database_that_is_ahead_and_left_alone_when_it_is_not() {
-        let mut commits = Commits::default();
+        let mut commits = Commits::new(&BOUNDS);
         commits.located(TP, Some(NextOffset(3)), NextOffset(9));
         assert_eq!(commits.next(at(0)), Some((1, vec![(TP, NextOffset(9))])));
         commits.answered(at(1), 1, true);
@@ -153,7 +166,7 @@ mod tests {
 
     #[test]
     fn one_commit_is_under_way_at_a_time() {
-        let mut commits = Commits::default();
+        let mut commits = Commits::new(&BOUNDS);
         commits.located(TP, None, NextOffset(0));
         assert!(commits.next(at(0)).is_some());
         commits.written(TP, &written(5));
@@ -164,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_failed_commit_is_tried_again_later_and_later() {
-        let mut commits = Commits::default();
+        let mut commits = Commits::new(&BOUNDS);
         commits.located(TP, None, NextOffset(1));
         let (mut now, mut waits) = (at(0), Vec::new());
         for _ in 0..10 {
@@ -179,43 +192,43 @@ mod tests {
             commits.answered(now, id, false);
         }
         assert!(waits.is_sorted(), "{waits:?}");
-        assert_eq!((waits[1], waits[9]), (BACKOFF_MIN, BACKOFF_MAX));
+        assert_eq!((waits[1], waits[9]), (BOUNDS.commit.first, BOUNDS.commit.longest));
     }
 
     #[test]
     fn a_commit_that_succeeds_ends_the_failing() {
-        let mut commits = Commits::default();
+        let mut commits = Commits::new(&BOUNDS);
         commits.located(TP, None, NextOffset(1));
         let (failed, _) = commits.next(at(0)).unwrap();
         assert!(!commits.is_failing(), "nobody has answered yet");
         commits.answered(at(0), failed, false);
         assert!(commits.is_failing());
-        let (succeeded, _) = commits.next(BACKOFF_MIN).unwrap();
-        commits.answered(BACKOFF_MIN, succeeded, true);
+        let (succeeded, _) = commits.next(BOUNDS.commit.first).unwrap();
+        commits.answered(BOUNDS.commit.first, succeeded, true);
         assert!(!commits.is_failing());
     }
 
     #[test]
     fn a_commit_never_answered_is_tried_again() {
-        let mut commits = Commits::default();
+        let mut commits = Commits::new(&BOUNDS);
         commits.located(TP, None, NextOffset(1));
         assert!(commits.next(at(0)).is_some());
-        assert_eq!(commits.next(ANSWER_WITHIN), None);
-        assert!(commits.next(ANSWER_WITHIN + BACKOFF_MIN).is_some());
+        assert_eq!(commits.next(BOUNDS.commit_answer), None);
+        assert!(commits.next(BOUNDS.commit_answer + BOUNDS.commit.first).is_some());
     }
 
     #[test]
     fn an_answer_that_comes_after_its_time_is_not_taken_for_the_next_one_s() {
-        let mut commits = Commits::default();
+        let mut commits = Commits::new(&BOUNDS);
         commits.located(TP, None, NextOffset(1));
         let (late, _) = commits.next(at(0)).unwrap();
-        assert_eq!(commits.next(ANSWER_WITHIN), None, "it counts as failed");
+        assert_eq!(commits.next(BOUNDS.commit_answer), None, "it counts as failed");
         commits.written(TP, &written(5));
-        let (present, offsets) = commits.next(ANSWER_WITHIN + BACKOFF_MIN).unwrap();
+        let (present, offsets) = commits.next(BOUNDS.commit_answer + BOUNDS.commit.first).unwrap();
         assert_eq!(offsets, [(TP, NextOffset(5))]);
-        commits.answered(ANSWER_WITHIN + BACKOFF_MIN, late, true);
+        commits.answered(BOUNDS.commit_answer + BOUNDS.commit.first, late, true);
         assert!(!commits.is_known(TP), "nobody has answered for offset 5");
-        commits.answered(ANSWER_WITHIN + BACKOFF_MIN, present, true);
+        commits.answered(BOUNDS.commit_answer + BOUNDS.commit.first, present, true);
         assert!(commits.is_known(TP));
     }
 }

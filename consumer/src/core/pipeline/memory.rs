@@ -1,7 +1,7 @@
 //! What a partition remembers across buffers: its writers' sequences and its values' shapes.
 //!
-//! Pure. Writers come and go forever, so a partition remembers only the `WRITERS_MAX` whose last
-//! records stand latest in the log. That choice depends on the log alone, not on where batches end
+//! Pure. Writers come and go forever, so a partition remembers only a bounded number of them,
+//! those whose last records stand latest in the log. That choice depends on the log alone, not on where batches end
 //! or how often a part of it is read again. The database forgets the others in the transaction that
 //! moves the offset past the record that exceeded the limit.
 
@@ -10,10 +10,8 @@ use std::sync::Arc;
 use write_behind_shared::{Offset, SequenceCheck, Sequences, WriteId};
 
 use crate::core::batch::WriterSeen;
+use crate::core::pipeline::bounds::Bounds;
 use crate::core::pipeline::shape::Shapes;
-
-/// The most writers that a partition remembers.
-const WRITERS_MAX: usize = 10_000;
 
 /// What a partition remembers across buffers.
 #[derive(Debug)]
@@ -29,15 +27,15 @@ pub struct PartitionMemory {
 
 impl PartitionMemory {
     /// The memory of a partition, of which the database has seen these writers.
-    pub fn new(seen: impl IntoIterator<Item = WriterSeen>) -> Self {
-        Self::remembering(seen, WRITERS_MAX)
-    }
-
-    /// The same, with a limit of `most` writers.
-    pub(super) fn remembering(seen: impl IntoIterator<Item = WriterSeen>, most: usize) -> Self {
+    pub fn new(bounds: &Bounds, seen: impl IntoIterator<Item = WriterSeen>) -> Self {
         let seen = seen.into_iter().map(|writer| (writer.last, writer.at));
-        let (gap, shapes, version) = (None, Shapes::default(), None);
-        Self { sequences: seen.collect(), writers_max: most, gap, shapes, version }
+        Self {
+            sequences: seen.collect(),
+            writers_max: bounds.writers,
+            gap: None,
+            shapes: Shapes::new(bounds.shapes),
+            version: None,
+        }
     }
 
     /// The same, on a route whose row version is this member of the value.
@@ -70,7 +68,7 @@ impl PartitionMemory {
 
 impl Default for PartitionMemory {
     fn default() -> Self {
-        Self::new([])
+        Self::new(&Bounds::STANDARD, [])
     }
 }
 

@@ -42,6 +42,7 @@ pub mod batch_size;
 pub mod budget;
 pub mod commit;
 pub mod watchdog;
+pub mod bounds;
 mod route;
 mod partition;
 mod stopped_routes;
@@ -111,8 +112,8 @@ impl Pipeline {
             schedule: Schedule::new(priorities()),
             ceiling: Ceiling::new(limits.rows_per_second),
             routes,
-            stopped: StoppedRoutes::default(),
-            commits: Commits::default(),
+            stopped: StoppedRoutes::new(limits.bounds.stopped),
+            commits: Commits::new(&limits.bounds),
             revoke: None,
             draining: false,
             drained: false,
@@ -194,7 +195,7 @@ impl Pipeline {
             partition.written = Some(next);
             let version =
                 self.routes.get(tp.route).and_then(|route_state| route_state.version.clone());
-            partition.memory = PartitionMemory::new(located.writers).with_version(version);
+            partition.memory = PartitionMemory::new(&self.limits.bounds, located.writers).with_version(version);
             self.commits.located(tp, located.committed, next);
             read.push((tp, next));
         }

@@ -3,7 +3,7 @@
 //! A parked batch frees its worker, but keeps its place in its partitions and counts as memory in
 //! use. The missing row may be among what any other partition here has read or still has in its
 //! log, so a failed try counts only once everything ahead at that time is in the database. Rows
-//! that another consumer must write are invisible here; they get the time of [`TRIES`] tries.
+//! that another consumer must write are invisible here; they get the time of a few tries.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use write_behind_shared::NextOffset;
 
 use crate::core::batch::{Batch, BatchId, RoutePartition};
 use crate::core::pipeline::action::Action;
-use crate::core::pipeline::parked::{ParkedBatch, TRIES};
+use crate::core::pipeline::parked::ParkedBatch;
 use crate::core::pipeline::partition::Fetching;
 use crate::core::pipeline::{InFlight, Pipeline};
 
@@ -30,7 +30,7 @@ impl Pipeline {
                     parked.failed(now, |tp| self.still_comes(*tp));
                     parked
                 }
-                None => ParkedBatch::new(now, self.ahead_of(&flight)),
+                None => ParkedBatch::new(now, self.limits.bounds.parked, self.ahead_of(&flight)),
             };
             parked.batch = Some(batch);
             flight.parked = Some(parked);
@@ -73,7 +73,8 @@ impl Pipeline {
                 {
                     // Refuse only after enough counted tries. Refusing earlier would set a good
                     // record aside because the row it refers to came late.
-                    batch.refuse_missing_references = parked.tries >= TRIES;
+                    batch.refuse_missing_references = 
+                        parked.tries >= self.limits.bounds.parked_tries;
                     self.actions.push_back(Action::WriteAgain(id, batch));
                 }
             }

@@ -5,13 +5,7 @@ use std::time::Duration;
 use write_behind_shared::NextOffset;
 
 use crate::core::batch::{Batch, RoutePartition};
-
-/// Failed tries, with nothing ahead of the batch any more, before the row counts as refused.
-pub(super) const TRIES: u32 = 7;
-/// The first wait; each later one is twice as long.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// The longest wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+use crate::core::pipeline::bounds::Waits;
 
 /// The state of a parked batch.
 #[derive(Debug)]
@@ -19,6 +13,7 @@ pub(super) struct ParkedBatch {
     /// The batch; `None` while a worker has it.
     pub(super) batch: Option<Box<Batch>>,
     pub(super) until: Duration,
+    waits: Waits,
     wait: Duration,
     /// Failed tries with nothing ahead any more.
     pub(super) tries: u32,
@@ -33,14 +28,18 @@ impl ParkedBatch {
     }
 
     /// Parks a batch after its first try.
-    pub(super) fn new(now: Duration, ahead: Vec<(RoutePartition, NextOffset)>) -> Self {
-        let (until, wait) = (now + FIRST_WAIT, FIRST_WAIT);
-        Self { batch: None, until, wait, tries: 0, ahead }
+    pub(super) fn new(
+        now: Duration,
+        waits: Waits,
+        ahead: Vec<(RoutePartition, NextOffset)>,
+    ) -> Self {
+        let wait = waits.first;
+        Self { batch: None, until: now + wait, waits, wait, tries: 0, ahead }
     }
 
     /// A later try failed. It counts only if nothing ahead can still arrive.
     pub(super) fn failed(&mut self, now: Duration, still_comes: impl Fn(&RoutePartition) -> bool) {
-        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        self.wait = self.waits.after(self.wait);
         self.until = now + self.wait;
         if !self.ahead.iter().any(|(tp, _)| still_comes(tp)) {
             self.tries += 1;

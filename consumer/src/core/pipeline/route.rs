@@ -38,7 +38,7 @@ impl RouteState {
         Self {
             limits,
             version: None,
-            size: BatchSize::new(all.max_rows, all.target_time, lowest),
+            size: BatchSize::new(all, lowest),
             throttle: Throttle::new(limits.rows_per_second),
             records_read: 0,
         }

@@ -11,16 +11,14 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use write_behind_shared::RecordError;
 use write_behind_shared::json::{self, DEPTH_MAX};
 
-/// With more shapes than this, a topic's values have no pattern worth remembering.
-const SHAPES_MAX: usize = 64;
-
 /// A shape, as an index into [`Shapes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape(usize);
 
 /// The shapes seen so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Shapes {
+    most: usize,
     /// The names of each shape's members, in order.
     names: Vec<Box<[Box<str>]>>,
     /// The plain spelling of each shape.
@@ -29,6 +27,11 @@ pub struct Shapes {
 }
 
 impl Shapes {
+    /// Remembers `most` shapes.
+    pub fn new(most: usize) -> Self {
+        Self { most, names: Vec::new(), plain: Vec::new(), latest: 0 }
+    }
+
     /// Whether `value` is well formed and has exactly the members of `shape`, in order.
     pub fn fits(&self, shape: Shape, value: &[u8]) -> bool {
         let Ok(text) = std::str::from_utf8(value) else { return false };
@@ -58,7 +61,7 @@ impl Shapes {
         };
         let place = match self.names.iter().position(|names| same(names)) {
             Some(place) => place,
-            None if self.names.len() == SHAPES_MAX => return Ok(None),
+            None if self.names.len() >= self.most => return Ok(None),
             None => {
                 self.names.push(members.iter().map(|(name, _)| (&**name).into()).collect());
                 self.plain.push(Plain::of(members.iter().map(|(name, _)| &**name)));
@@ -240,7 +243,7 @@ mod tests {
         fn a_value_fits_a_shape_exactly_when_it_is_well_formed_and_has_its_members(
             documents in prop::collection::vec(a_document(), 1..20),
         ) {
-            let mut shapes = Shapes::default();
+            let mut shapes = Shapes::new(64);
             let mut seen: Vec<(Shape, Vec<String>)> = Vec::new();
             for document in &documents {
                 let names = names(document.as_bytes());
@@ -258,7 +261,7 @@ mod tests {
 
         #[test]
         fn bytes_of_any_kind_fit_only_when_they_are_well_formed(bytes: Vec<u8>) {
-            let mut shapes = Shapes::default();
+            let mut shapes = Shapes::new(64);
             let shape = shapes.of(b"{}").unwrap().unwrap();
             prop_assert_eq!(shapes.fits(shape, &bytes), names(&bytes) == Some(Vec::new()));
         }
@@ -269,7 +272,7 @@ mod tests {
         let nested = |levels: usize| {
             format!(r#"{{"a":{}{}}}"#, "[".repeat(levels - 1), "]".repeat(levels - 1))
         };
-        let mut shapes = Shapes::default();
+        let mut shapes = Shapes::new(64);
         let shape = shapes.of(nested(DEPTH_MAX).as_bytes()).unwrap().unwrap();
         assert!(shapes.fits(shape, nested(DEPTH_MAX).as_bytes()));
         assert!(!shapes.fits(shape, nested(DEPTH_MAX + 1).as_bytes()));
@@ -277,8 +280,8 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_no_further_shapes_are_remembered() {
-        let mut shapes = Shapes::default();
-        for n in 0..SHAPES_MAX {
+        let mut shapes = Shapes::new(3);
+        for n in 0..3 {
             assert!(shapes.of(format!(r#"{{"c{n}":1}}"#).as_bytes()).unwrap().is_some());
         }
         assert!(shapes.of(br#"{"another":1}"#).unwrap().is_none());

@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::core::batch::{BatchId, RoutePartition};
-
-/// The first wait; each later one is twice as long.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// The longest wait. A probe that meets no record for this long counts as a success.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
+use crate::core::pipeline::bounds::Waits;
 
 /// The stopped routes. A route not listed runs.
-#[derive(Debug, Default)]
-pub(super) struct StoppedRoutes(BTreeMap<usize, StoppedRoute>);
+#[derive(Debug)]
+pub(super) struct StoppedRoutes {
+    /// Between probes. One that meets no record for the longest counts as a success.
+    waits: Waits,
+    routes: BTreeMap<usize, StoppedRoute>,
+}
 
 #[derive(Debug)]
 struct StoppedRoute {
@@ -38,9 +38,13 @@ enum Probe {
 }
 
 impl StoppedRoutes {
+    pub(super) fn new(waits: Waits) -> Self {
+        Self { waits, routes: BTreeMap::new() }
+    }
+
     /// Whether this partition may be read.
     pub(super) fn may_read(&self, tp: RoutePartition) -> bool {
-        self.0.get(&tp.route).is_none_or(|stopped| match stopped.next {
+        self.routes.get(&tp.route).is_none_or(|stopped| match stopped.next {
             Probe::Waits(_) => false,
             Probe::Reads(probed, _) | Probe::Writes(probed, _) => probed == tp,
         })
@@ -48,16 +52,17 @@ impl StoppedRoutes {
 
     /// Each stopped route and its reason.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.0.iter().map(|(route, stopped)| (*route, &*stopped.why))
+        self.routes.iter().map(|(route, stopped)| (*route, &*stopped.why))
     }
 
     /// A batch of `tp` was refused for a reason that a person must fix. Returns whether that reason
     /// is new, or `None` if the route is already waiting.
     pub(super) fn stop(&mut self, now: Duration, tp: RoutePartition, why: &str) -> Option<bool> {
-        let Some(stopped) = self.0.get_mut(&tp.route) else {
-            let (wait, next) = (FIRST_WAIT, Probe::Waits(now + FIRST_WAIT));
+        let Some(stopped) = self.routes.get_mut(&tp.route) else {
+            let wait = self.waits.first;
+            let next = Probe::Waits(now + wait);
             let stopped = StoppedRoute { why: why.to_owned(), since: now, wait, tp, next };
-            self.0.insert(tp.route, stopped);
+            self.routes.insert(tp.route, stopped);
             return Some(true);
         };
         // A batch that left before the stop may still be refused. Counting it would double the wait
@@ -65,7 +70,7 @@ impl StoppedRoutes {
         if matches!(stopped.next, Probe::Waits(_)) {
             return None;
         }
-        stopped.wait = (stopped.wait * 2).min(LONGEST_WAIT);
+        stopped.wait = self.waits.after(stopped.wait);
         stopped.next = Probe::Waits(now + stopped.wait);
         stopped.tp = tp;
         let is_new = stopped.why != why;
@@ -77,20 +82,20 @@ impl StoppedRoutes {
     pub(super) fn due(&self, now: Duration) -> Vec<RoutePartition> {
         let is_due =
             |stopped: &&StoppedRoute| matches!(stopped.next, Probe::Waits(at) if at <= now);
-        self.0.values().filter(is_due).map(|stopped| stopped.tp).collect()
+        self.routes.values().filter(is_due).map(|stopped| stopped.tp).collect()
     }
 
     /// This partition is read again, to probe its route.
     pub(super) fn probes(&mut self, now: Duration, tp: RoutePartition) {
-        if let Some(stopped) = self.0.get_mut(&tp.route) {
-            stopped.next = Probe::Reads(tp, now + LONGEST_WAIT);
+        if let Some(stopped) = self.routes.get_mut(&tp.route) {
+            stopped.next = Probe::Reads(tp, now + self.waits.longest);
         }
     }
 
     /// Batch `id` has left with these partitions.
     pub(super) fn left(&mut self, id: BatchId, tps: &[RoutePartition]) {
         for tp in tps {
-            if let Some(stopped) = self.0.get_mut(&tp.route)
+            if let Some(stopped) = self.routes.get_mut(&tp.route)
                 && let Probe::Reads(probed, _) = stopped.next
                 && probed == *tp
             {
@@ -104,11 +109,11 @@ impl StoppedRoutes {
     /// Reads on after a probe whose batch ended without being written or refused: it has decided
     /// nothing.
     pub(super) fn forget_probes(&mut self, now: Duration, is_under_way: impl Fn(BatchId) -> bool) {
-        for stopped in self.0.values_mut() {
+        for stopped in self.routes.values_mut() {
             if let Probe::Writes(tp, probed) = stopped.next
                 && !is_under_way(probed)
             {
-                stopped.next = Probe::Reads(tp, now + LONGEST_WAIT);
+                stopped.next = Probe::Reads(tp, now + self.waits.longest);
             }
         }
     }
@@ -117,18 +122,18 @@ impl StoppedRoutes {
     pub(super) fn unanswered(&self, now: Duration) -> Vec<usize> {
         let is_over =
             |stopped: &StoppedRoute| matches!(stopped.next, Probe::Reads(_, at) if at <= now);
-        self.0.iter().filter(|(_, stopped)| is_over(stopped)).map(|(route, _)| *route).collect()
+        self.routes.iter().filter(|(_, stopped)| is_over(stopped)).map(|(route, _)| *route).collect()
     }
 
     /// Runs the route again. Returns when it was stopped.
     pub(super) fn runs(&mut self, route: usize) -> Option<Duration> {
-        self.0.remove(&route).map(|stopped| stopped.since)
+        self.routes.remove(&route).map(|stopped| stopped.since)
     }
 
     /// The route that this batch probes.
     pub(super) fn probed_by(&self, id: BatchId) -> Option<usize> {
         let decides =
             |stopped: &StoppedRoute| matches!(stopped.next, Probe::Writes(_, by) if by == id);
-        self.0.iter().find(|(_, stopped)| decides(stopped)).map(|(route, _)| *route)
+        self.routes.iter().find(|(_, stopped)| decides(stopped)).map(|(route, _)| *route)
     }
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use write_behind_shared::Change;
 
 use super::*;
+use crate::core::pipeline::bounds::Bounds;
 use crate::core::record::RawRecord;
 
 type Record = (u8, Option<&'static str>, Option<&'static str>, Option<WriteId>);
@@ -138,7 +139,7 @@ fn a_large_value_does_not_keep_its_room_when_a_small_one_replaces_it() {
 #[test]
 fn a_sequence_seen_before_is_dropped_and_remembered() {
     let (mut buffer, _) = empty();
-    let mut memory = PartitionMemory::new([seen(id(4), -1)]);
+    let mut memory = PartitionMemory::new(&Bounds::STANDARD, [seen(id(4), -1)]);
     let one = |sequence| (1, Some(r#"{"n":1}"#), Some("n"), Some(id(sequence)));
     assert_eq!(fold(&mut buffer, &mut memory, 0, &one(4)), Ok(Folded::Duplicate));
     assert_eq!(fold(&mut buffer, &mut memory, 1, &one(5)), Ok(Folded::Applied));

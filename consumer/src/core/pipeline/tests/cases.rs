@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::batch::Written;
 use crate::core::pipeline::action::{Closed, WriteCost};
+use crate::core::pipeline::bounds::Bounds;
 
 pub(super) const NOW: Duration = Duration::ZERO;
 
@@ -24,6 +25,7 @@ pub(super) fn some_limits() -> PipelineLimits {
         memory: 1 << 30,
         workers: 1,
         rows_per_second: None,
+        bounds: Bounds::STANDARD,
     }
 }
 

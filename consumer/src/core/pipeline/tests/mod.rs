@@ -10,6 +10,7 @@ use write_behind_shared::{Offset, Partition, WriteId, record};
 
 use super::*;
 use crate::core::batch::{Batch, Stop};
+use crate::core::pipeline::bounds::Bounds;
 use crate::core::pipeline::schedule::Priority;
 
 mod model;
@@ -69,6 +70,7 @@ fn limits() -> PipelineLimits {
         memory: MEMORY,
         workers: 2,
         rows_per_second: Some(200),
+        bounds: Bounds::STANDARD,
     }
 }
 

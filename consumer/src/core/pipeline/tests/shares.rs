@@ -5,6 +5,7 @@ use super::cases::{actions, at, reading_all};
 use super::*;
 use crate::core::batch::Written;
 use crate::core::pipeline::action::{Closed, Doing, WriteCost};
+use crate::core::pipeline::bounds::Bounds;
 
 /// A database whose few connections each take a millisecond per row, and routes fed with distinct
 /// rows.
@@ -56,6 +57,7 @@ fn shared_limits() -> PipelineLimits {
         memory: 1 << 30,
         workers: 1,
         rows_per_second: None,
+        bounds: Bounds::STANDARD,
     }
 }
 

@@ -8,10 +8,11 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 use super::*;
 use crate::core::batch::{Batch, Stop, Written};
 use crate::core::pipeline::action::{BatchResult, Located, PipelineLimits, RouteLimits, WriteCost};
-use crate::core::pipeline::stopped_routes::LONGEST_WAIT;
+use crate::core::pipeline::bounds::Bounds;
 use crate::core::record::Incoming;
 
 const NOW: Duration = Duration::ZERO;
+const LONGEST_WAIT: Duration = Bounds::STANDARD.stopped.longest;
 
 fn at(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -48,6 +49,7 @@ impl Scene {
             memory,
             workers: 1,
             rows_per_second: None,
+            bounds: Bounds::STANDARD,
         };
         let mut scene = Self {
             pipeline: Pipeline::new(limits, [RouteLimits::default(); 2]),

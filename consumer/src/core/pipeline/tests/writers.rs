@@ -26,7 +26,7 @@ fn memory(rows: &Rows) -> PartitionMemory {
         last: WriteId { writer: *writer, sequence: *sequence },
         at: *at,
     });
-    PartitionMemory::remembering(seen, MOST)
+    PartitionMemory::new(&Bounds { writers: MOST, ..Bounds::STANDARD }, seen)
 }
 
 /// Folds a span's records, bad ones included. Returns which were dropped, and what the transaction
