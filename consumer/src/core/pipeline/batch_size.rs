@@ -31,7 +31,14 @@ impl BatchSize {
         let PipelineLimits { max_rows, target_time, bounds, .. } = *limits;
         let worth = |rate: u32| (f64::from(rate) * target_time.as_secs_f64()).ceil() as usize;
         let target_max = rows_per_second.map_or(max_rows, |rate| worth(rate).clamp(1, max_rows));
-        Self { target: target_max, denser: bounds.denser, target_time, target_max, max_rows, bounds }
+        Self {
+            target: target_max,
+            denser: bounds.denser,
+            target_time,
+            target_max,
+            max_rows,
+            bounds,
+        }
     }
 
     /// Rows at which a batch is worth writing. Partitions share a batch only up to this size.

@@ -195,7 +195,8 @@ impl Pipeline {
             partition.written = Some(next);
             let version =
                 self.routes.get(tp.route).and_then(|route_state| route_state.version.clone());
-            partition.memory = PartitionMemory::new(&self.limits.bounds, located.writers).with_version(version);
+            partition.memory =
+                PartitionMemory::new(&self.limits.bounds, located.writers).with_version(version);
             self.commits.located(tp, located.committed, next);
             read.push((tp, next));
         }

@@ -73,7 +73,7 @@ impl Pipeline {
                 {
                     // Refuse only after enough counted tries. Refusing earlier would set a good
                     // record aside because the row it refers to came late.
-                    batch.refuse_missing_references = 
+                    batch.refuse_missing_references =
                         parked.tries >= self.limits.bounds.parked_tries;
                     self.actions.push_back(Action::WriteAgain(id, batch));
                 }

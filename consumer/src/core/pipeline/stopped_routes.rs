@@ -122,7 +122,11 @@ impl StoppedRoutes {
     pub(super) fn unanswered(&self, now: Duration) -> Vec<usize> {
         let is_over =
             |stopped: &StoppedRoute| matches!(stopped.next, Probe::Reads(_, at) if at <= now);
-        self.routes.iter().filter(|(_, stopped)| is_over(stopped)).map(|(route, _)| *route).collect()
+        self.routes
+            .iter()
+            .filter(|(_, stopped)| is_over(stopped))
+            .map(|(route, _)| *route)
+            .collect()
     }
 
     /// Runs the route again. Returns when it was stopped.

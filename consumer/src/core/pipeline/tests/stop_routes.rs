@@ -12,7 +12,6 @@ use crate::core::pipeline::bounds::Bounds;
 use crate::core::record::Incoming;
 
 const NOW: Duration = Duration::ZERO;
-const LONGEST_WAIT: Duration = Bounds::STANDARD.stopped.longest;
 
 fn at(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -225,9 +224,9 @@ fn a_route_that_is_refused_again_waits_longer_up_to_ten_seconds_and_says_each_re
     }
     assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
     assert_eq!(scene.told.len(), 1);
-    scene.tick(now + LONGEST_WAIT);
-    scene.record(now + LONGEST_WAIT, tp(0, 0));
-    scene.refuse(now + LONGEST_WAIT, "no right");
+    scene.tick(now + at(10_000));
+    scene.record(now + at(10_000), tp(0, 0));
+    scene.refuse(now + at(10_000), "no right");
     assert_eq!(scene.told.last(), Some(&Notice::RouteStopped(0, "no right".to_owned())));
 }
 
@@ -237,7 +236,7 @@ fn a_trial_that_meets_no_record_does_not_keep_the_route_stopped() {
     scene.record(NOW, tp(0, 0));
     scene.refuse(NOW, "no table");
     scene.tick(at(500));
-    scene.tick(at(500) + LONGEST_WAIT);
+    scene.tick(at(500) + at(10_000));
     assert!(scene.pipeline.progress(NOW).stopped.is_empty());
 }
 
@@ -379,7 +378,7 @@ fn a_trial_whose_batch_waits_for_a_row_ends_with_its_partition() {
         scene.act(at(540));
         assert!(scene.pipeline.is_idle(), "nothing of it is held any more");
         scene.read.clear();
-        scene.tick(at(540) + LONGEST_WAIT);
+        scene.tick(at(540) + at(10_000));
         assert_eq!(scene.read, [tp(0, 1)], "the route's other partition is read again");
         assert!(matches!(scene.told.last(), Some(Notice::RouteRuns(0, _))), "{:?}", scene.told);
     }
