@@ -7,7 +7,7 @@ use write_behind_shared::json::{DEPTH_MAX, JsonError};
 use write_behind_shared::kafka::SettingsError;
 use write_behind_shared::key::KeyError;
 
-use crate::core::ledger::Loss;
+use crate::core::lost_writes::Loss;
 pub use crate::core::usage::Full;
 
 /// Why a write was not accepted. Nothing changed: reads see what they saw before.

@@ -55,6 +55,21 @@ pub enum Event {
     },
     /// A new Kafka client took over.
     Recovered,
+    /// Kafka does not take the writes of a partition now, for a reason that may pass: the topic is
+    /// unknown or not for this client, say. They are kept, and tried again with ever longer waits,
+    /// up to 30 s, until Kafka takes them or the handle is closed. New writes are accepted as long
+    /// as there is room. Told once.
+    WritesHeld {
+        /// The partition.
+        partition: i32,
+        /// What Kafka or its client said.
+        reason: Arc<str>,
+    },
+    /// Kafka takes the writes of a partition again.
+    WritesResumed {
+        /// The partition.
+        partition: i32,
+    },
     /// The oldest write that is not in the database is older than
     /// [`lagging_after`](crate::Builder::lagging_after).
     Lagging {
@@ -83,6 +98,12 @@ impl EventStream {
             Err(RecvError::Lagged(missed)) => Some(Event::Missed(missed)),
             Err(RecvError::Closed) => None,
         }
+    }
+
+    /// The next event, if there is one.
+    #[cfg(test)]
+    pub(crate) fn try_next(&mut self) -> Option<Event> {
+        self.0.try_recv().ok()
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     pending_rows: IntGauge,
     pending_bytes: IntGauge,
     in_flight: IntGauge,
+    held: IntGauge,
     replicated_lag: GenericGauge<AtomicF64>,
     persisted_lag: GenericGauge<AtomicF64>,
     write_seconds: Histogram,
@@ -82,6 +83,7 @@ impl Metrics {
             pending_rows: gauge("pending_rows", "Rows not yet in the database.")?,
             pending_bytes: gauge("pending_bytes", "Memory taken by pending writes.")?,
             in_flight: gauge("in_flight", "Writes that Kafka has not answered.")?,
+            held: gauge("held_partitions", "Partitions whose writes Kafka does not take now.")?,
             replicated_lag: seconds(
                 "replicated_lag_seconds",
                 "Age of the oldest write that Kafka has not answered.",
@@ -158,6 +160,7 @@ impl Metrics {
         self.pending_rows.set(stats.rows as i64);
         self.pending_bytes.set(stats.bytes as i64);
         self.in_flight.set(stats.in_flight as i64);
+        self.held.set(stats.held as i64);
         self.replicated_lag.set(stats.replicated_lag.as_secs_f64());
         self.persisted_lag.set(stats.persisted_lag.as_secs_f64());
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tracing::{info, warn};
 use write_behind_shared::metrics::Registration;
 
-use crate::core::ledger::{Loss, Sequence};
+use crate::core::ledger::Sequence;
+use crate::core::lost_writes::Loss;
 use crate::error::{DeliveryError, Undelivered};
 use crate::kafka::client::Kafka;
 use crate::kafka::committed::CommitPollerGuard;
@@ -82,8 +83,8 @@ impl<K> Owner<K> {
         let mut first = None;
         for (pending, writes) in &waits {
             let ledger = &mut pending.lock().core.ledger;
-            let untold = ledger.tell_untold_loss(writes.end);
-            let among = if writes.is_empty() { None } else { ledger.tell_loss_in(writes) };
+            let untold = ledger.lost.tell_untold_below(writes.end);
+            let among = if writes.is_empty() { None } else { ledger.lost.tell_first_in(writes) };
             first = first.or(untold).or(among);
         }
         match first {
@@ -131,7 +132,7 @@ impl<K> Owner<K> {
     /// The first loss that nobody was told of; all count as told.
     fn tell_untold_loss(&self) -> Option<Loss> {
         self.partitions.iter().fold(None, |first, (_, pending)| {
-            let loss = pending.lock().core.ledger.tell_untold_loss(Sequence::MAX);
+            let loss = pending.lock().core.ledger.lost.tell_untold_below(Sequence::MAX);
             first.or(loss)
         })
     }

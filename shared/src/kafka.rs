@@ -17,7 +17,10 @@ pub const RESERVED_BY_PRODUCER: &[Reserved] = &[
     ("partitioner", "the partition is murmur2 of the key, computed before the send"),
     ("partitioner_cb", "the partition is murmur2 of the key, computed before the send"),
     ("transactional.id", "exactly-once comes from the write-id, not from Kafka transactions"),
-    ("enable.gapless.guarantee", "it is experimental, and gaps are noticed by the write-id"),
+    (
+        "enable.gapless.guarantee",
+        "without it a write that fails is overtaken by those behind it, so it is always on",
+    ),
     ("allow.auto.create.topics", "a misspelt topic must be an error, not a new topic"),
     ("delivery.report.only.error", "a write counts as replicated by its delivery report"),
     ("retries", "a write is never given up while the handle lives"),

@@ -180,6 +180,7 @@ where
     /// | `pending_rows` | gauge | rows with a write that is not in the database |
     /// | `pending_bytes` | gauge | memory that these take, estimated |
     /// | `in_flight` | gauge | writes that Kafka has not answered |
+    /// | `held_partitions` | gauge | partitions whose writes Kafka does not take now |
     /// | `replicated_lag_seconds` | gauge | age of the oldest write that Kafka has not answered |
     /// | `persisted_lag_seconds` | gauge | age of the oldest write that is not in the database |
     /// | `write_seconds` | histogram | time until a write is accepted, of every 64th write |

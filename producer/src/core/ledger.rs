@@ -11,51 +11,18 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 
 use write_behind_shared::{NextOffset, Offset};
 
 use crate::core::bounds::Bounds;
-use crate::core::untold::Untold;
+use crate::core::lost_writes::LostWrites;
+use crate::core::unanswered::{GivenBack, Later, PersistedWhen, Unanswered};
 
 /// A row's canonical key.
 pub(crate) type Key = Arc<[u8]>;
 /// A write's place in its partition; equal to the sequence of its `write-id`.
 pub(crate) type Sequence = u64;
-
-/// What the group must commit before an acknowledged write counts as persisted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PersistedWhen {
-    /// At once: the write failed, or there was none.
-    AtOnce,
-    /// When the group's committed offset has reached this.
-    Committed(NextOffset),
-    /// Its offset is unknown: when the end of the log, sampled from now on, is committed.
-    EndCommitted,
-}
-
-impl PersistedWhen {
-    /// Whether `committed` is enough.
-    pub(crate) fn is_met_by(self, committed: Option<NextOffset>) -> bool {
-        match self {
-            PersistedWhen::AtOnce => true,
-            PersistedWhen::Committed(next) => committed.is_some_and(|committed| committed >= next),
-            PersistedWhen::EndCommitted => false,
-        }
-    }
-}
-
-/// How a write ended that is not simply in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Loss {
-    /// It is not in the log and never will be.
-    Failed(Arc<str>),
-    /// Whether it is in the log cannot be told.
-    Unknown(Arc<str>),
-    /// It is in the log, but the database refused it: it is a dead letter.
-    DeadLetter(Arc<str>),
-}
 
 /// The sequences of one partition.
 #[derive(Debug)]
@@ -69,24 +36,16 @@ pub(crate) struct Ledger {
     /// What `first_unanswered` was when they were sent again.
     resent_from: NextOffset,
     /// The writes Kafka has not answered, in order; the first one's sequence is `replicated()`.
-    unanswered: VecDeque<Unanswered>,
+    unanswered: VecDeque<(Key, Unanswered)>,
+    /// Writes were given back since the last `requeue`.
+    given_back: bool,
     /// The answered writes that are not persisted, in order.
     runs: VecDeque<OffsetRun>,
     persisted: Sequence,
     last_acked: Option<Offset>,
     committed: Option<NextOffset>,
-    losses: VecDeque<(Range<Sequence>, Loss)>,
-    /// Below this, losses were forgotten.
-    losses_known_from: Sequence,
-    untold: Untold,
+    pub(crate) lost: LostWrites,
     bounds: Bounds,
-}
-
-#[derive(Debug)]
-struct Unanswered {
-    key: Key,
-    /// Set when Kafka answered out of order; it leaves when all before it have.
-    answer: Option<PersistedWhen>,
 }
 
 /// Writes `first..end`. While `first + 1 < end` their offsets are consecutive, so that a commit in
@@ -112,13 +71,12 @@ impl Ledger {
             resent_below: 0,
             resent_from: NextOffset::ZERO,
             unanswered: VecDeque::new(),
+            given_back: false,
             runs: VecDeque::new(),
             persisted: 0,
             last_acked: None,
             committed: None,
-            losses: VecDeque::new(),
-            losses_known_from: 0,
-            untold: Untold::new(bounds.losses),
+            lost: LostWrites::new(bounds.losses),
             bounds,
         }
     }
@@ -158,8 +116,15 @@ impl Ledger {
     }
 
     /// Whether more than one client may have been given the write.
-    pub(crate) fn was_sent_again(&self, sequence: Sequence) -> bool {
+    fn was_sent_again(&self, sequence: Sequence) -> bool {
         sequence < self.resent_below
+    }
+
+    /// Whether a client that is gone was given the write, and its copy may be in the log.
+    pub(crate) fn is_in_doubt(&self, sequence: Sequence) -> bool {
+        let place = sequence.checked_sub(self.replicated());
+        let waiting = place.and_then(|place| self.unanswered.get(place as usize));
+        waiting.is_none_or(|(_, write)| write.is_in_doubt())
     }
 
     /// Whether every write was given to the Kafka client.
@@ -172,8 +137,8 @@ impl Ledger {
         let first = self.replicated();
         let from = usize::try_from(self.sent.saturating_sub(first)).ok()?;
         let later = self.unanswered.iter().enumerate().skip(from);
-        let (place, waiting) = later.into_iter().find(|(_, w)| w.answer.is_none())?;
-        Some((first + place as u64, &waiting.key))
+        let (place, (key, _)) = later.into_iter().find(|(_, (_, w))| w.answer().is_none())?;
+        Some((first + place as u64, key))
     }
 
     /// The write and all before it were given to the Kafka client.
@@ -181,13 +146,53 @@ impl Ledger {
         self.sent = self.sent.max(sequence + 1);
     }
 
-    /// The Kafka client is gone: what it has not answered goes to another.
-    pub(crate) fn requeue(&mut self) {
-        if self.replicated() < self.sent {
+    /// Whether the Kafka client has no write that it has neither delivered nor given back.
+    pub(crate) fn client_has_none(&self) -> bool {
+        let sent = self.sent.saturating_sub(self.replicated()) as usize;
+        // Usually there is none at all, or the first is one.
+        !self.unanswered.iter().take(sent).any(|(_, write)| write.is_with_the_client())
+    }
+
+    /// Whether writes were given back that were not taken back yet.
+    pub(crate) fn has_given_back(&self) -> bool {
+        self.given_back
+    }
+
+    /// The writes below that were given back and not taken back yet, in order.
+    pub(crate) fn given_back_below(&self, sequence: Sequence) -> Vec<Sequence> {
+        let first = self.replicated();
+        let below = (first..sequence).zip(&self.unanswered);
+        below.filter(|(_, (_, write))| write.is_given_back()).map(|(place, _)| place).collect()
+    }
+
+    /// The Kafka client could not deliver the write.
+    pub(crate) fn give_back(&mut self, sequence: Sequence, how: GivenBack) {
+        let Some(place) = sequence.checked_sub(self.replicated()) else { return };
+        if let Some((_, write)) = self.unanswered.get_mut(place as usize) {
+            write.give_back(how);
+            self.given_back = true;
+        }
+    }
+
+    /// The Kafka client is gone, or has given back all that it had: what is not answered is sent
+    /// again. INV-15: not the writes that this gives, which later ones have overtaken.
+    pub(crate) fn requeue(&mut self) -> Vec<Sequence> {
+        let first = self.replicated();
+        let mut overtaken = Vec::new();
+        if first < self.sent {
             self.resent_from = self.first_unanswered();
             self.resent_below = self.resent_below.max(self.sent);
+            let sent = (self.sent - first) as usize;
+            let mut later = Later::default();
+            for (place, (_, write)) in self.unanswered.iter_mut().enumerate().take(sent).rev() {
+                if write.leaves_the_client(&mut later) {
+                    overtaken.push(first + place as u64);
+                }
+            }
         }
-        self.sent = self.replicated();
+        self.given_back = false;
+        self.sent = first;
+        overtaken
     }
 
     /// The writes Kafka has not answered.
@@ -197,10 +202,7 @@ impl Ledger {
 
     /// The keys of the writes Kafka has not answered, in order.
     pub(crate) fn keys_in_flight(&self) -> impl Iterator<Item = &Key> {
-        self.unanswered
-            .iter()
-            .filter(|waiting| waiting.answer.is_none())
-            .map(|waiting| &waiting.key)
+        self.unanswered.iter().filter(|(_, write)| write.answer().is_none()).map(|(key, _)| key)
     }
 
     /// Whether any write is not persisted.
@@ -212,7 +214,7 @@ impl Ledger {
     pub(crate) fn issue(&mut self, key: Key) -> Sequence {
         let sequence = self.next;
         self.next += 1;
-        self.unanswered.push_back(Unanswered { key, answer: None });
+        self.unanswered.push_back((key, Unanswered::new()));
         sequence
     }
 
@@ -220,15 +222,15 @@ impl Ledger {
     pub(crate) fn find(&self, low_bits: usize) -> Option<(Sequence, Key)> {
         let first = self.replicated();
         let place = low_bits.wrapping_sub(first as usize) & LOW_BITS;
-        let waiting = self.unanswered.get(place)?;
-        waiting.answer.is_none().then(|| (first + place as u64, Key::clone(&waiting.key)))
+        let (key, write) = self.unanswered.get(place)?;
+        write.answer().is_none().then(|| (first + place as u64, Key::clone(key)))
     }
 
     /// The key of an unanswered write.
     pub(crate) fn unanswered(&self, sequence: Sequence) -> Option<Key> {
         let place = usize::try_from(sequence.checked_sub(self.replicated())?).ok()?;
-        let waiting = self.unanswered.get(place)?;
-        waiting.answer.is_none().then(|| Key::clone(&waiting.key))
+        let (key, write) = self.unanswered.get(place)?;
+        write.answer().is_none().then(|| Key::clone(key))
     }
 
     /// The offset in an acknowledgement, if it can be trusted. librdkafka reports a duplicate
@@ -251,10 +253,9 @@ impl Ledger {
     /// Kafka answered for the write.
     pub(crate) fn acknowledge(&mut self, sequence: Sequence, persisted_when: PersistedWhen) {
         let Some(place) = sequence.checked_sub(self.replicated()) else { return };
-        let Some(waiting) = self.unanswered.get_mut(place as usize) else { return };
-        waiting.answer = Some(persisted_when);
-        while let Some(persisted_when) = self.unanswered.front().and_then(|waiting| waiting.answer)
-        {
+        let Some((_, write)) = self.unanswered.get_mut(place as usize) else { return };
+        write.set_answer(persisted_when);
+        while let Some(persisted_when) = self.unanswered.front().and_then(|(_, w)| w.answer()) {
             let sequence = self.replicated();
             self.unanswered.pop_front();
             self.push_run(sequence, persisted_when);
@@ -262,47 +263,6 @@ impl Ledger {
         // An answered write was sent, also when it was read in the log before it was sent again.
         self.sent = self.sent.max(self.replicated());
         self.advance();
-    }
-
-    /// Remembers that the write was lost.
-    pub(crate) fn lose(&mut self, sequence: Sequence, loss: Loss) {
-        self.untold.add(sequence);
-        match self.losses.back_mut() {
-            Some((range, same)) if range.end == sequence && *same == loss => range.end += 1,
-            _ => self.losses.push_back((sequence..sequence + 1, loss)),
-        }
-        if self.losses.len() > self.bounds.losses
-            && let Some((forgotten, _)) = self.losses.pop_front()
-        {
-            self.losses_known_from = self.losses_known_from.max(forgotten.end);
-        }
-    }
-
-    /// The first loss among the writes.
-    pub(crate) fn loss_in(&self, sequences: &Range<Sequence>) -> Option<Loss> {
-        if sequences.start < self.losses_known_from {
-            return Some(Loss::Unknown(
-                "it is no longer known: too many writes were lost since".into(),
-            ));
-        }
-        let overlaps =
-            |range: &Range<Sequence>| range.start < sequences.end && sequences.start < range.end;
-        self.losses.iter().find(|(range, _)| overlaps(range)).map(|(_, loss)| loss.clone())
-    }
-
-    /// The first loss among the writes, for a caller that is told of it now.
-    pub(crate) fn tell_loss_in(&mut self, sequences: &Range<Sequence>) -> Option<Loss> {
-        let loss = self.loss_in(sequences)?;
-        self.untold.told(sequences);
-        Some(loss)
-    }
-
-    /// The first loss below `end` that nobody was told of, for a caller that is told of it now.
-    pub(crate) fn tell_untold_loss(&mut self, end: Sequence) -> Option<Loss> {
-        let first = self.untold.first_below(end)?;
-        let loss = self.loss_in(&(first..end));
-        self.untold.told(&(0..end));
-        loss
     }
 
     /// The group has committed `next`. It may be lower than before: an operator can reset it.

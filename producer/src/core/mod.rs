@@ -4,7 +4,10 @@
 pub(crate) mod pending;
 pub(crate) mod entry;
 pub(crate) mod ledger;
+pub(crate) mod unanswered;
+pub(crate) mod lost_writes;
 pub(crate) mod untold;
+pub(crate) mod gate;
 pub(crate) mod outbox;
 pub(crate) mod logged;
 pub(crate) mod in_flight;

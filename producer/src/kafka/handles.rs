@@ -1,17 +1,22 @@
 //! The handles that share a Kafka client: what it reports reaches each by its place.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 use write_behind_shared::Partition;
 
+use crate::core::gate::GateNews;
 use crate::core::ledger::HANDLE_BITS;
+use crate::core::unanswered::Failure;
 use crate::error::BuildError;
 use crate::event::{Event, Lag, Lagging};
 use crate::kafka::producer_client::{DeliveryReport, ProducerClient, ReportListener};
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
+use crate::partitions::hand_over::HandedOver;
+use crate::partitions::partition::SharedPending;
 
 /// The handles that share a client, by their place.
 #[derive(Debug, Default)]
@@ -20,6 +25,8 @@ pub(crate) struct ClientHandles {
     by_place: RwLock<Vec<Option<Arc<ClientHandle>>>>,
     /// The client; none while it is being replaced.
     producer: Mutex<Option<Arc<dyn ProducerClient>>>,
+    /// Since the client was made, it could not deliver writes of some partition.
+    gave_back: AtomicBool,
 }
 
 /// A handle as its client sees it.
@@ -33,6 +40,15 @@ pub(crate) struct ClientHandle {
     /// How long writes are gathered at most.
     pub(crate) coalesce: Option<Duration>,
     pub(crate) lag: Lag,
+}
+
+/// What came of handing over in all partitions.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AllHandedOver {
+    /// There is more at once.
+    pub(crate) more: bool,
+    /// A partition needs another client before it can go on.
+    pub(crate) is_stuck: bool,
 }
 
 impl ClientHandles {
@@ -71,6 +87,11 @@ impl ClientHandles {
         }
     }
 
+    /// Whether the client that is gone could not deliver writes of some partition.
+    pub(crate) fn take_gave_back(&self) -> bool {
+        self.gave_back.swap(false, Ordering::AcqRel)
+    }
+
     /// The client, unless it is being replaced.
     pub(crate) fn producer(&self) -> Option<Arc<dyn ProducerClient>> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -98,9 +119,20 @@ impl ReportListener for ClientHandles {
         // Without a handle, it was closed without waiting for them.
         if let Some(handle) = self.at(place) {
             answers.iter().filter(|(_, at)| at.is_err()).for_each(|_| handle.metrics.lost());
-            handle.partitions.answered(partition, answers.drain(..));
+            let opened = handle.partitions.answered(partition, answers.drain(..));
+            // Not in the next turn, which may be a while off: this thread may be waiting for answers.
+            if opened && let Some(pending) = handle.partitions.of(partition) {
+                handle.hand_over(pending, (handle.partitions.clock)());
+            }
         }
         answers.clear();
+    }
+
+    fn failed(&self, place: usize, partition: Partition, failures: &[Failure]) {
+        self.gave_back.fetch_or(!failures.is_empty(), Ordering::AcqRel);
+        if let Some(handle) = self.at(place) {
+            handle.lost(handle.partitions.failed(partition, failures));
+        }
     }
 
     fn notify_waiters(&self, place: usize, partition: Partition) {
@@ -124,16 +156,49 @@ impl ClientHandle {
         self.partitions.set_outlet(outlet.as_ref());
     }
 
-    /// Hands over what waits in all partitions, as far as it is due. Says whether there is more at
-    /// once.
-    pub(crate) fn hand_over_all(&self, now: Instant) -> bool {
-        let mut more = false;
+    /// Hands over what waits in all partitions, as far as it is due.
+    pub(crate) fn hand_over_all(&self, now: Instant) -> AllHandedOver {
+        let mut all = AllHandedOver::default();
         for (_, pending) in self.partitions.iter().filter(|(_, pending)| pending.has_waiting()) {
-            let (more_here, lost) = self.partitions.hand_over(pending, now);
-            (0..lost).for_each(|_| self.metrics.lost());
-            more |= more_here;
+            let handed = self.hand_over(pending, now);
+            all.more |= handed.more;
+            all.is_stuck |= handed.is_stuck;
         }
-        more
+        all
+    }
+
+    fn hand_over(&self, pending: &SharedPending, now: Instant) -> HandedOver {
+        let handed = self.partitions.hand_over(pending, now);
+        self.lost(handed.lost);
+        let (topic, partition) = (&*self.topic, pending.partition.0);
+        match &handed.news {
+            Some(GateNews::OnHold(reason)) => {
+                let reason = Arc::clone(reason);
+                warn!(
+                    topic,
+                    partition,
+                    %reason,
+                    "kafka does not take the partition's writes now; they are kept and sent again"
+                );
+                self.partitions.events.tell(|| Event::WritesHeld { partition, reason });
+            }
+            Some(GateNews::Open) => {
+                info!(topic, partition, "kafka takes the partition's writes again");
+                self.partitions.events.tell(|| Event::WritesResumed { partition });
+            }
+            None => {}
+        }
+        handed
+    }
+
+    /// The client is gone: what it has not answered goes to another.
+    pub(crate) fn requeue(&self) {
+        self.lost(self.partitions.requeue());
+    }
+
+    /// Counts writes that are lost.
+    fn lost(&self, writes: usize) {
+        (0..writes).for_each(|_| self.metrics.lost());
     }
 
     /// Brings the metrics up to date, and tells when the database begins or ceases to lag.

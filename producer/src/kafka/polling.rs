@@ -23,6 +23,10 @@ pub(crate) struct Polling {
     handles: Arc<ClientHandles>,
     /// Answers came while the thread waited for them.
     answered: bool,
+    /// A partition needs another client before it can go on.
+    is_stuck: bool,
+    /// The last client ended over writes of a partition, which are told of by themselves.
+    was_well: bool,
     /// When the metrics were brought up to date.
     measured: Instant,
     /// When the client was made.
@@ -54,6 +58,8 @@ const GATHER: Duration = Duration::from_millis(1);
 const METRICS_INTERVAL: Duration = Duration::from_millis(100);
 /// Polls of one turn at most, so that waiters are told however many answers keep coming.
 const POLLS_OF_A_TURN: usize = 64;
+/// Why a client is replaced that has not failed.
+const STUCK: &str = "it keeps some writes of a partition, and gave others back";
 /// How long it takes at least to replace a client that has failed, and at most if that goes on.
 const REPLACE_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// A client that lived this long had recovered.
@@ -72,6 +78,8 @@ impl Polling {
             make_client,
             handles,
             answered: false,
+            is_stuck: false,
+            was_well: false,
             measured: now,
             made: now,
             replace_at: None,
@@ -99,14 +107,17 @@ impl Polling {
             Some(client) => {
                 busy |= drain(&*client);
                 client.tell_handles();
-                if let Some(reason) = client.fatal_error() {
+                let stuck = std::mem::take(&mut self.is_stuck).then(|| STUCK.into());
+                if let Some(reason) = client.fatal_error().or(stuck) {
                     self.give_up(&*client, &reason, now);
                 }
             }
             None => wait = Some(Wait::Park(self.make_another(now))),
         }
         self.handles.each(|handle| {
-            busy |= handle.hand_over_all(now);
+            let handed = handle.hand_over_all(now);
+            busy |= handed.more;
+            self.is_stuck |= handed.is_stuck;
             handle.partitions.turn_ends();
         });
         if now.saturating_duration_since(self.measured) >= METRICS_INTERVAL {
@@ -156,17 +167,27 @@ impl Polling {
 
     /// The client failed for good. Its answers up to then count; the rest is sent again.
     fn give_up(&mut self, client: &dyn ProducerClient, reason: &Arc<str>, now: Instant) {
-        error!(%reason, "the kafka client failed for good and is replaced");
         // No write may reach the old client once it is purged, and none the new one before the old
         // one's reports are in: it would overtake those that are sent again.
         self.handles.set_producer(None);
         client.end(true);
+        // One that ended over a partition was well otherwise. That partition waits; the others need
+        // not.
+        self.was_well = self.handles.take_gave_back();
+        if self.was_well {
+            warn!(%reason, "the kafka client ends over writes that kafka did not take");
+        } else {
+            error!(%reason, "the kafka client failed for good and is replaced");
+        }
         self.handles.each(|handle| {
-            handle.metrics.client_failed();
-            handle.partitions.requeue();
-            handle.partitions.events.tell(|| Event::ClientFailed { reason: Arc::clone(reason) });
+            handle.requeue();
+            if !self.was_well {
+                handle.metrics.client_failed();
+                let failed = || Event::ClientFailed { reason: Arc::clone(reason) };
+                handle.partitions.events.tell(failed);
+            }
         });
-        let lately = now.saturating_duration_since(self.made) < HAD_RECOVERED;
+        let lately = !self.was_well && now.saturating_duration_since(self.made) < HAD_RECOVERED;
         self.replace_delay =
             if lately { (self.replace_delay * 2).min(REPLACE_DELAY.1) } else { REPLACE_DELAY.0 };
         self.replace_at = None;
@@ -184,7 +205,9 @@ impl Polling {
                 self.handles.set_producer(Some(&client));
                 self.made = now;
                 info!("a new kafka client took over");
-                self.handles.each(|handle| handle.partitions.events.tell(|| Event::Recovered));
+                if !self.was_well {
+                    self.handles.each(|handle| handle.partitions.events.tell(|| Event::Recovered));
+                }
                 GATHER
             }
             Err(error) => {

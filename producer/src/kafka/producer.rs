@@ -5,6 +5,7 @@
 //! lock, decides the order of the log; `FutureProducer::send`, which retries out of order when the
 //! queue is full, is never used.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +20,9 @@ use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::record::{ADD, WRITE_ID};
 use write_behind_shared::{Partition, WriteId};
 
-use crate::core::ledger::{HANDLE_BITS, LOW_BITS, Loss};
+use crate::core::ledger::{HANDLE_BITS, LOW_BITS};
+use crate::core::lost_writes::Loss;
+use crate::core::unanswered::{Failure, GivenBack};
 use crate::error::{BuildError, Refusal};
 use crate::kafka::producer_client::{DeliveryReport, ProducerClient, ReportListener};
 use crate::kafka::settings::{client_refused, log};
@@ -46,8 +49,8 @@ struct DeliveryReports {
     count: AtomicU64,
     /// The polling thread waits for answers, so each is told at once.
     waited_for: AtomicBool,
-    /// Its errors say nothing any more: what it had not delivered is sent again by another.
-    replaced: AtomicBool,
+    /// What it has not delivered is given up: it is the last client.
+    is_closing: AtomicBool,
     /// Reports that the handles have not been told yet. Only the polling thread takes this lock.
     gathered: Mutex<ReportBatch>,
     /// Reports in a batch at most, so that no partition is locked for long.
@@ -60,8 +63,9 @@ struct ReportBatch {
     place: usize,
     partition: i32,
     answers: Vec<DeliveryReport>,
-    /// Writes whose outcome is unknown: whether that is so is decided at the end of the turn.
-    unknown: Vec<(usize, i32, usize, Loss)>,
+    /// Writes that were not delivered, by place and partition: what that means is known at the end
+    /// of the turn.
+    failures: BTreeMap<(usize, i32), Vec<(usize, RDKafkaErrorCode)>>,
 }
 
 /// How long the reports of purged records may take.
@@ -73,10 +77,15 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("linger.ms", "5"),
     ("queue.buffering.max.messages", "200000"),
     ("queue.buffering.max.kbytes", "131072"),
+    // How long a client that heard of no such topic takes it for gone after it is there again.
+    ("topic.metadata.propagation.max.ms", "1000"),
 ];
 /// Ours, always; `RESERVED_BY_PRODUCER` says why.
 const FIXED: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
+    // A client that sends on behind a batch that a broker refused would put later writes into the
+    // log ahead of those (INV-15). This one stops, and another sends all of them again, in order.
+    ("enable.gapless.guarantee", "true"),
     ("acks", "all"),
     ("message.timeout.ms", "0"),
     ("allow.auto.create.topics", "false"),
@@ -103,7 +112,7 @@ impl KafkaProducer {
             listener,
             count: AtomicU64::new(0),
             waited_for: AtomicBool::new(false),
-            replaced: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
             gathered: Mutex::default(),
             batch_max,
         });
@@ -130,15 +139,10 @@ impl ProducerClient for KafkaProducer {
         let context = self.client.context();
         let mut gathered = context.lock();
         gathered.tell(&*context.listener);
-        if !gathered.unknown.is_empty() {
-            // Only now: librdkafka reports what a fatal error cut off before it says that it is fatal.
-            // Told at once, a write that is sent again would count as lost.
-            let resent = context.replaced.load(Ordering::Acquire) || self.fatal_error().is_some();
-            for (place, partition, low_bits, loss) in std::mem::take(&mut gathered.unknown) {
-                if !resent {
-                    let mut answers = vec![(low_bits, Err(loss))];
-                    context.listener.answered(place, Partition(partition), &mut answers);
-                }
+        if !gathered.failures.is_empty() {
+            let has_failed = self.fatal_error().is_some();
+            for ((place, partition), failures) in std::mem::take(&mut gathered.failures) {
+                context.tell_failures(place, Partition(partition), failures, has_failed);
             }
         }
     }
@@ -150,7 +154,7 @@ impl ProducerClient for KafkaProducer {
 
     fn end(&self, replaced: bool) {
         // Before the purge, whose reports must not tell of a loss what another client sends again.
-        self.client.context().replaced.store(replaced, Ordering::Release);
+        self.client.context().is_closing.store(!replaced, Ordering::Release);
         self.client.purge(PurgeConfig::default().queue().inflight());
         if let Err(error) = self.client.flush(PURGE_TIMEOUT) {
             debug!(%error, "purged records were not all reported");
@@ -193,7 +197,9 @@ fn not_taken(error: &KafkaError, content: Content<'_>) -> NotTaken {
             let bytes = content.key.len() + content.value.map_or(0, <[u8]>::len);
             NotTaken::Refused(Refusal::TooLarge { bytes, limit: bytes - 1 })
         }
-        _ => NotTaken::Refused(Refusal::Record(error.to_string())),
+        // The client says what it last heard of the topic: it is unknown, or not for us. Topics
+        // come back, and rights are given.
+        _ => NotTaken::NotNow(error.to_string().into()),
     }
 }
 
@@ -205,22 +211,30 @@ impl ProducerContext for DeliveryReports {
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
         self.count.fetch_add(1, Ordering::Relaxed);
         let (place, low_bits) = (opaque >> (usize::BITS - HANDLE_BITS), opaque & LOW_BITS);
-        let (partition, at) = match result {
-            Ok(message) => (message.partition(), Ok(message.offset())),
-            Err((error, message)) => (message.partition(), Err(loss(error))),
-        };
         let mut gathered = self.lock();
+        let (partition, offset) = match result {
+            Ok(message) => (message.partition(), message.offset()),
+            Err((error, message)) => {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                let failures = gathered.failures.entry((place, message.partition())).or_default();
+                failures.push((low_bits, code));
+                return;
+            }
+        };
         let same = (gathered.place, gathered.partition) == (place, partition);
         if !same || gathered.answers.len() >= self.batch_max {
             gathered.tell(&*self.listener);
             (gathered.place, gathered.partition) = (place, partition);
         }
-        match at {
-            Err(loss @ Loss::Unknown(_)) => {
-                gathered.unknown.push((place, partition, low_bits, loss));
-            }
-            at => gathered.answers.push((low_bits, at)),
+        // What failed before this one is told before it: a write that it has overtaken must be known
+        // as that. The client goes on, so it has not failed for good.
+        if !gathered.failures.is_empty()
+            && let Some(failures) = gathered.failures.remove(&(place, partition))
+        {
+            gathered.tell(&*self.listener);
+            self.tell_failures(place, Partition(partition), failures, false);
         }
+        gathered.answers.push((low_bits, Ok(offset)));
         if self.waited_for.load(Ordering::Relaxed) {
             gathered.tell(&*self.listener);
             self.listener.notify_waiters(place, Partition(partition));
@@ -231,6 +245,29 @@ impl ProducerContext for DeliveryReports {
 impl DeliveryReports {
     fn lock(&self) -> std::sync::MutexGuard<'_, ReportBatch> {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_failures(
+        &self,
+        place: usize,
+        partition: Partition,
+        failures: Vec<(usize, RDKafkaErrorCode)>,
+        has_failed: bool,
+    ) {
+        let failures = failures.into_iter();
+        if self.is_closing.load(Ordering::Acquire) {
+            let unknown = |(low_bits, code): (usize, RDKafkaErrorCode)| {
+                (low_bits, Err(Loss::Unknown(code.to_string().into())))
+            };
+            self.listener.answered(place, partition, &mut failures.map(unknown).collect());
+        } else {
+            let failure = |(low_bits, code): (usize, RDKafkaErrorCode)| {
+                let how = given_back(code, has_failed)?;
+                Some(Failure { low_bits, how, reason: code.to_string().into() })
+            };
+            let failures: Vec<Failure> = failures.filter_map(failure).collect();
+            self.listener.failed(place, partition, &failures);
+        }
     }
 }
 
@@ -243,31 +280,37 @@ impl ReportBatch {
     }
 }
 
-/// Whether a record that was reported with `error` may be in the log. Only what a broker refuses,
-/// or what could never be sent to one, is certain not to be.
-fn loss(error: &KafkaError) -> Loss {
+/// What an error says of a record that was reported with it; none: nothing, it was only cut off by
+/// the end of the client. `has_failed`: the client has failed for good, as it does whenever a
+/// broker refuses a batch (`enable.gapless.guarantee`).
+fn given_back(code: RDKafkaErrorCode, has_failed: bool) -> Option<GivenBack> {
     use RDKafkaErrorCode::{
-        ClusterAuthorizationFailed, InvalidRecord, InvalidTimestamp, InvalidTopic,
-        MessageBatchTooLarge, MessageSizeTooLarge, PolicyViolation, TopicAuthorizationFailed,
-        UnknownPartition, UnknownTopic, UnknownTopicOrPartition, UnsupportedCompressionType,
+        DuplicateSequenceNumber, Fatal, GaplessGuarantee, InvalidDifferentRecord, InvalidMessage,
+        InvalidMessageSize, InvalidProducerEpoch, InvalidProducerIdMapping, InvalidRecord,
+        MessageBatchTooLarge, MessageSizeTooLarge, OutOfOrderSequenceNumber, PurgeInflight,
+        PurgeQueue, UnknownPartition, UnknownProducerId, UnknownTopic,
     };
-    let reason = error.to_string().into();
-    match error.rdkafka_error_code() {
-        Some(
-            MessageSizeTooLarge
-            | MessageBatchTooLarge
-            | InvalidRecord
-            | InvalidTimestamp
-            | UnsupportedCompressionType
-            | InvalidTopic
-            | PolicyViolation
-            | UnknownTopic
-            | UnknownPartition
-            | UnknownTopicOrPartition
-            | TopicAuthorizationFailed
-            | ClusterAuthorizationFailed,
-        ) => Loss::Failed(reason),
-        _ => Loss::Unknown(reason),
+    match code {
+        // Of the records themselves, perhaps of only one in the batch.
+        MessageSizeTooLarge | MessageBatchTooLarge | InvalidMessage | InvalidMessageSize
+        | InvalidRecord => Some(GivenBack::Refused),
+        PurgeQueue | PurgeInflight => None,
+        InvalidDifferentRecord
+        | Fatal
+        | GaplessGuarantee
+        | OutOfOrderSequenceNumber
+        | DuplicateSequenceNumber
+        | InvalidProducerEpoch
+        | InvalidProducerIdMapping
+        | UnknownProducerId
+            if has_failed =>
+        {
+            None
+        }
+        // The client dropped the topic because of what it heard of it.
+        UnknownTopic | UnknownPartition => Some(GivenBack::Unsent),
+        _ if has_failed => Some(GivenBack::NotNow),
+        _ => Some(GivenBack::Unsent),
     }
 }
 
@@ -293,20 +336,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_broker_refuses_for_what_it_is_has_certainly_failed_and_silence_has_not() {
+    fn only_a_broker_that_refuses_a_record_for_what_it_is_refuses_it_and_the_rest_may_pass() {
         use RDKafkaErrorCode as Code;
-        let loss = |code| loss(&KafkaError::MessageProduction(code));
-        for refused in [
-            Code::MessageSizeTooLarge,
-            Code::MessageBatchTooLarge,
-            Code::InvalidRecord,
+        for refused in [Code::MessageSizeTooLarge, Code::MessageBatchTooLarge, Code::InvalidRecord]
+        {
+            assert_eq!(given_back(refused, true), Some(GivenBack::Refused), "{refused}");
+        }
+        for passing in [
+            Code::TopicAuthorizationFailed,
+            Code::ClusterAuthorizationFailed,
+            Code::UnknownTopicOrPartition,
+            Code::NotEnoughReplicas,
             Code::InvalidTimestamp,
             Code::UnsupportedCompressionType,
+            Code::PolicyViolation,
+            Code::KafkaStorageError,
         ] {
-            assert!(matches!(loss(refused), Loss::Failed(_)), "{refused}");
+            assert_eq!(given_back(passing, true), Some(GivenBack::NotNow), "{passing}");
+            assert_eq!(given_back(passing, false), Some(GivenBack::Unsent), "{passing}");
         }
-        for silent in [Code::PurgeInflight, Code::RequestTimedOut, Code::NotEnoughReplicas] {
-            assert!(matches!(loss(silent), Loss::Unknown(_)), "{silent}");
+        for local in [Code::UnknownTopic, Code::UnknownPartition] {
+            assert_eq!(given_back(local, true), Some(GivenBack::Unsent), "{local}");
+        }
+        for cut_off in [Code::PurgeQueue, Code::PurgeInflight, Code::OutOfOrderSequenceNumber] {
+            assert_eq!(given_back(cut_off, true), None, "{cut_off}");
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use write_behind_shared::Partition;
 
-use crate::core::ledger::Loss;
+use crate::core::lost_writes::Loss;
+use crate::core::unanswered::Failure;
 use crate::error::BuildError;
 use crate::partitions::outlet::Outlet;
 
@@ -20,8 +21,7 @@ pub(crate) trait ProducerClient: Debug + Send + Sync {
     /// any.
     fn poll(&self, wait: Duration) -> bool;
 
-    /// Tells the handles what came. Once the client has failed for good, what it could not deliver
-    /// will be sent again, so it is not lost.
+    /// Tells the handles what came.
     fn tell_handles(&self);
 
     /// Why the client failed for good, if it has.
@@ -41,6 +41,9 @@ pub(crate) trait ReportListener: Send + Sync {
     /// Kafka answered for writes of one partition of the handle at `place`, in this order. They are
     /// drained.
     fn answered(&self, place: usize, partition: Partition, answers: &mut Vec<DeliveryReport>);
+
+    /// The client could not deliver writes of one partition of the handle at `place`.
+    fn failed(&self, place: usize, partition: Partition, failures: &[Failure]);
 
     /// Tells those who wait for writes of the partition how far they are.
     fn notify_waiters(&self, place: usize, partition: Partition);

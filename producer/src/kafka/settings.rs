@@ -87,6 +87,10 @@ pub(crate) fn client_refused(error: &KafkaError) -> BuildError {
 /// Passes librdkafka's own log lines on.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
+        // It is ours, and used for what it is meant for.
+        RDKafkaLogLevel::Warning if message.contains("enable.gapless.guarantee") => {
+            debug!(target: "librdkafka", facility, "{message}");
+        }
         RDKafkaLogLevel::Emerg
         | RDKafkaLogLevel::Alert
         | RDKafkaLogLevel::Critical

@@ -1,13 +1,17 @@
 //! The hand-over: a partition's waiting writes go to the Kafka client, in order.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use uuid::Uuid;
 use write_behind_shared::{Partition, WriteId};
 
-use crate::core::ledger::{Key, LOW_BITS, Loss};
+use crate::core::gate::GateNews;
+use crate::core::ledger::Key;
+use crate::core::lost_writes::Loss;
 use crate::core::pending::Cache;
+use crate::core::unanswered::{Failure, GivenBack};
 use crate::error::Refusal;
 use crate::partitions::Partitions;
 use crate::partitions::outlet::{Content, NotTaken};
@@ -15,50 +19,102 @@ use crate::partitions::partition::{SharedPending, State};
 
 /// What came of handing over.
 #[derive(Debug, Default)]
-struct HandedOver {
+pub(crate) struct HandedOver {
     /// More writes are due; they were left for the next turn.
-    more: bool,
-    /// Rows whose writes can never be sent: each such write is lost.
-    lost: Vec<(Key, Loss)>,
+    pub(crate) more: bool,
+    /// How many writes can never be sent.
+    pub(crate) lost: usize,
+    /// The client keeps writes without a word, while it gave others of the partition back. Another
+    /// client must take over before any of them is sent again.
+    pub(crate) is_stuck: bool,
+    pub(crate) news: Option<GateNews>,
 }
 
 impl Partitions {
-    /// Gives the client what waits in a partition, as far as it is due. Says whether there is more,
-    /// and how many writes can never be sent.
-    pub(crate) fn hand_over(&self, pending: &SharedPending, now: Instant) -> (bool, usize) {
+    /// Gives the client what waits in a partition, as far as it is due.
+    pub(crate) fn hand_over(&self, pending: &SharedPending, now: Instant) -> HandedOver {
         let (partition, at_once) = (pending.partition, self.bounds.records_at_once);
-        let handed = self.change(pending.lock(), |state, cache| {
-            let handed = state.hand_over((partition, self.writer), at_once, now, cache);
-            pending.set_waiting(!state.core.ledger().all_are_sent());
+        let mut lost = Vec::new();
+        let mut handed = self.change(pending.lock(), |state, cache| {
+            let ids = (partition, self.writer);
+            let mut handed = state.hand_over(ids, at_once, now, &mut lost, cache);
+            handed.news = state.gate.take_news();
+            pending.set_waiting(state.has_waiting());
             handed
         });
-        let lost = handed.lost.len();
-        if lost > 0 {
-            // They are settled without an answer of Kafka, and perhaps nothing else of this
-            // partition moves any more: without this, those who wait for them would sleep for ever.
+        handed.lost = self.tell_settled(pending, lost);
+        handed
+    }
+
+    /// The client could not deliver writes of a partition. Gives how many are lost.
+    pub(crate) fn failed(&self, partition: Partition, failures: &[Failure]) -> usize {
+        let Some(pending) = self.of(partition) else { return 0 };
+        let lost = self.change(pending.lock(), |state, cache| {
+            let lost = state.failed(failures, cache);
+            pending.set_waiting(state.has_waiting());
+            lost
+        });
+        self.tell_settled(pending, lost)
+    }
+
+    /// The client is gone: what it has not answered goes to another. Gives how many writes are
+    /// lost.
+    pub(crate) fn requeue(&self) -> usize {
+        self.iter().fold(0, |sum, (_, pending)| {
+            let lost = self.change(pending.lock(), |state, cache| {
+                let lost = state.requeue(cache);
+                state.gate.client_gone();
+                pending.set_waiting(state.has_waiting());
+                lost
+            });
+            sum + self.tell_settled(pending, lost)
+        })
+    }
+
+    /// Tells of writes that were settled without an answer of Kafka. Gives how many.
+    fn tell_settled(&self, pending: &SharedPending, lost: Vec<(Key, Loss)>) -> usize {
+        let writes = lost.len();
+        if writes > 0 {
+            // Perhaps nothing else of this partition moves any more: without this, those who wait
+            // for them would sleep for ever.
             pending.answered.store(true, Ordering::Release);
-            self.tell_lost(partition, handed.lost);
+            self.tell_lost(pending.partition, lost);
         }
-        (handed.more, lost)
+        writes
     }
 }
 
 impl State {
+    /// Whether the polling thread must look at it.
+    fn has_waiting(&self) -> bool {
+        !self.core.ledger().all_are_sent() || self.gate.is_held()
+    }
+
     /// Hands over what waits, in order, as far as it is due and the client takes it; `at_once`
-    /// records at most, so that the lock is not held for long.
+    /// records at most, so that the lock is not held for long. What can never be sent is `lost`.
     fn hand_over(
         &mut self,
         (partition, writer): (Partition, Uuid),
         at_once: usize,
         now: Instant,
+        lost: &mut Vec<(Key, Loss)>,
         cache: &impl Cache,
     ) -> HandedOver {
         let mut handed = HandedOver::default();
         let Some(outlet) = self.outlet.clone() else { return handed };
+        if self.core.ledger().has_given_back() {
+            if !self.core.ledger().client_has_none() {
+                handed.is_stuck = self.gate.lets_try(now);
+                return handed;
+            }
+            lost.extend(self.requeue(cache));
+        }
         let due_below = self.outbox.due_below(self.core.ledger().next(), now, self.closed);
         for _ in 0..at_once {
             let Some((sequence, key, delta)) = self.core.next_unsent() else { return handed };
-            if sequence >= due_below {
+            let passes = self.gate.is_open()
+                || self.core.ledger().client_has_none() && self.gate.lets_try(now);
+            if sequence >= due_below || !passes {
                 return handed;
             }
             let write_id = WriteId { writer, sequence };
@@ -69,14 +125,18 @@ impl State {
                 }
                 None => Err(NotTaken::Refused(Refusal::NotOneRecord)),
             };
+            self.gate.tried(sequence);
             match taken {
                 Ok(()) => {}
                 // It is not marked as sent, so it goes first the next time.
                 Err(NotTaken::Yet) => return handed,
+                Err(NotTaken::NotNow(reason)) => {
+                    self.gate.hold(&reason);
+                    return handed;
+                }
                 Err(NotTaken::Refused(refusal)) => {
                     let loss = Loss::Failed(refusal.to_string().into());
-                    let key = self.core.lost(sequence as usize & LOW_BITS, loss.clone(), cache);
-                    handed.lost.extend(key.map(|key| (key, loss)));
+                    lost.extend(self.core.lose(sequence, loss, cache));
                 }
             }
             // Before the lock is released: the answer is already on its way, and a write accepted
@@ -85,5 +145,44 @@ impl State {
         }
         handed.more = true;
         handed
+    }
+
+    /// Whether a new write may be the only one that the client has of this partition.
+    pub(crate) fn may_be_first(&self) -> bool {
+        !self.gate.is_held() && self.core.ledger().in_flight() == 0
+    }
+
+    /// The client could not deliver writes. Gives those that are lost.
+    fn failed(&mut self, failures: &[Failure], cache: &impl Cache) -> Vec<(Key, Loss)> {
+        let mut lost = Vec::new();
+        let mut refused = Vec::new();
+        for Failure { low_bits, how, reason } in failures {
+            let Some(sequence) = self.core.give_back(*low_bits, *how) else { continue };
+            match how {
+                GivenBack::Refused => refused.push((sequence, reason)),
+                GivenBack::NotNow | GivenBack::Unsent => self.gate.hold(reason),
+            }
+        }
+        match &refused[..] {
+            [] => {}
+            // All writes of a batch fail at once, so this one had a batch to itself.
+            [(sequence, reason)] => {
+                let loss = Loss::Failed(Arc::clone(reason));
+                lost.extend(self.core.lose(*sequence, loss, cache));
+            }
+            [.., (last, _)] => self.gate.one_by_one_below(last + 1),
+        }
+        // As long as the client has others of this partition, they may yet go into the log, ahead
+        // of those that it gave back.
+        if self.core.ledger().client_has_none() {
+            lost.extend(self.requeue(cache));
+        }
+        lost
+    }
+
+    fn requeue(&mut self, cache: &impl Cache) -> Vec<(Key, Loss)> {
+        let why = self.gate.reason().map_or("a broker refused its batch", |reason| &**reason);
+        let reason = format!("{why}; and a later write of its partition is, or may be, in the log");
+        self.core.requeue(&reason.into(), cache)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use write_behind_shared::Partition;
 
-use crate::core::ledger::Loss;
+use crate::core::lost_writes::Loss;
 use crate::error::DeliveryError;
 
 /// How many writes of a partition were lost for a reason.

@@ -20,8 +20,9 @@ use uuid::Uuid;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::core::bounds::Bounds;
-use crate::core::ledger::{Key, Loss, Sequence};
+use crate::core::ledger::{Key, Sequence};
 use crate::core::logged::Rules;
+use crate::core::lost_writes::Loss;
 use crate::core::pending::dead_letters::DeadLetterNotice;
 use crate::core::tail::LogRecord;
 use crate::core::usage::Full;
@@ -134,25 +135,28 @@ impl Partitions {
     }
 
     /// Kafka answered for writes of one partition, in the order given: each one's offset, or how it
-    /// was lost. They are taken under one lock.
+    /// was lost. They are taken under one lock. Says whether writes that wait may go now.
     pub(crate) fn answered(
         &self,
         partition: Partition,
         answers: impl Iterator<Item = (usize, Result<i64, Loss>)>,
-    ) {
-        let Some(pending) = self.of(partition) else { return };
+    ) -> bool {
+        let Some(pending) = self.of(partition) else { return false };
         let mut lost = Vec::new();
-        let were_last = self.change(pending.lock(), |state, cache| {
+        let (were_last, opened) = self.change(pending.lock(), |state, cache| {
+            let mut delivered = false;
             for (low_bits, at) in answers {
                 match at {
-                    Ok(offset) => state.core.acked(low_bits, offset, cache),
-                    Err(loss) => {
-                        let key = state.core.lost(low_bits, loss.clone(), cache);
-                        lost.extend(key.map(|key| (key, loss)));
+                    Ok(offset) => {
+                        delivered = true;
+                        state.core.acked(low_bits, offset, cache);
                     }
+                    Err(loss) => lost.extend(state.core.lost(low_bits, loss, cache)),
                 }
             }
-            state.core.ledger().in_flight() == 0
+            let (replicated, left) =
+                (state.core.ledger().replicated(), state.core.ledger().in_flight());
+            (left == 0, delivered && state.gate.delivered(replicated))
         });
         // After the change, which released the lock: a waiter that wakes takes it to look for its
         // loss. When nothing is left in flight, waiters need not wait for the end of the poll turn.
@@ -162,6 +166,7 @@ impl Partitions {
             pending.answered.store(true, Ordering::Release);
         }
         self.tell_lost(partition, lost);
+        opened
     }
 
     fn tell_lost(&self, partition: Partition, lost: Vec<(Key, Loss)>) {
@@ -290,15 +295,6 @@ impl Partitions {
         }
     }
 
-    /// The client is gone: what it has not answered goes to another.
-    pub(crate) fn requeue(&self) {
-        for pending in &self.by_partition {
-            let mut state = pending.lock();
-            state.core.requeue();
-            pending.set_waiting(!state.core.ledger().all_are_sent());
-        }
-    }
-
     /// Tells those who wait for writes of a partition how far the stages are.
     pub(crate) fn notify_waiters(&self, partition: Partition) {
         if let Some(pending) = self.of(partition) {
@@ -368,6 +364,7 @@ impl Partitions {
                 rows: sum.rows + one.rows,
                 bytes: sum.bytes + one.bytes,
                 in_flight: sum.in_flight + one.in_flight,
+                held: sum.held + one.held,
                 replicated_lag: sum.replicated_lag.max(one.replicated_lag),
                 persisted_lag: sum.persisted_lag.max(one.persisted_lag),
                 ..sum

@@ -1,6 +1,7 @@
 //! The outlet of a partition's records: a Kafka client bound to its topic, or a test's stand-in.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use write_behind_shared::{Partition, WriteId};
 
@@ -30,8 +31,10 @@ pub(crate) struct Content<'r> {
 /// Why a record was not taken.
 #[derive(Debug)]
 pub(crate) enum NotTaken {
-    /// Not now: the client's queue is full, or it failed for good and will be replaced.
+    /// Not yet: the client's queue is full, or it failed for good and will be replaced.
     Yet,
+    /// Not now, for this reason, which may pass: the topic is unknown, or not for this client.
+    NotNow(Arc<str>),
     /// Never.
     Refused(Refusal),
 }

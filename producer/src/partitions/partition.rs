@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use write_behind_shared::Partition;
 
 use crate::core::bounds::Bounds;
+use crate::core::gate::SendGate;
 use crate::core::ledger::Sequence;
 use crate::core::logged::Rules;
 use crate::core::outbox::Outbox;
@@ -47,6 +48,8 @@ pub(crate) struct State {
     pub(crate) outlet: Option<Arc<dyn Outlet>>,
     /// Which writes wait to be given to it.
     pub(crate) outbox: Outbox,
+    /// Whether they may be.
+    pub(crate) gate: SendGate,
     pub(crate) closed: bool,
     /// Points in time: every write from the sequence on was accepted after the instant.
     marks: VecDeque<(Sequence, Instant)>,
@@ -77,6 +80,8 @@ pub(crate) struct Stats {
     pub(crate) rows: usize,
     pub(crate) bytes: usize,
     pub(crate) in_flight: usize,
+    /// Partitions whose writes Kafka does not take now.
+    pub(crate) held: usize,
     pub(crate) replicated_lag: Duration,
     pub(crate) persisted_lag: Duration,
 }
@@ -100,6 +105,7 @@ impl SharedPending {
             loads: Loads::default(),
             outlet: None,
             outbox: Outbox::new(coalesce),
+            gate: SendGate::new(),
             closed: false,
             marks: VecDeque::from([(0, now)]),
         };
@@ -126,7 +132,7 @@ impl SharedPending {
         writes: Range<Sequence>,
     ) -> Result<(), DeliveryError> {
         let passed = self.wait(stage, writes.end).await;
-        match self.lock().core.ledger.tell_loss_in(&writes) {
+        match self.lock().core.ledger.lost.tell_first_in(&writes) {
             Some(loss) => Err(loss.into()),
             None if passed => Ok(()),
             None => Err(DeliveryError::Closed),
@@ -200,6 +206,7 @@ impl SharedPending {
             rows: usage[Full::PendingRows],
             bytes: usage[Full::PendingBytes],
             in_flight: usage[Full::InFlight],
+            held: usize::from(state.gate.is_held()),
             replicated_lag: state.age(replicated, next, now),
             persisted_lag: state.age(persisted, next, now),
             ..Stats::default()

@@ -132,9 +132,10 @@ impl Broker {
         self.cluster()?.broker_round_trip_time(ALL, by).map_err(refused)
     }
 
-    /// The broker refuses the next `requests` to write, for good: their writes end in
-    /// [`DeliveryError::Failed`](crate::DeliveryError::Failed). A request carries all writes of one
-    /// partition that were waiting to be sent.
+    /// The broker refuses the next `requests` to write because of what is in them. A request carries
+    /// all writes of one partition that were waiting to be sent. A write that is refused alone ends
+    /// in [`DeliveryError::Failed`](crate::DeliveryError::Failed); those that are refused together
+    /// are sent again one by one, each with a request of its own.
     ///
     /// # Errors
     /// [`TestingError::Broker`].

@@ -118,7 +118,7 @@ impl Acceptor {
         }
         // The client has the record before the entry exists. Its answer cannot overtake the entry,
         // because it takes this lock; and a client that refuses leaves nothing to undo.
-        let sent = self.enqueue(write, &state)?;
+        let sent = self.enqueue(write, &mut state)?;
         state.granted = state.granted + permits.used(write);
         let sequence = self.partitions.change(state, |state, cache| {
             let coalesces = state.outbox.coalesces();
@@ -144,20 +144,28 @@ impl Acceptor {
 
     /// Enqueues the write with the Kafka client, unless it has to wait for its turn. Says whether
     /// it did.
-    fn enqueue(&self, write: &Prepared, state: &State) -> Result<bool, WriteError> {
+    fn enqueue(&self, write: &Prepared, state: &mut State) -> Result<bool, WriteError> {
         let Some(outlet) = &state.outlet else { return Ok(false) };
-        let ledger = state.core.ledger();
-        // Behind a write that waits, all wait: sent now, this one would be ahead of it in the log,
-        // and the consumer would drop the other as a duplicate of an older sequence.
-        if state.outbox.coalesces() || !ledger.all_are_sent() {
+        let sequence = state.core.ledger().next();
+        // Behind a write that waits, all wait (INV-15): sent now, this one would be ahead of it in
+        // the log, and the consumer would drop the other as a duplicate of an older sequence.
+        if state.outbox.coalesces()
+            || !state.core.ledger().all_are_sent()
+            || !state.gate.is_open() && !state.may_be_first()
+        {
             return Ok(false);
         }
-        let write_id = WriteId { writer: self.partitions.writer, sequence: ledger.next() };
+        let write_id = WriteId { writer: self.partitions.writer, sequence };
         let content =
             Content { key: &write.key, value: write.value.as_deref(), add: write.add.as_deref() };
         match outlet.enqueue(write.partition, write_id, content) {
             Ok(()) => Ok(true),
             Err(NotTaken::Yet) => Ok(false),
+            // It waits with those behind it, and is sent once that has passed.
+            Err(NotTaken::NotNow(reason)) => {
+                state.gate.hold(&reason);
+                Ok(false)
+            }
             Err(NotTaken::Refused(refusal)) => Err(refusal.into()),
         }
     }

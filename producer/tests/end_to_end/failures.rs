@@ -5,7 +5,7 @@ use std::time::Duration;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use write_behind_producer::{DeliveryError, Event, WriteBehind};
 
-use crate::embedded::{DEADLINE, Kafka, Score, score, soon};
+use crate::embedded::{DEADLINE, Kafka, Score, TOPIC, score, soon};
 
 type Handle = WriteBehind<i64, Score>;
 
@@ -29,6 +29,96 @@ async fn a_refused_record_fails_its_write_and_reads_see_what_they_saw_before() {
     soon("the rest to be persisted", next.persisted()).await.unwrap();
     assert!(matches!(bad.persisted().await, Err(DeliveryError::Failed(_))), "still known");
     assert_eq!(kafka.log().len(), 2);
+}
+
+/// Answers of brokers that may pass: rights are given, replicas come back, clocks are set right.
+const PASSING: [RDKafkaRespErr; 6] = [
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION,
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP,
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN,
+];
+
+#[tokio::test]
+async fn what_brokers_do_not_take_for_a_while_is_kept_and_goes_into_the_log_in_order() {
+    let kafka = Kafka::start(1);
+    let scores: Handle = kafka.builder(&[("batch.num.messages", "7")]).build().await.unwrap();
+    let mut written = 0;
+    for error in PASSING {
+        kafka.cluster().request_errors(RDKafkaApiKey::Produce, &[error; 2]);
+        for n in 0..100 {
+            scores.put(&(n % 5), &score("kept", written)).await.unwrap();
+            written += 1;
+        }
+        let all = soon("all to be replicated", scores.replicated_all()).await;
+        assert_eq!(all, Ok(()), "{error:?}");
+    }
+    let mut last = None;
+    for logged in kafka.log() {
+        let sequence = logged.write_id.sequence;
+        assert!(last.is_none_or(|last| last + 1 >= sequence), "{sequence} behind {last:?}");
+        last = last.max(Some(sequence));
+    }
+    assert_eq!(last, Some(written as u64 - 1));
+}
+
+#[tokio::test]
+async fn a_topic_that_kafka_says_is_gone_or_not_ours_for_a_while_keeps_its_writes() {
+    for error in [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+    ] {
+        let kafka = Kafka::start(1);
+        let quick = [
+            ("topic.metadata.propagation.max.ms", "0"),
+            ("topic.metadata.refresh.interval.ms", "50"),
+            // The writes wait in the client's queue when it drops the topic.
+            ("linger.ms", "300"),
+        ];
+        let scores: Handle = kafka.builder(&quick).build().await.unwrap();
+        let mut events = scores.events();
+        scores.put(&1, &score("before", 0)).await.unwrap().replicated().await.unwrap();
+        kafka.cluster().topic_error(TOPIC, error).unwrap();
+        for n in 0..500 {
+            scores.put(&(n % 5), &score("during", n)).await.unwrap();
+        }
+        let held = soon("the partition to be held", events.next()).await;
+        assert!(matches!(held, Some(Event::WritesHeld { partition: 0, .. })), "{held:?}");
+        for n in 0..500 {
+            scores.put(&(n % 5), &score("held", n)).await.unwrap();
+        }
+        assert_eq!(scores.get(&4).await.unwrap(), Some(score("held", 499)));
+        kafka.cluster().topic_error(TOPIC, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+        let all = soon("all to be replicated", scores.replicated_all()).await;
+        assert_eq!(all, Ok(()), "{error:?}");
+        assert_eq!(kafka.fold()["4"], Some(serde_json::json!({"name": "held", "score": 499})));
+    }
+}
+
+#[tokio::test]
+async fn the_neighbours_of_a_record_that_a_broker_refuses_are_in_the_log() {
+    let kafka = Kafka::start(1);
+    let scores: Handle = kafka.builder(&[("linger.ms", "50")]).build().await.unwrap();
+    scores.put(&1, &score("good", 1)).await.unwrap().replicated().await.unwrap();
+    // The batch, and then the second of its records alone.
+    let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    let fine = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+    kafka.cluster().request_errors(RDKafkaApiKey::Produce, &[too_large, fine, too_large]);
+    let mut writes = Vec::new();
+    for id in 2..6 {
+        writes.push(scores.put(&id, &score("batch", id)).await.unwrap());
+    }
+    let mut ends = Vec::new();
+    for write in &writes {
+        ends.push(soon("an end", write.replicated()).await);
+    }
+    assert!(matches!(ends[1], Err(DeliveryError::Failed(_))), "{ends:?}");
+    assert_eq!((&ends[0], &ends[2], &ends[3]), (&Ok(()), &Ok(()), &Ok(())));
+    assert_eq!(scores.get(&3).await.unwrap(), None, "it is nowhere");
+    let keys: Vec<String> = kafka.log().into_iter().map(|logged| logged.key).collect();
+    assert_eq!(keys, ["1", "2", "4", "5"]);
 }
 
 #[tokio::test]

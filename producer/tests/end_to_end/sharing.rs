@@ -48,7 +48,7 @@ async fn a_write_that_fails_is_an_event_for_those_who_listen() {
     let scores: Handle = kafka.builder(&[]).build().await.unwrap();
     scores.put(&1, &score("good", 1)).await.unwrap().replicated().await.unwrap();
     let mut events = scores.events();
-    let refuse = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED];
+    let refuse = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE];
     kafka.cluster().request_errors(RDKafkaApiKey::Produce, &refuse);
     scores.put(&7, &score("bad", 2)).await.unwrap();
     let event = soon("the event", events.next()).await;

@@ -13,8 +13,9 @@ use write_behind_shared::{NextOffset, Offset};
 
 use crate::core::delta::{Delta, Row};
 use crate::core::in_flight::InFlight;
-use crate::core::ledger::{PersistedWhen, Sequence};
+use crate::core::ledger::Sequence;
 use crate::core::logged::{LoggedChanges, Rules};
+use crate::core::unanswered::PersistedWhen;
 use crate::core::usage::Usage;
 
 /// What a write or a logged row costs in memory beyond its key and value: map, queues, sequences.

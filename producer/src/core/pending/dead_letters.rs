@@ -5,7 +5,8 @@
 
 use write_behind_shared::{NextOffset, Offset};
 
-use crate::core::ledger::{Key, Loss, Sequence};
+use crate::core::ledger::{Key, Sequence};
+use crate::core::lost_writes::Loss;
 use crate::core::pending::{Cache, Pending};
 
 /// A record that the database refused.
@@ -28,7 +29,7 @@ impl Pending {
     ) {
         let DeadLetterNotice { offset, key, own, reason } = refused;
         if let Some(sequence) = *own {
-            self.ledger.lose(sequence, Loss::DeadLetter((**reason).into()));
+            self.ledger.lost.add(sequence, Loss::DeadLetter((**reason).into()));
             // Kafka has yet to say where it is; the write must not look like a good one then.
             if self.ledger.unanswered(sequence).is_some() {
                 self.answered(sequence, key, Some(*offset), cache);

@@ -8,6 +8,7 @@
 //!   or failed.
 //! - INV-2: a row is clean only when the committed offset is past its last write.
 
+mod failures;
 mod loads;
 mod tail;
 mod forget;
@@ -24,9 +25,10 @@ use crate::core::commit_queue::CommitWaiter;
 use crate::core::delta::{Delta, Row};
 use crate::core::entry::{Entry, OVERHEAD_BYTES, RowState};
 use crate::core::forgotten::Forgotten;
-use crate::core::ledger::{Key, Ledger, Loss, PersistedWhen, Sequence};
+use crate::core::ledger::{Key, Ledger, Sequence};
 use crate::core::logged::Rules;
 use crate::core::tail::ForeignWriters;
+use crate::core::unanswered::PersistedWhen;
 use crate::core::usage::{Full, Usage};
 
 /// Holds rows that stopped being pending, until they are pending again or evicted.
@@ -141,11 +143,6 @@ impl Pending {
         self.ledger.mark_sent(sequence);
     }
 
-    /// The Kafka client is gone: what it has not answered goes to another.
-    pub(crate) fn requeue(&mut self) {
-        self.ledger.requeue();
-    }
-
     /// Kafka has the write that was sent with these low bits of its sequence.
     pub(crate) fn acked(&mut self, low_bits: usize, offset: i64, cache: &impl Cache) {
         let Some((sequence, key)) = self.ledger.find(low_bits) else { return };
@@ -161,6 +158,7 @@ impl Pending {
         offset: Option<Offset>,
         cache: &impl Cache,
     ) {
+        self.lose_overtaken(sequence, cache);
         let first = self.entries.get(key).and_then(|entry| entry.sequences().next());
         let is_placed = offset.is_some() && first == Some(sequence);
         if self.rules.tail.is_some() && !is_placed && !self.foreign.is_from_before_a_gap(sequence) {
@@ -189,28 +187,6 @@ impl Pending {
                 entry.mark_uncertain_below(offset.map_or(NextOffset::ZERO, Offset::next));
             }
         });
-    }
-
-    /// The write failed, or whether Kafka has it cannot be told. Gives its row's key.
-    pub(crate) fn lost(&mut self, low_bits: usize, loss: Loss, cache: &impl Cache) -> Option<Key> {
-        let (sequence, key) = self.ledger.find(low_bits)?;
-        let rules = self.rules;
-        let loss = match loss {
-            // Another client was given it too, and its copy may be in the log: told as failed, the
-            // caller would write it again, and an increment would count twice.
-            Loss::Failed(reason) if self.ledger.was_sent_again(sequence) => Loss::Unknown(reason),
-            loss => loss,
-        };
-        let failed = matches!(loss, Loss::Failed(_));
-        self.ledger.lose(sequence, loss);
-        if failed {
-            self.change(&key, |entry| entry.failed(sequence));
-            self.ledger.acknowledge(sequence, PersistedWhen::AtOnce);
-            self.let_leave(&key, cache);
-        } else {
-            self.place(sequence, &key, None, cache, |entry| entry.unknown(sequence, rules));
-        }
-        Some(key)
     }
 
     /// The group has committed `next`.

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use write_behind_shared::{NextOffset, SequenceCheck};
 
 use crate::core::entry::Entry;
-use crate::core::ledger::{Key, Loss, Sequence};
+use crate::core::ledger::{Key, Sequence};
+use crate::core::lost_writes::Loss;
 use crate::core::pending::{Cache, Pending};
 use crate::core::tail::LogRecord;
 
@@ -78,11 +79,16 @@ impl Pending {
         // in once: the first takes it out of the writes in flight, and the second finds it gone.
         let is_unplaced = self.entries.get(key).is_some_and(|e| e.in_flight(sequence).is_some());
         if is_unplaced {
+            self.lose_overtaken(sequence, cache);
             self.ledger.seen_at(*offset);
             self.acked_at(sequence, key, Some(*offset), cache);
         } else {
-            let is_unknown =
-                || matches!(self.ledger.loss_in(&(sequence..sequence + 1)), Some(Loss::Unknown(_)));
+            let is_unknown = || {
+                matches!(
+                    self.ledger.lost.first_in(&(sequence..sequence + 1)),
+                    Some(Loss::Unknown(_))
+                )
+            };
             if self.foreign.is_from_before_a_gap(sequence) || is_unknown() {
                 // So it is in the log, and perhaps not where it was folded in.
                 self.foreign_record(record, true, cache);

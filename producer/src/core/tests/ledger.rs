@@ -1,6 +1,7 @@
 //! Tests of the ledger: its watermarks, losses and runs of offsets.
 
 use super::*;
+use crate::core::lost_writes::Loss;
 
 fn ledger(answers: &[(Sequence, PersistedWhen)]) -> Ledger {
     let mut ledger = Ledger::new(Bounds::STANDARD);
@@ -53,13 +54,13 @@ fn an_answer_out_of_order_waits_for_those_before_it() {
 #[test]
 fn a_failed_write_holds_nobody_up_and_is_remembered() {
     let mut ledger = ledger(&[(0, at(0)), (1, PersistedWhen::AtOnce), (2, at(1))]);
-    ledger.lose(1, Loss::Failed("no".into()));
+    ledger.lost.add(1, Loss::Failed("no".into()));
     ledger.commit(NextOffset(2));
     assert_eq!(ledger.persisted(), 3);
-    assert_eq!(ledger.loss_in(&(1..2)), Some(Loss::Failed("no".into())));
-    assert_eq!(ledger.loss_in(&(0..1)), None);
-    assert_eq!(ledger.loss_in(&(2..3)), None);
-    assert!(ledger.loss_in(&(0..3)).is_some());
+    assert_eq!(ledger.lost.first_in(&(1..2)), Some(Loss::Failed("no".into())));
+    assert_eq!(ledger.lost.first_in(&(0..1)), None);
+    assert_eq!(ledger.lost.first_in(&(2..3)), None);
+    assert!(ledger.lost.first_in(&(0..3)).is_some());
 }
 
 #[test]
@@ -83,10 +84,10 @@ fn many_writers_cost_precision_and_never_memory_or_truth() {
 fn losses_that_were_forgotten_are_unknown() {
     let mut ledger = Ledger::new(Bounds::STANDARD);
     for sequence in 0..=Bounds::STANDARD.losses as u64 {
-        ledger.lose(2 * sequence, Loss::Failed("no".into()));
+        ledger.lost.add(2 * sequence, Loss::Failed("no".into()));
     }
-    assert!(matches!(ledger.loss_in(&(0..1)), Some(Loss::Unknown(_))));
-    assert_eq!(ledger.loss_in(&(2..3)), Some(Loss::Failed("no".into())));
+    assert!(matches!(ledger.lost.first_in(&(0..1)), Some(Loss::Unknown(_))));
+    assert_eq!(ledger.lost.first_in(&(2..3)), Some(Loss::Failed("no".into())));
 }
 
 #[test]
@@ -110,6 +111,75 @@ fn what_a_client_was_given_is_given_to_the_next_in_order_and_nothing_is_joined_t
     }
     assert_eq!(sent, [1, 3], "2 has its answer");
     assert!(ledger.all_are_sent());
+}
+
+/// A ledger whose client was given this many writes.
+fn sent(writes: u64) -> Ledger {
+    let mut ledger = Ledger::new(Bounds::STANDARD);
+    for sequence in 0..writes {
+        ledger.issue(Key::from(*b"k"));
+        ledger.mark_sent(sequence);
+    }
+    ledger
+}
+
+/// What is sent again.
+fn sent_again(ledger: &mut Ledger) -> Vec<Sequence> {
+    let mut again = Vec::new();
+    while let Some((sequence, _)) = ledger.next_unsent() {
+        again.push(sequence);
+        ledger.mark_sent(sequence);
+    }
+    again
+}
+
+#[test]
+fn what_a_client_gives_back_is_sent_again_in_order_unless_a_later_write_has_overtaken_it() {
+    use GivenBack::{NotNow, Refused, Unsent};
+    // What was given back, and how; which later writes are in the log; what is overtaken.
+    type Back = (Sequence, GivenBack);
+    let table: [(&[Back], &[Sequence], &[Sequence]); 7] = [
+        (&[(1, Unsent), (2, Unsent), (3, Unsent)], &[0], &[]),
+        (&[(1, Unsent), (2, Unsent)], &[3], &[2, 1]),
+        // The client has 3 still, and it took it after it had given up the others.
+        (&[(1, Unsent), (2, Unsent)], &[], &[2, 1]),
+        // Brokers refuse what comes behind a write that a broker did not take.
+        (&[(1, NotNow), (2, NotNow)], &[], &[]),
+        (&[(1, Refused)], &[], &[]),
+        (&[(1, Refused)], &[2], &[1]),
+        (&[(2, NotNow)], &[3], &[2]),
+    ];
+    for (given_back, logged, overtaken) in table {
+        let mut ledger = sent(4);
+        for (sequence, how) in given_back {
+            ledger.give_back(*sequence, *how);
+        }
+        for sequence in logged {
+            ledger.acknowledge(*sequence, at(*sequence as i64));
+        }
+        assert_eq!(ledger.requeue(), overtaken, "{given_back:?} {logged:?}");
+        for sequence in overtaken {
+            ledger.acknowledge(*sequence, PersistedWhen::AtOnce);
+        }
+        let expected: Vec<_> =
+            (0..4).filter(|one| !overtaken.contains(one) && !logged.contains(one)).collect();
+        assert_eq!(sent_again(&mut ledger), expected, "{given_back:?} {logged:?}");
+    }
+}
+
+#[test]
+fn only_a_write_that_brokers_refused_for_what_it_is_is_known_not_to_be_in_the_log() {
+    let mut ledger = sent(4);
+    ledger.give_back(0, GivenBack::Refused);
+    ledger.give_back(1, GivenBack::NotNow);
+    ledger.give_back(2, GivenBack::Unsent);
+    assert!(!ledger.client_has_none(), "it has the last one");
+    ledger.requeue();
+    let doubts: Vec<bool> = (0..4).map(|sequence| ledger.is_in_doubt(sequence)).collect();
+    assert_eq!(doubts, [false, true, true, true]);
+    sent_again(&mut ledger);
+    ledger.give_back(1, GivenBack::Refused);
+    assert!(ledger.is_in_doubt(1), "an earlier copy may be there");
 }
 
 #[test]

@@ -82,7 +82,7 @@ async fn a_loss_that_its_own_waiter_was_told_of_is_not_told_again() {
     handle.hand_over_all(Instant::now());
     handle.partitions.turn_ends();
     assert!(matches!(write.replicated().await, Err(DeliveryError::Failed(_))));
-    assert_eq!(write.pending.lock().core.ledger.tell_untold_loss(u64::MAX), None);
+    assert_eq!(write.pending.lock().core.ledger.lost.tell_untold_below(u64::MAX), None);
     assert!(matches!(write.persisted().await, Err(DeliveryError::Failed(_))), "still known");
 }
 
@@ -113,7 +113,7 @@ fn many_losses_of_one_reason_are_one_line_in_the_log() {
     let subscriber =
         tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     tracing::subscriber::with_default(subscriber, || {
-        while handle.hand_over_all(Instant::now()) {}
+        while handle.hand_over_all(Instant::now()).more {}
         handle.measure(Instant::now());
         handle.measure(Instant::now());
     });

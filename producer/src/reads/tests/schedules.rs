@@ -20,7 +20,8 @@ use write_behind_shared::{Change, NextOffset, Offset, Partition, WriteId};
 
 use crate::LoadError;
 use crate::core::delta::{Delta, Row};
-use crate::core::ledger::{Key, Loss, Sequence};
+use crate::core::ledger::{Key, Sequence};
+use crate::core::lost_writes::Loss;
 use crate::core::pending::{Cache as _, cost};
 use crate::core::tail::LogRecord;
 use crate::core::usage::{Full, Usage};

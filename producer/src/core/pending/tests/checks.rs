@@ -96,6 +96,10 @@ impl World {
     }
 
     pub(super) fn finish_everything(&mut self) {
+        self.step(Op::ToldOfGivenUp);
+        while self.append_next() {}
+        self.ack(usize::MAX);
+        self.step(Op::ToldOfGivenUp);
         self.step(Op::HandOver(usize::MAX));
         while self.pending.ledger().in_flight() > 0 && self.append_next() {}
         self.ack(usize::MAX);

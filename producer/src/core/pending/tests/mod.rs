@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 
+mod client;
 mod log;
 mod ops;
 mod world;

@@ -24,6 +24,13 @@ pub(super) enum Op {
     HandOver(usize),
     /// The client is replaced; this many of the records it had went into the log unanswered.
     TakeBack(usize),
+    /// A broker refuses this many of the records that the client has, as a batch, and the client
+    /// stops for good; they are bad in themselves, or not.
+    RefuseBatch(usize, bool),
+    /// The client gives up all records that it has, and goes on with the next; it is told later.
+    GiveUp,
+    /// What the client gave up is told.
+    ToldOfGivenUp,
     /// The broker appends the next record of ours; the database will refuse it, or not.
     Append(bool),
     /// Something is appended that is no row's record.
@@ -96,6 +103,9 @@ pub(super) fn ops(plan: Plan) -> impl Strategy<Value = Vec<Op>> {
         6 => (name(), kind(plan)).prop_map(|(n, k)| Op::Join(n, k)),
         10 => (1_usize..5).prop_map(Op::HandOver),
         2 => (0_usize..4).prop_map(Op::TakeBack),
+        1 => (1_usize..4, any::<bool>()).prop_map(|(count, bad)| Op::RefuseBatch(count, bad)),
+        1 => Just(Op::GiveUp),
+        3 => Just(Op::ToldOfGivenUp),
         14 => rarely().prop_map(Op::Append),
         3 => Just(Op::Filler),
         2 => Just(Op::Refuse),

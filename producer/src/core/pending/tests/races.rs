@@ -9,6 +9,7 @@ use write_behind_shared::{Change, NextOffset, WriteId};
 
 use super::*;
 use crate::core::loaded::{Loaded, Reading, Validity};
+use crate::core::lost_writes::Loss;
 use crate::core::pending::dead_letters::DeadLetterNotice;
 use crate::core::tail::LogRecord;
 
@@ -272,7 +273,7 @@ fn a_write_that_may_be_in_the_log_is_seen_but_never_cached() {
     scene.commit(3);
     assert_eq!(scene.pending.read(&id()), None);
     assert_eq!(scene.copies.row(), None);
-    assert_eq!(scene.pending.ledger().loss_in(&(0..1)), Some(Loss::Unknown("purged".into())));
+    assert_eq!(scene.pending.ledger().lost.first_in(&(0..1)), Some(Loss::Unknown("purged".into())));
 }
 
 #[test]
@@ -365,7 +366,7 @@ fn the_first_record_of_a_writer_that_was_at_work_before_is_not_cached() {
 fn a_write_is_not_joined_with_one_that_a_client_was_given_before() {
     let mut scene = Scene::new();
     scene.accept(add(1));
-    scene.pending.requeue();
+    scene.pending.requeue(&"gone".into(), &scene.copies);
     assert_eq!(scene.pending.join(&id(), &add(1), 1_000), None, "the log may have the first alone");
     scene.pending.accept(id(), add(1), &scene.copies);
     assert_eq!(scene.pending.join(&id(), &add(1), 1_000), Some(1));

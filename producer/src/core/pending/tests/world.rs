@@ -1,5 +1,5 @@
-//! Everything around the pending core: the service that writes, the client, the broker, the tail,
-//! the cache. It does to the core what the rims do, in any order that they can.
+//! Everything around the pending core: the service that writes, the tail, the cache; the client is
+//! in `client`. It does to the core what the rims do, in any order that they can.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -48,12 +48,14 @@ pub(super) struct World {
     pub(super) log: Log,
     pub(super) own: BTreeMap<Sequence, Own>,
     /// What each write was given to a client as: it must be the same each time.
-    sent_as: HashMap<Sequence, Sent>,
+    pub(super) sent_as: HashMap<Sequence, Sent>,
     /// With the client, in order.
-    on_their_way: VecDeque<Sequence>,
-    unanswered: VecDeque<(Sequence, i64)>,
+    pub(super) on_their_way: VecDeque<Sequence>,
+    pub(super) unanswered: VecDeque<(Sequence, i64)>,
+    /// The client gave them up, and nobody was told yet.
+    pub(super) given_up: Vec<Sequence>,
     /// Given to more than one client.
-    sent_again_below: Sequence,
+    pub(super) sent_again_below: Sequence,
     pub(super) tail: i64,
     /// Below, the tail has not read everything.
     gap: i64,
@@ -66,7 +68,7 @@ pub(super) struct World {
     pub(super) may_be_behind: bool,
 }
 
-type Sent = (Option<Row>, Option<String>);
+pub(super) type Sent = (Option<Row>, Option<String>);
 
 fn row(a: i64, b: i64) -> Row {
     format!(r#"{{"a":{a},"b":{b}}}"#).into_bytes().into()
@@ -82,7 +84,7 @@ fn delta_of(kind: Kind) -> Delta {
     Delta::Change(Box::new(change))
 }
 
-fn sent(delta: &Delta) -> (Sent, Change) {
+pub(super) fn sent(delta: &Delta) -> (Sent, Change) {
     let (value, add) = delta.to_record().unwrap();
     let change = record::decode(value.as_deref(), add.as_deref()).unwrap();
     ((value, add), change)
@@ -100,6 +102,7 @@ impl World {
             sent_as: HashMap::new(),
             on_their_way: VecDeque::new(),
             unanswered: VecDeque::new(),
+            given_up: Vec::new(),
             sent_again_below: 0,
             tail: 0,
             gap: 0,
@@ -112,11 +115,18 @@ impl World {
     }
 
     pub(super) fn step(&mut self, op: Op) {
+        // A client says what it gave up before it says anything of what it took afterwards.
+        if !matches!(op, Op::Write(..) | Op::Join(..) | Op::HandOver(_) | Op::Append(_)) {
+            self.give_back_given_up();
+        }
         match op {
             Op::Write(name, kind, at_once) => self.write(name, &delta_of(kind), at_once),
             Op::Join(name, kind) => self.join(name, &delta_of(kind)),
             Op::HandOver(count) => self.hand_over(count),
-            Op::TakeBack(count) => self.requeue(count),
+            Op::TakeBack(count) => self.replace_client(count),
+            Op::RefuseBatch(count, bad) => self.refuse_batch(count, bad),
+            Op::GiveUp => self.given_up.extend(self.on_their_way.drain(..)),
+            Op::ToldOfGivenUp => self.told_of_given_up(),
             Op::Append(refused) => self.append(refused),
             Op::Filler => drop(self.log.append(None)),
             Op::Refuse | Op::Lose(_) => self.lose(&op),
@@ -146,6 +156,7 @@ impl World {
                 self.load(&op);
             }
         }
+        self.note_lost();
         let (pending, untold) = (&self.pending, &self.untold);
         self.doubts.retain(|name, _| {
             pending.entries.contains_key(&key(*name))
@@ -172,55 +183,7 @@ impl World {
         own.change.fold(sent(delta).1);
     }
 
-    fn hand_over(&mut self, count: usize) {
-        for _ in 0..count {
-            let Some((sequence, to, delta)) = self.pending.next_unsent() else { break };
-            assert_eq!(*to, key(self.own[&sequence].name));
-            assert!(self.on_their_way.back().is_none_or(|last| *last < sequence), "out of order");
-            let (sent, _) = sent(delta);
-            let first = self.sent_as.entry(sequence).or_insert_with(|| sent.clone());
-            assert_eq!(
-                *first, sent,
-                "one sequence, one record: the log may have the first already"
-            );
-            self.on_their_way.push_back(sequence);
-            self.pending.mark_sent(sequence);
-        }
-    }
-
-    fn requeue(&mut self, appended: usize) {
-        for sequence in std::mem::take(&mut self.on_their_way).into_iter().take(appended) {
-            self.append_own(sequence, false);
-        }
-        self.unanswered.clear();
-        self.sent_again_below = self.pending.ledger().next();
-        self.pending.requeue();
-    }
-
-    fn append(&mut self, refused: bool) {
-        let Some(sequence) = self.on_their_way.pop_front() else { return };
-        let offset = self.append_own(sequence, refused);
-        self.unanswered.push_back((sequence, offset));
-    }
-
-    fn append_own(&mut self, sequence: Sequence, refused: bool) -> i64 {
-        let (value, add) = &self.sent_as[&sequence];
-        let change = record::decode(value.as_deref(), add.as_deref()).unwrap();
-        let own = self.own.get_mut(&sequence).expect("a write that was accepted");
-        let name = own.name;
-        let write_id = Some(WriteId { writer: writer(OWN), sequence });
-        // Only an unknown write's content is read from the tail.
-        let delta =
-            if change.writes() { Delta::Change(Box::new(change.clone())) } else { Delta::Delete };
-        let (at, counts) = self.log.append(Some(Record { name, delta, change, write_id, refused }));
-        own.at = own.at.or(Some(at));
-        if refused && counts {
-            self.refused(name, at);
-        }
-        at
-    }
-
-    fn refused(&mut self, name: Name, at: i64) {
+    pub(super) fn refused(&mut self, name: Name, at: i64) {
         self.untold.push((name, at));
         self.doubt(name, Doubt::All);
     }
@@ -236,58 +199,9 @@ impl World {
         }
     }
 
-    pub(super) fn ack(&mut self, count: usize) {
-        for _ in 0..count {
-            let Some((sequence, offset)) = self.unanswered.pop_front() else { break };
-            if sequence < self.sent_again_below {
-                self.ack_without_offset(sequence);
-            }
-            self.pending.acked(sequence as usize, offset, &self.copies);
-        }
-    }
-
-    fn ack_somewhere(&mut self) {
-        if let Some((sequence, _)) = self.unanswered.pop_front() {
-            self.ack_without_offset(sequence);
-            self.pending.acked(sequence as usize, -1, &self.copies);
-        }
-    }
-
-    /// Where it is, the tail will say, if the log is followed.
-    fn ack_without_offset(&mut self, sequence: Sequence) {
-        if !self.plan.follow {
-            self.doubt(self.own[&sequence].name, Doubt::Loads);
-        }
-    }
-
-    fn doubt(&mut self, name: Name, doubt: Doubt) {
+    pub(super) fn doubt(&mut self, name: Name, doubt: Doubt) {
         let worst = self.doubts.entry(name).or_insert(doubt);
         *worst = (*worst).max(doubt);
-    }
-
-    fn lose(&mut self, op: &Op) {
-        // Answers come in order: those before are answered first.
-        self.ack(usize::MAX);
-        let Some(sequence) = self.on_their_way.pop_front() else { return };
-        let name = self.own[&sequence].name;
-        let loss = match op {
-            Op::Lose(appended) => {
-                if *appended {
-                    self.append_own(sequence, false);
-                }
-                Loss::Unknown("lost".into())
-            }
-            _ => Loss::Failed("refused".into()),
-        };
-        let refused = matches!(loss, Loss::Failed(_)) && sequence >= self.sent_again_below;
-        let is_open = self.pending.ledger().unanswered(sequence).is_some();
-        let own = self.own.get_mut(&sequence).expect("a write that was accepted");
-        own.gone = own.at.is_none();
-        if is_open && !refused {
-            // What was lost unappended goes on being seen for a while.
-            self.doubt(name, Doubt::All);
-        }
-        self.pending.lost(sequence as usize, loss, &self.copies);
     }
 
     fn log_lost(&mut self, count: usize) {

@@ -1,0 +1,145 @@
+//! The gate of one partition: whether its next write may be given to the Kafka client by now.
+//!
+//! INV-15: the log has the writes of a partition in the order of their sequences, because the
+//! consumer drops a record whose sequence is not above the last. A client sends on behind a batch
+//! that failed, unless brokers refuse what comes behind it; and they do that only for a client that
+//! they know in this partition, from a record that they took.
+//!
+//! - So the first write that a client is given goes alone: nothing follows until Kafka has it.
+//! - What Kafka does not take now is kept, and all behind it. After a while it is tried again, and
+//!   alone, until Kafka takes it.
+//! - Writes that a broker refused together go one by one: only the one that is refused alone has
+//!   failed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::core::ledger::Sequence;
+
+/// Whether a partition's writes may go to the Kafka client.
+#[derive(Debug)]
+pub(crate) struct SendGate {
+    /// Brokers know the client in this partition.
+    is_known: bool,
+    /// Writes below go one by one, and the next one waits for them.
+    alone_below: Option<Sequence>,
+    held: Option<OnHold>,
+    news: Option<GateNews>,
+}
+
+/// The partition is held.
+#[derive(Debug)]
+struct OnHold {
+    reason: Arc<str>,
+    /// Not known before it is asked for the first time.
+    until: Option<Instant>,
+    /// How long it is held between two attempts.
+    delay: Duration,
+    /// The write that was tried since it is held.
+    tried: Option<Sequence>,
+}
+
+/// What became of a partition that was told of last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum GateNews {
+    /// Kafka does not take its writes now, for this reason.
+    OnHold(Arc<str>),
+    /// Kafka takes them again.
+    Open,
+}
+
+/// How long a partition is held before the first attempt, and at most between two.
+const HELD_FOR: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+
+impl SendGate {
+    /// No client was given anything.
+    pub(crate) fn new() -> Self {
+        Self { is_known: false, alone_below: None, held: None, news: None }
+    }
+
+    /// Whether a write may follow those before it at once.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_known && self.held.is_none() && self.alone_below.is_none()
+    }
+
+    /// Whether the write may go alone, by `now`: only if the client has no other.
+    pub(crate) fn lets_try(&mut self, now: Instant) -> bool {
+        let Some(held) = &mut self.held else { return true };
+        now >= *held.until.get_or_insert(now + held.delay)
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Why it is held.
+    pub(crate) fn reason(&self) -> Option<&Arc<str>> {
+        self.held.as_ref().map(|held| &held.reason)
+    }
+
+    /// The write was given to the client alone.
+    pub(crate) fn tried(&mut self, sequence: Sequence) {
+        if let Some(held) = &mut self.held {
+            held.tried = Some(sequence);
+        }
+    }
+
+    /// Kafka has writes that the client was given, and all below `replicated` are answered. Says
+    /// whether what waits may go by now, alone or together.
+    pub(crate) fn delivered(&mut self, replicated: Sequence) -> bool {
+        let was_open = self.is_open();
+        self.is_known = true;
+        self.alone_below = self.alone_below.filter(|below| replicated < *below);
+        // Only for the write that was tried: an answer to one that was sent before the trouble
+        // says nothing of it.
+        let is_over = |held: &OnHold| held.tried.is_some_and(|tried| tried < replicated);
+        if self.held.as_ref().is_some_and(is_over) {
+            self.held = None;
+            // Nobody need hear of a trouble that is over before it was told.
+            let untold = matches!(self.news, Some(GateNews::OnHold(_)));
+            self.news = if untold { None } else { Some(GateNews::Open) };
+        }
+        !was_open
+    }
+
+    /// Kafka does not take the partition's writes now.
+    pub(crate) fn hold(&mut self, reason: &Arc<str>) {
+        match &mut self.held {
+            Some(held) if held.tried.is_some() => {
+                held.tried = None;
+                held.delay = (held.delay * 2).min(HELD_FOR.1);
+                held.until = None;
+                held.reason = Arc::clone(reason);
+            }
+            // More of what failed in the same moment.
+            Some(_) => {}
+            None => {
+                let (delay, reason) = (HELD_FOR.0, Arc::clone(reason));
+                self.news = Some(GateNews::OnHold(Arc::clone(&reason)));
+                self.held = Some(OnHold { reason, until: None, delay, tried: None });
+            }
+        }
+    }
+
+    /// Writes below were refused together: each goes alone.
+    pub(crate) fn one_by_one_below(&mut self, sequence: Sequence) {
+        self.alone_below = self.alone_below.max(Some(sequence));
+    }
+
+    /// Another client takes over: brokers do not know it here.
+    pub(crate) fn client_gone(&mut self) {
+        self.is_known = false;
+        if let Some(held) = &mut self.held {
+            held.tried = None;
+        }
+    }
+
+    /// What became of it since this was asked last.
+    pub(crate) fn take_news(&mut self) -> Option<GateNews> {
+        self.news.take()
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/gate.rs"]
+mod tests;

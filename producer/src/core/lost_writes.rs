@@ -1,0 +1,79 @@
+//! The writes of one partition that were lost, and whether anybody was told.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::core::untold::Untold;
+
+/// A write's place in its partition.
+type Sequence = u64;
+
+/// How a write ended that is not simply in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// It is not in the log and never will be.
+    Failed(Arc<str>),
+    /// Whether it is in the log cannot be told.
+    Unknown(Arc<str>),
+    /// It is in the log, but the database refused it: it is a dead letter.
+    DeadLetter(Arc<str>),
+}
+
+/// The writes that were lost, as ranges of sequences; the oldest are forgotten.
+#[derive(Debug)]
+pub(crate) struct LostWrites {
+    ranges: VecDeque<(Range<Sequence>, Loss)>,
+    ranges_max: usize,
+    /// Below this, ranges were forgotten.
+    known_from: Sequence,
+    untold: Untold,
+}
+
+impl LostWrites {
+    pub(crate) fn new(ranges_max: usize) -> Self {
+        let untold = Untold::new(ranges_max);
+        Self { ranges: VecDeque::new(), ranges_max, known_from: 0, untold }
+    }
+
+    /// Remembers that the write was lost.
+    pub(crate) fn add(&mut self, sequence: Sequence, loss: Loss) {
+        self.untold.add(sequence);
+        match self.ranges.back_mut() {
+            Some((range, same)) if range.end == sequence && *same == loss => range.end += 1,
+            _ => self.ranges.push_back((sequence..sequence + 1, loss)),
+        }
+        if self.ranges.len() > self.ranges_max
+            && let Some((forgotten, _)) = self.ranges.pop_front()
+        {
+            self.known_from = self.known_from.max(forgotten.end);
+        }
+    }
+
+    /// The first loss among the writes.
+    pub(crate) fn first_in(&self, sequences: &Range<Sequence>) -> Option<Loss> {
+        if sequences.start < self.known_from {
+            return Some(Loss::Unknown(
+                "it is no longer known: too many writes were lost since".into(),
+            ));
+        }
+        let overlaps =
+            |range: &Range<Sequence>| range.start < sequences.end && sequences.start < range.end;
+        self.ranges.iter().find(|(range, _)| overlaps(range)).map(|(_, loss)| loss.clone())
+    }
+
+    /// The first loss among the writes, for a caller that is told of it now.
+    pub(crate) fn tell_first_in(&mut self, sequences: &Range<Sequence>) -> Option<Loss> {
+        let loss = self.first_in(sequences)?;
+        self.untold.told(sequences);
+        Some(loss)
+    }
+
+    /// The first loss below `end` that nobody was told of, for a caller that is told of it now.
+    pub(crate) fn tell_untold_below(&mut self, end: Sequence) -> Option<Loss> {
+        let first = self.untold.first_below(end)?;
+        let loss = self.first_in(&(first..end));
+        self.untold.told(&(0..end));
+        loss
+    }
+}
