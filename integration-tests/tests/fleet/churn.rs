@@ -8,7 +8,7 @@ use integration_tests::counters::COLUMNS;
 use integration_tests::stack::Pipeline;
 use integration_tests::worker::{Settings, Worker};
 
-use crate::{Load, end};
+use super::{Load, end};
 
 /// Workers come and go: one joins, the older leaves, by its own will, by force, or as a zombie.
 async fn churn(pipeline: &Pipeline, shape: impl Fn(Settings, usize) -> Settings) -> Result<Worker> {

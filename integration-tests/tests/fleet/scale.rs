@@ -12,7 +12,7 @@ use integration_tests::wait::{PATIENCE, Seen, until};
 use integration_tests::wire::Door;
 use tokio::task::JoinHandle;
 
-use crate::{Load, end};
+use super::{Load, end};
 
 const WORKERS: usize = 6;
 

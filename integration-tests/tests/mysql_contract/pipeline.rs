@@ -11,7 +11,7 @@ use integration_tests::worker::Settings;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::Mariadb;
+use super::Mariadb;
 use crate::contract::Lab as _;
 
 /// How far the bookkeeping has come, in records.

@@ -6,7 +6,7 @@ use integration_tests::wire::Door;
 use integration_tests::worker::Worker;
 use serde_json::Value;
 
-use crate::{Scene, answers, is_ok};
+use super::{Scene, answers, is_ok};
 
 /// Attempts that an outage is to have here.
 const ATTEMPTS: f64 = 8.0;

@@ -5,7 +5,7 @@ use integration_tests::browser::Browser;
 use integration_tests::wait::PATIENCE;
 use integration_tests::wire::Door;
 
-use crate::{Scene, answers, is_ok};
+use super::{Scene, answers, is_ok};
 
 /// Points that each line of a chart has at least; drawn as in the page's script.
 const CHARTS_HAVE_POINTS: &str = r#"

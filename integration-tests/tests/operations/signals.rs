@@ -10,7 +10,7 @@ use integration_tests::wait::{PATIENCE, Seen, until};
 use integration_tests::wire::Door;
 use integration_tests::worker::Worker;
 
-use crate::{Scene, answers, is_ok};
+use super::{Scene, answers, is_ok};
 
 /// The drain's time here is 2 s and closing takes at most 6 s; the rest is a busy machine's. Without
 /// the deadline there would be no end at all.

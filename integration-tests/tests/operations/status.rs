@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use integration_tests::wait::{PATIENCE, Seen, until};
 use serde_json::{Value, json};
 
-use crate::{Scene, answers, is_ok};
+use super::{Scene, answers, is_ok};
 
 fn parsed(text: &str) -> Result<Value> {
     Ok(serde_json::from_str(text)?)

@@ -6,7 +6,7 @@ use write_behind_consumer::store::inspect::MissingRight;
 use write_behind_consumer::store::{Database, Store as _, StoreError, Timeouts};
 use write_behind_shared::Change;
 
-use super::contract::{Bench, Lab as _};
+use crate::contract::{Bench, Lab as _};
 use super::{Postgres, bench, set};
 
 /// What `describe` says to a person.

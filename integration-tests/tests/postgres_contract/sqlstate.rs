@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use write_behind_consumer::store::classify::{self, Class};
 
 use super::Postgres;
-use super::contract::Lab as _;
+use crate::contract::Lab as _;
 
 /// What the statements below speak of.
 const SET_UP: &str = "

@@ -2,14 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
-#[path = "../../../consumer/tests/contract/mod.rs"]
-mod contract;
 mod pipeline;
 use std::any::Any;
 use std::time::Duration;
 
-use contract::server::ServerLab;
-use contract::{Bench, Lab, WRITE_OPTIONS, moving, scope, span};
 use integration_tests::mariadb;
 use integration_tests::wait::{PATIENCE, Seen, until};
 use serde_json::json;
@@ -20,6 +16,10 @@ use write_behind_consumer::store::{
     Database, Outcome, Store as _, StoreError, Timeouts, Transaction, WriteOptions,
 };
 use write_behind_shared::Change;
+
+use crate::contract;
+use crate::contract::server::ServerLab;
+use crate::contract::{Bench, Lab, WRITE_OPTIONS, moving, scope, span};
 
 /// A database of its own on the shared server.
 struct Mariadb {

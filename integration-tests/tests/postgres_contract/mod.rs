@@ -2,15 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
-#[path = "../../../consumer/tests/contract/mod.rs"]
-mod contract;
 mod catalogue;
 mod sqlstate;
 
 use std::any::Any;
 
-use contract::server::ServerLab;
-use contract::{Bench, Lab, WRITE_OPTIONS, moving, scope, span};
 use integration_tests::postgres::Postgres as Server;
 use integration_tests::stack;
 use serde_json::json;
@@ -21,6 +17,10 @@ use write_behind_consumer::store::{
     Database, Outcome, Store as _, StoreError, Timeouts, Transaction, WriteOptions,
 };
 use write_behind_shared::Change;
+
+use crate::contract;
+use crate::contract::server::ServerLab;
+use crate::contract::{Bench, Lab, WRITE_OPTIONS, moving, scope, span};
 
 /// A database of its own on the shared server.
 struct Postgres {

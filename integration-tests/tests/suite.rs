@@ -1,0 +1,29 @@
+//! The tests against real parts, in one program: they share their containers, and while one waits
+//! for a broker or a database, others run. Tests that measure their own process stand alone.
+
+#[path = "../../consumer/tests/contract/mod.rs"]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+mod contract;
+
+mod bad_records;
+mod broker_faults;
+mod dead_letters;
+mod fleet;
+mod flights;
+mod kill;
+mod loaders;
+mod mysql_contract;
+mod operations;
+mod other_clients;
+mod outage;
+mod postgres_contract;
+mod priorities;
+mod random_operations;
+mod restart;
+mod safety;
+mod schema_trouble;
+mod security;
+mod verify;
+mod walk;
+mod wires;
+mod zombie;
