@@ -2,7 +2,6 @@
 //! for a broker or a database, others run. Tests that measure their own process stand alone.
 
 #[path = "../../consumer/tests/contract/mod.rs"]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 mod contract;
 
 mod bad_records;

@@ -6,8 +6,8 @@ use write_behind_consumer::store::inspect::MissingRight;
 use write_behind_consumer::store::{Database, Store as _, StoreError, Timeouts};
 use write_behind_shared::Change;
 
-use crate::contract::{Bench, Lab as _};
 use super::{Postgres, bench, set};
+use crate::contract::{Bench, Lab as _};
 
 /// What `describe` says to a person.
 async fn told(bench: &mut Bench<Postgres>, table: &str, key: &[&str]) -> String {
