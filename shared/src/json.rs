@@ -10,6 +10,8 @@ use std::fmt;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::mistaken;
+
 /// How many levels a document may be nested; the outer object is level 1.
 pub const DEPTH_MAX: usize = 64;
 
@@ -25,7 +27,8 @@ pub enum JsonError {
     /// Some bytes are not UTF-8.
     #[error("the value is not UTF-8")]
     NotUtf8,
-    /// Not JSON, not an object, or followed by something else.
+    /// Not JSON, not an object, or followed by something else: what it looks like, without its
+    /// content.
     #[error("the value is not a JSON object: {0}")]
     NotAnObject(String),
     /// Two members have this name.
@@ -44,13 +47,14 @@ pub enum JsonError {
 /// # Errors
 /// [`JsonError`], when the document is not one well-formed JSON object.
 pub fn members(document: &[u8]) -> Result<Vec<Member<'_>>, JsonError> {
-    let text = std::str::from_utf8(document).map_err(|_| JsonError::NotUtf8)?;
+    let text = std::str::from_utf8(document).map_err(|_| not_text(document))?;
     if depth_exceeds(document, DEPTH_MAX) {
         return Err(JsonError::TooDeep);
     }
     let mut reader = serde_json::Deserializer::from_str(text);
-    let members = reader.deserialize_map(Members).map_err(not_an_object)?;
-    reader.end().map_err(not_an_object)?;
+    let refused = |error| not_an_object(document, &error);
+    let members = reader.deserialize_map(Members).map_err(refused)?;
+    reader.end().map_err(refused)?;
     if members.len() > MEMBERS_MAX {
         return Err(JsonError::TooManyMembers);
     }
@@ -70,7 +74,7 @@ pub fn any_member(
     holds: impl FnMut(&str, &str) -> bool,
 ) -> Result<bool, JsonError> {
     let mut reader = serde_json::Deserializer::from_str(document);
-    reader.deserialize_map(Any(holds)).map_err(not_an_object)
+    reader.deserialize_map(Any(holds)).map_err(|error| not_an_object(document.as_bytes(), &error))
 }
 
 /// Whether brackets outside strings nest deeper than `limit`. Does not recurse.
@@ -136,9 +140,19 @@ pub fn plain_scalar(value: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "map_err passes it by value")]
-fn not_an_object(error: serde_json::Error) -> JsonError {
-    JsonError::NotAnObject(error.to_string())
+fn not_text(document: &[u8]) -> JsonError {
+    // Of an object, some text in it is not UTF-8.
+    let looks_like = mistaken::of_value(document);
+    looks_like.map_or(JsonError::NotUtf8, |told| JsonError::NotAnObject(told.to_owned()))
+}
+
+fn not_an_object(document: &[u8], error: &serde_json::Error) -> JsonError {
+    JsonError::NotAnObject(match mistaken::of_value(document) {
+        Some(told) => told.to_owned(),
+        None if error.is_eof() => "it ends too early".to_owned(),
+        // Errors of the syntax have a place, and nothing of the document.
+        None => error.to_string(),
+    })
 }
 
 fn named_twice<'m>(members: &'m [Member<'_>]) -> Option<&'m str> {

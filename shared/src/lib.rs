@@ -49,6 +49,7 @@ pub mod offset;
 pub mod key;
 pub mod partition;
 pub mod number;
+pub mod mistaken;
 pub mod json;
 mod finite;
 pub mod json_write;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use write_behind_shared::change::NotNumeric;
 use write_behind_shared::json::unquoted;
 use write_behind_shared::key::{self, KeyError, KeyKind};
-use write_behind_shared::{Cell, Change};
+use write_behind_shared::{Cell, Change, mistaken};
 
 use crate::core::table::column::{Unfit, delta_text, is_not, text_of};
 use crate::core::table::{ColumnKind, Table};
@@ -63,6 +63,9 @@ pub enum Misfit {
     /// The table does not have the column, the database generates it, or the route leaves it out.
     #[error("there is no column {0:?} that a record may write")]
     UnknownColumn(String),
+    /// The table has none of these columns, for they are those of an envelope around the row.
+    #[error("{0}")]
+    Envelope(&'static str),
     /// A key column in the value differs from the key, or is incremented.
     #[error("the key column {0:?} may be repeated in the value only as it stands in the key")]
     KeyColumn(String),
@@ -101,11 +104,18 @@ impl Misfit {
             Misfit::Value { column, why } => format!("column {column:?}: the value {}", why.why),
             Misfit::Key(_)
             | Misfit::UnknownColumn(_)
+            | Misfit::Envelope(_)
             | Misfit::KeyColumn(_)
             | Misfit::NoVersion(_)
             | Misfit::Default(_) => self.to_string(),
         }
     }
+}
+
+fn unknown_column(name: &str, change: &Change) -> Misfit {
+    let names: Vec<&str> = change.cells().map(|(name, _)| name).collect();
+    let looks_like = mistaken::of_names(names.into_iter());
+    looks_like.map_or_else(|| Misfit::UnknownColumn(name.to_owned()), Misfit::Envelope)
 }
 
 impl<'a> Row<'a> {
@@ -129,7 +139,7 @@ impl<'a> Row<'a> {
                 continue;
             }
             let place = table.member(name);
-            let place = place.ok_or_else(|| Misfit::UnknownColumn(name.to_owned()))?;
+            let place = place.ok_or_else(|| unknown_column(name, change))?;
             let column = &table.columns[place];
             if matches!(cell, Cell::Add(_)) && !column.counts_from_nothing {
                 return Err(Misfit::Default(name.to_owned()));

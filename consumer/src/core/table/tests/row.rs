@@ -39,6 +39,19 @@ fn a_change_becomes_the_texts_of_its_columns() {
 }
 
 #[test]
+fn an_envelope_around_a_row_is_told_as_what_it_is() {
+    for (value, told) in [
+        (r#"{"schema":{"type":"struct"},"payload":{"n":1}}"#, "schemas.enable=false"),
+        (r#"{"before":null,"after":{"n":1},"op":"c","ts_ms":1}"#, "ExtractNewRecordState"),
+        (r#"{"schema":"x","n":1}"#, "there is no column \"schema\""),
+    ] {
+        let misfit = judge(Some(value), None).unwrap_err();
+        assert!(misfit.to_string().contains(told), "{misfit}");
+        assert!(misfit.without_values().contains(told), "{misfit}");
+    }
+}
+
+#[test]
 fn a_column_whose_default_is_something_is_not_incremented() {
     let mut table = table();
     table.columns[1].counts_from_nothing = false;
