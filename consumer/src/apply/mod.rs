@@ -21,6 +21,7 @@ use crate::apply::log::{Log, gone};
 use crate::apply::retry::{Retry, RetryLimits, WriteError};
 use crate::clock::{Clock, MonotonicClock};
 use crate::core::batch::{Batch, Stop, Written};
+use crate::core::record::DeadLetter;
 use crate::core::row_by_row::{self, JudgedRows, Places, RowByRow};
 use crate::core::table::Table;
 use crate::store::{
@@ -46,6 +47,9 @@ pub enum Event<'a> {
     Failed(usize, &'a WriteError),
     /// This many rows were refused; their records are tried one by one.
     RowByRow(usize),
+    /// This many records of this route were set aside: the place of the first, and why it is bad,
+    /// without its values.
+    SetAside(usize, usize, String),
 }
 
 /// A writer of batches, with one connection.
@@ -184,6 +188,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         match outcome? {
             Outcome::Committed { set_aside, older } => {
                 let stats = plan.stats(batch, set_aside.len(), took);
+                plan.tell_set_aside(batch, &set_aside, &*self.observe);
                 target.history.set_aside(now, batch.records, stats.dead_letters);
                 if plan.fresh {
                     target.history.learn(&plan.table);
@@ -200,6 +205,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
                 // whole batch is in the database. As a fenced batch it would be read and tried
                 // again for nothing.
                 let stats = plan.stats(batch, 0, took);
+                plan.tell_set_aside(batch, &[], &*self.observe);
                 Ok(Attempt::Ended(Applied::Written(Written::new(batch.spans.clone()), stats)))
             }
             Outcome::Bad(_) | Outcome::Rejected(_) if !plan.fresh => {
@@ -318,6 +324,23 @@ impl<'b> Plan<'b> {
         self.fallback.extend(places);
         self.judged = row_by_row::judge(&self.table, batch, &self.fallback);
         self.read_again = false;
+    }
+
+    /// Tells of the records that a written batch set aside; `refused`: those that the database
+    /// refused.
+    fn tell_set_aside(
+        &self,
+        batch: &Batch,
+        refused: &[DeadLetter],
+        observe: &(dyn Fn(Event<'_>) + Send + Sync),
+    ) {
+        let letters = || {
+            let judged = batch.dead_letters.iter().chain(&self.row_by_row.dead_letters);
+            judged.chain(refused)
+        };
+        if let Some(first) = row_by_row::first_of(&self.table, letters()) {
+            observe(Event::SetAside(batch.route, letters().count(), first));
+        }
     }
 
     fn stats(&self, batch: &Batch, set_aside: usize, took: Duration) -> Stats {

@@ -13,7 +13,7 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// No connection could be made. This affects every route and is waited out, whatever the cause.
-    #[error("can't connect to the database: {0}")]
+    #[error("{0}")]
     Connect(StoreError),
     /// The database refused or failed.
     #[error(transparent)]

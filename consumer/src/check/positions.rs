@@ -7,6 +7,7 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
 use crate::config::Config;
+use crate::core::dead_letters::Filter;
 use crate::kafka::broker::KafkaBroker;
 use crate::kafka::client::BrokerError;
 use crate::kafka::questions::Questions as _;
@@ -14,8 +15,9 @@ use crate::status::report::{
     Flow, OutageReport, PartitionReport, PartitionStatus, ReportSource, RouteReport, SCHEMA,
     StatusReport,
 };
+use crate::status::told::open_letters;
 use crate::status::unix_ms;
-use crate::store::{Known, Store as _, StoreError, Timeouts};
+use crate::store::{Known, Store as _, StoreError, Timeouts, letters};
 
 /// The report on the pipeline of `config`. What the database does not tell is unknown in it.
 ///
@@ -34,6 +36,10 @@ pub async fn report(config: &Config) -> Result<StatusReport, BrokerError> {
             None
         }
     };
+    let letters = match &mut store {
+        Some(store) => letters::tally(store, &config.name, &Filter::default()).await.ok(),
+        None => None,
+    };
     for route in &config.routes {
         let known = match &mut store {
             Some(store) => {
@@ -50,7 +56,10 @@ pub async fn report(config: &Config) -> Result<StatusReport, BrokerError> {
             Ok(partitions) => (partitions, None),
             Err(error) => (Vec::new(), Some(error.to_string())),
         };
-        routes.push(RouteReport { error, ..RouteReport::of(route, partitions) });
+        let open_dead_letters = letters.as_ref().map(|letters| open_letters(letters, &route.topic));
+        let topic_partitions = error.is_none().then_some(partitions.len());
+        let known = RouteReport::of(route, partitions);
+        routes.push(RouteReport { error, open_dead_letters, topic_partitions, ..known });
     }
     Ok(StatusReport {
         schema: SCHEMA,

@@ -9,8 +9,9 @@ use clap::Args;
 use terminal_size::{Height, terminal_size};
 use write_behind_consumer::check::positions;
 use write_behind_consumer::config::{Config, ConfigError};
+use write_behind_consumer::status::ask::{self, AskError};
 use write_behind_consumer::status::report::StatusReport;
-use write_behind_consumer::status::{ask, table};
+use write_behind_consumer::status::table;
 
 use crate::command::DONE;
 
@@ -76,15 +77,28 @@ impl StatusArgs {
         let url = self.url.clone().or(listens).filter(|_| !self.direct);
         let mut silent = String::new();
         if let Some(url) = url {
-            match ask::ask(&url).await {
+            let wanted = config.as_ref().ok().map(|config| &*config.name);
+            match asked(&url, wanted).await {
                 Ok(report) => return Ok((report, format!("the consumer at {url}"))),
-                Err(error) if self.url.is_some() && config.is_err() => return Err(error.into()),
+                // Whoever names a consumer wants to hear of no other.
+                Err(error) if self.url.is_some() => return Err(error.into()),
                 Err(error) => silent = format!(" ({error})"),
             }
         }
         let config = config.as_ref().map_err(Clone::clone)?;
         let report = positions::report(config).await?;
         Ok((report, format!("Kafka and the database{silent}")))
+    }
+}
+
+/// The report of the consumer at `url`, which must be of the pipeline `wanted`.
+async fn asked(url: &str, wanted: Option<&str>) -> Result<StatusReport, AskError> {
+    let report = ask::ask(url).await?;
+    match wanted.filter(|wanted| *wanted != report.pipeline) {
+        Some(wanted) => {
+            Err(AskError::Other(url.to_owned(), report.pipeline.clone(), wanted.to_owned()))
+        }
+        None => Ok(report),
     }
 }
 

@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use write_behind_shared::json::JsonError;
 use write_behind_shared::{Headers, Offset, Partition, RecordError, record};
 
 use crate::core::batch::{Batch, FoldedRow, Span, WantedKeys};
@@ -158,13 +157,20 @@ pub(crate) fn reason_without_values(table: &Table, letter: &DeadLetter) -> Strin
         Err(BadRecord::Record(RecordError::AddNotNumeric(column, _))) => {
             format!("column {column:?} is an increment, but its delta is not a number")
         }
-        Err(BadRecord::Record(RecordError::Value(JsonError::NotAnObject(_)))) => {
-            "the value is not a JSON object".to_owned()
-        }
         Err(BadRecord::Record(error)) => error.to_string(),
         Err(BadRecord::Misfit(misfit)) => misfit.without_values(),
         Ok(_) => "the database refuses it".to_owned(),
     }
+}
+
+/// The place of the first of `letters`, and its [`reason_without_values`].
+pub(crate) fn first_of<'l>(
+    table: &Table,
+    letters: impl Iterator<Item = &'l DeadLetter>,
+) -> Option<String> {
+    let first = letters.min_by_key(|letter| (letter.record.partition, letter.record.offset))?;
+    let RawRecord { partition, offset, .. } = &first.record;
+    Some(format!("{partition}:{offset}: {}", reason_without_values(table, first)))
 }
 
 #[cfg(test)]

@@ -122,8 +122,7 @@ impl Maintenance {
         };
         if is_due(self.counted, COUNT_EVERY) {
             let tallies = letters::tally(store, &self.name, &Filter::default()).await;
-            let topics = self.targets.iter().map(|target| &*target.scope.topic);
-            self.status.metrics().stored_letters(topics, &tallies?);
+            self.status.stored_letters(&tallies?);
             self.counted = Some(Instant::now());
         }
         if let Some(retention) = self.retention

@@ -4,6 +4,7 @@
 //! several. Dropping its future ends it at once, like a crash: nothing is lost.
 
 mod workers;
+mod introduction;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::kafka::broker::KafkaBroker;
 use crate::kafka::client::BrokerError;
 use crate::kafka::locator::{LocateQueue, Locator};
 use crate::kafka::messages::{PollExit, PollMessage};
+use crate::kafka::properties;
 use crate::kafka::questions::Questions as _;
 use crate::kafka::reading::Reading;
 use crate::kafka::reread::{KafkaLog, RereadLimits};
@@ -106,6 +108,7 @@ struct Prepared {
 impl Consumer {
     /// Creates a consumer and registers its metrics.
     pub fn new(config: Config, options: RunOptions) -> Result<Self, RunError> {
+        properties::check(&config.kafka).map_err(failed)?;
         let metrics = Metrics::new(&options.registry, &config.name).map_err(failed)?;
         let status = Arc::new(Status::new(metrics, &config));
         Ok(Self { config, options, status })
@@ -120,13 +123,19 @@ impl Consumer {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, RunError> {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut tasks = JoinSet::new();
+        let mut page = None;
         if let Some(address) = self.config.http {
             let listener = http::listen(address).await.map_err(|error| {
-                RunError::Failed(format!("can't listen on `http.listen` = {address}: {error}"))
+                RunError::Failed(format!(
+                    "can't listen on `http.listen` = {address}: {error}; is another write-behind \
+                     there? WRITE_BEHIND_HTTP_LISTEN gives this one another address"
+                ))
             })?;
+            page = listener.local_addr().ok();
             let (status, registry) = (self.status(), self.options.registry.clone());
             tasks.spawn(async move { match http::serve(listener, status, registry).await {} });
         }
+        tracing::info!("{}", introduction::first_line(&self.config, page));
         let prepared = tokio::select! {
             biased;
             () = &mut shutdown => return Ok(Drained { clean: true }),
@@ -144,7 +153,11 @@ impl Consumer {
                 () = &mut shutdown, if !draining => {
                     draining = true;
                     self.status.draining();
-                    tracing::info!("draining");
+                    tracing::info!(
+                        rows = self.status.held_rows(),
+                        at_most_seconds = self.config.batch.drain_time.as_secs(),
+                        "draining: what is held is written; a second signal ends it at once"
+                    );
                     order(&orders, PollMessage::Drain).await;
                 }
                 Some(ended) = tasks.join_next() => {
@@ -259,6 +272,9 @@ impl Consumer {
         }
         let unclaimed = patiently(|| self.look_at(&targets), judge).await??;
         self.status.answered(Reporter::Start);
+        let partitions: Vec<i32> = targets.iter().map(|target| target.partitions).collect();
+        self.status.topics_have(&partitions);
+        tracing::info!("{}", introduction::ready_line(&self.config, &partitions));
         Ok(Prepared { broker, targets, unclaimed })
     }
 
@@ -268,7 +284,11 @@ impl Consumer {
         &self,
         targets: &[Target],
     ) -> Result<Result<BTreeSet<usize>, RunError>, StoreError> {
-        let mut store = self.config.database.target.connect(&Timeouts::STANDARD).await?;
+        let database = &self.config.database.target;
+        let mut store = database.connect(&Timeouts::STANDARD).await?;
+        if let Some(why) = database.pooling(&mut store, &Timeouts::STANDARD).await? {
+            return Ok(Err(RunError::Refused(why)));
+        }
         if self.options.init {
             store.init().await?;
         }

@@ -53,6 +53,9 @@ impl Workers {
         let status = Arc::clone(&self.status);
         let observe = move |event: Event<'_>| match event {
             Event::Failed(route, error) => status.write_failed(number, route, error),
+            Event::SetAside(route, records, first) => {
+                status.set_aside(route, records as u64, first);
+            }
             Event::RowByRow(rows) => tracing::debug!(rows, "rows are taken record by record"),
         };
         let connect = (self.database.clone(), Timeouts::STANDARD);
@@ -61,9 +64,10 @@ impl Workers {
         let mut worker = Worker::new(connect, log, targets, retry, Arc::new(observe), self.clock);
         while let Some(work) = batches.recv().await {
             let input = self.write(&mut worker, work).await;
+            // Its end came first: what it failed at is not over.
+            let Some(input) = input else { return };
             // Earlier failures are over: the batch is written, or is not tried again.
             self.status.answered(Reporter::Worker(number));
-            let Some(input) = input else { return };
             if self.answers.send(input).await.is_err() {
                 return;
             }

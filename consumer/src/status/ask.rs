@@ -26,6 +26,9 @@ pub enum AskError {
     /// Nobody answers there.
     #[error("no consumer answers at {0}: {1}")]
     NoAnswer(String, String),
+    /// The consumer of another pipeline answers there.
+    #[error("what answers at {0} is pipeline {1:?}, not {2:?}")]
+    Other(String, String, String),
     /// Another program or another version answers there.
     #[error("what answers at {0} is no consumer of this version: {1}")]
     Strange(String, String),

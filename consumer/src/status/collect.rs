@@ -25,6 +25,8 @@ impl Status {
             not_ready: health::unreadiness(&facts),
             in_group: state.in_group,
             partitions: progress.partitions.len(),
+            brokers: self.brokers.clone(),
+            database: self.database.clone(),
             memory: MemoryReport {
                 held_bytes: progress.open_bytes + progress.in_flight_bytes,
                 limit_bytes: self.memory_limit,
@@ -79,6 +81,8 @@ impl Status {
             records_written: Some(written.records),
             rows_written: Some(written.rows),
             dead_letters: Some(written.dead_letters),
+            open_dead_letters: state.open_letters[route],
+            topic_partitions: state.topic_partitions.get(route).copied(),
             target_rows: progress.map(|progress| progress.target_rows),
             fold: (written.rows > 0).then(|| written.records as f64 / written.rows as f64),
             flow: Flow { rows_per_second: Some(written.meter.per_second()), ..known.flow },

@@ -134,6 +134,8 @@ fn router(shown: Shown) -> Router {
         .route("/page.css", file("text/css; charset=utf-8", include_str!("page/page.css")))
         .route("/page.js", file("text/javascript; charset=utf-8", include_str!("page/page.js")))
         .route("/icon.svg", file("image/svg+xml", include_str!("page/icon.svg")))
+        .route("/icon-warn.svg", file("image/svg+xml", include_str!("page/icon-warn.svg")))
+        .route("/icon-bad.svg", file("image/svg+xml", include_str!("page/icon-bad.svg")))
         .route("/status", get(status))
         .route("/history", get(history))
         .route("/metrics", get(metrics))

@@ -7,6 +7,8 @@ pub mod history;
 pub mod report;
 pub mod table;
 pub mod ask;
+mod set_aside;
+pub(crate) mod told;
 mod collect;
 #[cfg(test)]
 #[path = "tests/report.rs"]
@@ -27,7 +29,8 @@ use crate::core::pipeline::action::{Counts, PartitionProgress, PipelineProgress}
 use crate::status::health::{Facts, Phase};
 use crate::status::history::{History, Meter};
 use crate::status::metrics::Metrics;
-use crate::status::outage::{LogLine, Outage, Outages, Reporter, Subject};
+use crate::status::outage::{Outage, Outages, Reporter, Subject};
+use crate::status::set_aside::SetAsideLog;
 use crate::store::StoreError;
 
 /// How often the poll thread publishes its numbers.
@@ -38,6 +41,8 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 pub struct Status {
     metrics: Metrics,
     pipeline: String,
+    brokers: String,
+    database: String,
     routes: Vec<Route>,
     memory_limit: usize,
     started: Instant,
@@ -58,6 +63,12 @@ struct StatusState {
     ends: BTreeMap<RoutePartition, NextOffset>,
     /// Of each route.
     written: Vec<RouteTotals>,
+    /// Of each route: how many partitions its topic has; empty: not known yet.
+    topic_partitions: Vec<usize>,
+    /// Of each route: the open letters that the database holds; `None`: not counted yet.
+    open_letters: Vec<Option<u64>>,
+    /// Of each route: what to tell of records that were set aside.
+    set_aside: Vec<SetAsideLog>,
     /// Offsets read, of each partition.
     read: BTreeMap<RoutePartition, Meter>,
     /// Records folded.
@@ -111,6 +122,9 @@ impl Status {
             outages: Outages::default(),
             ends: BTreeMap::new(),
             written: vec![RouteTotals::default(); config.routes.len()],
+            topic_partitions: Vec::new(),
+            open_letters: vec![None; config.routes.len()],
+            set_aside: vec![SetAsideLog::default(); config.routes.len()],
             read: BTreeMap::new(),
             records: Meter::default(),
             transactions: Transactions::default(),
@@ -120,6 +134,8 @@ impl Status {
         Self {
             metrics,
             pipeline: config.name.clone(),
+            brokers: brokers(config),
+            database: format!("{:?}", config.database.target),
             routes: config.routes.clone(),
             memory_limit: config.memory.0,
             started: Instant::now(),
@@ -234,6 +250,8 @@ impl Status {
         };
         self.metrics.lag(state.progress.partitions.iter().filter_map(lag));
         self.sample(&mut state);
+        drop(state);
+        self.tell_set_aside(|log| log.due(self.started.elapsed()));
     }
 
     /// The group has given this consumer an assignment, which may be empty.
@@ -246,6 +264,18 @@ impl Status {
         self.lock().in_group = false;
     }
 
+    /// How many partitions each route's topic has.
+    pub(crate) fn topics_have(&self, partitions: &[i32]) {
+        let partitions = partitions.iter().map(|count| usize::try_from(*count).unwrap_or(0));
+        self.lock().topic_partitions = partitions.collect();
+    }
+
+    /// How many rows it holds that are not in the database.
+    pub(crate) fn held_rows(&self) -> usize {
+        let progress = &self.lock().progress;
+        progress.open_rows + progress.in_flight_rows
+    }
+
     /// It was asked to end.
     pub(crate) fn draining(&self) {
         self.lock().phase = Phase::Draining;
@@ -254,6 +284,7 @@ impl Status {
     /// The consumer has ended.
     pub(crate) fn stopped(&self) {
         self.lock().phase = Phase::Stopped;
+        self.tell_the_end();
     }
 
     /// A batch of `route` is in the database, `took` after a worker took it.
@@ -314,22 +345,6 @@ impl Status {
         self.say(said);
     }
 
-    /// Writes the beginning and the end of an outage to the log.
-    fn say(&self, said: Vec<LogLine>) {
-        for line in said {
-            match line {
-                LogLine::Began(subject, error) => tracing::warn!(
-                    what = %self.name(subject), %error,
-                    "an outage begins; retrying until it is over"
-                ),
-                LogLine::Ended(subject, lasted, attempts) => tracing::info!(
-                    what = %self.name(subject), seconds = lasted.as_secs(), attempts,
-                    "the outage is over"
-                ),
-            }
-        }
-    }
-
     /// The database answered the locator.
     pub(crate) fn database_answered(&self) {
         self.answered(Reporter::Locator);
@@ -366,6 +381,12 @@ impl Status {
     fn lock(&self) -> MutexGuard<'_, StatusState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The brokers as the configuration names them.
+fn brokers(config: &Config) -> String {
+    let of = |name| config.kafka.get(name);
+    of("bootstrap.servers").or(of("metadata.broker.list")).unwrap_or_default().to_owned()
 }
 
 pub(crate) fn unix_ms() -> u64 {

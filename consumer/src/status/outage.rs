@@ -3,10 +3,13 @@
 //!
 //! An outage is one thing, however many attempts of however many reporters fail in it: it begins with
 //! the first failure, and ends when every reporter that failed has succeeded. Its beginning and its
-//! end are a line in the log each.
+//! end are a line in the log each, and so is every five minutes of it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// How often the log tells that an outage lasts.
+const REMIND_EVERY: Duration = Duration::from_mins(5);
 
 /// Who asks. Each asks one thing at a time, so its last answer is all there is to know of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +46,8 @@ pub struct Outage {
     pub since: Duration,
     /// Attempts that failed.
     pub attempts: u64,
+    /// When the log last told of it.
+    told: Duration,
     /// Who failed and has not succeeded since, with the route that it was about.
     reporters: BTreeMap<Reporter, Option<usize>>,
 }
@@ -52,6 +57,8 @@ pub struct Outage {
 pub enum LogLine {
     /// An outage begins.
     Began(Subject, String),
+    /// It goes on: what the last failure said, how long it has lasted, and how many attempts failed.
+    Lasts(Subject, String, Duration, u64),
     /// It is over: how long it lasted, and how many attempts failed.
     Ended(Subject, Duration, u64),
 }
@@ -86,10 +93,16 @@ impl Outages {
         let mut lines = self.left_by(now, reporter, Some(subject));
         let outage = self.now.entry(subject).or_insert_with(|| {
             lines.push(LogLine::Began(subject, message.to_owned()));
-            Outage { message: String::new(), since: now, attempts: 0, reporters: BTreeMap::new() }
+            let (message, reporters) = (String::new(), BTreeMap::new());
+            Outage { message, since: now, attempts: 0, told: now, reporters }
         });
         message.clone_into(&mut outage.message);
         outage.attempts += 1;
+        if now >= outage.told + REMIND_EVERY {
+            outage.told = now;
+            let lasted = now.saturating_sub(outage.since);
+            lines.push(LogLine::Lasts(subject, message.to_owned(), lasted, outage.attempts));
+        }
         outage.reporters.insert(reporter, route);
         if let Some(route) = route {
             self.last.insert(route, LastFailure { message: message.to_owned(), at: now });
@@ -170,6 +183,22 @@ mod tests {
     }
 
     #[test]
+    fn an_outage_that_lasts_is_told_every_five_minutes() {
+        let mut outages = Outages::default();
+        let mut said = Vec::new();
+        for second in (0..=1_200).step_by(10) {
+            let reporter = Reporter::Worker(second % 20);
+            said.extend(outages.failed(at(second), reporter, Subject::Database, None, DOWN));
+        }
+        let lasts = |seconds| {
+            let attempts = seconds / 10 + 1;
+            LogLine::Lasts(Subject::Database, DOWN.to_owned(), at(seconds), attempts)
+        };
+        let began = LogLine::Began(Subject::Database, DOWN.to_owned());
+        assert_eq!(said, [began, lasts(300), lasts(600), lasts(900), lasts(1_200)]);
+    }
+
+    #[test]
     fn a_stuck_route_is_not_hidden_by_one_that_is_written() {
         let mut outages = Outages::default();
         let (stuck, fine) = (Reporter::Worker(0), Reporter::Worker(1));
@@ -216,6 +245,7 @@ mod tests {
                 for lines in said {
                     let alternates = match lines {
                         LogLine::Began(subject, _) => open.insert(subject),
+                        LogLine::Lasts(subject, ..) => open.contains(&subject),
                         LogLine::Ended(subject, ..) => open.remove(&subject),
                     };
                     prop_assert!(alternates);

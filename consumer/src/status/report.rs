@@ -60,6 +60,12 @@ pub struct Process {
     pub in_group: bool,
     /// How many partitions it has.
     pub partitions: usize,
+    /// The brokers that it was told of: `bootstrap.servers`.
+    #[serde(default)]
+    pub brokers: String,
+    /// The database that it writes to, without user and password.
+    #[serde(default)]
+    pub database: String,
     /// Its memory.
     pub memory: MemoryReport,
 }
@@ -111,6 +117,9 @@ pub struct RouteReport {
     pub rows_written: Option<u64>,
     /// Records set aside since the process started.
     pub dead_letters: Option<u64>,
+    /// Open dead letters in the database, counted every ten seconds.
+    #[serde(default)]
+    pub open_dead_letters: Option<u64>,
     /// How many rows a batch should have to take the target time.
     pub target_rows: Option<usize>,
     /// How many records became one row, on average.
@@ -118,6 +127,9 @@ pub struct RouteReport {
     /// The rates and the lag of all its partitions.
     #[serde(flatten)]
     pub flow: Flow,
+    /// How many partitions the topic has, whoever reads them.
+    #[serde(default)]
+    pub topic_partitions: Option<usize>,
     /// Its partitions.
     pub partitions: Vec<PartitionReport>,
 }
@@ -218,10 +230,24 @@ impl RouteReport {
             records_written: None,
             rows_written: None,
             dead_letters: None,
+            open_dead_letters: None,
             target_rows: None,
             fold: None,
             flow: Flow::over(partitions.iter().map(|partition| &partition.flow)),
+            topic_partitions: None,
             partitions,
+        }
+    }
+}
+
+impl StatusReport {
+    /// How many partitions the process has, and of how many if that is more.
+    pub(crate) fn partitions_told(&self, own: usize) -> String {
+        let all: Option<usize> = self.routes.iter().map(|route| route.topic_partitions).sum();
+        match all.filter(|all| *all > own) {
+            Some(all) => format!("{own} of {all} partitions"),
+            None if own == 1 => "1 partition".to_owned(),
+            None => format!("{own} partitions"),
         }
     }
 }

@@ -11,7 +11,7 @@ type Column<T> = (&'static str, Align, fn(&T) -> String);
 /// A partition, with its route.
 type PartitionRow<'r> = (&'r RouteReport, &'r PartitionReport);
 
-const ROUTE: [Column<RouteReport>; 11] = [
+const ROUTE: [Column<RouteReport>; 12] = [
     ("TOPIC", Align::Left, |route| route.topic.clone()),
     ("TABLE", Align::Left, |route| route.table.clone()),
     ("PRIORITY", Align::Left, |route| word(&route.priority)),
@@ -22,6 +22,7 @@ const ROUTE: [Column<RouteReport>; 11] = [
     ("OUT/S", Align::Right, |route| rate(route.flow.rows_per_second)),
     ("FOLD", Align::Right, |route| route.fold.map_or_else(unknown, |fold| format!("{fold:.1}"))),
     ("SET ASIDE", Align::Right, |route| number(route.dead_letters)),
+    ("OPEN LETTERS", Align::Right, |route| number(route.open_dead_letters)),
     ("BATCH", Align::Right, |route| number(route.target_rows)),
 ];
 
@@ -55,11 +56,11 @@ pub fn lines(report: &StatusReport, asked: &str) -> Vec<String> {
         let ready = if process.not_ready.is_empty() { "ready" } else { "not ready" };
         let memory = process.memory;
         lines.push(format!(
-            "{}, {ready}, version {}, up {}, {} partitions, holds {} of {}, process {}",
+            "{}, {ready}, version {}, up {}, {}, holds {} of {}, process {}",
             word(&process.state),
             process.version,
             time(Some(process.uptime_seconds as f64)),
-            process.partitions,
+            report.partitions_told(process.partitions),
             bytes(Some(memory.held_bytes)),
             bytes(Some(memory.limit_bytes)),
             bytes(memory.resident_bytes.map(|bytes| bytes as usize)),
@@ -78,6 +79,7 @@ pub fn lines(report: &StatusReport, asked: &str) -> Vec<String> {
         .iter()
         .filter_map(|route| Some(format!("topic {}: {}", route.topic, route.error.as_ref()?)));
     lines.extend(errors);
+    lines.extend(report.routes.iter().filter_map(open_letters));
     lines.push(String::new());
     let partitions: Vec<PartitionRow<'_>> = report
         .routes
@@ -90,6 +92,15 @@ pub fn lines(report: &StatusReport, asked: &str) -> Vec<String> {
         Some(format!("topic {}, partition {}: {error}", route.topic, partition.partition))
     }));
     lines.iter().map(|line| without_controls(line)).collect()
+}
+
+/// How to look at a route's open letters, if there are any.
+fn open_letters(route: &RouteReport) -> Option<String> {
+    let (topic, letters) = (&route.topic, route.open_dead_letters.filter(|letters| *letters > 0)?);
+    let are = if letters == 1 { "dead letter is" } else { "dead letters are" };
+    Some(format!(
+        "topic {topic}: {letters} {are} open; write-behind dead-letters list --topic {topic}"
+    ))
 }
 
 fn table<'t, T: 't, const N: usize>(
@@ -194,6 +205,34 @@ mod tests {
         let sizes = [1_023, 1_536, 3 << 20, 5 << 30].map(|size| bytes(Some(size)));
         assert_eq!(sizes, ["1023 B", "1.5 KiB", "3.0 MiB", "5.0 GiB"]);
         assert_eq!((time(None), bytes(None)), (unknown(), unknown()));
+    }
+
+    #[test]
+    fn a_process_of_a_fleet_says_how_many_of_the_partitions_it_has() {
+        let mut report = report();
+        let told = |report: &StatusReport, told: &str| {
+            assert!(lines(report, "it").iter().any(|line| line.contains(told)), "{told}");
+        };
+        told(&report, ", 2 partitions, holds");
+        report.routes[0].topic_partitions = Some(4);
+        told(&report, ", 2 of 4 partitions, holds");
+        report.routes[0].topic_partitions = None;
+        told(&report, ", 2 partitions, holds");
+    }
+
+    #[test]
+    fn open_letters_are_told_with_the_command_that_shows_them() {
+        let mut report = report();
+        let told = |report: &StatusReport| {
+            let lines = lines(report, "it").into_iter();
+            lines.filter(|line| line.contains("dead-letters list")).collect::<Vec<_>>()
+        };
+        let command = "open; write-behind dead-letters list --topic größe";
+        assert_eq!(told(&report), [format!("topic größe: 724 dead letters are {command}")]);
+        for none in [Some(0), None] {
+            report.routes[0].open_dead_letters = none;
+            assert_eq!(told(&report), [""; 0]);
+        }
     }
 
     #[test]

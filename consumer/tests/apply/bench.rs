@@ -179,6 +179,8 @@ pub(crate) struct Bench {
     pub(crate) worker: Worker<Connections, Records>,
     pub(crate) shutdown: watch::Sender<bool>,
     pub(crate) next: i64,
+    /// What was told of records that were set aside: how many, and the first.
+    pub(crate) set_aside: Arc<Mutex<Vec<(usize, String)>>>,
 }
 
 pub(crate) const TABLE: &str = "CREATE TABLE t (id integer PRIMARY KEY, n bigint DEFAULT 0, \
@@ -222,15 +224,22 @@ impl Bench {
             longest_wait: Duration::from_millis(5),
             ..RetryLimits::STANDARD
         };
+        let set_aside = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&set_aside);
+        let observe = move |event: Event<'_>| {
+            if let Event::SetAside(_, records, first) = event {
+                told.lock().unwrap().push((records, first));
+            }
+        };
         let worker = Worker::new(
             Connections { file: file.clone(), script: Arc::clone(&script) },
             Arc::clone(&log),
             Arc::from([target]),
             (limits, 1),
-            Arc::new(|_: Event<'_>| {}),
+            Arc::new(observe),
             MonotonicClock::start(),
         );
-        Self { file, script, log, worker, shutdown: watch::channel(false).0, next: 0 }
+        Self { file, script, log, worker, shutdown: watch::channel(false).0, next: 0, set_aside }
     }
 
     pub(crate) fn faults(&self, faults: impl IntoIterator<Item = Fault>) {

@@ -77,6 +77,24 @@ async fn what_was_dropped_while_folding_stays_dropped() {
 }
 
 #[tokio::test]
+async fn records_that_are_set_aside_are_told_with_the_place_of_the_first_and_without_values() {
+    let mut bench = Bench::new().await;
+    bench.write(&[ONE]).await;
+    let told = Arc::clone(&bench.set_aside);
+    assert_eq!(*told.lock().unwrap(), [], "a good record is not told of");
+    bench
+        .write(&[("7", r#"{"short":"sesame"}"#, ""), ("8", "sesame", ""), ("9", r#"{"m":1}"#, "")])
+        .await;
+    bench.faults([Fault::CommitsUnheard]);
+    bench.write(&[("8", r#"{"n":"sesame"}"#, "")]).await;
+    let told = told.lock().unwrap();
+    let [(3, first), (1, unheard)] = &told[..] else { panic!("{told:?}") };
+    assert!(first.starts_with("0:1: the database refuses it (code "), "{first}");
+    assert!(unheard.starts_with("0:4: column \"n\": the value is not an integer"), "{unheard}");
+    assert!(!format!("{told:?}").contains("sesame"), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_commit_whose_answer_was_lost_counts_once() {
     let mut bench = Bench::new().await;
     bench.faults([Fault::CommitsUnheard]);

@@ -60,7 +60,7 @@ async fn the_page_shows_numbers_charts_and_troubles_in_any_window() -> Result<()
     scene.append(50).await?;
     let told = "return !document.getElementById('troubles').hidden
         && document.getElementById('trouble-list').textContent.includes('the database')
-        && document.getElementById('routes').textContent.includes('unavailable')";
+        && document.getElementById('routes').textContent.includes('postgres://')";
     browser.waits_for("the error of a stopped database", told).await?;
     shot(&browser, "stopped").await?;
     scene.wire.set(Door::Open);

@@ -51,6 +51,7 @@ async fn a_worker_whose_database_is_away_ends_and_leaves_the_rest_to_the_next() 
     let ended = terminated(&worker).await?;
     ensure!(ended.code() == Some(0), "{ended}");
     ensure!(worker.log().contains("clean=false"), "it could not write what it held");
+    ensure!(!worker.log().contains("is over"), "no all-clear: the database is away to the end");
     scene.wire.set(Door::Open);
     let next = scene.start(&scene.settings()).await?;
     ensure!(scene.pipeline.number("sum(n)").await? == 600, "nothing is lost and nothing doubled");

@@ -100,7 +100,7 @@ async fn a_status_that_is_watched_goes_on_when_the_worker_is_gone_and_ends_when_
     };
     shows(&format!("the consumer at {}", worker.url()), 3).await?;
     worker.kill()?;
-    shows("asked Kafka and the database (no consumer answers at", 2).await?;
+    shows("error: no consumer answers at", 2).await?;
     watching.signal("INT")?;
     let ended = watching.exit().await?;
     ensure!(ended.success(), "{ended}");

@@ -40,6 +40,25 @@ function time(seconds) {
   return `${Math.round(seconds / 86400)} days`;
 }
 
+// Since when, for a person who looks now.
+function since(ms, now) {
+  const at = new Date(ms);
+  const days = now - ms > 86400000 ? `${at.toLocaleDateString()} ` : "";
+  return `since ${days}${at.toLocaleTimeString()}, ${time(Math.max(0, now - ms) / 1000)} ago`;
+}
+
+// A long sentence is folded: its beginning is the headline, the rest opens.
+const FOLDED_AT = 90;
+
+function sentence(node, text) {
+  if (node.dataset.text === text) return;
+  node.dataset.text = text;
+  if (text.length <= FOLDED_AT) { node.replaceChildren(text); return; }
+  const details = make("details");
+  details.append(make("summary", "", `${text.slice(0, FOLDED_AT)} …`), text);
+  node.replaceChildren(details);
+}
+
 // Only a change is written down, so that a screen reader is told of changes alone.
 function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
@@ -127,6 +146,7 @@ const charts = [
     { name: "rows out", field: "rows_per_second", className: "second" },
   ]),
   new Chart("chart-lag", "Lag", count, [{ name: "records behind", field: "lag_records", className: "first" }]),
+  new Chart("chart-age", "Oldest", time, [{ name: "age of the oldest read record", field: "lag_seconds", className: "first" }]),
   new Chart("chart-latency", "Transactions", time, [
     { name: "mean", field: "transaction_seconds", className: "first" },
     { name: "slowest", field: "transaction_seconds_max", className: "second" },
@@ -135,6 +155,7 @@ const charts = [
 
 // Rows are kept and their cells changed in place: nothing flickers, and a selection stays.
 function fill(body, rows) {
+  const heads = [...body.parentElement.tHead.rows[0].cells].map((head) => head.textContent);
   while (body.rows.length > rows.length) body.deleteRow(-1);
   rows.forEach((cells, at) => {
     const row = body.rows[at] ?? body.insertRow();
@@ -146,7 +167,9 @@ function fill(body, rows) {
         row.append(cell);
       }
       if (cell.className !== (className ?? "")) cell.className = className ?? "";
-      say(cell, text);
+      if (cell.dataset.head !== heads[place]) cell.dataset.head = heads[place];
+      if (className === "error") sentence(cell, text);
+      else say(cell, text);
     });
   });
 }
@@ -160,6 +183,7 @@ function routeCells(route) {
     [count(route.lag_records), "number"], [time(route.lag_seconds), "number wide"],
     [count(route.records_per_second), "number"], [count(route.rows_per_second), "number"],
     [ratio(route.fold), "number wide"], [count(route.dead_letters), "number wide"],
+    [count(route.open_dead_letters), "number wide"],
   ];
 }
 
@@ -174,31 +198,72 @@ function partitionCells(route, partition) {
   ];
 }
 
+const SIGNS = { good: "", warn: "▲ ", bad: "✕ " };
+let pipeline = "write-behind";
+
+// The tab says it, too: its title begins with a sign, and its icon has the colour.
 function mood(className, text) {
   const state = element("state");
   if (state.className !== `state ${className}`) state.className = `state ${className}`;
   say(state, text);
+  const title = `${SIGNS[className] ?? ""}${pipeline} · write-behind`;
+  if (document.title !== title) document.title = title;
+  const icon = className === "bad" || className === "warn" ? `/icon-${className}.svg` : "/icon.svg";
+  if (element("icon").getAttribute("href") !== icon) element("icon").setAttribute("href", icon);
+}
+
+// A list whose items are kept and changed in place.
+function list(node, items, write) {
+  while (node.children.length > items.length) node.lastChild.remove();
+  items.forEach((item, at) => write(node.children[at] ?? node.appendChild(make("li")), item));
+}
+
+function trouble(node, { text, when }) {
+  const [told, began] = node.children.length ? node.children : [make("div"), make("div", "since")];
+  if (!node.children.length) node.append(told, began);
+  sentence(told, text);
+  say(began, when);
+}
+
+function letter(node, { topic, open_dead_letters: open }) {
+  const [told, command] = node.children.length ? node.children : [make("span"), make("code")];
+  if (!node.children.length) node.append(told, " ", command);
+  say(told, `${whole.format(open)} of topic ${topic}:`);
+  say(command, `write-behind dead-letters list --topic ${topic}`);
 }
 
 const known = (values) => values.filter((value) => value !== null && value !== undefined);
 const sum = (values) => (known(values).length ? known(values).reduce((a, b) => a + b, 0) : null);
 
+// One process of a fleet looks like the whole, unless it says so.
+function partitions(process, routes) {
+  const all = sum(routes.map((route) => route.topic_partitions));
+  const own = process.partitions;
+  return all > own ? `this process has ${own} of ${all} partitions` : `${own} ${own === 1 ? "partition" : "partitions"}`;
+}
+
 function show(report) {
   const { process, routes } = report;
-  document.title = `${report.pipeline} · write-behind`;
+  pipeline = report.pipeline;
   say(element("pipeline"), report.pipeline);
-  const troubles = report.troubles.map(({ about, message }) => (message.startsWith(about) ? message : `${about}: ${message}`));
+  const troubles = report.troubles.map(({ about, message, since_ms: began, attempts }) => ({
+    text: message.startsWith(about) ? message : `${about}: ${message}`,
+    when: `${since(began, report.time_ms)}, ${whole.format(attempts)} ${attempts === 1 ? "attempt" : "attempts"}`,
+  }));
   const [why] = process.not_ready;
   // What is listed as wrong need not be said twice.
-  if (why) mood(process.state === "running" ? "bad" : "warn", troubles.length ? "Not ready" : `Not ready: ${why}`);
+  if (why) mood(process.state === "running" ? "bad" : "warn", troubles.length ? "Not ready" : `Not ready: ${why.length > FOLDED_AT ? `${why.slice(0, FOLDED_AT)} …` : why}`);
   else mood("good", "Reading and writing");
   const { held_bytes, limit_bytes, resident_bytes } = process.memory;
-  say(element("process"), `version ${process.version}, up ${time(process.uptime_seconds)}, ${process.partitions} partitions, ` +
+  say(element("process"), `version ${process.version}, up ${time(process.uptime_seconds)}, ${partitions(process, routes)}, ` +
     `holds ${bytes(held_bytes)} of ${bytes(limit_bytes)}, process ${bytes(resident_bytes)}`);
 
-  const list = element("trouble-list");
-  while (list.children.length > troubles.length) list.lastChild.remove();
-  troubles.forEach((text, at) => say(list.children[at] ?? list.appendChild(make("li")), text));
+  say(element("places"), `from ${process.brokers} to ${process.database}`);
+
+  list(element("trouble-list"), troubles, trouble);
+  const letters = routes.filter((route) => route.open_dead_letters > 0);
+  list(element("letter-list"), letters, letter);
+  element("letters").hidden = letters.length === 0;
   element("troubles").hidden = troubles.length === 0;
 
   const all = (field) => routes.map((route) => route[field]);
@@ -209,6 +274,7 @@ function show(report) {
   say(element("rows"), count(sum(all("rows_per_second"))));
   say(element("fold"), ratio(sum(all("rows_written")) ? sum(all("records_written")) / sum(all("rows_written")) : null));
   say(element("dead-letters"), count(sum(all("dead_letters"))));
+  say(element("open-letters"), count(sum(all("open_dead_letters"))));
 
   fill(element("routes"), routes.map(routeCells));
   fill(element("partitions"), routes.flatMap((route) => route.partitions.map((partition) => partitionCells(route, partition))));

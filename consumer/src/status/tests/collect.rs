@@ -10,6 +10,7 @@ use crate::apply::Stats;
 use crate::apply::retry::WriteError as Failed;
 use crate::config::environment::Variables;
 use crate::config::{Config, LEAST};
+use crate::core::dead_letters::{DeadLetterState, Tally};
 use crate::core::pipeline::action::{Counts, PipelineProgress, RouteProgress};
 use crate::status::metrics::Metrics;
 use crate::store::StoreError;
@@ -122,6 +123,22 @@ fn a_fold_is_the_records_that_a_row_stands_for() {
     let route = status.report().routes.remove(0);
     assert_eq!((route.records_written, route.rows_written), (Some(10), Some(4)));
     assert_eq!((route.dead_letters, route.fold), (Some(2), Some(2.5)));
+}
+
+#[test]
+fn the_open_letters_are_those_of_the_database_and_not_of_this_process() {
+    let status = published(progress(part()));
+    assert_eq!(status.report().routes[0].open_dead_letters, None, "not counted yet");
+    let tally = |topic: &str, state, letters| Tally { topic: topic.to_owned(), state, letters };
+    status.stored_letters(&[
+        tally("scores", DeadLetterState::Open, 724),
+        tally("scores", DeadLetterState::Replayed, 9),
+        tally("other", DeadLetterState::Open, 5),
+    ]);
+    let route = status.report().routes.remove(0);
+    assert_eq!((route.open_dead_letters, route.dead_letters), (Some(724), Some(0)));
+    status.stored_letters(&[]);
+    assert_eq!(status.report().routes[0].open_dead_letters, Some(0));
 }
 
 #[test]

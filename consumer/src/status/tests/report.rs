@@ -38,9 +38,11 @@ pub(super) fn report() -> StatusReport {
         records_written: Some(10),
         rows_written: Some(4),
         dead_letters: Some(1),
+        open_dead_letters: Some(724),
         target_rows: Some(10_000),
         fold: Some(2.5),
         flow: Flow::over(partitions.iter().map(|partition| &partition.flow)),
+        topic_partitions: Some(2),
         partitions,
     };
     let memory = MemoryReport { held_bytes: 1, limit_bytes: 2, resident_bytes: Some(3) };
@@ -56,6 +58,8 @@ pub(super) fn report() -> StatusReport {
             not_ready: vec![message.clone()],
             in_group: true,
             partitions: 2,
+            brokers: "kafka:9092".to_owned(),
+            database: "postgres://db:5432/game".to_owned(),
             memory,
         }),
         troubles: vec![OutageReport {

@@ -1,0 +1,70 @@
+//! What the log is told: outages, and records that were set aside.
+
+use crate::core::dead_letters::{DeadLetterState, Tally};
+use crate::status::Status;
+use crate::status::outage::LogLine;
+use crate::status::set_aside::{SetAside, SetAsideLog};
+
+impl Status {
+    /// Records of `route` are in the dead letters; `first`: where the first stood, and why.
+    pub(crate) fn set_aside(&self, route: usize, records: u64, first: String) {
+        self.lock().set_aside[route].note(records, first);
+        self.tell_set_aside(|log| log.due(self.started.elapsed()));
+    }
+
+    pub(super) fn tell_set_aside(&self, what: impl Fn(&mut SetAsideLog) -> Option<SetAside>) {
+        let told: Vec<_> = self.lock().set_aside.iter_mut().map(what).collect();
+        for (route, told) in self.routes.iter().zip(told) {
+            if let Some(told) = told {
+                tracing::warn!("{}", told.line(&route.topic));
+            }
+        }
+    }
+
+    /// The letters that the database holds, by topic and state.
+    pub(crate) fn stored_letters(&self, tallies: &[Tally]) {
+        let topics = || self.routes.iter().map(|route| &*route.topic);
+        self.metrics.stored_letters(topics(), tallies);
+        self.lock().open_letters =
+            topics().map(|topic| Some(open_letters(tallies, topic))).collect();
+    }
+
+    /// Writes the beginning and the end of an outage to the log, and between them that it lasts.
+    pub(super) fn say(&self, said: Vec<LogLine>) {
+        for line in said {
+            match line {
+                LogLine::Began(subject, error) => tracing::warn!(
+                    what = %self.name(subject), %error,
+                    "an outage begins; retrying until it is over"
+                ),
+                LogLine::Lasts(subject, error, lasted, attempts) => tracing::warn!(
+                    what = %self.name(subject), %error, seconds = lasted.as_secs(), attempts,
+                    "the outage goes on"
+                ),
+                LogLine::Ended(subject, lasted, attempts) => tracing::info!(
+                    what = %self.name(subject), seconds = lasted.as_secs(), attempts,
+                    "the outage is over"
+                ),
+            }
+        }
+    }
+
+    /// No more will be told: what was not told yet, and the outages that are not over.
+    pub(super) fn tell_the_end(&self) {
+        self.tell_set_aside(SetAsideLog::rest);
+        let (now, state) = (self.started.elapsed(), self.lock());
+        for (subject, outage) in state.outages.now() {
+            tracing::warn!(
+                what = %self.name(subject), error = %outage.message,
+                seconds = now.saturating_sub(outage.since).as_secs(), attempts = outage.attempts,
+                "stops during the outage; what is not written is read again after the next start"
+            );
+        }
+    }
+}
+
+/// How many letters of `topic` are open.
+pub(crate) fn open_letters(tallies: &[Tally], topic: &str) -> u64 {
+    let open = |tally: &&Tally| tally.topic == topic && tally.state == DeadLetterState::Open;
+    tallies.iter().filter(open).map(|tally| tally.letters).sum()
+}
