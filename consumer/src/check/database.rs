@@ -19,7 +19,11 @@ pub(super) async fn connect(config: &Config, report: &mut CheckReport) -> Option
             return None;
         }
     };
-    report.add(Grade::Ok, "database", format!("{database:?}"));
+    match database.pooling(&mut store, &Timeouts::STANDARD).await {
+        Ok(None) => report.add(Grade::Ok, "database", format!("{database:?}")),
+        Ok(Some(why)) => report.add(Grade::Refused, "database", why),
+        Err(error) => report.add(Grade::Warning, "database", error.to_string()),
+    }
     match store.free_connections().await {
         Ok(free) => {
             if let Some(found) = too_few(config.database.connections, free) {

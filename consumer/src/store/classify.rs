@@ -6,7 +6,7 @@
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::sqlite::SqliteError;
 
-use crate::store::StoreError;
+use crate::store::{StoreError, unreached};
 
 /// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +184,7 @@ impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         // Only the message: a database's DETAIL repeats rows, and errors end in logs.
         let sqlx::Error::Database(error) = error else {
-            return Failure::Store(StoreError::Unavailable(error.to_string()));
+            return Failure::Store(unreached::judge(&error));
         };
         let message = error.message().to_owned();
         let (code, class_of): (_, fn(&str, &str) -> Class) =
@@ -231,6 +231,7 @@ fn mend(code: &str) -> Option<&'static str> {
         "42P01" | "3F000" => Some("create or rename it back, or correct the route's `table`"),
         "42703" => Some("add the column again"),
         "42501" => Some("grant this user SELECT, INSERT, UPDATE and DELETE on the table"),
+        "42P05" => Some("a pooler in between pools by transaction: let it pool by session"),
         "28P01" | "28000" | "3D000" => Some("correct `database.url`"),
         _ => None,
     }

@@ -1,6 +1,7 @@
 //! The target database that a URL names, and a store of any kind.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
@@ -21,6 +22,7 @@ use crate::store::session::{Session, TransactionCommand};
 use crate::store::snapshot::{Compared, Snapshot};
 use crate::store::sqlite::SqliteStore;
 use crate::store::statement::{Dialect, Statement, Statements, Value};
+use crate::store::url::{check_server, check_sqlite};
 use crate::store::{StoreError, Timeouts};
 
 /// A target database's URL, parsed. Holds the password, and never shows it.
@@ -38,12 +40,22 @@ enum DatabaseKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// Not one of the databases.
-    #[error("the database URL must begin with postgres://, mysql:// or sqlite://, not {0:?}")]
+    #[error(
+        "the database URL must begin with postgres://, mysql:// or sqlite:// (or mariadb://), not {0:?}"
+    )]
     Scheme(String),
     /// Malformed. The reason never repeats the URL, which may hold a password.
     #[error("the database URL can't be read: {0}")]
     Malformed(String),
 }
+
+/// What to do where a pooler refuses a parameter of the connection.
+const NOT_TAKEN: &str = "a pooler in between does not take it: remove it from `database.url`, or let the \
+                         pooler pass over it (PgBouncer: ignore_startup_parameters)";
+/// What to do where a pooler pools by transaction.
+const BY_TRANSACTION: &str = "a pooler there gives each transaction another session of the server, and \
+                              settings and prepared statements get lost; let it pool by session \
+                              (PgBouncer: pool_mode = session), or connect to the server itself";
 
 impl Database {
     /// Reads a URL: `postgres://user:password@host/name`, the same with `mysql://` or `mariadb://`,
@@ -55,16 +67,23 @@ impl Database {
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
         let kind = match scheme {
             "postgres" | "postgresql" => {
+                check_server(url, false)?;
                 let options = PgConnectOptions::from_str(url);
-                DatabaseKind::Postgres(Box::new(options.map_err(|error| malformed(url, &error))?))
+                let options = options.map_err(|error| malformed(url, &error))?;
+                let host = without_brackets(options.get_host());
+                DatabaseKind::Postgres(Box::new(options.host(&host)))
             }
             "sqlite" => {
+                check_sqlite(url)?;
                 let options = SqliteConnectOptions::from_str(url);
                 DatabaseKind::Sqlite(Box::new(options.map_err(|error| malformed(url, &error))?))
             }
             "mysql" | "mariadb" => {
+                check_server(url, true)?;
                 let options = MySqlConnectOptions::from_str(url);
-                DatabaseKind::Mysql(Box::new(options.map_err(|error| malformed(url, &error))?))
+                let options = options.map_err(|error| malformed(url, &error))?;
+                let host = without_brackets(options.get_host());
+                DatabaseKind::Mysql(Box::new(options.host(&host)))
             }
             other => return Err(UrlError::Scheme(other.to_owned())),
         };
@@ -76,7 +95,7 @@ impl Database {
     /// # Errors
     /// [`StoreError`]; only `Stop` does not pass by itself.
     pub async fn connect(&self, timeouts: &Timeouts) -> Result<AnyStore, StoreError> {
-        match &self.0 {
+        let connected = match &self.0 {
             DatabaseKind::Postgres(options) => {
                 PostgresStore::connect(options, timeouts).await.map(AnyStore::Postgres)
             }
@@ -86,11 +105,38 @@ impl Database {
             DatabaseKind::Mysql(options) => {
                 MysqlStore::connect(options, timeouts).await.map(AnyStore::Mysql)
             }
-        }
+        };
+        // The address first: who reads it knows at once which of many databases is meant.
+        connected.map_err(|error| match error {
+            StoreError::Unavailable(why) if why.contains("unsupported startup parameter") => {
+                StoreError::Stop(format!("{self:?}: {why}; {NOT_TAKEN}"))
+            }
+            StoreError::Unavailable(why) => StoreError::Unavailable(format!("{self:?}: {why}")),
+            StoreError::Stop(why) => StoreError::Stop(format!("{self:?}: {why}")),
+            other => other,
+        })
     }
 }
 
 impl Database {
+    /// Why not to write by way of this address, to which `store` is connected: a pooler there gives
+    /// each transaction another session.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn pooling(
+        &self,
+        store: &mut AnyStore,
+        timeouts: &Timeouts,
+    ) -> Result<Option<String>, StoreError> {
+        let (AnyStore::Postgres(store), DatabaseKind::Postgres(options)) = (store, &self.0) else {
+            return Ok(None);
+        };
+        let mut other = PostgresStore::connect(options, timeouts).await?;
+        let shares = store.shares_sessions(&mut other).await?;
+        Ok(shares.then(|| format!("{self:?}: {BY_TRANSACTION}")))
+    }
+
     /// The host, if the connection to it may be unencrypted.
     pub fn in_the_clear(&self) -> Option<&str> {
         match &self.0 {
@@ -113,6 +159,20 @@ impl Database {
     }
 }
 
+/// An IPv6 address has brackets in a URL, and none in a socket's address: the driver keeps them.
+fn without_brackets(host: &str) -> String {
+    host.trim_start_matches('[').trim_end_matches(']').to_owned()
+}
+
+/// The place as a URL spells it.
+fn place(socket: Option<&PathBuf>, host: &str, port: u16) -> String {
+    match socket {
+        Some(socket) => socket.display().to_string(),
+        None if host.contains(':') => format!("[{host}]:{port}"),
+        None => format!("{host}:{port}"),
+    }
+}
+
 fn malformed(url: &str, error: &sqlx::Error) -> UrlError {
     let reason = error.to_string();
     // A parser's message may quote what it could not read: a part of the URL, such as the password.
@@ -127,13 +187,13 @@ impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             DatabaseKind::Postgres(options) => {
-                let (host, port) = (options.get_host(), options.get_port());
                 let name = options.get_database().unwrap_or(options.get_username());
-                write!(f, "postgres://{host}:{port}/{name}")
+                let place = place(options.get_socket(), options.get_host(), options.get_port());
+                write!(f, "postgres://{place}/{name}")
             }
             DatabaseKind::Mysql(options) => {
-                let (host, port) = (options.get_host(), options.get_port());
-                write!(f, "mysql://{host}:{port}/{}", options.get_database().unwrap_or_default())
+                let place = place(options.get_socket(), options.get_host(), options.get_port());
+                write!(f, "mysql://{place}/{}", options.get_database().unwrap_or_default())
             }
             DatabaseKind::Sqlite(options) => {
                 write!(f, "sqlite://{}", options.get_filename().display())

@@ -30,6 +30,8 @@ mod positions;
 pub mod letters;
 pub mod replay;
 pub mod database;
+mod url;
+mod unreached;
 
 pub use database::{AnyStore, Database};
 pub use timeouts::Timeouts;
@@ -131,7 +133,7 @@ pub enum Outcome {
 pub enum StoreError {
     /// It will pass: reconnect, and retry for as long as it takes. Also every error at COMMIT: the
     /// next attempt's compare-and-set tells whether the transaction was committed.
-    #[error("the database is unavailable: {0}")]
+    #[error("{0}")]
     Unavailable(String),
     /// The statement was too much for it: retry with a smaller batch, or later.
     #[error("the database is saturated: {0}")]

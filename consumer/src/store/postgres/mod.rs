@@ -2,12 +2,13 @@
 
 mod catalog;
 mod inspect;
+mod pooling;
 mod rows;
 mod snapshot;
 mod sql;
 
 use sqlx::postgres::{PgConnectOptions, PgQueryResult};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Postgres};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Postgres, Row as _};
 
 use crate::core::batch::{LastRecord, Span, WriterSeen};
 use crate::core::bookkeeping_key::BookkeepingKey;
@@ -48,23 +49,30 @@ impl PostgresStore {
         timeouts: &Timeouts,
     ) -> Result<Self, StoreError> {
         let connecting = async {
-            let options =
-                options.clone().application_name("write-behind").disable_statement_logging();
+            // A pooler refuses startup parameters that it does not know, so none is sent that a
+            // statement can set as well.
+            let options = options
+                .clone()
+                .application_name("write-behind")
+                .extra_float_digits(None)
+                .disable_statement_logging();
             let mut connection = options.connect().await?;
             let settings = format!(
-                "SET statement_timeout = {}; SET lock_timeout = {}; \
+                "SET extra_float_digits = 3; SET statement_timeout = {}; SET lock_timeout = {}; \
                  SET idle_in_transaction_session_timeout = {}",
                 timeouts.statement.as_millis(),
                 timeouts.lock.as_millis(),
                 timeouts.idle_in_transaction.as_millis(),
             );
             sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
-            let standby: bool = sqlx::query_scalar(
+            // Without a prepared statement: behind a pooler that one may be lost, which must be told
+            // in other words.
+            let standby = sqlx::raw_sql(
                 "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean",
             )
             .fetch_one(&mut connection)
             .await?;
-            Ok::<_, sqlx::Error>((connection, standby))
+            Ok::<_, sqlx::Error>((connection, standby.try_get(0)?))
         };
         let (connection, standby) = within(timeouts.connect, connecting).await??;
         if standby {

@@ -21,7 +21,7 @@ use crate::store::connection::{Connection, Driver, within};
 use crate::store::performed::scoped;
 use crate::store::session::{Session, TransactionCommand};
 use crate::store::statement::Dialect;
-use crate::store::{StoreError, Timeouts, bookkeeping};
+use crate::store::{StoreError, Timeouts, bookkeeping, unreached};
 
 /// A connection to an SQLite file.
 pub type SqliteStore = Connection<Sqlite>;
@@ -54,7 +54,12 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(timeouts.lock)
             .disable_statement_logging();
-        let connection = within(timeouts.connect, options.connect()).await??;
+        let connected = within(timeouts.connect, options.connect()).await?;
+        let connection =
+            connected.map_err(|error| match unreached::of_file(options.get_filename()) {
+                Some(why) => StoreError::Stop(why),
+                None => error.into(),
+            })?;
         Ok(Self::new(connection, (), timeouts.answer))
     }
 }

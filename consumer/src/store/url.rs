@@ -1,0 +1,253 @@
+//! A database URL, looked at before the driver reads it: what a driver would misread, ignore or take
+//! for something else is named, with the mend.
+//!
+//! Pure. No message repeats a part of the URL that may be a piece of a password.
+
+use crate::core::nearest::nearest;
+use crate::store::database::UrlError;
+
+/// The parameters that sqlx reads from a URL of Postgres.
+const POSTGRES: &[&str] = &[
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+/// The same of MySQL.
+const MYSQL: &[&str] = &[
+    "ssl-mode",
+    "sslmode",
+    "ssl-ca",
+    "sslca",
+    "ssl-cert",
+    "sslcert",
+    "ssl-key",
+    "sslkey",
+    "charset",
+    "collation",
+    "statement-cache-capacity",
+    "socket",
+    "timezone",
+    "time-zone",
+];
+const SSLMODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+const SSL_MODES: &[&str] = &["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"];
+
+const ENCODE: &str = "a character of the user or the password must be percent-encoded: / is %2F, ? is \
+                      %3F, # is %23, @ is %40, : is %3A, [ is %5B";
+
+/// Checks the URL of a server; `is_mysql`: of MySQL or MariaDB, not of Postgres.
+pub(super) fn check_server(url: &str, is_mysql: bool) -> Result<(), UrlError> {
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| {
+        let (scheme, _) = url.split_once(':').unwrap_or((url, ""));
+        malformed(format!("write it like {scheme}://user:password@host/database"))
+    })?;
+    if rest.contains('#') {
+        return Err(malformed(format!("a # stands in it, which begins nothing; {ENCODE}")));
+    }
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, behind) = rest.split_at(end);
+    if behind.contains('@') {
+        return Err(malformed(format!("an @ stands behind the host; {ENCODE}")));
+    }
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    check_place(scheme, place)?;
+    let parameters = behind.split_once('?').map_or("", |(_, parameters)| parameters);
+    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        check_parameter(name, value, is_mysql)?;
+    }
+    Ok(())
+}
+
+/// `host:port`, of one host.
+fn check_place(scheme: &str, place: &str) -> Result<(), UrlError> {
+    if place.contains(',') {
+        return Err(malformed(several_hosts()));
+    }
+    let port = match place.strip_prefix('[') {
+        Some(bracketed) => bracketed.split_once(']').map_or("", |(_, port)| port),
+        None if place.matches(':').count() > 1 => {
+            // A password with a / or ? in it may end here, so no piece of it is shown.
+            return Err(malformed(format!(
+                "an IPv6 address stands in brackets, as in {scheme}://user:password@[::1]:5432/database; \
+                 otherwise {ENCODE}"
+            )));
+        }
+        None => place.find(':').map_or("", |at| &place[at..]),
+    };
+    let digits = port.strip_prefix(':').unwrap_or(port);
+    if !digits.is_empty() && digits.parse::<u16>().is_err() {
+        return Err(malformed(format!(
+            "what stands behind the host is no port, which is a number up to 65535; or {ENCODE}"
+        )));
+    }
+    Ok(())
+}
+
+fn several_hosts() -> String {
+    "it names several hosts; name one: an address that leads to the primary, as a proxy or a virtual \
+     address does"
+        .to_owned()
+}
+
+fn check_parameter(name: &str, value: &str, is_mysql: bool) -> Result<(), UrlError> {
+    let known = if is_mysql { MYSQL } else { POSTGRES };
+    if !known.contains(&name) && !(!is_mysql && name.starts_with("options[")) {
+        // What is no plain word may be a piece of a password behind a `?`.
+        let is_word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        let hint = match nearest(name, known.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("there are {}", known.join(", ")),
+        };
+        let named = if is_word && name.len() <= 40 { format!(" `{name}`") } else { String::new() };
+        return Err(malformed(format!("it has an unknown parameter{named}; {hint}")));
+    }
+    if matches!(name, "sslmode" | "ssl-mode") {
+        return check_mode(name, value, if is_mysql { SSL_MODES } else { SSLMODES });
+    }
+    if matches!(name, "host" | "hostaddr") && value.contains(',') {
+        return Err(malformed(several_hosts()));
+    }
+    let is_number = matches!(name, "port" | "statement-cache-capacity");
+    if is_number && value.parse::<u16>().is_err() {
+        return Err(malformed(format!("its parameter `{name}` is no number")));
+    }
+    Ok(())
+}
+
+fn check_mode(name: &str, value: &str, modes: &[&str]) -> Result<(), UrlError> {
+    if modes.iter().any(|mode| mode.eq_ignore_ascii_case(value)) {
+        return Ok(());
+    }
+    let there_are = modes.join(", ");
+    let hint = match value {
+        "no-verify" => "; what other clients call no-verify is require here".to_owned(),
+        _ => nearest(value, modes.iter().copied())
+            .map_or(String::new(), |meant| format!("; did you mean {meant}?")),
+    };
+    Err(malformed(format!("its parameter `{name}` must be one of {there_are}{hint}")))
+}
+
+/// Checks the URL of an SQLite file.
+pub(super) fn check_sqlite(url: &str) -> Result<(), UrlError> {
+    let file = url.strip_prefix("sqlite:").unwrap_or(url);
+    let file = file.strip_prefix("//").unwrap_or(file);
+    let (file, parameters) = file.split_once('?').unwrap_or((file, ""));
+    if file.contains(":memory:") || parameters.contains("mode=memory") {
+        let why = "a database in memory would be another one for each connection; name a file";
+        return Err(malformed(why.to_owned()));
+    }
+    if file.is_empty() {
+        return Err(malformed(
+            "it names no file; write it like sqlite:///srv/scores.db".to_owned(),
+        ));
+    }
+    if file.starts_with('~') {
+        return Err(malformed("~ means nothing in a URL; write the whole path".to_owned()));
+    }
+    if parameters.split('&').any(|parameter| parameter == "mode=ro") {
+        return Err(malformed("mode=ro takes no writes; remove it".to_owned()));
+    }
+    Ok(())
+}
+
+fn malformed(why: String) -> UrlError {
+    UrlError::Malformed(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::Database;
+
+    fn refusal(url: &str) -> Option<String> {
+        Database::parse(url).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_a_driver_would_misread_is_named_with_the_mend_and_without_a_piece_of_the_password() {
+        for (url, told) in [
+            // Passwords that are not percent-encoded.
+            ("postgres://u:hu/sh@h/db", "/ is %2F"),
+            ("postgres://u:hu?sh@h/db", "? is %3F"),
+            ("postgres://u:hu#sh@h/db", "# is %23"),
+            ("postgres://u:p@hu/sh#x@h/db", "# is %23"),
+            ("postgres://u:12/hush@h/db", "@ stands behind the host"),
+            ("postgres://u:p@hu/sh@h/db", "@ stands behind the host"),
+            ("postgres://u:hu?sh=x@h/db", "@ stands behind the host"),
+            ("mysql://u:hu/sh@h/db", "/ is %2F"),
+            ("postgres://u:p@h:hush/db", "is no port"),
+            ("postgres://u:p@h:99999/db", "is no port"),
+            // Hosts.
+            ("postgres://u:hush@a,b/db", "several hosts; name one"),
+            ("postgres://u:hush@a:5432,b:5433/db", "several hosts; name one"),
+            ("postgres:///db?host=a,b", "several hosts; name one"),
+            ("mysql://u:hush@a,b/db", "several hosts; name one"),
+            ("postgres://u:hush@::1/db", "in brackets"),
+            ("postgres://u:hush@2001:db8::1:5432/db", "in brackets"),
+            // Parameters.
+            (
+                "postgres://u:hush@h/db?sslmod=require",
+                "parameter `sslmod`; did you mean `sslmode`?",
+            ),
+            ("mysql://u:hush@h/db?sslmod=REQUIRED", "parameter `sslmod`; did you mean `ssl-mode`?"),
+            ("postgres://u:hush@h/db?sslmode=no-verify", "no-verify is require here"),
+            ("postgres://u:hush@h/db?sslmode=verify_full", "did you mean verify-full?"),
+            ("postgres://u:hush@h/db?sslmode=", "must be one of disable, allow"),
+            ("mysql://u:hush@h/db?ssl-mode=verify-identity", "did you mean VERIFY_IDENTITY?"),
+            ("mysql://u:hush@h/db?useSSL=true", "unknown parameter `useSSL`; there are ssl-mode"),
+            ("postgres://u:hush@h/db?hu%sh=1", "unknown parameter; there are"),
+            ("postgres://u:hush@h/db?port=x", "`port` is no number"),
+            ("postgres:h/db", "write it like postgres://user:password@host/database"),
+            // SQLite.
+            ("sqlite::memory:", "name a file"),
+            ("sqlite://:memory:", "name a file"),
+            ("sqlite://x.db?mode=memory", "name a file"),
+            ("sqlite://", "it names no file"),
+            ("sqlite://~/x.db", "write the whole path"),
+            ("sqlite://x.db?mode=ro", "takes no writes"),
+        ] {
+            let refused = refusal(url).unwrap_or_else(|| panic!("{url} is taken"));
+            assert!(refused.contains(told), "{url}: {refused}");
+            for piece in ["hush", "hu", "sh@"] {
+                assert!(!refused.contains(piece), "{url}: {refused}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_driver_reads_is_taken() {
+        for (url, place) in [
+            ("postgres://u:p%2F%3F%23%40@h/db", "postgres://h:5432/db"),
+            ("postgres://u:a@b@h:1/db", "postgres://h:1/db"),
+            ("postgres://u@[::1]/db", "postgres://[::1]:5432/db"),
+            ("postgresql://u@[2001:db8::1]:1/db?sslmode=REQUIRE", "postgres://[2001:db8::1]:1/db"),
+            ("mysql://u@[::1]/db", "mysql://[::1]:3306/db"),
+            ("mariadb://u@h/db?ssl-mode=required&charset=utf8mb4", "mysql://h:3306/db"),
+            (
+                "postgres:///db?host=/run/postgresql&options=-c%20a%3Db",
+                "postgres:///run/postgresql/db",
+            ),
+            ("postgres://h/db?options[search_path]=x&application_name=a", "postgres://h:5432/db"),
+            ("sqlite://x.db?mode=rwc", "sqlite://x.db"),
+            ("sqlite:/srv/x.db", "sqlite:///srv/x.db"),
+        ] {
+            let database = Database::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert_eq!(format!("{database:?}"), place, "{url}");
+        }
+    }
+}
