@@ -1,7 +1,9 @@
 //! The `write-behind` binary: the command line, the signals, the exit code.
 
+#[macro_use]
 mod command;
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,11 +13,10 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use prometheus::Registry;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 use write_behind_consumer::check;
 use write_behind_consumer::config::{Config, ConfigError, secrets, transport};
-use write_behind_consumer::run::QUIET_LOG;
 use write_behind_consumer::run::{RunError, RunOptions, run};
+use write_behind_consumer::status::ask::AskError;
 
 use crate::command::{FAILED, REFUSED, USAGE};
 
@@ -23,20 +24,29 @@ use crate::command::{FAILED, REFUSED, USAGE};
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused by a safety check.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = FIRST_STEPS)]
 struct Cli {
     /// The configuration file; without it all settings come from the environment.
-    #[arg(long, env = "WRITE_BEHIND_CONFIG", global = true)]
-    config: Option<PathBuf>,
-    /// What to log, as `error`, `warn`, `info`, `debug` or a filter such as `info,librdkafka=debug`.
-    #[arg(long, env = "WRITE_BEHIND_LOG", default_value = "info", global = true)]
+    #[arg(long, env = "WRITE_BEHIND_CONFIG", global = true, value_name = "FILE", help_heading = GLOBAL)]
+    config: Option<OsString>,
+    /// What to log: `error`, `warn`, `info`, `debug`, `trace`, `off`, or a filter such as
+    /// `info,librdkafka=debug`.
+    #[arg(long, env = "WRITE_BEHIND_LOG", default_value = "info", global = true, help_heading = GLOBAL)]
     log: String,
     /// How to log: as text, or as one JSON object a line.
     #[arg(long, env = "WRITE_BEHIND_LOG_FORMAT", default_value = "text", global = true)]
+    #[arg(help_heading = GLOBAL)]
     log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
 }
+
+/// The heading of the options that every command takes.
+const GLOBAL: &str = "Global options";
+const FIRST_STEPS: &str = "First steps:
+  write-behind example > scores.toml         # and edit it
+  write-behind --config scores.toml check    # does it work?
+  write-behind --config scores.toml run";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
@@ -48,6 +58,7 @@ enum LogFormat {
 enum Command {
     /// Reads, folds and writes until SIGTERM or SIGINT; a second one ends it at once. SIGHUP changes
     /// nothing, because the configuration is read only at the start.
+    #[command(after_help = "Example: write-behind --config scores.toml run")]
     Run {
         /// Trusts the group's committed offsets where the database does not know a partition.
         #[arg(long, env = "WRITE_BEHIND_ADOPT_OFFSETS")]
@@ -56,23 +67,35 @@ enum Command {
         #[arg(long, env = "WRITE_BEHIND_NO_INIT")]
         no_init: bool,
     },
+    /// Prints a configuration to begin with, in which every setting is explained.
+    #[command(after_help = "Example: write-behind example > scores.toml")]
+    Example,
     /// Creates the bookkeeping tables where they are missing.
+    #[command(after_help = "Example: write-behind --config scores.toml init")]
     Init,
     /// Checks everything that `run` depends on, and changes nothing.
+    #[command(after_help = "Example: write-behind --config scores.toml check")]
     Check(command::check::Check),
     /// Lists, shows, replays and discards dead letters: records that were set aside.
+    #[command(
+        after_help = "Example: write-behind --config scores.toml dead-letters list --topic scores"
+    )]
     DeadLetters(command::dead_letters::DeadLettersArgs),
     /// Compares the tables with their logs, and names every row that differs; the consumer may run.
+    #[command(after_help = "Example: write-behind --config scores.toml verify --topic scores")]
     Verify(command::verify::Verify),
+    #[command(after_help = "Example: write-behind --config scores.toml status --watch")]
     Status(command::status::StatusArgs),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_new(format!("{QUIET_LOG},{}", cli.log));
-    let Ok(filter) = filter else {
-        eprintln!("error: --log {:?} is not a filter; write it like `info`", cli.log);
-        return ExitCode::from(USAGE);
+    let filter = match command::log::filter(&cli.log) {
+        Ok(filter) => filter,
+        Err(why) => {
+            eprintln!("error: {why}");
+            return ExitCode::from(USAGE);
+        }
     };
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let format = cli.log_format;
@@ -93,7 +116,7 @@ fn main() -> ExitCode {
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
-    if error.is::<ConfigError>() {
+    if error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(AskError::Url(_))) {
         return USAGE;
     }
     match error.downcast_ref() {
@@ -112,15 +135,22 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn configuration(cli: &Cli) -> Result<Config, ConfigError> {
-    let text = match &cli.config {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::Unreadable(format!("{}: {error}", path.display())))?,
-        None => String::new(),
-    };
     // A variable that is no text can't be a setting.
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Config::read(&text, &secrets::from_files(variables.collect())?)
+    let variables = secrets::from_files(variables.collect())?;
+    // An empty variable, as templates leave it, names no file.
+    let Some(path) = cli.config.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from) else {
+        let config = Config::read("", &variables)?;
+        check::check_properties(&config.kafka)?;
+        return Ok(config);
+    };
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| ConfigError::Unreadable(format!("{file}: {error}")))?;
+    let config = Config::read_file(&file, &text, &variables)?;
+    check::check_properties(&config.kafka).map_err(|error| error.in_file(&file, &text))?;
+    Ok(config)
 }
 
 async fn perform(
@@ -132,19 +162,24 @@ async fn perform(
             let options = RunOptions { registry: Registry::new(), adopt_offsets, init: !no_init };
             let config = config?;
             let shutdown = stopped_by_a_signal()?;
-            tracing::info!(?config, "starting");
+            tracing::debug!(?config, "configuration");
             for warning in transport::in_the_clear(&config) {
                 tracing::warn!("{warning}");
             }
             let drained = run(config, options, shutdown).await?;
             tracing::info!(clean = drained.clean, "stopped");
         }
-        Command::Init => check::init(&config?).await.context("creating the bookkeeping tables")?,
+        Command::Example => print!("{}", include_str!("command/example.toml")),
+        Command::Init => {
+            let config = config?;
+            check::init(&config).await.context("creating the bookkeeping tables")?;
+            outln!("the bookkeeping tables are there: {:?}", config.database.target);
+        }
         Command::DeadLetters(letters) => {
             return letters.perform(&config?).await.map(ExitCode::from);
         }
         Command::Verify(verify) => return verify.perform(&config?).await.map(ExitCode::from),
-        Command::Check(check) => return check.perform(&config?).await.map(ExitCode::from),
+        Command::Check(check) => return check.perform(config).await.map(ExitCode::from),
         // A consumer that answers can be asked without a configuration.
         Command::Status(status) => return status.perform(config).await.map(ExitCode::from),
     }

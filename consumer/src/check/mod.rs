@@ -20,6 +20,7 @@ mod report;
 pub mod positions;
 
 pub use crate::kafka::client::BrokerError;
+pub use crate::kafka::properties::check as check_properties;
 pub use report::{CheckReport, Finding, Grade};
 
 /// Inspects everything. `adopt_offsets`: as for `run`.

@@ -42,6 +42,27 @@ impl CheckReport {
         worst.unwrap_or(Grade::Ok)
     }
 
+    /// The last line for a person: what `run` would do.
+    pub fn verdict(&self) -> String {
+        let count = |grade| self.findings.iter().filter(|finding| finding.grade == grade).count();
+        let warnings = match count(Grade::Warning) {
+            0 => String::new(),
+            warnings => format!("; mind {}", counted(warnings, "warning")),
+        };
+        match self.grade() {
+            Grade::Ok | Grade::Warning => format!("run would start{warnings}"),
+            Grade::Failed => {
+                format!(
+                    "run would not do all of its work: {} FAILED{warnings}",
+                    count(Grade::Failed)
+                )
+            }
+            Grade::Refused => {
+                format!("run would refuse to start: {} REFUSED{warnings}", count(Grade::Refused))
+            }
+        }
+    }
+
     pub(super) fn add(&mut self, grade: Grade, what: impl Into<String>, found: impl Into<String>) {
         self.findings.push(Finding { grade, what: what.into(), found: found.into() });
     }
@@ -64,6 +85,24 @@ pub(super) fn counted(count: usize, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_line_says_whether_run_would_start() {
+        use Grade::{Failed, Ok, Refused, Warning};
+        for (grades, told) in [
+            (&[Ok][..], "run would start"),
+            (&[Ok, Warning], "run would start; mind 1 warning"),
+            (&[Failed, Failed, Ok], "run would not do all of its work: 2 FAILED"),
+            (
+                &[Refused, Failed, Warning, Warning],
+                "run would refuse to start: 1 REFUSED; mind 2 warnings",
+            ),
+        ] {
+            let mut report = CheckReport::default();
+            grades.iter().for_each(|grade| report.add(*grade, "what", "found"));
+            assert_eq!(report.verdict(), told);
+        }
+    }
 
     #[test]
     fn a_report_is_graded_by_the_worst_that_was_found() {

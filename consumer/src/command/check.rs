@@ -1,10 +1,10 @@
 //! `check`: prints the preflight's findings, one per line.
 
 use clap::Args;
-use write_behind_consumer::check::{self, CheckReport, Grade};
-use write_behind_consumer::config::Config;
+use write_behind_consumer::check::{self, CheckReport, Finding, Grade};
+use write_behind_consumer::config::{Config, ConfigError};
 
-use crate::command::{DONE, FAILED, REFUSED};
+use crate::command::{DONE, FAILED, REFUSED, USAGE};
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
@@ -17,7 +17,17 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    pub(crate) async fn perform(self, config: &Config) -> anyhow::Result<u8> {
+    pub(crate) async fn perform(self, config: Result<Config, ConfigError>) -> anyhow::Result<u8> {
+        let config = &match config {
+            // Who reads JSON gets JSON, also of what was wrong before anything was looked at.
+            Err(error) if self.json => {
+                let (what, found) = ("configuration".to_owned(), error.to_string());
+                let finding = Finding { grade: Grade::Failed, what, found };
+                print(&CheckReport { findings: vec![finding] }, true)?;
+                return Ok(USAGE);
+            }
+            config => config?,
+        };
         let report = check::check(config, self.adopt_offsets).await;
         print(&report, self.json)?;
         Ok(match report.grade() {
@@ -42,5 +52,6 @@ fn print(report: &CheckReport, json: bool) -> anyhow::Result<()> {
         };
         outln!("{grade} {}: {}", finding.what, finding.found);
     }
+    outln!("{}", report.verdict());
     Ok(())
 }

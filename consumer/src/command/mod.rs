@@ -10,6 +10,7 @@ macro_rules! outln {
     };
 }
 
+pub(crate) mod log;
 pub(crate) mod check;
 pub(crate) mod dead_letters;
 pub(crate) mod verify;

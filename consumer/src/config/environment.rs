@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use crate::config::error::{ConfigError, refuse};
+use crate::config::route::{LISTS, list_of};
 
 /// The process's environment variables.
 pub type Variables = BTreeMap<String, String>;
@@ -17,8 +18,6 @@ const SECTIONS: [&str; 7] =
     ["database", "batch", "memory", "watchdog", "http", "dead_letters", "bad_records"];
 /// Keys whose values are integers.
 const NUMBERS: [&str; 4] = ["connections", "rows_per_second", "max_rows", "max_per_second"];
-/// Keys whose values are lists.
-const LISTS: [&str; 2] = ["key", "columns"];
 
 /// Replaces every `${NAME}` in the texts of `table`.
 pub fn substitute(table: &mut Table, variables: &Variables) -> Result<(), ConfigError> {
@@ -50,7 +49,11 @@ fn substituted(path: &str, text: &str, with: &Variables) -> Result<String, Confi
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, from)) = rest.split_once("${") {
-        let Some((variable, after)) = from.split_once('}') else { break };
+        let Some((variable, after)) = from.split_once('}') else {
+            let why = "has a ${ without its }; write ${NAME}, or give the whole setting by its own \
+                       variable, where ${ means nothing";
+            return Err(refuse(path, why));
+        };
         let value = with.get(variable).ok_or_else(|| ConfigError::NoVariable {
             setting: path.to_owned(),
             variable: variable.to_owned(),
@@ -63,12 +66,12 @@ fn substituted(path: &str, text: &str, with: &Variables) -> Result<String, Confi
     Ok(out)
 }
 
-/// Sets the keys that have a variable of their own, and says which variable set which path.
+/// Sets the keys that have a variable of their own, and notes which variable set which path.
 pub fn override_by(
     table: &mut Table,
     variables: &Variables,
-) -> Result<BTreeMap<String, String>, ConfigError> {
-    let mut overrides = BTreeMap::new();
+    overrides: &mut BTreeMap<String, String>,
+) -> Result<(), ConfigError> {
     for (variable, value) in variables {
         let Some(name) = variable.strip_prefix(PREFIX) else { continue };
         let name = name.to_ascii_lowercase();
@@ -97,7 +100,7 @@ pub fn override_by(
         };
         overrides.insert(path, variable.clone());
     }
-    Ok(overrides)
+    Ok(())
 }
 
 /// Whether Kubernetes sets a variable like this one for a Service, say one called `write-behind-kafka`.
@@ -160,8 +163,7 @@ fn typed(variable: &str, key: &str, value: &str) -> Result<Value, ConfigError> {
         return number.map_err(|_| refused("is not a number"));
     }
     if LISTS.contains(&key) {
-        let items = value.split(',').map(|item| Value::String(item.trim().to_owned()));
-        return Ok(Value::Array(items.collect()));
+        return Ok(list_of(value));
     }
     if key == "rename" {
         let pair = |item: &str| {

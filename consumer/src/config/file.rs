@@ -1,6 +1,6 @@
 //! The configuration as it is written, section by section, and the checks that make it valid.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use crate::config::bad_records::BadRecordsFile;
 use crate::config::dead_letters::DeadLettersFile;
 use crate::config::error::{ConfigError, refuse};
 use crate::config::memory::MemoryLimits;
-use crate::config::route::{Route, check_routes};
+use crate::config::route::{Route, check_routes, unfit_name};
 use crate::config::settings::{BatchSettings, Config, DatabaseSettings, session_timeout};
 use crate::config::units::{HumanDuration, HumanSize};
 use crate::store;
@@ -115,8 +115,8 @@ impl Default for HttpFile {
 
 impl File {
     pub(super) fn check(self) -> Result<Config, ConfigError> {
-        if self.name.trim().is_empty() {
-            return Err(refuse("name", "is empty; it names the pipeline and its consumer group"));
+        if let Some(why) = unfit_name(&self.name) {
+            return Err(refuse("name", why));
         }
         let mut properties = Vec::new();
         flatten("", self.kafka, &mut properties)?;
@@ -241,10 +241,25 @@ impl BatchFile {
 
 impl HttpFile {
     fn check(self) -> Result<Option<SocketAddr>, ConfigError> {
-        if self.listen == "off" {
+        let listen = self.listen.trim();
+        if listen.eq_ignore_ascii_case("off") {
             return Ok(None);
         }
-        let why = "must be an address such as \"127.0.0.1:9464\", or \"off\"";
-        self.listen.parse().map(Some).map_err(|_| refuse("http.listen", why))
+        let why = "must be an address and a port such as \"127.0.0.1:9464\", \":9464\" for every \
+                   address of this machine, or \"off\"";
+        address_of(listen).map(Some).ok_or_else(|| refuse("http.listen", why))
     }
+}
+
+fn address_of(listen: &str) -> Option<SocketAddr> {
+    if let Ok(address) = listen.parse() {
+        return Some(address);
+    }
+    let (host, port) = listen.rsplit_once(':')?;
+    let host = match host {
+        "" | "*" => Ipv4Addr::UNSPECIFIED,
+        _ if host.eq_ignore_ascii_case("localhost") => Ipv4Addr::LOCALHOST,
+        _ => return None,
+    };
+    Some(SocketAddr::from((host, port.parse().ok()?)))
 }

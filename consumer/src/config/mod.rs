@@ -13,6 +13,8 @@ pub mod error;
 pub mod environment;
 pub mod secrets;
 pub mod units;
+mod place;
+mod unfit;
 mod settings;
 mod file;
 pub mod memory;
@@ -20,6 +22,8 @@ pub mod route;
 mod bad_records;
 mod dead_letters;
 pub mod transport;
+
+use std::collections::BTreeMap;
 
 use crate::config::environment::Variables;
 use crate::config::file::File;
@@ -44,16 +48,50 @@ topic = "scores"
 impl Config {
     /// Reads the configuration `text`; `variables` are the process's environment.
     pub fn read(text: &str, variables: &Variables) -> Result<Self, ConfigError> {
+        Self::read_from(None, text, variables)
+    }
+
+    /// The same of the text of `file`: a refusal names the file, and the line that it is about.
+    pub fn read_file(file: &str, text: &str, variables: &Variables) -> Result<Self, ConfigError> {
+        Self::read_from(Some(file), text, variables)
+    }
+
+    fn read_from(
+        file: Option<&str>,
+        text: &str,
+        variables: &Variables,
+    ) -> Result<Self, ConfigError> {
+        let mut overrides = BTreeMap::new();
+        Self::read_both(text, variables, &mut overrides).map_err(|error| match file {
+            // What a variable says is in no line of the file.
+            Some(file)
+                if error.setting().is_none_or(|setting| !overrides.contains_key(&setting)) =>
+            {
+                error.in_file(file, text)
+            }
+            _ => error,
+        })
+    }
+
+    /// `overrides`: which variable gave which setting.
+    fn read_both(
+        text: &str,
+        variables: &Variables,
+        overrides: &mut BTreeMap<String, String>,
+    ) -> Result<Self, ConfigError> {
         let mut table: toml::Table =
             text.parse().map_err(|error| ConfigError::syntax(text, &error))?;
         environment::substitute(&mut table, variables)?;
-        let overrides = environment::override_by(&mut table, variables)?;
-        route::name_tables(&mut table);
+        environment::override_by(&mut table, variables, overrides)?;
+        if table.is_empty() {
+            return Err(ConfigError::Nothing);
+        }
+        route::complete(&mut table)?;
         let file: File =
             serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
                 let path = error.path().to_string();
                 let setting = overrides.get(&path).cloned().unwrap_or(path);
-                ConfigError::unfit(setting, error.inner().message())
+                unfit::unfit(&setting, error.inner().message())
             })?;
         file.check()
     }
@@ -62,3 +100,7 @@ impl Config {
 #[cfg(test)]
 #[path = "tests/config.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "tests/refusals.rs"]
+mod refusals;

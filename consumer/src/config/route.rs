@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
+use write_behind_shared::table_name::Name;
 
 use crate::config::error::{ConfigError, refuse};
 use crate::core::pipeline::schedule::Priority;
+
+/// Keys whose values are lists.
+pub(super) const LISTS: [&str; 2] = ["key", "columns"];
 
 /// A topic and its table.
 #[derive(Clone, Debug, Deserialize)]
@@ -61,15 +65,42 @@ fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Stri
     Ok(BTreeMap::deserialize(deserializer)?.into_iter().collect())
 }
 
-/// Gives each route of `config` that names no table the table that is called like its topic.
-pub(super) fn name_tables(config: &mut Table) {
+/// Gives each route of `config` that names no table the table that is called like its topic. A text
+/// where a list of columns belongs is that list, separated by commas as in a variable.
+pub(super) fn complete(config: &mut Table) -> Result<(), ConfigError> {
+    if config.get("route").is_some_and(Value::is_table) {
+        let why = "is one section; write [[route]] with two brackets, for there may be several";
+        return Err(refuse("route", why));
+    }
     let routes = config.get_mut("route").and_then(Value::as_array_mut);
     for route in routes.into_iter().flatten().filter_map(Value::as_table_mut) {
         // A topic of another type is refused under its own name, not under the table's.
         if let Some(Value::String(topic)) = route.get("topic").cloned() {
             route.entry("table").or_insert(Value::String(topic));
         }
+        for list in LISTS {
+            if let Some(Value::String(text)) = route.get(list) {
+                let items = list_of(text);
+                route.insert(list.to_owned(), items);
+            }
+        }
     }
+    Ok(())
+}
+
+/// The list that a text with commas is.
+pub(super) fn list_of(text: &str) -> Value {
+    Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect())
+}
+
+/// Why a name can't be meant as it is written.
+pub(super) fn unfit_name(name: &str) -> Option<&'static str> {
+    if name.trim().is_empty() {
+        return Some("is empty; it is a name");
+    }
+    let is_blank = |c: char| c.is_whitespace() || c.is_control();
+    (name.starts_with(is_blank) || name.ends_with(is_blank))
+        .then_some("begins or ends with a blank; remove it")
 }
 
 /// Checks that the routes are valid together.
@@ -83,8 +114,23 @@ pub(super) fn check_routes(routes: &[Route]) -> Result<(), ConfigError> {
             let why = "names a topic that another route reads already; a topic has one route";
             return refused("topic", why);
         }
-        if route.topic.trim().is_empty() {
-            return refused("topic", "is empty; set it to the topic's name");
+        let names = [("topic", &route.topic), ("table", &route.table)].into_iter();
+        let names = names.chain(route.key.iter().map(|column| ("key", column)));
+        for (setting, name) in names {
+            if let Some(why) = unfit_name(name) {
+                return refused(setting, why);
+            }
+        }
+        if let Err(why) = Name::parse(&route.table) {
+            let why = why.to_string();
+            // The default, so nobody has written it as a table's name.
+            let of_topic = "is not given, and the topic's name is no table's; set `table`";
+            return refused("table", if route.table == route.topic { of_topic } else { &why });
+        }
+        if routes[..place].iter().any(|other| other.table == route.table) {
+            let why = "names a table that another route writes already; two logs have no order \
+                       between them, so a table has one route";
+            return refused("table", why);
         }
         if route.version.as_ref().is_some_and(|version| version.trim().is_empty()) {
             return refused("version", "is empty; remove it or name a column");

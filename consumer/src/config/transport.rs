@@ -1,4 +1,4 @@
-//! Warnings of connections that leave this machine unencrypted.
+//! Warnings of connections that leave this machine unencrypted, and of a page that others can reach.
 
 use std::net::IpAddr;
 
@@ -22,6 +22,12 @@ pub fn in_the_clear(config: &Config) -> Vec<String> {
         warnings.push(format!(
             "`database.url` lets the connection to {host} be unencrypted; add sslmode=verify-full and \
              sslrootcert=FILE (MySQL: ssl-mode=VERIFY_IDENTITY and ssl-ca=FILE)"
+        ));
+    }
+    if let Some(address) = config.http.filter(|address| !address.ip().is_loopback()) {
+        warnings.push(format!(
+            "`http.listen` is {address}: who reaches it sees topics, tables, offsets and errors, for there \
+             is no login; let only people reach it who may"
         ));
     }
     warnings
@@ -48,6 +54,7 @@ fn is_here(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LEAST;
     use crate::config::environment::Variables;
 
     fn warned(servers: &str, protocol: &str, url: &str) -> Vec<String> {
@@ -78,6 +85,11 @@ mod tests {
             let told = warned("localhost:9092", "plaintext", &url);
             assert_eq!(told.len(), warnings, "{told:?}");
             assert!(told.iter().all(|told| !told.contains("hush")), "{told:?}");
+        }
+        for (listen, warnings) in [("off", 0), ("[::1]:1", 0), (":9464", 1), ("10.0.0.7:9464", 1)] {
+            let text = format!("{LEAST}[http]\nlisten = \"{listen}\"\n");
+            let told = in_the_clear(&Config::read(&text, &Variables::new()).unwrap());
+            assert_eq!(told.len(), warnings, "{told:?}");
         }
         let mysql = "mysql://app@db.example/app";
         assert_eq!(warned("localhost:9092", "plaintext", mysql).len(), 1);

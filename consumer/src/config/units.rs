@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
+use toml::Value;
 
 /// A number of bytes: an integer, or a text such as `"8MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,15 +14,17 @@ pub struct HumanSize(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HumanDuration(pub Duration);
 
-const SIZES: [(&str, u64); 8] = [
+const SIZES: [(&str, u64); 10] = [
     ("B", 1),
     ("kB", 1_000),
     ("KB", 1_000),
     ("MB", 1_000_000),
     ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
 ];
 const TIMES: [(&str, u64); 6] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -36,13 +39,18 @@ fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 impl<'de> Deserialize<'de> for HumanSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = match toml::Value::deserialize(deserializer)? {
-            toml::Value::Integer(bytes) => u64::try_from(bytes).ok(),
-            toml::Value::String(text) => text.parse().ok().or_else(|| measure(text.trim(), &SIZES)),
+        let written = Value::deserialize(deserializer)?;
+        let bytes = match &written {
+            Value::Integer(bytes) => u64::try_from(*bytes).ok(),
+            Value::String(text) => text.parse().ok().or_else(|| measure(text.trim(), &SIZES)),
             _ => None,
         };
         let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
-        bytes.map(Self).ok_or_else(|| de::Error::custom("a size is written like \"8MiB\""))
+        bytes.map(Self).ok_or_else(|| {
+            let form =
+                "a size is written like \"8MiB\", in B, kB, MB, GB, TB, KiB, MiB, GiB or TiB";
+            de::Error::custom(format!("{} is no size; {form}", shown(&written)))
+        })
     }
 }
 
@@ -55,9 +63,29 @@ impl HumanDuration {
 
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let span = Self::parse(&String::deserialize(deserializer)?);
-        span.ok_or_else(|| de::Error::custom("a time is written like \"200ms\" or \"1s\""))
+        let written = Value::deserialize(deserializer)?;
+        written.as_str().and_then(Self::parse).ok_or_else(|| {
+            let form = "a time is written like \"200ms\" or \"90s\": a whole number and one unit, ms, \
+                        s, m, h or d";
+            de::Error::custom(format!("{} is no time; {form}", shown(&written)))
+        })
     }
+}
+
+/// What was written, if it was meant as a number: something else may be a secret in the wrong place.
+fn shown(written: &Value) -> String {
+    match written {
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::String(text) if text.len() <= 16 && text.starts_with(|c: char| is_of_number(c)) => {
+            format!("{text:?}")
+        }
+        _ => "this".to_owned(),
+    }
+}
+
+fn is_of_number(c: char) -> bool {
+    c.is_ascii_digit() || "+-.".contains(c)
 }
 
 #[cfg(test)]
@@ -79,5 +107,36 @@ mod tests {
             assert_eq!(measure(text, &SIZES), None, "{text:?}");
         }
         assert_eq!(measure("99999999999999999GiB", &SIZES), None);
+    }
+
+    #[test]
+    fn a_refusal_shows_what_was_meant_as_a_number_and_the_units_that_there_are() {
+        let time = |text: &str| refused::<HumanDuration>(text);
+        for written in ["\"1 second\"", "\"1m30s\"", "200", "\"90 days\"", "\"0.5s\"", "\"200\""] {
+            let refused = time(written);
+            assert!(refused.starts_with(&format!("{written} is no time; ")), "{refused}");
+            assert!(refused.ends_with("ms, s, m, h or d"), "{refused}");
+        }
+        let size = |text: &str| refused::<HumanSize>(text);
+        for written in ["\"8M\"", "\"8mib\"", "-1", "0.5"] {
+            let refused = size(written);
+            assert!(refused.starts_with(&format!("{written} is no size; ")), "{refused}");
+            assert!(refused.ends_with("GiB or TiB"), "{refused}");
+        }
+        for secret in ["\"hush\"", "\"4-a-long-password\"", "[\"hush\"]"] {
+            assert!(time(secret).starts_with("this is no time"), "{secret}");
+            assert!(size(secret).starts_with("this is no size"), "{secret}");
+        }
+        assert_eq!(measure("1TiB", &SIZES), Some(1 << 40));
+    }
+
+    fn refused<T: for<'de> Deserialize<'de> + std::fmt::Debug>(written: &str) -> String {
+        #[derive(Debug, Deserialize)]
+        struct File<T> {
+            #[expect(dead_code, reason = "only its refusal is looked at")]
+            value: T,
+        }
+        let read: Result<File<T>, _> = toml::from_str(&format!("value = {written}"));
+        read.unwrap_err().message().to_owned()
     }
 }

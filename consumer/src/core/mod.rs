@@ -9,6 +9,7 @@ pub(crate) mod row_by_row;
 pub(crate) mod writes;
 pub(crate) mod span_read;
 pub mod flood;
+pub mod nearest;
 pub mod table;
 pub mod pipeline;
 pub mod dead_letters;

@@ -10,6 +10,7 @@ mod incoming;
 pub(crate) mod log_reader;
 mod record_timestamps;
 pub(crate) mod settings;
+pub(crate) mod properties;
 pub(crate) mod partition_facts;
 pub(crate) mod locator;
 mod locate_task;
