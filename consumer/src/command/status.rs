@@ -80,7 +80,7 @@ impl StatusArgs {
             let wanted = config.as_ref().ok().map(|config| &*config.name);
             match asked(&url, wanted).await {
                 Ok(report) => return Ok((report, format!("the consumer at {url}"))),
-                // Whoever names a consumer wants to hear of no other.
+                // A consumer that was named is the only one to ask.
                 Err(error) if self.url.is_some() => return Err(error.into()),
                 Err(error) => silent = format!(" ({error})"),
             }

@@ -33,7 +33,7 @@ pub use crate::config::error::ConfigError;
 pub use crate::config::route::{OnBadRecord, Route};
 pub use crate::config::settings::{BatchSettings, Config, DatabaseSettings};
 pub use crate::store::Database;
-pub use crate::store::database::UrlError;
+pub use crate::store::url::UrlError;
 
 /// The least that a configuration must say, for tests.
 #[cfg(test)]

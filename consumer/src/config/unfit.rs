@@ -1,4 +1,4 @@
-//! What serde says of a key or a value, in the words of whoever wrote it.
+//! What serde says of a key or a value, in the words of the file.
 //!
 //! Never with the value: it may be a password in the wrong place.
 

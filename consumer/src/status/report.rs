@@ -127,7 +127,7 @@ pub struct RouteReport {
     /// The rates and the lag of all its partitions.
     #[serde(flatten)]
     pub flow: Flow,
-    /// How many partitions the topic has, whoever reads them.
+    /// How many partitions the topic has, read here or elsewhere.
     #[serde(default)]
     pub topic_partitions: Option<usize>,
     /// Its partitions.

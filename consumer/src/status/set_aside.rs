@@ -8,7 +8,7 @@ const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// Records of a route that were set aside, and not told of before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SetAside {
+pub(super) struct NewLetters {
     /// How many.
     pub(super) records: u64,
     /// The place of the first, and why it is bad, without its values.
@@ -19,18 +19,18 @@ pub(super) struct SetAside {
 #[derive(Clone, Debug, Default)]
 pub(super) struct SetAsideLog {
     told: Option<Duration>,
-    untold: Option<SetAside>,
+    untold: Option<NewLetters>,
 }
 
 impl SetAsideLog {
     /// Notes records that were set aside; [`due`](Self::due) says when to tell of them.
     pub(super) fn note(&mut self, records: u64, first: String) {
-        let untold = self.untold.get_or_insert(SetAside { records: 0, first });
+        let untold = self.untold.get_or_insert(NewLetters { records: 0, first });
         untold.records += records;
     }
 
     /// What to tell `now`.
-    pub(super) fn due(&mut self, now: Duration) -> Option<SetAside> {
+    pub(super) fn due(&mut self, now: Duration) -> Option<NewLetters> {
         if self.told.is_some_and(|told| now < told + TELL_EVERY) {
             return None;
         }
@@ -40,12 +40,12 @@ impl SetAsideLog {
     }
 
     /// What was not told yet, when no more will come.
-    pub(super) fn rest(&mut self) -> Option<SetAside> {
+    pub(super) fn rest(&mut self) -> Option<NewLetters> {
         self.untold.take()
     }
 }
 
-impl SetAside {
+impl NewLetters {
     /// The line for the log.
     pub(super) fn line(&self, topic: &str) -> String {
         let Self { records, first } = self;
@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn the_line_names_the_place_and_the_command_that_shows_them() {
-        let line = |records| SetAside { records, first: "3:0: too long".to_owned() }.line("scores");
+        let line =
+            |records| NewLetters { records, first: "3:0: too long".to_owned() }.line("scores");
         let command = "; write-behind dead-letters list --topic scores";
         assert_eq!(
             line(1),

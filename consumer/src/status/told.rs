@@ -3,7 +3,7 @@
 use crate::core::dead_letters::{DeadLetterState, Tally};
 use crate::status::Status;
 use crate::status::outage::LogLine;
-use crate::status::set_aside::{SetAside, SetAsideLog};
+use crate::status::set_aside::{NewLetters, SetAsideLog};
 
 impl Status {
     /// Records of `route` are in the dead letters; `first`: where the first stood, and why.
@@ -12,7 +12,7 @@ impl Status {
         self.tell_set_aside(|log| log.due(self.started.elapsed()));
     }
 
-    pub(super) fn tell_set_aside(&self, what: impl Fn(&mut SetAsideLog) -> Option<SetAside>) {
+    pub(super) fn tell_set_aside(&self, what: impl Fn(&mut SetAsideLog) -> Option<NewLetters>) {
         let told: Vec<_> = self.lock().set_aside.iter_mut().map(what).collect();
         for (route, told) in self.routes.iter().zip(told) {
             if let Some(told) = told {

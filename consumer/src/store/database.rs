@@ -22,7 +22,7 @@ use crate::store::session::{Session, TransactionCommand};
 use crate::store::snapshot::{Compared, Snapshot};
 use crate::store::sqlite::SqliteStore;
 use crate::store::statement::{Dialect, Statement, Statements, Value};
-use crate::store::url::{check_server, check_sqlite};
+use crate::store::url::{UrlError, check_server, check_sqlite};
 use crate::store::{StoreError, Timeouts};
 
 /// A target database's URL, parsed. Holds the password, and never shows it.
@@ -34,19 +34,6 @@ enum DatabaseKind {
     Postgres(Box<PgConnectOptions>),
     Sqlite(Box<SqliteConnectOptions>),
     Mysql(Box<MySqlConnectOptions>),
-}
-
-/// A URL of no database that the consumer can write to.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UrlError {
-    /// Not one of the databases.
-    #[error(
-        "the database URL must begin with postgres://, mysql:// or sqlite:// (or mariadb://), not {0:?}"
-    )]
-    Scheme(String),
-    /// Malformed. The reason never repeats the URL, which may hold a password.
-    #[error("the database URL can't be read: {0}")]
-    Malformed(String),
 }
 
 /// What to do where a pooler refuses a parameter of the connection.

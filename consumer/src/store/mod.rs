@@ -30,7 +30,7 @@ mod positions;
 pub mod letters;
 pub mod replay;
 pub mod database;
-mod url;
+pub mod url;
 mod unreached;
 
 pub use database::{AnyStore, Database};

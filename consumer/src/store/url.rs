@@ -4,7 +4,19 @@
 //! Pure. No message repeats a part of the URL that may be a piece of a password.
 
 use crate::core::nearest::nearest;
-use crate::store::database::UrlError;
+
+/// A URL of no database that the consumer can write to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Not one of the databases.
+    #[error(
+        "the database URL must begin with postgres://, mysql:// or sqlite:// (or mariadb://), not {0:?}"
+    )]
+    Scheme(String),
+    /// Malformed. The reason never repeats the URL, which may hold a password.
+    #[error("the database URL can't be read: {0}")]
+    Malformed(String),
+}
 
 /// The parameters that sqlx reads from a URL of Postgres.
 const POSTGRES: &[&str] = &[
