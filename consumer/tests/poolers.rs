@@ -1,4 +1,4 @@
-//! Poolers between the consumer and Postgres, by a server that does with connections what PgBouncer
+//! Poolers between the consumer and Postgres, by a server that does with connections what `PgBouncer`
 //! does: it refuses startup parameters that it does not know, and gives out sessions of the server by
 //! session or by transaction.
 
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use write_behind_consumer::store::{Database, StoreError, Timeouts};
 
-/// The parameters that PgBouncer takes at a start.
+/// The parameters that `PgBouncer` takes at a start.
 const TAKEN: [&str; 7] = [
     "user",
     "database",

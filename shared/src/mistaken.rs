@@ -44,9 +44,9 @@ pub(crate) fn of_value(document: &[u8]) -> Option<&'static str> {
 
 /// What an object with these `names` looks like, when the table has no such columns.
 #[must_use]
-pub fn of_names<'n>(names: impl Iterator<Item = &'n str> + Clone) -> Option<&'static str> {
-    let has = |wanted: &str| names.clone().any(|name| name == wanted);
-    if has("schema") && has("payload") && names.clone().count() == 2 {
+pub fn of_names(names: &[&str]) -> Option<&'static str> {
+    let has = |wanted: &str| names.contains(&wanted);
+    if has("schema") && has("payload") && names.len() == 2 {
         return Some(
             "the value looks like a Kafka Connect envelope (schema, payload): set \
              value.converter.schemas.enable=false",
@@ -112,7 +112,7 @@ mod tests {
             (&["type", "source"], None),
             (&[], None),
         ] {
-            let found = of_names(names.iter().copied());
+            let found = of_names(names);
             assert_eq!(found.is_some(), told.is_some(), "{names:?}: {found:?}");
             assert!(
                 found.is_none_or(|found| found.contains(told.unwrap())),

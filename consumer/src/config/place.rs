@@ -36,7 +36,7 @@ fn in_value(value: &Spanned<DeValue<'_>>, rest: &str) -> Option<usize> {
         return in_table(value.get_ref().as_table()?, rest);
     }
     let (place, rest) = rest.strip_prefix('[')?.split_once(']')?;
-    let item = value.get_ref().as_array()?.iter().nth(place.parse().ok()?)?;
+    let item = value.get_ref().as_array()?.get(place.parse::<usize>().ok()?)?;
     if rest.is_empty() { Some(item.span().start) } else { in_value(item, rest) }
 }
 

@@ -119,7 +119,8 @@ fn several_hosts() -> String {
 
 fn check_parameter(name: &str, value: &str, is_mysql: bool) -> Result<(), UrlError> {
     let known = if is_mysql { MYSQL } else { POSTGRES };
-    if !known.contains(&name) && !(!is_mysql && name.starts_with("options[")) {
+    let is_option = !is_mysql && name.starts_with("options[");
+    if !known.contains(&name) && !is_option {
         // What is no plain word may be a piece of a password behind a `?`.
         let is_word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
         let hint = match nearest(name, known.iter().copied()) {

@@ -63,6 +63,17 @@ fn a_refusal_names_the_file_and_the_line_of_the_setting() {
             ),
             "scores.toml:3: the Kafka property `group.id` can't be set",
         ),
+    ] {
+        assert!(refused.starts_with(told), "{refused}\n{told}");
+    }
+}
+
+#[test]
+fn what_is_no_toml_or_in_no_file_is_told_by_the_place_that_it_has() {
+    let refused = |text: &str| {
+        Config::read_file("scores.toml", text, &Variables::new()).unwrap_err().to_string()
+    };
+    for (refused, told) in [
         (refused("name = \"x"), "scores.toml:1:"),
         (
             refused("name: scores\nkafka:\n"),

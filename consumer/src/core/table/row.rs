@@ -114,7 +114,7 @@ impl Misfit {
 
 fn unknown_column(name: &str, change: &Change) -> Misfit {
     let names: Vec<&str> = change.cells().map(|(name, _)| name).collect();
-    let looks_like = mistaken::of_names(names.into_iter());
+    let looks_like = mistaken::of_names(&names);
     looks_like.map_or_else(|| Misfit::UnknownColumn(name.to_owned()), Misfit::Envelope)
 }
 
