@@ -29,6 +29,10 @@ pub struct NotANumber;
 pub const DIGITS_MAX: i64 = 131_072;
 /// The digits after the point that Postgres' `numeric` holds.
 pub const SCALE_MAX: i64 = 16_383;
+/// The longest text that is read as a number: all these digits, a sign, a point, an exponent.
+const LENGTH_MAX: usize = (DIGITS_MAX + SCALE_MAX) as usize + 32;
+/// How many zeros are written out before an exponent takes their place.
+const ZEROS_MAX: i64 = 64;
 
 impl Number {
     /// The exact sum.
@@ -85,7 +89,7 @@ impl FromStr for Number {
 
     /// Parses a JSON number, nothing wider (no `+1`, no `NaN`, no `1_000`).
     fn from_str(text: &str) -> Result<Self, NotANumber> {
-        if !is_json_number(text) {
+        if text.len() > LENGTH_MAX || !is_json_number(text) {
             return Err(NotANumber);
         }
         // Nearly every delta is short, and 64-bit parsing is the quicker one.
@@ -143,11 +147,19 @@ impl PartialEq for Number {
 impl Eq for Number {}
 
 impl fmt::Display for Number {
-    /// Plain digits, never an exponent: valid as JSON and as SQL.
+    /// Valid as JSON and as SQL. Digits, with an exponent only in the place of many zeros: `1e131000`
+    /// is as short in memory and in a statement as in its record.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Number::Integer(integer) => integer.fmt(f),
-            Number::Decimal(decimal) => f.write_str(&decimal.to_plain_string()),
+            Number::Decimal(decimal) => {
+                let (digits, scale) = decimal.as_bigint_and_exponent();
+                let digits_max = i64::try_from(decimal.digits()).unwrap_or(i64::MAX);
+                if scale < -ZEROS_MAX || scale > digits_max.saturating_add(ZEROS_MAX) {
+                    return write!(f, "{digits}e{}", -scale);
+                }
+                f.write_str(&decimal.to_plain_string())
+            }
         }
     }
 }
@@ -209,5 +221,21 @@ mod tests {
             assert_eq!(text.parse::<Number>(), Err(NotANumber), "{text}");
         }
         assert!("1e131000".parse::<Number>().is_ok());
+        let digits = "9".repeat(1 << 20);
+        assert_eq!(digits.parse::<Number>(), Err(NotANumber), "before any digit is read");
+    }
+
+    #[test]
+    fn a_number_is_written_as_short_as_it_was_read() {
+        for (text, written) in [
+            ("1e131000", "1e131000"),
+            ("-25E-16000", "-25e-16000"),
+            ("1e20", "100000000000000000000"),
+            ("1.50e-3", "0.00150"),
+        ] {
+            assert_eq!(number(text).to_string(), written);
+            assert_eq!(number(written), number(text));
+        }
+        assert_eq!(number("1e131000").plus(&number("0")), number("1e131000"));
     }
 }
