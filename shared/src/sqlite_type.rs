@@ -49,6 +49,16 @@ impl SqliteType {
         }
     }
 
+    /// Whether a column that was declared as `declared` makes a number of a text that looks like
+    /// one, whatever it is called: its affinity is neither that of texts nor none. A column of type
+    /// ANY does so except in a STRICT table.
+    #[must_use]
+    pub fn makes_numbers(declared: &str) -> bool {
+        let declared = declared.to_ascii_uppercase();
+        let has = |parts: &[&str]| parts.iter().any(|part| declared.contains(part));
+        has(&["INT"]) || !(declared.is_empty() || has(&["CHAR", "CLOB", "TEXT", "BLOB"]))
+    }
+
     /// What a key column of the type holds. None: it cannot be one, for it takes different texts
     /// for equal.
     #[must_use]
@@ -87,6 +97,16 @@ mod tests {
             ("BLOB", SqliteType::Bytes),
         ] {
             assert_eq!(SqliteType::of(declared), expected, "{declared}");
+        }
+    }
+
+    #[test]
+    fn a_column_makes_numbers_of_texts_unless_its_type_speaks_of_texts_or_of_nothing() {
+        for declared in ["TIME", "DATE", "timestamp", "UUID", "JSON", "ANY", "CHARINT", "DECIMAL"] {
+            assert!(SqliteType::makes_numbers(declared), "{declared}");
+        }
+        for declared in ["", "TEXT", "varchar(9)", "DATETEXT", "CLOB", "JSON BLOB"] {
+            assert!(!SqliteType::makes_numbers(declared), "{declared}");
         }
     }
 }

@@ -11,6 +11,8 @@ pub mod rows;
 pub mod refusals;
 pub mod catalogue;
 pub mod types;
+pub mod keys;
+pub mod values;
 pub mod letters;
 pub mod replays;
 pub mod versions;
@@ -164,6 +166,18 @@ impl<L: Lab> Bench<L> {
         );
     }
 
+    /// Whether a record of the row `key` is bad: it does not fit, or the database refuses it.
+    pub async fn is_bad(&mut self, key: &str, change: Change) -> bool {
+        if Row::judge(&self.table, key.as_bytes(), &change).is_err() {
+            return true;
+        }
+        match self.run(&[(key, change)], |_| {}).await {
+            Ok(Outcome::Rejected(places)) => places == [0],
+            Ok(Outcome::Committed { .. }) => false,
+            other => panic!("{key}: {other:?}"),
+        }
+    }
+
     /// Rows that must be refused, by their place in the order of their keys.
     pub async fn refused(&mut self, rows: &[(&str, Change)]) -> Vec<usize> {
         match self.run(rows, |_| {}).await {
@@ -250,6 +264,9 @@ macro_rules! contract {
             snapshots::a_frozen_moment_stays_as_it_was_and_holds_nobody_up,
             snapshots::keys_are_read_a_page_at_a_time_and_none_is_left_out,
             types::every_line_of_the_documented_types_is_so,
+            values::a_value_of_any_kind_is_read_back_equal_or_is_bad,
+            keys::two_keys_of_the_log_are_never_one_row,
+            keys::a_null_that_the_database_would_fill_is_bad,
             model::any_batches_end_as_the_same_changes_one_by_one,
             model::any_batches_with_refused_rows_end_as_the_good_changes_one_by_one,
         );

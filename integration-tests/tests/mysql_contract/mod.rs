@@ -115,7 +115,7 @@ async fn values_reach_mariadbs_own_types() {
     let full = json!({
         "at": "2013-01-01T10:00:00.25+05:30", "local": "2013-01-31 10:00:00.5",
         "t": "10:00:01", "y": "2013", "m": "it's", "s": "a,c", "v": "\u{1f600}2345",
-        "cents": "1.005", "f": 0.5, "bits": 9, "b": true, "u": 255, "fixed": "AP8=",
+        "cents": "1.01", "f": 0.5, "bits": 9, "b": true, "u": 255, "fixed": "AP8A",
         "doc": {"a": "\"\\\n\u{1f600}"}, "l": "né", "big": "\t\r\u{1}\u{2028}",
         "uid": "0011aabb-2233-4455-8677-8899aabbccdd"
     });
@@ -166,7 +166,7 @@ async fn values_reach_mariadbs_own_types() {
         json!({"l": "\u{1f600}"}),
         json!({"uid": "0011"}),
     ] {
-        assert_eq!(bench.refused(&[("1", set(&bad)), ("2", Change::new())]).await, [0], "{bad}");
+        assert!(bench.is_bad("1", set(&bad)).await, "{bad}");
     }
 }
 

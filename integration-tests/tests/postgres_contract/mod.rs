@@ -107,7 +107,7 @@ async fn values_reach_postgres_own_types() {
     let mut bench = Bench::with(lab, columns).await;
     let full = json!({
         "at": "2013-01-01T10:00:00+05:30", "m": "sad", "e": 4, "texts": ["a,b", null, "\"{"],
-        "grid": [[1, 2], [3, 4]], "v": "12345", "span": "1 day", "cents": "1.005", "c": "x"
+        "grid": [[1, 2], [3, 4]], "v": "12345", "span": "1 day", "cents": "1.01", "c": "x"
     });
     bench.write(&[("1", set(&full))]).await;
     // The delta alone is odd, or negative: only the sum is checked.
@@ -126,7 +126,7 @@ async fn values_reach_postgres_own_types() {
         json!({"cents": 12345}),
         json!({"c": "long"}),
     ] {
-        assert_eq!(bench.refused(&[("1", set(&bad)), ("2", Change::new())]).await, [0], "{bad}");
+        assert!(bench.is_bad("1", set(&bad)).await, "{bad}");
     }
     assert_eq!(bench.refused(&[("1", deltas), ("2", Change::new())]).await, [0], "7 is odd");
 }

@@ -14,7 +14,9 @@ use serde_json::value::RawValue;
 use write_behind_shared::Number;
 use write_behind_shared::json::{spells_nul, unquoted};
 
-use crate::core::table::ColumnKind;
+pub use crate::core::table::digits::FLOAT_DIGITS;
+use crate::core::table::digits::{self, finer, integer, spells_number};
+use crate::core::table::{ColumnKind, Float, notation};
 
 /// Why a value does not fit its column.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +37,7 @@ pub fn text_of<'j>(kind: &ColumnKind, json: &'j str) -> Result<Option<Cow<'j, st
         return Ok(None);
     }
     let text = match kind {
-        ColumnKind::Integer(range) => {
+        ColumnKind::Integer(range) | ColumnKind::Ordinal(range) => {
             let digits = unquoted(json);
             match integer(digits) {
                 Some(integer) if range.contains(&integer) => digits.into(),
@@ -43,19 +45,26 @@ pub fn text_of<'j>(kind: &ColumnKind, json: &'j str) -> Result<Option<Cow<'j, st
                 None => return Err(is_not(json, "an integer in the column's range")),
             }
         }
-        ColumnKind::Numeric(_) => decimal(json)?.into(),
+        ColumnKind::Numeric(scale) => kept(decimal(json)?, *scale)?.into(),
         ColumnKind::Significant(most) => significant(decimal(json)?, *most)?.into(),
-        ColumnKind::Float => match json.parse::<Number>() {
-            Ok(_) => finite(json)?.into(),
+        ColumnKind::Float(float) => match json.parse::<Number>() {
+            Ok(_) => finite(kept(json, float.scale)?, *float)?.into(),
             Err(_) => return Err(is_not(json, "a number")),
         },
         ColumnKind::Boolean if json == "true" || json == "false" => json.into(),
         ColumnKind::Boolean => return Err(is_not(json, "true or false")),
         ColumnKind::Text | ColumnKind::Notation => string(json)?,
-        ColumnKind::Calendar => {
+        ColumnKind::Short(length) => {
             let text = string(json)?;
-            if is_of_the_moment(&text) {
-                return Err(is_not(json, "the same date or time whenever it is applied"));
+            if let Some(why) = length.exceeded_by(&text) {
+                return Err(unfit(json, why));
+            }
+            text
+        }
+        ColumnKind::Calendar(calendar) => {
+            let text = string(json)?;
+            if !calendar.reads(&text) {
+                return Err(is_not(json, calendar.what()));
             }
             text
         }
@@ -73,25 +82,36 @@ pub fn text_of<'j>(kind: &ColumnKind, json: &'j str) -> Result<Option<Cow<'j, st
         }
         ColumnKind::Instant(_) => {
             let text = string(json)?;
-            if !is_instant(&text) {
+            if !is_instant(&text) && !matches!(&*text, "infinity" | "-infinity") {
                 return Err(is_not(json, "an instant in RFC 3339, like 2013-01-01T10:00:00Z"));
             }
             text
         }
         ColumnKind::Json => document(json)?,
-        ColumnKind::Bytes => {
+        ColumnKind::Bytes(exactly) => bytes(json, *exactly)?.into(),
+        ColumnKind::Affine(kind) => return affine(kind, json),
+        ColumnKind::Array(element, delimiter) => array(element, *delimiter, json)?.into(),
+        ColumnKind::Range(_) | ColumnKind::Multirange(_) | ColumnKind::Composite(_) => {
             let text = string(json)?;
-            let bytes = STANDARD.decode(&*text).map_err(|_| is_not(json, "base64"))?;
-            let hex = bytes.iter().fold(String::from(r"\x"), |mut hex, byte| {
-                // Writing to a string can't fail.
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            });
-            hex.into()
+            if let Some(why) = notation::unfit(kind, &text) {
+                return Err(unfit(json, why));
+            }
+            text
         }
-        ColumnKind::Array(element) => array(element, json)?.into(),
     };
     Ok(Some(text))
+}
+
+/// Why a key's text would be changed by its column, which is of this kind.
+pub(crate) fn unfit_key(kind: &ColumnKind, text: &str) -> Option<Unfit> {
+    let why = match kind {
+        ColumnKind::Short(length) => length.exceeded_by(text)?,
+        ColumnKind::Affine(_) if spells_number(text) => {
+            "looks like a number, and its column would make it one".to_owned()
+        }
+        _ => return None,
+    };
+    Some(unfit(text, why))
 }
 
 /// The text of an increment for a column of this kind.
@@ -110,30 +130,37 @@ pub fn delta_text(kind: &ColumnKind, delta: &Number) -> Result<String, Unfit> {
         },
         // Rounding each delta and rounding their sum give different results, and which one it is
         // would depend on where a batch ends.
-        ColumnKind::Numeric(Some(scale)) if digits_after_the_point(&text) > *scale as usize => {
-            Err(unfit(&text, format!("has more than the column's {scale} digits after the point")))
-        }
-        ColumnKind::Numeric(_) => Ok(text),
+        ColumnKind::Numeric(scale) => kept(&text, *scale).map(str::to_owned),
         ColumnKind::Significant(most) => significant(&text, *most).map(str::to_owned),
-        ColumnKind::Float => finite(&text).map(str::to_owned),
+        ColumnKind::Float(float) => finite(kept(&text, float.scale)?, *float).map(str::to_owned),
         _ => Err(unfit(&text, "is added to a column that is not numeric")),
     }
-}
-
-/// The integer that `digits` spell in JSON's notation, if it fits 64 bits.
-fn integer(digits: &str) -> Option<i64> {
-    let natural = digits.strip_prefix('-').unwrap_or(digits).as_bytes();
-    let canonical = natural.first() != Some(&b'0') || natural.len() == 1;
-    let spelled = canonical && natural.iter().all(u8::is_ascii_digit);
-    if spelled { digits.parse().ok() } else { None }
 }
 
 fn not_between(digits: &str, range: &RangeInclusive<i64>) -> Unfit {
     unfit(digits, format!("is not between {} and {}", range.start(), range.end()))
 }
 
-fn digits_after_the_point(plain: &str) -> usize {
-    plain.split_once('.').map_or(0, |(_, fraction)| fraction.trim_end_matches('0').len())
+/// `number`, if a column that keeps `scale` digits after the point keeps all of it.
+fn kept(number: &str, scale: Option<i32>) -> Result<&str, Unfit> {
+    match scale.and_then(|scale| finer(number, scale)) {
+        Some(why) => Err(unfit(number, why)),
+        None => Ok(number),
+    }
+}
+
+/// `number`, if it is an integer of 64 bits or has at most `most` significant digits.
+fn significant(number: &str, most: u32) -> Result<&str, Unfit> {
+    if digits::is_significant(number, most) {
+        return finite(number, Float::DOUBLE);
+    }
+    Err(unfit(number, format!("has more than the {most} digits that the column keeps")))
+}
+
+/// `number`, if a float is near it.
+fn finite(number: &str, float: Float) -> Result<&str, Unfit> {
+    let fits = digits::is_near_a_float(number, float.single);
+    if fits { Ok(number) } else { Err(is_not(number, "in the range of the column's floats")) }
 }
 
 /// The number in `json`, which is a JSON number or a string of one.
@@ -143,28 +170,37 @@ fn decimal(json: &str) -> Result<&str, Unfit> {
     number.map(|_| digits).map_err(|_| is_not(json, "a decimal number"))
 }
 
-/// `number`, if it is an integer of 64 bits or has at most `most` significant digits.
-fn significant(number: &str, most: u32) -> Result<&str, Unfit> {
-    let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
-    let digits = mantissa.trim_start_matches(['-', '0', '.']).replace('.', "");
-    let digits = if mantissa.contains('.') { digits.trim_end_matches('0') } else { &digits };
-    if digits.len() <= most as usize || integer(number).is_some() {
-        return finite(number);
+/// Bytes as Postgres writes them in hexadecimal.
+fn bytes(json: &str, exactly: Option<usize>) -> Result<String, Unfit> {
+    let text = string(json)?;
+    let bytes = STANDARD.decode(&*text).map_err(|_| is_not(json, "base64"))?;
+    if let Some(exactly) = exactly.filter(|exactly| bytes.len() != *exactly) {
+        return Err(is_not(
+            json,
+            &format!("base64 of {exactly} bytes, which the column fills up to"),
+        ));
     }
-    Err(unfit(number, format!("has more than the {most} digits that the column keeps")))
+    Ok(bytes.iter().fold(String::from(r"\x"), |mut hex, byte| {
+        // Writing to a string can't fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    }))
 }
 
-/// Whether `text` contains a word that stands for the current time.
-fn is_of_the_moment(text: &str) -> bool {
-    let mut words = text.split(|letter: char| !letter.is_ascii_alphabetic());
-    words.any(|word| {
-        ["now", "today", "tomorrow", "yesterday"].iter().any(|the| word.eq_ignore_ascii_case(the))
-    })
-}
-
-fn finite(text: &str) -> Result<&str, Unfit> {
-    let fits = text.parse::<f64>().is_ok_and(f64::is_finite);
-    if fits { Ok(text) } else { Err(is_not(text, "in the range of a float")) }
+/// The text of a value whose column makes a number of a text that looks like one: JSON that is a
+/// number stays one.
+fn affine<'j>(kind: &ColumnKind, json: &'j str) -> Result<Option<Cow<'j, str>>, Unfit> {
+    let text = text_of(kind, json)?;
+    match &text {
+        Some(text) if spells_number(text) && *kind == ColumnKind::Json => {
+            significant(text, FLOAT_DIGITS)?;
+        }
+        Some(text) if spells_number(text) => {
+            return Err(unfit(json, "looks like a number, and its column would make it one"));
+        }
+        _ => {}
+    }
+    Ok(text)
 }
 
 fn string(json: &str) -> Result<Cow<'_, str>, Unfit> {
@@ -217,17 +253,23 @@ fn spells_lone_surrogate(document: &str) -> bool {
 
 /// An array in Postgres' notation: `{"a",NULL,{"nested"}}`. Every element is quoted, so nothing in
 /// it can pass for punctuation or NULL.
-fn array(element: &ColumnKind, json: &str) -> Result<String, Unfit> {
+fn array(element: &ColumnKind, delimiter: char, json: &str) -> Result<String, Unfit> {
     let elements: Vec<&RawValue> =
         serde_json::from_str(json).map_err(|_| is_not(json, "an array"))?;
+    // An array of JSON documents, or of arrays by another name, has one dimension: what is deeper
+    // belongs to the elements.
+    let is_flat = matches!(element, ColumnKind::Json | ColumnKind::Array(..));
     let mut text = String::from("{");
     for (place, value) in elements.iter().map(|value| value.get()).enumerate() {
         if place > 0 {
-            text.push(',');
+            text.push(delimiter);
         }
-        // An array of JSON documents has one level; deeper arrays are documents.
-        if value.starts_with('[') && *element != ColumnKind::Json {
-            text.push_str(&array(element, value)?);
+        if value.starts_with('[') && !is_flat {
+            let nested = array(element, delimiter, value)?;
+            if nested == "{}" {
+                return Err(is_not(json, "an array that its column keeps: one in it is empty"));
+            }
+            text.push_str(&nested);
             continue;
         }
         match text_of(element, value)? {
@@ -269,7 +311,8 @@ fn is_instant(text: &str) -> bool {
         && at(13, b":")
         && in_range(number(14, 2), 0..=59)
         && at(16, b":")
-        && in_range(number(17, 2), 0..=60);
+        // No database keeps a leap second.
+        && in_range(number(17, 2), 0..=59);
     let mut end = 19;
     if clock && at(end, b".") {
         let digits = text.as_bytes()[end + 1..].iter().take_while(|b| b.is_ascii_digit()).count();

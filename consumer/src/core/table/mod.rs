@@ -3,11 +3,16 @@
 //! Identifiers in SQL come from here, never from a record.
 
 pub mod column;
+pub mod calendar;
+mod digits;
+pub(crate) mod notation;
 pub mod row;
 pub mod version;
 
 use write_behind_shared::key::KeyColumn;
 pub use write_behind_shared::table_name::Name;
+
+use crate::core::table::calendar::Calendar;
 
 /// A table that a route writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,34 +85,46 @@ pub struct Column {
     pub sql_type: String,
     /// Whether an insert must name it: it is NOT NULL and has no default.
     pub required: bool,
+    /// Whether NULL is NULL to it, or an error. To MySQL, NULL may mean the current time, or the
+    /// next number.
+    pub takes_null: bool,
     /// Whether it holds NULL or 0 in a row inserted without naming it. If not, an increment is
     /// refused: the sum would depend on whether the row was inserted in the same batch.
     pub counts_from_nothing: bool,
 }
 
 /// The JSON that fits a column, and the text form in which the database takes it.
+///
+/// A value that its column would silently change does not fit, except for what the column's type
+/// says of itself: a float is the nearest one, and a time keeps the digits of a second that its type
+/// has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
     /// An integer in this range: a JSON integer, or a string of one.
     Integer(std::ops::RangeInclusive<i64>),
+    /// The same, in a column that nothing is added to: a year, an object's number.
+    Ordinal(std::ops::RangeInclusive<i64>),
     /// An exact decimal: a JSON number, or a string of one. The scale is the number of digits after
-    /// the point that the column keeps, if it limits them.
-    Numeric(Option<u32>),
+    /// the point that the column keeps, if it limits them; one below zero is the number of zeros
+    /// that the column puts before the point.
+    Numeric(Option<i32>),
     /// A decimal of at most this many significant digits, or an integer of 64 bits. A column that
     /// holds a float where it can't hold an integer keeps no more.
     Significant(u32),
     /// A float: a JSON number.
-    Float,
+    Float(Float),
     /// `true` or `false`.
     Boolean,
     /// A string without NUL.
     Text,
+    /// The same in a column that would cut a longer one off.
+    Short(Length),
     /// A string in the database's own notation for a type that is not parsed here: uuid, enum,
     /// network.
     Notation,
-    /// A date or time in the database's own notation, as a string. Words such as `now` do not fit:
-    /// their meaning changes from one attempt to the next.
-    Calendar,
+    /// A date or a time, as a string in ISO 8601. Words such as `now` do not fit: their meaning
+    /// changes from one attempt to the next.
+    Calendar(Calendar),
     /// An instant, as a string in RFC 3339. The column keeps this many digits of a second.
     Instant(u32),
     /// Any JSON; `null` becomes SQL's NULL.
@@ -119,10 +136,56 @@ pub enum ColumnKind {
         /// Whether a value may be several labels.
         several: bool,
     },
-    /// A base64 string.
-    Bytes,
-    /// A JSON array of elements of this kind.
-    Array(Box<ColumnKind>),
+    /// A base64 string, of exactly this many bytes if there is a number.
+    Bytes(Option<usize>),
+    /// What fits this kind, in a column that makes a number of a text that looks like one.
+    Affine(Box<ColumnKind>),
+    /// A JSON array of elements of this kind, and what separates them in Postgres' notation.
+    Array(Box<ColumnKind>, char),
+    /// A string in Postgres' notation of a range, whose bounds are of this kind.
+    Range(Box<ColumnKind>),
+    /// A string in Postgres' notation of several ranges, whose bounds are of this kind.
+    Multirange(Box<ColumnKind>),
+    /// A string in Postgres' notation of a composite value, whose fields are of these kinds.
+    Composite(Vec<ColumnKind>),
+}
+
+/// A column of floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Float {
+    /// Whether it keeps 32 bits, not 64.
+    pub single: bool,
+    /// How many digits after the point it keeps, if it limits them.
+    pub scale: Option<i32>,
+}
+
+impl Float {
+    /// One of 64 bits.
+    pub const DOUBLE: Self = Self { single: false, scale: None };
+}
+
+/// The length of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// The most characters.
+    Characters(usize),
+    /// The most bytes in UTF-8.
+    Bytes(usize),
+}
+
+impl Length {
+    /// Why a column of this length would cut `text` off, spaces at its end without a word.
+    pub(crate) fn exceeded_by(self, text: &str) -> Option<String> {
+        let (most, unit, exceeded) = match self {
+            Self::Characters(most) => {
+                (most, "characters", text.len() > most && text.chars().count() > most)
+            }
+            Self::Bytes(most) => (most, "bytes", text.len() > most),
+        };
+        exceeded.then(|| {
+            format!("has more than the column's {most} {unit}, spaces at the end included")
+        })
+    }
 }
 
 impl Table {
@@ -239,7 +302,8 @@ impl Column {
     /// An optional column that starts from NULL or 0.
     pub(crate) fn plain(name: &str, kind: ColumnKind) -> Self {
         let (name, sql_type) = (name.to_owned(), String::new());
-        Self { name, kind, sql_type, required: false, counts_from_nothing: true }
+        let (takes_null, counts_from_nothing) = (true, true);
+        Self { name, kind, sql_type, required: false, takes_null, counts_from_nothing }
     }
 }
 

@@ -10,8 +10,8 @@ use write_behind_shared::json::unquoted;
 use write_behind_shared::key::{self, KeyError, KeyKind};
 use write_behind_shared::{Cell, Change, mistaken};
 
-use crate::core::table::column::{Unfit, delta_text, is_not, text_of};
-use crate::core::table::{ColumnKind, Table};
+use crate::core::table::column::{Unfit, delta_text, is_not, text_of, unfit_key};
+use crate::core::table::{Column, ColumnKind, Table};
 
 /// The change of one row, in the database's notation.
 ///
@@ -125,6 +125,7 @@ impl<'a> Row<'a> {
     /// [`Misfit`], if the change or one of the records folded into it is bad.
     pub fn judge(table: &Table, key: &'a [u8], change: &'a Change) -> Result<Self, Misfit> {
         let key = key::texts(key, table.record_key())?;
+        judge_key(table, &key)?;
         let delete = change.resets();
         if !change.writes() {
             return Ok(Self { key, delete, write: None });
@@ -147,7 +148,7 @@ impl<'a> Row<'a> {
             if table.version == Some(place) {
                 judge_version(name, &column.kind, cell)?;
             }
-            write.push((place, judge_cell(name, &column.kind, cell, delete)?));
+            write.push((place, judge_cell(name, column, cell, delete)?));
         }
         if let Some(version) = table.version
             && !write.iter().any(|(place, _)| *place == version)
@@ -177,14 +178,32 @@ impl<'a> Row<'a> {
     }
 }
 
+/// Refuses a key that its column would change: it would be another row's.
+fn judge_key(table: &Table, key: &[Cow<'_, str>]) -> Result<(), Misfit> {
+    for (column, text) in table.key.iter().zip(key) {
+        // Only texts can be changed, and looking for the column takes time.
+        if column.kind == KeyKind::Text
+            && let Some(place) = table.column(&column.name)
+            && let Some(why) = unfit_key(&table.columns[place].kind, text)
+        {
+            return Err(Misfit::Value { column: column.name.clone(), why });
+        }
+    }
+    Ok(())
+}
+
 fn judge_cell<'a>(
     name: &str,
-    kind: &ColumnKind,
+    column: &Column,
     cell: &'a Cell,
     from_nothing: bool,
 ) -> Result<RowCell<'a>, Misfit> {
+    let kind = &column.kind;
     let misfit = |why| Misfit::Value { column: name.to_owned(), why };
     match cell {
+        Cell::Set(value) if !column.takes_null && value.get() == "null" => {
+            Err(misfit(is_not("null", "a value that the column takes: it would put its own there")))
+        }
         Cell::Set(value) => text_of(kind, value.get()).map(RowCell::Set).map_err(misfit),
         Cell::Add(delta) => {
             let text = delta_text(kind, delta).map_err(misfit)?;

@@ -8,6 +8,7 @@ use write_behind_shared::table_name::quoted;
 
 use crate::core::table::{Column, ColumnKind, Name, Table};
 use crate::store::StoreError;
+use crate::store::mysql::types::{CatalogType, WITHOUT_TEXTS};
 
 const TABLE: &str = "SELECT CAST(table_schema AS char) AS found_schema,
         CAST(table_name AS char) AS found_name, CAST(table_type AS char) AS kind,
@@ -21,6 +22,8 @@ const COLUMNS: &str = "SELECT CAST(column_name AS char) AS name,
         extra LIKE '%auto_increment%' AS counted, CAST(collation_name AS char) AS found_collation,
         CAST(numeric_precision AS signed) AS number_precision,
         CAST(coalesce(numeric_scale, datetime_precision) AS signed) AS number_scale,
+        CAST(character_maximum_length AS signed) AS length_max,
+        CAST(character_set_name AS char) AS letters,
         coalesce(generation_expression, '') <> '' AS generated
     FROM information_schema.columns WHERE table_schema = ? AND table_name = ?
     ORDER BY ordinal_position";
@@ -50,6 +53,8 @@ struct Described {
     type_name: String,
     collation: Option<String>,
     generated: bool,
+    /// Whether records can write it: it is not generated, and its values have texts.
+    is_written: bool,
 }
 
 /// A unique index.
@@ -89,12 +94,15 @@ pub(super) async fn describe(
     let of_json = |clause: &&String| columns.iter().any(|c| checks_json(clause, &c.column.name));
     let checked = checks.iter().filter(|clause| !of_json(clause)).count() > 0;
     let (index, key) = key_columns(name, key, &keys, &columns).map_err(StoreError::Stop)?;
+    // What no record can give to a new row may stand in an old one.
+    let demands = |c: &Described| !c.is_written && !c.generated && c.column.required;
+    let demanded = columns.iter().any(demands);
     Ok(Table {
         sql_name: format!("{}.{}", quoted(&schema), quoted(&table)),
-        columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
+        columns: columns.into_iter().filter(|c| c.is_written).map(|c| c.column).collect(),
         key,
         key_index: Some(index),
-        update_before_insert: checked || keys.len() > 1,
+        update_before_insert: checked || demanded || keys.len() > 1,
         renamed: None,
         version: None,
     })
@@ -120,16 +128,27 @@ fn unfit(name: &str, found: &MySqlRow) -> Result<Option<String>, sqlx::Error> {
 fn described(row: &MySqlRow, checks: &[String]) -> Result<Described, sqlx::Error> {
     let (name, type_name): (String, String) = (row.try_get("name")?, row.try_get("type_name")?);
     let sql_type: String = row.try_get("sql_type")?;
-    let size = match &*type_name {
-        "bit" => row.try_get::<Option<i64>, _>("number_precision")?,
-        _ => row.try_get("number_scale")?,
+    let number = |column| {
+        let found: Option<i64> = row.try_get(column)?;
+        Ok::<_, sqlx::Error>(found.and_then(|number| u32::try_from(number).ok()))
     };
-    let size = size.and_then(|size| u32::try_from(size).ok()).unwrap_or(0);
-    let is_json = checks.iter().any(|clause| checks_json(clause, &name));
-    let kind = if is_json { ColumnKind::Json } else { kind_of(&type_name, &sql_type, size) };
+    let size = if type_name == "bit" { "number_precision" } else { "number_scale" };
+    let letters: Option<String> = row.try_get("letters")?;
+    let kind = if checks.iter().any(|clause| checks_json(clause, &name)) {
+        ColumnKind::Json
+    } else {
+        let length = number("length_max")?.map_or(usize::MAX, |length| length as usize);
+        let (size, letters) = (number(size)?.unwrap_or(0), letters.as_deref());
+        CatalogType { name: &type_name, sql_type: &sql_type, size, length, letters }.kind()
+    };
     let default: Option<String> = row.try_get("found_default")?;
     let counted: bool = row.try_get("counted")?;
-    let optional = row.try_get("nullable")? || default.is_some() || counted;
+    let nullable: bool = row.try_get("nullable")?;
+    let optional = nullable || default.is_some() || counted;
+    let generated: bool = row.try_get("generated")?;
+    let is_written = !generated && !WITHOUT_TEXTS.contains(&&*type_name);
+    // NULL is the current time to one, and the next number to the other.
+    let takes_null = !counted && (nullable || type_name != "timestamp");
     let from_nothing = default.is_none_or(|default| {
         let value = default.trim_matches(['(', ')', '\'']);
         value == "NULL" || (!value.is_empty() && value.trim_matches(['0', '.']).is_empty())
@@ -140,11 +159,13 @@ fn described(row: &MySqlRow, checks: &[String]) -> Result<Described, sqlx::Error
             kind,
             sql_type,
             required: !optional,
+            takes_null,
             counts_from_nothing: from_nothing && !counted,
         },
         type_name,
         collation: row.try_get("found_collation")?,
-        generated: row.try_get("generated")?,
+        generated,
+        is_written,
     })
 }
 
@@ -168,57 +189,6 @@ fn unique_keys(rows: &[MySqlRow]) -> Result<Vec<UniqueKey>, sqlx::Error> {
         }
     }
     Ok(keys)
-}
-
-/// `size` is a decimal's scale, how many bits there are, or how many digits of a second.
-fn kind_of(type_name: &str, sql_type: &str, size: u32) -> ColumnKind {
-    // Of 64 bits without a sign, the upper half of the range is out of reach.
-    let natural = |bits: u32| ColumnKind::Integer(0..=i64::MAX >> 63_u32.saturating_sub(bits));
-    let integer = |bits: u32| {
-        if sql_type.contains("unsigned") {
-            return natural(bits);
-        }
-        ColumnKind::Integer(-1 << (bits - 1)..=!(-1 << (bits - 1)))
-    };
-    match type_name {
-        "tinyint" if sql_type.starts_with("tinyint(1)") => ColumnKind::Boolean,
-        "tinyint" => integer(8),
-        "smallint" => integer(16),
-        "mediumint" => integer(24),
-        "int" => integer(32),
-        "bigint" => integer(64),
-        "bit" if size == 1 => ColumnKind::Boolean,
-        "bit" => natural(size),
-        "decimal" => ColumnKind::Numeric(Some(size)),
-        "float" | "double" => ColumnKind::Float,
-        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => ColumnKind::Text,
-        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
-            ColumnKind::Bytes
-        }
-        "timestamp" => ColumnKind::Instant(size),
-        "json" => ColumnKind::Json,
-        "date" | "time" | "datetime" => ColumnKind::Calendar,
-        "enum" | "set" => {
-            ColumnKind::Labels { labels: labels(sql_type), several: type_name == "set" }
-        }
-        _ => ColumnKind::Notation,
-    }
-}
-
-/// The labels in `enum('ok','it''s')`.
-fn labels(sql_type: &str) -> Vec<String> {
-    // Every other part is between labels; an empty one there was a doubled quote within a label.
-    let mut parts = sql_type.split('\'').skip(1);
-    let mut labels: Vec<String> = Vec::new();
-    let mut within = false;
-    while let Some(part) = parts.next() {
-        match labels.last_mut().filter(|_| within) {
-            Some(label) => *label = format!("{label}'{part}"),
-            None => labels.push(part.to_owned()),
-        }
-        within = parts.next() == Some("");
-    }
-    labels
 }
 
 /// The name of the index to upsert by and its columns; or what to do about its absence.
@@ -256,7 +226,7 @@ fn key_columns(
 }
 
 fn key_column(table: &str, described: &Described) -> Result<KeyColumn, String> {
-    let Described { column, type_name, collation, generated } = described;
+    let Described { column, type_name, collation, generated, .. } = described;
     let name = column.name.clone();
     let refuse = |why: &str| {
         Err(format!(
@@ -290,34 +260,4 @@ fn key_column(table: &str, described: &Described) -> Result<KeyColumn, String> {
         }
     };
     Ok(KeyColumn { name, kind })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn integers_have_the_range_of_their_type() {
-        for (type_name, sql_type, size, range) in [
-            ("tinyint", "tinyint(4)", 0, -128..=127),
-            ("smallint", "smallint(5) unsigned", 0, 0..=65_535),
-            ("mediumint", "mediumint", 0, -8_388_608..=8_388_607),
-            ("int", "int unsigned zerofill", 0, 0..=4_294_967_295),
-            ("bigint", "bigint(20)", 0, i64::MIN..=i64::MAX),
-            ("bigint", "bigint(20) unsigned", 0, 0..=i64::MAX),
-            ("bit", "bit(3)", 3, 0..=7),
-            ("bit", "bit(64)", 64, 0..=i64::MAX),
-        ] {
-            let kind = kind_of(type_name, sql_type, size);
-            assert_eq!(kind, ColumnKind::Integer(range), "{sql_type}");
-        }
-        assert_eq!(kind_of("tinyint", "tinyint(1)", 0), ColumnKind::Boolean);
-        assert_eq!(kind_of("bit", "bit(1)", 1), ColumnKind::Boolean);
-    }
-
-    #[test]
-    fn labels_are_read_as_they_are_spelled() {
-        let sql_type = "enum('ok','it''s','a,b','','''','x'',''y')";
-        assert_eq!(labels(sql_type), ["ok", "it's", "a,b", "", "'", "x','y"]);
-    }
 }

@@ -8,6 +8,7 @@
 //! lowered while a transaction is open.
 
 mod catalog;
+mod types;
 mod rows;
 mod write;
 mod snapshot;

@@ -187,14 +187,16 @@ fn value_of(at: usize, key: Option<&KeyKind>, kind: &ColumnKind, is_add: bool) -
     let text = format!("write_behind_rows.p{at}");
     match (key, kind) {
         (Some(KeyKind::Date), _) => format!("CAST({text} AS date)"),
-        (_, ColumnKind::Integer(_)) => format!("CAST({text} AS signed)"),
+        (_, ColumnKind::Integer(_) | ColumnKind::Ordinal(_)) => {
+            format!("CAST({text} AS signed)")
+        }
         // The text alone would be added as a float.
         (_, ColumnKind::Numeric(scale)) if is_add => {
             format!("CAST({text} AS decimal(65, {}))", scale.unwrap_or(0))
         }
         (_, ColumnKind::Boolean) => format!("({text} = 'true')"),
         // The text is `\x` and the bytes in hexadecimal.
-        (_, ColumnKind::Bytes) => format!("unhex(substr({text}, 3))"),
+        (_, ColumnKind::Bytes(_)) => format!("unhex(substr({text}, 3))"),
         _ => text,
     }
 }

@@ -8,6 +8,7 @@ use write_behind_shared::table_name::quoted;
 
 use crate::core::table::{Column, ColumnKind, Name, Table};
 use crate::store::StoreError;
+use crate::store::postgres::types::Types;
 
 const TABLE: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name,
         c.relkind::text AS kind, c.relpersistence = 'u' AS unlogged,
@@ -24,29 +25,26 @@ const TABLE: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS
 /// Columns with the base types of their domains. A text type's modifier (`varchar(9)`) is left out
 /// of the cast, which would cut a long text off; the assignment to the column then refuses it.
 const COLUMNS: &str = "WITH RECURSIVE base AS (
-        SELECT a.attnum, a.atttypid AS type, a.atttypmod AS modifier, a.attnotnull AS not_null,
+        SELECT a.attnum, a.atttypid AS type, a.attnotnull AS not_null,
             a.atthasdef OR a.attidentity <> '' AS has_default
         FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
         UNION ALL
-        SELECT b.attnum, t.typbasetype, t.typtypmod, b.not_null OR t.typnotnull,
+        SELECT b.attnum, t.typbasetype, b.not_null OR t.typnotnull,
             b.has_default OR t.typdefault IS NOT NULL
         FROM base b JOIN pg_type t ON t.oid = b.type WHERE t.typtype = 'd')
     SELECT a.attname::text AS name, format_type(b.type, -1) AS sql_type, t.typname::text AS type,
-        CASE WHEN t.typcategory = 'A' THEN e.typname::text END AS element,
-        CASE WHEN t.typname IN ('numeric', '_numeric') AND b.modifier >= 4
-            THEN greatest((((b.modifier - 4) & 2047) # 1024) - 1024, 0)
-            WHEN t.typname = 'timestamptz' AND b.modifier >= 0 THEN b.modifier END AS scale,
+        a.atttypid AS own_type, a.atttypmod AS modifier,
         b.not_null AND NOT b.has_default AS required,
         NOT b.has_default OR coalesce(pg_get_expr(d.adbin, d.adrelid)
             ~ '^(NULL|[(]?''?[0.]+''?[)]?)(::.*)?$', false) AS counts_from_nothing,
         a.attgenerated <> '' OR a.attidentity = 'a' AS generated
     FROM base b JOIN pg_attribute a ON a.attrelid = $1 AND a.attnum = b.attnum
     JOIN pg_type t ON t.oid = b.type AND t.typtype <> 'd'
-    LEFT JOIN pg_type e ON e.oid = t.typelem
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     ORDER BY a.attnum";
 
-/// Unique keys, each with why ON CONFLICT can't use it, and whether it tells all texts apart.
+/// Unique keys, each with why ON CONFLICT can't use it, and whether it tells all texts apart: its
+/// index by the index's collations, other statements by those of its columns.
 const KEYS: &str = "SELECT i.indisprimary AS is_primary,
         array(SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY AS k(attnum, place)
             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
@@ -57,7 +55,10 @@ const KEYS: &str = "SELECT i.indisprimary AS is_primary,
             WHEN NOT i.indisvalid THEN 'is not valid: its index was not built to the end'
         END AS unusable,
         NOT EXISTS (SELECT FROM unnest(i.indcollation) AS x(oid)
-            JOIN pg_collation l ON l.oid = x.oid WHERE NOT l.collisdeterministic) AS deterministic
+            JOIN pg_collation l ON l.oid = x.oid WHERE NOT l.collisdeterministic)
+        AND NOT EXISTS (SELECT FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation
+            WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+                AND NOT l.collisdeterministic) AS deterministic
     FROM pg_index i WHERE i.indrelid = $1 AND i.indisunique
     ORDER BY i.indisprimary DESC, i.indexrelid";
 
@@ -74,6 +75,8 @@ struct Described {
     column: Column,
     type_name: String,
     generated: bool,
+    /// Whether records can write it: it is not generated, and something fits its type.
+    is_written: bool,
 }
 
 /// Reads the table `name` and its `key`, or its primary key.
@@ -95,7 +98,11 @@ pub(super) async fn describe(
     }
     let oid: sqlx::postgres::types::Oid = table.try_get("oid")?;
     let rows = sqlx::query(COLUMNS).bind(oid).fetch_all(&mut *connection).await?;
-    let columns = rows.iter().map(described).collect::<Result<Vec<_>, _>>()?;
+    let types = Types::of(&mut *connection, oid).await?;
+    let columns = rows.iter().map(|row| described(row, &types)).collect::<Result<Vec<_>, _>>()?;
+    // What no record can give to a new row may stand in an old one.
+    let demands = |c: &Described| !c.is_written && !c.generated && c.column.required;
+    let demanded = columns.iter().any(demands);
     let mut keys = Vec::new();
     for row in sqlx::query(KEYS).bind(oid).fetch_all(&mut *connection).await? {
         keys.push(UniqueKey {
@@ -106,11 +113,11 @@ pub(super) async fn describe(
         });
     }
     let (schema, table_name): (String, String) = (table.try_get("schema")?, table.try_get("name")?);
-    let update_before_insert = table.try_get("update_before_insert")?;
+    let update_before_insert = demanded || table.try_get("update_before_insert")?;
     let key = key_columns(name, key, &keys, &columns).map_err(StoreError::Stop)?;
     Ok(Table {
         sql_name: format!("{}.{}", quoted(&schema), quoted(&table_name)),
-        columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
+        columns: columns.into_iter().filter(|c| c.is_written).map(|c| c.column).collect(),
         key,
         key_index: None,
         update_before_insert,
@@ -144,44 +151,22 @@ fn unfit(table: &PgRow) -> Result<Option<&'static str>, sqlx::Error> {
     })
 }
 
-fn described(row: &PgRow) -> Result<Described, sqlx::Error> {
-    let type_name: String = row.try_get("type")?;
-    let element: Option<String> = row.try_get("element")?;
-    let scale: Option<i32> = row.try_get("scale")?;
-    let scale = scale.and_then(|scale| u32::try_from(scale).ok());
-    let kind = match element {
-        Some(element) => ColumnKind::Array(Box::new(kind_of(&element, scale))),
-        None => kind_of(&type_name, scale),
-    };
+fn described(row: &PgRow, types: &Types) -> Result<Described, sqlx::Error> {
+    let kind = types.kind(row.try_get("own_type")?, row.try_get("modifier")?);
+    let generated: bool = row.try_get("generated")?;
     Ok(Described {
+        is_written: !generated && kind.is_some(),
         column: Column {
             name: row.try_get("name")?,
-            kind,
+            kind: kind.unwrap_or(ColumnKind::Notation),
             sql_type: row.try_get("sql_type")?,
             required: row.try_get("required")?,
+            takes_null: true,
             counts_from_nothing: row.try_get("counts_from_nothing")?,
         },
-        type_name,
-        generated: row.try_get("generated")?,
+        type_name: row.try_get("type")?,
+        generated,
     })
-}
-
-fn kind_of(type_name: &str, scale: Option<u32>) -> ColumnKind {
-    match type_name {
-        "int2" => ColumnKind::Integer(i16::MIN.into()..=i16::MAX.into()),
-        "int4" => ColumnKind::Integer(i32::MIN.into()..=i32::MAX.into()),
-        "int8" => ColumnKind::Integer(i64::MIN..=i64::MAX),
-        "oid" => ColumnKind::Integer(0..=u32::MAX.into()),
-        "numeric" => ColumnKind::Numeric(scale),
-        "float4" | "float8" => ColumnKind::Float,
-        "bool" => ColumnKind::Boolean,
-        "text" | "varchar" | "bpchar" | "citext" | "name" => ColumnKind::Text,
-        "timestamptz" => ColumnKind::Instant(scale.unwrap_or(6)),
-        "date" | "time" | "timetz" | "timestamp" => ColumnKind::Calendar,
-        "json" | "jsonb" => ColumnKind::Json,
-        "bytea" => ColumnKind::Bytes,
-        _ => ColumnKind::Notation,
-    }
 }
 
 /// The key to upsert by; or what to do about its absence.

@@ -1,6 +1,7 @@
 //! Postgres: the connection, and the statements of a transaction.
 
 mod catalog;
+mod types;
 mod inspect;
 mod pooling;
 mod rows;
@@ -42,6 +43,11 @@ impl Driver for Postgres {
     }
 }
 
+/// What the texts of values mean, whatever the defaults of the server, the database or the role.
+const NOTATION: &str = "SET timezone = 'UTC'; SET datestyle = 'ISO, MDY'; \
+    SET intervalstyle = 'postgres'; SET array_nulls = on; SET xmloption = content; \
+    SET extra_float_digits = 3";
+
 impl PostgresStore {
     /// Connects to a server that accepts writes.
     pub(super) async fn connect(
@@ -58,8 +64,8 @@ impl PostgresStore {
                 .disable_statement_logging();
             let mut connection = options.connect().await?;
             let settings = format!(
-                "SET extra_float_digits = 3; SET statement_timeout = {}; SET lock_timeout = {}; \
-                 SET idle_in_transaction_session_timeout = {}",
+                "SET statement_timeout = {}; SET lock_timeout = {}; \
+                 SET idle_in_transaction_session_timeout = {}; {NOTATION}",
                 timeouts.statement.as_millis(),
                 timeouts.lock.as_millis(),
                 timeouts.idle_in_transaction.as_millis(),

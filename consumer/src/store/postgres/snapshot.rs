@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use write_behind_shared::table_name::quoted;
 
 use crate::core::table::row::Row;
-use crate::core::table::{ColumnKind, Table};
+use crate::core::table::{Column, ColumnKind, Table};
 use crate::store::StoreError;
 use crate::store::classify::Failure;
 use crate::store::postgres::PostgresStore;
@@ -94,7 +94,7 @@ fn compare(table: &Table, shape: &[usize], types: &BTreeMap<String, String>) -> 
     let of_shape = shape.iter().zip(table.key.len()..).map(|(place, at)| {
         let column = &table.columns[*place];
         let name = quoted(&column.name);
-        let differs = differs(at, &name, &column.kind);
+        let differs = differs(at, &name, column);
         [differs, format!("g.c{at}::text"), format!("t.{name}::text")]
     });
     let (told, wrong) = comparison(table, "g.ord - 1", &of_shape.collect::<Vec<_>>());
@@ -109,15 +109,19 @@ fn compare(table: &Table, shape: &[usize], types: &BTreeMap<String, String>) -> 
 }
 
 /// Whether a column differs. Sums of floats depend on where batches ended, but not by much.
-fn differs(at: usize, name: &str, kind: &ColumnKind) -> String {
-    match kind {
-        ColumnKind::Numeric(_) | ColumnKind::Integer(_) => {
+fn differs(at: usize, name: &str, column: &Column) -> String {
+    match &column.kind {
+        ColumnKind::Numeric(_) | ColumnKind::Integer(_) | ColumnKind::Ordinal(_) => {
             format!("(t.{name} IS DISTINCT FROM g.c{at})")
         }
-        ColumnKind::Json => format!("(t.{name}::jsonb IS DISTINCT FROM g.c{at}::jsonb)"),
-        ColumnKind::Float => format!(
-            "coalesce(abs(t.{name} - g.c{at}) > 1e-5 * greatest(abs(t.{name}), abs(g.c{at})), \
-             (t.{name} IS NULL) <> (g.c{at} IS NULL))"
+        // Only `jsonb` has an equality, and not all that is `json` can be `jsonb`.
+        ColumnKind::Json if column.sql_type == "jsonb" => {
+            format!("(t.{name} IS DISTINCT FROM g.c{at})")
+        }
+        ColumnKind::Float(float) => format!(
+            "coalesce(abs(t.{name} - g.c{at}) > {near} * greatest(abs(t.{name}), abs(g.c{at})), \
+             (t.{name} IS NULL) <> (g.c{at} IS NULL))",
+            near = if float.single { "1e-5" } else { "1e-9" },
         ),
         _ => format!("(t.{name}::text IS DISTINCT FROM g.c{at}::text)"),
     }

@@ -3,19 +3,20 @@
 //! SQLite's types are advice: what JSON fits a column follows from the declared type by SQLite's
 //! own rules of affinity, and a few common names beyond them (boolean, date, uuid, json). A numeric
 //! column holds a binary float where a value is no integer, so a value with more digits than a
-//! float keeps is refused.
+//! float keeps is refused. So is a text that the column's affinity would make a number of.
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
-use write_behind_shared::key::KeyColumn;
+use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
+use write_behind_shared::key::{KeyColumn, KeyKind};
 use write_behind_shared::sqlite_type::SqliteType;
 use write_behind_shared::table_name::quoted;
 
-use crate::core::table::{Column, ColumnKind, Name, Table};
+use crate::core::table::column::FLOAT_DIGITS;
+use crate::core::table::{Column, ColumnKind, Float, Name, Table};
 use crate::store::StoreError;
 
-const TABLE: &str =
-    "SELECT l.name AS name, l.type AS type, s.sql LIKE '%check%' AS update_before_insert
+const TABLE: &str = "SELECT l.name AS name, l.type AS type, l.strict AS strict, l.wr AS no_rowid,
+        s.sql LIKE '%check%' AS update_before_insert
     FROM pragma_table_list($1) AS l LEFT JOIN sqlite_schema AS s ON s.name = l.name
     WHERE l.schema = 'main' AND l.type IN ('table', 'view', 'virtual')";
 
@@ -37,9 +38,6 @@ struct Described {
     primary: i64,
     generated: bool,
 }
-
-/// The decimal digits that a float keeps.
-const REAL_DIGITS: u32 = 15;
 
 /// A unique key: its columns, each with its collation.
 type UniqueKey = Vec<(String, String)>;
@@ -66,11 +64,26 @@ pub(super) async fn describe(
         return Err(StoreError::Stop(error));
     }
     let rows = sqlx::query(COLUMNS).bind(&parsed.table).fetch_all(&mut *connection).await?;
-    let columns = rows.iter().map(described).collect::<Result<Vec<_>, _>>()?;
+    let strict: bool = found.try_get("strict")?;
+    let columns = rows.iter().map(|row| described(row, strict));
+    let mut columns = columns.collect::<Result<Vec<_>, _>>()?;
+    if !found.try_get::<bool, _>("no_rowid")? {
+        number_the_rows(&mut columns);
+    }
     let rows = sqlx::query(KEYS).bind(&parsed.table).fetch_all(&mut *connection).await?;
     let keys = unique_keys(&rows)?;
     let key = key_columns(name, key, &keys, &columns).map_err(StoreError::Stop)?;
     let table_name: String = found.try_get("name")?;
+    for column in key.iter().filter(|column| column.kind == KeyKind::Text) {
+        let loose = loose(&table_name, &column.name);
+        if sqlx::query_scalar(AssertSqlSafe(loose)).fetch_one(&mut *connection).await? {
+            return Err(StoreError::Stop(not_a_key(
+                name,
+                &column.name,
+                "its collation takes different texts for equal, whatever that of its index",
+            )));
+        }
+    }
     Ok(Table {
         sql_name: quoted(&table_name),
         columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
@@ -84,17 +97,35 @@ pub(super) async fn describe(
     })
 }
 
-fn described(row: &SqliteRow) -> Result<Described, sqlx::Error> {
+/// A primary key of one INTEGER column is the row's number: NULL is the next one.
+fn number_the_rows(columns: &mut [Described]) {
+    let mut primary = columns.iter_mut().filter(|described| described.primary > 0);
+    if let (Some(described), None) = (primary.next(), primary.next())
+        && described.column.sql_type == "INTEGER"
+    {
+        described.column.takes_null = false;
+    }
+}
+
+fn described(row: &SqliteRow, strict: bool) -> Result<Described, sqlx::Error> {
     let sql_type = row.try_get::<String, _>("type")?.to_ascii_uppercase();
     let declared = SqliteType::of(&sql_type);
+    let makes_numbers = SqliteType::makes_numbers(&sql_type) && !(strict && sql_type == "ANY");
+    let kind = match kind_of(declared) {
+        kind @ (ColumnKind::Text | ColumnKind::Notation | ColumnKind::Json) if makes_numbers => {
+            ColumnKind::Affine(Box::new(kind))
+        }
+        kind => kind,
+    };
     let (not_null, has_default): (bool, bool) =
         (row.try_get("not_null")?, row.try_get("has_default")?);
     Ok(Described {
         column: Column {
             name: row.try_get("name")?,
-            kind: kind_of(declared),
+            kind,
             sql_type,
             required: not_null && !has_default,
+            takes_null: true,
             counts_from_nothing: row.try_get("from_nothing")?,
         },
         declared,
@@ -120,13 +151,13 @@ fn unique_keys(rows: &[SqliteRow]) -> Result<Vec<UniqueKey>, sqlx::Error> {
 fn kind_of(declared: SqliteType) -> ColumnKind {
     match declared {
         SqliteType::Integer => ColumnKind::Integer(i64::MIN..=i64::MAX),
-        SqliteType::Float => ColumnKind::Float,
-        SqliteType::Numeric => ColumnKind::Significant(REAL_DIGITS),
+        SqliteType::Float => ColumnKind::Float(Float::DOUBLE),
+        SqliteType::Numeric => ColumnKind::Significant(FLOAT_DIGITS),
         SqliteType::Boolean => ColumnKind::Boolean,
         SqliteType::Text => ColumnKind::Text,
         SqliteType::Uuid | SqliteType::Date | SqliteType::Notation => ColumnKind::Notation,
         SqliteType::Json => ColumnKind::Json,
-        SqliteType::Bytes => ColumnKind::Bytes,
+        SqliteType::Bytes => ColumnKind::Bytes(None),
     }
 }
 
@@ -167,21 +198,36 @@ fn key_columns(
     found.map(|column| key_column(table, column, collation_of(&column.column.name))).collect()
 }
 
+fn not_a_key(table: &str, column: &str, why: &str) -> String {
+    format!(
+        "the column {column:?} of {table} can't be a key: {why}; name another unique key in the \
+         route's `key`, of columns that are integers, text, uuid, boolean or date"
+    )
+}
+
+/// Asks whether the column takes different texts for equal. The catalogue does not tell with which
+/// collation it was declared, and statements compare by that one, not by its index's.
+fn loose(table: &str, column: &str) -> String {
+    format!(
+        "SELECT count(*) > 0 FROM (SELECT {} AS text FROM {} WHERE false UNION ALL SELECT 'a ') \
+         WHERE text IN ('a', 'A ')",
+        quoted(column),
+        quoted(table),
+    )
+}
+
 fn key_column(table: &str, described: &Described, collation: &str) -> Result<KeyColumn, String> {
     let name = described.column.name.clone();
-    let refuse = |why: &str| {
-        Err(format!(
-            "the column {name:?} of {table} can't be a key: {why}; name another unique key in the \
-             route's `key`, of columns that are integers, text, uuid, boolean or date"
-        ))
-    };
+    let refuse = |why: &str| Err(not_a_key(table, &name, why));
     if described.generated {
         return refuse("the database generates its value");
     }
     if collation != "BINARY" {
         return refuse(&format!("its collation, {collation}, takes different texts for equal"));
     }
-    let Some(kind) = described.declared.key_kind() else {
+    let is_number = described.declared == SqliteType::Text
+        && matches!(described.column.kind, ColumnKind::Affine(_));
+    let Some(kind) = described.declared.key_kind().filter(|_| !is_number) else {
         let declared = &described.column.sql_type;
         return refuse(&format!("its type, {declared}, takes different texts for equal"));
     };

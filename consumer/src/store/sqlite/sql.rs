@@ -112,7 +112,7 @@ const AT: &str = "\"the place of the row\"";
 /// Whether a column differs. Sums of floats depend on where batches ended, but not by much.
 fn differs(name: &str, kind: &ColumnKind) -> String {
     match kind {
-        ColumnKind::Float | ColumnKind::Numeric(_) | ColumnKind::Significant(_) => format!(
+        ColumnKind::Float(_) | ColumnKind::Numeric(_) | ColumnKind::Significant(_) => format!(
             "coalesce(abs(t.{name} - g.{name}) > 1e-9 * max(abs(t.{name}), abs(g.{name})), \
              (t.{name} IS NULL) <> (g.{name} IS NULL))"
         ),
@@ -168,11 +168,11 @@ impl<'a> Given<'a> {
             let text = format!("json_extract(j.value, '$[{at}]')");
             let value = match kind {
                 ColumnKind::Integer(_) => format!("CAST({text} AS INTEGER)"),
-                ColumnKind::Float => format!("CAST({text} AS REAL)"),
+                ColumnKind::Float(_) => format!("CAST({text} AS REAL)"),
                 ColumnKind::Significant(_) if *is_add => format!("CAST({text} AS NUMERIC)"),
                 ColumnKind::Boolean => format!("({text} = 'true')"),
                 // The text is `\x` and the bytes in hexadecimal.
-                ColumnKind::Bytes => format!("unhex(substr({text}, 3))"),
+                ColumnKind::Bytes(_) => format!("unhex(substr({text}, 3))"),
                 _ => text,
             };
             format!("{value} AS {name}")

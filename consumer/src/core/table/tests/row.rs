@@ -196,3 +196,23 @@ fn a_required_column_that_the_route_leaves_out_may_refuse_an_insert() {
     assert!(table.clone().only(&["name".to_owned()]).unwrap().update_before_insert);
     assert!(!table.only(&["n".to_owned()]).unwrap().update_before_insert);
 }
+
+#[test]
+fn a_key_that_its_column_would_cut_off_is_refused_and_so_is_a_null_that_it_would_fill() {
+    let mut table = table();
+    table.columns[2].kind = ColumnKind::Short(crate::core::table::Length::Characters(2));
+    table.columns[1].takes_null = false;
+    table.key = vec![KeyColumn { name: "name".to_owned(), kind: KeyKind::Text }];
+    let judged = |key: &str, change: &Change| {
+        Row::judge(&table, key.as_bytes(), change).map(Row::into_owned).map_err(|why| {
+            let Misfit::Value { column, .. } = why else { panic!("{why}") };
+            column
+        })
+    };
+    assert!(judged("US", &Change::new()).is_ok());
+    for change in [Change::new(), Change::delete()] {
+        assert_eq!(judged("US ", &change), Err("name".to_owned()));
+    }
+    let null = Change::new().set("n", &()).unwrap();
+    assert_eq!(judged("US", &null), Err("n".to_owned()));
+}
