@@ -32,6 +32,8 @@ impl Sqlite {
 
 impl Lab for Sqlite {
     const BYTES: &'static str = "blob";
+    const SEES_PROPOSED: &'static str = "CREATE TRIGGER sees BEFORE INSERT ON t BEGIN
+         SELECT RAISE(ABORT, 'negative') WHERE new.n < 0; INSERT INTO proposed VALUES (new.id); END";
 
     async fn new() -> Self {
         let lab = Self { directory: tempfile::tempdir().unwrap() };
@@ -64,6 +66,7 @@ impl Lab for Sqlite {
 }
 
 contract!(Sqlite);
+contract!(Sqlite: order::batches_end_in_log_order_where_deletes_set_the_default);
 
 #[tokio::test]
 async fn a_reference_that_is_checked_at_commit_refuses_its_row_and_not_the_batch() {
@@ -211,4 +214,22 @@ async fn tables_that_are_strict_or_without_rowid_take_rows() {
         .await;
     let row = ["k", "3", "3.0", "x", "hello", "007", "text"].map(|text| Some(text.to_owned()));
     assert_eq!(rows, [row]);
+}
+
+#[tokio::test]
+async fn a_trigger_on_delete_that_may_touch_other_rows_is_known() {
+    let mut bench =
+        Bench::with(Sqlite::new().await, "id integer PRIMARY KEY, parent integer").await;
+    bench.lab.sql("CREATE TABLE t_log (id integer)").await;
+    for (on, body, reaches) in [
+        ("AFTER DELETE", "DELETE FROM t WHERE parent = old.id", true),
+        ("BEFORE DELETE", "UPDATE T SET parent = NULL WHERE parent = old.id", true),
+        ("AFTER DELETE", "INSERT INTO t_log VALUES (old.id)", false),
+        ("AFTER INSERT", "DELETE FROM t WHERE parent = new.id", false),
+    ] {
+        bench.lab.sql(&format!("CREATE TRIGGER g {on} ON t BEGIN {body}; END")).await;
+        let table = bench.store.describe("t", &[]).await.unwrap();
+        assert_eq!(table.deletes_reach_others, reaches, "{on} {body}");
+        bench.lab.sql("DROP TRIGGER g").await;
+    }
 }

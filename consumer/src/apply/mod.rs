@@ -185,6 +185,12 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         let now = self.clock.now();
         let took = now.saturating_sub(started);
         let plan = slot.insert(plan);
+        if let Err(WriteError::Store(StoreError::MissingReference(_))) = outcome
+            && plan.goes_in_log_order(batch)
+        {
+            self.store = None;
+            return Ok(Attempt::Again);
+        }
         match outcome? {
             Outcome::Committed { set_aside, older } => {
                 let stats = plan.stats(batch, set_aside.len(), took);
@@ -238,10 +244,11 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             Some(table) => (table, false),
             None => (self.describe(batch.route).await?, true),
         };
-        let marked = row_by_row::marked(batch);
+        let mut marked = row_by_row::marked(&table, batch);
         let mut judged = row_by_row::judge(&table, batch, &marked);
         if !judged.misfits.is_empty() && !fresh {
             (table, fresh) = (self.describe(batch.route).await?, true);
+            marked = row_by_row::marked(&table, batch);
             judged = row_by_row::judge(&table, batch, &marked);
         }
         let mut fallback = std::mem::take(&mut judged.misfits);
@@ -341,6 +348,20 @@ impl<'b> Plan<'b> {
         if let Some(first) = row_by_row::first_of(&self.table, letters()) {
             observe(Event::SetAside(batch.route, letters().count(), first));
         }
+    }
+
+    /// A row refers to a missing one. In a table that refers to itself that may be a row of this
+    /// batch: then the order of the log is one in which each is there in time. Says whether that is
+    /// tried next.
+    fn goes_in_log_order(&mut self, batch: &'b Batch) -> bool {
+        let all = batch.rows.len();
+        let goes = !self.table.own_references.is_empty() && self.fallback.len() < all && all > 1;
+        if goes {
+            self.fallback = (0..all).collect();
+            self.judged = row_by_row::judge(&self.table, batch, &self.fallback);
+            self.read_again = false;
+        }
+        goes
     }
 
     fn stats(&self, batch: &Batch, set_aside: usize, took: Duration) -> Stats {

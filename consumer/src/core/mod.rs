@@ -6,6 +6,7 @@ pub mod batch;
 pub mod bookkeeping_key;
 pub mod assign;
 pub(crate) mod row_by_row;
+pub(crate) mod parents_first;
 pub(crate) mod writes;
 pub(crate) mod span_read;
 pub mod flood;

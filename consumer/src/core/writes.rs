@@ -2,12 +2,14 @@
 //! columns.
 //!
 //! Rows arrive sorted by key and stay sorted within a statement, so that two transactions on the
-//! same rows lock them in the same order.
+//! same rows lock them in the same order. Only rows of a table that refers to itself are ordered
+//! by that: parents first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use crate::core::table::Table;
+use crate::core::parents_first::{Groups, parents_first};
 use crate::core::table::row::{Row, RowCell};
+use crate::core::table::{Column, Table};
 
 /// The columns that a row writes, by index, and whether each is an increment.
 pub(crate) type ColumnSet = Vec<(usize, bool)>;
@@ -16,7 +18,7 @@ pub(crate) type ColumnSet = Vec<(usize, bool)>;
 #[derive(Debug)]
 pub(crate) struct Writes<'a> {
     deletes: Vec<&'a Row<'a>>,
-    by_shape: BTreeMap<ColumnSet, Vec<&'a Row<'a>>>,
+    written: Groups<'a, ColumnSet>,
 }
 
 /// One statement.
@@ -42,51 +44,80 @@ pub(crate) enum WriteKind {
 }
 
 impl<'a> Writes<'a> {
-    /// Groups `rows` by statement.
-    pub(crate) fn of(rows: &[&'a Row<'a>]) -> Self {
-        let mut writes = Self { deletes: Vec::new(), by_shape: BTreeMap::new() };
+    /// Groups `rows` of `table` by statement.
+    pub(crate) fn of(table: &Table, rows: &[&'a Row<'a>]) -> Self {
+        let (mut deletes, mut by_shape) = (Vec::new(), BTreeMap::new());
         // Most rows have the shape of the row before, and a comparison is cheaper than a lookup.
         let (mut shape, mut alike) = (ColumnSet::new(), Vec::new());
         for row in rows {
             if row.delete {
-                writes.deletes.push(*row);
+                deletes.push(*row);
             }
             let Some(cells) = &row.write else { continue };
             let is_add = |cell: &RowCell<'_>| matches!(cell, RowCell::Add(_));
             let of_row = cells.iter().map(|(at, cell)| (*at, is_add(cell)));
             if !shape.iter().copied().eq(of_row.clone()) {
-                writes.add(shape, alike);
+                add(&mut by_shape, shape, alike);
                 (shape, alike) = (of_row.collect(), Vec::new());
             }
             alike.push(*row);
         }
-        writes.add(shape, alike);
-        writes
-    }
-
-    fn add(&mut self, shape: ColumnSet, mut rows: Vec<&'a Row<'a>>) {
-        if !rows.is_empty() {
-            self.by_shape.entry(shape).or_default().append(&mut rows);
+        add(&mut by_shape, shape, alike);
+        let mut written: Groups<'_, _> = by_shape.into_iter().collect();
+        if !table.own_references.is_empty() {
+            written = parents_first(table, &written);
         }
+        Self { deletes, written }
     }
 
     /// The statements, each of at most `rows_max` rows.
+    ///
+    /// `updates_all`: rows that exist are updated whatever the table is. So no row is refused by
+    /// something that judges only inserts, and that the catalogue did not tell of.
     pub(crate) fn statements(
         &self,
         table: &Table,
         rows_max: usize,
+        updates_all: bool,
     ) -> impl Iterator<Item = WriteStatement<'_>> {
         let size = rows_max.max(1);
         // A row that is deleted and written again starts from nothing: the delete comes first.
         let deletes = self.deletes.chunks(size);
         let delete = |rows| WriteStatement { kind: WriteKind::Delete, shape: &[], rows };
-        let writes = self.by_shape.iter().flat_map(move |(shape, rows)| {
-            let first = updates_first(table, shape);
+        let writes = self.written.iter().flat_map(move |(shape, rows)| {
+            let first = updates_all || updates_first(table, shape);
             let kind = if first { WriteKind::UpdateThenInsert } else { WriteKind::Upsert };
             rows.chunks(size).map(move |rows| WriteStatement { kind, shape, rows })
         });
         deletes.map(delete).chain(writes)
     }
+}
+
+fn add<'a>(
+    by_shape: &mut BTreeMap<ColumnSet, Vec<&'a Row<'a>>>,
+    shape: ColumnSet,
+    mut rows: Vec<&'a Row<'a>>,
+) {
+    if !rows.is_empty() {
+        by_shape.entry(shape).or_default().append(&mut rows);
+    }
+}
+
+/// Cuts rows in log order into runs that may be written together and end as one by one: no row is
+/// in a run twice, and deletes and writes are in runs of their own. By their places.
+pub(crate) fn runs(rows: &[&Row<'_>]) -> Vec<Vec<usize>> {
+    let (mut runs, mut keys) = (Vec::<Vec<usize>>::new(), HashSet::new());
+    for (at, row) in rows.iter().enumerate() {
+        let run = runs.last_mut().filter(|_| rows[at - 1].delete == row.delete);
+        let run = run.filter(|_| keys.insert(&row.key) && !(row.delete && row.write.is_some()));
+        if let Some(run) = run {
+            run.push(at);
+        } else {
+            runs.push(vec![at]);
+            keys = HashSet::from([&row.key]);
+        }
+    }
+    runs
 }
 
 impl WriteStatement<'_> {
@@ -104,18 +135,20 @@ impl WriteStatement<'_> {
 
 /// Whether rows of this shape must be updated where they exist before any are inserted.
 ///
-/// A database checks NOT NULL and CHECK on the row to insert before it checks whether the row
-/// exists. So it would refuse a partial update, or an increment of -1 under `CHECK (stock >= 0)`,
-/// although the existing row would be fine. The same holds for an older version, which must be left
-/// out rather than refused.
+/// A database judges the row to insert, and lets triggers change it, before it looks whether the
+/// row exists. So a plain upsert would refuse a partial update, or an increment of -1 under
+/// `CHECK (stock >= 0)`, although the existing row would be fine; would add what a trigger made of
+/// the increment; and would take a number of a sequence for each update. The same holds for an
+/// older version, which must be left out rather than refused.
+///
+/// Where nothing can see the proposed row, one statement does both, which is faster.
 fn updates_first(table: &Table, shape: &[(usize, bool)]) -> bool {
     let named = |at: usize| shape.iter().any(|(place, _)| *place == at);
-    let lacks_a_required = table
-        .columns
-        .iter()
-        .enumerate()
-        .any(|(at, column)| column.required && !table.is_key(&column.name) && !named(at));
-    table.update_before_insert || table.version.is_some() || lacks_a_required
+    let unnamed = |(at, column): &(usize, &Column)| !table.is_key(&column.name) && !named(*at);
+    let mut unnamed = table.columns.iter().enumerate().filter(unnamed);
+    table.update_before_insert
+        || table.version.is_some()
+        || unnamed.any(|(_, column)| column.must_be_named())
 }
 
 #[cfg(test)]

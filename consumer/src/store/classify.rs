@@ -45,6 +45,10 @@ const POSTGRES: &[(&str, Class)] = &[
     ("22", Class::Data),
     ("23", Class::Data),
     ("23503", Class::MissingReference),
+    // ON DELETE RESTRICT, as Postgres 18 tells it.
+    ("23001", Class::MissingReference),
+    // A sequence that is used up: every further row would be refused.
+    ("2200H", Class::Stop),
     ("44000", Class::Data),
     // An index row, or a value's nesting, beyond the server's limits.
     ("54000", Class::Data),
@@ -100,6 +104,8 @@ const MYSQL: &[(Class, &[u16])] = &[
     // The schema, rights, credentials.
     (Class::Stop, &[1044, 1045, 1046, 1049, 1054, 1064, 1109, 1130, 1142, 1143, 1146, 1227, 1251]),
     (Class::Stop, &[1356, 1370, 1442, 1449, 1698, 1820, 1862, 3118, 4151]),
+    // A sequence, or the numbers of an AUTO_INCREMENT column, that are used up.
+    (Class::Stop, &[167, 1467, 4084]),
     // Settings: the engine, collations, variables, the binary log.
     (Class::Stop, &[1193, 1231, 1235, 1267, 1271, 1286, 1665, 1785]),
 ];
@@ -119,6 +125,7 @@ const SQLITE: &[(u32, Class)] = &[
 ];
 /// `SQLITE_CONSTRAINT_FOREIGNKEY`.
 const SQLITE_FOREIGN_KEY: u32 = 787;
+const SQLITE_FOREIGN_KEY_MESSAGE: &str = "FOREIGN KEY constraint failed";
 /// SQLite's message about `abs` of the smallest integer, by which a sum out of range fails: see the
 /// text of its statements.
 const SQLITE_OVERFLOW: &str = "integer overflow";
@@ -170,7 +177,8 @@ pub fn mysql(number: &str, _message: &str) -> Class {
 #[must_use]
 pub fn sqlite(code: &str, message: &str) -> Class {
     let Ok(code) = code.parse::<u32>() else { return Class::Unavailable };
-    if code == SQLITE_FOREIGN_KEY {
+    // ON DELETE RESTRICT is told as an error of a trigger.
+    if code == SQLITE_FOREIGN_KEY || message == SQLITE_FOREIGN_KEY_MESSAGE {
         return Class::MissingReference;
     }
     if code & 0xff == 1 && message == SQLITE_OVERFLOW {
@@ -233,6 +241,11 @@ fn mend(code: &str) -> Option<&'static str> {
         "42501" => Some("grant this user SELECT, INSERT, UPDATE and DELETE on the table"),
         "42P05" => Some("a pooler in between pools by transaction: let it pool by session"),
         "28P01" | "28000" | "3D000" => Some("correct `database.url`"),
+        "2200H" | "4084" => Some(
+            "a sequence is used up: give it and its column room (ALTER SEQUENCE … AS bigint, \
+             ALTER TABLE … ALTER COLUMN … TYPE bigint)",
+        ),
+        "167" | "1467" => Some("an AUTO_INCREMENT column is used up: make it a bigint"),
         _ => None,
     }
 }
@@ -279,13 +292,13 @@ mod tests {
                     "23505", "23514", "23P01", "44000", "54000", "54001", "P0001",
                 ],
             ),
-            (Class::MissingReference, &["23503"]),
+            (Class::MissingReference, &["23503", "23001"]),
             (Class::Twice, &["21000"]),
             (
                 Class::Stop,
                 &[
                     "42P01", "42703", "42501", "42P10", "428C9", "28P01", "3D000", "3F000",
-                    "0A000", "54011", "54023", "XX001", "XX002",
+                    "0A000", "54011", "54023", "XX001", "XX002", "2200H",
                 ],
             ),
         ];
@@ -298,7 +311,7 @@ mod tests {
 
     #[test]
     fn an_error_for_a_person_says_what_to_do() {
-        for code in ["42P01", "3F000", "42703", "42501", "28P01", "28000", "3D000"] {
+        for code in ["42P01", "3F000", "42703", "42501", "28P01", "28000", "3D000", "2200H"] {
             assert!(mend(code).is_some_and(|mend| !mend.is_empty()), "{code}");
             assert_eq!(postgres(code, ""), Class::Stop, "{code}");
         }
@@ -338,7 +351,10 @@ mod tests {
                 ],
             ),
             (Class::MissingReference, &["1451", "1452"]),
-            (Class::Stop, &["1044", "1045", "1049", "1054", "1142", "1146", "1665"]),
+            (
+                Class::Stop,
+                &["1044", "1045", "1049", "1054", "1142", "1146", "1665", "167", "1467", "4084"],
+            ),
         ];
         for (class, numbers) in policy {
             for number in *numbers {
@@ -368,5 +384,7 @@ mod tests {
             }
         }
         assert_eq!(sqlite("1", "integer overflow"), Class::Data);
+        assert_eq!(sqlite("1811", "FOREIGN KEY constraint failed"), Class::MissingReference);
+        assert_eq!(sqlite("1811", "not that"), Class::Data);
     }
 }

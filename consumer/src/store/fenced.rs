@@ -12,10 +12,11 @@ use write_behind_shared::Partition;
 
 use crate::core::batch::Span;
 use crate::core::bookkeeping_key::BookkeepingKey;
+use crate::core::parents_first::in_two;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
-use crate::core::writes::Writes;
+use crate::core::writes::{Writes, runs};
 use crate::store::classify::{Failure, Rejection};
 use crate::store::session::{Session, TransactionCommand};
 use crate::store::{Known, Outcome, Position, Store, StoreError, Transaction, inspect, positions};
@@ -143,7 +144,7 @@ impl<'s, S: Session> Open<'s, S> {
             return Ok(self);
         }
         let rows: Vec<&Row<'_>> = tx.rows.iter().collect();
-        match self.write(tx, &rows).await {
+        match self.write(tx, &rows, false).await {
             Ok(older) => {
                 self.older += older;
                 Ok(self)
@@ -161,60 +162,77 @@ impl<'s, S: Session> Open<'s, S> {
     ///
     /// A part that fails is halved until the refused rows stand alone; the good ones stay written.
     /// So each refused row costs about 2 log2(rows) statements.
-    async fn write_bisected(
+    async fn write_bisected(self, tx: &Transaction<'_>) -> Result<(Self, Vec<usize>), StoreError> {
+        let rows: Vec<&Row<'_>> = tx.rows.iter().collect();
+        let (open, rejected) = self.write_parts(tx, &rows, vec![(0..rows.len()).collect()]).await?;
+        Ok((open, rejected.into_iter().map(|(place, _)| place).collect()))
+    }
+
+    /// Writes single records in log order, and makes dead letters of the refused ones. Records that
+    /// can't be in each other's way are written together, as long as none is refused.
+    pub(super) async fn write_row_by_row(
+        self,
+        tx: &Transaction<'_>,
+    ) -> Result<(Self, Vec<DeadLetter>), StoreError> {
+        let rows: Vec<&Row<'_>> = tx.row_by_row.iter().map(|(_, row)| row).collect();
+        let (open, rejected) = self.write_parts(tx, &rows, runs(&rows)).await?;
+        let letter = |(place, Rejection { sqlstate, reason }): (usize, Rejection)| DeadLetter {
+            record: tx.row_by_row[place].0.clone(),
+            reason,
+            sqlstate,
+        };
+        Ok((open, rejected.into_iter().map(letter).collect()))
+    }
+
+    /// Writes `parts` of `rows`, by their places, in this order; takes each that is refused in two,
+    /// until the refused rows stand alone.
+    async fn write_parts(
         mut self,
         tx: &Transaction<'_>,
-    ) -> Result<(Self, Vec<usize>), StoreError> {
-        let rows: Vec<&Row<'_>> = tx.rows.iter().collect();
+        rows: &[&Row<'_>],
+        mut parts: Vec<Vec<usize>>,
+    ) -> Result<(Self, Vec<(usize, Rejection)>), StoreError> {
         let mut rejected = Vec::new();
-        // A stack with the later half below the earlier one: rows are tried in their order.
-        let mut parts = vec![(0, rows.len())];
-        while let Some((start, end)) = parts.pop() {
-            if start == end {
+        parts.reverse();
+        while let Some(part) = parts.pop() {
+            let of_part: Vec<&Row<'_>> = part.iter().map(|place| rows[*place]).collect();
+            if part.is_empty() {
                 continue;
             }
             let outcome;
-            (self, outcome) = self.attempt(tx, &rows[start..end]).await?;
-            let middle = start.midpoint(end);
+            (self, outcome) = self.attempt(tx, &of_part).await?;
             match outcome {
                 Ok(()) => {}
-                Err(_) if end - start == 1 => rejected.push(start),
-                Err(_) => parts.extend([(middle, end), (start, middle)]),
+                Err(rejection) if part.len() == 1 => rejected.push((part[0], rejection)),
+                Err(_) => {
+                    // The earlier half is tried first.
+                    let (first, second) = in_two(tx.table, rows, &part);
+                    parts.extend([second, first]);
+                }
             }
         }
+        rejected.sort_unstable_by_key(|(place, _)| *place);
         Ok((self, rejected))
     }
 
-    /// Writes single records in log order, and makes dead letters of the refused ones.
-    pub(super) async fn write_row_by_row(
-        mut self,
-        tx: &Transaction<'_>,
-    ) -> Result<(Self, Vec<DeadLetter>), StoreError> {
-        let mut set_aside = Vec::new();
-        for (record, row) in tx.row_by_row {
-            let outcome;
-            (self, outcome) = self.attempt(tx, &[row]).await?;
-            if let Err(Rejection { sqlstate, reason }) = outcome {
-                set_aside.push(DeadLetter { record: record.clone(), reason, sqlstate });
-            }
-        }
-        Ok((self, set_aside))
-    }
-
-    /// Writes all of `rows`, or none of them.
+    /// Writes all of `rows`, or none of them. Those that exist are updated, never proposed as
+    /// inserts: a row is refused only by the statement that would store it.
     async fn attempt(
         mut self,
         tx: &Transaction<'_>,
         rows: &[&Row<'_>],
     ) -> Result<(Self, Result<(), Rejection>), StoreError> {
         self.session.command(TransactionCommand::Savepoint).await.map_err(Failure::of_no_row)?;
-        let rejection = match self.write(tx, rows).await {
+        let rejection = match self.write(tx, rows, true).await {
             Ok(older) => {
                 self.older += older;
                 None
             }
             Err(Failure::Data(rejection)) => Some(rejection),
-            Err(Failure::MissingReference(rejection)) if tx.options.refuse_missing_references => {
+            // Of several rows one may be in another's way: alone each has its turn.
+            Err(Failure::MissingReference(rejection))
+                if tx.options.refuse_missing_references || rows.len() > 1 =>
+            {
                 Some(rejection)
             }
             Err(Failure::MissingReference(rejection)) => {
@@ -239,11 +257,20 @@ impl<'s, S: Session> Open<'s, S> {
     }
 
     /// Writes `rows`; says how many were left out for newer ones.
-    async fn write(&mut self, tx: &Transaction<'_>, rows: &[&Row<'_>]) -> Result<u64, Failure> {
-        let (writes, mut older) = (Writes::of(rows), 0);
-        for statement in writes.statements(tx.table, tx.options.rows_per_statement) {
+    async fn write(
+        &mut self,
+        tx: &Transaction<'_>,
+        rows: &[&Row<'_>],
+        is_part: bool,
+    ) -> Result<u64, Failure> {
+        let (writes, mut older) = (Writes::of(tx.table, rows), 0);
+        for statement in writes.statements(tx.table, tx.options.rows_per_statement, is_part) {
             let written = self.session.write(tx.table, &statement).await?;
             older += statement.left_out(tx.table, written);
+        }
+        if is_part || !tx.row_by_row.is_empty() {
+            // What comes next must not be blamed for what these rows violate.
+            self.session.command(TransactionCommand::CheckDeferred).await?;
         }
         if let Some(before) = &mut self.dangling {
             let now = self.session.dangling().await?;
@@ -277,12 +304,12 @@ impl<'s, S: Session> Open<'s, S> {
     }
 
     /// Commits. An error leaves open whether the transaction was committed, and the next attempt's
-    /// compare-and-set tells; except a missing reference, which is the server's answer: it was not.
+    /// compare-and-set tells; except a violated constraint, which is the server's answer: it was not.
     pub(super) async fn commit(self) -> Result<(), Failure> {
         match self.session.command(TransactionCommand::Commit).await {
-            Err(Failure::MissingReference(rejection)) => {
+            Err(refused @ (Failure::MissingReference(_) | Failure::Data(_))) => {
                 self.roll_back().await?;
-                Err(Failure::MissingReference(rejection))
+                Err(refused)
             }
             committed => committed.map_err(|failure| failure.of_no_row().into()),
         }

@@ -13,6 +13,8 @@ use crate::core::table::Table;
 use crate::core::table::row::Row;
 
 mod timeouts;
+mod defaults;
+mod references;
 pub mod classify;
 pub mod bookkeeping;
 mod connection;

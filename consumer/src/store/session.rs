@@ -72,8 +72,11 @@ pub(crate) trait Session: Statements + Sized {
 /// A command without parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TransactionCommand {
-    /// Begins a transaction in which constraints are checked by each statement.
+    /// Begins a transaction. Constraints that can be deferred are checked at COMMIT, once all rows
+    /// are written.
     Begin,
+    /// Checks the constraints that were deferred so far.
+    CheckDeferred,
     /// Sets the savepoint.
     Savepoint,
     /// Releases the savepoint: what came after it stays.
@@ -87,10 +90,11 @@ pub(crate) enum TransactionCommand {
 }
 
 impl TransactionCommand {
-    /// The command in SQL, where `begin` begins a transaction.
-    pub(super) fn sql(self, begin: &'static str) -> &'static str {
+    /// The command in standard SQL.
+    pub(super) fn sql(self) -> &'static str {
         match self {
-            TransactionCommand::Begin => begin,
+            TransactionCommand::Begin => "BEGIN",
+            TransactionCommand::CheckDeferred => "SET CONSTRAINTS ALL IMMEDIATE",
             TransactionCommand::Savepoint => "SAVEPOINT write_behind",
             TransactionCommand::Release => "RELEASE write_behind",
             TransactionCommand::RollBackToSavepoint => {

@@ -21,7 +21,6 @@ pub async fn a_table_is_described_with_its_key(lab: impl Lab) {
     let expected = [("b", true), ("a", true), ("c", false), ("e", false)];
     assert_eq!(columns, expected, "a generated column can't be written");
     assert_eq!(table.columns[3].kind, ColumnKind::Boolean);
-    assert!(!table.update_before_insert);
 }
 
 pub async fn a_column_counts_from_nothing_unless_its_default_is_something(lab: impl Lab) {

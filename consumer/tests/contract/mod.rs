@@ -8,6 +8,8 @@
 
 pub mod offsets;
 pub mod rows;
+pub mod inserts;
+pub mod order;
 pub mod refusals;
 pub mod catalogue;
 pub mod types;
@@ -38,6 +40,9 @@ pub trait Lab: Sized + Send + Sync {
     fn new() -> impl Future<Output = Self> + Send;
     /// Its type for a string of bytes.
     const BYTES: &'static str;
+    /// Makes a trigger on `t` that sees each row that is proposed as an insert, writes its `id` to the
+    /// table `proposed`, and refuses one whose `n` is negative.
+    const SEES_PROPOSED: &'static str;
     /// How to connect to it.
     fn database(&self) -> Database;
     /// Runs statements, past the store.
@@ -237,6 +242,18 @@ macro_rules! contract {
             rows::odd_names_are_only_names,
             rows::a_hundred_shapes_fit_one_transaction,
             rows::rows_beyond_a_statements_size_are_written_too,
+            inserts::a_row_that_exists_is_not_proposed_to_a_trigger,
+            inserts::a_row_that_exists_is_not_proposed_to_a_check_of_a_column_it_does_not_name,
+            inserts::a_row_that_exists_is_not_proposed_to_a_generated_column,
+            inserts::a_trigger_that_the_catalogue_did_not_tell_of_refuses_no_update,
+            inserts::where_nothing_sees_a_proposed_row_one_statement_writes_it,
+            order::a_child_and_its_parent_are_written_by_one_batch_whatever_columns_they_have,
+            order::rows_that_refer_to_each_other_in_a_cycle_are_written_as_the_log_made_it,
+            order::batches_end_in_log_order_where_deletes_cascade,
+            order::batches_end_in_log_order_where_deletes_set_null,
+            order::batches_end_in_log_order_where_parents_cannot_be_deleted,
+            order::batches_end_in_log_order_where_deletes_are_restricted,
+            order::what_a_delete_reaches_is_read_from_the_catalogue,
             refusals::the_refused_rows_are_found_wherever_they_stand,
             refusals::a_missing_required_column_is_refused_only_where_the_row_is_missing,
             refusals::a_sum_out_of_range_is_refused_and_not_rounded,

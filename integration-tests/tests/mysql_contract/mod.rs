@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+mod inserts;
 mod pipeline;
 use std::any::Any;
 use std::time::Duration;
@@ -45,6 +46,9 @@ fn translated(sql: &str) -> AssertSqlSafe<String> {
 
 impl Lab for Mariadb {
     const BYTES: &'static str = "blob";
+    const SEES_PROPOSED: &'static str = "CREATE TRIGGER sees BEFORE INSERT ON t FOR EACH ROW BEGIN
+         IF new.n < 0 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'negative'; END IF;
+         INSERT INTO proposed VALUES (new.id); END";
 
     async fn new() -> Self {
         let server = mariadb::shared().await.unwrap();

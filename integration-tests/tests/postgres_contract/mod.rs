@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod catalogue;
+mod inserts;
+mod references;
 mod sqlstate;
 
 use std::any::Any;
@@ -36,6 +38,10 @@ impl Postgres {
 
 impl Lab for Postgres {
     const BYTES: &'static str = "bytea";
+    const SEES_PROPOSED: &'static str = "CREATE FUNCTION sees() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN IF new.n < 0 THEN RAISE EXCEPTION 'negative'; END IF;
+         INSERT INTO proposed VALUES (new.id); RETURN new; END $$;
+         CREATE TRIGGER sees BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION sees()";
 
     async fn new() -> Self {
         let server = Server::url_by_way_of(stack::postgres().await.unwrap().port());
@@ -87,6 +93,7 @@ contract!(Postgres);
 contract!(Postgres:
     server::a_connection_that_was_ended_is_an_outage,
     server::a_slow_statement_and_a_long_lock_end_on_the_server,
+    order::batches_end_in_log_order_where_deletes_set_the_default,
 );
 
 async fn bench(columns: &str) -> Bench<Postgres> {
@@ -202,14 +209,6 @@ async fn a_deferred_constraint_refuses_its_row_and_not_the_commit() {
     bench.write(&[("1", set(&json!({"u": 1})))]).await;
     let rows = [("2", set(&json!({"u": 1}))), ("3", set(&json!({"u": 3})))];
     assert_eq!(bench.refused(&rows).await, [0]);
-}
-
-#[tokio::test]
-async fn two_keys_that_are_one_row_to_the_database_are_written_one_by_one() {
-    let mut bench = bench("id varchar(3) PRIMARY KEY, n integer").await;
-    let rows = [("abc", set(&json!({"n": 1}))), ("abc  ", set(&json!({"n": 2})))];
-    bench.write(&rows).await;
-    assert_eq!(bench.table(&["id", "n"]).await, ["abc 2"]);
 }
 
 #[tokio::test]

@@ -44,6 +44,11 @@ const FAILING: &[(&str, Class, &str)] = &[
         "INSERT INTO t (id, long) SELECT 2, string_agg(md5(n::text), '') FROM generate_series(1, 999) n",
     ),
     ("54001", Class::Data, "SELECT (repeat('[', 100000) || repeat(']', 100000))::jsonb"),
+    (
+        "2200H",
+        Class::Stop,
+        "CREATE SEQUENCE few MAXVALUE 2; SELECT nextval('few') FROM generate_series(1, 3)",
+    ),
     ("P0001", Class::Data, "DO $$ BEGIN RAISE EXCEPTION 'no'; END $$"),
     ("23503", Class::MissingReference, "INSERT INTO t (id, parent) VALUES (2, 7)"),
     (

@@ -25,16 +25,33 @@ pub struct Table {
     pub key: Vec<KeyColumn>,
     /// The unquoted name of the key's index, if statements need it, as in MySQL.
     pub key_index: Option<String>,
-    /// Whether rows must be updated before missing ones are inserted. An insert may be refused
-    /// although the update that it would become is fine: the table has CHECK constraints, or a
-    /// required column outside `columns`. Or, in MySQL, an insert may change a row with another
-    /// key: the table has another unique key.
+    /// Whether rows must be updated before missing ones are inserted, because something on the
+    /// table sees or changes a row that is proposed as an insert, although the row exists: a CHECK
+    /// constraint, a trigger, a generated column, a required column outside `columns`. Or, in
+    /// MySQL, because an insert may change a row with another key: the table has another unique
+    /// key.
     pub update_before_insert: bool,
+    /// Whether a trigger sees the INSERT statement itself, even one that inserts no row.
+    pub sees_empty_inserts: bool,
+    /// The foreign keys from the table to itself.
+    pub own_references: Vec<OwnReference>,
+    /// Whether a delete may delete or change other rows of the table: by a referential action, or by
+    /// a trigger.
+    pub deletes_reach_others: bool,
     /// What records call the columns that the route renames, if any.
     pub renamed: Option<Renamed>,
     /// The index of the version column, if the route has one: a write is left out where the row has
     /// a newer version.
     pub version: Option<usize>,
+}
+
+/// A foreign key from a table to itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnReference {
+    /// The columns that refer to another row.
+    pub columns: Vec<String>,
+    /// The columns of that row, in the same order.
+    pub referenced: Vec<String>,
 }
 
 /// Columns that records call by other names.
@@ -75,6 +92,7 @@ pub enum BadVersion {
 }
 
 /// A column of a table.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// Its name, unquoted.
@@ -88,6 +106,9 @@ pub struct Column {
     /// Whether NULL is NULL to it, or an error. To MySQL, NULL may mean the current time, or the
     /// next number.
     pub takes_null: bool,
+    /// Whether an insert that does not name it does more than give it a value: its default takes a
+    /// number of a sequence, or is not known to do nothing else and never to fail.
+    pub default_acts: bool,
     /// Whether it holds NULL or 0 in a row inserted without naming it. If not, an increment is
     /// refused: the sum would depend on whether the row was inserted in the same batch.
     pub counts_from_nothing: bool,
@@ -285,9 +306,15 @@ impl Table {
             names.contains(&column.name) || key.iter().any(|key| key.name == column.name)
         };
         self.update_before_insert |=
-            self.columns.iter().any(|column| column.required && !stays(column));
+            self.columns.iter().any(|column| column.must_be_named() && !stays(column));
         self.columns.retain(stays);
         Ok(self)
+    }
+
+    /// Whether a delete must meet the other rows as they were at its place in the log.
+    #[must_use]
+    pub fn deletes_in_log_order(&self) -> bool {
+        self.deletes_reach_others || !self.own_references.is_empty()
     }
 
     /// Whether the column `name` belongs to the key.
@@ -297,13 +324,20 @@ impl Table {
     }
 }
 
+impl Column {
+    /// Whether a proposed row that does not name it may be refused, or leave a trace.
+    pub(crate) fn must_be_named(&self) -> bool {
+        self.required || self.default_acts
+    }
+}
+
 #[cfg(test)]
 impl Column {
     /// An optional column that starts from NULL or 0.
     pub(crate) fn plain(name: &str, kind: ColumnKind) -> Self {
         let (name, sql_type) = (name.to_owned(), String::new());
-        let (takes_null, counts_from_nothing) = (true, true);
-        Self { name, kind, sql_type, required: false, takes_null, counts_from_nothing }
+        let (required, takes_null, default_acts, counts_from_nothing) = (false, true, false, true);
+        Self { name, kind, sql_type, required, takes_null, default_acts, counts_from_nothing }
     }
 }
 
@@ -321,6 +355,9 @@ impl Table {
             key: vec![KeyColumn { name: "id".to_owned(), kind: id }],
             key_index: None,
             update_before_insert: false,
+            sees_empty_inserts: false,
+            own_references: Vec::new(),
+            deletes_reach_others: false,
             renamed: None,
             version: None,
         }

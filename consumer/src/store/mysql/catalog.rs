@@ -8,6 +8,8 @@ use write_behind_shared::table_name::quoted;
 
 use crate::core::table::{Column, ColumnKind, Name, Table};
 use crate::store::StoreError;
+use crate::store::defaults::is_plain;
+use crate::store::mysql::references;
 use crate::store::mysql::types::{CatalogType, WITHOUT_TEXTS};
 
 const TABLE: &str = "SELECT CAST(table_schema AS char) AS found_schema,
@@ -24,7 +26,8 @@ const COLUMNS: &str = "SELECT CAST(column_name AS char) AS name,
         CAST(coalesce(numeric_scale, datetime_precision) AS signed) AS number_scale,
         CAST(character_maximum_length AS signed) AS length_max,
         CAST(character_set_name AS char) AS letters,
-        coalesce(generation_expression, '') <> '' AS generated
+        coalesce(generation_expression, '') <> '' AS generated,
+        (extra LIKE '%DEFAULT_GENERATED%' /*M! OR true */) AS evaluated
     FROM information_schema.columns WHERE table_schema = ? AND table_name = ?
     ORDER BY ordinal_position";
 
@@ -43,6 +46,11 @@ const CHECKS: &str = "SELECT CAST(c.check_clause AS char) AS clause
         ON c.constraint_schema = k.constraint_schema AND c.constraint_name = k.constraint_name
         /*M! AND c.table_name = k.table_name */
     WHERE k.table_schema = ? AND k.table_name = ? AND k.constraint_type = 'CHECK'";
+
+/// The triggers that see a row before it is inserted. A user without the right TRIGGER sees none.
+const TRIGGERS: &str = "SELECT 1 FROM information_schema.triggers
+    WHERE event_object_schema = ? AND event_object_table = ? AND event_manipulation = 'INSERT'
+        AND action_timing = 'BEFORE' LIMIT 1";
 
 /// The collations in which two texts are equal when their letters are, trailing spaces included.
 const EXACT_COLLATIONS: [&str; 2] = ["utf8mb4_nopad_bin", "utf8mb4_0900_bin"];
@@ -93,16 +101,23 @@ pub(super) async fn describe(
     let keys = unique_keys(&about(KEYS).fetch_all(&mut *connection).await?)?;
     let of_json = |clause: &&String| columns.iter().any(|c| checks_json(clause, &c.column.name));
     let checked = checks.iter().filter(|clause| !of_json(clause)).count() > 0;
+    let triggered = about(TRIGGERS).fetch_optional(&mut *connection).await?.is_some();
+    let (own_references, deletes_reach_others) =
+        references::of(&mut *connection, &schema, &table).await?;
+    let generated = columns.iter().any(|described| described.generated);
     let (index, key) = key_columns(name, key, &keys, &columns).map_err(StoreError::Stop)?;
     // What no record can give to a new row may stand in an old one.
-    let demands = |c: &Described| !c.is_written && !c.generated && c.column.required;
+    let demands = |c: &Described| !c.is_written && !c.generated && c.column.must_be_named();
     let demanded = columns.iter().any(demands);
     Ok(Table {
         sql_name: format!("{}.{}", quoted(&schema), quoted(&table)),
         columns: columns.into_iter().filter(|c| c.is_written).map(|c| c.column).collect(),
         key,
         key_index: Some(index),
-        update_before_insert: checked || demanded || keys.len() > 1,
+        update_before_insert: checked || demanded || triggered || generated || keys.len() > 1,
+        sees_empty_inserts: false,
+        own_references,
+        deletes_reach_others,
         renamed: None,
         version: None,
     })
@@ -149,6 +164,8 @@ fn described(row: &MySqlRow, checks: &[String]) -> Result<Described, sqlx::Error
     let is_written = !generated && !WITHOUT_TEXTS.contains(&&*type_name);
     // NULL is the current time to one, and the next number to the other.
     let takes_null = !counted && (nullable || type_name != "timestamp");
+    let evaluated: bool = row.try_get("evaluated")?;
+    let default_acts = counted || evaluated && default.as_deref().is_some_and(|d| !is_plain(d));
     let from_nothing = default.is_none_or(|default| {
         let value = default.trim_matches(['(', ')', '\'']);
         value == "NULL" || (!value.is_empty() && value.trim_matches(['0', '.']).is_empty())
@@ -160,6 +177,7 @@ fn described(row: &MySqlRow, checks: &[String]) -> Result<Described, sqlx::Error
             sql_type,
             required: !optional,
             takes_null,
+            default_acts,
             counts_from_nothing: from_nothing && !counted,
         },
         type_name,

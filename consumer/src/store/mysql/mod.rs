@@ -11,6 +11,7 @@ mod catalog;
 mod types;
 mod rows;
 mod write;
+mod references;
 mod snapshot;
 mod sql;
 
@@ -131,6 +132,8 @@ impl Session for MysqlStore {
                 let begin = format!("SET wait_timeout = {limit}; START TRANSACTION");
                 return self.run(AssertSqlSafe(begin)).await;
             }
+            // Each statement has checked its own rows.
+            TransactionCommand::CheckDeferred => return Ok(()),
             TransactionCommand::Savepoint => "SAVEPOINT write_behind",
             TransactionCommand::Release => "RELEASE SAVEPOINT write_behind",
             TransactionCommand::RollBackToSavepoint => {

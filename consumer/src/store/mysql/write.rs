@@ -59,11 +59,28 @@ impl MysqlStore {
             chosen.map(|(row, _)| *row).collect()
         };
         let (old, new) = (of(true), of(false));
-        let updated = match shape {
-            [] => old.len() as u64,
-            _ => self.bulk(&sql::update(table, shape), table, &old, true).await?,
-        };
-        Ok(updated + self.bulk(&sql::insert(table, shape), table, &new, true).await?)
+        let (update, insert) = (sql::update(table, shape), sql::insert(table, shape));
+        // A row that exists may refer to a new one of the same table, but none refers to what an
+        // update is still to write: a reference is to the key, which stays.
+        if table.own_references.is_empty() {
+            let updated = self.update_rows(&update, table, shape, &old).await?;
+            return Ok(updated + self.bulk(&insert, table, &new, true).await?);
+        }
+        let inserted = self.bulk(&insert, table, &new, true).await?;
+        Ok(inserted + self.update_rows(&update, table, shape, &old).await?)
+    }
+
+    async fn update_rows(
+        &mut self,
+        update: &str,
+        table: &Table,
+        shape: &[(usize, bool)],
+        rows: &[&Row<'_>],
+    ) -> Result<u64, Failure> {
+        match shape {
+            [] => Ok(rows.len() as u64),
+            _ => self.bulk(update, table, rows, true).await,
+        }
     }
 
     /// `rows` as documents that each fit a message, with how many rows come before each.

@@ -8,16 +8,15 @@ use write_behind_shared::table_name::quoted;
 
 use crate::core::table::{Column, ColumnKind, Name, Table};
 use crate::store::StoreError;
+use crate::store::defaults::is_plain;
 use crate::store::postgres::types::Types;
+use crate::store::postgres::{proposed, references};
 
 const TABLE: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name,
         c.relkind::text AS kind, c.relpersistence = 'u' AS unlogged,
         row_security_active(c.oid) AS row_security,
         c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
-            AS has_children,
-        EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c')
-        OR EXISTS (SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-            WHERE a.attrelid = c.oid AND a.attnum > 0 AND t.typtype = 'd') AS update_before_insert
+            AS has_children
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
         AND CASE WHEN $1::text IS NULL THEN pg_table_is_visible(c.oid) ELSE n.nspname = $1 END";
@@ -37,7 +36,8 @@ const COLUMNS: &str = "WITH RECURSIVE base AS (
         b.not_null AND NOT b.has_default AS required,
         NOT b.has_default OR coalesce(pg_get_expr(d.adbin, d.adrelid)
             ~ '^(NULL|[(]?''?[0.]+''?[)]?)(::.*)?$', false) AS counts_from_nothing,
-        a.attgenerated <> '' OR a.attidentity = 'a' AS generated
+        a.attgenerated <> '' OR a.attidentity = 'a' AS generated,
+        a.attidentity <> '' AS counted, pg_get_expr(d.adbin, d.adrelid) AS found_default
     FROM base b JOIN pg_attribute a ON a.attrelid = $1 AND a.attnum = b.attnum
     JOIN pg_type t ON t.oid = b.type AND t.typtype <> 'd'
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -101,7 +101,7 @@ pub(super) async fn describe(
     let types = Types::of(&mut *connection, oid).await?;
     let columns = rows.iter().map(|row| described(row, &types)).collect::<Result<Vec<_>, _>>()?;
     // What no record can give to a new row may stand in an old one.
-    let demands = |c: &Described| !c.is_written && !c.generated && c.column.required;
+    let demands = |c: &Described| !c.is_written && !c.generated && c.column.must_be_named();
     let demanded = columns.iter().any(demands);
     let mut keys = Vec::new();
     for row in sqlx::query(KEYS).bind(oid).fetch_all(&mut *connection).await? {
@@ -113,14 +113,20 @@ pub(super) async fn describe(
         });
     }
     let (schema, table_name): (String, String) = (table.try_get("schema")?, table.try_get("name")?);
-    let update_before_insert = demanded || table.try_get("update_before_insert")?;
+    let proposed = proposed::of(&mut *connection, oid).await?;
+    let own_references = references::own(&mut *connection, oid).await?;
+    let deletes_reach_others =
+        references::deletes_reach_others(&mut *connection, oid, &table_name).await?;
     let key = key_columns(name, key, &keys, &columns).map_err(StoreError::Stop)?;
     Ok(Table {
         sql_name: format!("{}.{}", quoted(&schema), quoted(&table_name)),
         columns: columns.into_iter().filter(|c| c.is_written).map(|c| c.column).collect(),
         key,
         key_index: None,
-        update_before_insert,
+        update_before_insert: demanded || proposed.is_seen,
+        sees_empty_inserts: proposed.by_statement,
+        own_references,
+        deletes_reach_others,
         renamed: None,
         version: None,
     })
@@ -154,6 +160,8 @@ fn unfit(table: &PgRow) -> Result<Option<&'static str>, sqlx::Error> {
 fn described(row: &PgRow, types: &Types) -> Result<Described, sqlx::Error> {
     let kind = types.kind(row.try_get("own_type")?, row.try_get("modifier")?);
     let generated: bool = row.try_get("generated")?;
+    let default: Option<String> = row.try_get("found_default")?;
+    let default_acts = default.is_some_and(|default| !is_plain(&default));
     Ok(Described {
         is_written: !generated && kind.is_some(),
         column: Column {
@@ -162,6 +170,7 @@ fn described(row: &PgRow, types: &Types) -> Result<Described, sqlx::Error> {
             sql_type: row.try_get("sql_type")?,
             required: row.try_get("required")?,
             takes_null: true,
+            default_acts: default_acts || row.try_get("counted")?,
             counts_from_nothing: row.try_get("counts_from_nothing")?,
         },
         type_name: row.try_get("type")?,

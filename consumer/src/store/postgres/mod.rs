@@ -4,7 +4,9 @@ mod catalog;
 mod types;
 mod inspect;
 mod pooling;
+mod proposed;
 mod rows;
+mod references;
 mod snapshot;
 mod sql;
 
@@ -91,6 +93,25 @@ impl PostgresStore {
     }
 }
 
+impl PostgresStore {
+    /// Runs `sql` with the rows of `statement` as its parameters.
+    async fn bulk(
+        &mut self,
+        sql: String,
+        table: &Table,
+        statement: &WriteStatement<'_>,
+    ) -> Result<u64, Failure> {
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for array in arrays(table, statement.shape, statement.rows)? {
+            query = match array {
+                Array::Integers(integers) => query.bind(integers),
+                Array::Texts(texts) => query.bind(texts),
+            };
+        }
+        self.execute(query).await
+    }
+}
+
 impl Session for PostgresStore {
     async fn create_bookkeeping(&mut self) -> Result<(), StoreError> {
         // CREATE TABLE IF NOT EXISTS is no fence: two consumers that start together both see no
@@ -109,9 +130,16 @@ impl Session for PostgresStore {
     }
 
     async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
-        // A deferred constraint would refuse the batch at COMMIT, when no savepoint is left to tell
-        // which row it was. SET CONSTRAINTS makes each statement check its own rows.
-        self.run(command.sql("BEGIN; SET CONSTRAINTS ALL IMMEDIATE")).await
+        // COMMIT says that a deferred constraint is violated, but no savepoint is left then to tell
+        // which row it was. SET CONSTRAINTS ALL IMMEDIATE checks what has run so far.
+        self.run(match command {
+            TransactionCommand::Begin => "BEGIN; SET CONSTRAINTS ALL DEFERRED",
+            TransactionCommand::CheckDeferred => {
+                "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED"
+            }
+            other => other.sql(),
+        })
+        .await
     }
 
     async fn move_offset(
@@ -146,16 +174,20 @@ impl Session for PostgresStore {
         let sql = match kind {
             WriteKind::Delete => sql::delete(table),
             WriteKind::Upsert => sql::upsert(table, shape),
+            WriteKind::UpdateThenInsert if table.sees_empty_inserts => {
+                let updated = match shape {
+                    [] => 0,
+                    _ => self.bulk(sql::update(table, shape), table, statement).await?,
+                };
+                if updated == rows.len() as u64 {
+                    return Ok(updated);
+                }
+                let inserted = self.bulk(sql::insert(table, shape), table, statement).await?;
+                return Ok(updated + inserted);
+            }
             WriteKind::UpdateThenInsert => sql::update_then_insert(table, shape),
         };
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for array in arrays(table, shape, rows)? {
-            query = match array {
-                Array::Integers(integers) => query.bind(integers),
-                Array::Texts(texts) => query.bind(texts),
-            };
-        }
-        self.execute(query).await
+        self.bulk(sql, table, statement).await
     }
 
     async fn note_writers(

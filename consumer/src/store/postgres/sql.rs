@@ -74,55 +74,56 @@ pub(super) fn upsert(table: &Table, shape: &[(usize, bool)]) -> String {
     )
 }
 
-/// Updates the rows that are there, then inserts the others: one statement, the same parameters.
-///
-/// Postgres checks NOT NULL before it looks for the conflict, so a plain upsert that names only
-/// some columns of an existing row would be refused where the table requires others.
-pub(super) fn update_then_insert(table: &Table, shape: &[(usize, bool)]) -> String {
+/// Updates the rows that are there, and only those. The same parameters.
+pub(super) fn update(table: &Table, shape: &[(usize, bool)]) -> String {
     let given = Given::of(table, shape);
-    if table.version.is_some() {
-        return update_then_insert_newer(table, &given);
-    }
-    let (table, same, keys) = (&table.sql_name, given.same_key("g"), given.keys("t"));
-    let there = if shape.is_empty() {
-        format!("SELECT {keys} FROM {table} AS t JOIN given AS g ON {same}")
-    } else {
-        let set = given.set("g");
-        format!("UPDATE {table} AS t SET {set} FROM given AS g WHERE {same} RETURNING {keys}")
-    };
     format!(
-        "WITH given AS MATERIALIZED (SELECT {casts} FROM {unnest}), there AS ({there}) \
-         INSERT INTO {table} AS t ({names}) SELECT {columns} FROM given AS g \
-         WHERE NOT EXISTS (SELECT FROM there AS t WHERE {same}) ORDER BY {order} {on_conflict}",
-        casts = given.casts(),
-        unnest = given.unnest(),
-        names = given.names(),
-        columns = given.columns("g"),
-        order = given.order("g"),
-        on_conflict = given.on_conflict(),
+        "UPDATE {} AS t SET {} FROM (SELECT {} FROM {}) AS g WHERE {}{}",
+        table.sql_name,
+        given.set("g"),
+        given.casts(),
+        given.unnest(),
+        given.same_key("g"),
+        given.not_newer(),
     )
 }
 
-/// The same, where a row of a newer version stays as it is. Finds as many rows as it writes.
-fn update_then_insert_newer(table: &Table, given: &Given<'_>) -> String {
+/// Inserts the rows that are not there, and only those. The same parameters.
+///
+/// Without ON CONFLICT: a row that another writer inserts at the same moment is refused as a
+/// duplicate, and the next try updates it. Were it updated here, triggers and constraints would have
+/// judged the row that was proposed.
+pub(super) fn insert(table: &Table, shape: &[(usize, bool)]) -> String {
+    let given = Given::of(table, shape);
     format!(
-        "WITH given AS MATERIALIZED (SELECT {casts} FROM {unnest}), \
-         there AS (UPDATE {table} AS t SET {set} FROM given AS g WHERE {same}{not_newer} \
-         RETURNING 1), \
-         added AS (INSERT INTO {table} AS t ({names}) SELECT {columns} FROM given AS g \
-         WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE {same}) ORDER BY {order} {on_conflict} \
-         RETURNING 1) SELECT 1 FROM there UNION ALL SELECT 1 FROM added",
+        "INSERT INTO {table} ({names}) SELECT {columns} FROM (SELECT {casts} FROM {unnest}) AS g \
+         WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE {same}) ORDER BY {order}",
         table = table.sql_name,
-        casts = given.casts(),
-        unnest = given.unnest(),
-        set = given.set("g"),
-        same = given.same_key("g"),
-        not_newer = given.not_newer("g", "AND"),
         names = given.names(),
         columns = given.columns("g"),
+        casts = given.casts(),
+        unnest = given.unnest(),
+        same = given.same_key("g"),
         order = given.order("g"),
-        on_conflict = given.on_conflict(),
     )
+}
+
+/// Updates the rows that are there and inserts the others: one statement, the same parameters. Its
+/// parts see the same rows, so each row is written by one of them; and foreign keys between the rows
+/// are checked once both are done. Where rows have versions, it finds as many rows as it writes.
+pub(super) fn update_then_insert(table: &Table, shape: &[(usize, bool)]) -> String {
+    let insert = insert(table, shape);
+    if shape.is_empty() {
+        return insert;
+    }
+    let there = format!("WITH there AS ({} RETURNING 1)", update(table, shape));
+    match table.version {
+        None => format!("{there} {insert}"),
+        Some(_) => format!(
+            "{there}, added AS ({insert} RETURNING 1) \
+             SELECT 1 FROM there UNION ALL SELECT 1 FROM added"
+        ),
+    }
 }
 
 /// The columns of the rows given in the parameters: the key's, then the shape's.
@@ -169,11 +170,6 @@ impl<'a> Given<'a> {
         format!("unnest({arrays}) AS u({names})")
     }
 
-    fn keys(&self, alias: &str) -> String {
-        let keys = self.table.key.iter().map(|key| format!("{alias}.{}", quoted(&key.name)));
-        keys.collect::<Vec<_>>().join(", ")
-    }
-
     fn same_key(&self, alias: &str) -> String {
         let same = self.table.key.iter().map(|key| {
             let name = quoted(&key.name);
@@ -210,9 +206,9 @@ impl<'a> Given<'a> {
     }
 
     /// That the row in the table has no newer version than the given one.
-    fn not_newer(&self, alias: &str, word: &str) -> String {
+    fn not_newer(&self) -> String {
         version(self.table).map_or_else(String::new, |name| {
-            format!(" {word} (t.{name} IS NULL OR t.{name} <= {alias}.{name})")
+            format!(" AND (t.{name} IS NULL OR t.{name} <= g.{name})")
         })
     }
 
@@ -221,7 +217,7 @@ impl<'a> Given<'a> {
         let action = if self.shape.is_empty() {
             "NOTHING".to_owned()
         } else {
-            format!("UPDATE SET {}{}", self.set("excluded"), self.not_newer("excluded", "WHERE"))
+            format!("UPDATE SET {}", self.set("excluded"))
         };
         format!("ON CONFLICT ({}) DO {action}", keys.join(", "))
     }
@@ -258,6 +254,23 @@ mod tests {
     #[test]
     fn a_row_that_names_no_column_is_only_inserted() {
         assert!(upsert(&table(), &[]).ends_with("ON CONFLICT (\"id\") DO NOTHING"));
+        assert!(update_then_insert(&table(), &[]).starts_with("INSERT INTO"));
+    }
+
+    #[test]
+    fn rows_that_exist_are_updated_and_no_such_row_is_proposed() {
+        assert_eq!(
+            update_then_insert(&table(), &[(2, true)]),
+            "WITH there AS (UPDATE \"public\".\"Seats\" AS t SET \
+             \"n\" = coalesce(t.\"n\", 0) + g.\"n\" FROM (SELECT u.p0::bigint AS \"id\", \
+             u.p1::integer AS \"n\" FROM unnest($1::bigint[], $2::bigint[]) AS u(p0, p1)) AS g \
+             WHERE t.\"id\" = g.\"id\" RETURNING 1) \
+             INSERT INTO \"public\".\"Seats\" (\"id\", \"n\") SELECT g.\"id\", g.\"n\" FROM \
+             (SELECT u.p0::bigint AS \"id\", u.p1::integer AS \"n\" \
+             FROM unnest($1::bigint[], $2::bigint[]) AS u(p0, p1)) AS g WHERE NOT EXISTS \
+             (SELECT FROM \"public\".\"Seats\" AS t WHERE t.\"id\" = g.\"id\") \
+             ORDER BY g.\"id\""
+        );
     }
 
     #[test]

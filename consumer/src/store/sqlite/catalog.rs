@@ -14,15 +14,19 @@ use write_behind_shared::table_name::quoted;
 use crate::core::table::column::FLOAT_DIGITS;
 use crate::core::table::{Column, ColumnKind, Float, Name, Table};
 use crate::store::StoreError;
+use crate::store::defaults::is_plain;
+use crate::store::sqlite::references;
 
 const TABLE: &str = "SELECT l.name AS name, l.type AS type, l.strict AS strict, l.wr AS no_rowid,
-        s.sql LIKE '%check%' AS update_before_insert
+        coalesce(s.sql LIKE '%check%', 0) OR EXISTS (SELECT 1 FROM sqlite_schema AS g
+            WHERE g.type = 'trigger' AND lower(g.tbl_name) = lower(l.name)) AS sees_proposed_rows
     FROM pragma_table_list($1) AS l LEFT JOIN sqlite_schema AS s ON s.name = l.name
     WHERE l.schema = 'main' AND l.type IN ('table', 'view', 'virtual')";
 
 /// Hidden columns of kind 2 and 3 are generated.
 const COLUMNS: &str =
     "SELECT name, type, \"notnull\" AS not_null, dflt_value IS NOT NULL AS has_default,
+    dflt_value AS found_default,
     coalesce(upper(dflt_value) = 'NULL' OR trim(dflt_value, '()''0.') = '', 1) AS from_nothing, pk, hidden FROM pragma_table_xinfo($1) WHERE hidden IN (0, 2, 3) ORDER BY cid";
 
 /// Unique indexes without a condition, each key column with its collation. An expression has no
@@ -84,14 +88,23 @@ pub(super) async fn describe(
             )));
         }
     }
+    let (own_references, deletes_reach_others) =
+        references::of(&mut *connection, &table_name).await?;
+    let sees_proposed_rows: bool = found.try_get("sees_proposed_rows")?;
+    let generated = columns.iter().any(|described| described.generated);
+    // A primary key beside the route's key takes the next number, once for each proposed row.
+    let counts = columns.iter().any(|described| {
+        described.primary > 0 && !key.iter().any(|key| key.name == described.column.name)
+    });
     Ok(Table {
         sql_name: quoted(&table_name),
         columns: columns.into_iter().filter(|c| !c.generated).map(|c| c.column).collect(),
         key,
         key_index: None,
-        update_before_insert: found
-            .try_get::<Option<bool>, _>("update_before_insert")?
-            .unwrap_or(false),
+        update_before_insert: sees_proposed_rows || generated || counts,
+        sees_empty_inserts: false,
+        own_references,
+        deletes_reach_others,
         renamed: None,
         version: None,
     })
@@ -117,6 +130,7 @@ fn described(row: &SqliteRow, strict: bool) -> Result<Described, sqlx::Error> {
         }
         kind => kind,
     };
+    let default: Option<String> = row.try_get("found_default")?;
     let (not_null, has_default): (bool, bool) =
         (row.try_get("not_null")?, row.try_get("has_default")?);
     Ok(Described {
@@ -126,6 +140,7 @@ fn described(row: &SqliteRow, strict: bool) -> Result<Described, sqlx::Error> {
             sql_type,
             required: not_null && !has_default,
             takes_null: true,
+            default_acts: default.is_some_and(|default| !is_plain(&default)),
             counts_from_nothing: row.try_get("from_nothing")?,
         },
         declared,

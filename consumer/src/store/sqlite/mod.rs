@@ -4,6 +4,7 @@
 //! offset is committed. With less, a power cut could lose rows that Kafka no longer sends.
 
 mod catalog;
+mod references;
 mod snapshot;
 mod sql;
 
@@ -86,9 +87,16 @@ impl Session for SqliteStore {
     }
 
     async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
-        // Takes the write lock at once: SQLite waits for it here, but not in a transaction that has
-        // begun to read.
-        self.run(command.sql("BEGIN IMMEDIATE")).await
+        match command {
+            // Takes the write lock at once: SQLite waits for it here, but not in a transaction that
+            // has begun to read. The pragma ends with the transaction.
+            TransactionCommand::Begin => {
+                self.run("BEGIN IMMEDIATE; PRAGMA defer_foreign_keys = ON").await
+            }
+            // SQLite can't: `dangling` counts what COMMIT would find.
+            TransactionCommand::CheckDeferred => Ok(()),
+            other => self.run(other.sql()).await,
+        }
     }
 
     async fn move_offset(

@@ -1,0 +1,86 @@
+//! What MariaDB can have on a table that sees a row before it is inserted, and what must not come of
+//! it where the row exists.
+
+use serde_json::json;
+use write_behind_consumer::store::{Store as _, StoreError};
+use write_behind_shared::Change;
+
+use super::{bench, set};
+use crate::contract::Lab as _;
+
+fn add(n: i64) -> Change {
+    Change::new().add("n", n)
+}
+
+#[tokio::test]
+async fn a_trigger_that_changes_rows_to_insert_changes_no_row_that_exists() {
+    let mut bench = bench("id int PRIMARY KEY, n bigint, made text").await;
+    bench
+        .lab
+        .sql(
+            "INSERT INTO t VALUES (1, 10, NULL);
+             CREATE TRIGGER f BEFORE INSERT ON t FOR EACH ROW
+                 SET new.n = greatest(new.n, 0), new.made = 'by trigger'",
+        )
+        .await;
+    bench.table = bench.store.describe("t", &[]).await.unwrap();
+    bench.write(&[("1", add(-3)), ("2", add(-3))]).await;
+    bench.write(&[("1", set(&json!({"made": "by record"})))]).await;
+    bench.write(&[("1", set(&json!({"n": -4})))]).await;
+    assert_eq!(bench.table(&["id", "n", "made"]).await, ["1 -4 by record", "2 0 by trigger"]);
+}
+
+#[tokio::test]
+async fn an_update_takes_no_number_of_a_column_that_counts_or_of_a_sequence() {
+    let mut bench = bench("id int PRIMARY KEY").await;
+    bench
+        .lab
+        .sql(
+            "CREATE SEQUENCE s MAXVALUE 3;
+             CREATE TABLE counted (id int AUTO_INCREMENT, name text PRIMARY KEY, n int, KEY (id));
+             CREATE TABLE numbered (name text PRIMARY KEY, n int, id int DEFAULT nextval(s))",
+        )
+        .await;
+    for table in ["counted", "numbered"] {
+        bench.table = bench.store.describe(table, &[]).await.unwrap();
+        for _ in 0..3 {
+            bench.write(&[("x", set(&json!({"n": 1}))), ("y", add(1))]).await;
+        }
+        bench.write(&[("z", set(&json!({"n": 1})))]).await;
+        let query = format!("SELECT CAST(id AS text) FROM {table} ORDER BY name");
+        let found = bench.lab.rows(&query).await;
+        assert_eq!(found, ["1", "2", "3"].map(|id| [Some(id.to_owned())]), "{table}");
+    }
+    let outcome = bench.run(&[("x", add(1)), ("a", set(&json!({"n": 1})))], |_| {}).await;
+    assert!(
+        matches!(&outcome, Err(StoreError::Stop(why)) if why.contains("ALTER SEQUENCE")),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_sees_a_proposed_row_is_known_and_what_does_not_leaves_the_fast_path() {
+    let mut bench = bench("id int PRIMARY KEY").await;
+    let on = |when: &str| format!("CREATE TRIGGER f {when} ON x FOR EACH ROW SET @seen = 1");
+    for (columns, then, updates) in [
+        ("a int, b text DEFAULT 'it''s', c datetime DEFAULT now()", String::new(), false),
+        ("a int UNIQUE", String::new(), true),
+        ("a int, b int AS (a + 1) VIRTUAL", String::new(), true),
+        ("a int", on("BEFORE INSERT"), true),
+        ("a int", on("AFTER INSERT"), false),
+        ("a int", on("BEFORE UPDATE"), false),
+    ] {
+        bench.lab.sql("DROP TABLE IF EXISTS x").await;
+        bench.lab.sql(&format!("CREATE TABLE x (id int PRIMARY KEY, {columns})")).await;
+        bench.lab.sql(&then).await;
+        let table = bench.store.describe("x", &[]).await.unwrap();
+        assert_eq!(table.update_before_insert, updates, "{columns}; {then}");
+        assert!(table.columns.iter().all(|column| !column.default_acts), "{columns}");
+    }
+    let columns = "id int PRIMARY KEY, a int AUTO_INCREMENT, b varchar(36) DEFAULT uuid(), \
+                   c double DEFAULT rand(), d timestamp(6) DEFAULT CURRENT_TIMESTAMP(6), KEY (a)";
+    bench.lab.sql(&format!("CREATE TABLE acting ({columns})")).await;
+    let table = bench.store.describe("acting", &[]).await.unwrap();
+    let acting = table.columns.iter().filter(|column| column.default_acts);
+    assert_eq!(acting.map(|column| &*column.name).collect::<Vec<_>>(), ["a", "b", "c"]);
+}
