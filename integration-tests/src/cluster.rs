@@ -98,6 +98,11 @@ impl Cluster {
         self.in_sync(name).await
     }
 
+    /// Gives a topic these properties, and no others but the defaults.
+    pub async fn configure_topic(&self, name: &str, properties: &[(&str, &str)]) -> Result<()> {
+        kafka::configure_topic(&self.bootstrap(), name, properties).await
+    }
+
     /// Which broker leads a partition now.
     pub async fn leader_of(&self, topic: &str, partition: i32) -> Result<usize> {
         until(&format!("a leader of {topic}/{partition}"), PATIENCE, async || {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use testcontainers::core::{ExecCommand, IntoContainerPort, WaitFor};
 use testcontainers::{ContainerRequest, GenericImage, ImageExt};
@@ -118,6 +120,22 @@ pub(crate) async fn create_topic(
         Ok(Seen::when(led == partitions as usize, || format!("{led} of {partitions}")))
     })
     .await
+}
+
+/// Gives a topic these properties, and no others but the defaults.
+pub(crate) async fn configure_topic(
+    bootstrap: &str,
+    name: &str,
+    properties: &[(&str, &str)],
+) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
+    let topic = AlterConfig::new(ResourceSpecifier::Topic(name));
+    let topic = properties.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
+    for result in admin.alter_configs([&topic], &AdminOptions::new()).await? {
+        result.map_err(|(topic, code)| anyhow::anyhow!("topic {topic:?}: {code}"))?;
+    }
+    Ok(())
 }
 
 /// What every broker here is made of, alone or in a cluster.

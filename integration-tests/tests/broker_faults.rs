@@ -168,6 +168,31 @@ async fn a_leader_frozen_under_load_loses_and_doubles_nothing() -> Result<()> {
     one_away("frozen", Fault::Frozen).await
 }
 
+/// Brokers refuse every batch for a while, and then every one that is large.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_brokers_refuse_for_a_while_or_for_its_size_is_sent_again_and_nothing_is_lost()
+-> Result<()> {
+    let cluster = cluster().await?;
+    let service = Service::start(&cluster, "passing", WhenFull::Wait, PARTITIONS).await?;
+    service.writes_get_through().await?;
+    // Every record is older than that.
+    let too_old = [("message.timestamp.before.max.ms", "0")];
+    cluster.configure_topic(&service.topic, &too_old).await?;
+    until("partitions to be held", PATIENCE, async || {
+        let held = service.handle.metric("held_partitions")?;
+        Ok(Seen::when(held > 0.0, || "none is".to_owned()))
+    })
+    .await?;
+    // What gathers meanwhile makes batches of more than a topic takes by then.
+    until("all callers to wait", PATIENCE, async || Ok(service.all_callers_wait())).await?;
+    let small = [("max.message.bytes", "20000")];
+    cluster.configure_topic(&service.topic, &small).await?;
+    service.writes_get_through().await?;
+    let audited = service.ends().await?;
+    assert_eq!((audited.failed, audited.unknown, audited.refused), (0, 0, 0));
+    Ok(())
+}
+
 /// The leader that is left appends what it must not acknowledge; then it dies with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_one_broker_has_is_not_acknowledged_and_is_sent_again() -> Result<()> {

@@ -20,6 +20,8 @@ pub(crate) struct Topic {
     pub(crate) committed: Vec<(Partition, NextOffset)>,
     /// The cluster's id, if it was asked for.
     pub(crate) cluster: Option<String>,
+    /// How many replicas the partition with the fewest has, if that was told.
+    pub(crate) replicas: Option<usize>,
 }
 
 /// Asks about the topic again and again until `deadline`, on a thread of its own: a question blocks,
@@ -58,5 +60,6 @@ fn ask_once(
     let committed = group_offsets.committed_within(left(), &all);
     let committed = committed.map_err(|error| BuildError::NoAnswer(error.to_string()))?;
     let cluster = cluster_too.then(|| group_offsets.cluster_id(left())).transpose()?;
-    Ok(Topic { partitions, committed, cluster })
+    let replicas = group_offsets.replicas_within(left());
+    Ok(Topic { partitions, committed, cluster, replicas })
 }

@@ -2,6 +2,7 @@
 //! begin.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -21,6 +22,7 @@ use crate::kafka::follow::client::TailClient;
 use crate::kafka::follow::run::Follower;
 use crate::kafka::follow::{CaughtUp, Following, follow_on_threads};
 use crate::kafka::group_offsets::GroupOffsets;
+use crate::kafka::topic_config::TopicQuestion;
 use crate::load::Source;
 use crate::metrics::Metrics;
 use crate::owner::{Owner, Threads};
@@ -93,12 +95,15 @@ where
         } else {
             (None, None)
         };
+        let record_bytes = Arc::new(AtomicUsize::new(record_bytes_max(settings)));
         let encoder = Encoder {
             partitions: partition_count,
             key_columns: self.key_columns.as_slice().into(),
-            record_bytes: record_bytes_max(settings),
+            record_bytes: Arc::clone(&record_bytes),
             pending_bytes: self.pending_bytes.min(self.in_flight_bytes.unwrap_or(usize::MAX)),
         };
+        let question = TopicQuestion::new(settings, &self.topic, &runtime)?;
+        question.ask_on_a_thread(topic.replicas, kafka.smaller_batches(), record_bytes)?;
         let times = (self.coalesce, self.lagging_after);
         let member = kafka.join(&self.topic, &partitions, &metrics, times)?;
         let (loader, load_timeout) = (self.loader, self.load_timeout);

@@ -22,3 +22,4 @@ pub(crate) mod columns;
 pub(crate) mod decode;
 pub(crate) mod usage;
 pub(crate) mod bounds;
+pub(crate) mod topic_config;

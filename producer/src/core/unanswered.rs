@@ -46,6 +46,8 @@ impl PersistedWhen {
 pub(crate) enum GivenBack {
     /// A broker refused the batch that it was in, for what is in it.
     Refused,
+    /// A broker refused the batch that it was in for its size.
+    BatchTooLarge,
     /// A broker did not take its batch now. An earlier attempt may be in the log.
     NotNow,
     /// The client gave it up by itself. An earlier attempt may be in the log, and later writes may
@@ -109,7 +111,8 @@ impl Unanswered {
     /// The client could not deliver it.
     pub(crate) fn give_back(&mut self, how: GivenBack) {
         if let Known::Open { doubt } | Known::Back { doubt, .. } = self.0 {
-            self.0 = Known::Back { how, doubt: doubt || how != GivenBack::Refused };
+            let is_refused = matches!(how, GivenBack::Refused | GivenBack::BatchTooLarge);
+            self.0 = Known::Back { how, doubt: doubt || !is_refused };
         }
     }
 

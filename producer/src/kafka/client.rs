@@ -11,6 +11,7 @@ use write_behind_shared::kafka::{KafkaSettings, RESERVED_BY_PRODUCER};
 use crate::core::bounds::Bounds;
 use crate::error::BuildError;
 use crate::event::Lag;
+use crate::kafka::batch_limit::BatchLimit;
 use crate::kafka::handles::{ClientHandle, ClientHandles};
 use crate::kafka::polling::Polling;
 use crate::kafka::producer::KafkaProducer;
@@ -28,6 +29,7 @@ pub struct Kafka(Arc<Shared>);
 struct Shared {
     settings: KafkaSettings,
     handles: Arc<ClientHandles>,
+    batch_limit: Arc<BatchLimit>,
     stop: Arc<AtomicBool>,
     polling: Mutex<Option<JoinHandle<()>>>,
 }
@@ -42,10 +44,12 @@ impl Kafka {
     ) -> Result<Self, BuildError> {
         let settings = KafkaSettings::new(properties, RESERVED_BY_PRODUCER)?;
         let handles = Arc::new(ClientHandles::default());
-        let of_client = settings.clone();
+        let batch_limit = Arc::new(BatchLimit::of(&settings));
+        let (of_client, limit) = (settings.clone(), Arc::clone(&batch_limit));
         let make = move |listener| -> Result<Arc<dyn ProducerClient>, BuildError> {
             let reports_at_once = Bounds::STANDARD.reports_at_once;
-            Ok(Arc::new(KafkaProducer::new(&of_client, listener, reports_at_once)?))
+            let limit = Arc::clone(&limit);
+            Ok(Arc::new(KafkaProducer::new(&of_client, listener, limit, reports_at_once)?))
         };
         let now = Instant::now();
         let mut polling = Polling::start(Box::new(make), Arc::clone(&handles), now)?;
@@ -56,11 +60,23 @@ impl Kafka {
             // The client and the handles know each other: nothing else would end the client.
             handles.set_producer(None);
         })?;
-        Ok(Self(Arc::new(Shared { settings, handles, stop, polling: Mutex::new(Some(thread)) })))
+        let polling = Mutex::new(Some(thread));
+        Ok(Self(Arc::new(Shared { settings, handles, batch_limit, stop, polling })))
     }
 
     pub(crate) fn settings(&self) -> &KafkaSettings {
         &self.0.settings
+    }
+
+    /// What to do when a topic is known to take no larger batch than this: one that is too large is
+    /// refused with all that is in it. It does not keep the client.
+    pub(crate) fn smaller_batches(&self) -> impl FnOnce(usize) + Send + 'static {
+        let (limit, handles) = (Arc::clone(&self.0.batch_limit), Arc::clone(&self.0.handles));
+        move |bytes| {
+            if limit.lower_to(bytes) {
+                handles.want_another_client();
+            }
+        }
     }
 
     /// Lets a handle use the client.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::{Offset, TopicPartitionList};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
@@ -54,6 +55,14 @@ impl GroupOffsets {
             }
             _ => Err(BuildError::NoTopic(self.topic.clone())),
         }
+    }
+
+    /// How many replicas the partition with the fewest has. Blocks until Kafka answers or `timeout`
+    /// is over.
+    pub(crate) fn replicas_within(&self, timeout: Duration) -> Option<usize> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), timeout).ok()?;
+        let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+        partitions.map(|partition| partition.replicas().len()).min()
     }
 
     /// The cluster's id. Blocks until Kafka answers or `timeout` is over.

@@ -27,6 +27,8 @@ pub(crate) struct ClientHandles {
     producer: Mutex<Option<Arc<dyn ProducerClient>>>,
     /// Since the client was made, it could not deliver writes of some partition.
     gave_back: AtomicBool,
+    /// Another client would be made with other settings.
+    wants_another: AtomicBool,
 }
 
 /// A handle as its client sees it.
@@ -85,6 +87,16 @@ impl ClientHandles {
         if let Some(handle) = by_place.get_mut(place) {
             *handle = None;
         }
+    }
+
+    /// Another client is to take over: it would be made with other settings.
+    pub(crate) fn want_another_client(&self) {
+        self.wants_another.store(true, Ordering::Release);
+    }
+
+    /// Whether another client is to take over. Asked once.
+    pub(crate) fn take_wants_another(&self) -> bool {
+        self.wants_another.swap(false, Ordering::AcqRel)
     }
 
     /// Whether the client that is gone could not deliver writes of some partition.

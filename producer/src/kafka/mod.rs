@@ -10,4 +10,6 @@ pub(crate) mod group_offsets;
 pub(crate) mod offsets;
 pub(crate) mod dead_letters;
 pub(crate) mod settings;
+pub(crate) mod topic_config;
+pub(crate) mod batch_limit;
 pub(crate) mod follow;

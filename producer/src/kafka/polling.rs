@@ -60,6 +60,7 @@ const METRICS_INTERVAL: Duration = Duration::from_millis(100);
 const POLLS_OF_A_TURN: usize = 64;
 /// Why a client is replaced that has not failed.
 const STUCK: &str = "it keeps some writes of a partition, and gave others back";
+const SMALLER_BATCHES: &str = "a topic takes smaller batches only";
 /// How long it takes at least to replace a client that has failed, and at most if that goes on.
 const REPLACE_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// A client that lived this long had recovered.
@@ -107,9 +108,12 @@ impl Polling {
             Some(client) => {
                 busy |= drain(&*client);
                 client.tell_handles();
-                let stuck = std::mem::take(&mut self.is_stuck).then(|| STUCK.into());
-                if let Some(reason) = client.fatal_error().or(stuck) {
-                    self.give_up(&*client, &reason, now);
+                let stuck = std::mem::take(&mut self.is_stuck).then_some(STUCK);
+                let ends = self.handles.take_wants_another().then_some(SMALLER_BATCHES).or(stuck);
+                if let Some(reason) = client.fatal_error() {
+                    self.give_up(&*client, &reason, self.handles.take_gave_back(), now);
+                } else if let Some(reason) = ends {
+                    self.give_up(&*client, &reason.into(), true, now);
                 }
             }
             None => wait = Some(Wait::Park(self.make_another(now))),
@@ -166,28 +170,34 @@ impl Polling {
     }
 
     /// The client failed for good. Its answers up to then count; the rest is sent again.
-    fn give_up(&mut self, client: &dyn ProducerClient, reason: &Arc<str>, now: Instant) {
+    /// `was_well`: it ended over a partition, which is told of by itself and waits. The others need
+    /// not.
+    fn give_up(
+        &mut self,
+        client: &dyn ProducerClient,
+        reason: &Arc<str>,
+        was_well: bool,
+        now: Instant,
+    ) {
+        self.was_well = was_well;
         // No write may reach the old client once it is purged, and none the new one before the old
         // one's reports are in: it would overtake those that are sent again.
         self.handles.set_producer(None);
         client.end(true);
-        // One that ended over a partition was well otherwise. That partition waits; the others need
-        // not.
-        self.was_well = self.handles.take_gave_back();
-        if self.was_well {
-            warn!(%reason, "the kafka client ends over writes that kafka did not take");
+        if was_well {
+            info!(%reason, "another kafka client takes over");
         } else {
             error!(%reason, "the kafka client failed for good and is replaced");
         }
         self.handles.each(|handle| {
             handle.requeue();
-            if !self.was_well {
+            if !was_well {
                 handle.metrics.client_failed();
                 let failed = || Event::ClientFailed { reason: Arc::clone(reason) };
                 handle.partitions.events.tell(failed);
             }
         });
-        let lately = !self.was_well && now.saturating_duration_since(self.made) < HAD_RECOVERED;
+        let lately = !was_well && now.saturating_duration_since(self.made) < HAD_RECOVERED;
         self.replace_delay =
             if lately { (self.replace_delay * 2).min(REPLACE_DELAY.1) } else { REPLACE_DELAY.0 };
         self.replace_at = None;

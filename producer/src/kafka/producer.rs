@@ -24,6 +24,7 @@ use crate::core::ledger::{HANDLE_BITS, LOW_BITS};
 use crate::core::lost_writes::Loss;
 use crate::core::unanswered::{Failure, GivenBack};
 use crate::error::{BuildError, Refusal};
+use crate::kafka::batch_limit::BatchLimit;
 use crate::kafka::producer_client::{DeliveryReport, ProducerClient, ReportListener};
 use crate::kafka::settings::{client_refused, log};
 use crate::partitions::outlet::{Content, NotTaken, Outlet};
@@ -45,6 +46,7 @@ struct TopicOutlet {
 /// What librdkafka calls back with.
 struct DeliveryReports {
     listener: Arc<dyn ReportListener>,
+    batch_limit: Arc<BatchLimit>,
     /// How many answers came.
     count: AtomicU64,
     /// The polling thread waits for answers, so each is told at once.
@@ -105,11 +107,14 @@ impl KafkaProducer {
     pub(crate) fn new(
         settings: &KafkaSettings,
         listener: Arc<dyn ReportListener>,
+        batch_limit: Arc<BatchLimit>,
         batch_max: usize,
     ) -> Result<Self, BuildError> {
-        let config: ClientConfig = settings.with(DEFAULTS, FIXED).collect();
+        let mut config: ClientConfig = settings.with(DEFAULTS, FIXED).collect();
+        config.set("batch.size", batch_limit.bytes().to_string());
         let client = config.create_with_context(DeliveryReports {
             listener,
+            batch_limit,
             count: AtomicU64::new(0),
             waited_for: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
@@ -266,6 +271,10 @@ impl DeliveryReports {
                 Some(Failure { low_bits, how, reason: code.to_string().into() })
             };
             let failures: Vec<Failure> = failures.filter_map(failure).collect();
+            let too_large = |failure: &&Failure| failure.how == GivenBack::BatchTooLarge;
+            if failures.iter().filter(too_large).count() > 1 {
+                self.batch_limit.halve();
+            }
             self.listener.failed(place, partition, &failures);
         }
     }
@@ -291,9 +300,12 @@ fn given_back(code: RDKafkaErrorCode, has_failed: bool) -> Option<GivenBack> {
         PurgeQueue, UnknownPartition, UnknownProducerId, UnknownTopic,
     };
     match code {
+        // Of all records in the batch together.
+        MessageSizeTooLarge | MessageBatchTooLarge | InvalidMessageSize => {
+            Some(GivenBack::BatchTooLarge)
+        }
         // Of the records themselves, perhaps of only one in the batch.
-        MessageSizeTooLarge | MessageBatchTooLarge | InvalidMessage | InvalidMessageSize
-        | InvalidRecord => Some(GivenBack::Refused),
+        InvalidMessage | InvalidRecord => Some(GivenBack::Refused),
         PurgeQueue | PurgeInflight => None,
         InvalidDifferentRecord
         | Fatal
@@ -338,8 +350,10 @@ mod tests {
     #[test]
     fn only_a_broker_that_refuses_a_record_for_what_it_is_refuses_it_and_the_rest_may_pass() {
         use RDKafkaErrorCode as Code;
-        for refused in [Code::MessageSizeTooLarge, Code::MessageBatchTooLarge, Code::InvalidRecord]
-        {
+        for large in [Code::MessageSizeTooLarge, Code::MessageBatchTooLarge] {
+            assert_eq!(given_back(large, true), Some(GivenBack::BatchTooLarge), "{large}");
+        }
+        for refused in [Code::InvalidMessage, Code::InvalidRecord] {
             assert_eq!(given_back(refused, true), Some(GivenBack::Refused), "{refused}");
         }
         for passing in [

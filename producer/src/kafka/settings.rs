@@ -50,7 +50,7 @@ pub(crate) fn consumer_config(
 
 /// A producer's tuning means nothing to a consumer, which would warn of each. Statistics and debug
 /// lines are asked of the client that carries the writes; here they would only be thrown away.
-fn suits_a_consumer(property: &str) -> bool {
+pub(crate) fn suits_a_consumer(property: &str) -> bool {
     let of_producers = ["linger.", "queue.buffering.", "batch.", "compression.", "sticky."];
     let exactly = [
         "retries",

@@ -159,18 +159,21 @@ impl State {
         for Failure { low_bits, how, reason } in failures {
             let Some(sequence) = self.core.give_back(*low_bits, *how) else { continue };
             match how {
-                GivenBack::Refused => refused.push((sequence, reason)),
+                GivenBack::Refused | GivenBack::BatchTooLarge => {
+                    refused.push((sequence, *how, reason));
+                }
                 GivenBack::NotNow | GivenBack::Unsent => self.gate.hold(reason),
             }
         }
         match &refused[..] {
-            [] => {}
+            // Those of a batch that was too large are sent again in smaller ones.
+            [] | [_, .., (_, GivenBack::BatchTooLarge, _)] => {}
             // All writes of a batch fail at once, so this one had a batch to itself.
-            [(sequence, reason)] => {
+            [(sequence, _, reason)] => {
                 let loss = Loss::Failed(Arc::clone(reason));
                 lost.extend(self.core.lose(*sequence, loss, cache));
             }
-            [.., (last, _)] => self.gate.one_by_one_below(last + 1),
+            [.., (last, _, _)] => self.gate.one_by_one_below(last + 1),
         }
         // As long as the client has others of this partition, they may yet go into the log, ahead
         // of those that it gave back.

@@ -140,7 +140,7 @@ impl Broker {
     /// # Errors
     /// [`TestingError::Broker`].
     pub fn refuse_writes(&self, requests: usize) -> Result<(), TestingError> {
-        let refusals = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; requests];
+        let refusals = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD; requests];
         self.cluster()?.request_errors(RDKafkaApiKey::Produce, &refusals);
         Ok(())
     }

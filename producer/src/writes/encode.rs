@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 use write_behind_shared::json_write::{self, Noticed};
@@ -36,8 +37,8 @@ pub(crate) struct Encoder {
     pub(crate) partitions: i32,
     /// `key_columns`, if they were named.
     pub(crate) key_columns: Arc<[Box<str>]>,
-    /// `message.max.bytes`: key, value and headers.
-    pub(crate) record_bytes: usize,
+    /// `message.max.bytes`, or what the topic takes: key, value and headers.
+    pub(crate) record_bytes: Arc<AtomicUsize>,
     /// `max_pending`.
     pub(crate) pending_bytes: usize,
 }
@@ -148,15 +149,16 @@ impl Encoder {
             + key.len()
             + value.as_ref().map_or(0, |value| value.len())
             + add.as_ref().map_or(0, String::len);
-        if bytes > self.record_bytes {
-            return Err(Refusal::TooLarge { bytes, limit: self.record_bytes });
+        let record_bytes = self.record_bytes.load(Ordering::Relaxed);
+        if bytes > record_bytes {
+            return Err(Refusal::TooLarge { bytes, limit: record_bytes });
         }
         let cost = pending::cost(key, &delta);
         if cost > self.pending_bytes {
             return Err(Refusal::TooLarge { bytes: cost, limit: self.pending_bytes });
         }
         let partition = partition::partition_of(key, self.partitions);
-        let joined_bytes_max = self.record_bytes.saturating_sub(FRAME_BYTES + key.len());
+        let joined_bytes_max = record_bytes.saturating_sub(FRAME_BYTES + key.len());
         Ok(Prepared { key: Key::from(key), partition, delta, value, add, cost, joined_bytes_max })
     }
 }

@@ -103,9 +103,9 @@ async fn the_neighbours_of_a_record_that_a_broker_refuses_are_in_the_log() {
     let scores: Handle = kafka.builder(&[("linger.ms", "50")]).build().await.unwrap();
     scores.put(&1, &score("good", 1)).await.unwrap().replicated().await.unwrap();
     // The batch, and then the second of its records alone.
-    let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    let invalid = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD;
     let fine = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
-    kafka.cluster().request_errors(RDKafkaApiKey::Produce, &[too_large, fine, too_large]);
+    kafka.cluster().request_errors(RDKafkaApiKey::Produce, &[invalid, fine, invalid]);
     let mut writes = Vec::new();
     for id in 2..6 {
         writes.push(scores.put(&id, &score("batch", id)).await.unwrap());
@@ -119,6 +119,20 @@ async fn the_neighbours_of_a_record_that_a_broker_refuses_are_in_the_log() {
     assert_eq!(scores.get(&3).await.unwrap(), None, "it is nowhere");
     let keys: Vec<String> = kafka.log().into_iter().map(|logged| logged.key).collect();
     assert_eq!(keys, ["1", "2", "4", "5"]);
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_is_sent_again_in_smaller_ones_and_none_of_its_writes_fails() {
+    let kafka = Kafka::start(1);
+    let scores: Handle = kafka.builder(&[("linger.ms", "50")]).build().await.unwrap();
+    scores.put(&1, &score("good", 1)).await.unwrap().replicated().await.unwrap();
+    let too_large = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE];
+    kafka.cluster().request_errors(RDKafkaApiKey::Produce, &too_large);
+    for id in 2..200 {
+        scores.put(&id, &score("batch", id)).await.unwrap();
+    }
+    assert_eq!(soon("all to be replicated", scores.replicated_all()).await, Ok(()));
+    assert_eq!(kafka.log().len(), 199);
 }
 
 #[tokio::test]

@@ -11,7 +11,8 @@ use super::*;
 
 fn encoder(key_columns: &[&str]) -> Encoder {
     let key_columns = key_columns.iter().map(|name| Box::from(*name)).collect();
-    Encoder { partitions: 12, key_columns, record_bytes: 1_000, pending_bytes: 10_000 }
+    let record_bytes = Arc::new(AtomicUsize::new(1_000));
+    Encoder { partitions: 12, key_columns, record_bytes, pending_bytes: 10_000 }
 }
 
 fn refused(row: &impl Serialize) -> Refusal {
