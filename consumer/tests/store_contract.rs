@@ -165,14 +165,16 @@ async fn a_unique_index_that_upserts_cannot_use_is_refused() {
     let mut bench = Bench::with(
         lab,
         "id integer PRIMARY KEY, a integer, b text, c text, \
-                   d integer AS (a) STORED",
+                   d integer AS (a) STORED, e text COLLATE NOCASE, f text COLLATE RTRIM",
     )
     .await;
     bench
         .lab
         .sql(
             "CREATE UNIQUE INDEX part ON t (a) WHERE a > 0; CREATE UNIQUE INDEX low ON t (lower(b));
-             CREATE UNIQUE INDEX loose ON t (c COLLATE NOCASE); CREATE UNIQUE INDEX made ON t (d)",
+             CREATE UNIQUE INDEX loose ON t (c COLLATE NOCASE); CREATE UNIQUE INDEX made ON t (d);
+             CREATE UNIQUE INDEX exact ON t (e COLLATE BINARY);
+             CREATE UNIQUE INDEX spaces ON t (f COLLATE BINARY)",
         )
         .await;
     for (key, why) in [
@@ -180,6 +182,8 @@ async fn a_unique_index_that_upserts_cannot_use_is_refused() {
         ("b", "no unique key"),
         ("c", "NOCASE"),
         ("d", "generates its value"),
+        ("e", "its collation takes different texts for equal, whatever that of its index"),
+        ("f", "its collation takes different texts for equal, whatever that of its index"),
     ] {
         let described = bench.store.describe("t", &[key.to_owned()]).await;
         assert!(

@@ -167,6 +167,42 @@ async fn a_key_whose_equality_is_not_that_of_its_text_is_refused() {
     bench.lab.sql("CREATE UNIQUE INDEX ON f (id) WHERE id > 0").await;
     let described = bench.store.describe("f", &["id".to_owned()]).await;
     assert!(matches!(described, Err(StoreError::Stop(_))), "{described:?}");
+    // The index tells these apart, and a DELETE, which compares by the column's collation, does not.
+    bench
+        .lab
+        .sql("CREATE TABLE h (id text COLLATE loose); CREATE UNIQUE INDEX ON h (id COLLATE \"C\")")
+        .await;
+    let described = bench.store.describe("h", &["id".to_owned()]).await;
+    assert!(
+        matches!(&described, Err(StoreError::Stop(said)) if said.contains("collation")),
+        "{described:?}"
+    );
+}
+
+#[tokio::test]
+async fn values_mean_the_same_whatever_the_databases_defaults_are() {
+    let lab = Postgres::new().await;
+    lab.sql(&format!(
+        "ALTER DATABASE {name} SET intervalstyle = 'sql_standard'; \
+         ALTER DATABASE {name} SET datestyle = 'SQL, DMY'; \
+         ALTER DATABASE {name} SET timezone = 'Asia/Kolkata'; \
+         ALTER DATABASE {name} SET array_nulls = off; \
+         ALTER DATABASE {name} SET xmloption = document",
+        name = lab.name
+    ))
+    .await;
+    let columns = "id integer PRIMARY KEY, span interval, pairs pair[], doc xml, day daterange";
+    lab.sql("CREATE TYPE pair AS (a text, texts text[])").await;
+    let mut bench = Bench::with(lab, columns).await;
+    let full = json!({
+        "span": "-1 2:00:00", "pairs": ["(x,{NULL})"], "doc": "no element",
+        "day": "[2013-02-01,2013-03-01)"
+    });
+    bench.write(&[("1", set(&full))]).await;
+    let found = "SELECT extract(epoch FROM span)::text, ((pairs[1]).texts[1] IS NULL)::text, \
+                 doc::text, to_char(lower(day), 'YYYY-MM-DD') FROM t";
+    let expected = ["-79200.000000", "true", "no element", "2013-02-01"];
+    assert_eq!(bench.lab.rows(found).await, [expected.map(|text| Some(text.to_owned()))]);
 }
 
 #[tokio::test]
