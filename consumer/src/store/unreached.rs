@@ -11,13 +11,14 @@ use crate::store::StoreError;
 /// a server may be away, restart or be replaced.
 pub(super) fn judge(error: &Error) -> StoreError {
     if let Error::Tls(why) = error
-        && let Some(mend) = tls_mend(&why.to_string())
+        && why.to_string().contains("server does not support TLS")
     {
+        let mend = "let the server offer it, or correct `sslmode` in `database.url`";
         return StoreError::Stop(format!("{why}; {mend}"));
     }
     StoreError::Unavailable(match error {
         Error::Io(error) => of_io(error),
-        Error::Tls(why) => format!("TLS: {why}"),
+        Error::Tls(why) => of_tls(&why.to_string()),
         Error::Protocol(_) => {
             "what answers there does not speak the database's protocol: is it the \
                                right port?"
@@ -27,14 +28,11 @@ pub(super) fn judge(error: &Error) -> StoreError {
     })
 }
 
-/// What only a person can mend about TLS; a handshake may also fail in passing.
-fn tls_mend(why: &str) -> Option<&'static str> {
-    if why.contains("server does not support TLS") {
-        return Some("let the server offer it, or correct `sslmode` in `database.url`");
-    }
-    let certificate =
-        why.contains("certificate verify failed") || why.contains("Hostname mismatch");
-    certificate.then_some("correct `sslrootcert` (MySQL: `ssl-ca`) or the host in `database.url`")
+/// A certificate that is not accepted may be one that is just being replaced.
+fn of_tls(why: &str) -> String {
+    let certificate = why.contains("certificate verify failed");
+    let mend = "; correct `sslrootcert` (MySQL: `ssl-ca`) or the host in `database.url`";
+    format!("TLS: {why}{}", if certificate { mend } else { "" })
 }
 
 fn of_io(error: &std::io::Error) -> String {
@@ -96,7 +94,7 @@ mod tests {
             (other("failed to lookup address information: no"), "name does not resolve", false),
             (other("odd thing (os error 5)"), "odd thing", false),
             (tls("server does not support TLS"), "correct `sslmode`", true),
-            (tls("certificate verify failed"), "correct `sslrootcert`", true),
+            (tls("certificate verify failed"), "correct `sslrootcert`", false),
             (tls("unexpected end of file"), "TLS: unexpected end", false),
             (Error::Protocol("odd".to_owned()), "is it the right port?", false),
         ] {

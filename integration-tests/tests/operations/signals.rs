@@ -51,11 +51,29 @@ async fn a_worker_whose_database_is_away_ends_and_leaves_the_rest_to_the_next() 
     let ended = terminated(&worker).await?;
     ensure!(ended.code() == Some(0), "{ended}");
     ensure!(worker.log().contains("clean=false"), "it could not write what it held");
-    ensure!(!worker.log().contains("is over"), "no all-clear: the database is away to the end");
     scene.wire.set(Door::Open);
     let next = scene.start(&scene.settings()).await?;
     ensure!(scene.pipeline.number("sum(n)").await? == 600, "nothing is lost and nothing doubled");
     ensure!(terminated(&next).await?.code() == Some(0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_that_lasts_to_the_end_of_the_worker_is_not_called_over() -> Result<()> {
+    let scene = Scene::new("lasting").await?;
+    let worker = scene.start(&scene.settings()).await?;
+    scene.wire.set(Door::Refusing);
+    scene.append(200).await?;
+    until("the outage", PATIENCE, async || {
+        let begins = worker.log().contains("an outage begins");
+        Ok(Seen::when(begins, || "no word of it".to_owned()))
+    })
+    .await?;
+    let ended = terminated(&worker).await?;
+    ensure!(ended.code() == Some(0), "{ended}");
+    let log = worker.log();
+    ensure!(!log.contains("the outage is over"), "no all-clear: {log}");
+    ensure!(log.contains("stops during the outage"), "{log}");
     Ok(())
 }
 
