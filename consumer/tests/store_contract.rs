@@ -34,6 +34,10 @@ impl Lab for Sqlite {
     const BYTES: &'static str = "blob";
     const SEES_PROPOSED: &'static str = "CREATE TRIGGER sees BEFORE INSERT ON t BEGIN
          SELECT RAISE(ABORT, 'negative') WHERE new.n < 0; INSERT INTO proposed VALUES (new.id); END";
+    const REFUSE_BAD: &'static str = "CREATE TRIGGER refuse BEFORE INSERT ON t \
+         BEGIN SELECT json_extract(new.doc, '$'); END";
+    const REFUSE_ALL: &'static str = "CREATE TRIGGER refuse BEFORE INSERT ON t \
+         BEGIN SELECT json_extract(new.doc || 'bad', '$'); END";
 
     async fn new() -> Self {
         let lab = Self { directory: tempfile::tempdir().unwrap() };

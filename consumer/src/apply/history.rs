@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::core::batch::{FoldedRow, Stop};
+use crate::core::doubts::Doubts;
 use crate::core::flood::{Flood, FloodLimits};
 use crate::core::record::DeadLetter;
 use crate::core::row_by_row;
@@ -23,6 +24,7 @@ pub struct RouteHistory {
     columns: Mutex<BTreeMap<String, bool>>,
     limits: FloodLimits,
     flood: Mutex<Flood>,
+    doubts: Mutex<Doubts>,
 }
 
 impl RouteHistory {
@@ -30,7 +32,7 @@ impl RouteHistory {
     #[must_use]
     pub fn new(limits: FloodLimits) -> Self {
         let (columns, flood) = (Mutex::default(), Mutex::new(Flood::new(limits)));
-        Self { columns, limits, flood }
+        Self { columns, limits, flood, doubts: Mutex::default() }
     }
 
     /// Remembers a table that was just read for the first time, or just written to.
@@ -119,6 +121,11 @@ impl RouteHistory {
     /// Counts the records of a written batch, and those of them set aside.
     pub(crate) fn set_aside(&self, now: Duration, records: u64, letters: usize) {
         lock(&self.flood).written(now, records, letters as u64);
+    }
+
+    /// What the workers know of batches that could not be written.
+    pub(crate) fn doubts(&self) -> MutexGuard<'_, Doubts> {
+        lock(&self.doubts)
     }
 
     /// Notes that a batch had more bad records than it was allowed.

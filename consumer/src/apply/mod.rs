@@ -11,19 +11,24 @@ pub(crate) mod claim;
 pub mod retry;
 pub mod log;
 pub mod history;
+mod failures;
+mod give_back;
+mod prepare;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::apply::log::{Log, gone};
+use crate::apply::failures::Failures;
+use crate::apply::log::{Log, RereadError};
 use crate::apply::retry::{Retry, RetryLimits, WriteError};
 use crate::clock::{Clock, MonotonicClock};
 use crate::core::batch::{Batch, Stop, Written};
 use crate::core::record::DeadLetter;
 use crate::core::row_by_row::{self, JudgedRows, Places, RowByRow};
 use crate::core::table::Table;
+use crate::core::verdict;
 use crate::store::{
     AnyStore, Database, Outcome, Store, StoreError, Timeouts, Transaction, WriteOptions,
 };
@@ -111,21 +116,23 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         Self { connect, log, targets, retry, observe, clock, store: None, tables }
     }
 
-    /// Writes `batch`, however long it takes. When `shutdown` becomes true, the attempt under way
-    /// is finished, and no other one starts.
+    /// Writes `batch`, for as long as it takes while nobody could write; a batch that fails alone is
+    /// given back. When `shutdown` becomes true, the attempt under way is finished, and no other one
+    /// starts.
     pub async fn apply(&mut self, batch: &Batch, shutdown: &mut watch::Receiver<bool>) -> Applied {
         let mut plan = None;
-        let (mut retries, mut saturated) = (0, 0);
+        let mut failures = Failures::default();
         loop {
-            let error = match self.attempt(batch, &mut plan).await {
+            let error = match self.attempt(batch, &mut plan, failures.refused).await {
                 Ok(Attempt::Ended(applied)) => {
                     self.succeeded(batch);
-                    return applied.after(retries, saturated);
+                    return applied.after(failures.retries, failures.saturated);
                 }
                 Ok(Attempt::Again) => continue,
                 Err(error) => error,
             };
             let by_an_old_reading = plan.as_ref().is_some_and(|plan: &Plan<'_>| !plan.fresh);
+            let table = plan.as_ref().map(|plan| Arc::clone(&plan.table));
             if let WriteError::Connect(_) | WriteError::Store(_) = error {
                 // The table may have changed during the failure.
                 self.store = None;
@@ -134,7 +141,8 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             }
             let error = match error {
                 WriteError::Store(StoreError::Stop(_)) if by_an_old_reading => continue,
-                WriteError::Store(StoreError::Stop(why)) => {
+                WriteError::Store(StoreError::Stop(why))
+                | WriteError::Log(RereadError::Stop(why)) => {
                     return Applied::Stopped(Stop { why, partition: None });
                 }
                 WriteError::Store(StoreError::MissingReference(why)) => {
@@ -143,11 +151,13 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
                 passing => passing,
             };
             (self.observe)(Event::Failed(batch.route, &error));
-            retries += 1;
-            saturated += u32::from(matches!(error, WriteError::Store(StoreError::Saturated(_))));
+            failures.failed(self.clock.now(), &error);
             let next = self.retry.failed(&error);
             if let Some(say) = next.say {
                 tracing::debug!(topic = %batch.topic, error = %say, "can't write; trying again");
+            }
+            if let Some(why) = self.fails_alone(batch, table, failures, &error).await {
+                return Applied::Held(why);
             }
             tokio::select! {
                 biased;
@@ -168,6 +178,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         &mut self,
         batch: &'b Batch,
         slot: &mut Option<Plan<'b>>,
+        refused: u32,
     ) -> Result<Attempt, WriteError> {
         let mut plan = match slot.take() {
             Some(plan) => plan,
@@ -181,7 +192,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         }
         let target = self.target(batch.route)?;
         let started = self.clock.now();
-        let outcome = self.write(batch, &plan).await;
+        let outcome = self.write(batch, &plan, refused).await;
         let now = self.clock.now();
         let took = now.saturating_sub(started);
         let plan = slot.insert(plan);
@@ -196,6 +207,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
                 let stats = plan.stats(batch, set_aside.len(), took);
                 plan.tell_set_aside(batch, &set_aside, &*self.observe);
                 target.history.set_aside(now, batch.records, stats.dead_letters);
+                target.history.doubts().written(&batch.spans, plan.has_written(&stats));
                 if plan.fresh {
                     target.history.learn(&plan.table);
                 }
@@ -214,7 +226,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
                 plan.tell_set_aside(batch, &[], &*self.observe);
                 Ok(Attempt::Ended(Applied::Written(Written::new(batch.spans.clone()), stats)))
             }
-            Outcome::Bad(_) | Outcome::Rejected(_) if !plan.fresh => {
+            Outcome::Bad(_) | Outcome::Rejected(_) | Outcome::Doubtful(_) if !plan.fresh => {
                 // Read the table again before a record counts as bad: perhaps the table has
                 // changed, and a good record would be set aside.
                 self.tables.fill(None);
@@ -225,6 +237,10 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
                 target.history.flooded();
                 let stop = target.history.too_many(&plan.table, &letters);
                 Ok(Attempt::Ended(Applied::Stopped(stop)))
+            }
+            Outcome::Doubtful(code) => {
+                target.history.doubts().doubted(&batch.spans);
+                Ok(Attempt::Ended(Applied::Held(verdict::doubtful(&code))))
             }
             Outcome::Rejected(rows) => {
                 let refused = rows.iter().filter_map(|row| plan.judged.rows.get(*row));
@@ -238,59 +254,19 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         }
     }
 
-    async fn plan<'b>(&mut self, batch: &'b Batch) -> Result<Plan<'b>, WriteError> {
-        let known = self.tables.get(batch.route).cloned().flatten();
-        let (mut table, mut fresh) = match known {
-            Some(table) => (table, false),
-            None => (self.describe(batch.route).await?, true),
-        };
-        let mut marked = row_by_row::marked(&table, batch);
-        let mut judged = row_by_row::judge(&table, batch, &marked);
-        if !judged.misfits.is_empty() && !fresh {
-            (table, fresh) = (self.describe(batch.route).await?, true);
-            marked = row_by_row::marked(&table, batch);
-            judged = row_by_row::judge(&table, batch, &marked);
-        }
-        let mut fallback = std::mem::take(&mut judged.misfits);
-        if !fallback.is_empty() {
-            let misfits = fallback.iter().filter_map(|place| batch.rows.get(*place));
-            if let Some(why) = self.target(batch.route)?.history.lost(&table, misfits) {
-                return Err(StoreError::Stop(why).into());
-            }
-            (self.observe)(Event::RowByRow(fallback.len()));
-        }
-        fallback.extend(marked);
-        let read_again = fallback.is_empty();
-        Ok(Plan { table, fresh, fallback, judged, row_by_row: RowByRow::default(), read_again })
-    }
-
-    async fn describe(&mut self, route: usize) -> Result<Arc<Table>, WriteError> {
-        let target = self.target(route)?;
-        let store = self.connected().await?;
-        let table = Arc::new(target.describe(store).await?);
-        if target.history.is_empty() {
-            target.history.learn(&table);
-        }
-        self.tables[route] = Some(Arc::clone(&table));
-        Ok(table)
-    }
-
-    async fn read_again(&mut self, batch: &Batch, plan: &mut Plan<'_>) -> Result<(), WriteError> {
-        let (wanted, spans) = row_by_row::wanted(batch, &plan.fallback);
-        let (wanted, topic) = (Arc::new(wanted), Arc::clone(&batch.topic));
-        let records = self.log.records(topic, spans, Arc::clone(&wanted)).await?;
-        let row_by_row = row_by_row::from_log(&plan.table, batch, &wanted, records);
-        plan.row_by_row = row_by_row.ok_or_else(|| gone(&batch.topic))?;
-        plan.read_again = true;
-        Ok(())
-    }
-
-    async fn write(&mut self, batch: &Batch, plan: &Plan<'_>) -> Result<Outcome, WriteError> {
+    async fn write(
+        &mut self,
+        batch: &Batch,
+        plan: &Plan<'_>,
+        refused: u32,
+    ) -> Result<Outcome, WriteError> {
         let target = self.target(batch.route)?;
+        let doubt = target.history.doubts().about(&batch.spans, refused, batch.rows.len());
         let options = WriteOptions {
             rows_per_statement: self.retry.rows_per_statement(),
             set_aside_max: target.history.allowance(self.clock.now(), batch.records),
             refuse_missing_references: batch.refuse_missing_references,
+            on_uncertain: doubt.decide(),
         };
         let dead_letters = [&batch.dead_letters[..], &plan.row_by_row.dead_letters].concat();
         let store = self.connected().await?;
@@ -362,6 +338,11 @@ impl<'b> Plan<'b> {
             self.read_again = false;
         }
         goes
+    }
+
+    /// Whether a row was written, and not only deleted.
+    fn has_written(&self, stats: &Stats) -> bool {
+        stats.row_by_row > 0 || self.judged.rows.iter().any(|row| row.write.is_some())
     }
 
     fn stats(&self, batch: &Batch, set_aside: usize, took: Duration) -> Stats {

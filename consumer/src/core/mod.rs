@@ -11,6 +11,8 @@ pub(crate) mod writes;
 pub(crate) mod span_read;
 pub mod flood;
 pub mod nearest;
+pub mod verdict;
+pub mod doubts;
 pub mod table;
 pub mod pipeline;
 pub mod dead_letters;

@@ -41,7 +41,9 @@ impl MaintenanceError {
     fn is_told_by_others(&self) -> bool {
         matches!(
             self,
-            MaintenanceError::Store(StoreError::Unavailable(_) | StoreError::Saturated(_))
+            MaintenanceError::Store(
+                StoreError::Unavailable(_) | StoreError::Saturated(_) | StoreError::Conflict(_)
+            )
         )
     }
 }

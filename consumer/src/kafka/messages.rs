@@ -50,6 +50,8 @@ pub(crate) enum PollMessage {
     MissingReference(BatchId, Box<Batch>),
     /// A batch can't be written until an operator mends this; nothing was written.
     Stopped(BatchId, Stop),
+    /// A batch can't be written for now, for this reason; nothing was written.
+    Held(BatchId, String),
     /// Where logs end.
     Ends(Vec<(RoutePartition, NextOffset)>),
     /// Stop reading, write what is held, then end.

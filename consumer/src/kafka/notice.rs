@@ -31,6 +31,14 @@ pub(crate) fn tell(topics: &[Arc<str>], notice: &Notice) {
             "the route has stopped: its records stay in the log until this is mended, then it goes \
              on by itself; other routes are not held up"
         ),
+        Notice::Held(route, why) => tracing::warn!(
+            topic = %topics[*route], error = %why,
+            "records can't be written for now: they stay in the log and are tried again; what does \
+             not wait behind them goes on"
+        ),
+        Notice::HeldNoMore(route, after) => tracing::info!(
+            topic = %topics[*route], held_seconds = after.as_secs(), "the records are written"
+        ),
         Notice::RouteRuns(route, after) => tracing::info!(
             topic = %topics[*route], stopped_seconds = after.as_secs(), "the route goes on"
         ),

@@ -253,6 +253,10 @@ impl<R: Reader, T: Clock> Source<R, T> {
                 self.take_back(id);
                 self.pipeline.stopped(self.now, id, &stop);
             }
+            PollMessage::Held(id, why) => {
+                self.take_back(id);
+                self.pipeline.hold(self.now, id, &why);
+            }
             PollMessage::Ends(ends) => self.pipeline.ends(ends),
             PollMessage::Drain => {
                 self.deadline = Some(self.now + self.drain_time);

@@ -112,6 +112,9 @@ impl Workers {
                 let why = format!("table {}: {}", target.table, stop.why);
                 Some(PollMessage::Stopped(id, Stop { why, ..stop }))
             }
+            Applied::Held(why) => {
+                Some(PollMessage::Held(id, format!("table {}: {why}", target.table)))
+            }
             Applied::MissingReference(why) => {
                 tracing::debug!(topic = %batch.topic, error = %why, "waiting for another row");
                 Some(PollMessage::MissingReference(id, batch))

@@ -6,6 +6,7 @@ use crate::core::batch::RoutePartition;
 use crate::core::pipeline::action::PartitionProgress;
 use crate::status::health;
 use crate::status::history::{Point, STEP};
+use crate::status::outage::Subject;
 use crate::status::report::{
     Flow, LastError, MemoryReport, OutageReport, PartitionReport, PartitionStatus, Process,
     ReportSource, RouteReport, RouteStatus, SCHEMA, StatusReport,
@@ -63,6 +64,8 @@ impl Status {
         let written = &state.written[route];
         let stopped = state.progress.stopped.get(&route);
         let outage = state.outages.of_route(route).map(|outage| &outage.message);
+        let waiting = state.progress.waiting.iter().find(|(tp, _)| tp.route == route);
+        let outage = outage.or(waiting.map(|(_, why)| why));
         let status = match (stopped, outage) {
             (Some(_), _) => RouteStatus::Stopped,
             (None, Some(_)) => RouteStatus::Failing,
@@ -88,6 +91,14 @@ impl Status {
             flow: Flow { rows_per_second: Some(written.meter.per_second()), ..known.flow },
             ..known
         }
+    }
+
+    /// What partitions wait for, each in a sentence.
+    pub(super) fn waiting(&self, state: &StatusState) -> Vec<String> {
+        let told = |(tp, why): (&RoutePartition, &String)| {
+            format!("{}, partition {}: {why}", self.name(Subject::Route(tp.route)), tp.partition)
+        };
+        state.progress.waiting.iter().map(told).collect()
     }
 
     /// Adds a point to the history when it is time for one.
@@ -140,6 +151,7 @@ impl StatusState {
             _ if self.progress.stopped.contains_key(&partition.tp.route) => {
                 PartitionStatus::Stopped
             }
+            _ if self.progress.waiting.contains_key(&partition.tp) => PartitionStatus::Waiting,
             PartitionProgress { leaving: true, .. } => PartitionStatus::Revoking,
             PartitionProgress { reading: false, .. } => PartitionStatus::Locating,
             PartitionProgress { paused: true, .. } => PartitionStatus::Paused,
@@ -149,7 +161,7 @@ impl StatusState {
         PartitionReport {
             partition: partition.tp.partition.0,
             state: status,
-            error: not_located.cloned(),
+            error: not_located.or(self.progress.waiting.get(&partition.tp)).cloned(),
             log_end: self.ends.get(&partition.tp).map(|end| end.0),
             read_offset: partition.reading.then_some(partition.next.0),
             database_offset: partition.written.map(|written| written.0),

@@ -22,7 +22,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use write_behind_shared::NextOffset;
 
 use crate::apply::Stats;
-use crate::apply::retry::WriteError;
 use crate::config::{Config, Route};
 use crate::core::batch::RoutePartition;
 use crate::core::pipeline::action::{Counts, PartitionProgress, PipelineProgress};
@@ -31,7 +30,6 @@ use crate::status::history::{History, Meter};
 use crate::status::metrics::Metrics;
 use crate::status::outage::{Outage, Outages, Reporter, Subject};
 use crate::status::set_aside::SetAsideLog;
-use crate::store::StoreError;
 
 /// How often the poll thread publishes its numbers.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
@@ -174,7 +172,8 @@ impl Status {
             let name =
                 || format!("{} {}", self.routes[partition.tp.route].topic, partition.tp.partition);
             let why = state.not_located.get(&partition.tp).cloned();
-            (!partition.reading).then(|| (name(), why))
+            let waits = state.progress.waiting.contains_key(&partition.tp);
+            (!partition.reading && !waits).then(|| (name(), why))
         };
         let outage = |(subject, outage): (Subject, &Outage)| {
             let (name, message) = (self.name(subject), &outage.message);
@@ -188,7 +187,13 @@ impl Status {
             silent: state.beat.map(|beat| self.started.elapsed().saturating_sub(beat)),
             in_group: state.in_group,
             not_read: state.progress.partitions.iter().filter_map(not_read).collect(),
-            outages: state.outages.now().map(outage).chain(stopped).collect(),
+            outages: state
+                .outages
+                .now()
+                .map(outage)
+                .chain(stopped)
+                .chain(self.waiting(state))
+                .collect(),
         }
     }
 
@@ -234,8 +239,9 @@ impl Status {
         let progress = progress();
         for (route, now) in progress.routes.iter().enumerate() {
             let before = state.progress.routes.get(route).copied().unwrap_or_default();
-            let is_failing =
-                state.outages.of_route(route).is_some() || progress.stopped.contains_key(&route);
+            let is_failing = state.outages.of_route(route).is_some()
+                || progress.stopped.contains_key(&route)
+                || progress.waiting.keys().any(|tp| tp.route == route);
             self.metrics.route(&self.routes[route].topic, &before, now, is_failing);
         }
         self.metrics.in_group(state.in_group);
@@ -299,22 +305,6 @@ impl Status {
         transactions.count += 1;
         transactions.total += stats.took;
         transactions.longest = transactions.longest.max(stats.took);
-    }
-
-    /// An attempt to write a batch of `route` failed, and will be made again.
-    pub(crate) fn write_failed(&self, worker: u64, route: usize, failed: &WriteError) {
-        self.metrics.retried();
-        let subject = match failed {
-            WriteError::Connect(_)
-            | WriteError::Store(StoreError::Unavailable(_) | StoreError::Saturated(_)) => {
-                Subject::Database
-            }
-            WriteError::Store(StoreError::MissingReference(_) | StoreError::Stop(_)) => {
-                Subject::Route(route)
-            }
-            WriteError::Log(_) => Subject::Kafka,
-        };
-        self.tell_failure(Reporter::Worker(worker), subject, Some(route), failed);
     }
 
     /// An attempt of `reporter` failed.

@@ -182,7 +182,7 @@ pub struct PartitionReport {
     pub partition: i32,
     /// What the consumer does with it.
     pub state: PartitionStatus,
-    /// Why it could not be located.
+    /// Why it could not be located, or what it waits for.
     pub error: Option<String>,
     /// The end of the log.
     pub log_end: Option<i64>,
@@ -209,6 +209,8 @@ pub enum PartitionStatus {
     Paused,
     /// It writes what it holds of it, and lets it go.
     Revoking,
+    /// What it holds can't be written for now, and is tried again: the error says why.
+    Waiting,
     /// Its route is stopped.
     Stopped,
     /// No process says; also a state that a later version has added.

@@ -1,9 +1,11 @@
 //! What the log is told: outages, and records that were set aside.
 
+use crate::apply::retry::WriteError;
 use crate::core::dead_letters::{DeadLetterState, Tally};
 use crate::status::Status;
-use crate::status::outage::LogLine;
+use crate::status::outage::{LogLine, Reporter, Subject};
 use crate::status::set_aside::{NewLetters, SetAsideLog};
+use crate::store::StoreError;
 
 impl Status {
     /// Records of `route` are in the dead letters; `first`: where the first stood, and why.
@@ -19,6 +21,25 @@ impl Status {
                 tracing::warn!("{}", told.line(&route.topic));
             }
         }
+    }
+
+    /// An attempt to write a batch of `route` failed, and will be made again.
+    pub(crate) fn write_failed(&self, worker: u64, route: usize, failed: &WriteError) {
+        self.metrics.retried();
+        let subject = match failed {
+            WriteError::Connect(_)
+            | WriteError::Store(StoreError::Unavailable(_) | StoreError::Saturated(_)) => {
+                Subject::Database
+            }
+            WriteError::Store(
+                StoreError::MissingReference(_)
+                | StoreError::Stop(_)
+                | StoreError::Conflict(_)
+                | StoreError::Uncertain(_),
+            ) => Subject::Route(route),
+            WriteError::Log(_) => Subject::Kafka,
+        };
+        self.tell_failure(Reporter::Worker(worker), subject, Some(route), failed);
     }
 
     /// The letters that the database holds, by topic and state.

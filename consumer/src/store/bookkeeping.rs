@@ -147,15 +147,42 @@ pub(crate) const MOVE_OFFSET: &str = "UPDATE write_behind_offsets
 /// The most characters of a letter's reason, which may quote the record.
 const REASON_CHARS: usize = 2_000;
 
+/// How a letter's texts are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spelling {
+    /// In their own characters.
+    AsTheyAre,
+    /// In ASCII, which every encoding of a database has: another character is written as `\u{e9}`.
+    Ascii,
+}
+
+impl Spelling {
+    /// A text as a text column can hold it.
+    fn of(self, text: &str) -> String {
+        let text = text.replace('\0', "\u{fffd}");
+        let escaped =
+            |c: char| if c.is_ascii() { c.to_string() } else { format!("\\u{{{:x}}}", c as u32) };
+        match self {
+            Spelling::AsTheyAre => text,
+            Spelling::Ascii => text.chars().map(escaped).collect(),
+        }
+    }
+
+    /// Whether a column can hold the text as it is.
+    fn holds(self, text: &str) -> bool {
+        !text.contains('\0') && (self == Spelling::AsTheyAre || text.is_ascii())
+    }
+}
+
 /// A letter's headers as JSON: objects with `name` and `value`, in their order, or `base64` where
-/// the value is not text.
-pub(crate) fn headers(letter: &DeadLetter) -> String {
+/// the value is not a text that the column can hold.
+pub(crate) fn headers(letter: &DeadLetter, spelling: Spelling) -> String {
     let headers = letter.record.headers.iter().map(|(name, value)| {
-        let name = without_nul(name);
+        let name = spelling.of(name);
         let text = value.as_deref().map(std::str::from_utf8);
         match text {
             None => json!({"name": name, "value": Value::Null}),
-            Some(Ok(text)) if !text.contains('\0') => json!({"name": name, "value": text}),
+            Some(Ok(text)) if spelling.holds(text) => json!({"name": name, "value": text}),
             Some(_) => {
                 let bytes = value.as_deref().unwrap_or_default();
                 json!({"name": name, "base64": STANDARD.encode(bytes)})
@@ -166,13 +193,9 @@ pub(crate) fn headers(letter: &DeadLetter) -> String {
 }
 
 /// A letter's reason as a text column can hold it.
-pub(crate) fn reason(letter: &DeadLetter) -> String {
-    reason_of(&letter.reason)
-}
-
-/// A reason as a text column can hold it.
-pub(crate) fn reason_of(reason: &str) -> String {
-    without_nul(reason).chars().take(REASON_CHARS).collect()
+pub(crate) fn reason(reason: &str, spelling: Spelling) -> String {
+    let cut: String = reason.chars().take(REASON_CHARS).collect();
+    spelling.of(&cut)
 }
 
 /// A sequence as a database integer. No writer counts beyond its range; a record that claims to is
@@ -181,17 +204,33 @@ pub(crate) fn sequence(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
 }
 
-fn without_nul(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
 #[cfg(test)]
 mod tests {
+    use write_behind_shared::{Offset, Partition};
+
     use super::*;
+    use crate::core::record::RawRecord;
 
     #[test]
     fn a_reason_is_cut_by_characters_and_holds_no_nul() {
-        assert_eq!(reason_of("a \0"), "a \u{fffd}");
-        assert_eq!(reason_of(&"ü".repeat(REASON_CHARS + 1)), "ü".repeat(REASON_CHARS));
+        let cut = |text: &str| reason(text, Spelling::AsTheyAre);
+        assert_eq!(cut("a \0"), "a \u{fffd}");
+        assert_eq!(cut(&"ü".repeat(REASON_CHARS + 1)), "ü".repeat(REASON_CHARS));
+    }
+
+    #[test]
+    fn in_ascii_a_letter_keeps_its_headers_values_byte_for_byte() {
+        assert_eq!(reason("né \0 😀", Spelling::Ascii), r"n\u{e9} \u{fffd} \u{1f600}");
+        let header = |name: &str, value: &str| (name.to_owned(), Some(value.as_bytes().into()));
+        let record = RawRecord {
+            partition: Partition(0),
+            offset: Offset(0),
+            key: None,
+            value: None,
+            headers: vec![header("é", "é"), header("a", "b")],
+        };
+        let letter = DeadLetter { record, reason: String::new(), sqlstate: None };
+        let expected = r#"[{"base64":"w6k=","name":"\\u{e9}"},{"name":"a","value":"b"}]"#;
+        assert_eq!(headers(&letter, Spelling::Ascii), expected);
     }
 }

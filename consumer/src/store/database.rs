@@ -14,6 +14,7 @@ use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
 use crate::core::writes::WriteStatement;
+use crate::store::bookkeeping::Spelling;
 use crate::store::classify::Failure;
 use crate::store::inspect::MissingRight;
 use crate::store::mysql::MysqlStore;
@@ -272,8 +273,9 @@ impl Session for AnyStore {
         &mut self,
         scope: &BookkeepingKey,
         letters: &[&DeadLetter],
-    ) -> Result<(), StoreError> {
-        inside!(self, store => store.set_aside(scope, letters))
+        spelling: Spelling,
+    ) -> Result<(), Failure> {
+        inside!(self, store => store.set_aside(scope, letters, spelling))
     }
 
     async fn dangling(&mut self) -> Result<u64, StoreError> {

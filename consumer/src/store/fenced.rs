@@ -8,18 +8,15 @@
 //! INV-6: the offset moves first, from its start to its end, by exactly one row or not at all.
 //! INV-12: a transaction in which a statement failed cannot be committed.
 
-use write_behind_shared::Partition;
-
 use crate::core::batch::Span;
-use crate::core::bookkeeping_key::BookkeepingKey;
-use crate::core::parents_first::in_two;
 use crate::core::record::DeadLetter;
-use crate::core::table::Table;
 use crate::core::table::row::Row;
-use crate::core::writes::{Writes, runs};
+use crate::core::verdict::{self, OnUncertain};
+use crate::core::writes::Writes;
+use crate::store::bookkeeping::Spelling;
 use crate::store::classify::{Failure, Rejection};
 use crate::store::session::{Session, TransactionCommand};
-use crate::store::{Known, Outcome, Position, Store, StoreError, Transaction, inspect, positions};
+use crate::store::{Outcome, StoreError, Transaction, positions};
 
 /// How the rows are tried. Nearly every batch is accepted whole, and each savepoint costs two round
 /// trips, so savepoints are set only once the database has refused something.
@@ -27,6 +24,8 @@ use crate::store::{Known, Outcome, Position, Store, StoreError, Transaction, ins
 enum WriteMode {
     /// All together. A refusal rolls back the transaction.
     Whole,
+    /// In parts, if any of a few rows can be written alone.
+    Sample,
     /// In parts, each behind a savepoint, to find the refused rows.
     Bisect,
     /// The same, and dangling references are counted after every part.
@@ -49,6 +48,10 @@ pub(crate) async fn apply<S: Session>(
                 WriteMode::CheckReferences
             }
             Err(Failure::Data(_) | Failure::Twice) if mode < WriteMode::Bisect => WriteMode::Bisect,
+            Err(Failure::Uncertain(rejection)) if tx.options.on_uncertain == OnUncertain::Fail => {
+                return Err(rejection.uncertain());
+            }
+            Err(Failure::Uncertain(_)) if mode == WriteMode::Whole => WriteMode::Sample,
             ended => return ended.map_err(Failure::of_no_row),
         };
     }
@@ -76,6 +79,14 @@ async fn run<S: Session>(
             return Ok(Outcome::Fenced(found));
         }
     }
+    if mode == WriteMode::Sample && tx.options.on_uncertain == OnUncertain::TakeApart {
+        let doubt;
+        (open, doubt) = open.sample(tx).await?;
+        if let Some(doubt) = doubt {
+            open.roll_back().await?;
+            return Ok(Outcome::Doubtful(doubt.code().to_owned()));
+        }
+    }
     if mode == WriteMode::Whole {
         open = open.write_whole(tx).await?;
     } else {
@@ -88,6 +99,12 @@ async fn run<S: Session>(
     }
     let set_aside;
     (open, set_aside) = open.write_row_by_row(tx).await?;
+    if let Some(doubt) = open.doubt.take()
+        && !verdict::are_bad(tx.options.on_uncertain, open.has_written)
+    {
+        open.roll_back().await?;
+        return Ok(Outcome::Doubtful(doubt.code().to_owned()));
+    }
     if tx.dead_letters.len() + set_aside.len() > tx.options.set_aside_max {
         open.roll_back().await?;
         return Ok(Outcome::Bad([tx.dead_letters, &set_aside].concat()));
@@ -99,11 +116,15 @@ async fn run<S: Session>(
 
 /// An open transaction in which every statement so far succeeded or was rolled back to a savepoint.
 pub(super) struct Open<'s, S> {
-    session: &'s mut S,
+    pub(super) session: &'s mut S,
     /// How many references dangle; `None`: nobody counts them.
     dangling: Option<u64>,
     /// How many rows were left out, because the table has newer versions of them.
     pub(super) older: u64,
+    /// Whether a row was written, and stays written. A delete of a missing row proves nothing.
+    pub(super) has_written: bool,
+    /// The first record that was refused alone with a code that says nothing certain.
+    pub(super) doubt: Option<Rejection>,
 }
 
 impl<'s, S: Session> Open<'s, S> {
@@ -113,7 +134,7 @@ impl<'s, S: Session> Open<'s, S> {
     ) -> Result<Self, StoreError> {
         session.command(TransactionCommand::Begin).await.map_err(Failure::of_no_row)?;
         let dangling = if looks_for_dangling { Some(session.dangling().await?) } else { None };
-        Ok(Self { session, dangling, older: 0 })
+        Ok(Self { session, dangling, older: 0, has_written: false, doubt: None })
     }
 
     /// The session, for statements that no step has. After an error, drop the transaction.
@@ -147,6 +168,7 @@ impl<'s, S: Session> Open<'s, S> {
         match self.write(tx, &rows, false).await {
             Ok(older) => {
                 self.older += older;
+                self.has_written |= has_writes(&rows);
                 Ok(self)
             }
             // The connection is in doubt: no ROLLBACK is sent, the caller drops it.
@@ -158,106 +180,8 @@ impl<'s, S: Session> Open<'s, S> {
         }
     }
 
-    /// Writes the rows, or finds those that are refused, by their place.
-    ///
-    /// A part that fails is halved until the refused rows stand alone; the good ones stay written.
-    /// So each refused row costs about 2 log2(rows) statements.
-    async fn write_bisected(self, tx: &Transaction<'_>) -> Result<(Self, Vec<usize>), StoreError> {
-        let rows: Vec<&Row<'_>> = tx.rows.iter().collect();
-        let (open, rejected) = self.write_parts(tx, &rows, vec![(0..rows.len()).collect()]).await?;
-        Ok((open, rejected.into_iter().map(|(place, _)| place).collect()))
-    }
-
-    /// Writes single records in log order, and makes dead letters of the refused ones. Records that
-    /// can't be in each other's way are written together, as long as none is refused.
-    pub(super) async fn write_row_by_row(
-        self,
-        tx: &Transaction<'_>,
-    ) -> Result<(Self, Vec<DeadLetter>), StoreError> {
-        let rows: Vec<&Row<'_>> = tx.row_by_row.iter().map(|(_, row)| row).collect();
-        let (open, rejected) = self.write_parts(tx, &rows, runs(&rows)).await?;
-        let letter = |(place, Rejection { sqlstate, reason }): (usize, Rejection)| DeadLetter {
-            record: tx.row_by_row[place].0.clone(),
-            reason,
-            sqlstate,
-        };
-        Ok((open, rejected.into_iter().map(letter).collect()))
-    }
-
-    /// Writes `parts` of `rows`, by their places, in this order; takes each that is refused in two,
-    /// until the refused rows stand alone.
-    async fn write_parts(
-        mut self,
-        tx: &Transaction<'_>,
-        rows: &[&Row<'_>],
-        mut parts: Vec<Vec<usize>>,
-    ) -> Result<(Self, Vec<(usize, Rejection)>), StoreError> {
-        let mut rejected = Vec::new();
-        parts.reverse();
-        while let Some(part) = parts.pop() {
-            let of_part: Vec<&Row<'_>> = part.iter().map(|place| rows[*place]).collect();
-            if part.is_empty() {
-                continue;
-            }
-            let outcome;
-            (self, outcome) = self.attempt(tx, &of_part).await?;
-            match outcome {
-                Ok(()) => {}
-                Err(rejection) if part.len() == 1 => rejected.push((part[0], rejection)),
-                Err(_) => {
-                    // The earlier half is tried first.
-                    let (first, second) = in_two(tx.table, rows, &part);
-                    parts.extend([second, first]);
-                }
-            }
-        }
-        rejected.sort_unstable_by_key(|(place, _)| *place);
-        Ok((self, rejected))
-    }
-
-    /// Writes all of `rows`, or none of them. Those that exist are updated, never proposed as
-    /// inserts: a row is refused only by the statement that would store it.
-    async fn attempt(
-        mut self,
-        tx: &Transaction<'_>,
-        rows: &[&Row<'_>],
-    ) -> Result<(Self, Result<(), Rejection>), StoreError> {
-        self.session.command(TransactionCommand::Savepoint).await.map_err(Failure::of_no_row)?;
-        let rejection = match self.write(tx, rows, true).await {
-            Ok(older) => {
-                self.older += older;
-                None
-            }
-            Err(Failure::Data(rejection)) => Some(rejection),
-            // Of several rows one may be in another's way: alone each has its turn.
-            Err(Failure::MissingReference(rejection))
-                if tx.options.refuse_missing_references || rows.len() > 1 =>
-            {
-                Some(rejection)
-            }
-            Err(Failure::MissingReference(rejection)) => {
-                return Err(StoreError::MissingReference(rejection.reason));
-            }
-            // A row alone can't be the same as another: with one row this is no rejection.
-            Err(Failure::Twice) if rows.len() > 1 => {
-                let reason = "two keys are one row to the database".to_owned();
-                Some(Rejection { sqlstate: Some("21000".to_owned()), reason })
-            }
-            Err(failure) => return Err(failure.of_no_row()),
-        };
-        // Both end the savepoint: Postgres keeps each open one as a subtransaction, and thousands
-        // of them slow the whole server down.
-        let end = if rejection.is_some() {
-            TransactionCommand::RollBackToSavepoint
-        } else {
-            TransactionCommand::Release
-        };
-        self.session.command(end).await.map_err(Failure::of_no_row)?;
-        Ok((self, rejection.map_or(Ok(()), Err)))
-    }
-
     /// Writes `rows`; says how many were left out for newer ones.
-    async fn write(
+    pub(super) async fn write(
         &mut self,
         tx: &Transaction<'_>,
         rows: &[&Row<'_>],
@@ -297,8 +221,26 @@ impl<'s, S: Session> Open<'s, S> {
             self.session.note_writers(tx.scope, tx.writers).await?;
         }
         let letters: Vec<&DeadLetter> = tx.dead_letters.iter().chain(set_aside).collect();
-        if !letters.is_empty() {
-            self.session.set_aside(tx.scope, &letters).await?;
+        if letters.is_empty() { Ok(self) } else { self.set_aside(tx, &letters).await }
+    }
+
+    /// Stores letters: in ASCII if the database's encoding lacks a character that a record or a
+    /// message has. A letter that can't be stored would stop its route for ever.
+    async fn set_aside(
+        mut self,
+        tx: &Transaction<'_>,
+        letters: &[&DeadLetter],
+    ) -> Result<Self, StoreError> {
+        self.session.command(TransactionCommand::Savepoint).await.map_err(Failure::of_no_row)?;
+        let stored = self.session.set_aside(tx.scope, letters, Spelling::AsTheyAre).await;
+        let refused = matches!(stored, Err(Failure::Data(_) | Failure::Uncertain(_)));
+        if !refused {
+            stored.map_err(Failure::of_no_row)?;
+        }
+        self.end_savepoint(!refused).await?;
+        if refused {
+            let stored = self.session.set_aside(tx.scope, letters, Spelling::Ascii).await;
+            stored.map_err(Failure::of_no_row)?;
         }
         Ok(self)
     }
@@ -307,7 +249,9 @@ impl<'s, S: Session> Open<'s, S> {
     /// compare-and-set tells; except a violated constraint, which is the server's answer: it was not.
     pub(super) async fn commit(self) -> Result<(), Failure> {
         match self.session.command(TransactionCommand::Commit).await {
-            Err(refused @ (Failure::MissingReference(_) | Failure::Data(_))) => {
+            Err(
+                refused @ (Failure::MissingReference(_) | Failure::Data(_) | Failure::Uncertain(_)),
+            ) => {
                 self.roll_back().await?;
                 Err(refused)
             }
@@ -321,49 +265,7 @@ impl<'s, S: Session> Open<'s, S> {
     }
 }
 
-/// Every session is a store.
-impl<S: Session + 'static> Store for S {
-    async fn init(&mut self) -> Result<(), StoreError> {
-        self.create_bookkeeping().await
-    }
-
-    async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
-        self.read_catalog(table, key).await
-    }
-
-    async fn positions(
-        &mut self,
-        scope: &BookkeepingKey,
-        partitions: &[Partition],
-    ) -> Result<Vec<Position>, StoreError> {
-        positions::positions(self, scope, partitions).await
-    }
-
-    async fn begin_at(
-        &mut self,
-        scope: &BookkeepingKey,
-        at: &[Position],
-    ) -> Result<(), StoreError> {
-        positions::begin_at(self, scope, at).await
-    }
-
-    async fn known(&mut self, scope: &BookkeepingKey) -> Result<Vec<Known>, StoreError> {
-        positions::known(self, scope).await
-    }
-
-    async fn owner(&mut self, table: &Table) -> Result<Option<BookkeepingKey>, StoreError> {
-        inspect::owner(self, table).await
-    }
-
-    async fn claim(
-        &mut self,
-        table: &Table,
-        scope: &BookkeepingKey,
-    ) -> Result<BookkeepingKey, StoreError> {
-        inspect::claim(self, table, scope).await
-    }
-
-    async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
-        apply(self, transaction).await
-    }
+/// Whether any of them is written, and not only deleted.
+pub(super) fn has_writes(rows: &[&Row<'_>]) -> bool {
+    rows.iter().any(|row| row.write.is_some())
 }

@@ -8,6 +8,7 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::dead_letters::{DeadLetterState, Filter, OfRow, StoredDeadLetter, Tally};
 use crate::core::record::{DeadLetter, RawRecord};
+use crate::store::bookkeeping::{self, Spelling};
 use crate::store::statement::{self, PLACES_MAX, Statement, Statements, Value, ValueKind};
 use crate::store::{AnyStore, StoreError};
 
@@ -172,17 +173,24 @@ pub async fn refused_again(
     reason: &str,
     sqlstate: Option<&str>,
 ) -> Result<(), StoreError> {
-    let reason = super::bookkeeping::reason_of(reason);
     let sqlstate = Value::Text(sqlstate.map(str::to_owned));
-    let statement = Statement::new(store.dialect(), &[])
-        .add(
-            r#"UPDATE write_behind_dead_letters SET reason = ?, "sqlstate" = ?"#,
-            [reason.into(), sqlstate],
-        )
-        .of_partition(&letter.scope, letter.partition())
-        .add(" AND record_offset = ? AND state = 'open'", [letter.offset().0.into()]);
-    store.perform(statement).await?;
-    Ok(())
+    let statement = |dialect, spelling| {
+        Statement::new(dialect, &[])
+            .add(
+                r#"UPDATE write_behind_dead_letters SET reason = ?, "sqlstate" = ?"#,
+                [bookkeeping::reason(reason, spelling).into(), sqlstate.clone()],
+            )
+            .of_partition(&letter.scope, letter.partition())
+            .add(" AND record_offset = ? AND state = 'open'", [letter.offset().0.into()])
+    };
+    let dialect = store.dialect();
+    let stored = store.perform(statement(dialect, Spelling::AsTheyAre)).await;
+    if let Err(StoreError::Stop(_)) = stored {
+        // The database's encoding may lack a character.
+        store.perform(statement(dialect, Spelling::Ascii)).await?;
+        return Ok(());
+    }
+    stored.map(|_| ())
 }
 
 /// Discards those of `letters` that are open; returns how many were.

@@ -11,15 +11,19 @@ use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::{DeadLetter, RawRecord};
 use crate::core::table::Table;
 use crate::core::table::row::Row;
+use crate::core::verdict::OnUncertain;
 
 mod timeouts;
 mod defaults;
 mod references;
+pub mod codes;
 pub mod classify;
 pub mod bookkeeping;
 mod connection;
 mod session;
 pub(crate) mod fenced;
+mod taken_apart;
+mod session_store;
 pub mod postgres;
 pub mod sqlite;
 pub mod inspect;
@@ -108,6 +112,8 @@ pub struct WriteOptions {
     /// Whether a row that refers to a missing row is refused. If not, the transaction fails with
     /// [`StoreError::MissingReference`], and the missing row has time to arrive.
     pub refuse_missing_references: bool,
+    /// What a refusal counts as whose code says nothing certain.
+    pub on_uncertain: OnUncertain,
 }
 
 /// How a transaction that reached the database ended.
@@ -128,6 +134,9 @@ pub enum Outcome {
     Rejected(Vec<usize>),
     /// Rolled back: these records are bad, and more than may be set aside.
     Bad(Vec<DeadLetter>),
+    /// Rolled back: rows were refused with this code, which says nothing certain, and no other row
+    /// could be written, so the table may be at fault.
+    Doubtful(String),
 }
 
 /// An error of the database, as what to do about it.
@@ -140,6 +149,13 @@ pub enum StoreError {
     /// The statement was too much for it: retry with a smaller batch, or later.
     #[error("the database is saturated: {0}")]
     Saturated(String),
+    /// A lock of another session did not come in time, or its transaction was in the way: retry.
+    #[error("{0}")]
+    Conflict(String),
+    /// The rows, the table or the server may be at fault. Of what the database says only the code,
+    /// because messages quote values.
+    #[error("the database refuses rows with code {0}, which does not tell what is at fault")]
+    Uncertain(String),
     /// A row refers to a missing one: retry a few times, then refuse it.
     #[error("a row refers to a missing one: {0}")]
     MissingReference(String),

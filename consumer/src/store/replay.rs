@@ -12,6 +12,7 @@ use crate::core::dead_letters::{DeadLetterState, OfRow, StoredDeadLetter};
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
+use crate::core::verdict::OnUncertain;
 use crate::store::classify::Failure;
 use crate::store::fenced::Open;
 use crate::store::{AnyStore, StoreError, Transaction, WriteOptions, letters};
@@ -125,6 +126,7 @@ fn of_one<'a>(
             rows_per_statement: 1,
             set_aside_max: usize::MAX,
             refuse_missing_references: true,
+            on_uncertain: OnUncertain::SetAside,
         },
     }
 }

@@ -7,13 +7,14 @@ use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::writes::WriteStatement;
 use crate::store::StoreError;
+use crate::store::bookkeeping::Spelling;
 use crate::store::classify::Failure;
 use crate::store::statement::Statements;
 
 /// A connection that runs a transaction's statements, one at a time.
 ///
 /// The bookkeeping statements fail with [`StoreError`], since no row of the target table is
-/// involved; only [`Session::write`] and COMMIT can refuse a row.
+/// involved; only [`Session::write`] and COMMIT can refuse a row, and [`Session::set_aside`] a text.
 pub(crate) trait Session: Statements + Sized {
     /// Creates the missing bookkeeping tables.
     fn create_bookkeeping(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -55,12 +56,14 @@ pub(crate) trait Session: Statements + Sized {
         writers: &[WriterSeen],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Stores dead letters. One that is already stored stays as it is.
+    /// Stores dead letters. One that is already stored stays as it is. Fails with [`Failure::Data`]
+    /// where the database's encoding lacks a character.
     fn set_aside(
         &mut self,
         scope: &BookkeepingKey,
         letters: &[&DeadLetter],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+        spelling: Spelling,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// How many references to missing rows only COMMIT would find: zero where the database checks
     /// each statement.

@@ -12,7 +12,7 @@ use write_behind_consumer::apply::history::RouteHistory;
 use write_behind_consumer::apply::log::{Log, RereadError};
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::{Applied, Connect, Event, Stats, Target, Worker};
-use write_behind_consumer::clock::MonotonicClock;
+use write_behind_consumer::clock::Clock;
 use write_behind_consumer::core::batch::{Batch, FoldedRow, Span, WantedKeys};
 use write_behind_consumer::core::bookkeeping_key::BookkeepingKey;
 use write_behind_consumer::core::flood::FloodLimits;
@@ -28,6 +28,8 @@ use write_behind_shared::{Change, NextOffset, Offset, Partition, record};
 pub(crate) enum Fault {
     /// Fails before anything happened.
     Fails(StoreError),
+    /// Fails in the same way after ten seconds.
+    FailsLate(StoreError),
     /// Commits, and loses the answer.
     CommitsUnheard,
 }
@@ -38,6 +40,22 @@ pub(crate) struct Script {
     pub(crate) faults: Mutex<VecDeque<Fault>>,
     pub(crate) manners: Mutex<Vec<WriteOptions>>,
     pub(crate) connections: Mutex<usize>,
+    pub(crate) clock: SkippingClock,
+}
+
+/// A clock on which a wait takes no time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SkippingClock(Arc<Mutex<Duration>>);
+
+impl Clock for SkippingClock {
+    fn now(&self) -> Duration {
+        *self.0.lock().unwrap()
+    }
+
+    async fn sleep(&self, time: Duration) {
+        *self.0.lock().unwrap() += time;
+        tokio::task::yield_now().await;
+    }
 }
 
 pub(crate) struct Scripted {
@@ -92,6 +110,10 @@ impl Store for Scripted {
         match fault {
             None => self.store.apply(transaction).await,
             Some(Fault::Fails(error)) => Err(error),
+            Some(Fault::FailsLate(error)) => {
+                self.script.clock.sleep(Duration::from_secs(10)).await;
+                Err(error)
+            }
             Some(Fault::CommitsUnheard) => {
                 let outcome = self.store.apply(transaction).await;
                 assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
@@ -176,7 +198,7 @@ pub(crate) struct Bench {
     pub(crate) file: File,
     pub(crate) script: Arc<Script>,
     pub(crate) log: Arc<Records>,
-    pub(crate) worker: Worker<Connections, Records>,
+    pub(crate) worker: Worker<Connections, Records, SkippingClock>,
     pub(crate) shutdown: watch::Sender<bool>,
     pub(crate) next: i64,
     /// What was told of records that were set aside: how many, and the first.
@@ -237,7 +259,7 @@ impl Bench {
             Arc::from([target]),
             (limits, 1),
             Arc::new(observe),
-            MonotonicClock::start(),
+            script.clock.clone(),
         );
         Self { file, script, log, worker, shutdown: watch::channel(false).0, next: 0, set_aside }
     }

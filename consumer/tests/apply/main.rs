@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod bench;
+mod doubts;
 mod stops;
 
 use std::sync::Arc;
@@ -293,18 +294,15 @@ async fn a_shutdown_ends_the_waiting() {
 }
 
 #[tokio::test]
-async fn records_that_are_gone_from_the_log_are_not_skipped() {
+async fn records_that_are_gone_from_the_log_stop_the_route_and_are_not_skipped() {
     let mut bench = Bench::new().await;
     let batch = bench.batch(&[ONE, ("2", r#"{"short":"long"}"#, "")]);
     let kept = bench.log.all.lock().unwrap().pop();
-    let log = Arc::clone(&bench.log);
-    let come_back = async {
-        while *log.reads.lock().unwrap() < 3 {
-            tokio::task::yield_now().await;
-        }
-        log.all.lock().unwrap().extend(kept);
-    };
-    let (applied, ()) = tokio::join!(bench.apply(&batch), come_back);
+    let applied = bench.apply(&batch).await;
+    let Applied::Stopped(Stop { why, .. }) = applied else { panic!("{applied:?}") };
+    assert!(why.contains("no longer in the log"), "{why}");
+    bench.log.all.lock().unwrap().extend(kept);
+    let applied = bench.apply(&batch).await;
     assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
     assert_eq!(bench.letters().await.len(), 1);
 }

@@ -121,3 +121,58 @@ pub async fn a_copy_is_remembered_and_goes_on_from_there(lab: impl Lab) {
         assert_eq!(copied, Some(next));
     }
 }
+
+/// Letters that are hard to store.
+fn odd_letters() -> Vec<DeadLetter> {
+    let odd = "é € \u{1f600} \u{10ffff} \0 \u{1} \u{feff} \\ \" '";
+    let bytes = |bytes: &[u8]| Some(bytes.into());
+    let record = |key: Option<Box<[u8]>>, value: Option<Box<[u8]>>, offset| RawRecord {
+        key,
+        value,
+        headers: Vec::new(),
+        ..record(offset, "", "")
+    };
+    let header = |name: &str, value: &[u8]| (name.to_owned(), Some(value.into()));
+    let mut letters: Vec<DeadLetter> = [
+        ("why".to_owned(), record(bytes(b""), bytes(b""), 0)),
+        (format!("why: {odd}"), record(bytes(odd.as_bytes()), bytes(odd.as_bytes()), 1)),
+        ("why \u{1f600}".repeat(100_000), record(None, bytes(&[0, 0xff, 0xc3]), 2)),
+        ("why".to_owned(), record(bytes(&[0xff; 1_000]), None, 3)),
+        (String::new(), record(None, None, 4)),
+    ]
+    .into_iter()
+    .map(|(reason, record)| DeadLetter { record, reason, sqlstate: None })
+    .collect();
+    letters[1].sqlstate = Some("22P05".to_owned());
+    letters[2].sqlstate = Some("65535".to_owned());
+    letters[3].record.headers =
+        vec![header("add", odd.as_bytes()), header("raw", &[0xff, 0]), ("none".to_owned(), None)];
+    letters
+}
+
+/// Every letter is stored, and holds the record byte for byte.
+pub async fn any_letter_is_stored(bench: &mut Bench<impl Lab>) {
+    let letters = odd_letters();
+    let (scope, spans) = (scope(), [span(0, bench.next, bench.next + 5)]);
+    let transaction =
+        Transaction { dead_letters: &letters, ..moving(&scope, &spans, &bench.table) };
+    let outcome = bench.store.apply(&transaction).await;
+    assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
+    let stored = letters::find(&mut bench.store, "p", &Filter::default(), None, 10).await.unwrap();
+    assert_eq!(stored.len(), letters.len());
+    for (stored, letter) in stored.iter().zip(&letters) {
+        assert_eq!(stored.dead_letter.record, letter.record);
+        assert_eq!(stored.dead_letter.sqlstate, letter.sqlstate);
+        assert_eq!(stored.dead_letter.reason.is_empty(), letter.reason.is_empty());
+        assert!(letter.reason.is_empty() || stored.dead_letter.reason.starts_with("why"));
+    }
+    let odd = "again \u{1f600} \0";
+    letters::refused_again(&mut bench.store, &stored[0], odd, Some("22P05")).await.unwrap();
+    let first = letters::find(&mut bench.store, "p", &Filter::default(), None, 1).await.unwrap();
+    assert!(first[0].dead_letter.reason.starts_with("again "), "{first:?}");
+}
+
+pub async fn a_letter_is_stored_whatever_it_holds(lab: impl Lab) {
+    let mut bench = Bench::with(lab, "id integer PRIMARY KEY").await;
+    any_letter_is_stored(&mut bench).await;
+}

@@ -11,6 +11,7 @@ pub mod rows;
 pub mod inserts;
 pub mod order;
 pub mod refusals;
+pub mod doubts;
 pub mod catalogue;
 pub mod types;
 pub mod keys;
@@ -29,6 +30,7 @@ use write_behind_consumer::core::bookkeeping_key::BookkeepingKey;
 use write_behind_consumer::core::record::{DeadLetter, RawRecord};
 use write_behind_consumer::core::table::Table;
 use write_behind_consumer::core::table::row::Row;
+use write_behind_consumer::core::verdict::OnUncertain;
 use write_behind_consumer::store::{
     AnyStore, Database, Outcome, Position, Store, StoreError, Timeouts, Transaction, WriteOptions,
 };
@@ -43,6 +45,10 @@ pub trait Lab: Sized + Send + Sync {
     /// Makes a trigger on `t` that sees each row that is proposed as an insert, writes its `id` to the
     /// table `proposed`, and refuses one whose `n` is negative.
     const SEES_PROPOSED: &'static str;
+    /// Makes an INSERT into `t` fail, with a code that says nothing certain, where `doc` is `bad`.
+    const REFUSE_BAD: &'static str;
+    /// The same, whatever `doc` is.
+    const REFUSE_ALL: &'static str;
     /// How to connect to it.
     fn database(&self) -> Database;
     /// Runs statements, past the store.
@@ -66,6 +72,7 @@ pub const WRITE_OPTIONS: WriteOptions = WriteOptions {
     rows_per_statement: 10_000,
     set_aside_max: usize::MAX,
     refuse_missing_references: true,
+    on_uncertain: OnUncertain::Fail,
 };
 
 pub fn scope() -> BookkeepingKey {
@@ -130,6 +137,11 @@ impl<L: Lab> Bench<L> {
     /// Creates a table `t` with these columns and everything that writing to it needs.
     pub async fn with(lab: L, columns: &str) -> Self {
         lab.sql(&format!("CREATE TABLE t ({columns})")).await;
+        Self::over(lab).await
+    }
+
+    /// Creates everything that writing to the table `t` needs.
+    pub async fn over(lab: L) -> Self {
         let mut store = lab.database().connect(&Timeouts::STANDARD).await.unwrap();
         store.init().await.unwrap();
         store.begin_at(&scope(), &[at(0, 0), at(1, 0)]).await.unwrap();
@@ -262,6 +274,11 @@ macro_rules! contract {
             refusals::a_transaction_that_met_an_error_commits_nothing,
             refusals::a_missing_reference_is_given_time_and_then_refused,
             refusals::a_missing_table_is_for_a_person_to_mend,
+            doubts::an_uncertain_refusal_is_first_an_error_of_the_whole,
+            doubts::rows_refused_for_an_uncertain_reason_are_found_wherever_they_stand,
+            doubts::a_record_refused_alone_is_bad_only_beside_one_that_is_written,
+            doubts::a_record_that_others_speak_against_is_set_aside_alone,
+            doubts::where_no_row_can_be_written_none_is_blamed,
             catalogue::a_table_is_described_with_its_key,
             catalogue::a_column_counts_from_nothing_unless_its_default_is_something,
             catalogue::a_unique_key_may_be_named,
@@ -271,6 +288,7 @@ macro_rules! contract {
             letters::letters_are_closed_once_counted_and_deleted_when_they_are_old,
             letters::a_letter_is_replayed_once_and_only_while_it_is_open,
             letters::a_copy_is_remembered_and_goes_on_from_there,
+            letters::a_letter_is_stored_whatever_it_holds,
             replays::a_letter_is_replayed_with_its_state_or_not_at_all,
             replays::a_letter_is_replayed_once_and_a_refused_one_changes_nothing,
             replays::a_letter_of_an_older_version_is_superseded_by_the_row,

@@ -13,6 +13,8 @@ pub trait ServerLab: Lab {
     const SLOW: &'static str;
     /// What the server says when a lock does not come in time.
     const LOCK_TIMEOUT: &'static str;
+    /// Makes `t` a table of partitions by `id`, up to 10.
+    const PARTITIONED: &'static str;
     /// Ends the store's connection, which is the only one, past the store.
     fn end_connection(&self) -> impl Future<Output = ()> + Send;
 }
@@ -42,8 +44,22 @@ pub async fn a_slow_statement_and_a_long_lock_end_on_the_server<L: ServerLab>(la
     let impatient = Timeouts { lock: short, ..Timeouts::STANDARD };
     bench.store = bench.lab.database().connect(&impatient).await.unwrap();
     let outcome = bench.run(&one, |_| {}).await;
-    let told =
-        matches!(&outcome, Err(StoreError::Unavailable(why)) if why.contains(L::LOCK_TIMEOUT));
+    let told = matches!(&outcome, Err(StoreError::Conflict(why))
+        if why.starts_with("a row or table is locked by another session: ")
+            && why.contains(L::LOCK_TIMEOUT));
     assert!(told, "{outcome:?}");
     drop(held);
+}
+
+pub async fn a_row_without_a_partition_is_for_a_person<L: ServerLab>(lab: L) {
+    lab.sql("CREATE TABLE t (id integer PRIMARY KEY)").await;
+    lab.sql(L::PARTITIONED).await;
+    let mut bench = Bench::over(lab).await;
+    bench.write(&[("1", Change::new())]).await;
+    let outcome = bench.run(&[("2", Change::new()), ("11", Change::new())], |_| {}).await;
+    let told =
+        matches!(&outcome, Err(StoreError::Stop(why)) if why.contains("create the partition"));
+    assert!(told, "as bad data, every row of a day would be set aside: {outcome:?}");
+    bench.store = bench.another_store().await;
+    assert_eq!(bench.table(&["id"]).await, ["1"]);
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod inserts;
+mod letters;
 mod pipeline;
 use std::any::Any;
 use std::time::Duration;
@@ -49,6 +50,10 @@ impl Lab for Mariadb {
     const SEES_PROPOSED: &'static str = "CREATE TRIGGER sees BEFORE INSERT ON t FOR EACH ROW BEGIN
          IF new.n < 0 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'negative'; END IF;
          INSERT INTO proposed VALUES (new.id); END";
+    const REFUSE_BAD: &'static str = "CREATE TRIGGER refuse BEFORE INSERT ON t FOR EACH ROW \
+         IF new.doc = 'bad' THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 30001; END IF";
+    const REFUSE_ALL: &'static str = "CREATE TRIGGER refuse BEFORE INSERT ON t FOR EACH ROW SIGNAL SQLSTATE '45001' \
+         SET MYSQL_ERRNO = 30001";
 
     async fn new() -> Self {
         let server = mariadb::shared().await.unwrap();
@@ -85,6 +90,8 @@ impl ServerLab for Mariadb {
     const SLOW: &'static str =
         "CREATE TRIGGER slow BEFORE INSERT ON t FOR EACH ROW SET @x = sleep(60)";
     const LOCK_TIMEOUT: &'static str = "1205";
+    const PARTITIONED: &'static str =
+        "ALTER TABLE t PARTITION BY RANGE (id) (PARTITION first_days VALUES LESS THAN (10))";
 
     async fn end_connection(&self) {
         let ours = "SELECT CAST(id AS text) FROM information_schema.processlist \
@@ -99,6 +106,7 @@ contract!(Mariadb);
 contract!(Mariadb:
     server::a_connection_that_was_ended_is_an_outage,
     server::a_slow_statement_and_a_long_lock_end_on_the_server,
+    server::a_row_without_a_partition_is_for_a_person,
 );
 
 async fn bench(columns: &str) -> Bench<Mariadb> {

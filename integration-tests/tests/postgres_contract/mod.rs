@@ -31,6 +31,17 @@ struct Postgres {
 }
 
 impl Postgres {
+    /// A database with more options.
+    async fn with(options: &str) -> Self {
+        let server = Server::url_by_way_of(stack::postgres().await.unwrap().port());
+        let name = format!("contract_{}", Uuid::new_v4().simple());
+        let create = AssertSqlSafe(format!("CREATE DATABASE {name} {options}"));
+        let mut connection = PgConnection::connect(&server).await.unwrap();
+        sqlx::raw_sql(create).execute(&mut connection).await.unwrap();
+        let (server, _) = server.rsplit_once('/').unwrap();
+        Self { url: format!("{server}/{name}"), name }
+    }
+
     async fn connection(&self) -> PgConnection {
         PgConnection::connect(&self.url).await.unwrap()
     }
@@ -42,15 +53,15 @@ impl Lab for Postgres {
          $$ BEGIN IF new.n < 0 THEN RAISE EXCEPTION 'negative'; END IF;
          INSERT INTO proposed VALUES (new.id); RETURN new; END $$;
          CREATE TRIGGER sees BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION sees()";
+    const REFUSE_BAD: &'static str = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN ASSERT new.doc <> 'bad'; RETURN new; END $$; \
+         CREATE TRIGGER refuse BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION refuse()";
+    const REFUSE_ALL: &'static str = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE no_data_found; END $$; \
+         CREATE TRIGGER refuse BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION refuse()";
 
     async fn new() -> Self {
-        let server = Server::url_by_way_of(stack::postgres().await.unwrap().port());
-        let name = format!("contract_{}", Uuid::new_v4().simple());
-        let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
-        let mut connection = PgConnection::connect(&server).await.unwrap();
-        sqlx::raw_sql(create).execute(&mut connection).await.unwrap();
-        let (server, _) = server.rsplit_once('/').unwrap();
-        Self { url: format!("{server}/{name}"), name }
+        Self::with("").await
     }
 
     fn database(&self) -> Database {
@@ -81,6 +92,9 @@ impl ServerLab for Postgres {
          $$ BEGIN PERFORM pg_sleep(60); RETURN new; END $$; \
          CREATE TRIGGER slow BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION slow()";
     const LOCK_TIMEOUT: &'static str = "lock timeout";
+    const PARTITIONED: &'static str = "DROP TABLE t; \
+         CREATE TABLE t (id integer PRIMARY KEY) PARTITION BY RANGE (id); \
+         CREATE TABLE t_first PARTITION OF t FOR VALUES FROM (0) TO (10)";
 
     async fn end_connection(&self) {
         let end = "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity \
@@ -94,7 +108,18 @@ contract!(Postgres:
     server::a_connection_that_was_ended_is_an_outage,
     server::a_slow_statement_and_a_long_lock_end_on_the_server,
     order::batches_end_in_log_order_where_deletes_set_the_default,
+    server::a_row_without_a_partition_is_for_a_person,
 );
+
+#[tokio::test]
+async fn letters_are_stored_in_databases_of_any_encoding() {
+    for encoding in ["LATIN1", "SQL_ASCII", "EUC_JP", "WIN1251"] {
+        let options = format!("TEMPLATE template0 ENCODING {encoding} LOCALE 'C'");
+        let lab = Postgres::with(&options).await;
+        let mut bench = Bench::with(lab, "id integer PRIMARY KEY").await;
+        contract::letters::any_letter_is_stored(&mut bench).await;
+    }
+}
 
 async fn bench(columns: &str) -> Bench<Postgres> {
     Bench::with(Postgres::new().await, columns).await

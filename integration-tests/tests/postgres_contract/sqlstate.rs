@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use integration_tests::wait::{PATIENCE, Seen, until};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError};
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
-use write_behind_consumer::store::classify::{self, Class};
+use write_behind_consumer::store::codes::{self, Class, Told};
 
 use super::Postgres;
 use crate::contract::Lab as _;
@@ -20,7 +20,18 @@ const SET_UP: &str = "
     INSERT INTO t (id, alone) VALUES (1, '[1,5]');
     CREATE VIEW seen AS SELECT id, other FROM t WHERE other < 5 WITH CHECK OPTION;
     CREATE TABLE ruled (id integer PRIMARY KEY);
-    CREATE RULE also AS ON INSERT TO ruled DO ALSO SELECT 1;";
+    CREATE RULE also AS ON INSERT TO ruled DO ALSO SELECT 1;
+    CREATE TABLE days (id integer PRIMARY KEY) PARTITION BY RANGE (id);
+    CREATE TABLE first_days PARTITION OF days FOR VALUES FROM (0) TO (10);
+    CREATE TABLE published (id integer);
+    CREATE PUBLICATION published FOR TABLE published;
+    CREATE FUNCTION ends_early() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN END $$;
+    CREATE TABLE early (id integer);
+    CREATE TRIGGER early BEFORE INSERT ON early FOR EACH ROW EXECUTE FUNCTION ends_early();
+    CREATE TABLE own (id integer);
+    CREATE POLICY small ON own WITH CHECK (id < 10);
+    ALTER TABLE own ENABLE ROW LEVEL SECURITY;
+    GRANT INSERT ON own TO pg_monitor;";
 
 /// Statements that fail by themselves, each with its code and what is to be done about it.
 const FAILING: &[(&str, Class, &str)] = &[
@@ -50,6 +61,28 @@ const FAILING: &[(&str, Class, &str)] = &[
         "CREATE SEQUENCE few MAXVALUE 2; SELECT nextval('few') FROM generate_series(1, 3)",
     ),
     ("P0001", Class::Data, "DO $$ BEGIN RAISE EXCEPTION 'no'; END $$"),
+    ("23514", Class::Data, "INSERT INTO first_days VALUES (11)"),
+    ("23514", Class::Data, "DO $$ BEGIN RAISE check_violation; END $$"),
+    // An operator's omissions.
+    ("23514", Class::Stop, "INSERT INTO days VALUES (11)"),
+    ("55000", Class::Stop, "UPDATE published SET id = 1"),
+    ("2F005", Class::Stop, "INSERT INTO early VALUES (1)"),
+    // A trigger's own words, with the codes of anything.
+    ("P0004", Class::Uncertain, "DO $$ BEGIN ASSERT false; END $$"),
+    ("P0002", Class::Uncertain, "DO $$ BEGIN RAISE no_data_found; END $$"),
+    ("57014", Class::Uncertain, "DO $$ BEGIN RAISE query_canceled; END $$"),
+    ("42501", Class::Uncertain, "DO $$ BEGIN RAISE insufficient_privilege; END $$"),
+    ("ZZ123", Class::Uncertain, "DO $$ BEGIN RAISE SQLSTATE 'ZZ123'; END $$"),
+    // Values that a type can't parse, or that name what is not there, with the codes of SQL itself.
+    ("42601", Class::Uncertain, "SELECT '''unclosed'::tsvector"),
+    ("42601", Class::Uncertain, "SELECT '$.'::jsonpath"),
+    ("42602", Class::Uncertain, "SELECT '.'::text::regclass"),
+    ("42P01", Class::Uncertain, "SELECT 'nowhere'::regclass"),
+    ("42704", Class::Uncertain, "SELECT 'nowhere'::regtype"),
+    ("42704", Class::Uncertain, "SELECT 'nobody'::regrole"),
+    ("42883", Class::Uncertain, "SELECT 'nothing'::regproc"),
+    ("42704", Class::Uncertain, "SELECT 'none'::regconfig"),
+    ("42501", Class::Uncertain, "SET ROLE pg_monitor; INSERT INTO own VALUES (11)"),
     ("23503", Class::MissingReference, "INSERT INTO t (id, parent) VALUES (2, 7)"),
     (
         "21000",
@@ -87,7 +120,14 @@ const FAILING: &[(&str, Class, &str)] = &[
 fn judged(error: &sqlx::Error) -> (String, Class) {
     let sqlx::Error::Database(error) = error else { panic!("not an answer: {error}") };
     let code = error.code().expect("a code").into_owned();
-    let class = classify::postgres(&code, error.message());
+    let of_postgres = error.downcast_ref::<PgDatabaseError>();
+    let told = Told {
+        code: &code,
+        message: error.message(),
+        routine: of_postgres.routine().unwrap_or_default(),
+        names_constraint: of_postgres.constraint().is_some(),
+    };
+    let class = codes::postgres(told);
     (code, class)
 }
 
@@ -117,18 +157,18 @@ async fn what_transactions_do_to_each_other_passes() {
     lab.sql("CREATE TABLE t (id integer PRIMARY KEY, n integer); INSERT INTO t VALUES (1), (2)")
         .await;
     let (mut one, mut other) = (lab.connection().await, lab.connection().await);
-    let unavailable = |code: &str| (code.to_owned(), Class::Unavailable);
+    let found = |code: &str, class| (code.to_owned(), class);
 
     run(&mut one, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT * FROM t").await.unwrap();
     run(&mut other, "UPDATE t SET n = 1").await.unwrap();
-    assert_eq!(fails(&mut one, "UPDATE t SET n = 2").await, unavailable("40001"));
+    assert_eq!(fails(&mut one, "UPDATE t SET n = 2").await, found("40001", Class::Conflict));
     // Our own bug, were it ever met: a statement after one that failed.
-    assert_eq!(fails(&mut one, "SELECT 1").await, unavailable("25P02"));
+    assert_eq!(fails(&mut one, "SELECT 1").await, found("25P02", Class::Unavailable));
     run(&mut one, "ROLLBACK").await.unwrap();
 
     run(&mut other, "BEGIN; UPDATE t SET n = 3 WHERE id = 1").await.unwrap();
     run(&mut one, "SET lock_timeout = 20").await.unwrap();
-    assert_eq!(fails(&mut one, "UPDATE t SET n = 4").await, unavailable("55P03"));
+    assert_eq!(fails(&mut one, "UPDATE t SET n = 4").await, found("55P03", Class::Locked));
 
     run(&mut one, "SET lock_timeout = 0; BEGIN; UPDATE t SET n = 5 WHERE id = 2").await.unwrap();
     let both = tokio::join!(
@@ -136,7 +176,7 @@ async fn what_transactions_do_to_each_other_passes() {
         run(&mut other, "UPDATE t SET n = 7 WHERE id = 2; COMMIT"),
     );
     let victim = both.0.err().or(both.1.err()).expect("a deadlock has a victim");
-    assert_eq!(judged(&victim), unavailable("40P01"));
+    assert_eq!(judged(&victim), found("40P01", Class::Conflict));
 }
 
 #[tokio::test]

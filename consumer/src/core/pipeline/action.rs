@@ -131,6 +131,10 @@ pub enum Notice {
     DatabaseWentAhead(RoutePartition, NextOffset, NextOffset),
     /// A route can't be written until a person fixes this. It retries on its own.
     RouteStopped(usize, String),
+    /// Partitions of a route can't be written for now, for this reason. They are tried again.
+    Held(usize, String),
+    /// No partition of the route is held any more, after this time.
+    HeldNoMore(usize, Duration),
     /// A stopped route is written again, after this time.
     RouteRuns(usize, Duration),
     /// This many unwritten records were dropped with released partitions; their next owner reads
@@ -182,6 +186,8 @@ pub struct PipelineProgress {
     pub partitions: Vec<PartitionProgress>,
     /// The stopped routes, each with what a person must fix.
     pub stopped: BTreeMap<usize, String>,
+    /// The partitions that wait for something before they are written on, each with what it is.
+    pub waiting: BTreeMap<RoutePartition, String>,
 }
 
 /// What one route has done since the start, and what it is doing.

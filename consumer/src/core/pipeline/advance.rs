@@ -18,6 +18,7 @@ impl Pipeline {
     /// Does whatever the last event made possible.
     pub(super) fn advance(&mut self, now: Duration) {
         self.probe_stopped(now);
+        self.try_held(now);
         self.dispatch_parked(now);
         self.dispatch(now);
         self.pause_and_resume();
@@ -210,6 +211,7 @@ impl Pipeline {
         let mut dropped = 0;
         for tp in &tps {
             self.commits.forget(*tp);
+            self.held.remove(*tp);
             dropped += self.drop_buffer(*tp).map_or(0, |buffer| buffer.records());
             self.partitions.remove(tp);
         }

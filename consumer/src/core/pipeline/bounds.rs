@@ -23,8 +23,8 @@ pub struct Bounds {
     pub parked_tries: u32,
     /// Waits between the tries of a parked batch.
     pub parked: Waits,
-    /// Waits between the probes of a stopped route. A probe that meets no record for the longest
-    /// one counts as a success.
+    /// Waits between the probes of a stopped route, and before a held partition is read again. A
+    /// probe that meets no record for the longest one counts as a success.
     pub stopped: Waits,
     /// Waits after commits that failed.
     pub commit: Waits,

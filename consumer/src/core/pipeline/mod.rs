@@ -21,6 +21,7 @@ use crate::core::pipeline::action::{
 use crate::core::pipeline::budget::MemoryBudget;
 use crate::core::pipeline::buffer::{Buffer, Folded};
 use crate::core::pipeline::commit::{CommitId, Commits};
+use crate::core::pipeline::held::HeldPartitions;
 use crate::core::pipeline::memory::PartitionMemory;
 use crate::core::pipeline::parked::ParkedBatch;
 use crate::core::pipeline::partition::{Fetching, PartitionState};
@@ -47,6 +48,8 @@ mod route;
 mod partition;
 mod stopped_routes;
 mod stop_routes;
+mod held;
+mod hold_partitions;
 mod parked;
 mod park_batches;
 mod advance;
@@ -64,6 +67,7 @@ pub struct Pipeline {
     schedule: Schedule,
     ceiling: Ceiling,
     stopped: StoppedRoutes,
+    held: HeldPartitions,
     commits: Commits,
     revoke: Option<Revoke>,
     draining: bool,
@@ -113,6 +117,7 @@ impl Pipeline {
             ceiling: Ceiling::new(limits.rows_per_second),
             routes,
             stopped: StoppedRoutes::new(limits.bounds.stopped),
+            held: HeldPartitions::new(limits.bounds.stopped),
             commits: Commits::new(&limits.bounds),
             revoke: None,
             draining: false,
@@ -279,6 +284,8 @@ impl Pipeline {
                 continue;
             }
             partition.in_flight = None;
+            self.hold_no_more(now, *tp);
+            let Some(partition) = self.partitions.get_mut(tp) else { continue };
             match ended {
                 BatchResult::Written(written, _) => {
                     partition.written = written.end_of(tp.partition).or(partition.written);

@@ -27,6 +27,7 @@ impl Pipeline {
                 .iter()
                 .map(|(tp, partition)| self.partition(*tp, partition))
                 .collect(),
+            waiting: self.held.iter().map(|(tp, why)| (tp, why.to_owned())).collect(),
             stopped: self.stopped.iter().map(|(route, why)| (route, why.to_owned())).collect(),
         }
     }

@@ -22,6 +22,7 @@ impl Pipeline {
             let Some(partition) = self.partitions.get_mut(tp) else { continue };
             if partition.in_flight == Some(id) {
                 partition.in_flight = None;
+                self.held.remove(*tp);
                 // Probe the partition whose record was refused: a probe of another partition of the
                 // batch would succeed and run the route again, only for it to stop at the same
                 // record.
@@ -100,4 +101,4 @@ impl Pipeline {
 
 #[cfg(test)]
 #[path = "tests/stop_routes.rs"]
-mod tests;
+pub(super) mod tests;

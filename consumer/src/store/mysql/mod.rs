@@ -25,6 +25,7 @@ use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::writes::{WriteKind, WriteStatement};
+use crate::store::bookkeeping::Spelling;
 use crate::store::classify::Failure;
 use crate::store::connection::{Connection, Driver, within};
 use crate::store::performed::scoped;
@@ -217,9 +218,10 @@ impl Session for MysqlStore {
         &mut self,
         scope: &BookkeepingKey,
         letters: &[&DeadLetter],
-    ) -> Result<(), StoreError> {
+        spelling: Spelling,
+    ) -> Result<(), Failure> {
         for letter in letters {
-            let (record, headers) = (&letter.record, bookkeeping::headers(letter));
+            let (record, headers) = (&letter.record, bookkeeping::headers(letter, spelling));
             let bytes = [record.key.as_deref(), record.value.as_deref()].into_iter().flatten();
             self.fits_a_packet(bytes.map(<[u8]>::len).sum::<usize>() + headers.len())?;
             let query = scoped(sql::SET_ASIDE, scope)
@@ -228,9 +230,9 @@ impl Session for MysqlStore {
                 .bind(record.key.as_deref())
                 .bind(record.value.as_deref())
                 .bind(headers)
-                .bind(bookkeeping::reason(letter))
+                .bind(bookkeeping::reason(&letter.reason, spelling))
                 .bind(letter.sqlstate.as_deref());
-            self.execute(query).await.map_err(Failure::of_no_row)?;
+            self.execute(query).await?;
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::writes::{WriteKind, WriteStatement};
+use crate::store::bookkeeping::Spelling;
 use crate::store::classify::Failure;
 use crate::store::connection::{Connection, Driver, within};
 use crate::store::performed::scoped;
@@ -213,20 +214,29 @@ impl Session for PostgresStore {
         &mut self,
         scope: &BookkeepingKey,
         letters: &[&DeadLetter],
-    ) -> Result<(), StoreError> {
-        // 500 letters of the largest record Kafka takes by default (1 MiB) stay within a message's
-        // limit of 1 GiB.
-        for letters in letters.chunks(500) {
+        spelling: Spelling,
+    ) -> Result<(), Failure> {
+        for letters in rows::parts(letters) {
             let records = || letters.iter().map(|letter| &letter.record);
             let query = scoped(sql::SET_ASIDE, scope)
                 .bind(records().map(|record| record.partition.0).collect::<Vec<_>>())
                 .bind(records().map(|record| record.offset.0).collect::<Vec<_>>())
                 .bind(records().map(|record| record.key.as_deref()).collect::<Vec<_>>())
                 .bind(records().map(|record| record.value.as_deref()).collect::<Vec<_>>())
-                .bind(letters.iter().map(|letter| bookkeeping::headers(letter)).collect::<Vec<_>>())
-                .bind(letters.iter().map(|letter| bookkeeping::reason(letter)).collect::<Vec<_>>())
+                .bind(
+                    letters
+                        .iter()
+                        .map(|letter| bookkeeping::headers(letter, spelling))
+                        .collect::<Vec<_>>(),
+                )
+                .bind(
+                    letters
+                        .iter()
+                        .map(|letter| bookkeeping::reason(&letter.reason, spelling))
+                        .collect::<Vec<_>>(),
+                )
                 .bind(letters.iter().map(|letter| letter.sqlstate.as_deref()).collect::<Vec<_>>());
-            self.execute(query).await.map_err(Failure::of_no_row)?;
+            self.execute(query).await?;
         }
         Ok(())
     }

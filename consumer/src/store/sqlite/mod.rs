@@ -17,6 +17,7 @@ use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
 use crate::core::writes::{WriteKind, WriteStatement};
+use crate::store::bookkeeping::Spelling;
 use crate::store::classify::Failure;
 use crate::store::connection::{Connection, Driver, within};
 use crate::store::performed::scoped;
@@ -165,7 +166,8 @@ impl Session for SqliteStore {
         &mut self,
         scope: &BookkeepingKey,
         letters: &[&DeadLetter],
-    ) -> Result<(), StoreError> {
+        spelling: Spelling,
+    ) -> Result<(), Failure> {
         for letter in letters {
             let record = &letter.record;
             let query = scoped(sql::SET_ASIDE, scope)
@@ -173,10 +175,10 @@ impl Session for SqliteStore {
                 .bind(record.offset.0)
                 .bind(record.key.as_deref())
                 .bind(record.value.as_deref())
-                .bind(bookkeeping::headers(letter))
-                .bind(bookkeeping::reason(letter))
+                .bind(bookkeeping::headers(letter, spelling))
+                .bind(bookkeeping::reason(&letter.reason, spelling))
                 .bind(letter.sqlstate.as_deref());
-            self.execute(query).await.map_err(Failure::of_no_row)?;
+            self.execute(query).await?;
         }
         Ok(())
     }

@@ -158,18 +158,20 @@ impl World {
         self.pipeline.finished(self.now, id, &ended);
     }
 
-    /// A person must fix something first, or a row refers to a missing row.
-    fn give_back(&mut self, chosen: usize, mends: bool) {
-        if self.batches.is_empty() {
-            return;
-        }
-        let (id, batch) = self.batches.swap_remove(chosen % self.batches.len());
-        if mends {
-            let stop = Stop { why: "no table".to_owned(), partition: None };
-            self.pipeline.stopped(self.now, id, &stop);
-        } else {
-            self.held.push(id);
-            self.pipeline.park(self.now, id, Box::new(batch));
+    /// A batch was not written, for a reason that only time or a person ends.
+    fn give_back(&mut self, chosen: usize, op: &Op) {
+        let Some(chosen) = chosen.checked_rem(self.batches.len()) else { return };
+        let (id, batch) = self.batches.swap_remove(chosen);
+        match op {
+            Op::Refuse(_) => {
+                let stop = Stop { why: "no table".to_owned(), partition: None };
+                self.pipeline.stopped(self.now, id, &stop);
+            }
+            Op::Delay(_) => self.pipeline.hold(self.now, id, "locked"),
+            _ => {
+                self.held.push(id);
+                self.pipeline.park(self.now, id, Box::new(batch));
+            }
         }
     }
 
@@ -233,8 +235,7 @@ impl World {
                     transact(&mut self.tables, batch);
                 }
             }
-            Op::Refuse(chosen) => self.give_back(chosen, true),
-            Op::Hold(chosen) => self.give_back(chosen, false),
+            Op::Refuse(chosen) | Op::Hold(chosen) | Op::Delay(chosen) => self.give_back(chosen, op),
             Op::Commit(answer) => self.answer_commit(answer),
             Op::Assign(partition) if !self.owned[partition] && !self.revoking => {
                 self.owned[partition] = true;

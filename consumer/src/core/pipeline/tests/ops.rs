@@ -24,6 +24,8 @@ pub(super) enum Op {
     Refuse(usize),
     /// It rolls back because a row refers to a missing row.
     Hold(usize),
+    /// It rolls back because a row is locked, or for a reason that nobody knows.
+    Delay(usize),
     /// Kafka takes a commit and answers; or takes it, and the answer is lost; or refuses it.
     Commit(Answer),
     Assign(usize),
@@ -69,6 +71,7 @@ pub(super) fn an_op() -> impl Strategy<Value = Op> {
         2 => (0_usize..8).prop_map(Op::LoseAnswer),
         2 => (0_usize..8).prop_map(Op::Refuse),
         3 => (0_usize..8).prop_map(Op::Hold),
+        2 => (0_usize..8).prop_map(Op::Delay),
         6 => answer.prop_map(Op::Commit),
         8 => partition().prop_map(Op::Assign),
         2 => (partition(), 0_u64..300).prop_map(|(partition, n)| Op::Revoke(partition, n)),

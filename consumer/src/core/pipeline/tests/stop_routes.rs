@@ -13,29 +13,29 @@ use crate::core::record::Incoming;
 
 const NOW: Duration = Duration::ZERO;
 
-fn at(millis: u64) -> Duration {
+pub(in crate::core::pipeline) fn at(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-fn tp(route: usize, partition: i32) -> RoutePartition {
+pub(in crate::core::pipeline) fn tp(route: usize, partition: i32) -> RoutePartition {
     RoutePartition { route, partition: Partition(partition) }
 }
 
 /// A pipeline with one worker and two routes: the first has partitions 0 and 1, the second 2.
-struct Scene {
-    pipeline: Pipeline,
+pub(in crate::core::pipeline) struct Scene {
+    pub(in crate::core::pipeline) pipeline: Pipeline,
     next: BTreeMap<RoutePartition, i64>,
     /// Actions not looked at yet.
     batches: Vec<(BatchId, Box<Batch>)>,
-    told: Vec<Notice>,
-    read: Vec<RoutePartition>,
+    pub(in crate::core::pipeline) told: Vec<Notice>,
+    pub(in crate::core::pipeline) read: Vec<RoutePartition>,
     paused: Vec<RoutePartition>,
     /// The partition whose record is refused next.
     blamed: Option<Partition>,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(in crate::core::pipeline) fn new() -> Self {
         Self::with_memory(1 << 30)
     }
 
@@ -66,7 +66,7 @@ impl Scene {
     }
 
     /// Carries out what the pipeline says, and answers at once where partitions stand.
-    fn act(&mut self, now: Duration) {
+    pub(in crate::core::pipeline) fn act(&mut self, now: Duration) {
         while let Some(action) = self.pipeline.next_action() {
             match action {
                 Action::Locate(asked) => {
@@ -95,13 +95,13 @@ impl Scene {
         }
     }
 
-    fn tick(&mut self, now: Duration) {
+    pub(in crate::core::pipeline) fn tick(&mut self, now: Duration) {
         self.pipeline.tick(now);
         self.act(now);
     }
 
     /// The next record of a partition arrives.
-    fn fold(&mut self, now: Duration, tp: RoutePartition) {
+    pub(in crate::core::pipeline) fn fold(&mut self, now: Duration, tp: RoutePartition) {
         let offset = self.pipeline.next_of(tp).map_or(0, |next| next.0);
         let key = offset.to_string();
         let incoming = Incoming {
@@ -116,12 +116,12 @@ impl Scene {
     }
 
     /// The next record of a partition arrives, and its batch closes.
-    fn record(&mut self, now: Duration, tp: RoutePartition) {
+    pub(in crate::core::pipeline) fn record(&mut self, now: Duration, tp: RoutePartition) {
         self.fold(now, tp);
         self.tick(now + at(10));
     }
 
-    fn take(&mut self) -> (BatchId, Box<Batch>) {
+    pub(in crate::core::pipeline) fn take(&mut self) -> (BatchId, Box<Batch>) {
         assert_eq!(self.batches.len(), 1, "one batch is on its way");
         self.batches.remove(0)
     }
@@ -132,7 +132,7 @@ impl Scene {
         self.act(now);
     }
 
-    fn write(&mut self, now: Duration) {
+    pub(in crate::core::pipeline) fn write(&mut self, now: Duration) {
         let (id, batch) = self.take();
         for span in &batch.spans {
             self.next.insert(tp(batch.route, span.partition.0), span.end.0);

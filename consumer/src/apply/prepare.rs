@@ -1,0 +1,66 @@
+//! What a worker does before it writes a batch: it reads the table, judges the rows by it, and reads
+//! the records again of those that it must take one by one.
+
+use std::sync::Arc;
+
+use crate::apply::log::{Log, gone};
+use crate::apply::retry::WriteError;
+use crate::apply::{Connect, Event, Plan, Worker};
+use crate::clock::Clock;
+use crate::core::batch::Batch;
+use crate::core::row_by_row::{self, RowByRow};
+use crate::core::table::Table;
+use crate::store::StoreError;
+
+impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
+    pub(super) async fn plan<'b>(&mut self, batch: &'b Batch) -> Result<Plan<'b>, WriteError> {
+        let known = self.tables.get(batch.route).cloned().flatten();
+        let (mut table, mut fresh) = match known {
+            Some(table) => (table, false),
+            None => (self.describe(batch.route).await?, true),
+        };
+        let mut marked = row_by_row::marked(&table, batch);
+        let mut judged = row_by_row::judge(&table, batch, &marked);
+        if !judged.misfits.is_empty() && !fresh {
+            (table, fresh) = (self.describe(batch.route).await?, true);
+            marked = row_by_row::marked(&table, batch);
+            judged = row_by_row::judge(&table, batch, &marked);
+        }
+        let mut fallback = std::mem::take(&mut judged.misfits);
+        if !fallback.is_empty() {
+            let misfits = fallback.iter().filter_map(|place| batch.rows.get(*place));
+            if let Some(why) = self.target(batch.route)?.history.lost(&table, misfits) {
+                return Err(StoreError::Stop(why).into());
+            }
+            (self.observe)(Event::RowByRow(fallback.len()));
+        }
+        fallback.extend(marked);
+        let read_again = fallback.is_empty();
+        Ok(Plan { table, fresh, fallback, judged, row_by_row: RowByRow::default(), read_again })
+    }
+
+    async fn describe(&mut self, route: usize) -> Result<Arc<Table>, WriteError> {
+        let target = self.target(route)?;
+        let store = self.connected().await?;
+        let table = Arc::new(target.describe(store).await?);
+        if target.history.is_empty() {
+            target.history.learn(&table);
+        }
+        self.tables[route] = Some(Arc::clone(&table));
+        Ok(table)
+    }
+
+    pub(super) async fn read_again(
+        &mut self,
+        batch: &Batch,
+        plan: &mut Plan<'_>,
+    ) -> Result<(), WriteError> {
+        let (wanted, spans) = row_by_row::wanted(batch, &plan.fallback);
+        let (wanted, topic) = (Arc::new(wanted), Arc::clone(&batch.topic));
+        let records = self.log.records(topic, spans, Arc::clone(&wanted)).await?;
+        let row_by_row = row_by_row::from_log(&plan.table, batch, &wanted, records);
+        plan.row_by_row = row_by_row.ok_or_else(|| gone(&batch.topic))?;
+        plan.read_again = true;
+        Ok(())
+    }
+}
