@@ -12,6 +12,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::increments::Increments;
 use crate::number::Number;
 use crate::{finite, json, json_write};
 
@@ -28,10 +29,11 @@ pub struct Change {
 pub enum Cell {
     /// Sets the column to this value, given as JSON.
     Set(Box<RawValue>),
-    /// Adds the delta to what the column holds; a missing or NULL column counts as 0.
-    Add(Number),
-    /// Sets the column to this value, then adds the delta.
-    SetThenAdd(Box<RawValue>, Number),
+    /// Adds to what the column holds; a missing or NULL column counts as 0.
+    Add(Increments),
+    /// Sets the column to this value, then adds to it. The value stays: increments build on it, so
+    /// what is wrong with it must still be found.
+    SetThenAdd(Box<RawValue>, Increments),
 }
 
 /// A column was set to something that is not a number, and a delta was added to it.
@@ -40,7 +42,7 @@ pub enum Cell {
 pub struct NotNumeric {
     /// The column.
     pub column: String,
-    /// The value it was set to, as JSON.
+    /// The start of the value it was set to, as JSON.
     pub value: String,
 }
 
@@ -107,7 +109,7 @@ impl Change {
     /// Then adds `delta` to `column`.
     #[must_use]
     pub fn add(mut self, column: &str, delta: impl Into<Number>) -> Self {
-        self.write(column, Cell::Add(delta.into()));
+        self.write(column, Cell::add(delta.into()));
         self
     }
 
@@ -183,16 +185,23 @@ impl Change {
 }
 
 impl Cell {
+    /// Adds `delta`.
+    #[must_use]
+    pub fn add(delta: Number) -> Self {
+        Cell::Add(delta.into())
+    }
+
     /// Makes this cell do what it does and then what `later` does to the same column.
     pub fn fold(&mut self, later: Cell) {
-        *self = match (std::mem::replace(self, Cell::Add(Number::Integer(0))), later) {
-            (_, set @ (Cell::Set(_) | Cell::SetThenAdd(..))) => set,
-            (Cell::Set(value), Cell::Add(delta)) => Cell::SetThenAdd(value, delta),
-            (Cell::Add(first), Cell::Add(second)) => Cell::Add(first.plus(&second)),
-            (Cell::SetThenAdd(value, first), Cell::Add(second)) => {
-                Cell::SetThenAdd(value, first.plus(&second))
+        match (&mut *self, later) {
+            (Cell::Add(sum) | Cell::SetThenAdd(_, sum), Cell::Add(later)) => sum.add(&later),
+            (Cell::Set(_), Cell::Add(delta)) => {
+                if let Cell::Set(value) = std::mem::replace(self, Cell::add(Number::Integer(0))) {
+                    *self = Cell::SetThenAdd(value, delta);
+                }
             }
-        };
+            (_, set) => *self = set,
+        }
     }
 
     /// The value, as JSON, that this cell gives a column that held nothing.
@@ -203,9 +212,10 @@ impl Cell {
         match self {
             Cell::Set(value) => Ok(value.get().to_owned()),
             Cell::Add(delta) => Ok(delta.to_string()),
-            Cell::SetThenAdd(value, delta) => {
+            Cell::SetThenAdd(value, sum) => {
+                let delta = sum.total();
                 let not_numeric =
-                    || NotNumeric { column: column.to_owned(), value: value.get().to_owned() };
+                    || NotNumeric { column: column.to_owned(), value: json::excerpt(value.get()) };
                 let base = numeric_value(value).ok_or_else(not_numeric)?;
                 Ok(base.map_or_else(|| delta.to_string(), |base| base.plus(delta).to_string()))
             }
@@ -217,7 +227,7 @@ impl Cell {
             Cell::Set(value) => value.get().len(),
             Cell::Add(delta) => delta.heap_bytes(),
             Cell::SetThenAdd(value, delta) => {
-                value.get().len() + size_of::<Number>() + delta.heap_bytes()
+                value.get().len() + size_of::<Increments>() + delta.heap_bytes()
             }
         };
         size_of::<Self>() + heap

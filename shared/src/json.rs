@@ -103,6 +103,17 @@ pub fn depth_exceeds(document: &[u8], limit: usize) -> bool {
     false
 }
 
+/// The start of a value, long enough to recognise it: a value may be a megabyte.
+#[must_use]
+pub fn excerpt(value: &str) -> String {
+    const CHARS: usize = 60;
+    let mut shown: String = value.chars().take(CHARS).collect();
+    if shown.len() < value.len() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// How many opening brackets there are. The count of one chunk fits a byte, so the compiler counts
 /// many bytes at a time.
 fn brackets(document: &[u8]) -> usize {

@@ -49,6 +49,7 @@ pub mod offset;
 pub mod key;
 pub mod partition;
 pub mod number;
+pub mod increments;
 pub mod mistaken;
 pub mod json;
 mod finite;
@@ -62,6 +63,7 @@ pub mod kafka;
 pub mod metrics;
 
 pub use change::{Cell, Change};
+pub use increments::Increments;
 pub use number::Number;
 pub use offset::{NextOffset, Offset, Partition};
 pub use record::{Headers, RecordError, WriteId};

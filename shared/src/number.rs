@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bigdecimal::BigDecimal;
+use bigdecimal::{BigDecimal, Zero as _};
 
 /// An exact decimal number of bounded size.
 #[derive(Clone, Debug)]
@@ -55,11 +55,42 @@ impl Number {
         }
     }
 
+    /// How many digits it has before the point: its amount is below ten to this power. Negative for
+    /// `0.01`, and the least for 0.
+    #[must_use]
+    pub fn whole_digits(&self) -> i64 {
+        match self {
+            Number::Integer(integer) => {
+                let below = integer.unsigned_abs().checked_ilog10();
+                below.map_or(i64::MIN, |below| i64::from(below) + 1)
+            }
+            Number::Decimal(decimal) if decimal.is_zero() => i64::MIN,
+            Number::Decimal(decimal) => {
+                let (_, scale) = decimal.as_bigint_and_exponent();
+                let digits = i64::try_from(decimal.digits()).unwrap_or(i64::MAX);
+                digits.saturating_sub(scale)
+            }
+        }
+    }
+
+    /// How many digits after the point it needs; below zero, how many zeros it ends in before the
+    /// point. The least for 0.
+    #[must_use]
+    pub fn scale(&self) -> i64 {
+        match self {
+            Number::Integer(0) => i64::MIN,
+            Number::Integer(integer) => -zeros_at_the_end(*integer),
+            Number::Decimal(decimal) if decimal.is_zero() => i64::MIN,
+            Number::Decimal(decimal) => decimal.normalized().as_bigint_and_exponent().1,
+        }
+    }
+
     /// Whether this is less than `other`.
     #[must_use]
     pub fn is_less_than(&self, other: &Number) -> bool {
         match (self, other) {
             (Number::Integer(a), Number::Integer(b)) => a < b,
+            (Number::Decimal(a), Number::Decimal(b)) => a < b,
             _ => self.to_decimal() < other.to_decimal(),
         }
     }
@@ -109,6 +140,27 @@ impl FromStr for Number {
         }
         Ok(Number::Decimal(decimal))
     }
+}
+
+/// How many zeros an integer other than 0 ends in. Division is quick in 64 bits.
+fn zeros_at_the_end(integer: i128) -> i64 {
+    let mut zeros = 0;
+    let Ok(mut rest) = i64::try_from(integer) else {
+        return if integer % 10 == 0 { 1 + zeros_at_the_end(integer / 10) } else { 0 };
+    };
+    while rest % 10 == 0 {
+        (rest, zeros) = (rest / 10, zeros + 1);
+    }
+    zeros
+}
+
+/// How many digits the number `text` has from its first that is not 0 to its last, or to the last
+/// that is not 0 if there is a point.
+#[must_use]
+pub fn significant_digits(text: &str) -> usize {
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits = mantissa.trim_start_matches(['-', '0', '.']).replace('.', "");
+    if mantissa.contains('.') { digits.trim_end_matches('0').len() } else { digits.len() }
 }
 
 /// Whether `text` is a number in JSON's grammar.
@@ -237,5 +289,25 @@ mod tests {
             assert_eq!(number(written), number(text));
         }
         assert_eq!(number("1e131000").plus(&number("0")), number("1e131000"));
+    }
+
+    #[test]
+    fn digits_are_counted_before_the_point_after_it_and_from_the_first_to_the_last() {
+        for (text, whole, scale, significant) in [
+            ("0", i64::MIN, i64::MIN, 0),
+            ("0.00", i64::MIN, i64::MIN, 0),
+            ("7", 1, 0, 1),
+            ("-9900", 4, -2, 4),
+            ("9999.990", 4, 2, 6),
+            ("1e4", 5, -4, 5),
+            ("0.005", -2, 3, 1),
+            ("0.5", 0, 1, 1),
+            ("100000000000000000000", 21, -20, 21),
+        ] {
+            let number = number(text);
+            let significant_digits = significant_digits(&number.to_string());
+            let counted = (number.whole_digits(), number.scale(), significant_digits);
+            assert_eq!(counted, (whole, scale, significant), "{text}");
+        }
     }
 }

@@ -24,6 +24,9 @@ pub const ADD: &str = "add";
 /// The header that identifies a write.
 pub const WRITE_ID: &str = "write-id";
 
+/// How many digits a delta may have before the point, and how many after it: as many as a column of
+/// Postgres may declare. Without a limit, the sum of `1e131000` and 1 would take 131,001 bytes.
+pub const DELTA_DIGITS_MAX: i64 = 1_000;
 /// How many headers a record may have, counting those that are ignored.
 pub const HEADERS_MAX: usize = 256;
 /// How many bytes the names and values of its headers may have in all.
@@ -86,8 +89,8 @@ pub enum RecordError {
     /// `add` names a column twice.
     #[error("the header `add` names {0:?} twice")]
     AddTwice(String),
-    /// A delta is not a number.
-    #[error("column {0:?} is an increment, but {1} is not a number")]
+    /// A delta is not a number, or one of too many digits.
+    #[error("column {0:?} is an increment, but {1} is not a number of at most {DELTA_DIGITS_MAX} digits")]
     AddNotNumeric(String, String),
     /// Increments without a value.
     #[error("a tombstone has no columns to add to")]
@@ -205,8 +208,16 @@ pub fn fold(
 /// A delta: a JSON number, or a string that is one (many clients send exact decimals so).
 fn delta(name: &str, value: &RawValue) -> Result<Cell, RecordError> {
     let text = value.get();
-    let not_numeric = |_| RecordError::AddNotNumeric(name.to_owned(), text.to_owned());
-    json::unquoted(text).parse::<Number>().map(Cell::Add).map_err(not_numeric)
+    let has_too_many_digits = |delta: &Number| match delta {
+        Number::Integer(_) => false,
+        Number::Decimal(_) => {
+            delta.whole_digits() > DELTA_DIGITS_MAX || delta.scale() > DELTA_DIGITS_MAX
+        }
+    };
+    match json::unquoted(text).parse::<Number>() {
+        Ok(delta) if !has_too_many_digits(&delta) => Ok(Cell::add(delta)),
+        _ => Err(RecordError::AddNotNumeric(name.to_owned(), json::excerpt(text))),
+    }
 }
 
 impl Change {

@@ -152,7 +152,7 @@ impl Expected {
     /// A key that no record names, and of which the table must have no row.
     fn no_row(key: Vec<String>) -> Self {
         let key = key.into_iter().map(Cow::Owned).collect();
-        let row = Row { key, delete: true, write: None };
+        let row = Row { key, delete: true, write: None, then_add: Vec::new() };
         Self { row, partition: None, offsets: Vec::new() }
     }
 
@@ -196,7 +196,8 @@ fn expected(
     if entry.is_unclear {
         return Err(Unjudged::Unclear);
     }
-    let mut row = Row::judge(table, key, &entry.change).map_err(|_| Unjudged::Unfit)?.into_owned();
+    let row = Row::judge(table, key, &entry.change).map_err(|_| Unjudged::Unfit)?;
+    let mut row = row.summed().into_owned();
     if let Some(cells) = &mut row.write {
         // What was there before the log's beginning is unknown, and so is a sum that includes it.
         cells.retain(|(_, cell)| matches!(cell, RowCell::Set(_)));

@@ -21,6 +21,7 @@ pub mod replays;
 pub mod versions;
 pub mod snapshots;
 pub mod model;
+pub mod cuts;
 pub mod server;
 
 use std::time::Duration;
@@ -304,6 +305,9 @@ macro_rules! contract {
             keys::a_null_that_the_database_would_fill_is_bad,
             model::any_batches_end_as_the_same_changes_one_by_one,
             model::any_batches_with_refused_rows_end_as_the_good_changes_one_by_one,
+            cuts::rows_and_letters_do_not_depend_on_where_batches_end,
+            cuts::rows_and_letters_of_a_table_with_checks_do_not_depend_on_where_batches_end,
+            cuts::rows_and_letters_of_rows_with_versions_do_not_depend_on_where_batches_end,
         );
     };
     ($lab:ty: $($module:ident :: $test:ident),* $(,)?) => {

@@ -19,7 +19,7 @@ fn apply(row: Row, change: &Change) -> Row {
         let held = row.get(name).and_then(serde_json::Value::as_i64).unwrap_or(0);
         let value = match cell {
             Cell::Set(value) => serde_json::from_str(value.get()).unwrap(),
-            Cell::Add(delta) => (held + delta.as_i64().unwrap()).into(),
+            Cell::Add(delta) => (held + delta.total().as_i64().unwrap()).into(),
             Cell::SetThenAdd(..) => serde_json::from_str(&cell.value(name).unwrap()).unwrap(),
         };
         row.insert(name.to_owned(), value);
@@ -127,12 +127,12 @@ fn names_that_need_escapes_survive() {
 
 #[test]
 fn the_digits_of_what_is_added_count_as_memory() {
-    let digits = "7".repeat(10_000);
+    let digits = "7".repeat(1_000);
     let large: Number = digits.parse().unwrap();
     let small = Change::new().add("n", 1);
     let added = Change::new().add("n", large.clone());
-    assert!(added.bytes() > small.bytes() + 3_000, "{} bytes", added.bytes());
+    assert!(added.bytes() > small.bytes() + 300, "{} bytes", added.bytes());
     let mut both = Change::new().set("n", &1).unwrap();
     both.fold(added);
-    assert!(both.bytes() > small.bytes() + 3_000, "{} bytes", both.bytes());
+    assert!(both.bytes() > small.bytes() + 300, "{} bytes", both.bytes());
 }

@@ -51,7 +51,7 @@ fn a_bad_record_is_refused_with_its_reason() {
     assert_eq!(reason(Some(br#"{"a":1}"#), Some("a,a")), "the header `add` names \"a\" twice");
     assert_eq!(
         reason(Some(br#"{"a":null}"#), Some("a")),
-        "column \"a\" is an increment, but null is not a number"
+        "column \"a\" is an increment, but null is not a number of at most 1000 digits"
     );
     assert_eq!(reason(None, Some("a")), "a tombstone has no columns to add to");
     assert!(reason(Some(b""), None).starts_with("the value is not a JSON object"));
@@ -60,6 +60,19 @@ fn a_bad_record_is_refused_with_its_reason() {
         reason(Some(br#"{"a":1,"b":1}"#), Some("a, b")),
         "the header `add` names \" b\", which is not in the value"
     );
+}
+
+#[test]
+fn a_delta_of_too_many_digits_is_refused_and_only_its_beginning_told() {
+    let add = |delta: &str| decode(Some(format!(r#"{{"a":{delta}}}"#).as_bytes()), Some("a"));
+    let digits = |count: usize| "7".repeat(count);
+    for delta in ["1e1000", "1e131000", "1e-1001", &digits(1_001), &digits(1 << 20)] {
+        let reason = add(delta).unwrap_err().to_string();
+        assert!(reason.contains("1000 digits") && reason.len() < 200, "{reason}");
+    }
+    for delta in ["1e999", "1e-1000", "0.001e1002", &digits(1_000)] {
+        assert!(add(delta).is_ok(), "{delta:.40}");
+    }
 }
 
 #[test]

@@ -68,10 +68,10 @@ mod tests {
 
     #[test]
     fn a_long_decimal_is_counted_with_its_digits() {
-        let digits: Number = format!("0.{}", "7".repeat(16_000)).parse().unwrap();
+        let digits: Number = format!("0.{}", "7".repeat(1_000)).parse().unwrap();
         let of = |change: Change| of_change(&change);
         let short = of(Change::new().add("n", 1_i64));
-        assert!(of(Change::new().add("n", digits)) >= short + 6_000);
+        assert!(of(Change::new().add("n", digits)) >= short + 400);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 use write_behind_shared::Number;
-use write_behind_shared::json::{spells_nul, unquoted};
+use write_behind_shared::json::{excerpt, spells_nul, unquoted};
 
 pub use crate::core::table::digits::FLOAT_DIGITS;
 use crate::core::table::digits::{self, finer, integer, spells_number};
@@ -114,35 +114,12 @@ pub(crate) fn unfit_key(kind: &ColumnKind, text: &str) -> Option<Unfit> {
     Some(unfit(text, why))
 }
 
-/// The text of an increment for a column of this kind.
-///
-/// # Errors
-/// The increment does not fit the column.
-pub fn delta_text(kind: &ColumnKind, delta: &Number) -> Result<String, Unfit> {
-    let text = delta.to_string();
-    match kind {
-        ColumnKind::Integer(range) => match delta.as_i64() {
-            // A decrement of an unsigned column is a negative delta.
-            Some(delta) if (-range.end()..=*range.end()).contains(&delta) => Ok(text),
-            Some(delta) if range.contains(&delta) => Ok(text),
-            Some(_) => Err(not_between(&text, range)),
-            None => Err(is_not(&text, "an integer in the column's range")),
-        },
-        // Rounding each delta and rounding their sum give different results, and which one it is
-        // would depend on where a batch ends.
-        ColumnKind::Numeric(scale) => kept(&text, *scale).map(str::to_owned),
-        ColumnKind::Significant(most) => significant(&text, *most).map(str::to_owned),
-        ColumnKind::Float(float) => finite(kept(&text, float.scale)?, *float).map(str::to_owned),
-        _ => Err(unfit(&text, "is added to a column that is not numeric")),
-    }
-}
-
-fn not_between(digits: &str, range: &RangeInclusive<i64>) -> Unfit {
+pub(super) fn not_between(digits: &str, range: &RangeInclusive<i64>) -> Unfit {
     unfit(digits, format!("is not between {} and {}", range.start(), range.end()))
 }
 
 /// `number`, if a column that keeps `scale` digits after the point keeps all of it.
-fn kept(number: &str, scale: Option<i32>) -> Result<&str, Unfit> {
+pub(super) fn kept(number: &str, scale: Option<i32>) -> Result<&str, Unfit> {
     match scale.and_then(|scale| finer(number, scale)) {
         Some(why) => Err(unfit(number, why)),
         None => Ok(number),
@@ -150,7 +127,7 @@ fn kept(number: &str, scale: Option<i32>) -> Result<&str, Unfit> {
 }
 
 /// `number`, if it is an integer of 64 bits or has at most `most` significant digits.
-fn significant(number: &str, most: u32) -> Result<&str, Unfit> {
+pub(super) fn significant(number: &str, most: u32) -> Result<&str, Unfit> {
     if digits::is_significant(number, most) {
         return finite(number, Float::DOUBLE);
     }
@@ -158,7 +135,7 @@ fn significant(number: &str, most: u32) -> Result<&str, Unfit> {
 }
 
 /// `number`, if a float is near it.
-fn finite(number: &str, float: Float) -> Result<&str, Unfit> {
+pub(super) fn finite(number: &str, float: Float) -> Result<&str, Unfit> {
     let fits = digits::is_near_a_float(number, float.single);
     if fits { Ok(number) } else { Err(is_not(number, "in the range of the column's floats")) }
 }
@@ -335,18 +312,8 @@ pub(crate) fn is_not(json: &str, what: &str) -> Unfit {
     unfit(json, format!("is not {what}"))
 }
 
-fn unfit(text: &str, why: impl Into<String>) -> Unfit {
+pub(super) fn unfit(text: &str, why: impl Into<String>) -> Unfit {
     Unfit { excerpt: excerpt(text), why: why.into() }
-}
-
-/// The start of a value, long enough to recognise it: a value may be a megabyte.
-fn excerpt(text: &str) -> String {
-    const CHARS: usize = 60;
-    let mut shown: String = text.chars().take(CHARS).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    shown
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The digits of a number: how many a column keeps, and which texts have nothing but digits.
 
+use write_behind_shared::number::significant_digits;
+
 /// Why `number` would be rounded to `scale` digits after the point. What is no number is not.
 pub(crate) fn finer(number: &str, scale: i32) -> Option<String> {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
@@ -30,10 +32,7 @@ pub(crate) fn integer(digits: &str) -> Option<i64> {
 
 /// Whether `number` is an integer of 64 bits or has at most `most` significant digits.
 pub(crate) fn is_significant(number: &str, most: u32) -> bool {
-    let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
-    let digits = mantissa.trim_start_matches(['-', '0', '.']).replace('.', "");
-    let digits = if mantissa.contains('.') { digits.trim_end_matches('0') } else { &digits };
-    digits.len() <= most as usize || integer(number).is_some()
+    significant_digits(number) <= most as usize || integer(number).is_some()
 }
 
 /// Whether a float of 32 or 64 bits is near `number`: it is not too large, nor so small that only 0

@@ -5,6 +5,7 @@
 pub mod column;
 pub mod calendar;
 mod digits;
+mod increment;
 pub(crate) mod notation;
 pub mod row;
 pub mod version;
@@ -112,6 +113,9 @@ pub struct Column {
     /// Whether it holds NULL or 0 in a row inserted without naming it. If not, an increment is
     /// refused: the sum would depend on whether the row was inserted in the same batch.
     pub counts_from_nothing: bool,
+    /// How many digits before the point a numeric column holds, if it limits them: its values are
+    /// below ten to this power.
+    pub whole_digits: Option<i64>,
 }
 
 /// The JSON that fits a column, and the text form in which the database takes it.
@@ -335,9 +339,16 @@ impl Column {
 impl Column {
     /// An optional column that starts from NULL or 0.
     pub(crate) fn plain(name: &str, kind: ColumnKind) -> Self {
-        let (name, sql_type) = (name.to_owned(), String::new());
-        let (required, takes_null, default_acts, counts_from_nothing) = (false, true, false, true);
-        Self { name, kind, sql_type, required, takes_null, default_acts, counts_from_nothing }
+        Self {
+            name: name.to_owned(),
+            kind,
+            sql_type: String::new(),
+            required: false,
+            takes_null: true,
+            default_acts: false,
+            counts_from_nothing: true,
+            whole_digits: None,
+        }
     }
 }
 

@@ -8,9 +8,10 @@ use std::borrow::Cow;
 use write_behind_shared::change::NotNumeric;
 use write_behind_shared::json::unquoted;
 use write_behind_shared::key::{self, KeyError, KeyKind};
-use write_behind_shared::{Cell, Change, mistaken};
+use write_behind_shared::{Cell, Change, Number, mistaken};
 
-use crate::core::table::column::{Unfit, delta_text, is_not, text_of, unfit_key};
+use crate::core::table::column::{Unfit, is_not, text_of, unfit_key};
+use crate::core::table::increment::{delta_text, sum_text};
 use crate::core::table::{Column, ColumnKind, Table};
 
 /// The change of one row, in the database's notation.
@@ -25,6 +26,10 @@ pub struct Row<'a> {
     /// The columns then written, by index, each once and without key columns. `None`: the row is
     /// not written.
     pub write: Option<Vec<(usize, RowCell<'a>)>>,
+    /// The columns that are set and then added to, by index, with what is added: written after
+    /// `write`. So the database judges the value under an increment too, as it would if a batch had
+    /// ended between them.
+    pub then_add: Vec<(usize, String)>,
 }
 
 /// The change of one column.
@@ -128,9 +133,10 @@ impl<'a> Row<'a> {
         judge_key(table, &key)?;
         let delete = change.resets();
         if !change.writes() {
-            return Ok(Self { key, delete, write: None });
+            return Ok(Self { key, delete, write: None, then_add: Vec::new() });
         }
         let mut write = Vec::with_capacity(change.cells().len());
+        let mut then_add = Vec::new();
         for (name, cell) in change.cells() {
             let key_columns = table.record_key();
             if let Some(place) = key_columns.iter().position(|column| column.name == name) {
@@ -142,20 +148,52 @@ impl<'a> Row<'a> {
             let place = table.member(name);
             let place = place.ok_or_else(|| unknown_column(name, change))?;
             let column = &table.columns[place];
-            if matches!(cell, Cell::Add(_)) && !column.counts_from_nothing {
+            if !matches!(cell, Cell::Set(_)) && !column.counts_from_nothing {
                 return Err(Misfit::Default(name.to_owned()));
             }
             if table.version == Some(place) {
-                judge_version(name, &column.kind, cell)?;
+                judge_version(name, column, cell)?;
             }
             write.push((place, judge_cell(name, column, cell, delete)?));
+            if let Cell::SetThenAdd(_, sum) = cell {
+                then_add.push((place, sum.total().to_string()));
+            }
         }
         if let Some(version) = table.version
             && !write.iter().any(|(place, _)| *place == version)
         {
             return Err(Misfit::NoVersion(table.columns[version].name.clone()));
         }
-        Ok(Self { key, delete, write: Some(write) })
+        Ok(Self { key, delete, write: Some(write), then_add })
+    }
+
+    /// The row that is written after this one, if a column is set and then added to.
+    pub(crate) fn then(&self, table: &Table) -> Option<Row<'_>> {
+        if self.then_add.is_empty() {
+            return None;
+        }
+        let added = self.then_add.iter().map(|(at, text)| (*at, RowCell::Add(text.clone())));
+        // With its version the row is left out exactly if this one was.
+        let version = self.write.iter().flatten().filter(|(at, _)| Some(*at) == table.version);
+        let write = added.chain(version.cloned()).collect();
+        let key = self.key.iter().map(|text| Cow::Borrowed(&**text)).collect();
+        Some(Row { key, delete: false, write: Some(write), then_add: Vec::new() })
+    }
+
+    /// The row with every value as the increments leave it.
+    #[must_use]
+    pub(crate) fn summed(mut self) -> Self {
+        for (at, delta) in std::mem::take(&mut self.then_add) {
+            let cell = self.write.iter_mut().flatten().find(|(place, _)| *place == at);
+            let Some((_, RowCell::Set(text))) = cell else { continue };
+            let numbers = text.as_deref().map(|base| (base.parse::<Number>(), delta.parse()));
+            let sum = match numbers {
+                Some((Ok(base), Ok(delta))) => base.plus(&delta).to_string(),
+                _ => delta,
+            };
+            *text = Some(sum.into());
+        }
+        self
     }
 
     /// The texts of the key columns, then those of the written columns; `None` is NULL.
@@ -174,6 +212,7 @@ impl<'a> Row<'a> {
             key: self.key.into_iter().map(|text| Cow::Owned(text.into_owned())).collect(),
             delete: self.delete,
             write: self.write.map(own),
+            then_add: self.then_add,
         }
     }
 }
@@ -198,37 +237,36 @@ fn judge_cell<'a>(
     cell: &'a Cell,
     from_nothing: bool,
 ) -> Result<RowCell<'a>, Misfit> {
-    let kind = &column.kind;
     let misfit = |why| Misfit::Value { column: name.to_owned(), why };
     match cell {
-        Cell::Set(value) if !column.takes_null && value.get() == "null" => {
-            Err(misfit(is_not("null", "a value that the column takes: it would put its own there")))
-        }
-        Cell::Set(value) => text_of(kind, value.get()).map(RowCell::Set).map_err(misfit),
-        Cell::Add(delta) => {
-            let text = delta_text(kind, delta).map_err(misfit)?;
+        Cell::Set(value) => set_text(column, value.get()).map(RowCell::Set).map_err(misfit),
+        Cell::Add(increments) => {
+            let text = sum_text(column, increments).map_err(misfit)?;
             Ok(if from_nothing { RowCell::Set(Some(text.into())) } else { RowCell::Add(text) })
         }
-        Cell::SetThenAdd(value, delta) => {
-            // Each must fit alone. Otherwise a bad set could pass because its sum with the delta is
-            // fine.
-            text_of(kind, value.get()).map_err(misfit)?;
-            let sum = cell.value(name)?;
-            let sum = sum.parse().map_err(|_| misfit(is_not(&sum, "a number")))?;
-            delta_text(kind, delta).map_err(misfit)?;
-            delta_text(kind, &sum).map(|text| RowCell::Set(Some(text.into()))).map_err(misfit)
+        // The value is judged too, by its type here, and by the database before it is added to.
+        Cell::SetThenAdd(value, increments) => {
+            sum_text(column, increments).map_err(misfit)?;
+            set_text(column, value.get()).map(RowCell::Set).map_err(misfit)
         }
     }
 }
 
+fn set_text<'a>(column: &Column, json: &'a str) -> Result<Option<Cow<'a, str>>, Unfit> {
+    if !column.takes_null && json == "null" {
+        return Err(is_not(json, "a value that the column takes: it would put its own there"));
+    }
+    text_of(&column.kind, json)
+}
+
 /// Accepts a version, unless its column would round it: which of two versions is older would then
 /// depend on who rounds.
-fn judge_version(name: &str, kind: &ColumnKind, cell: &Cell) -> Result<(), Misfit> {
+fn judge_version(name: &str, column: &Column, cell: &Cell) -> Result<(), Misfit> {
     let missing = || Misfit::NoVersion(name.to_owned());
     let Cell::Set(value) = cell else { return Err(missing()) };
-    match (kind, unquoted(value.get()).parse()) {
+    match (&column.kind, unquoted(value.get()).parse()) {
         _ if value.get() == "null" => Err(missing()),
-        (ColumnKind::Numeric(_), Ok(number)) => delta_text(kind, &number)
+        (ColumnKind::Numeric(_), Ok(number)) => delta_text(column, &number)
             .map(|_| ())
             .map_err(|why| Misfit::Value { column: name.to_owned(), why }),
         _ => Ok(()),

@@ -148,6 +148,10 @@ fn described(row: &MySqlRow, checks: &[String]) -> Result<Described, sqlx::Error
         Ok::<_, sqlx::Error>(found.and_then(|number| u32::try_from(number).ok()))
     };
     let size = if type_name == "bit" { "number_precision" } else { "number_scale" };
+    let whole_digits = match (&*type_name, number("number_precision")?) {
+        ("decimal", Some(all)) => Some(i64::from(all) - i64::from(number(size)?.unwrap_or(0))),
+        _ => None,
+    };
     let letters: Option<String> = row.try_get("letters")?;
     let kind = if checks.iter().any(|clause| checks_json(clause, &name)) {
         ColumnKind::Json
@@ -179,6 +183,7 @@ fn described(row: &MySqlRow, checks: &[String]) -> Result<Described, sqlx::Error
             takes_null,
             default_acts,
             counts_from_nothing: from_nothing && !counted,
+            whole_digits,
         },
         type_name,
         collation: row.try_get("found_collation")?,

@@ -24,15 +24,17 @@ const TABLE: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS
 /// Columns with the base types of their domains. A text type's modifier (`varchar(9)`) is left out
 /// of the cast, which would cut a long text off; the assignment to the column then refuses it.
 const COLUMNS: &str = "WITH RECURSIVE base AS (
-        SELECT a.attnum, a.atttypid AS type, a.attnotnull AS not_null,
+        SELECT a.attnum, a.atttypid AS type, a.atttypmod AS modifier, a.attnotnull AS not_null,
             a.atthasdef OR a.attidentity <> '' AS has_default
         FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
         UNION ALL
-        SELECT b.attnum, t.typbasetype, b.not_null OR t.typnotnull,
+        SELECT b.attnum, t.typbasetype, t.typtypmod, b.not_null OR t.typnotnull,
             b.has_default OR t.typdefault IS NOT NULL
         FROM base b JOIN pg_type t ON t.oid = b.type WHERE t.typtype = 'd')
     SELECT a.attname::text AS name, format_type(b.type, -1) AS sql_type, t.typname::text AS type,
         a.atttypid AS own_type, a.atttypmod AS modifier,
+        CASE WHEN t.typname = 'numeric' AND b.modifier >= 4 THEN ((b.modifier - 4) >> 16)
+            - ((((b.modifier - 4) & 2047) # 1024) - 1024) END AS whole_digits,
         b.not_null AND NOT b.has_default AS required,
         NOT b.has_default OR coalesce(pg_get_expr(d.adbin, d.adrelid)
             ~ '^(NULL|[(]?''?[0.]+''?[)]?)(::.*)?$', false) AS counts_from_nothing,
@@ -172,6 +174,7 @@ fn described(row: &PgRow, types: &Types) -> Result<Described, sqlx::Error> {
             takes_null: true,
             default_acts: default_acts || row.try_get("counted")?,
             counts_from_nothing: row.try_get("counts_from_nothing")?,
+            whole_digits: row.try_get::<Option<i32>, _>("whole_digits")?.map(i64::from),
         },
         type_name: row.try_get("type")?,
         generated,

@@ -142,6 +142,7 @@ fn described(row: &SqliteRow, strict: bool) -> Result<Described, sqlx::Error> {
             takes_null: true,
             default_acts: default.is_some_and(|default| !is_plain(&default)),
             counts_from_nothing: row.try_get("from_nothing")?,
+            whole_digits: None,
         },
         declared,
         primary: row.try_get("pk")?,

@@ -42,7 +42,7 @@ fn apply(rows: &mut BTreeMap<u8, BTreeMap<String, i64>>, key: u8, change: &Chang
         for (name, cell) in change.cells() {
             let held = row.get(name).copied().unwrap_or(0);
             let value = match cell {
-                Cell::Add(delta) => held + delta.as_i64().unwrap(),
+                Cell::Add(delta) => held + delta.total().as_i64().unwrap(),
                 set => set.value(name).unwrap().parse().unwrap(),
             };
             row.insert(name.to_owned(), value);

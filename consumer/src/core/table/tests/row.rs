@@ -58,19 +58,33 @@ fn a_column_whose_default_is_something_is_not_incremented() {
     let judged = |change: &Change| Row::judge(&table, b"7", change).map(Row::into_owned);
     let refused = Err(Misfit::Default("n".to_owned()));
     assert_eq!(judged(&Change::new().add("n", 5)), refused);
-    // A set before it in the batch gives it a start value.
-    assert!(judged(&Change::new().set("n", &1).unwrap().add("n", 5)).is_ok());
+    let set_before = Change::new().set("n", &1).unwrap().add("n", 5);
+    assert_eq!(judged(&set_before), refused, "alone in its batch it would be refused");
 }
 
 #[test]
-fn an_increment_after_a_delete_or_a_set_is_a_set() {
+fn an_increment_after_a_delete_is_a_set_and_one_after_a_set_is_added_to_what_was_set() {
     let mut change = Change::delete();
     change.fold(Change::new().add("n", 5));
     let row = Row::judge(&table(), b"7", &change).unwrap();
     assert_eq!(row.write.unwrap(), [(1, set("5"))]);
     let change = Change::new().set("n", "4").unwrap().add("n", 5);
     let row = Row::judge(&table(), b"7", &change).unwrap();
-    assert_eq!(row.write.unwrap(), [(1, set("9"))]);
+    assert_eq!(row.write.as_deref().unwrap(), [(1, set("4"))]);
+    let then = row.then(&table()).unwrap();
+    assert_eq!((&*then.key[0], then.delete), ("7", false));
+    assert_eq!(then.write.unwrap(), [(1, RowCell::Add("5".to_owned()))]);
+    assert_eq!(row.summed().write.unwrap(), [(1, set("9"))]);
+}
+
+#[test]
+fn a_row_with_a_version_is_added_to_by_the_same_version() {
+    let table = table().with_version("cents").unwrap();
+    let mut change = Change::delete();
+    change.fold(Change::new().set("n", &4).unwrap().set("cents", &1).unwrap().add("n", 5));
+    let row = Row::judge(&table, b"7", &change).unwrap();
+    let then = row.then(&table).unwrap();
+    assert_eq!(then.write.unwrap(), [(1, RowCell::Add("5".to_owned())), (3, set("1"))]);
 }
 
 #[test]
