@@ -90,7 +90,9 @@ pub enum RecordError {
     #[error("the header `add` names {0:?} twice")]
     AddTwice(String),
     /// A delta is not a number, or one of too many digits.
-    #[error("column {0:?} is an increment, but {1} is not a number of at most {DELTA_DIGITS_MAX} digits")]
+    #[error(
+        "column {0:?} is an increment, but {1} is not a number of at most {DELTA_DIGITS_MAX} digits"
+    )]
     AddNotNumeric(String, String),
     /// Increments without a value.
     #[error("a tombstone has no columns to add to")]
