@@ -28,6 +28,9 @@ pub const WRITE_ID: &str = "write-id";
 /// Postgres may declare. Without a limit, the sum of `1e131000` and 1 would take 131,001 bytes.
 pub const DELTA_DIGITS_MAX: i64 = 1_000;
 /// How many headers a record may have, counting those that are ignored.
+/// In the place of a header's name that is not UTF-8. A header may not have this name itself.
+pub const UNREADABLE: &str = "\u{fffd}";
+
 pub const HEADERS_MAX: usize = 256;
 /// How many bytes the names and values of its headers may have in all.
 pub const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -84,6 +87,9 @@ pub enum RecordError {
     #[error("the header `write-id` must stand once and have 24 bytes")]
     WriteIdHeader,
     /// `add` names a column that the value does not have.
+    /// A header's name is not UTF-8.
+    #[error("the name of a header is not UTF-8")]
+    HeaderName,
     #[error("the header `add` names {0:?}, which is not in the value")]
     AddNotInValue(String),
     /// `add` names a column twice.
@@ -137,6 +143,7 @@ impl<'a> Headers<'a> {
     }
 }
 
+                UNREADABLE => return Err(RecordError::HeaderName),
 impl WriteId {
     /// As the 24 bytes of the header.
     #[must_use]

@@ -1,24 +1,22 @@
 //! librdkafka's message as a record of ours.
 
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use write_behind_shared::{Offset, Partition};
 
 use crate::core::record::Incoming;
+use crate::kafka::headers::headers;
 
 /// Calls `take` with the record that `message` is. The record borrows everything from the message.
 pub(super) fn incoming<T>(
     message: &BorrowedMessage<'_>,
     take: impl FnOnce(&Incoming<'_>) -> T,
 ) -> T {
-    let headers: Vec<(&str, Option<&[u8]>)> = message.headers().map_or(Vec::new(), |headers| {
-        headers.iter().map(|header| (header.key, header.value)).collect()
-    });
     take(&Incoming {
         partition: Partition(message.partition()),
         offset: Offset(message.offset()),
         timestamp: message.timestamp().to_millis(),
         key: message.key(),
         value: message.payload(),
-        headers: &headers,
+        headers: &headers(message),
     })
 }

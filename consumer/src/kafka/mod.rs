@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod questions;
 pub(crate) mod broker;
 mod incoming;
+mod headers;
 pub(crate) mod log_reader;
 mod record_timestamps;
 pub(crate) mod settings;

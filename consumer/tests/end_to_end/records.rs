@@ -3,7 +3,8 @@
 
 use write_behind_consumer::run::RunOptions;
 
-use super::world::{Running, World, wait_for};
+use super::world::raw_record::RawRecord;
+use super::world::{PARTITIONS, Running, TOPIC, World, wait_for};
 
 #[test]
 fn a_bad_record_stands_aside_and_the_others_are_applied() {
@@ -76,4 +77,25 @@ fn an_older_version_overwrites_nothing() {
     wait_for("the next are there", count, |count| *count == 2);
     consumer.drain().unwrap();
     assert_eq!(rows()[0], ["1", "e", "1", "6"]);
+}
+
+#[test]
+fn a_header_whose_name_is_no_text_makes_a_bad_record_like_any_other() {
+    let world = World::new();
+    let send = |header: &[u8]| {
+        let record = RawRecord { key: b"7", value: br#"{"visits":1}"#, header };
+        record.send(&world.cluster.bootstrap_servers(), TOPIC, 0);
+    };
+    for header in [&b"before"[..], b"\xffx", "größe".as_bytes(), b"gr\xf6\xdfe", b"after"] {
+        send(header);
+    }
+    world.send_to(0, Some("7"), Some(r#"{"points":2}"#), None);
+    world.flush();
+    let consumer = world.start();
+    let rows = || world.query("SELECT points, visits FROM scores");
+    wait_for("the good ones are there", rows, |rows| rows == &[["2", "1"]]);
+    consumer.drain().unwrap();
+    let letters = "SELECT record_offset, reason FROM write_behind_dead_letters ORDER BY 1";
+    let why = "the name of a header is not UTF-8";
+    assert_eq!(world.query(letters), [["1", why], ["3", why]]);
 }

@@ -1,5 +1,7 @@
 //! A small world for the consumer: librdkafka's mock cluster as Kafka, a SQLite file as the database.
 
+pub(crate) mod raw_record;
+
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;

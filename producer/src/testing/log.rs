@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset as Position, TopicPartitionList};
 use serde_json::Value;
 use write_behind_shared::{Headers, NextOffset, Offset, Partition, RecordError, WriteId};
 
 use super::broker::{Broker, TestContext, refused};
 use super::error::TestingError;
+use crate::kafka::headers::headers;
 
 /// One record of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,18 +92,14 @@ impl Record {
     }
 
     fn of(message: &BorrowedMessage<'_>) -> Self {
-        let headers = message.headers().map(|headers| {
-            let header = |header: rdkafka::message::Header<'_, &[u8]>| {
-                (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
-            };
-            headers.iter().map(header).collect()
-        });
+        let owned =
+            |(name, value): (&str, Option<&[u8]>)| (name.to_owned(), value.map(<[u8]>::to_vec));
         Self {
             partition: Partition(message.partition()),
             offset: Offset(message.offset()),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
-            headers: headers.unwrap_or_default(),
+            headers: headers(message).into_iter().map(owned).collect(),
         }
     }
 }

@@ -16,6 +16,7 @@ use write_behind_shared::partition::partition_of;
 use write_behind_shared::{WriteId, record};
 
 use crate::embedded::{DEADLINE, Kafka, Score, TOPIC, score, soon, until};
+use crate::raw_record::RawRecord;
 
 pub(crate) type Handle = WriteBehind<i64, Score>;
 
@@ -293,4 +294,19 @@ async fn a_record_that_cannot_be_read_is_passed_by() {
     until_read(&here, 2, Some(score("next", 2))).await;
     assert_eq!(here.get(&1).await.unwrap(), Some(score("good", 1)));
     until("the tail is current", || here.tail_is_current()).await;
+}
+
+#[tokio::test]
+async fn a_header_whose_name_is_no_text_makes_a_bad_record_and_the_tail_goes_on() {
+    let kafka = Kafka::start(1);
+    let here = follow(&kafka).await;
+    let broker = kafka.cluster().bootstrap_servers();
+    for (header, score) in [(&b"\xffx"[..], 1), (b"fine", 2), (b"\xff\xfe", 3)] {
+        let value = json!({ "name": "raw", "score": score }).to_string();
+        RawRecord { key: b"7", value: value.as_bytes(), header }.send(&broker, TOPIC, 0);
+    }
+    let there: Handle = kafka.builder(&[]).build().await.unwrap();
+    there.put(&8, &score("after", 8)).await.unwrap();
+    until_read(&here, 8, Some(score("after", 8))).await;
+    until_read(&here, 7, Some(score("raw", 2))).await;
 }

@@ -3,6 +3,8 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a broken test bed fails the test")]
 
 mod embedded;
+#[path = "../../../consumer/tests/world/raw_record.rs"]
+mod raw_record;
 mod building;
 mod durability;
 mod limits;

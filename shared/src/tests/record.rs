@@ -146,3 +146,10 @@ fn headers_are_limited_in_number_and_in_bytes() {
     assert_eq!(with("h"), Ok(Headers::default()));
     assert_eq!(with("hh"), Err(RecordError::TooManyHeaders));
 }
+
+#[test]
+fn a_header_whose_name_could_not_be_read_makes_a_bad_record() {
+    let read = |name| Headers::read([("fine", None), (name, None)].into_iter());
+    assert_eq!(read(UNREADABLE), Err(RecordError::HeaderName));
+    assert_eq!(read("\u{fffd}x"), Ok(Headers::default()));
+}

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::error::BuildError;
 use crate::kafka::follow::source::{Lost, TailEvent, TailRecord, TailSource};
+use crate::kafka::headers::headers;
 use crate::kafka::offsets::NoAnswer;
 use crate::kafka::settings::{QuietContext, client_refused, consumer_config, serve};
 
@@ -98,13 +99,13 @@ impl TailSource for TailClient {
         match self.consumer.poll(wait) {
             None => return false,
             Some(Ok(message)) => {
-                let headers = message.headers().into_iter().flat_map(Headers::iter);
+                let headers = headers(&message);
                 hear(TailEvent::Record(TailRecord {
                     partition: Partition(message.partition()),
                     offset: write_behind_shared::Offset(message.offset()),
                     key: message.key(),
                     value: message.payload(),
-                    headers: &mut headers.map(|header| (header.key, header.value)),
+                    headers: &mut headers.into_iter(),
                 }));
             }
             Some(Err(error)) => hear(heard(&error)),
