@@ -4,6 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod world;
+#[path = "end_to_end/connections.rs"]
+mod connections;
+#[path = "end_to_end/health.rs"]
+mod health;
 #[path = "end_to_end/records.rs"]
 mod records;
 
@@ -14,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use world::{PARTITIONS, Running, TOPIC, World, wait_for, wait_until};
 use write_behind_consumer::check::{self, CheckReport, Grade};
-use write_behind_consumer::config::OnBadRecord;
 use write_behind_consumer::run::{Drained, RunError, RunOptions};
 
 /// `count` increments of `visits` over 50 rows, and a value each.
@@ -367,31 +370,4 @@ fn the_check_finds_what_run_would_refuse_and_changes_nothing() {
     world.execute("DROP TABLE scores");
     assert!(lines(&found()).contains("table scores"), "{:?}", found());
     assert!(found().findings.iter().any(|finding| finding.grade == Grade::Failed));
-}
-
-#[test]
-fn a_route_that_sets_nothing_aside_stops_at_a_bad_record_and_the_process_does_not() {
-    let world = World::new();
-    for bad in ["no object", r#"{"points":"many"}"#] {
-        world.send_to(0, Some("7"), Some(r#"{"visits":1}"#), Some("visits"));
-        world.send_to(0, Some("7"), Some(bad), None);
-        world.flush();
-        let mut config = world.config("", "");
-        config.routes[0].on_bad_record = OnBadRecord::Stop;
-        let consumer = Running::start(config, RunOptions::default());
-        let says = ["partition 0, offset", "on_bad_record", "dead-letter"];
-        let unready = wait_for(
-            "the route has stopped",
-            || consumer.status.unreadiness().unwrap_or_default(),
-            |unready| says.iter().all(|says| unready.contains(says)),
-        );
-        assert!(!unready.contains("no object") && !unready.contains("many\""), "{unready}");
-        assert_eq!(world.number("SELECT count(*) FROM write_behind_dead_letters"), 0);
-        consumer.drain().unwrap();
-        world.start_and_drain_when("the bad one stands aside", || {
-            world.number("SELECT count(*) FROM write_behind_dead_letters") == 1
-        });
-        world.execute("DELETE FROM write_behind_dead_letters");
-    }
-    assert_eq!(visits(&world), 2);
 }

@@ -1,4 +1,8 @@
-//! Records of the Java client, key and JSON only: applied like ours, in the partitions of ours.
+//! Records of other clients: of the Java client, applied like ours in the partitions of ours; in
+//! transactions; with headers that no Rust client can write; in batches larger than a question asks for.
+
+#[path = "../../consumer/tests/world/raw_record.rs"]
+mod raw_record;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -7,6 +11,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use integration_tests::stack::{Pipeline, same_rows};
 use integration_tests::wait::{PATIENCE, Seen, until};
+use integration_tests::worker::Worker;
+use raw_record::RawRecord;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value, json};
 use write_behind_producer::{Halt, WriteBehind, WriteError};
 
@@ -138,5 +146,121 @@ async fn a_topic_that_somebody_gives_more_partitions_halts_writes_and_loses_none
     assert!(matches!(refused, WriteError::Halted(_)), "{refused:?}");
     assert_eq!(cache.get(&"a".to_owned()).await?, Some(json!({ "name": "before" })));
     cache.close(Duration::from_secs(10)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_whose_name_is_no_text_makes_a_bad_record_for_the_worker_and_for_verify()
+-> Result<()> {
+    let pipeline = Pipeline::new("headers", 1, COLUMNS).await?;
+    let worker = pipeline.settings("worker").start().await?;
+    for (header, n) in [(&b"fine"[..], 1), (b"\xffx", 2), ("größe".as_bytes(), 3), (b"\xc3", 4)] {
+        let value = json!({ "n": n }).to_string();
+        let record = RawRecord { key: b"a", value: value.as_bytes(), header };
+        record.send(&pipeline.kafka.bootstrap(), &pipeline.name, 0);
+    }
+    pipeline.drained(&[&worker], PATIENCE).await?;
+    let row = json!({ "id": "a", "name": null, "n": 3 });
+    same_rows(&pipeline.rows("id").await?, &BTreeMap::from([("a".to_owned(), row)]))?;
+    let letters = pipeline.dead_letters().await?;
+    let places: Vec<i64> = letters.iter().map(|letter| letter.offset).collect();
+    assert_eq!(places, [1, 3], "{letters:?}");
+    assert!(letters[0].reason.contains("header"), "{letters:?}");
+    for command in [&["verify"][..], &["dead-letters", "replay", "--yes"]] {
+        let (ended, said) = worker.command(command).await?;
+        assert!(ended.code().is_some_and(|code| code < 2), "{command:?}: {ended} {said}");
+    }
+    let (verified, said) = worker.command(&["verify"]).await?;
+    assert!(verified.success(), "{said}");
+    Ok(())
+}
+
+/// Waits until the worker says that it is this far behind.
+async fn until_behind(worker: &Worker, behind: f64) -> Result<()> {
+    until(&format!("a lag of {behind}"), PATIENCE, async || {
+        worker.still_runs()?;
+        let lag = worker.metric("write_behind_consumer_lag_records").await.ok().flatten();
+        Ok(Seen::when(lag == Some(behind), || format!("{lag:?}")))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_an_open_transaction_are_behind_and_its_marker_is_not() -> Result<()> {
+    let pipeline = Pipeline::new("transactions", 1, COLUMNS).await?;
+    let mut settings = pipeline.settings("worker");
+    settings.patience = "12s";
+    let worker = settings.start().await?;
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", pipeline.kafka.bootstrap())
+        .set("transactional.id", &pipeline.name)
+        .create()?;
+    producer.init_transactions(PATIENCE)?;
+    for (number, commits) in [(0, true), (1, false), (2, true)] {
+        producer.begin_transaction()?;
+        for row in ["a", "b", "c"] {
+            let key = format!("{row}{number}");
+            let record = BaseRecord::to(&pipeline.name).key(&key).payload("{}").partition(0);
+            producer.send(record).map_err(|(error, _)| error)?;
+        }
+        producer.flush(PATIENCE)?;
+        until_behind(&worker, 3.0).await?;
+        if number == 0 {
+            until("the open transaction to be the reason", PATIENCE, async || {
+                let answer = worker.answer("/readyz").await?;
+                Ok(Seen::when(answer.contains("transaction is open"), || answer.clone()))
+            })
+            .await?;
+        }
+        if commits {
+            producer.commit_transaction(PATIENCE)?;
+        } else {
+            producer.abort_transaction(PATIENCE)?;
+        }
+        until_behind(&worker, 0.0).await?;
+    }
+    let ready = until("ready", PATIENCE, async || {
+        let answer = worker.answer("/readyz").await?;
+        Ok(Seen::when(answer.starts_with("HTTP/1.1 200"), || answer.clone()))
+    });
+    ready.await?;
+    let rows: Vec<String> = pipeline.rows("id").await?.into_keys().collect();
+    assert_eq!(rows, ["a0", "a2", "b0", "b2", "c0", "c2"]);
+    Ok(())
+}
+
+/// Batches of 200 KB, some for each partition.
+fn large_batches(pipeline: &Pipeline, producer: &BaseProducer) -> Result<()> {
+    let body = json!({ "name": "x".repeat(20_000) }).to_string();
+    for batch in 0..10 {
+        for partition in 0..pipeline.partitions {
+            for record in 0..10 {
+                let key = format!("{partition}-{batch}-{record}");
+                let record = BaseRecord::to(&pipeline.name).key(&key).payload(&body);
+                let sent = producer.send(record.partition(partition));
+                sent.map_err(|(error, _)| error)?;
+            }
+        }
+        producer.flush(PATIENCE)?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_finds_the_last_records_of_all_partitions_under_load() -> Result<()> {
+    let pipeline = Pipeline::new("large", 8, COLUMNS).await?;
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", pipeline.kafka.bootstrap())
+        .set("linger.ms", "100")
+        .create()?;
+    large_batches(&pipeline, &producer)?;
+    let worker = pipeline.settings("worker").start().await?;
+    pipeline.drained(&[&worker], PATIENCE).await?;
+    assert!(worker.terminate().await?.success());
+    large_batches(&pipeline, &producer)?;
+    let worker = pipeline.settings("worker").start().await?;
+    pipeline.drained(&[&worker], PATIENCE).await?;
+    let log = worker.log();
+    assert!(!log.contains("not located yet"), "{log}");
     Ok(())
 }

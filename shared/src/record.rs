@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::change::{Cell, Change, push_name};
 use crate::json::{self, JsonError};
 use crate::number::Number;
+use crate::offset::Partition;
 
 /// The header that names the increments.
 pub const ADD: &str = "add";
@@ -27,10 +28,10 @@ pub const WRITE_ID: &str = "write-id";
 /// How many digits a delta may have before the point, and how many after it: as many as a column of
 /// Postgres may declare. Without a limit, the sum of `1e131000` and 1 would take 131,001 bytes.
 pub const DELTA_DIGITS_MAX: i64 = 1_000;
-/// How many headers a record may have, counting those that are ignored.
 /// In the place of a header's name that is not UTF-8. A header may not have this name itself.
 pub const UNREADABLE: &str = "\u{fffd}";
 
+/// How many headers a record may have, counting those that are ignored.
 pub const HEADERS_MAX: usize = 256;
 /// How many bytes the names and values of its headers may have in all.
 pub const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -74,12 +75,21 @@ pub enum RecordError {
     /// There is no key, so there is no row.
     #[error("the record has no key")]
     NoKey,
+    /// The key belongs to another partition, and the route sets such records aside.
+    #[error(
+        "the key belongs to partition {0}: its producer needs the partitioner murmur2_random, as \
+         docs/wire.md says"
+    )]
+    WrongPartition(Partition),
     /// The value is not an object of columns.
     #[error(transparent)]
     Value(#[from] JsonError),
     /// More headers than [`HEADERS_MAX`], or more bytes in them than [`HEADER_BYTES_MAX`].
     #[error("the record has more than {HEADERS_MAX} headers, or {HEADER_BYTES_MAX} bytes in them")]
     TooManyHeaders,
+    /// A header's name is not UTF-8.
+    #[error("the name of a header is not UTF-8")]
+    HeaderName,
     /// There are two `add` headers, or one without a value, or one that is not UTF-8.
     #[error("the header `add` must stand once and be text")]
     AddHeader,
@@ -87,9 +97,6 @@ pub enum RecordError {
     #[error("the header `write-id` must stand once and have 24 bytes")]
     WriteIdHeader,
     /// `add` names a column that the value does not have.
-    /// A header's name is not UTF-8.
-    #[error("the name of a header is not UTF-8")]
-    HeaderName,
     #[error("the header `add` names {0:?}, which is not in the value")]
     AddNotInValue(String),
     /// `add` names a column twice.
@@ -136,6 +143,7 @@ impl<'a> Headers<'a> {
                         return Err(RecordError::WriteIdHeader);
                     }
                 }
+                UNREADABLE => return Err(RecordError::HeaderName),
                 _ => {}
             }
         }
@@ -143,7 +151,6 @@ impl<'a> Headers<'a> {
     }
 }
 
-                UNREADABLE => return Err(RecordError::HeaderName),
 impl WriteId {
     /// As the 24 bytes of the header.
     #[must_use]

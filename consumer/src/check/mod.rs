@@ -11,7 +11,7 @@ use crate::core::assign::{PartitionFacts, Verdict, judge};
 use crate::kafka::broker::KafkaBroker;
 use crate::kafka::partition_facts::{FactsError, partition_facts};
 use crate::kafka::questions::Questions as _;
-use crate::kafka::settings::topic_configurations;
+use crate::kafka::settings::{Configuration, topic_configurations};
 use crate::store::{AnyStore, Store, StoreError, Timeouts};
 
 pub(crate) mod database;
@@ -28,12 +28,15 @@ pub async fn check(config: &Config, adopt_offsets: bool) -> CheckReport {
     let mut report = CheckReport::default();
     report.add(Grade::Ok, "configuration", counted(config.routes.len(), "route"));
     let broker = check_broker(config, &mut report).await;
+    let asked = tokio::spawn(configurations(config.clone(), broker.is_some()));
     let mut store = database::connect(config, &mut report).await;
+    let configurations = asked.await.unwrap_or_default();
     let mut targets = Vec::new();
-    for route in &config.routes {
+    for (place, route) in config.routes.iter().enumerate() {
         let target = match &broker {
             Some((broker, cluster)) => {
-                let partitions = check_topic(config, broker, route, &mut report).await;
+                let configuration = configurations.get(place);
+                let partitions = check_topic(broker, route, configuration, &mut report).await;
                 partitions.map(|partitions| Target::of(config, route, cluster, partitions))
             }
             None => None,
@@ -53,11 +56,16 @@ pub async fn check(config: &Config, adopt_offsets: bool) -> CheckReport {
             check_positions(broker, store, target, adopt_offsets, &mut report).await;
         }
     }
+    if let Some((broker, _)) = &broker {
+        for target in &targets {
+            check_records(broker, target, &mut report).await;
+        }
+    }
     report
 }
 
 async fn check_broker(config: &Config, report: &mut CheckReport) -> Option<(KafkaBroker, String)> {
-    let broker = match KafkaBroker::new(&config.kafka, &config.name) {
+    let broker = match KafkaBroker::to_the_high_watermark(&config.kafka, &config.name) {
         Ok(broker) => broker,
         Err(error) => {
             report.add(Grade::Failed, "kafka", error.to_string());
@@ -85,9 +93,9 @@ async fn check_letter_topic(broker: &KafkaBroker, topic: &str, report: &mut Chec
 }
 
 async fn check_topic(
-    config: &Config,
     broker: &KafkaBroker,
     route: &Route,
+    configuration: Option<&Result<Configuration, String>>,
     report: &mut CheckReport,
 ) -> Option<i32> {
     let what = format!("topic {}", route.topic);
@@ -100,22 +108,20 @@ async fn check_topic(
     };
     report.add(Grade::Ok, &*what, counted(partitions as usize, "partition"));
     let replicas = broker.replicas(&route.topic).await.ok().flatten();
-    for configuration in topic_configurations(&config.kafka, &config.name, &[&route.topic]).await {
-        match configuration {
-            Ok(configuration) => {
-                for (grade, found) in topic::judge(&configuration, replicas) {
-                    report.add(grade, &*what, found);
-                }
+    match configuration {
+        Some(Ok(configuration)) => {
+            for (grade, found) in topic::judge(configuration, replicas) {
+                report.add(grade, &*what, found);
             }
-            Err(error) => report.add(
-                Grade::Warning,
-                &*what,
-                format!(
-                    "its configuration can't be read ({error}); make sure that cleanup.policy is \
-                     delete"
-                ),
-            ),
         }
+        Some(Err(error)) => report.add(
+            Grade::Warning,
+            &*what,
+            format!(
+                "its configuration can't be read ({error}); make sure that cleanup.policy is delete"
+            ),
+        ),
+        None => {}
     }
     Some(partitions)
 }
@@ -150,6 +156,40 @@ async fn check_positions(
     }
 }
 
+/// Whether the newest records of a topic can be read, and lie where their keys belong.
+async fn check_records(broker: &KafkaBroker, target: &Target, report: &mut CheckReport) {
+    let topic = &target.scope.topic;
+    let what = format!("topic {topic}");
+    let newest = match broker.newest_records(topic, target.partitions).await {
+        Ok(newest) => newest,
+        Err(error) => return report.add(Grade::Failed, what, error.to_string()),
+    };
+    if let Some(first) = newest.unread.first() {
+        let found = format!(
+            "no record can be read of {}, the first is {first}: does it have a leader, and may this \
+             user read the topic?",
+            counted(newest.unread.len(), "partition")
+        );
+        report.add(Grade::Failed, &*what, found);
+    }
+    if let Some((partition, offset, belongs_to)) = newest.misplaced.first() {
+        let found = format!(
+            "{} of its newest {} in another partition than the key's: the one at offset {offset} of \
+             partition {partition} belongs to {belongs_to}. Records of one row have an order only in \
+             one partition: set the producer's partitioner as docs/wire.md says",
+            newest.misplaced.len(),
+            if newest.seen == 1 {
+                "record lies".to_owned()
+            } else {
+                format!("{} records lie", newest.seen)
+            },
+        );
+        report.add(Grade::Warning, what, found);
+    } else if newest.seen > 0 {
+        report.add(Grade::Ok, what, "its newest records lie in the partitions of their keys");
+    }
+}
+
 /// What `run` would do with a partition.
 fn verdict(facts: &PartitionFacts, adopt_offsets: bool) -> (Grade, String) {
     match judge(facts, adopt_offsets) {
@@ -178,8 +218,18 @@ fn verdict(facts: &PartitionFacts, adopt_offsets: bool) -> (Grade, String) {
     }
 }
 
+/// How each route's topic is configured, if Kafka answers at all.
+async fn configurations(config: Config, answers: bool) -> Vec<Result<Configuration, String>> {
+    let topics: Vec<&str> = config.routes.iter().map(|route| &*route.topic).collect();
+    if answers {
+        topic_configurations(&config.kafka, &config.name, &topics).await
+    } else {
+        Vec::new()
+    }
+}
+
 /// Why `run` refuses a topic for its `cleanup.policy`; one that can't be read is a warning in the log.
-pub(crate) async fn refuse_compaction(config: &Config) -> Option<String> {
+pub(crate) async fn refuse_compaction(config: Config) -> Option<String> {
     let topics: Vec<&str> = config.routes.iter().map(|route| &*route.topic).collect();
     let configurations = topic_configurations(&config.kafka, &config.name, &topics).await;
     topics.iter().zip(configurations).find_map(|(topic, configuration)| match configuration {

@@ -24,7 +24,7 @@ use crate::store::{Known, Store as _, StoreError, Timeouts, letters};
 /// # Errors
 /// Kafka does not answer, so nothing at all is known.
 pub async fn report(config: &Config) -> Result<StatusReport, BrokerError> {
-    let broker = KafkaBroker::new(&config.kafka, &config.name)
+    let broker = KafkaBroker::to_the_high_watermark(&config.kafka, &config.name)
         .map_err(|error| BrokerError::Unreachable(error.to_string()))?;
     let cluster = broker.cluster_id().await?;
     let mut troubles = Vec::new();

@@ -32,6 +32,7 @@ pub use crate::config::dead_letters::DeadLetterSettings;
 pub use crate::config::error::ConfigError;
 pub use crate::config::route::{OnBadRecord, Route};
 pub use crate::config::settings::{BatchSettings, Config, DatabaseSettings};
+pub use crate::core::pipeline::placement::OnWrongPartition;
 pub use crate::store::Database;
 pub use crate::store::url::UrlError;
 

@@ -7,6 +7,7 @@ use toml::{Table, Value};
 use write_behind_shared::table_name::Name;
 
 use crate::config::error::{ConfigError, refuse};
+use crate::core::pipeline::placement::OnWrongPartition;
 use crate::core::pipeline::schedule::Priority;
 
 /// Keys whose values are lists.
@@ -33,6 +34,9 @@ pub struct Route {
     /// What happens to a record that cannot be applied.
     #[serde(default)]
     pub on_bad_record: OnBadRecord,
+    /// What happens to a record in another partition than its key's.
+    #[serde(default)]
+    pub on_wrong_partition: OnWrongPartition,
     /// Its share of the database while other routes want it too.
     #[serde(default)]
     pub priority: Priority,

@@ -31,6 +31,8 @@ pub(crate) struct SpanRead {
     is_best_effort: bool,
     /// The partitions whose spans a best effort gave up.
     given_up: Vec<Partition>,
+    /// The partitions whose spans were finished or given up since this was last asked.
+    ended: Vec<Partition>,
 }
 
 /// What the read needs next.
@@ -88,6 +90,7 @@ impl SpanRead {
             failed: None,
             is_best_effort: false,
             given_up: Vec::new(),
+            ended: Vec::new(),
         }
     }
 
@@ -101,6 +104,12 @@ impl SpanRead {
     pub(crate) fn unfinished(&self) -> Vec<Partition> {
         let unread = self.unread.iter().map(|span| span.partition);
         self.given_up.iter().copied().chain(unread).collect()
+    }
+
+    /// The partitions of which nothing more is wanted, each once. A client that goes on fetching them
+    /// keeps the others waiting: an answer has room for one large batch, and theirs comes first.
+    pub(crate) fn take_ended(&mut self) -> Vec<Partition> {
+        std::mem::take(&mut self.ended)
     }
 
     /// How long to wait for an answer from a leader.
@@ -192,6 +201,7 @@ impl SpanRead {
     fn give_up(&mut self, partition: Partition) {
         self.unread.retain(|span| span.partition != partition);
         self.given_up.push(partition);
+        self.ended.push(partition);
     }
 
     /// Counts the time spent waiting for the client. Call it after each poll, whatever came:
@@ -209,7 +219,11 @@ impl SpanRead {
                 }
             }
         }
+        let unread = self.unread.len();
         self.unread.retain(|span| span.start < span.end);
+        if self.unread.len() < unread {
+            self.ended.push(partition);
+        }
     }
 }
 

@@ -23,6 +23,8 @@ use crate::store::{AnyStore, Database, StoreError, Timeouts, letters};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const COUNT_EVERY: Duration = Duration::from_secs(10);
+/// Counting reads all letters: it may take one part in this many of the time.
+const COUNTING_SHARE: u32 = 100;
 const DELETE_EVERY: Duration = Duration::from_hours(1);
 /// How many letters are held and copied at a time.
 const PAGE: u32 = 200;
@@ -61,6 +63,8 @@ pub(crate) struct Maintenance {
     /// How many records had been set aside when all of them were copied.
     set_aside: u64,
     counted: Option<Instant>,
+    /// How long counting took.
+    counting: Duration,
     deleted: Option<Instant>,
 }
 
@@ -88,6 +92,7 @@ impl Maintenance {
             copied: HashMap::new(),
             set_aside: 0,
             counted: None,
+            counting: Duration::ZERO,
             deleted: None,
         })
     }
@@ -122,10 +127,11 @@ impl Maintenance {
         } else {
             connection.insert(self.database.connect(&Timeouts::STANDARD).await?)
         };
-        if is_due(self.counted, COUNT_EVERY) {
+        if is_due(self.counted, COUNT_EVERY.max(self.counting * COUNTING_SHARE)) {
+            let begun = Instant::now();
             let tallies = letters::tally(store, &self.name, &Filter::default()).await;
             self.status.stored_letters(&tallies?);
-            self.counted = Some(Instant::now());
+            (self.counted, self.counting) = (Some(Instant::now()), begun.elapsed());
         }
         if let Some(retention) = self.retention
             && is_due(self.deleted, DELETE_EVERY)

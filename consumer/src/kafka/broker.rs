@@ -4,8 +4,9 @@
 //! asked on a thread that may block.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -17,15 +18,28 @@ use write_behind_shared::{NextOffset, Offset as RecordOffset, Partition};
 
 use crate::core::pipeline::watchdog::ProbeResult;
 use crate::kafka::client::{ANSWER_WITHIN, BrokerError, Quiet, client_config, reader_config};
+use crate::kafka::failures::Failures;
+use crate::kafka::newest_records::{NewestRecords, newest_records};
 use crate::kafka::probe::probe;
 use crate::kafka::questions::{Logs, Questions};
 use crate::kafka::record_timestamps::RecordTimestamps;
+
+/// How often the first question looks for its answer.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+/// How long the first question waits at least, though every broker has failed once.
+const HOPELESS_AFTER: Duration = Duration::from_millis(500);
+/// How long it waits for brokers of which nothing is heard.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
+/// How many of the client's events are heard after a question.
+const EVENTS_MAX: usize = 100;
 
 /// Kafka, as the clients of one cluster and group ask it.
 #[derive(Clone)]
 pub(crate) struct KafkaBroker(Arc<Clients>);
 
 struct Clients {
+    /// `bootstrap.servers`.
+    bootstrap: String,
     consumer: BaseConsumer<Quiet>,
     record_timestamps: RecordTimestamps,
     /// The properties of a client that reads records.
@@ -38,16 +52,49 @@ impl KafkaBroker {
     /// # Errors
     /// The settings are not such that a client can be made.
     pub(crate) fn new(settings: &KafkaSettings, group: &str) -> Result<Self, KafkaError> {
-        let consumer = client_config(settings, group).create_with_context(Quiet::default())?;
+        Self::with(&client_config(settings, group), settings, group)
+    }
+
+    /// The same, for a person: a log ends behind the records of open transactions, which nobody reads
+    /// before they are committed.
+    ///
+    /// # Errors
+    /// The settings are not such that a client can be made.
+    pub(crate) fn to_the_high_watermark(
+        settings: &KafkaSettings,
+        group: &str,
+    ) -> Result<Self, KafkaError> {
+        let mut config = client_config(settings, group);
+        config.set("isolation.level", "read_uncommitted");
+        Self::with(&config, settings, group)
+    }
+
+    fn with(
+        config: &ClientConfig,
+        settings: &KafkaSettings,
+        group: &str,
+    ) -> Result<Self, KafkaError> {
+        let consumer = config.create_with_context(Quiet::default())?;
         let reader = reader_config(settings, group);
         let record_timestamps = RecordTimestamps::new(reader.clone());
-        Ok(Self(Arc::new(Clients { consumer, record_timestamps, reader })))
+        let bootstrap = settings.get("bootstrap.servers").unwrap_or_default().to_owned();
+        Ok(Self(Arc::new(Clients { bootstrap, consumer, record_timestamps, reader })))
     }
 
     /// How many replicas the partition of `topic` with the fewest has.
     pub(crate) async fn replicas(&self, topic: &str) -> Result<Option<usize>, BrokerError> {
         let topic = topic.to_owned();
         self.ask(move |clients| clients.replicas(&topic)).await
+    }
+
+    /// The newest records of `topic`, which has this many partitions.
+    pub(crate) async fn newest_records(
+        &self,
+        topic: &str,
+        partitions: i32,
+    ) -> Result<NewestRecords, BrokerError> {
+        let topic = topic.to_owned();
+        self.ask(move |clients| newest_records(clients.reader.clone(), &topic, partitions)).await
     }
 
     async fn ask<T: Send + 'static>(
@@ -107,10 +154,22 @@ impl Questions for KafkaBroker {
 }
 
 impl Clients {
+    /// The first question of all. It ends as soon as no broker is left that could answer, and a client
+    /// that is connected goes on waiting between two questions.
     fn cluster_id(&self) -> Result<String, BrokerError> {
-        self.forget_events();
-        let id = self.consumer.client().fetch_cluster_id(ANSWER_WITHIN);
-        id.ok_or_else(|| self.no_answer("no cluster id"))
+        let asked = Instant::now();
+        loop {
+            if let Some(id) = self.consumer.client().fetch_cluster_id(FIRST_LOOK) {
+                return self.answered(Ok(id));
+            }
+            self.hear_events();
+            let waited = asked.elapsed();
+            let is_hopeless = self.failures().all_down() && waited >= HOPELESS_AFTER;
+            if is_hopeless || waited >= SILENT_AFTER {
+                let silent = || silence(&self.bootstrap);
+                return Err(self.failures().causes().map_or_else(silent, BrokerError::Unreachable));
+            }
+        }
     }
 
     fn logs(&self, topic: &str, asked: &[Partition]) -> Result<Logs, BrokerError> {
@@ -133,9 +192,7 @@ impl Clients {
 
     /// The leader of each partition of `topic`; negative: none.
     fn leaders(&self, topic: &str) -> Result<BTreeMap<Partition, i32>, BrokerError> {
-        self.forget_events();
-        let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER_WITHIN);
-        let metadata = metadata.map_err(|error| self.no_answer(error))?;
+        let metadata = self.answered(self.consumer.fetch_metadata(Some(topic), ANSWER_WITHIN))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let partitions = found.map_or(&[][..], MetadataTopic::partitions);
         let leaders: BTreeMap<Partition, i32> =
@@ -159,14 +216,12 @@ impl Clients {
         partition: Partition,
     ) -> Result<(NextOffset, NextOffset), BrokerError> {
         let answer = self.consumer.fetch_watermarks(topic, partition.0, ANSWER_WITHIN);
-        let (low, high) = answer.map_err(|error| self.no_answer(error))?;
+        let (low, high) = self.answered(answer)?;
         Ok((NextOffset(low), NextOffset(high)))
     }
 
     fn replicas(&self, topic: &str) -> Result<Option<usize>, BrokerError> {
-        self.forget_events();
-        let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER_WITHIN);
-        let metadata = metadata.map_err(|error| self.no_answer(error))?;
+        let metadata = self.answered(self.consumer.fetch_metadata(Some(topic), ANSWER_WITHIN))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let partitions = found.map_or(&[][..], MetadataTopic::partitions);
         Ok(partitions.iter().map(|partition| partition.replicas().len()).min())
@@ -177,16 +232,14 @@ impl Clients {
         topic: &str,
         partitions: &[Partition],
     ) -> Result<BTreeMap<Partition, NextOffset>, BrokerError> {
-        self.forget_events();
         let mut asked = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             asked.add_partition(topic, partition.0);
         }
-        let answer = self.consumer.committed_offsets(asked, ANSWER_WITHIN);
-        let answer = answer.map_err(|error| self.no_answer(error))?;
+        let answer = self.answered(self.consumer.committed_offsets(asked, ANSWER_WITHIN))?;
         let mut committed = BTreeMap::new();
         for element in answer.elements() {
-            element.error().map_err(|error| self.no_answer(error))?;
+            element.error().map_err(|error| BrokerError::Unreachable(error.to_string()))?;
             if let Offset::Offset(next) = element.offset() {
                 committed.insert(Partition(element.partition()), NextOffset(next));
             }
@@ -194,15 +247,44 @@ impl Clients {
         Ok(committed)
     }
 
-    fn no_answer(&self, error: impl std::fmt::Display) -> BrokerError {
-        self.forget_events();
-        let reason = self.consumer.context().take_reason();
-        let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
-        BrokerError::Unreachable(format!("{error}{reason}"))
+    /// Notes that Kafka answered, if it did; otherwise tells why its brokers can't be reached.
+    fn answered<T>(&self, answer: Result<T, KafkaError>) -> Result<T, BrokerError> {
+        self.hear_events();
+        match answer {
+            Ok(answer) => {
+                self.failures().clear();
+                Ok(answer)
+            }
+            Err(error) => {
+                let causes = self.failures().causes();
+                Err(BrokerError::Unreachable(causes.unwrap_or_else(|| error.to_string())))
+            }
+        }
     }
 
-    /// Errors are queued for a poll that never comes; throw away what has gathered.
-    fn forget_events(&self) {
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+    fn failures(&self) -> &Failures {
+        &self.consumer.context().failures
     }
+
+    /// Hears what has gathered in the client's queue, which nobody else polls.
+    fn hear_events(&self) {
+        // `None` may also mean that an event was dealt with, so it does not end the loop.
+        for _ in 0..EVENTS_MAX {
+            self.consumer.poll(Duration::ZERO);
+        }
+    }
+}
+
+/// What to say of brokers that are silent. Whether they take a connection is all that can be found out.
+fn silence(bootstrap: &str) -> BrokerError {
+    let first = bootstrap.split(',').next().unwrap_or(bootstrap).trim();
+    let address = first.split_once("://").map_or(first, |(_, address)| address);
+    let resolved = address.to_socket_addrs().ok().and_then(|mut found| found.next());
+    let takes = |address| TcpStream::connect_timeout(&address, FIRST_LOOK * 10).is_ok();
+    let why = if resolved.is_some_and(takes) {
+        "it takes the connection and answers nothing: is it a TLS port, or no Kafka?"
+    } else {
+        "it does not take the connection: is there a firewall?"
+    };
+    BrokerError::Unreachable(format!("{address}: {why}"))
 }

@@ -1,15 +1,16 @@
 //! What our Kafka clients have in common: their properties, their quiet context, and the reasons
 //! why a question has no answer.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use write_behind_shared::Partition;
 use write_behind_shared::kafka::KafkaSettings;
+
+use crate::kafka::failures::Failures;
 
 /// How long to wait for the answer to one question.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -55,19 +56,11 @@ pub(crate) fn reader_config(settings: &KafkaSettings, group: &str) -> ClientConf
     config
 }
 
-/// A context that logs at debug level: what matters comes back as an error. Only the reason why a
-/// connection fails, such as a certificate or a password that is not accepted, comes nowhere else,
-/// so it is kept.
+/// A context that logs at debug level: what matters comes back as an error. Only why a connection
+/// fails comes nowhere else, so it is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Quiet {
-    reason: Mutex<Option<String>>,
-}
-
-impl Quiet {
-    /// Why the last connection failed, if that was not asked yet.
-    pub(super) fn take_reason(&self) -> Option<String> {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
+    pub(super) failures: Failures,
 }
 
 impl ClientContext for Quiet {
@@ -77,10 +70,7 @@ impl ClientContext for Quiet {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
-        // "All brokers are down" would overwrite the reason why each of them is.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
-        }
+        self.failures.note(&error, reason);
     }
 }
 

@@ -24,6 +24,8 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use crate::core::pipeline::commit::CommitId;
+use crate::kafka::failures::Failures;
+use crate::kafka::statistics::{FetchedLogs, logs};
 
 /// Partitions by topic and number.
 pub(crate) type Partitions = Vec<(String, i32)>;
@@ -57,10 +59,23 @@ impl<P> GroupEvent<P> {
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     events: Mutex<VecDeque<GroupEvent>>,
+    /// What the last statistics say of the logs, until it is taken.
+    logs: Mutex<FetchedLogs>,
+    failures: Failures,
     closing: AtomicBool,
 }
 
 impl Group {
+    /// What the client has learnt of the logs since this was last asked.
+    pub(crate) fn take_logs(&self) -> FetchedLogs {
+        std::mem::take(&mut self.logs.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Why connections fail, if they do.
+    pub(crate) fn failures(&self) -> &Failures {
+        &self.failures
+    }
+
     /// The next event.
     pub(crate) fn next(&self) -> Option<GroupEvent> {
         self.lock().pop_front()
@@ -93,6 +108,8 @@ pub(crate) fn assign(
 pub(crate) struct Member {
     consumer: Arc<BaseConsumer<Group>>,
     commits: SyncSender<(CommitId, TopicPartitionList)>,
+    /// Whether a commit waits for its answer.
+    is_committing: Arc<AtomicBool>,
     committer: JoinHandle<()>,
 }
 
@@ -103,30 +120,35 @@ impl Member {
         let consumer: Arc<BaseConsumer<Group>> =
             Arc::new(consumer.map_err(|error: KafkaError| error.to_string())?);
         let (commits, offsets) = sync_channel::<(CommitId, TopicPartitionList)>(1);
-        let committing = Arc::clone(&consumer);
+        let is_committing = Arc::new(AtomicBool::new(false));
+        let (committing, is_waiting) = (Arc::clone(&consumer), Arc::clone(&is_committing));
         let commit = move || {
             for (id, offsets) in offsets {
                 // This may take longer than the pipeline waits. Without `id`, a late answer would
                 // be taken for that of the commit after it.
                 let result = committing.commit(&offsets, CommitMode::Sync);
                 let result = result.map_err(|error| error.to_string());
+                // Before the event: the poll thread may commit again as soon as it hears it.
+                is_waiting.store(false, Ordering::SeqCst);
                 committing.context().lock().push_back(GroupEvent::Committed(id, result));
             }
         };
         let thread = std::thread::Builder::new().name("write-behind-commit".to_owned());
         let committer = thread.spawn(commit).map_err(|error| error.to_string())?;
-        Ok(Self { consumer, commits, committer })
+        Ok(Self { consumer, commits, is_committing, committer })
     }
 
     /// Commits `offsets` as the commit `id`; an event tells how that went. `false`: the commit
     /// before is not answered yet, so this one is not made.
     pub(crate) fn commit(&self, id: CommitId, offsets: TopicPartitionList) -> bool {
-        self.commits.try_send((id, offsets)).is_ok()
+        // One that waited behind a late one would be answered after its time, too.
+        !self.is_committing.swap(true, Ordering::SeqCst)
+            && self.commits.try_send((id, offsets)).is_ok()
     }
 
     /// Leaves the group and ends the client. Blocks, for minutes if no broker answers.
     pub(crate) fn close(self) {
-        let Self { consumer, commits, committer } = self;
+        let Self { consumer, commits, committer, .. } = self;
         let context = consumer.context();
         context.closing.store(true, Ordering::SeqCst);
         // librdkafka waits for an answer to each recorded rebalance before it closes, and nobody
@@ -186,8 +208,13 @@ impl ClientContext for Group {
         }
     }
 
+    fn stats_raw(&self, statistics: &[u8]) {
+        *self.logs.lock().unwrap_or_else(PoisonError::into_inner) = logs(statistics);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
+        self.failures.note(&error, reason);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::pipeline::action::Located;
 use crate::kafka::locator::Locator;
 use crate::kafka::messages::{PollExit, PollMessage};
-use crate::kafka::partition_facts::{FactsError, partition_facts};
+use crate::kafka::partition_facts::{FactsAnswer, FactsError, partition_facts};
 use crate::kafka::questions::Questions;
 use crate::kafka::recheck::RecheckState;
 use crate::store::{Position, Store, StoreError};
@@ -201,6 +201,10 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
             partition_facts(&self.broker, store, scope, &partitions, &BTreeMap::new()).await?;
         let known = store.positions(scope, &partitions).await?;
         self.status.database_answered();
+        let end = |((tp, _), facts): (&(RoutePartition, Epoch), &FactsAnswer)| {
+            Some((*tp, facts.as_ref().ok()?.high))
+        };
+        self.status.logs_end(&asked.iter().zip(&all_facts).filter_map(end).collect());
         let (mut begun, mut located) = (Vec::new(), Vec::new());
         for ((tp, epoch), facts) in asked.iter().zip(all_facts) {
             let facts = match facts {

@@ -152,7 +152,9 @@ impl LogReader {
         }
         // A client that does not know the topic's leaders yet would look for them a second later.
         consumer.fetch_metadata(Some(topic), self.patience)?;
-        consumer.assign(&start)
+        consumer.assign(&start)?;
+        // It may remember a pause from the last time.
+        consumer.resume(&start)
     }
 
     /// Lets the consumer close itself on a thread of its own: while no broker answers, that takes
@@ -213,7 +215,20 @@ fn read_assigned<E: From<ReadError>>(
                 tracing::debug!(%error, topic, "the log can't be read yet");
             }
         }
+        pause(consumer, topic, &read.take_ended()).map_err(ReadError::from)?;
     }
+}
+
+/// Stops fetching partitions of which all is read.
+fn pause(consumer: &BaseConsumer<Quiet>, topic: &str, partitions: &[Partition]) -> KafkaResult<()> {
+    if partitions.is_empty() {
+        return Ok(());
+    }
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition(topic, partition.0);
+    }
+    consumer.pause(&list)
 }
 
 fn ask_ends(

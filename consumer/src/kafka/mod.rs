@@ -3,21 +3,24 @@
 //! Only these files know rdkafka. None of them decides when to write, pause or commit: they carry
 //! out what the [`pipeline`](crate::core::pipeline) says, and report to it what came.
 
+mod failures;
 pub(crate) mod client;
 pub(crate) mod questions;
 pub(crate) mod broker;
-mod incoming;
 mod headers;
+mod incoming;
 pub(crate) mod log_reader;
 mod record_timestamps;
 pub(crate) mod settings;
 pub(crate) mod properties;
+pub(crate) mod newest_records;
 pub(crate) mod partition_facts;
 pub(crate) mod locator;
 mod locate_task;
 pub(crate) mod watch;
 mod probe;
 mod recheck;
+mod statistics;
 pub(crate) mod group;
 pub(crate) mod reader;
 pub(crate) mod reading;

@@ -14,6 +14,12 @@ pub(crate) fn tell(topics: &[Arc<str>], notice: &Notice) {
             writer = %id.writer, sequence = id.sequence,
             "records of this writer before this one are missing from the log"
         ),
+        Notice::Misplaced(tp, offset, belongs_to) => tracing::warn!(
+            topic = %topic(tp), partition = %tp.partition, %offset, %belongs_to,
+            "a record lies in another partition than its key's, so it has no order with other \
+             records of its row; its producer needs the partitioner murmur2_random, as docs/wire.md \
+             says (told once; misplaced_records_total counts)"
+        ),
         Notice::OffsetsSkipped(tp, from, to) => tracing::info!(
             topic = %topic(tp), partition = %tp.partition, %from, %to,
             "the log has no records at some offsets (a transaction's markers, or compaction)"

@@ -12,6 +12,7 @@ use crate::core::batch::RoutePartition;
 use crate::core::pipeline::commit::CommitId;
 use crate::core::record::Incoming;
 use crate::kafka::group::GroupEvent;
+use crate::status::logs::Fetched;
 
 /// What one poll heard.
 #[derive(Debug)]
@@ -36,6 +37,9 @@ pub(crate) trait Reader {
 
     /// The group's next decision or answer.
     fn next_event(&mut self) -> Option<GroupEvent<Vec<RoutePartition>>>;
+
+    /// What was learnt of the logs since this was last asked; mostly nothing.
+    fn fetched(&mut self) -> Vec<(RoutePartition, Fetched)>;
 
     /// Why the client can't go on, if it can't.
     fn fatal(&self) -> Option<String>;

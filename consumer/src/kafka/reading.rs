@@ -22,9 +22,12 @@ use crate::config::memory::MemoryLimits;
 use crate::core::batch::RoutePartition;
 use crate::core::pipeline::commit::CommitId;
 use crate::kafka::client;
+use crate::kafka::failures::is_of_connection;
 use crate::kafka::group::{self, GroupEvent, Member, Partitions, fatal};
 use crate::kafka::incoming::incoming;
 use crate::kafka::reader::{Heard, Reader};
+use crate::kafka::statistics::EVERY_MS;
+use crate::status::logs::Fetched;
 
 /// A member of the group, and what it reads.
 pub(crate) struct Reading {
@@ -58,11 +61,12 @@ impl Reading {
 
     /// Which of our partitions the group speaks of.
     fn tps(&self, partitions: &Partitions) -> Vec<RoutePartition> {
-        let tp = |(topic, partition): &(String, i32)| {
-            let route = self.topics.iter().position(|one| **one == **topic)?;
-            Some(RoutePartition { route, partition: Partition(*partition) })
-        };
-        partitions.iter().filter_map(tp).collect()
+        partitions.iter().filter_map(|named| self.tp(named)).collect()
+    }
+
+    fn tp(&self, (topic, partition): &(String, i32)) -> Option<RoutePartition> {
+        let route = self.topics.iter().position(|one| **one == **topic)?;
+        Some(RoutePartition { route, partition: Partition(*partition) })
     }
 
     fn list(&self, tps: &[RoutePartition]) -> TopicPartitionList {
@@ -92,24 +96,43 @@ impl Reader for Reading {
         match member.poll(wait) {
             None => return false,
             Some(Ok(message)) => {
+                member.context().failures().clear();
                 // A record of a topic that no route reads was never assigned.
                 if let Some(route) = route_of(topics, *last_route, message.topic()) {
                     *last_route = route;
                     incoming(&message, |record| hear(Heard::Record(route, record)));
                 }
             }
-            Some(Err(error)) => match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+            Some(Err(error)) => {
+                let code = error.rdkafka_error_code();
+                if let Some(
+                    RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+                ) = code
+                {
                     hear(Heard::OutOfRange(error.to_string()));
+                } else {
+                    // The client's event, which came in the same poll, says why and where.
+                    let causes = member.context().failures().causes();
+                    let causes = causes.filter(|_| is_of_connection(&error));
+                    hear(Heard::Failed(causes.unwrap_or_else(|| error.to_string())));
                 }
-                _ => hear(Heard::Failed(error.to_string())),
-            },
+            }
         }
         true
     }
 
     fn next_event(&mut self) -> Option<GroupEvent<Vec<RoutePartition>>> {
         Some(self.member.context().next()?.map(|partitions| self.tps(&partitions)))
+    }
+
+    fn fetched(&mut self) -> Vec<(RoutePartition, Fetched)> {
+        let logs = self.member.context().take_logs().into_iter();
+        // The statistics go on telling of partitions that were given back.
+        let ours = |(named, fetched): ((String, i32), Fetched)| {
+            let tp = self.tp(&named).filter(|tp| self.assigned.contains(tp))?;
+            Some((tp, fetched))
+        };
+        logs.filter_map(ours).collect()
     }
 
     fn fatal(&self) -> Option<String> {
@@ -188,6 +211,7 @@ fn route_of(topics: &[Arc<str>], last: usize, topic: &str) -> Option<usize> {
 fn client_config(config: &Config) -> ClientConfig {
     let mut client = client::reader_config(&config.kafka, &config.name);
     client.set("enable.partition.eof", "false");
+    client.set("statistics.interval.ms", EVERY_MS);
     fetch_ahead(&mut client, &config.kafka, config.memory);
     client
 }

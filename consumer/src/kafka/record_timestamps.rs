@@ -16,8 +16,9 @@ impl RecordTimestamps {
     /// With the properties of `config`. It connects when it is first asked.
     pub(super) fn new(mut config: ClientConfig) -> Self {
         config
-            // A record a partition is wanted, and the broker answers with one batch at least.
-            .set("fetch.message.max.bytes", "1024")
+            // A record a partition is wanted. A batch of a loaded topic should fit, so that one answer
+            // has those of all partitions; of a larger one the broker sends one an answer.
+            .set("fetch.message.max.bytes", "65536")
             .set("queued.min.messages", "1")
             .set("fetch.wait.max.ms", "10");
         Self(LogReader::new(config, ANSWER_WITHIN))

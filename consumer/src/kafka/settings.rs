@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
+use rdkafka::metadata::MetadataBroker;
 use write_behind_shared::kafka::KafkaSettings;
 
 use crate::kafka::client;
@@ -13,7 +15,7 @@ use crate::kafka::client::ANSWER_WITHIN;
 /// A topic's configuration: values by property.
 pub(crate) type Configuration = BTreeMap<String, String>;
 
-/// Asks the broker how each of `topics` is configured, in one question.
+/// Asks a broker how each of `topics` is configured, in one question.
 ///
 /// In the place of a configuration that can't be read stands the reason: a missing right, or no
 /// answer within ten seconds.
@@ -24,7 +26,7 @@ pub(crate) async fn topic_configurations(
 ) -> Vec<Result<Configuration, String>> {
     match answers(settings, group, topics).await {
         Ok(answers) => answers,
-        Err(error) => topics.iter().map(|_| Err(error.to_string())).collect(),
+        Err(error) => topics.iter().map(|_| Err(error.clone())).collect(),
     }
 }
 
@@ -33,15 +35,31 @@ async fn answers(
     settings: &KafkaSettings,
     group: &str,
     topics: &[&str],
-) -> Result<Vec<Result<Configuration, String>>, KafkaError> {
-    let admin: AdminClient<DefaultClientContext> =
-        client::client_config(settings, group).create()?;
+) -> Result<Vec<Result<Configuration, String>>, String> {
+    let config = client::client_config(settings, group);
+    let some_topic = topics.first().copied().map(str::to_owned);
+    let broker = tokio::task::spawn_blocking(move || some_broker(&config, some_topic.as_deref()));
+    let broker = broker.await.map_err(|error| error.to_string())?;
+    let (admin, broker) = broker.map_err(|error| error.to_string())?;
     let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-    let options = AdminOptions::new().request_timeout(Some(ANSWER_WITHIN));
-    let answers = admin.describe_configs(&asked, &options).await?.into_iter();
+    let options = AdminOptions::new().request_timeout(Some(ANSWER_WITHIN)).broker_id(broker);
+    let answers = admin.describe_configs(&asked, &options).await;
+    let answers = answers.map_err(|error| error.to_string())?.into_iter();
     let entries = |answer: ConfigResource| {
         let entries = answer.entries.into_iter();
         entries.filter_map(|entry| Some((entry.name, entry.value?))).collect()
     };
     Ok(answers.map(|answer| answer.map(entries).map_err(|code| code.to_string())).collect())
+}
+
+/// A client, and a broker that is up. Every broker answers. Without a name, librdkafka asks the
+/// controller, and where a cluster tells of none, waits for one until the time is over. Blocks.
+fn some_broker(
+    config: &ClientConfig,
+    topic: Option<&str>,
+) -> Result<(AdminClient<DefaultClientContext>, Option<i32>), KafkaError> {
+    let admin: AdminClient<DefaultClientContext> = config.create()?;
+    let metadata = admin.inner().fetch_metadata(topic, ANSWER_WITHIN)?;
+    let broker = metadata.brokers().first().map(MetadataBroker::id);
+    Ok((admin, broker))
 }

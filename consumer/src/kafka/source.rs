@@ -27,6 +27,7 @@ use crate::core::pipeline::Pipeline;
 use crate::core::pipeline::action::{Action, PipelineLimits, RouteLimits};
 use crate::core::pipeline::bounds::Bounds;
 use crate::core::pipeline::commit::CommitId;
+use crate::core::pipeline::placement::Placement;
 use crate::kafka::group::GroupEvent;
 use crate::kafka::locator::LocateQueue;
 use crate::kafka::messages::{PollExit, PollMessage, Work};
@@ -51,6 +52,8 @@ pub(crate) struct Ends {
     pub(crate) inbox: mpsc::Receiver<PollMessage>,
     /// The locator's queue: partitions whose positions are asked for.
     pub(crate) wanted: Arc<LocateQueue>,
+    /// Where the keys of each route's topic belong.
+    pub(crate) placements: Vec<Placement>,
     /// What metrics, health and the status page show.
     pub(crate) status: Arc<Status>,
 }
@@ -74,8 +77,6 @@ pub(crate) struct Source<R, T> {
     now: Duration,
     /// Commits that failed in a row.
     commit_failures: u32,
-    /// Whether Kafka reported an error since the last record.
-    failing: bool,
 }
 
 impl<R: Reader, T: Clock> Source<R, T> {
@@ -100,7 +101,8 @@ impl<R: Reader, T: Clock> Source<R, T> {
             reader,
             topics: config.routes.iter().map(|route| Arc::from(&*route.topic)).collect(),
             pipeline: Pipeline::new(limits, config.routes.iter().map(limits_of))
-                .with_versions(config.routes.iter().map(version_of)),
+                .with_versions(config.routes.iter().map(version_of))
+                .with_placements(ends.placements.iter().copied()),
             free: (0..ends.workers.len()).collect(),
             busy: Vec::new(),
             ends,
@@ -109,7 +111,6 @@ impl<R: Reader, T: Clock> Source<R, T> {
             clock,
             now: Duration::ZERO,
             commit_failures: 0,
-            failing: false,
         }
     }
 
@@ -127,6 +128,10 @@ impl<R: Reader, T: Clock> Source<R, T> {
     pub(crate) fn turn(&mut self) -> ControlFlow<PollExit> {
         self.now = self.clock.now();
         self.read()?;
+        let fetched = self.reader.fetched();
+        if !fetched.is_empty() {
+            self.ends.status.fetched(fetched);
+        }
         while let Some(event) = self.reader.next_event() {
             self.group_event(event)?;
         }
@@ -158,15 +163,10 @@ impl<R: Reader, T: Clock> Source<R, T> {
     fn read(&mut self) -> ControlFlow<PollExit> {
         let mut wait = if self.pipeline.is_idle() { WAIT_IDLE } else { WAIT_BUSY };
         for _ in 0..BURST {
-            let Self { reader, pipeline, ends, now, failing, .. } = self;
+            let Self { reader, pipeline, now, .. } = self;
             let (mut out_of_range, mut failed) = (None, None);
             let heard = reader.poll(wait, |heard| match heard {
-                Heard::Record(route, record) => {
-                    if std::mem::take(failing) {
-                        ends.status.kafka_answered();
-                    }
-                    pipeline.record(*now, route, record);
-                }
+                Heard::Record(route, record) => pipeline.record(*now, route, record),
                 Heard::OutOfRange(error) => out_of_range = Some(error),
                 Heard::Failed(error) => failed = Some(error),
             });
@@ -196,8 +196,7 @@ impl<R: Reader, T: Clock> Source<R, T> {
             )));
         }
         self.ends.status.metrics().broker_error();
-        self.failing = true;
-        self.ends.status.failed(Reporter::Poll, Subject::Kafka, &error);
+        self.ends.status.poll_failed(&error);
         ControlFlow::Continue(())
     }
 

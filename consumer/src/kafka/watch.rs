@@ -13,12 +13,21 @@ use crate::clock::Clock;
 use crate::core::batch::RoutePartition;
 use crate::core::pipeline::action::PartitionProgress;
 use crate::core::pipeline::watchdog::{Remedy, Watchdog};
+use crate::kafka::client::BrokerError;
 use crate::kafka::messages::{PollExit, PollMessage};
 use crate::kafka::questions::Questions;
 use crate::status::Status;
+use crate::status::outage::{Reporter, Subject};
 
 /// The time between two looks at the ends of the logs.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The same after a look that nobody answered.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How long a look may take.
+const LOOK_WITHIN: Duration = Duration::from_millis(2_300);
+/// How many looks in a row may be in vain before a person is told. With the times above, Kafka's
+/// silence is told within ten seconds.
+const IN_VAIN_MAX: u32 = 2;
 
 /// Watches the partitions from outside the poll thread.
 pub(crate) struct Watch<Q, T> {
@@ -26,6 +35,8 @@ pub(crate) struct Watch<Q, T> {
     pub(crate) clock: T,
     pub(crate) targets: Arc<[Target]>,
     pub(crate) patience: Duration,
+    /// `bootstrap.servers`.
+    pub(crate) servers: String,
     pub(crate) status: Arc<Status>,
     pub(crate) answers: mpsc::Sender<PollMessage>,
 }
@@ -35,10 +46,30 @@ impl<Q: Questions, T: Clock> Watch<Q, T> {
     pub(crate) async fn run(self) {
         let mut watchdog = Watchdog::new(self.patience);
         let mut found = Vec::new();
+        let (mut answered, mut in_vain) = (self.clock.now(), 0);
         loop {
             let partitions = self.status.snapshot().progress.partitions;
-            let ends = self.ends(&partitions).await;
-            self.status.logs_end(ends.clone());
+            let ends = tokio::select! {
+                biased;
+                ends = self.ends(&partitions) => ends,
+                () = self.clock.sleep(LOOK_WITHIN) => Err(None),
+            };
+            if ends.is_ok() {
+                (answered, in_vain) = (self.clock.now(), 0);
+                self.status.answered(Reporter::Watch);
+            } else {
+                in_vain += 1;
+            }
+            if let Err(why) = &ends
+                && in_vain >= IN_VAIN_MAX
+            {
+                let silent = self.clock.now().saturating_sub(answered).as_secs();
+                let silence = || format!("{} has not answered for {silent} s", self.servers);
+                let why = why.clone().unwrap_or_else(silence);
+                self.status.failed(Reporter::Watch, Subject::Kafka, &why);
+            }
+            let ends = ends.unwrap_or_default();
+            self.status.logs_end(&ends);
             let told = PollMessage::Ends(ends.iter().map(|(tp, end)| (*tp, *end)).collect());
             if self.answers.send(told).await.is_err() {
                 return;
@@ -59,13 +90,20 @@ impl<Q: Questions, T: Clock> Watch<Q, T> {
                 let topic = &self.targets[tp.route].scope.topic;
                 found.push((tp, next, self.broker.probe(topic, tp.partition, next).await));
             }
-            self.clock.sleep(LOOK_EVERY.min(self.patience / 4)).await;
+            let every = if in_vain == 0 { LOOK_EVERY } else { LOOK_AGAIN };
+            self.clock.sleep(every.min(self.patience / 4)).await;
         }
     }
 
     /// Where the logs end. A topic or partition that does not answer does not hide the others.
-    async fn ends(&self, partitions: &[PartitionProgress]) -> BTreeMap<RoutePartition, NextOffset> {
-        let mut ends = BTreeMap::new();
+    ///
+    /// # Errors
+    /// Nobody answers, and why if that is known.
+    async fn ends(
+        &self,
+        partitions: &[PartitionProgress],
+    ) -> Result<BTreeMap<RoutePartition, NextOffset>, Option<String>> {
+        let (mut ends, mut unreachable) = (BTreeMap::new(), None);
         for (route, target) in self.targets.iter().enumerate() {
             let of_route: Vec<RoutePartition> = partitions
                 .iter()
@@ -78,16 +116,17 @@ impl<Q: Questions, T: Clock> Watch<Q, T> {
             let asked: Vec<Partition> = of_route.iter().map(|tp| tp.partition).collect();
             match self.broker.logs(&target.scope.topic, &asked).await {
                 Ok(logs) => {
-                    if logs.ends.iter().any(Result::is_ok) {
-                        self.status.kafka_answered();
+                    for (tp, end) in of_route.into_iter().zip(logs.ends) {
+                        match end {
+                            Ok((_, end)) => drop(ends.insert(tp, end)),
+                            Err(error) => note(&mut unreachable, &error),
+                        }
                     }
-                    let known = of_route.into_iter().zip(logs.ends);
-                    ends.extend(known.filter_map(|(tp, end)| Some((tp, end.ok()?.1))));
                 }
-                Err(error) => tracing::debug!(%error, "the ends of the logs are not known"),
+                Err(error) => note(&mut unreachable, &error),
             }
         }
-        ends
+        if ends.is_empty() && unreachable.is_some() { Err(unreachable) } else { Ok(ends) }
     }
 
     fn order(&self, tp: RoutePartition, next: NextOffset, remedy: Remedy) -> PollMessage {
@@ -107,5 +146,14 @@ impl<Q: Questions, T: Clock> Watch<Q, T> {
                  restart the process: it begins with a new client"
             ))),
         }
+    }
+}
+
+/// Notes the first error by which no broker is reached. One without a leader, or a topic that is gone,
+/// is told where partitions are located.
+fn note(unreachable: &mut Option<String>, error: &BrokerError) {
+    tracing::debug!(%error, "the ends of the logs are not known");
+    if let BrokerError::Unreachable(why) = error {
+        unreachable.get_or_insert_with(|| why.clone());
     }
 }

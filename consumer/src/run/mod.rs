@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::apply::Target;
 use crate::apply::claim::claim;
 use crate::check::refuse_compaction;
 use crate::clock::MonotonicClock;
 use crate::config::{Config, Route};
+use crate::core::pipeline::placement::Placement;
 use crate::dead_letters::maintenance::Maintenance;
 use crate::kafka::broker::KafkaBroker;
 use crate::kafka::client::BrokerError;
@@ -42,6 +43,8 @@ pub use crate::store::QUIET_LOG;
 /// on that.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// How long the start waits for the topics' settings.
+const SETTINGS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Options that are not in the configuration.
 #[derive(Clone, Debug)]
@@ -103,6 +106,8 @@ struct Prepared {
     targets: Arc<[Target]>,
     /// The routes whose tables are not usable yet.
     unclaimed: BTreeSet<usize>,
+    /// Why a topic is refused for its settings, if a broker says so later.
+    compaction: Option<JoinHandle<Option<String>>>,
 }
 
 impl Consumer {
@@ -187,7 +192,8 @@ impl Consumer {
         shutdown: watch::Receiver<bool>,
         tasks: &mut JoinSet<String>,
     ) -> Result<Ends, RunError> {
-        let Prepared { broker, targets, unclaimed } = prepared;
+        let Prepared { broker, targets, unclaimed, compaction } = prepared;
+        let placements = placements(&self.config, &targets);
         let workers = Workers {
             database: self.config.database.target.clone(),
             log: Arc::new(KafkaLog::new(
@@ -229,6 +235,7 @@ impl Consumer {
             clock: MonotonicClock::start(),
             targets,
             patience: self.config.patience,
+            servers: self.config.kafka.get("bootstrap.servers").unwrap_or("Kafka").to_owned(),
             status: self.status(),
             answers: answers.clone(),
         };
@@ -236,7 +243,10 @@ impl Consumer {
             watch.run().await;
             "the watch over the partitions has ended".to_owned()
         });
-        Ok(Ends { workers, inbox, wanted, status: self.status() })
+        if let Some(compaction) = compaction {
+            tokio::spawn(refuse_later(compaction, answers.clone()));
+        }
+        Ok(Ends { workers, inbox, wanted, placements, status: self.status() })
     }
 
     /// Waits for Kafka and the database, and collects what does not change during the run.
@@ -267,15 +277,19 @@ impl Consumer {
                 Ok(())
             }
         };
-        if let Some(why) = refuse_compaction(&self.config).await {
-            return Err(RunError::Refused(why));
-        }
+        let mut compaction = tokio::spawn(refuse_compaction(self.config.clone()));
+        // Before a table is claimed. A broker that never answers this must not hold up the start.
+        let compaction = match tokio::time::timeout(SETTINGS_WITHIN, &mut compaction).await {
+            Ok(Ok(Some(why))) => return Err(RunError::Refused(why)),
+            Ok(_) => None,
+            Err(_) => Some(compaction),
+        };
         let unclaimed = patiently(|| self.look_at(&targets), judge).await??;
         self.status.answered(Reporter::Start);
         let partitions: Vec<i32> = targets.iter().map(|target| target.partitions).collect();
         self.status.topics_have(&partitions);
         tracing::info!("{}", introduction::ready_line(&self.config, &partitions));
-        Ok(Prepared { broker, targets, unclaimed })
+        Ok(Prepared { broker, targets, unclaimed, compaction })
     }
 
     /// Finds out at the start, not at the first record, that a table is missing, has an unusable
@@ -337,6 +351,22 @@ async fn order(orders: &mpsc::Sender<PollMessage>, input: PollMessage) {
     if orders.send(input).await.is_err() {
         tracing::debug!("the poll thread has ended already");
     }
+}
+
+/// Ends the run if a topic is refused after it has begun.
+async fn refuse_later(refusal: JoinHandle<Option<String>>, orders: mpsc::Sender<PollMessage>) {
+    if let Ok(Some(why)) = refusal.await {
+        order(&orders, PollMessage::End(PollExit::Refused(why))).await;
+    }
+}
+
+/// Where the keys of each route's topic belong.
+fn placements(config: &Config, targets: &[Target]) -> Vec<Placement> {
+    let placement = |(route, target): (&Route, &Target)| Placement {
+        partitions: target.partitions,
+        on_wrong: route.on_wrong_partition,
+    };
+    config.routes.iter().zip(targets).map(placement).collect()
 }
 
 /// Asks until there is an answer, or an error that `judge` calls permanent.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::core::batch::RoutePartition;
-use crate::core::pipeline::action::PartitionProgress;
+use crate::core::pipeline::action::{Doing, PartitionProgress};
 use crate::status::health;
 use crate::status::history::{Point, STEP};
 use crate::status::outage::Subject;
@@ -63,7 +63,12 @@ impl Status {
         let known = RouteReport::of(&self.routes[route], partitions);
         let written = &state.written[route];
         let stopped = state.progress.stopped.get(&route);
-        let outage = state.outages.of_route(route).map(|outage| &outage.message);
+        // Whatever is held can't be written either, though another route's attempt met it.
+        let database = || state.outages.now().find(|(subject, _)| *subject == Subject::Database);
+        let waits = state.progress.routes.get(route).is_some_and(|one| one.doing != Doing::Idle);
+        let outage = state.outages.of_route(route);
+        let outage = outage.or_else(|| database().filter(|_| waits).map(|(_, outage)| outage));
+        let outage = outage.map(|outage| &outage.message);
         let waiting = state.progress.waiting.iter().find(|(tp, _)| tp.route == route);
         let outage = outage.or(waiting.map(|(_, why)| why));
         let status = match (stopped, outage) {
@@ -130,7 +135,7 @@ impl Status {
             time_ms,
             records_per_second: state.records.per_second_now(),
             rows_per_second: state.written.iter().map(|one| one.meter.per_second_now()).sum(),
-            lag_records: partitions.iter().map(|partition| state.lag_records(partition)).sum(),
+            lag_records: partitions.iter().map(|partition| state.logs.lag(partition)).sum(),
             lag_seconds: ages.fold(0.0, f64::max),
             transaction_seconds: mean,
             transaction_seconds_max: mean.map(|_| transactions.longest.as_secs_f64()),
@@ -162,12 +167,12 @@ impl StatusState {
             partition: partition.tp.partition.0,
             state: status,
             error: not_located.or(self.progress.waiting.get(&partition.tp)).cloned(),
-            log_end: self.ends.get(&partition.tp).map(|end| end.0),
+            log_end: self.logs.end(partition).map(|end| end.0),
             read_offset: partition.reading.then_some(partition.next.0),
             database_offset: partition.written.map(|written| written.0),
             committed_offset: partition.committed.map(|committed| committed.0),
             flow: Flow {
-                lag_records: self.lag_records(partition),
+                lag_records: self.logs.lag(partition),
                 lag_seconds: self.lag_seconds(partition, unix_ms()),
                 records_per_second: self.read.get(&partition.tp).map(super::Meter::per_second),
                 rows_per_second: None,
@@ -177,14 +182,9 @@ impl StatusState {
         }
     }
 
-    /// Records of a partition that are not in the database.
-    pub(super) fn lag_records(&self, partition: &PartitionProgress) -> Option<u64> {
-        Some(partition.written?.distance_to(*self.ends.get(&partition.tp)?))
-    }
-
     /// How old the oldest record is that was read and is not in the database.
     pub(super) fn lag_seconds(&self, partition: &PartitionProgress, unix_ms: u64) -> Option<f64> {
-        let behind = self.lag_records(partition)? > 0;
+        let behind = self.logs.lag(partition)? > 0;
         let oldest = partition.oldest.filter(|_| behind);
         let age = |oldest: i64| (unix_ms as f64 - oldest as f64).max(0.0) / 1_000.0;
         Some(oldest.map_or(0.0, age))

@@ -34,6 +34,10 @@ pub struct Facts {
     pub silent: Option<Duration>,
     /// Whether it is a member of its group and has an assignment.
     pub in_group: bool,
+    /// What to say of a wait for the group, once it has lasted for a while.
+    pub waits_for_group: Option<String>,
+    /// The partitions that stand still before the ends of their logs.
+    pub standing: Vec<String>,
     /// The assigned partitions that it does not read, each with the reason if it is known.
     pub not_read: Vec<(String, Option<String>)>,
     /// What keeps it from reading or writing.
@@ -57,11 +61,16 @@ pub fn unreadiness(facts: &Facts) -> Vec<String> {
     }
     why.extend(facts.outages.iter().cloned());
     if !facts.in_group {
-        why.push("the consumer is not in its group".to_owned());
+        let not_yet = || "the consumer is not in its group".to_owned();
+        why.push(facts.waits_for_group.clone().unwrap_or_else(not_yet));
     } else if let Some((first, reason)) = facts.not_read.first() {
         let reason = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
         let count = facts.not_read.len();
         why.push(format!("{count} partitions are not located yet, the first is {first}{reason}"));
+    }
+    if let Some(first) = facts.standing.first() {
+        let others = facts.standing.len() - 1;
+        why.push(if others == 0 { first.clone() } else { format!("{first}; and {others} more") });
     }
     why
 }
@@ -75,6 +84,8 @@ mod tests {
             phase: Phase::Running,
             silent: Some(Duration::ZERO),
             in_group: true,
+            waits_for_group: None,
+            standing: Vec::new(),
             not_read: Vec::new(),
             outages: Vec::new(),
         }
@@ -113,6 +124,20 @@ mod tests {
         let not_read = vec![("scores 3".to_owned(), Some("no leader".to_owned()))];
         let why = unreadiness(&Facts { not_read, ..well() });
         assert!(why[0].contains("scores 3: no leader"), "{why:?}");
+    }
+
+    #[test]
+    fn a_partition_that_stands_still_makes_it_not_ready() {
+        let standing = vec!["scores 3 has stood still".to_owned(), "scores 4 too".to_owned()];
+        let facts = Facts { standing, ..well() };
+        assert_eq!(unreadiness(&facts), ["scores 3 has stood still; and 1 more"]);
+    }
+
+    #[test]
+    fn a_wait_for_the_group_is_explained_once_it_is_known() {
+        let waits = Some("waiting for the group".to_owned());
+        let facts = Facts { in_group: false, waits_for_group: waits, ..well() };
+        assert_eq!(unreadiness(&facts), ["waiting for the group"]);
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Metrics {
             stored_dead_letters: labelled_gauge(
                 "stored_dead_letters",
                 &["topic", "state"],
-                "Dead letters in the database, by topic and state; counted every 10 seconds.",
+                "Dead letters in the database, by topic and state; counted every 10 seconds, or less often if counting takes long.",
             )?,
             dead_letters_copied: on
                 .counter("dead_letters_copied_total", "Dead letters copied to their topic.")?,
@@ -287,6 +287,11 @@ fn counts(on: &Register<'_>, older: &IntCounter) -> Result<Vec<CountOf>, Error> 
             "stray_records_total",
             "Records dropped because they were read before, or belong to a revoked partition.",
             |now| now.strays,
+        ),
+        counter(
+            "misplaced_records_total",
+            "Records in another partition than their key's.",
+            |now| now.misplaced,
         ),
         counter("offset_skips_total", "Jumps in a partition's offsets.", |now| now.skips),
         counter("batches_total", "Batches handed to a worker.", |now| now.batches),

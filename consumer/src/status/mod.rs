@@ -4,12 +4,14 @@ pub mod metrics;
 pub mod outage;
 pub mod health;
 pub mod history;
+pub mod logs;
 pub mod report;
 pub mod table;
 pub mod ask;
 mod set_aside;
 pub(crate) mod told;
 mod collect;
+mod readiness;
 #[cfg(test)]
 #[path = "tests/report.rs"]
 mod report_tests;
@@ -25,8 +27,9 @@ use crate::apply::Stats;
 use crate::config::{Config, Route};
 use crate::core::batch::RoutePartition;
 use crate::core::pipeline::action::{Counts, PartitionProgress, PipelineProgress};
-use crate::status::health::{Facts, Phase};
+use crate::status::health::Phase;
 use crate::status::history::{History, Meter};
+use crate::status::logs::LogsSeen;
 use crate::status::metrics::Metrics;
 use crate::status::outage::{Outage, Outages, Reporter, Subject};
 use crate::status::set_aside::SetAsideLog;
@@ -43,6 +46,10 @@ pub struct Status {
     database: String,
     routes: Vec<Route>,
     memory_limit: usize,
+    /// How long a partition may wait for another producer's transaction.
+    patience: Duration,
+    /// How long the group waits for a member that did not leave.
+    session: Duration,
     started: Instant,
     state: Mutex<StatusState>,
 }
@@ -58,7 +65,11 @@ struct StatusState {
     in_group: bool,
     not_located: BTreeMap<RoutePartition, String>,
     outages: Outages,
-    ends: BTreeMap<RoutePartition, NextOffset>,
+    logs: LogsSeen,
+    /// Up to where each partition was read when the poll thread last met an error that may last.
+    poll_failed_at: Option<BTreeMap<RoutePartition, NextOffset>>,
+    /// Since when the consumer waits for its group, and whether that was told.
+    waits_for_group: Option<(Duration, bool)>,
     /// Of each route.
     written: Vec<RouteTotals>,
     /// Of each route: how many partitions its topic has; empty: not known yet.
@@ -118,7 +129,9 @@ impl Status {
             in_group: false,
             not_located: BTreeMap::new(),
             outages: Outages::default(),
-            ends: BTreeMap::new(),
+            logs: LogsSeen::default(),
+            poll_failed_at: None,
+            waits_for_group: None,
             written: vec![RouteTotals::default(); config.routes.len()],
             topic_partitions: Vec::new(),
             open_letters: vec![None; config.routes.len()],
@@ -136,6 +149,8 @@ impl Status {
             database: format!("{:?}", config.database.target),
             routes: config.routes.clone(),
             memory_limit: config.memory.0,
+            patience: config.patience,
+            session: config.session_timeout(),
             started: Instant::now(),
             state: Mutex::new(state),
         }
@@ -147,53 +162,7 @@ impl Status {
         StatusSnapshot {
             counts: state.counts,
             progress: state.progress.clone(),
-            lag: state
-                .progress
-                .partitions
-                .iter()
-                .map(|partition| state.lag_records(partition))
-                .sum(),
-        }
-    }
-
-    /// Why the process should be replaced, if it should.
-    pub fn sickness(&self) -> Option<&'static str> {
-        health::sickness(&self.facts(&self.lock()))
-    }
-
-    /// Why it does not do its work, if it does not.
-    pub fn unreadiness(&self) -> Option<String> {
-        let why = health::unreadiness(&self.facts(&self.lock()));
-        (!why.is_empty()).then(|| why.join("\n"))
-    }
-
-    fn facts(&self, state: &StatusState) -> Facts {
-        let not_read = |partition: &PartitionProgress| {
-            let name =
-                || format!("{} {}", self.routes[partition.tp.route].topic, partition.tp.partition);
-            let why = state.not_located.get(&partition.tp).cloned();
-            let waits = state.progress.waiting.contains_key(&partition.tp);
-            (!partition.reading && !waits).then(|| (name(), why))
-        };
-        let outage = |(subject, outage): (Subject, &Outage)| {
-            let (name, message) = (self.name(subject), &outage.message);
-            if message.starts_with(&name) { message.clone() } else { format!("{name}: {message}") }
-        };
-        let stopped = state.progress.stopped.iter();
-        let stopped =
-            stopped.map(|(route, why)| format!("{}: {why}", self.name(Subject::Route(*route))));
-        Facts {
-            phase: state.phase,
-            silent: state.beat.map(|beat| self.started.elapsed().saturating_sub(beat)),
-            in_group: state.in_group,
-            not_read: state.progress.partitions.iter().filter_map(not_read).collect(),
-            outages: state
-                .outages
-                .now()
-                .map(outage)
-                .chain(stopped)
-                .chain(self.waiting(state))
-                .collect(),
+            lag: state.progress.partitions.iter().map(|partition| state.logs.lag(partition)).sum(),
         }
     }
 
@@ -226,10 +195,13 @@ impl Status {
         progress: impl FnOnce() -> PipelineProgress,
     ) {
         let mut state = self.lock();
-        state.beat = Some(self.started.elapsed());
+        let at = self.started.elapsed();
+        state.beat = Some(at);
         if state.phase == Phase::Starting {
             state.phase = Phase::Running;
+            state.waits_for_group = Some((at, false));
         }
+        self.tell_wait(&mut state, at);
         if state.published.is_some_and(|published| now < published + PUBLISH_EVERY) {
             return;
         }
@@ -245,12 +217,13 @@ impl Status {
             self.metrics.route(&self.routes[route].topic, &before, now, is_failing);
         }
         self.metrics.in_group(state.in_group);
+        state.logs.observe(at, &progress.partitions);
         state.progress = progress;
         self.metrics.held(&state.progress);
         let time_ms = unix_ms();
         let lag = |partition: &PartitionProgress| {
             let (records, seconds) =
-                (state.lag_records(partition)?, state.lag_seconds(partition, time_ms)?);
+                (state.logs.lag(partition)?, state.lag_seconds(partition, time_ms)?);
             let topic = &*self.routes[partition.tp.route].topic;
             Some((topic, partition.tp.partition.to_string(), records, seconds))
         };
@@ -258,16 +231,6 @@ impl Status {
         self.sample(&mut state);
         drop(state);
         self.tell_set_aside(|log| log.due(self.started.elapsed()));
-    }
-
-    /// The group has given this consumer an assignment, which may be empty.
-    pub(crate) fn joined(&self) {
-        self.lock().in_group = true;
-    }
-
-    /// The group has given this consumer's partitions to others; it will join again.
-    pub(crate) fn left(&self) {
-        self.lock().in_group = false;
     }
 
     /// How many partitions each route's topic has.
@@ -348,19 +311,6 @@ impl Status {
     /// Why partitions could not be located: all of those that can't be at the moment.
     pub(crate) fn not_located(&self, why: &BTreeMap<RoutePartition, String>) {
         self.lock().not_located.clone_from(why);
-    }
-
-    /// Kafka answered, so the outage that the poll thread reported is over.
-    pub(crate) fn kafka_answered(&self) {
-        self.answered(Reporter::Poll);
-    }
-
-    /// Notes the ends of the logs.
-    pub(crate) fn logs_end(&self, ends: BTreeMap<RoutePartition, NextOffset>) {
-        if !ends.is_empty() {
-            self.kafka_answered();
-        }
-        self.lock().ends = ends;
     }
 
     /// The partitions that this consumer has.

@@ -22,6 +22,8 @@ pub enum Reporter {
     Poll,
     /// The commits to Kafka.
     Commits,
+    /// The watch over the partitions.
+    Watch,
     /// A worker, by its number.
     Worker(u64),
 }

@@ -15,7 +15,8 @@ pub(super) async fn positions<S: Statements>(
     asked: &[Partition],
 ) -> Result<Vec<Position>, StoreError> {
     let known = all(store, scope).await?;
-    let writers = writers(store, scope).await?;
+    // A topic may have ten thousand writers a partition.
+    let writers = if asked.is_empty() { Vec::new() } else { writers(store, scope, asked).await? };
     Ok(positions_of(asked, known, writers))
 }
 
@@ -145,13 +146,19 @@ async fn all<S: Statements>(
 async fn writers<S: Statements>(
     store: &mut S,
     scope: &BookkeepingKey,
+    partitions: &[Partition],
 ) -> Result<Vec<WriterSeen>, StoreError> {
     const COLUMNS: &[ValueKind] =
         &[ValueKind::Integer, ValueKind::Integer, ValueKind::Integer, ValueKind::Text];
     let select =
         r#"SELECT "partition", last_sequence, last_offset, writer FROM write_behind_writers"#;
     let statement = Statement::new(store.dialect(), COLUMNS).add(select, []).of_topic(scope);
-    let lines = store.select(statement).await?;
+    let mut statement = statement.add(r#" AND "partition" IN ("#, []);
+    for (place, partition) in partitions.iter().enumerate() {
+        let separated = if place == 0 { "?" } else { ", ?" };
+        statement = statement.add(separated, [i64::from(partition.0).into()]);
+    }
+    let lines = store.select(statement.add(")", [])).await?;
     let writer = |line: &Vec<Value>| {
         let [sequence, at] = integers(&line[1..3])?;
         let Value::Text(Some(writer)) = &line[3] else { return None };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ahash::RandomState;
 use uuid::Uuid;
 use write_behind_shared::key::{self, KeyColumn};
+use write_behind_shared::partition::partition_of;
 use write_behind_shared::{Change, Headers, Offset, Partition, record};
 
 use crate::core::record::Incoming;
@@ -74,6 +75,8 @@ pub struct VerifyFold {
     set_aside: Arc<SetAside>,
     /// Partitions whose log is there from its beginning.
     whole: BTreeSet<Partition>,
+    /// How many partitions the topic has, if a record in another than its key's was set aside.
+    placed_in: Option<i32>,
     range: Range,
     memory: usize,
     writers: HashMap<(Partition, Uuid), u64, RandomState>,
@@ -134,6 +137,7 @@ impl VerifyFold {
             version,
             set_aside,
             whole,
+            placed_in: None,
             range,
             memory,
             writers,
@@ -141,6 +145,13 @@ impl VerifyFold {
             bytes: 0,
             left,
         }
+    }
+
+    /// The same, where a record in another partition than its key's was set aside; the topic has this
+    /// many.
+    #[must_use]
+    pub fn without_misplaced(self, partitions: i32) -> Self {
+        Self { placed_in: Some(partitions), ..self }
     }
 
     /// Folds the next record of its partition.
@@ -166,6 +177,10 @@ impl VerifyFold {
             return;
         }
         let Some(key) = record.key else { return };
+        let is_misplaced = |of| partition_of(key, of) != record.partition;
+        if self.placed_in.is_some_and(is_misplaced) && !self.set_aside.replayed.contains(&at) {
+            return;
+        }
         let Ok(texts) = key::decode(key, &self.key) else { return };
         if !self.range.holds(&texts) || matches!(&*self.choice, Choice::Keys(k) if !k.contains(key))
         {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
-use crate::config::{Config, Route};
+use crate::config::{Config, OnWrongPartition, Route};
 use crate::core::batch::Span;
 use crate::core::dead_letters::DeadLetterState;
 use crate::core::table::Table;
@@ -70,8 +70,17 @@ pub async fn verify(
     let database = &config.database.target;
     let store = database.connect(&Timeouts::STANDARD).await.map_err(|e| told(e.to_string()))?;
     let target = Target::of(config, route, &cluster, 1);
-    let mut verifying =
-        Verifying { config, target: &target, options, broker, store, progress, held: Vec::new() };
+    let mut verifying = Verifying {
+        config,
+        target: &target,
+        on_wrong_partition: route.on_wrong_partition,
+        options,
+        broker,
+        store,
+        progress,
+        held: Vec::new(),
+        placed_in: None,
+    };
     let report = verifying.report().await.map_err(told)?;
     Ok(report)
 }
@@ -80,12 +89,15 @@ pub async fn verify(
 struct Verifying<'a> {
     config: &'a Config,
     target: &'a Target,
+    on_wrong_partition: OnWrongPartition,
     options: &'a VerifyOptions,
     broker: KafkaBroker,
     store: AnyStore,
     progress: Arc<dyn Progress>,
     /// The part of each partition that the log still has and the database holds.
     held: Vec<Span>,
+    /// How many partitions the topic has, if a record in another than its key's is set aside.
+    placed_in: Option<i32>,
 }
 
 impl Verifying<'_> {
@@ -121,7 +133,10 @@ impl Verifying<'_> {
     async fn spans(&mut self, known: &[Known], report: &mut VerifyReport) -> Result<(), String> {
         let partitions: Vec<Partition> = known.iter().map(|one| one.partition).collect();
         let logs = self.broker.logs(&self.target.scope.topic, &partitions).await;
-        for (known, ends) in known.iter().zip(logs.map_err(|e| e.to_string())?.ends) {
+        let logs = logs.map_err(|e| e.to_string())?;
+        let sets_aside = self.on_wrong_partition == OnWrongPartition::DeadLetter;
+        self.placed_in = sets_aside.then_some(logs.partitions);
+        for (known, ends) in known.iter().zip(logs.ends) {
             let Known { partition, next, .. } = *known;
             let (low, high) = ends.map_err(|e| e.to_string())?;
             if next > high {
@@ -171,6 +186,9 @@ impl Verifying<'_> {
         let memory = self.options.memory / 2;
         let set_aside = Arc::clone(set_aside);
         let mut fold = VerifyFold::new(table, choice, set_aside, self.whole(), range, memory);
+        if let Some(partitions) = self.placed_in {
+            fold = fold.without_misplaced(partitions);
+        }
         let reader = reader_config(&self.config.kafka, &self.config.name);
         let reader = LogReader::new(reader, PATIENCE);
         let (topic, progress) = (self.target.scope.topic.clone(), Arc::clone(&self.progress));

@@ -21,15 +21,15 @@ thread_local! {
 /// The headers of `message`, in order.
 pub(crate) fn headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<NamedHeader<'m>> {
     let Some(headers) = message.headers() else { return Vec::new() };
-    let all = || headers.iter().map(named).collect();
+    let all = || headers.iter().map(|header| named(&header)).collect();
     // No state is shared with the closure, so none can be left half changed.
     catch_unwind(AssertUnwindSafe(all)).unwrap_or_else(|_| {
-        let one = |at| quietly(|| named(headers.get(at))).unwrap_or((UNREADABLE, None));
+        let one = |at| quietly(|| named(&headers.get(at))).unwrap_or((UNREADABLE, None));
         (0..headers.count()).map(one).collect()
     })
 }
 
-fn named<'m>(header: Header<'m, &'m [u8]>) -> NamedHeader<'m> {
+fn named<'m>(header: &Header<'m, &'m [u8]>) -> NamedHeader<'m> {
     (header.key, header.value)
 }
 

@@ -31,6 +31,7 @@ columns = ["score", "name"]
 priority = "high"
 rows_per_second = 200
 on_bad_record = "stop"
+on_wrong_partition = "dead-letter"
 [[route]]
 topic = "players"
 [memory]
@@ -60,6 +61,7 @@ fn every_key_is_read() {
     assert_eq!((config.memory, config.http), (MemoryLimits(64 << 20), None));
     let [scores, players] = &config.routes[..] else { panic!("two routes") };
     assert_eq!((&*scores.table, scores.on_bad_record), ("public.scores", OnBadRecord::Stop));
+    assert_eq!(scores.on_wrong_partition, OnWrongPartition::DeadLetter);
     assert_eq!((scores.priority, scores.rows_per_second), (Priority::High, Some(200)));
     assert_eq!((players.priority, players.rows_per_second), (Priority::Normal, None));
     assert_eq!(scores.key, ["player_id"]);
@@ -73,6 +75,7 @@ fn what_is_not_said_has_a_default() {
     assert_eq!(config.http, Some("127.0.0.1:9464".parse().unwrap()));
     assert_eq!(config.database.connections, 1);
     assert_eq!(config.routes[0].on_bad_record, OnBadRecord::DeadLetter);
+    assert_eq!(config.routes[0].on_wrong_partition, OnWrongPartition::Tell);
 }
 
 #[test]

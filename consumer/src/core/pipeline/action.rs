@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use write_behind_shared::{NextOffset, Offset, WriteId};
+use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
 
 use crate::core::batch::{Batch, BatchId, Epoch, RoutePartition, Span, WriterSeen, Written};
 use crate::core::pipeline::bounds::Bounds;
@@ -121,6 +121,9 @@ pub enum Action {
 pub enum Notice {
     /// A writer's records before this one are missing from the log.
     RecordsMissing(RoutePartition, Offset, WriteId),
+    /// The record at this offset lies in another partition than its key's, which is this one. Told
+    /// once a route.
+    Misplaced(RoutePartition, Offset, Partition),
     /// The log skips from the first offset to the second: transaction markers, or records that
     /// compaction removed.
     OffsetsSkipped(RoutePartition, NextOffset, Offset),
@@ -157,6 +160,8 @@ pub struct Counts {
     pub bad: u64,
     /// Records below the next offset, or of partitions not being read.
     pub strays: u64,
+    /// Records in another partition than their key's.
+    pub misplaced: u64,
     /// Gaps in a partition's offsets.
     pub skips: u64,
     /// Batches handed to workers.

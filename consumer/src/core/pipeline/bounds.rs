@@ -24,7 +24,8 @@ pub struct Bounds {
     /// Waits between the tries of a parked batch.
     pub parked: Waits,
     /// Waits between the probes of a stopped route, and before a held partition is read again. A
-    /// probe that meets no record for the longest one counts as a success.
+    /// probe that meets no record for the longest one ends: the route runs if the log has none, and
+    /// otherwise another partition is tried.
     pub stopped: Waits,
     /// Waits after commits that failed.
     pub commit: Waits,

@@ -119,6 +119,7 @@ impl Buffer {
         self.to_forget = memory.forget_writers();
         let headers = headers?;
         let key = record.key.ok_or(RecordError::NoKey)?;
+        memory.place(self.partition, key, id.is_some())?;
         let add = headers.add.filter(|names| !names.is_empty());
         let folded = if let Some(version) = &memory.version {
             self.fold_versioned(key, record.value, add, version)?

@@ -7,10 +7,11 @@
 
 use std::sync::Arc;
 
-use write_behind_shared::{Offset, SequenceCheck, Sequences, WriteId};
+use write_behind_shared::{Offset, Partition, RecordError, SequenceCheck, Sequences, WriteId};
 
 use crate::core::batch::WriterSeen;
 use crate::core::pipeline::bounds::Bounds;
+use crate::core::pipeline::placement::{OnWrongPartition, Placement};
 use crate::core::pipeline::shape::Shapes;
 
 /// What a partition remembers across buffers.
@@ -23,6 +24,10 @@ pub struct PartitionMemory {
     pub(super) shapes: Shapes,
     /// The value's member that holds the row's version, on a route with a `version`.
     pub(super) version: Option<Arc<str>>,
+    /// Where the route's keys belong, if that is looked at.
+    placement: Option<Placement>,
+    /// The partition that the last record's key belongs to, if it lies in another.
+    misplaced: Option<Partition>,
 }
 
 impl PartitionMemory {
@@ -35,6 +40,8 @@ impl PartitionMemory {
             gap: None,
             shapes: Shapes::new(bounds.shapes),
             version: None,
+            placement: None,
+            misplaced: None,
         }
     }
 
@@ -42,6 +49,36 @@ impl PartitionMemory {
     #[must_use]
     pub fn with_version(self, version: Option<Arc<str>>) -> Self {
         Self { version, ..self }
+    }
+
+    /// It is of a route with this version and placement.
+    pub(super) fn of_route(&mut self, version: Option<Arc<str>>, placement: Option<Placement>) {
+        (self.version, self.placement) = (version, placement);
+    }
+
+    /// Notes whether the key lies where it belongs.
+    ///
+    /// # Errors
+    /// It lies elsewhere, and the route sets such records aside.
+    pub(super) fn place(
+        &mut self,
+        partition: Partition,
+        key: &[u8],
+        has_write_id: bool,
+    ) -> Result<(), RecordError> {
+        let Some(placement) = self.placement else { return Ok(()) };
+        self.misplaced = placement.elsewhere(partition, key, has_write_id);
+        match (self.misplaced, placement.on_wrong) {
+            (Some(belongs_to), OnWrongPartition::DeadLetter) => {
+                Err(RecordError::WrongPartition(belongs_to))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The partition that the last record's key belongs to, if it lies in another.
+    pub fn take_misplaced(&mut self) -> Option<Partition> {
+        self.misplaced.take()
     }
 
     /// The id of the record folded or set aside last, if records of its writer before it are

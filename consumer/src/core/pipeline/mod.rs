@@ -25,6 +25,7 @@ use crate::core::pipeline::held::HeldPartitions;
 use crate::core::pipeline::memory::PartitionMemory;
 use crate::core::pipeline::parked::ParkedBatch;
 use crate::core::pipeline::partition::{Fetching, PartitionState};
+use crate::core::pipeline::placement::Placement;
 use crate::core::pipeline::route::RouteState;
 use crate::core::pipeline::schedule::Schedule;
 use crate::core::pipeline::stopped_routes::StoppedRoutes;
@@ -34,6 +35,7 @@ use crate::core::record::Incoming;
 pub mod shape;
 pub mod heap_size;
 mod rows;
+pub mod placement;
 pub mod memory;
 pub mod buffer;
 pub mod action;
@@ -138,6 +140,15 @@ impl Pipeline {
         self
     }
 
+    /// Sets, for each route, where its keys belong. Without it nobody looks.
+    #[must_use]
+    pub fn with_placements(mut self, placements: impl IntoIterator<Item = Placement>) -> Self {
+        for (route_state, placement) in self.routes.iter_mut().zip(placements) {
+            route_state.placement = Some(placement);
+        }
+        self
+    }
+
     /// The next action to carry out.
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -198,10 +209,10 @@ impl Pipeline {
             partition.fetching = Fetching::Yes;
             partition.next = next;
             partition.written = Some(next);
-            let version =
-                self.routes.get(tp.route).and_then(|route_state| route_state.version.clone());
-            partition.memory =
-                PartitionMemory::new(&self.limits.bounds, located.writers).with_version(version);
+            partition.memory = PartitionMemory::new(&self.limits.bounds, located.writers);
+            if let Some(route_state) = self.routes.get(tp.route) {
+                partition.memory.of_route(route_state.version.clone(), route_state.placement);
+            }
             self.commits.located(tp, located.committed, next);
             read.push((tp, next));
         }
@@ -257,6 +268,13 @@ impl Pipeline {
             self.counts.gaps += 1;
             let notice = Notice::RecordsMissing(tp, record.offset, id);
             self.actions.push_back(Action::Tell(notice));
+        }
+        if let Some(belongs_to) = partition.memory.take_misplaced() {
+            self.counts.misplaced += 1;
+            if !std::mem::replace(&mut route_state.told_misplaced, true) {
+                let notice = Notice::Misplaced(tp, record.offset, belongs_to);
+                self.actions.push_back(Action::Tell(notice));
+            }
         }
         // Smaller changes wait for the next tick, which comes soon.
         if route_state.fill(buffer, max_bytes) > fill

@@ -45,7 +45,7 @@ impl Pipeline {
     pub fn ends(&mut self, ends: impl IntoIterator<Item = (RoutePartition, NextOffset)>) {
         for (tp, end) in ends {
             if let Some(partition) = self.partitions.get_mut(&tp) {
-                partition.end = end;
+                partition.end = Some(end);
             }
         }
     }
@@ -102,7 +102,9 @@ impl Pipeline {
     fn ahead_of(&self, flight: &InFlight) -> Vec<(RoutePartition, NextOffset)> {
         let others =
             self.partitions.iter().filter(|(tp, _)| flight.tps.iter().all(|(own, _)| own != *tp));
-        let ahead = others.map(|(tp, partition)| (*tp, partition.next.max(partition.end)));
+        let ahead = others.map(|(tp, partition)| {
+            (*tp, partition.end.map_or(partition.next, |end| partition.next.max(end)))
+        });
         ahead.filter(|ahead| !self.has_come(ahead)).collect()
     }
 

@@ -17,7 +17,7 @@ pub(super) struct PartitionState {
     /// Everything below is known to be in the database.
     pub(super) written: Option<NextOffset>,
     /// The last known end of its log.
-    pub(super) end: NextOffset,
+    pub(super) end: Option<NextOffset>,
     pub(super) buffer: Option<Buffer>,
     pub(super) in_flight: Option<BatchId>,
     pub(super) memory: PartitionMemory,
@@ -42,7 +42,7 @@ impl PartitionState {
             reading: false,
             next: NextOffset::ZERO,
             written: None,
-            end: NextOffset::ZERO,
+            end: None,
             buffer: None,
             in_flight: None,
             memory: PartitionMemory::default(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::core::pipeline::action::{PipelineLimits, RouteLimits};
 use crate::core::pipeline::batch_size::BatchSize;
 use crate::core::pipeline::buffer::Buffer;
+use crate::core::pipeline::placement::Placement;
 use crate::core::pipeline::throttle::Throttle;
 
 /// The state of a route.
@@ -14,6 +15,10 @@ pub(super) struct RouteState {
     pub(super) limits: RouteLimits,
     /// The value's member that holds the row's version, if the route has one.
     pub(super) version: Option<Arc<str>>,
+    /// Where its keys belong, if that is looked at.
+    pub(super) placement: Option<Placement>,
+    /// Whether a person was told of a record that lies elsewhere.
+    pub(super) told_misplaced: bool,
     pub(super) size: BatchSize,
     pub(super) throttle: Throttle,
     /// Records folded.
@@ -38,6 +43,8 @@ impl RouteState {
         Self {
             limits,
             version: None,
+            placement: None,
+            told_misplaced: false,
             size: BatchSize::new(all, lowest),
             throttle: Throttle::new(limits.rows_per_second),
             records_read: 0,

@@ -48,8 +48,8 @@ impl Pipeline {
     /// Ends probes that met no record, and starts those whose wait is over.
     pub(super) fn probe_stopped(&mut self, now: Duration) {
         self.stopped.forget_probes(now, |id| self.in_flight.contains_key(&id));
-        for route in self.stopped.unanswered(now) {
-            self.run_again(now, route);
+        for tp in self.stopped.unanswered(now) {
+            self.probe_in_vain(now, tp);
         }
         if self.draining {
             return;
@@ -65,6 +65,30 @@ impl Pipeline {
                 self.stopped.probes(now, chosen);
                 self.locate_again(&[chosen]);
             }
+        }
+    }
+
+    /// No record of this partition has come for a long time. Where its log has none, the route runs
+    /// again. Otherwise Kafka may be silent, which mends nothing: another partition is tried.
+    fn probe_in_vain(&mut self, now: Duration, tp: RoutePartition) {
+        let is_read = |partition: &PartitionState| {
+            partition.reading && partition.end.is_some_and(|end| partition.next >= end)
+        };
+        let owned = self.partitions.iter().filter(|(other, _)| other.route == tp.route);
+        let others = owned.map(|(other, _)| *other);
+        let next = others.clone().find(|other| *other > tp).or(others.clone().next());
+        match next {
+            Some(next) if self.partitions.get(&tp).is_none_or(|it| !is_read(it)) => {
+                self.stopped.probes(now, next);
+                if next != tp {
+                    self.drop_buffer(tp);
+                    if let Some(partition) = self.partitions.get_mut(&tp) {
+                        partition.let_go();
+                    }
+                }
+                self.locate_again(&[next]);
+            }
+            _ => self.run_again(now, tp.route),
         }
     }
 

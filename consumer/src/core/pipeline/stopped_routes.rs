@@ -12,7 +12,7 @@ use crate::core::pipeline::bounds::Waits;
 /// The stopped routes. A route not listed runs.
 #[derive(Debug)]
 pub(super) struct StoppedRoutes {
-    /// Between probes. One that meets no record for the longest counts as a success.
+    /// Between probes. The longest is also that of a probe for a record.
     waits: Waits,
     routes: BTreeMap<usize, StoppedRoute>,
 }
@@ -118,15 +118,13 @@ impl StoppedRoutes {
         }
     }
 
-    /// Routes whose probe has met no record for too long.
-    pub(super) fn unanswered(&self, now: Duration) -> Vec<usize> {
-        let is_over =
-            |stopped: &StoppedRoute| matches!(stopped.next, Probe::Reads(_, at) if at <= now);
-        self.routes
-            .iter()
-            .filter(|(_, stopped)| is_over(stopped))
-            .map(|(route, _)| *route)
-            .collect()
+    /// Partitions that probe their routes and have met no record for too long.
+    pub(super) fn unanswered(&self, now: Duration) -> Vec<RoutePartition> {
+        let is_over = |stopped: &StoppedRoute| match stopped.next {
+            Probe::Reads(tp, at) if at <= now => Some(tp),
+            _ => None,
+        };
+        self.routes.values().filter_map(is_over).collect()
     }
 
     /// Runs the route again. Returns when it was stopped.

@@ -28,6 +28,20 @@ fn a_span_is_finished_by_its_last_record_or_by_one_past_it() {
 }
 
 #[test]
+fn a_partition_of_which_nothing_more_is_wanted_is_named_once() {
+    let mut read = SpanRead::best_effort(&[span(0, 5, 6), span(1, 5, 6), span(2, 5, 6)], PATIENCE);
+    read.record(Partition(1), Offset(5));
+    read.record(Partition(1), Offset(6));
+    assert_eq!(read.take_ended(), [Partition(1)]);
+    read.end_of_log(Partition(2), None);
+    read.ends(NextOffset(0), NextOffset(5));
+    assert_eq!(read.take_ended(), [Partition(2)], "its log is too short");
+    read.end_of_log(Partition(0), Some(NextOffset(6)));
+    assert_eq!(read.take_ended(), [Partition(0)]);
+    assert_eq!((read.take_ended(), read.step()), (Vec::new(), ReadStep::Finished));
+}
+
+#[test]
 fn the_end_of_a_lagging_replica_does_not_finish_a_span() {
     let mut read = reading();
     read.record(Partition(0), Offset(6));

@@ -50,7 +50,7 @@ fn progress(part: PartitionProgress) -> PipelineProgress {
 fn published(progress: PipelineProgress) -> Status {
     let status = status();
     status.joined();
-    status.logs_end(BTreeMap::from([(TP, NextOffset(12))]));
+    status.logs_end(&BTreeMap::from([(TP, NextOffset(12))]));
     status.publish(Duration::ZERO, Counts::default(), || progress);
     status
 }
@@ -68,8 +68,8 @@ fn a_partition_lags_by_the_records_that_the_database_lacks_since_the_oldest_of_t
     assert!((10.0..60.0).contains(&seconds), "{seconds}");
     assert_eq!(report.routes[0].flow.lag_records, Some(7));
 
-    let all = Some(NextOffset(12));
-    let whole = PartitionProgress { written: all, oldest: Some(ten_seconds_ago), ..part() };
+    let (next, all) = (NextOffset(12), Some(NextOffset(12)));
+    let whole = PartitionProgress { next, written: all, oldest: Some(ten_seconds_ago), ..part() };
     let report = published(progress(whole)).report();
     let flow = report.routes[0].partitions[0].flow;
     assert_eq!((flow.lag_records, flow.lag_seconds), (Some(0), Some(0.0)));

@@ -16,6 +16,7 @@ use crate::core::pipeline::schedule::Priority;
 mod model;
 mod ops;
 mod cases;
+mod placements;
 mod shares;
 mod stops;
 mod ends;

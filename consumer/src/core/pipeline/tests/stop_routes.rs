@@ -7,9 +7,14 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 
 use super::*;
 use crate::core::batch::{Batch, Stop, Written};
-use crate::core::pipeline::action::{BatchResult, Located, PipelineLimits, RouteLimits, WriteCost};
+use crate::core::pipeline::action::{
+    BatchResult, Located, PartitionProgress, PipelineLimits, RouteLimits, WriteCost,
+};
 use crate::core::pipeline::bounds::Bounds;
 use crate::core::record::Incoming;
+
+#[path = "parked.rs"]
+mod parked;
 
 const NOW: Duration = Duration::ZERO;
 
@@ -236,7 +241,31 @@ fn a_trial_that_meets_no_record_does_not_keep_the_route_stopped() {
     scene.record(NOW, tp(0, 0));
     scene.refuse(NOW, "no table");
     scene.tick(at(500));
+    scene.pipeline.ends([(tp(0, 0), NextOffset(0))]);
     scene.tick(at(500) + at(10_000));
+    assert!(scene.pipeline.progress(NOW).stopped.is_empty());
+}
+
+#[test]
+fn a_trial_that_kafka_does_not_answer_is_no_success_and_another_partition_is_tried() {
+    let mut scene = Scene::new();
+    scene.record(NOW, tp(0, 0));
+    scene.refuse(NOW, "no table");
+    scene.pipeline.ends([(tp(0, 0), NextOffset(1))]);
+    scene.tick(at(500));
+    for turn in 1..7 {
+        scene.read.clear();
+        scene.tick(at(500) + at(10_000) * turn);
+        assert_eq!(scene.read, [tp(0, (turn % 2) as i32)]);
+        let reads = |part: &&PartitionProgress| part.tp.route == 0 && part.reading;
+        let partitions = scene.pipeline.progress(NOW).partitions;
+        assert_eq!(partitions.iter().filter(reads).count(), 1, "one at a time");
+        assert!(scene.pipeline.progress(NOW).stopped.contains_key(&0));
+    }
+    assert_eq!(scene.told.len(), 1, "{:?}", scene.told);
+    let now = at(600) + at(10_000) * 6;
+    scene.record(now, tp(0, 0));
+    scene.write(now);
     assert!(scene.pipeline.progress(NOW).stopped.is_empty());
 }
 
@@ -261,105 +290,6 @@ fn a_stopped_route_does_not_hold_up_a_drain() {
 }
 
 #[test]
-fn a_batch_that_waits_for_a_row_leaves_its_worker_to_the_batch_that_has_it() {
-    let mut scene = Scene::new();
-    scene.record(NOW, tp(0, 0));
-    scene.record(NOW, tp(1, 2));
-    let (child, batch) = scene.take();
-    scene.pipeline.park(at(20), child, batch);
-    scene.act(at(20));
-    assert_eq!(scene.batches[0].1.route, 1, "the one worker takes what is ahead");
-    scene.write(at(30));
-    assert_eq!(scene.take().0, child, "what was ahead is written, so it is tried at once");
-}
-
-#[test]
-fn what_is_ahead_in_the_log_of_another_partition_is_waited_for_without_counting_tries() {
-    let mut scene = Scene::new();
-    scene.pipeline.ends([(tp(1, 2), NextOffset(1_000))]);
-    scene.record(NOW, tp(0, 0));
-    let mut now = NOW;
-    for _ in 0..60 {
-        let (child, batch) = scene.take();
-        assert!(!batch.refuse_missing_references, "after {now:?}");
-        scene.record(now, tp(1, 2));
-        now += at(10);
-        scene.pipeline.park(now, child, batch);
-        scene.act(now);
-        scene.write(now);
-        while scene.batches.is_empty() {
-            now += at(100);
-            scene.tick(now);
-        }
-    }
-}
-
-#[test]
-fn a_row_that_never_comes_is_refused_after_a_few_tries() {
-    let mut scene = Scene::new();
-    scene.record(NOW, tp(0, 0));
-    let (tries, after) = scene.hold_until_refused(NOW);
-    assert_eq!(tries, 9, "the first try, seven that count, and the one that refuses");
-    assert!((at(10_000)..at(30_000)).contains(&after), "{after:?}");
-}
-
-#[test]
-fn a_log_that_ends_without_a_record_is_not_waited_for_without_end() {
-    let mut scene = Scene::new();
-    scene.pipeline.ends([(tp(1, 2), NextOffset(1))]);
-    scene.record(NOW, tp(0, 0));
-    assert_eq!(scene.hold_until_refused(NOW).0, 9);
-}
-
-#[test]
-fn what_there_is_no_memory_to_read_is_not_waited_for() {
-    let mut scene = Scene::with_memory(1);
-    scene.pipeline.ends([(tp(1, 2), NextOffset(1_000))]);
-    scene.record(NOW, tp(0, 0));
-    assert!(scene.paused.contains(&tp(1, 2)), "the batch takes all the memory");
-    assert_eq!(scene.hold_until_refused(NOW).0, 9);
-}
-
-#[test]
-fn two_batches_that_wait_do_not_wait_for_each_other() {
-    let mut scene = Scene::new();
-    scene.record(NOW, tp(0, 0));
-    scene.record(NOW, tp(1, 2));
-    for _ in 0..2 {
-        let (id, batch) = scene.take();
-        scene.pipeline.park(at(20), id, batch);
-        scene.act(at(20));
-    }
-    let (mut refused, mut now) = (0, at(20));
-    while refused < 2 {
-        now += at(100);
-        assert!(now < at(120_000), "they wait for each other");
-        scene.tick(now);
-        if let Some((id, batch)) = scene.batches.pop() {
-            if batch.refuse_missing_references {
-                scene.batches.push((id, batch));
-                scene.write(now);
-                refused += 1;
-            } else {
-                scene.pipeline.park(now, id, batch);
-                scene.act(now);
-            }
-        }
-    }
-}
-
-#[test]
-fn a_batch_that_waits_is_forgotten_with_its_partitions() {
-    let mut scene = Scene::new();
-    scene.record(NOW, tp(0, 0));
-    let (id, batch) = scene.take();
-    scene.pipeline.park(at(20), id, batch);
-    scene.pipeline.lose(at(30), vec![tp(0, 0)]);
-    assert_eq!(scene.pipeline.progress(NOW).in_flight_bytes, 0);
-    assert!(scene.pipeline.is_idle(), "nothing of it is counted any more");
-}
-
-#[test]
 fn a_trial_whose_batch_waits_for_a_row_ends_with_its_partition() {
     for held_first in [true, false] {
         let mut scene = Scene::new();
@@ -379,8 +309,8 @@ fn a_trial_whose_batch_waits_for_a_row_ends_with_its_partition() {
         assert!(scene.pipeline.is_idle(), "nothing of it is held any more");
         scene.read.clear();
         scene.tick(at(540) + at(10_000));
-        assert_eq!(scene.read, [tp(0, 1)], "the route's other partition is read again");
-        assert!(matches!(scene.told.last(), Some(Notice::RouteRuns(0, _))), "{:?}", scene.told);
+        assert_eq!(scene.read, [tp(0, 1)], "the route's other partition is tried");
+        assert!(scene.pipeline.progress(NOW).stopped.contains_key(&0), "nothing was written");
     }
 }
 

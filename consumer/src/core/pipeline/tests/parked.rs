@@ -1,0 +1,102 @@
+//! Batches that wait for a row that another batch has, or that never comes.
+
+use super::*;
+
+#[test]
+fn a_batch_that_waits_for_a_row_leaves_its_worker_to_the_batch_that_has_it() {
+    let mut scene = Scene::new();
+    scene.record(NOW, tp(0, 0));
+    scene.record(NOW, tp(1, 2));
+    let (child, batch) = scene.take();
+    scene.pipeline.park(at(20), child, batch);
+    scene.act(at(20));
+    assert_eq!(scene.batches[0].1.route, 1, "the one worker takes what is ahead");
+    scene.write(at(30));
+    assert_eq!(scene.take().0, child, "what was ahead is written, so it is tried at once");
+}
+
+#[test]
+fn what_is_ahead_in_the_log_of_another_partition_is_waited_for_without_counting_tries() {
+    let mut scene = Scene::new();
+    scene.pipeline.ends([(tp(1, 2), NextOffset(1_000))]);
+    scene.record(NOW, tp(0, 0));
+    let mut now = NOW;
+    for _ in 0..60 {
+        let (child, batch) = scene.take();
+        assert!(!batch.refuse_missing_references, "after {now:?}");
+        scene.record(now, tp(1, 2));
+        now += at(10);
+        scene.pipeline.park(now, child, batch);
+        scene.act(now);
+        scene.write(now);
+        while scene.batches.is_empty() {
+            now += at(100);
+            scene.tick(now);
+        }
+    }
+}
+
+#[test]
+fn a_row_that_never_comes_is_refused_after_a_few_tries() {
+    let mut scene = Scene::new();
+    scene.record(NOW, tp(0, 0));
+    let (tries, after) = scene.hold_until_refused(NOW);
+    assert_eq!(tries, 9, "the first try, seven that count, and the one that refuses");
+    assert!((at(10_000)..at(30_000)).contains(&after), "{after:?}");
+}
+
+#[test]
+fn a_log_that_ends_without_a_record_is_not_waited_for_without_end() {
+    let mut scene = Scene::new();
+    scene.pipeline.ends([(tp(1, 2), NextOffset(1))]);
+    scene.record(NOW, tp(0, 0));
+    assert_eq!(scene.hold_until_refused(NOW).0, 9);
+}
+
+#[test]
+fn what_there_is_no_memory_to_read_is_not_waited_for() {
+    let mut scene = Scene::with_memory(1);
+    scene.pipeline.ends([(tp(1, 2), NextOffset(1_000))]);
+    scene.record(NOW, tp(0, 0));
+    assert!(scene.paused.contains(&tp(1, 2)), "the batch takes all the memory");
+    assert_eq!(scene.hold_until_refused(NOW).0, 9);
+}
+
+#[test]
+fn two_batches_that_wait_do_not_wait_for_each_other() {
+    let mut scene = Scene::new();
+    scene.record(NOW, tp(0, 0));
+    scene.record(NOW, tp(1, 2));
+    for _ in 0..2 {
+        let (id, batch) = scene.take();
+        scene.pipeline.park(at(20), id, batch);
+        scene.act(at(20));
+    }
+    let (mut refused, mut now) = (0, at(20));
+    while refused < 2 {
+        now += at(100);
+        assert!(now < at(120_000), "they wait for each other");
+        scene.tick(now);
+        if let Some((id, batch)) = scene.batches.pop() {
+            if batch.refuse_missing_references {
+                scene.batches.push((id, batch));
+                scene.write(now);
+                refused += 1;
+            } else {
+                scene.pipeline.park(now, id, batch);
+                scene.act(now);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_waits_is_forgotten_with_its_partitions() {
+    let mut scene = Scene::new();
+    scene.record(NOW, tp(0, 0));
+    let (id, batch) = scene.take();
+    scene.pipeline.park(at(20), id, batch);
+    scene.pipeline.lose(at(30), vec![tp(0, 0)]);
+    assert_eq!(scene.pipeline.progress(NOW).in_flight_bytes, 0);
+    assert!(scene.pipeline.is_idle(), "nothing of it is counted any more");
+}
