@@ -49,7 +49,9 @@ impl Status {
             phase: state.phase,
             silent: state.beat.map(|beat| now.saturating_sub(beat)),
             in_group: state.in_group,
-            waits_for_group: waits.filter(|waits| *waits >= TOLD_AFTER).map(|_| self.waiting_for_group()),
+            waits_for_group: waits
+                .filter(|waits| *waits >= TOLD_AFTER)
+                .map(|_| self.waiting_for_group()),
             standing: state.progress.partitions.iter().filter_map(standing).collect(),
             not_read: state.progress.partitions.iter().filter_map(not_read).collect(),
             outages: state
