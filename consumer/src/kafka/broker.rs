@@ -18,7 +18,7 @@ use write_behind_shared::{NextOffset, Offset as RecordOffset, Partition};
 
 use crate::core::pipeline::watchdog::ProbeResult;
 use crate::kafka::client::{ANSWER_WITHIN, BrokerError, Quiet, client_config, reader_config};
-use crate::kafka::failures::Failures;
+use crate::kafka::failures::ConnectionFailures;
 use crate::kafka::newest_records::{NewestRecords, newest_records};
 use crate::kafka::probe::probe;
 use crate::kafka::questions::{Logs, Questions};
@@ -262,7 +262,7 @@ impl Clients {
         }
     }
 
-    fn failures(&self) -> &Failures {
+    fn failures(&self) -> &ConnectionFailures {
         &self.consumer.context().failures
     }
 

@@ -10,7 +10,7 @@ use rdkafka::error::KafkaError;
 use write_behind_shared::Partition;
 use write_behind_shared::kafka::KafkaSettings;
 
-use crate::kafka::failures::Failures;
+use crate::kafka::failures::ConnectionFailures;
 
 /// How long to wait for the answer to one question.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ pub(crate) fn reader_config(settings: &KafkaSettings, group: &str) -> ClientConf
 /// fails comes nowhere else, so it is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Quiet {
-    pub(super) failures: Failures,
+    pub(super) failures: ConnectionFailures,
 }
 
 impl ClientContext for Quiet {

@@ -14,7 +14,7 @@ const NAMED_MAX: usize = 3;
 
 /// The failures of one client's connections since Kafka last answered.
 #[derive(Debug, Default)]
-pub(crate) struct Failures {
+pub(crate) struct ConnectionFailures {
     /// Whether there are any, so that a client that reads records locks nothing.
     any: AtomicBool,
     known: Mutex<Known>,
@@ -26,7 +26,7 @@ struct Known {
     all_down: bool,
 }
 
-impl Failures {
+impl ConnectionFailures {
     /// Takes an error as the client tells it.
     pub(super) fn note(&self, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_last_cause_of_each_address_is_kept_until_kafka_answers() {
-        let failures = Failures::default();
+        let failures = ConnectionFailures::default();
         assert_eq!(failures.causes(), None);
         failures.note(&TRANSPORT, "a:1/1: Disconnected (after 1ms in state UP)");
         failures.note(&TRANSPORT, "a:1/1: Connect to ipv4#a failed: Connection refused");

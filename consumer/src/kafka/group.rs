@@ -24,7 +24,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use crate::core::pipeline::commit::CommitId;
-use crate::kafka::failures::Failures;
+use crate::kafka::failures::ConnectionFailures;
 use crate::kafka::statistics::{FetchedLogs, logs};
 
 /// Partitions by topic and number.
@@ -61,7 +61,7 @@ pub(crate) struct Group {
     events: Mutex<VecDeque<GroupEvent>>,
     /// What the last statistics say of the logs, until it is taken.
     logs: Mutex<FetchedLogs>,
-    failures: Failures,
+    failures: ConnectionFailures,
     closing: AtomicBool,
 }
 
@@ -72,7 +72,7 @@ impl Group {
     }
 
     /// Why connections fail, if they do.
-    pub(crate) fn failures(&self) -> &Failures {
+    pub(crate) fn failures(&self) -> &ConnectionFailures {
         &self.failures
     }
 

@@ -20,7 +20,6 @@ mod placements;
 mod shares;
 mod stops;
 mod ends;
-
 use model::{Entry, Kind, Table, prefix, transact};
 use ops::{Answer, Op, an_op};
 
