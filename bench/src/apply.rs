@@ -12,14 +12,13 @@ use integration_tests::postgres::Postgres;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::watch;
 use write_behind_consumer::apply::history::RouteHistory;
-use write_behind_consumer::apply::log::{Log, RereadError};
+use write_behind_consumer::apply::log::{Log, RereadError, RereadPart};
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::{Applied, Target, Worker};
 use write_behind_consumer::clock::MonotonicClock;
 use write_behind_consumer::core::batch::{Batch, FoldedRow, LastRecord, Span, WantedKeys};
 use write_behind_consumer::core::bookkeeping_key::BookkeepingKey;
 use write_behind_consumer::core::flood::FloodLimits;
-use write_behind_consumer::core::record::RawRecord;
 use write_behind_consumer::store::{Database, Position, Store, Timeouts};
 use write_behind_shared::{NextOffset, Offset, Partition, record};
 
@@ -38,7 +37,7 @@ impl Log for NoLog {
         _: Arc<str>,
         _: Vec<Span>,
         _: Arc<WantedKeys>,
-    ) -> Result<Vec<RawRecord>, RereadError> {
+    ) -> Result<RereadPart, RereadError> {
         Err(RereadError::Stop("the bench has no log".to_owned()))
     }
 }

@@ -10,7 +10,7 @@ use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
-use write_behind_consumer::apply::log::{Log as _, RereadError};
+use write_behind_consumer::apply::log::{Log as _, RereadError, RereadPart};
 use write_behind_consumer::config::memory::MemoryLimits;
 use write_behind_consumer::core::batch::{Span, WantedKeys};
 use write_behind_consumer::core::record::RawRecord;
@@ -73,6 +73,16 @@ async fn read(
     spans: &[Span],
     wanted: &WantedKeys,
 ) -> Result<Vec<RawRecord>, RereadError> {
+    let RereadPart { records, rest } = part(log, spans, wanted).await?;
+    assert_eq!(rest, [], "memory holds all of them");
+    Ok(records)
+}
+
+async fn part(
+    log: &KafkaLog,
+    spans: &[Span],
+    wanted: &WantedKeys,
+) -> Result<RereadPart, RereadError> {
     log.records("t".into(), spans.to_vec(), Arc::new(wanted.clone())).await
 }
 
@@ -135,11 +145,23 @@ async fn records_that_are_no_longer_in_the_log_are_told_and_not_skipped() {
 }
 
 #[tokio::test]
-async fn more_records_than_the_memory_allows_are_not_held() {
+async fn more_records_than_the_memory_allows_come_in_parts_and_none_is_left_out() {
     let kafka = Kafka::new();
-    let limits = RereadLimits { bytes: 10, ..LIMITS };
-    let read = read(&kafka.log(limits), &[span(0, 0, 100)], &wanted(&[(0, "1")])).await;
-    assert!(matches!(&read, Err(RereadError::Stop(why)) if why.contains("10 bytes")), "{read:?}");
+    let wanted = wanted(&[(0, "1"), (1, "2")]);
+    for (bytes, parts) in [(10, 20), (2_000, 0)] {
+        let log = kafka.log(RereadLimits { bytes, ..LIMITS });
+        let (mut rest, mut read, mut count) = (vec![span(0, 0, 100), span(1, 0, 100)], vec![], 0);
+        while !rest.is_empty() {
+            let next = part(&log, &rest, &wanted).await.unwrap();
+            assert!(!next.records.is_empty() || next.rest.is_empty());
+            read.extend(next.records);
+            rest = next.rest;
+            count += 1;
+        }
+        let every_tenth = |first: i64| (0..10).map(|at| first + 10 * at).collect::<Vec<_>>();
+        assert_eq!(offsets(&read), BTreeMap::from([(0, every_tenth(1)), (1, every_tenth(2))]));
+        assert!(count > 1 && (parts == 0 || count == parts || count == parts + 1), "{count} parts");
+    }
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ impl Sqlite {
 }
 
 impl Lab for Sqlite {
+    const LOGS: u32 = 100;
     const BYTES: &'static str = "blob";
     const SEES_PROPOSED: &'static str = "CREATE TRIGGER sees BEFORE INSERT ON t BEGIN
          SELECT RAISE(ABORT, 'negative') WHERE new.n < 0; INSERT INTO proposed VALUES (new.id); END";

@@ -63,6 +63,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             table,
             rows: &[],
             row_by_row: &[],
+            more_records: None,
             dead_letters: &[],
             writers: &[],
             forgotten: &[],

@@ -16,19 +16,28 @@ pub enum RereadError {
     Stop(String),
 }
 
+/// Records read again, no more than memory may hold at once.
+#[derive(Debug)]
+pub struct RereadPart {
+    /// The records, in log order within a partition.
+    pub records: Vec<RawRecord>,
+    /// What is left of the spans.
+    pub rest: Vec<Span>,
+}
+
 /// A log that can be read again.
 pub trait Log: Send + Sync + 'static {
-    /// The records of the `wanted` keys in `spans`, in log order within a partition.
+    /// The first records of the `wanted` keys in `spans`: at least one, if there is one.
     /// Dropping the future is safe.
     ///
     /// # Errors
-    /// [`RereadError`]. A success has skipped no record of the spans.
+    /// [`RereadError`]. A success has skipped no record of the spans before their rest.
     fn records(
         &self,
         topic: Arc<str>,
         spans: Vec<Span>,
         wanted: Arc<WantedKeys>,
-    ) -> impl Future<Output = Result<Vec<RawRecord>, RereadError>> + Send;
+    ) -> impl Future<Output = Result<RereadPart, RereadError>> + Send;
 }
 
 pub(crate) fn gone(topic: &str) -> RereadError {

@@ -7,6 +7,8 @@
 
 mod target;
 mod applied;
+mod connect;
+mod reread;
 pub(crate) mod claim;
 pub mod retry;
 pub mod log;
@@ -22,28 +24,19 @@ use tokio::sync::watch;
 
 use crate::apply::failures::Failures;
 use crate::apply::log::{Log, RereadError};
+use crate::apply::reread::Reread;
 use crate::apply::retry::{Retry, RetryLimits, WriteError};
 use crate::clock::{Clock, MonotonicClock};
 use crate::core::batch::{Batch, Stop, Written};
 use crate::core::record::DeadLetter;
-use crate::core::row_by_row::{self, JudgedRows, Places, RowByRow};
+use crate::core::row_by_row::{self, JudgedRows, Places};
 use crate::core::table::Table;
 use crate::core::verdict;
-use crate::store::{
-    AnyStore, Database, Outcome, Store, StoreError, Timeouts, Transaction, WriteOptions,
-};
+use crate::store::{Outcome, Store, StoreError, Transaction, WriteOptions};
 
 pub use crate::apply::applied::{Applied, Stats};
+pub use crate::apply::connect::Connect;
 pub use crate::apply::target::Target;
-
-/// Creates connections.
-pub trait Connect: Send + Sync + 'static {
-    /// The kind of connection.
-    type Store: Store;
-
-    /// Creates one connection.
-    fn connect(&self) -> impl Future<Output = Result<Self::Store, StoreError>> + Send;
-}
 
 /// What a worker reports while it works.
 #[derive(Debug)]
@@ -86,18 +79,10 @@ struct Plan<'b> {
     fresh: bool,
     fallback: Places,
     judged: JudgedRows<'b>,
-    row_by_row: RowByRow,
-    /// Whether `row_by_row` holds the records of `fallback`.
+    /// The records of `fallback`, if they have been read again.
+    reread: Reread,
+    /// Whether they have.
     read_again: bool,
-}
-
-impl Connect for (Database, Timeouts) {
-    type Store = AnyStore;
-
-    async fn connect(&self) -> Result<AnyStore, StoreError> {
-        let (database, timeouts) = self;
-        database.connect(timeouts).await
-    }
 }
 
 impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
@@ -193,8 +178,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         let target = self.target(batch.route)?;
         let started = self.clock.now();
         let outcome = self.write(batch, &plan, refused).await;
-        let now = self.clock.now();
-        let took = now.saturating_sub(started);
+        let took = self.clock.now().saturating_sub(started);
         let plan = slot.insert(plan);
         if let Err(WriteError::Store(StoreError::MissingReference(_))) = outcome
             && plan.goes_in_log_order(batch)
@@ -202,11 +186,12 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             self.store = None;
             return Ok(Attempt::Again);
         }
-        match outcome? {
+        let (outcome, later) = outcome?;
+        match outcome {
             Outcome::Committed { set_aside, older } => {
-                let stats = plan.stats(batch, set_aside.len(), took);
+                let stats = plan.stats(batch, set_aside.len(), later, took);
                 plan.tell_set_aside(batch, &set_aside, &*self.observe);
-                target.history.set_aside(now, batch.records, stats.dead_letters);
+                target.history.set_aside(started + took, batch.records, stats.dead_letters);
                 target.history.doubts().written(&batch.spans, plan.has_written(&stats));
                 if plan.fresh {
                     target.history.learn(&plan.table);
@@ -222,7 +207,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
                 // An earlier attempt committed, and its answer was lost. The offsets show that the
                 // whole batch is in the database. As a fenced batch it would be read and tried
                 // again for nothing.
-                let stats = plan.stats(batch, 0, took);
+                let stats = plan.stats(batch, 0, later, took);
                 plan.tell_set_aside(batch, &[], &*self.observe);
                 Ok(Attempt::Ended(Applied::Written(Written::new(batch.spans.clone()), stats)))
             }
@@ -233,6 +218,8 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
                 *slot = None;
                 Ok(Attempt::Again)
             }
+            // Told as an error already.
+            Outcome::Unread => Ok(Attempt::Again),
             Outcome::Bad(letters) => {
                 target.history.flooded();
                 let stop = target.history.too_many(&plan.table, &letters);
@@ -254,12 +241,13 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         }
     }
 
+    /// Runs the transaction. Says also how many records it read again itself: good ones, and bad.
     async fn write(
         &mut self,
         batch: &Batch,
         plan: &Plan<'_>,
         refused: u32,
-    ) -> Result<Outcome, WriteError> {
+    ) -> Result<(Outcome, (usize, usize)), WriteError> {
         let target = self.target(batch.route)?;
         let doubt = target.history.doubts().about(&batch.spans, refused, batch.rows.len());
         let options = WriteOptions {
@@ -268,7 +256,10 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             refuse_missing_references: batch.refuse_missing_references,
             on_uncertain: doubt.decide(),
         };
-        let dead_letters = [&batch.dead_letters[..], &plan.row_by_row.dead_letters].concat();
+        let first = &plan.reread.first;
+        let dead_letters = [&batch.dead_letters[..], &first.dead_letters].concat();
+        let log = Arc::clone(&self.log);
+        let others = plan.reread.others(&*log, &plan.table, batch);
         let store = self.connected().await?;
         let transaction = Transaction {
             scope: &target.scope,
@@ -276,14 +267,18 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             spans: &batch.spans,
             table: &plan.table,
             rows: &plan.judged.rows,
-            row_by_row: &plan.row_by_row.records,
+            row_by_row: &first.records,
+            more_records: plan.reread.has_others().then_some(&others),
             dead_letters: &dead_letters,
             writers: &batch.writers,
             forgotten: &batch.forgotten,
             last_records: &batch.last_records,
             options,
         };
-        Ok(store.apply(&transaction).await?)
+        match store.apply(&transaction).await? {
+            Outcome::Unread => Err(others.failure().into()),
+            outcome => Ok((outcome, others.counts())),
+        }
     }
 
     fn target(&self, route: usize) -> Result<Target, StoreError> {
@@ -318,7 +313,7 @@ impl<'b> Plan<'b> {
         observe: &(dyn Fn(Event<'_>) + Send + Sync),
     ) {
         let letters = || {
-            let judged = batch.dead_letters.iter().chain(&self.row_by_row.dead_letters);
+            let judged = batch.dead_letters.iter().chain(&self.reread.first.dead_letters);
             judged.chain(refused)
         };
         if let Some(first) = row_by_row::first_of(&self.table, letters()) {
@@ -345,11 +340,19 @@ impl<'b> Plan<'b> {
         stats.row_by_row > 0 || self.judged.rows.iter().any(|row| row.write.is_some())
     }
 
-    fn stats(&self, batch: &Batch, set_aside: usize, took: Duration) -> Stats {
+    /// `set_aside` includes the bad ones of the `later` records.
+    fn stats(
+        &self,
+        batch: &Batch,
+        set_aside: usize,
+        later: (usize, usize),
+        took: Duration,
+    ) -> Stats {
+        let first = &self.reread.first;
         Stats {
             rows: self.judged.rows.len(),
-            row_by_row: self.row_by_row.records.len().saturating_sub(set_aside),
-            dead_letters: batch.dead_letters.len() + self.row_by_row.dead_letters.len() + set_aside,
+            row_by_row: (first.records.len() + later.0 + later.1).saturating_sub(set_aside),
+            dead_letters: batch.dead_letters.len() + first.dead_letters.len() + set_aside,
             older: 0,
             retries: 0,
             saturated: 0,

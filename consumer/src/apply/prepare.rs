@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::apply::log::{Log, gone};
+use crate::apply::log::Log;
+use crate::apply::reread::Reread;
 use crate::apply::retry::WriteError;
 use crate::apply::{Connect, Event, Plan, Worker};
 use crate::clock::Clock;
 use crate::core::batch::Batch;
-use crate::core::row_by_row::{self, RowByRow};
+use crate::core::row_by_row;
 use crate::core::table::Table;
 use crate::store::StoreError;
 
@@ -36,7 +37,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         }
         fallback.extend(marked);
         let read_again = fallback.is_empty();
-        Ok(Plan { table, fresh, fallback, judged, row_by_row: RowByRow::default(), read_again })
+        Ok(Plan { table, fresh, fallback, judged, reread: Reread::default(), read_again })
     }
 
     async fn describe(&mut self, route: usize) -> Result<Arc<Table>, WriteError> {
@@ -55,11 +56,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         batch: &Batch,
         plan: &mut Plan<'_>,
     ) -> Result<(), WriteError> {
-        let (wanted, spans) = row_by_row::wanted(batch, &plan.fallback);
-        let (wanted, topic) = (Arc::new(wanted), Arc::clone(&batch.topic));
-        let records = self.log.records(topic, spans, Arc::clone(&wanted)).await?;
-        let row_by_row = row_by_row::from_log(&plan.table, batch, &wanted, records);
-        plan.row_by_row = row_by_row.ok_or_else(|| gone(&batch.topic))?;
+        plan.reread = Reread::first(&*self.log, &plan.table, batch, &plan.fallback).await?;
         plan.read_again = true;
         Ok(())
     }

@@ -99,20 +99,17 @@ pub(crate) fn wanted(batch: &Batch, fallback: &Places) -> (WantedKeys, Vec<Span>
     (wanted, batch.spans.iter().copied().filter(holds).collect())
 }
 
-/// Judges records read again, each alone. `None`: the log has no record of some wanted key.
-pub(crate) fn from_log(
-    table: &Table,
-    batch: &Batch,
-    wanted: &WantedKeys,
-    records: Vec<RawRecord>,
-) -> Option<RowByRow> {
-    let found: HashSet<(Partition, &[u8])> = records
-        .iter()
-        .filter_map(|record| Some((record.partition, record.key.as_deref()?)))
-        .collect();
-    if wanted.iter().any(|(partition, key)| !found.contains(&(*partition, &**key))) {
-        return None;
+/// Takes the keys of `records` out of `unseen`.
+pub(crate) fn see(unseen: &mut WantedKeys, records: &[RawRecord]) {
+    for record in records {
+        if let Some(key) = &record.key {
+            unseen.remove(&(record.partition, key.clone()));
+        }
     }
+}
+
+/// Judges records read again, each alone.
+pub(crate) fn from_log(table: &Table, batch: &Batch, records: Vec<RawRecord>) -> RowByRow {
     // Records dropped or set aside while folding must not be applied now.
     let set_aside = batch.dead_letters.iter().map(|letter| &letter.record);
     let dealt_with: HashSet<(Partition, Offset)> = set_aside
@@ -132,7 +129,7 @@ pub(crate) fn from_log(
             }
         }
     }
-    Some(row_by_row)
+    row_by_row
 }
 
 /// Why a record is bad, when the database has not judged it.

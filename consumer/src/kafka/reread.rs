@@ -8,7 +8,7 @@ use std::time::Duration;
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
-use crate::apply::log::{Log, RereadError, gone};
+use crate::apply::log::{Log, RereadError, RereadPart, gone};
 use crate::config::memory::MemoryLimits;
 use crate::core::batch::{Span, WantedKeys};
 use crate::core::pipeline::heap_size;
@@ -41,7 +41,7 @@ pub trait Scan: Send + Sync + 'static {
 /// The limits of reading again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RereadLimits {
-    /// The most bytes that the records of one reading may occupy.
+    /// The most bytes that the records of one part may occupy, unless it is a single one.
     pub bytes: usize,
     /// The memory of which the client uses its share to fetch ahead.
     pub memory: MemoryLimits,
@@ -83,7 +83,7 @@ impl Log for KafkaLog {
         topic: Arc<str>,
         spans: Vec<Span>,
         wanted: Arc<WantedKeys>,
-    ) -> Result<Vec<RawRecord>, RereadError> {
+    ) -> Result<RereadPart, RereadError> {
         let (reader, bytes_max) = (Arc::clone(&self.reader), self.bytes_max);
         let reading = tokio::task::spawn_blocking(move || {
             wanted_records(&reader, &topic, &spans, &wanted, bytes_max)
@@ -92,30 +92,51 @@ impl Log for KafkaLog {
     }
 }
 
-/// The records of the `wanted` keys, or an error if they occupy more than `bytes_max`. Blocks.
+/// Why a reading ended before its spans did.
+enum Ended {
+    /// The memory for one part is full.
+    Full,
+    Failed(ReadError),
+}
+
+impl From<ReadError> for Ended {
+    fn from(error: ReadError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The first records of the `wanted` keys, as many as fit `bytes_max`. Blocks.
 fn wanted_records(
     reader: &LogReader,
     topic: &str,
     spans: &[Span],
     wanted: &WantedKeys,
     bytes_max: usize,
-) -> Result<Vec<RawRecord>, RereadError> {
+) -> Result<RereadPart, RereadError> {
     let (mut records, mut bytes) = (Vec::new(), 0);
-    reader.read(topic, spans, &mut |record, _| {
+    let mut rest = spans.to_vec();
+    let read = reader.read(topic, spans, &mut |record, _| {
         let key = record.key.map(|key| (record.partition, Box::from(key)));
-        if !key.is_some_and(|key| wanted.contains(&key)) {
-            return Ok(());
+        if key.is_some_and(|key| wanted.contains(&key)) {
+            let record = RawRecord::from(record);
+            bytes += heap_size::of_record(&record);
+            if bytes > bytes_max && !records.is_empty() {
+                return Err(Ended::Full);
+            }
+            records.push(record);
         }
-        let record = RawRecord::from(record);
-        bytes += heap_size::of_record(&record);
-        if bytes > bytes_max {
-            return Err(too_large(bytes_max));
+        for span in rest.iter_mut().filter(|span| span.partition == record.partition) {
+            span.start = record.offset.next();
         }
-        records.push(record);
         Ok(())
-    })?;
+    });
+    match read {
+        Ok(()) => rest.clear(),
+        Err(Ended::Full) => rest.retain(|span| span.start < span.end),
+        Err(Ended::Failed(error)) => return Err(error.into()),
+    }
     records.sort_by_key(|record: &RawRecord| (record.partition, record.offset));
-    Ok(records)
+    Ok(RereadPart { records, rest })
 }
 
 impl Scan for KafkaLog {
@@ -146,11 +167,4 @@ impl From<ReadError> for RereadError {
             other => RereadError::Unavailable(other.to_string()),
         }
     }
-}
-
-fn too_large(bytes_max: usize) -> RereadError {
-    RereadError::Stop(format!(
-        "the records of a row that the database refuses occupy more than {bytes_max} bytes of \
-         memory; close batches earlier (`max_age`, `max_bytes`)"
-    ))
 }

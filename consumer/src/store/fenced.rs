@@ -98,7 +98,11 @@ async fn run<S: Session>(
         }
     }
     let set_aside;
-    (open, set_aside) = open.write_row_by_row(tx).await?;
+    (open, set_aside) = open.write_all_row_by_row(tx).await?;
+    let Ok(set_aside) = set_aside else {
+        open.roll_back().await?;
+        return Ok(Outcome::Unread);
+    };
     if let Some(doubt) = open.doubt.take()
         && !verdict::are_bad(tx.options.on_uncertain, open.has_written)
     {

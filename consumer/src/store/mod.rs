@@ -33,6 +33,8 @@ pub mod mysql;
 mod statement;
 mod performed;
 mod positions;
+mod more_records;
+mod parts;
 pub mod letters;
 pub mod replay;
 pub mod database;
@@ -40,6 +42,7 @@ pub mod url;
 mod unreached;
 
 pub use database::{AnyStore, Database};
+pub use more_records::{MoreRecords, Part, PartFuture, Unread};
 pub use timeouts::Timeouts;
 
 /// Log filter that silences the database client, which reports on every start that the bookkeeping
@@ -89,6 +92,8 @@ pub struct Transaction<'a> {
     /// The records behind rows that the database refused, in log order: each is applied alone, and
     /// set aside alone if it is refused.
     pub row_by_row: &'a [(RawRecord, Row<'a>)],
+    /// The records behind them, if memory can't hold all at once.
+    pub more_records: Option<&'a dyn MoreRecords>,
     /// Records set aside already.
     pub dead_letters: &'a [DeadLetter],
     /// The writers' last sequences.
@@ -132,6 +137,8 @@ pub enum Outcome {
     Fenced(Vec<Option<NextOffset>>),
     /// Rolled back: the database refuses these rows, by their place in `rows`.
     Rejected(Vec<usize>),
+    /// Rolled back: some of `more_records` could not be read.
+    Unread,
     /// Rolled back: these records are bad, and more than may be set aside.
     Bad(Vec<DeadLetter>),
     /// Rolled back: rows were refused with this code, which says nothing certain, and no other row

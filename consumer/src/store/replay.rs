@@ -118,6 +118,7 @@ fn of_one<'a>(
         table,
         rows: &[],
         row_by_row,
+        more_records: None,
         dead_letters: &[],
         last_records: &[],
         writers: &[],

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use write_behind_consumer::apply::history::RouteHistory;
-use write_behind_consumer::apply::log::{Log, RereadError};
+use write_behind_consumer::apply::log::{Log, RereadError, RereadPart};
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::{Applied, Connect, Event, Stats, Target, Worker};
 use write_behind_consumer::clock::Clock;
@@ -168,6 +168,8 @@ impl Connect for Connections {
 pub(crate) struct Records {
     pub(crate) all: Mutex<Vec<RawRecord>>,
     pub(crate) reads: Mutex<usize>,
+    /// How many records memory holds at once, if there is a limit.
+    pub(crate) part_max: Mutex<Option<usize>>,
 }
 
 impl Log for Records {
@@ -176,7 +178,7 @@ impl Log for Records {
         _topic: Arc<str>,
         spans: Vec<Span>,
         wanted: Arc<WantedKeys>,
-    ) -> Result<Vec<RawRecord>, RereadError> {
+    ) -> Result<RereadPart, RereadError> {
         *self.reads.lock().unwrap() += 1;
         let in_spans = |record: &RawRecord| {
             spans.iter().any(|span| {
@@ -189,7 +191,14 @@ impl Log for Records {
             record.key.as_ref().is_some_and(|key| wanted.contains(&(record.partition, key.clone())))
         };
         let all = self.all.lock().unwrap();
-        Ok(all.iter().filter(|record| in_spans(record) && is_wanted(record)).cloned().collect())
+        let mut wanted = all.iter().filter(|record| in_spans(record) && is_wanted(record));
+        let part_max = self.part_max.lock().unwrap().unwrap_or(usize::MAX);
+        let records: Vec<RawRecord> = wanted.by_ref().take(part_max).cloned().collect();
+        let rest = wanted.next().map(|next| {
+            let span = spans.iter().find(|span| span.partition == next.partition).unwrap();
+            Span { start: NextOffset(next.offset.0), ..*span }
+        });
+        Ok(RereadPart { records, rest: rest.into_iter().collect() })
     }
 }
 

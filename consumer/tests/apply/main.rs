@@ -5,6 +5,7 @@
 
 mod bench;
 mod doubts;
+mod parts;
 mod stops;
 
 use std::sync::Arc;
@@ -291,20 +292,6 @@ async fn a_shutdown_ends_the_waiting() {
     let applied = bench.apply(&batch).await;
     assert!(matches!(applied, Applied::Interrupted), "{applied:?}");
     assert_eq!(bench.script.manners.lock().unwrap().len(), 1, "the first attempt is made");
-}
-
-#[tokio::test]
-async fn records_that_are_gone_from_the_log_stop_the_route_and_are_not_skipped() {
-    let mut bench = Bench::new().await;
-    let batch = bench.batch(&[ONE, ("2", r#"{"short":"long"}"#, "")]);
-    let kept = bench.log.all.lock().unwrap().pop();
-    let applied = bench.apply(&batch).await;
-    let Applied::Stopped(Stop { why, .. }) = applied else { panic!("{applied:?}") };
-    assert!(why.contains("no longer in the log"), "{why}");
-    bench.log.all.lock().unwrap().extend(kept);
-    let applied = bench.apply(&batch).await;
-    assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
-    assert_eq!(bench.letters().await.len(), 1);
 }
 
 #[tokio::test]

@@ -41,6 +41,8 @@ use write_behind_shared::{Change, NextOffset, Offset, Partition};
 pub trait Lab: Sized + Send + Sync {
     /// Makes one.
     fn new() -> impl Future<Output = Self> + Send;
+    /// How many logs are cut in two ways.
+    const LOGS: u32 = 12;
     /// Its type for a string of bytes.
     const BYTES: &'static str;
     /// Makes a trigger on `t` that sees each row that is proposed as an insert, writes its `id` to the
@@ -104,6 +106,7 @@ pub fn moving<'a>(
         table,
         rows: &[],
         row_by_row: &[],
+        more_records: None,
         dead_letters: &[],
         writers: &[],
         forgotten: &[],

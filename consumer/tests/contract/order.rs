@@ -10,7 +10,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 use tokio::sync::watch;
 use write_behind_consumer::apply::history::RouteHistory;
-use write_behind_consumer::apply::log::{Log, RereadError};
+use write_behind_consumer::apply::log::{Log, RereadError, RereadPart};
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::{Applied, Event, Stats, Target, Worker};
 use write_behind_consumer::clock::MonotonicClock;
@@ -30,7 +30,7 @@ impl Log for Records {
         _topic: Arc<str>,
         spans: Vec<Span>,
         wanted: Arc<WantedKeys>,
-    ) -> Result<Vec<RawRecord>, RereadError> {
+    ) -> Result<RereadPart, RereadError> {
         let (start, end) = (spans[0].start, spans[0].end);
         let is_wanted = |record: &&RawRecord| {
             let key = record.key.clone().expect("it has a key");
@@ -38,7 +38,8 @@ impl Log for Records {
                 && end.is_past(record.offset)
                 && wanted.contains(&(record.partition, key))
         };
-        Ok(self.0.lock().unwrap().iter().filter(is_wanted).cloned().collect())
+        let records = self.0.lock().unwrap().iter().filter(is_wanted).cloned().collect();
+        Ok(RereadPart { records, rest: Vec::new() })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where a batch ends changes nothing: for any records, good and bad, and any two ways of cutting
 //! the log into batches, the rows and the dead letters are the same.
 //!
-//! Excepted is what a later record of the same batch replaces: a value that it sets anew, or a row
+//! Excepted is what a later record of the same batch replaces: a value that it sets, or a row
 //! that it deletes or completes is never applied, so what was wrong with it may go unnoticed. Nor is
 //! a record applied that is older than its row. Then the law holds for the log without the record
 //! that one cut noticed and the other did not.
@@ -23,7 +23,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 use tokio::sync::watch;
 use write_behind_consumer::apply::history::RouteHistory;
-use write_behind_consumer::apply::log::{Log, RereadError};
+use write_behind_consumer::apply::log::{Log, RereadError, RereadPart};
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::{Applied, Event, Target, Worker};
 use write_behind_consumer::clock::MonotonicClock;
@@ -34,8 +34,8 @@ use write_behind_consumer::core::record::Incoming;
 
 use super::*;
 
-/// Each worker's first reading of the table needs a connection, and each log some ten transactions.
-const CASES: u32 = 60;
+/// How many records memory holds at once.
+const PART_MAX: usize = 3;
 /// Any number of bad records is set aside.
 const NO_FLOOD: FloodLimits =
     FloodLimits { max_ratio: 1.0, max_per_second: u32::MAX, window: Duration::from_secs(1) };
@@ -57,10 +57,10 @@ pub async fn rows_and_letters_of_rows_with_versions_do_not_depend_on_where_batch
 }
 
 #[expect(clippy::await_holding_refcell_ref, reason = "one case runs at a time")]
-async fn hold(lab: impl Lab, kind: &'static Kind) {
+async fn hold<L: Lab>(lab: L, kind: &'static Kind) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let seed = number("SEED").unwrap_or_else(rand_seed);
-    let cases = number("CASES").map_or(CASES, |cases| u32::try_from(cases).unwrap());
+    let cases = number("CASES").map_or(L::LOGS, |cases| u32::try_from(cases).unwrap());
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -105,14 +105,18 @@ impl Log for Records {
         _topic: Arc<str>,
         spans: Vec<Span>,
         wanted: Arc<WantedKeys>,
-    ) -> Result<Vec<RawRecord>, RereadError> {
+    ) -> Result<RereadPart, RereadError> {
         let is_wanted = |record: &&RawRecord| {
             let holds =
                 |span: &Span| !span.start.is_past(record.offset) && span.end.is_past(record.offset);
             let key = (record.partition, record.key.clone().unwrap());
             spans.iter().any(holds) && wanted.contains(&key)
         };
-        Ok(self.0.lock().unwrap().iter().filter(is_wanted).cloned().collect())
+        let log = self.0.lock().unwrap();
+        let mut wanted = log.iter().filter(is_wanted);
+        let records = wanted.by_ref().take(PART_MAX).cloned().collect();
+        let rest = wanted.next().map(|next| Span { start: NextOffset(next.offset.0), ..spans[0] });
+        Ok(RereadPart { records, rest: rest.into_iter().collect() })
     }
 }
 
