@@ -54,7 +54,7 @@ impl<L: Lab> Tree<L> {
     /// `then` is what the column `parent` says after its reference.
     async fn new(lab: L, then: &str) -> Self {
         let columns = format!(
-            "id integer PRIMARY KEY, name integer, parent integer REFERENCES t (id) {then}"
+            "id integer PRIMARY KEY, parent integer REFERENCES t (id) {then}, name integer"
         );
         Self::of(Bench::with(lab, &columns).await)
     }
@@ -140,10 +140,27 @@ pub async fn a_child_and_its_parent_are_written_by_one_batch_whatever_columns_th
     let stats = tree.write(&[("1", r#"{"name":7}"#), ("0", r#"{"parent":1}"#)]).await;
     assert_eq!((stats.rows, stats.row_by_row), (2, 0), "the log is not read again");
     assert_eq!(tree.rows().await, ["0 1 NULL", "1 NULL 7"]);
-    // Of the same columns: one row exists, and refers to one that does not.
+}
+
+pub async fn a_row_that_exists_is_moved_to_a_new_parent_of_the_same_batch(lab: impl Lab) {
+    // With a constraint, rows that exist are updated and the others inserted.
+    let mut tree = Tree::new(lab, "CHECK (parent >= 0)").await;
+    tree.write(&[("1", r#"{"parent":null}"#)]).await;
     let stats = tree.write(&[("3", r#"{"parent":null}"#), ("1", r#"{"parent":3}"#)]).await;
-    assert_eq!(tree.rows().await, ["0 1 NULL", "1 3 7", "3 NULL NULL"]);
-    assert_eq!(stats.rows + stats.row_by_row, 2);
+    assert_eq!((stats.rows, stats.row_by_row), (2, 0), "the log is not read again");
+    assert_eq!(tree.rows().await, ["1 3 NULL", "3 NULL NULL"]);
+}
+
+pub async fn children_and_then_their_parents_are_deleted_by_one_batch(lab: impl Lab) {
+    let mut tree = Tree::new(lab, "").await;
+    let keys = ["1", "2", "3", "4", "5"];
+    let chain = [("1", "{}"), ("2", r#"{"parent":1}"#), ("3", r#"{"parent":2}"#)];
+    tree.write(&chain).await;
+    tree.write(&[("4", r#"{"parent":3}"#), ("5", r#"{"parent":4}"#)]).await;
+    let mut deletes = keys.map(|key| (key, ""));
+    deletes.reverse();
+    tree.write(&deletes).await;
+    assert_eq!(tree.rows().await, [""; 0]);
 }
 
 pub async fn rows_that_refer_to_each_other_in_a_cycle_are_written_as_the_log_made_it(
