@@ -144,7 +144,9 @@ pub async fn a_child_and_its_parent_are_written_by_one_batch_whatever_columns_th
 
 pub async fn a_row_that_exists_is_moved_to_a_new_parent_of_the_same_batch(lab: impl Lab) {
     // With a constraint, rows that exist are updated and the others inserted.
-    let mut tree = Tree::new(lab, "CHECK (parent >= 0)").await;
+    let columns = "id integer PRIMARY KEY, parent integer REFERENCES t (id), \
+                   name integer CHECK (name > 0)";
+    let mut tree = Tree::of(Bench::with(lab, columns).await);
     tree.write(&[("1", r#"{"parent":null}"#)]).await;
     let stats = tree.write(&[("3", r#"{"parent":null}"#), ("1", r#"{"parent":3}"#)]).await;
     assert_eq!((stats.rows, stats.row_by_row), (2, 0), "the log is not read again");
