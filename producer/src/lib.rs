@@ -109,7 +109,8 @@
 //! - [`WriteBehind::get_many`] asks the loader once for all rows that are not known here;
 //!   [`WriteBehind::refresh`] and [`WriteBehind::invalidate`] are for rows that others change in the
 //!   database. What is kept, and for how long: [`Builder::capacity`], [`Builder::capacity_bytes`],
-//!   [`Builder::time_to_live`], [`Builder::time_to_idle`], [`Builder::cache_misses`].
+//!   [`Builder::time_to_live`], [`Builder::time_to_idle`], [`Builder::cache_misses`],
+//!   [`Builder::cache_writes`].
 //!
 //! # Several processes, and restarts
 //!
@@ -174,7 +175,9 @@
 //!
 //! - Without [`Builder::follow`], reads are up to date with this process's writes only. Another
 //!   process's show up after they are in the database and the cached row here is gone: set
-//!   [`Builder::time_to_live`]. And a restart forgets what was pending: until the consumer has
+//!   [`Builder::time_to_live`]. A row is cached as it was written here; where the table may make
+//!   another one of it (a route with `version`, rounded numbers, triggers), switch
+//!   [`Builder::cache_writes`] off. And a restart forgets what was pending: until the consumer has
 //!   caught up, the loader finds older rows than were read before.
 //! - [`WriteBehind::put`] replaces what is read by the whole of `V`, while the record writes exactly
 //!   the columns that `V` was serialised with. Leave none out (`skip_serializing_if`); to write

@@ -33,7 +33,8 @@ where
     }
 
     /// How long a cached row may be served, without limit unless set. Set it where others write
-    /// the same rows.
+    /// the same rows; and [`cache_writes`](Self::cache_writes) to false where they add to them, since
+    /// a write of this handle caches the row once more, with what it knew of it before.
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.cache_config.time_to_live = Some(time.min(KEPT_MAX));
         self
@@ -50,6 +51,18 @@ where
     /// others insert is not seen before [`time_to_live`](Self::time_to_live).
     pub fn cache_misses(mut self, remember: bool) -> Self {
         self.cache_config.misses = remember;
+        self
+    }
+
+    /// Whether a row is cached as this handle wrote it, once that is in the database: it is unless
+    /// set. Otherwise its next read after that loads it.
+    ///
+    /// Set it to false where the table may hold another row than was written: on a route with
+    /// `version`, which leaves out what is older than the row that is there; where columns round,
+    /// pad or cut values, as `numeric(6, 2)` and `char(3)` do; where triggers, generated columns or
+    /// defaults change them; and where others add to the same rows.
+    pub fn cache_writes(mut self, keep: bool) -> Self {
+        self.cache_config.writes = keep;
         self
     }
 

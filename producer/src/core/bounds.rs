@@ -20,6 +20,9 @@ pub(crate) struct Bounds {
     pub(crate) missed_ends: u32,
     /// Records handed over under one lock.
     pub(crate) records_at_once: usize,
+    /// Rows released under one lock: a commit may release a hundred thousand, and writes and reads
+    /// of the partition wait meanwhile.
+    pub(crate) rows_at_once: usize,
     /// Delivery reports told under one lock.
     pub(crate) reports_at_once: usize,
 }
@@ -33,6 +36,7 @@ impl Bounds {
         writers: 10_000,
         missed_ends: 4,
         records_at_once: 256,
+        rows_at_once: 64,
         reports_at_once: 256,
     };
 }

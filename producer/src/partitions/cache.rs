@@ -18,12 +18,14 @@ pub(crate) struct CacheConfig {
     pub(crate) time_to_idle: Option<Duration>,
     /// Whether it is remembered that a row is missing.
     pub(crate) misses: bool,
+    /// Whether a row that was written here is kept as it was written.
+    pub(crate) writes: bool,
 }
 
 impl Default for CacheConfig {
     fn default() -> Self {
         let capacity = Capacity::Rows(100_000);
-        Self { capacity, time_to_live: None, time_to_idle: None, misses: false }
+        Self { capacity, time_to_live: None, time_to_idle: None, misses: false, writes: true }
     }
 }
 
@@ -38,6 +40,7 @@ pub(crate) enum Capacity {
 pub(crate) struct RowCache {
     rows: moka::sync::Cache<Key, Option<Row>, RandomState>,
     misses: bool,
+    writes: bool,
 }
 
 /// What a cached row takes beyond its key and row, in bytes: the map's entry and moka's two queues.
@@ -59,7 +62,7 @@ impl RowCache {
             None => builder,
         };
         let rows = builder.build_with_hasher(RandomState::new());
-        Self { rows, misses: config.misses }
+        Self { rows, misses: config.misses, writes: config.writes }
     }
 
     /// The row, or that there is none; `None`: not known here.
@@ -84,6 +87,10 @@ fn weight(key: &Key, row: &Option<Row>) -> u32 {
 impl Cache for RowCache {
     fn get(&self, key: &Key) -> Option<Row> {
         self.rows.get(key).flatten()
+    }
+
+    fn keeps_written(&self) -> bool {
+        self.writes
     }
 
     fn insert(&self, key: Key, row: Row) {

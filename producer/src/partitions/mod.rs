@@ -13,6 +13,7 @@ pub(crate) mod sync;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
@@ -189,6 +190,7 @@ impl Partitions {
         let followed = self.change(pending.lock(), |state, cache| {
             state.core.log_read(self.writer, records, next, cache)
         });
+        self.release_the_rest(pending);
         self.counts.followed.fetch_add(followed, Ordering::Relaxed);
         pending.notify_waiters();
         // What others wrote must not take the room of this handle's writes.
@@ -206,6 +208,7 @@ impl Partitions {
             // Cached rows do not know their partition. Under the lock: no row is cached in between.
             cache.clear();
         });
+        self.release_the_rest(pending);
         self.events.tell(|| Event::LogLost { partition: partition.0, below: next.0 });
     }
 
@@ -240,10 +243,18 @@ impl Partitions {
     /// The group committed `next` of `partition`.
     pub(crate) fn committed(&self, partition: Partition, next: NextOffset) {
         let Some(pending) = self.of(partition) else { return };
-        self.change(pending.lock(), |state, cache| {
-            state.core.committed(next, cache);
-        });
+        if self.change(pending.lock(), |state, cache| state.core.committed(next, cache)) {
+            self.release_the_rest(pending);
+        }
         pending.notify_waiters();
+    }
+
+    /// Releases what is in the database, a few rows under each lock.
+    fn release_the_rest(&self, pending: &SharedPending) {
+        while self.change(pending.lock(), |state, cache| state.core.release_waiters(cache)) {
+            // Those who wait for the lock get it: it is not handed on by itself.
+            yield_now();
+        }
     }
 
     /// The log of `partition` ended at `end` after all writes below `mark` were answered.

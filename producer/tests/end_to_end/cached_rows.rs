@@ -211,6 +211,29 @@ async fn a_clean_copy_is_served_no_longer_than_its_time_to_live() {
     soon("the row to be loaded again", seen_again).await;
 }
 
+/// As on a route with `version`: the database kept a newer row than the one that was written.
+#[tokio::test]
+async fn without_cached_writes_a_row_is_read_from_the_database_once_it_is_persisted() {
+    let (kafka, by_hand) = (Kafka::start(1), ByHand::default());
+    let builder = kafka.builder(&[]).loader(by_hand.clone()).cache_writes(false);
+    let scores: Handle = builder.build().await.unwrap();
+    load(&scores, &by_hand, 0, Some(score("loaded", 1))).await;
+    assert_eq!(scores.get(&1).await.unwrap(), Some(score("loaded", 1)), "loads are cached");
+    let write = scores.put(&1, &score("written", 2)).await.unwrap();
+    assert_eq!(
+        scores.get(&1).await.unwrap(),
+        Some(score("written", 2)),
+        "one's own writes are read"
+    );
+    persist(&kafka, write).await;
+    load(&scores, &by_hand, 1, Some(score("newer", 3))).await;
+    assert_eq!(scores.get(&1).await.unwrap(), Some(score("newer", 3)));
+    persist(&kafka, scores.add(&1, "score", 1).await.unwrap()).await;
+    let reader = get(&scores, 1);
+    by_hand.answer(2, &[Some(score("newer", 9))]).await;
+    assert_eq!(soon("the reader", reader).await.unwrap().unwrap(), Some(score("newer", 9)));
+}
+
 #[tokio::test]
 async fn pending_rows_outlive_every_limit_on_clean_copies() {
     let (kafka, by_hand) = (Kafka::start(1), ByHand::default());

@@ -35,6 +35,10 @@ use crate::core::usage::{Full, Usage};
 pub(crate) trait Cache {
     /// The row, if it is cached.
     fn get(&self, key: &Key) -> Option<Row>;
+    /// Whether a row is kept as it was written here. The table may have made another one of it.
+    fn keeps_written(&self) -> bool {
+        true
+    }
     /// The row is in the database exactly like this.
     fn insert(&self, key: Key, row: Row);
     /// The database has no such row.
@@ -60,6 +64,8 @@ pub(crate) struct Pending {
     pub(crate) forgotten: Forgotten,
     /// The sum over all entries.
     rows_take: Usage,
+    /// Rows that are released under one lock.
+    rows_at_once: usize,
 }
 
 /// The memory, in bytes, that a write takes at least until it is persisted.
@@ -79,6 +85,7 @@ impl Pending {
             foreign: ForeignWriters::new(bounds.writers),
             forgotten: Forgotten::new(bounds.forgotten_slots),
             rows_take: Usage::default(),
+            rows_at_once: bounds.rows_at_once,
         }
     }
 
@@ -189,10 +196,10 @@ impl Pending {
         });
     }
 
-    /// The group has committed `next`.
-    pub(crate) fn committed(&mut self, next: NextOffset, cache: &impl Cache) {
+    /// The group has committed `next`. Says whether more rows wait to be released.
+    pub(crate) fn committed(&mut self, next: NextOffset, cache: &impl Cache) -> bool {
         self.ledger.commit(next);
-        self.release_waiters(cache);
+        self.release_waiters(cache)
     }
 
     /// How far the log is in the database, and was read here if it is followed. A row leaves only
@@ -203,11 +210,16 @@ impl Pending {
         Some(self.rules.tail.map_or(committed, |tail| tail.min(committed)))
     }
 
-    /// Releases the rows whose last logged write is passed.
-    pub(crate) fn release_waiters(&mut self, cache: &impl Cache) {
-        let Some(passed) = self.passed() else { return };
-        while self.waiters.peek().is_some_and(|waiter| waiter.next <= passed) {
-            let Some(CommitWaiter { key, .. }) = self.waiters.pop() else { break };
+    /// Releases rows whose last logged write is passed, as many as may be under one lock. Says
+    /// whether there are more; they stay pending until this is called again.
+    pub(crate) fn release_waiters(&mut self, cache: &impl Cache) -> bool {
+        let Some(passed) = self.passed() else { return false };
+        let is_passed = |waiter: &CommitWaiter| waiter.next <= passed;
+        for _ in 0..self.rows_at_once {
+            if !self.waiters.peek().is_some_and(is_passed) {
+                return false;
+            }
+            let Some(CommitWaiter { key, .. }) = self.waiters.pop() else { return false };
             self.change(&key, |entry| {
                 entry.is_waiting = false;
                 entry.prune(passed);
@@ -215,6 +227,7 @@ impl Pending {
             self.wait_for_commit(&key);
             self.let_leave(&key, cache);
         }
+        self.waiters.peek().is_some_and(is_passed)
     }
 
     /// The log ended at `end` after all writes below `mark` were answered.
@@ -291,6 +304,7 @@ impl Pending {
         let Some((key, entry)) = self.remove(key) else { return };
         let outdates_cache = entry.outdates_cache;
         match entry.into_cached() {
+            RowState::Known(_) if outdates_cache && !cache.keeps_written() => cache.remove(&key),
             RowState::Known(Some(row)) => cache.insert(key, row),
             RowState::Known(None) => cache.insert_missing(key),
             // The cache may hold the row as it was before these writes; they are in the database

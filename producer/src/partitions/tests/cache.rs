@@ -10,6 +10,7 @@ const CONFIG: CacheConfig = CacheConfig {
     time_to_live: None,
     time_to_idle: None,
     misses: false,
+    writes: true,
 };
 const DEADLINE: Duration = Duration::from_secs(20);
 

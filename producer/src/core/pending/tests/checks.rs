@@ -112,6 +112,7 @@ impl World {
         self.step(Op::Apply(usize::MAX));
         self.step(Op::Letters);
         self.step(Op::Commit);
+        while self.pending.release_waiters(&self.copies) {}
         for name in 0..3 {
             self.step(Op::LoadFails(name));
         }

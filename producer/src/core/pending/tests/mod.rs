@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 mod client;
+mod commits;
 mod log;
 mod ops;
 mod world;

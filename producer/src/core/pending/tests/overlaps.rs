@@ -194,7 +194,9 @@ impl World {
                     self.next += 1;
                 }
             }
-            Op::Commit => self.pending.committed(NextOffset(self.next as i64), &self.copy),
+            Op::Commit => {
+                self.pending.committed(NextOffset(self.next as i64), &self.copy);
+            }
             Op::Meddle(n) => {
                 self.database = set(n);
                 self.loads.iter_mut().for_each(|load| load.outdated |= load.found.is_some());

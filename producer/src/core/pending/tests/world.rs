@@ -94,7 +94,10 @@ impl World {
     pub(super) fn new(plan: Plan) -> Self {
         let tail = plan.follow.then_some(NextOffset::ZERO);
         Self {
-            pending: Pending::new(Rules { exact: true, tail }, Bounds::STANDARD),
+            pending: Pending::new(
+                Rules { exact: true, tail },
+                Bounds { rows_at_once: 1, ..Bounds::STANDARD },
+            ),
             copies: Copies::default(),
             plan,
             log: Log::new(),
@@ -143,7 +146,10 @@ impl World {
             Op::TailLost(count) => self.log_lost(count),
             Op::Apply(count) => self.log.apply(count),
             Op::Letters => self.letters(),
-            Op::Commit => self.pending.committed(NextOffset(self.told), &self.copies),
+            // One row leaves; the others stay pending until the next commit is heard of.
+            Op::Commit => {
+                self.pending.committed(NextOffset(self.told), &self.copies);
+            }
             Op::Sample => {
                 if let Some(mark) = self.pending.wants_sample() {
                     self.pending.sampled(mark, NextOffset(self.log.end()), &self.copies);

@@ -1,0 +1,28 @@
+//! A commit of many rows: how they leave.
+
+use super::super::*;
+use super::world::Copies;
+
+/// A commit after an outage covers all that was written meanwhile.
+#[test]
+fn a_commit_of_many_rows_releases_a_few_under_one_lock_and_in_the_end_all() {
+    let copies = Copies::default();
+    let mut pending = Pending::new(Rules { exact: true, tail: None }, Bounds::STANDARD);
+    let rows = 10 * Bounds::STANDARD.rows_at_once as u32;
+    for n in 0..rows {
+        let sequence =
+            pending.accept(Key::from(n.to_be_bytes()), Delta::Put(Row::from(*b"{}")), &copies);
+        pending.acked(sequence as usize, i64::from(n), &copies);
+    }
+    let mut more = pending.committed(NextOffset(i64::from(rows)), &copies);
+    assert_eq!(pending.ledger().persisted(), u64::from(rows), "those who wait are told at once");
+    let mut rounds = 1;
+    while more {
+        let cached = copies.0.borrow().len();
+        assert_eq!(cached, rounds * Bounds::STANDARD.rows_at_once, "in round {rounds}");
+        assert_eq!(pending.entries.len(), rows as usize - cached, "a row is here or there");
+        more = pending.release_waiters(&copies);
+        rounds += 1;
+    }
+    assert_eq!((rounds, pending.entries.len()), (10, 0));
+}
