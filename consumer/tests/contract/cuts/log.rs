@@ -175,6 +175,23 @@ const VERSIONS: &[&[Cell]] = &[
     &[],
 ];
 
+/// Logs that are the smallest of their kind: a bad value under an increment, bad deltas that make a
+/// good sum.
+pub fn examples(kind: &Kind) -> [Vec<Entry>; 3] {
+    let of = |cell: Cell| {
+        let version = kind.version.map(|column| set(column, "3"));
+        let cells = version.into_iter().chain([cell]).collect();
+        Entry { key: "1", cells: Some(cells), broken: false }
+    };
+    let large = "9223372036854775808";
+    [
+        [suspect(set("hits", "null")), add("hits", "1")],
+        [suspect(add("price", "0.005")), suspect(add("price", "0.005"))],
+        [suspect(add("total", large)), suspect(add("total", "-9223372036854775809"))],
+    ]
+    .map(|cells| std::iter::once(Entry::whole("1", kind)).chain(cells.map(of)).collect())
+}
+
 /// Logs for such a table. Most of their values are of the suspects' columns.
 pub fn a_log(kind: &'static Kind) -> impl Strategy<Value = Vec<Entry>> {
     let kinds = prop::sample::subsequence(SUSPECTS.to_vec(), 1..=2);
@@ -182,7 +199,8 @@ pub fn a_log(kind: &'static Kind) -> impl Strategy<Value = Vec<Entry>> {
         let suspects: Vec<Cell> = kinds.concat();
         let meets = |good: &&Cell| suspects.iter().any(|suspect| suspect.column == good.column);
         let mut beside: Vec<Cell> = GOOD.iter().filter(meets).copied().collect();
-        beside.extend(beside.clone().iter().filter(|cell| cell.is_add));
+        let adds: Vec<Cell> = beside.iter().copied().filter(|cell| cell.is_add).collect();
+        beside.extend(adds.repeat(3));
         if beside.is_empty() {
             beside = GOOD.to_vec();
         }

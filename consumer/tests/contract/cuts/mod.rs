@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use log::{CHECKED, Entry, Kind, PLAIN, Rows, VERSIONED, a_log, are_same, rows_of};
+use log::{CHECKED, Entry, Kind, PLAIN, Rows, VERSIONED, a_log, are_same, examples, rows_of};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 use tokio::sync::watch;
@@ -66,6 +66,9 @@ async fn hold<L: Lab>(lab: L, kind: &'static Kind) {
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let cutter = RefCell::new(Cutter::new(lab, kind).await);
+    for log in examples(kind) {
+        cutter.borrow_mut().holds(log, &[3], &[1]).await.unwrap();
+    }
     let sizes = || prop::collection::vec(prop_oneof![Just(1), Just(20), 1..8_usize], 1..4);
     let cuts = (a_log(kind), sizes(), sizes());
     let tried = tokio::task::block_in_place(|| {
