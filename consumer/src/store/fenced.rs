@@ -198,7 +198,7 @@ impl<'s, S: Session> Open<'s, S> {
             // A row that was left out for a newer one is left out again, and counted already.
             self.run_statements(tx, &then.iter().collect::<Vec<_>>(), is_part).await?;
         }
-        if is_part || !tx.row_by_row.is_empty() {
+        if is_part || !tx.row_by_row.is_empty() || tx.more_records.is_some() {
             // What comes next must not be blamed for what these rows violate.
             self.session.command(TransactionCommand::CheckDeferred).await?;
         }
