@@ -10,8 +10,8 @@
 //!
 //! The modules are rooms, listed top-down: each imports only what stands below it, and `core` is pure.
 //!
-//! Public is what a program embeds: [`run`], [`config`], [`check`], [`verify`], [`status`] and
-//! [`dead_letters`]. The feature `internals` shows the other rooms to this workspace's benchmarks
+//! Public is what a program embeds: [`run`], [`config`], [`check`], [`verify`], [`status`],
+//! [`dead_letters`] and [`hand_over`]. The feature `internals` shows the other rooms to this workspace's benchmarks
 //! and tests, and promises nothing.
 
 #![cfg_attr(feature = "internals", allow(missing_docs))]
@@ -19,6 +19,7 @@
 
 pub mod run;
 pub mod dead_letters;
+pub mod hand_over;
 pub mod check;
 pub mod verify;
 #[cfg(feature = "internals")]

@@ -13,8 +13,10 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use prometheus::Registry;
 use tokio::signal::unix::{SignalKind, signal};
-use write_behind_consumer::check;
+use write_behind_consumer::check::{self, InitError};
 use write_behind_consumer::config::{Config, ConfigError, secrets, transport};
+use write_behind_consumer::dead_letters::admin::AdminError;
+use write_behind_consumer::hand_over::HandOverError;
 use write_behind_consumer::run::{RunError, RunOptions, run};
 use write_behind_consumer::status::ask::AskError;
 
@@ -70,7 +72,7 @@ enum Command {
     /// Prints a configuration to begin with, in which every setting is explained.
     #[command(after_help = "Example: write-behind example > scores.toml")]
     Example,
-    /// Creates the bookkeeping tables where they are missing.
+    /// Creates the bookkeeping tables, or brings an earlier version's up to date.
     #[command(after_help = "Example: write-behind --config scores.toml init")]
     Init,
     /// Checks everything that `run` depends on, and changes nothing.
@@ -81,6 +83,9 @@ enum Command {
         after_help = "Example: write-behind --config scores.toml dead-letters list --topic scores"
     )]
     DeadLetters(command::dead_letters::DeadLettersArgs),
+    /// Says which table the offsets speak of from now on, or that the log is read from its
+    /// beginning: after a table was changed, a topic created again, or a pipeline renamed.
+    HandOver(command::hand_over::HandOverArgs),
     /// Compares the tables with their logs, and names every row that differs; the consumer may run.
     #[command(after_help = "Example: write-behind --config scores.toml verify --topic scores")]
     Verify(command::verify::Verify),
@@ -119,10 +124,11 @@ fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(AskError::Url(_))) {
         return USAGE;
     }
-    match error.downcast_ref() {
-        Some(RunError::Refused(_)) => REFUSED,
-        _ => FAILED,
-    }
+    let refused = matches!(error.downcast_ref(), Some(RunError::Refused(_)))
+        || matches!(error.downcast_ref(), Some(InitError::Refused(_)))
+        || matches!(error.downcast_ref(), Some(HandOverError::Refused(_)))
+        || error.downcast_ref().is_some_and(AdminError::is_refusal);
+    if refused { REFUSED } else { FAILED }
 }
 
 fn start(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -171,12 +177,13 @@ async fn perform(
         }
         Command::Example => print!("{}", include_str!("command/example.toml")),
         Command::Init => {
-            let config = config?;
-            check::init(&config).await.context("creating the bookkeeping tables")?;
-            outln!("the bookkeeping tables are there: {:?}", config.database.target);
+            outln!("{}", check::init(&config?).await?);
         }
         Command::DeadLetters(letters) => {
             return letters.perform(&config?).await.map(ExitCode::from);
+        }
+        Command::HandOver(hand_over) => {
+            return hand_over.perform(&config?).await.map(ExitCode::from);
         }
         Command::Verify(verify) => return verify.perform(&config?).await.map(ExitCode::from),
         Command::Check(check) => return check.perform(config).await.map(ExitCode::from),

@@ -39,6 +39,9 @@ impl Lab for Sqlite {
          BEGIN SELECT json_extract(new.doc, '$'); END";
     const REFUSE_ALL: &'static str = "CREATE TRIGGER refuse BEFORE INSERT ON t \
          BEGIN SELECT json_extract(new.doc || 'bad', '$'); END";
+    const FIRST_VERSION: &'static str = include_str!("contract/first_version/sqlite.sql");
+    const MAINTENANCE: &'static [&'static str] =
+        &["VACUUM", "ALTER TABLE t ADD COLUMN more text", "CREATE INDEX by_n ON t (n)", "ANALYZE"];
 
     async fn new() -> Self {
         let lab = Self { directory: tempfile::tempdir().unwrap() };

@@ -20,6 +20,7 @@ mod priorities;
 mod random_operations;
 mod restart;
 mod safety;
+mod hand_over;
 mod schema_trouble;
 mod security;
 mod verify;

@@ -19,6 +19,8 @@ pub enum Applied {
     /// It can't be written for now, for this reason, though the database answers others. Nothing was
     /// written, as with [`Applied::Stopped`]; it is tried again later, and must not hold up others.
     Held(String),
+    /// A safety check refuses it, for this reason. Nothing was written.
+    Refused(String),
     /// A row refers to a missing row, for this reason. Nothing was written.
     MissingReference(String),
     /// Shutdown came before it was written. An attempt whose answer was lost may have written it:

@@ -1,36 +1,53 @@
-//! The claim on a table: it makes a table the route's own, unless another topic's records go there.
+//! The claim on a table: it makes a table the route's own, unless another topic's records go there
+//! or the topic's offsets speak of another table.
 
 use crate::apply::Target;
-use crate::core::bookkeeping_key::BookkeepingKey;
+use crate::core::claim::{ClaimFacts, ClaimVerdict, judge_claim};
+use crate::core::table::Table;
 use crate::store::{Store, StoreError};
 
-/// Claims the table of `target`, or returns why the route may not write to it.
+/// Claims the table of `target`.
 ///
 /// # Errors
-/// [`StoreError::Stop`], if the table is missing, or its key or a column is unusable.
-pub(crate) async fn claim<S: Store>(
-    store: &mut S,
-    target: &Target,
-) -> Result<Option<String>, StoreError> {
+/// [`StoreError::Refused`], if the route may not write to it; [`StoreError::Stop`], if it is missing,
+/// or its key or a column is unusable.
+pub async fn claim<S: Store>(store: &mut S, target: &Target) -> Result<Table, StoreError> {
     let table = target.describe(store).await?;
-    // Ask before claiming, so that a start needs no lock once the table is claimed.
-    let owner = match store.owner(&table).await? {
-        Some(owner) => owner,
-        None => store.claim(&table, &target.scope).await?,
-    };
-    Ok(not_its_table(target, &owner))
+    if judged(store, target, &table).await? == ClaimVerdict::Ours {
+        return Ok(table);
+    }
+    store.note_claim(&table, &target.scope).await?;
+    // Judged again, because two consumers may note their claims at once and one of them wins.
+    match judged(store, target, &table).await? {
+        ClaimVerdict::Ours => Ok(table),
+        _ => {
+            Err(StoreError::Unavailable("another consumer has just given the table up".to_owned()))
+        }
+    }
 }
 
-/// Why `target` may not write its table, if another topic owns it.
-pub(crate) fn not_its_table(target: &Target, owner: &BookkeepingKey) -> Option<String> {
-    let BookkeepingKey { pipeline, cluster, topic } = owner;
-    (*owner != target.scope).then(|| {
-        format!(
-            "table {} is written by the pipeline {pipeline:?} from topic {topic:?} of cluster \
-             {cluster:?}: two logs have no order between them. Give this route a table of its own; \
-             or, when the other pipeline has ended for good, hand the table over by deleting its row \
-             from write_behind_tables",
-            target.table
-        )
-    })
+/// The verdict on the claim of `target` on its `table`. Changes nothing.
+///
+/// # Errors
+/// [`StoreError::Refused`], if the route may not write to it.
+pub async fn judged<S: Store>(
+    store: &mut S,
+    target: &Target,
+    table: &Table,
+) -> Result<ClaimVerdict, StoreError> {
+    let scope = &target.scope;
+    let claims = store.claims(table, scope).await?;
+    let known = store.known(scope).await?;
+    let next: Vec<_> = known.iter().map(|known| (known.partition, known.next)).collect();
+    let name = &*target.table;
+    let facts = ClaimFacts { name, table, scope, claims: &claims, next: &next, is_empty: None };
+    let mut verdict = judge_claim(&facts);
+    if verdict == ClaimVerdict::AskWhetherEmpty {
+        let is_empty = Some(store.is_empty(table).await?);
+        verdict = judge_claim(&ClaimFacts { is_empty, ..facts });
+    }
+    match verdict {
+        ClaimVerdict::Refuse(refusal) => Err(StoreError::Refused(refusal.to_string())),
+        verdict => Ok(verdict),
+    }
 }

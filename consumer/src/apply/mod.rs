@@ -9,7 +9,7 @@ mod target;
 mod applied;
 mod connect;
 mod reread;
-pub(crate) mod claim;
+pub mod claim;
 pub mod retry;
 pub mod log;
 pub mod history;
@@ -126,6 +126,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             }
             let error = match error {
                 WriteError::Store(StoreError::Stop(_)) if by_an_old_reading => continue,
+                WriteError::Store(StoreError::Refused(why)) => return Applied::Refused(why),
                 WriteError::Store(StoreError::Stop(why))
                 | WriteError::Log(RereadError::Stop(why)) => {
                     return Applied::Stopped(Stop { why, partition: None });

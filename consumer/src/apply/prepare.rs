@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::apply::claim::judged;
 use crate::apply::log::Log;
 use crate::apply::reread::Reread;
 use crate::apply::retry::WriteError;
@@ -44,6 +45,8 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         let target = self.target(route)?;
         let store = self.connected().await?;
         let table = Arc::new(target.describe(store).await?);
+        // It may have been dropped and created again since the offsets were read.
+        judged(store, &target, &table).await?;
         if target.history.is_empty() {
             target.history.learn(&table);
         }

@@ -86,7 +86,8 @@ impl Retry {
             self.rows_per_statement = (self.rows_per_statement / 2).max(1);
         }
         // What a person must fix won't be fixed within a second.
-        let needs_a_person = matches!(error, WriteError::Connect(StoreError::Stop(_)));
+        let needs_a_person =
+            matches!(error, WriteError::Connect(StoreError::Stop(_) | StoreError::Refused(_)));
         let doublings = if needs_a_person { 31 } else { self.failures.min(31) };
         let longest = self.limits.longest_wait;
         let full = self.limits.first_wait.saturating_mul(1 << doublings).min(longest);

@@ -6,7 +6,7 @@ use crate::apply::history::RouteHistory;
 use crate::config::{Config, OnBadRecord, Route};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::flood::FloodLimits;
-use crate::core::table::Table;
+use crate::core::table::{Name, Table};
 use crate::store::{Store, StoreError};
 
 /// A topic and the table it is written to.
@@ -52,12 +52,42 @@ impl Target {
         }
     }
 
+    /// The error of a table that is not there. Where the route names none, a person may not know
+    /// which name was looked for.
+    fn called_like_its_topic(&self, error: StoreError) -> StoreError {
+        let topic = &self.scope.topic;
+        match error {
+            StoreError::Stop(_) if self.table == *topic && Name::parse(topic).is_err() => {
+                StoreError::Stop(format!(
+                    "the topic's name, {topic}, can't be a table's: set the route's `table`"
+                ))
+            }
+            StoreError::Stop(why)
+                if self.table == *topic && why.starts_with("there is no table") =>
+            {
+                StoreError::Stop(format!(
+                    "{why}; without `table` a route's table is called like its topic, and a dot \
+                     stands behind a schema"
+                ))
+            }
+            other => other,
+        }
+    }
+
+    /// Logs what a person should know of the table.
+    pub(crate) fn warn(&self, table: &Table) {
+        for warning in &table.warnings {
+            tracing::warn!(topic = %self.scope.topic, table = %self.table, "{warning}");
+        }
+    }
+
     /// Reads the table from the catalogue, with the columns that a record may name.
     ///
     /// # Errors
     /// [`StoreError::Stop`], if the table, its key or a column is not as configured.
     pub async fn describe<S: Store>(&self, store: &mut S) -> Result<Table, StoreError> {
-        let table = store.describe(&self.table, &self.key).await?;
+        let described = store.describe(&self.table, &self.key).await;
+        let table = described.map_err(|error| self.called_like_its_topic(error))?;
         let name = &self.table;
         let table = match &self.columns {
             None => table,

@@ -1,11 +1,13 @@
 //! The database's part of the preflight: the connection, the tables, their owners, the user's rights.
 
 use crate::apply::Target;
-use crate::apply::claim::not_its_table;
+use crate::apply::claim::judged;
 use crate::check::report::{CheckReport, Grade, counted};
 use crate::config::Config;
+use crate::core::claim::ClaimVerdict;
 use crate::core::table::Table;
-use crate::store::{AnyStore, Store as _, StoreError, Timeouts};
+use crate::store::schema::TABLES;
+use crate::store::{AnyStore, BookkeepingState, Store as _, StoreError, Timeouts};
 
 /// Connections beside the workers': the locator's, and the one that looks after the dead letters.
 const CONNECTIONS_MORE: usize = 2;
@@ -47,44 +49,104 @@ fn too_few(workers: usize, free: Option<i64>) -> Option<String> {
     })
 }
 
-/// Whether records can be written to the table as the route wants.
-pub(super) async fn table(store: &mut AnyStore, target: &Target, report: &mut CheckReport) {
+/// How the bookkeeping tables stand.
+pub(super) async fn bookkeeping(
+    store: &mut AnyStore,
+    report: &mut CheckReport,
+) -> Option<BookkeepingState> {
+    const WHAT: &str = "bookkeeping";
+    let state = match store.bookkeeping().await {
+        Ok(state) => state,
+        Err(error) => {
+            report.add(Grade::Failed, WHAT, error.to_string());
+            return None;
+        }
+    };
+    let tables = counted(TABLES.len(), "table");
+    match &state {
+        BookkeepingState::Ready => report.add(Grade::Ok, WHAT, tables),
+        BookkeepingState::Missing => report.add(
+            Grade::Ok,
+            WHAT,
+            format!("not there yet: `init` creates {tables}, and so does `run` without --no-init"),
+        ),
+        BookkeepingState::Older => report.add(
+            Grade::Warning,
+            WHAT,
+            "of an earlier version: `init` brings it up to date, and so does `run` without --no-init",
+        ),
+        BookkeepingState::Newer(_) => {
+            if let Err(error) = state.not_newer() {
+                report.add(Grade::Refused, WHAT, error.to_string());
+            }
+            return None;
+        }
+    }
+    Some(state)
+}
+
+/// Whether records can be written to the table as the route wants. `is_ready`: the bookkeeping can
+/// tell whose it is.
+pub(super) async fn table(
+    store: &mut AnyStore,
+    target: &Target,
+    is_ready: bool,
+    report: &mut CheckReport,
+) -> Option<Table> {
     let what = format!("table {}", target.table);
     let table = match target.describe(store).await {
         Ok(table) => table,
-        Err(error) => return report.add(Grade::Failed, what, error.to_string()),
+        Err(error) => {
+            report.add(Grade::Failed, what, error.to_string());
+            return None;
+        }
     };
     let key: Vec<&str> = table.key.iter().map(|column| &*column.name).collect();
     let found = format!("{}, key {}", counted(table.columns.len(), "column"), key.join(", "));
     report.add(Grade::Ok, &*what, found);
-    rights(store, &table, &what, report).await;
-    match store.owner(&table).await {
-        Ok(Some(owner)) if target.scope.cluster.is_empty() => {
-            report.add(Grade::Ok, what, format!("is written by the pipeline {:?}", owner.pipeline));
+    for warning in &table.warnings {
+        report.add(Grade::Warning, &*what, &**warning);
+    }
+    // Without the cluster it is not known whose the route's claim would be.
+    if is_ready && !target.scope.cluster.is_empty() {
+        match judged(store, target, &table).await {
+            Ok(ClaimVerdict::Ours) => report.add(Grade::Ok, what, "is this pipeline's"),
+            Ok(_) => report.add(Grade::Ok, what, "is no other pipeline's"),
+            Err(StoreError::Refused(why)) => report.add(Grade::Refused, what, why),
+            Err(error) => report.add(Grade::Failed, what, error.to_string()),
         }
-        Ok(Some(owner)) => match not_its_table(target, &owner) {
-            Some(why) => report.add(Grade::Refused, what, why),
-            None => report.add(Grade::Ok, what, "is this pipeline's"),
-        },
-        Ok(None) => report.add(Grade::Ok, what, "is no other pipeline's"),
-        Err(StoreError::Stop(error)) => report.add_missing_bookkeeping(&error),
-        Err(error) => report.add(Grade::Failed, what, error.to_string()),
+    }
+    Some(table)
+}
+
+/// Whether two routes write one table, before either has claimed it.
+pub(super) fn one_table_each(tables: &[(String, Table)], report: &mut CheckReport) {
+    for (place, (topic, table)) in tables.iter().enumerate() {
+        let same = tables[..place].iter().find(|(_, other)| other.sql_name == table.sql_name);
+        if let Some((other, _)) = same {
+            let found = format!(
+                "the routes of topics {other} and {topic} write it both: two logs have no order \
+                 between them, so give each a table of its own"
+            );
+            report.add(Grade::Refused, format!("table {}", table.sql_name), found);
+        }
     }
 }
 
-async fn rights(store: &mut AnyStore, table: &Table, what: &str, report: &mut CheckReport) {
-    match store.missing_rights(table).await {
-        Ok(missing) => {
-            for missing in missing {
-                let found = format!(
-                    "the user may not {right} there: GRANT {right} ON {table}",
-                    right = missing.right,
-                    table = missing.table
-                );
-                report.add(Grade::Failed, format!("table {}", missing.table), found);
-            }
+/// Whether the user has all rights that `run` needs.
+pub(super) async fn rights(
+    store: &mut AnyStore,
+    tables: &[(String, Table)],
+    report: &mut CheckReport,
+) {
+    const WHAT: &str = "rights";
+    let tables: Vec<&Table> = tables.iter().map(|(_, table)| table).collect();
+    match store.missing_grants(&tables).await {
+        Ok(None) => {}
+        Ok(Some(grants)) => {
+            report.add(Grade::Failed, WHAT, format!("some are missing; run as an owner: {grants}"));
         }
-        Err(error) => report.add(Grade::Warning, what, format!("its rights are unknown: {error}")),
+        Err(error) => report.add(Grade::Warning, WHAT, format!("unknown: {error}")),
     }
 }
 

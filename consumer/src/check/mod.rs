@@ -8,19 +8,22 @@ use crate::apply::Target;
 use crate::check::report::counted;
 use crate::config::{Config, Route};
 use crate::core::assign::{PartitionFacts, Verdict, judge};
+use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::kafka::broker::KafkaBroker;
-use crate::kafka::partition_facts::{FactsError, partition_facts};
+use crate::kafka::partition_facts::facts_with;
 use crate::kafka::questions::Questions as _;
 use crate::kafka::settings::{Configuration, topic_configurations};
-use crate::store::{AnyStore, Store, StoreError, Timeouts};
+use crate::store::{AnyStore, BookkeepingState, Known, Store as _, StoreError};
 
 pub(crate) mod database;
 pub(crate) mod topic;
+mod init;
 mod report;
 pub mod positions;
 
 pub use crate::kafka::client::BrokerError;
 pub use crate::kafka::properties::check as check_properties;
+pub use init::{InitError, init};
 pub use report::{CheckReport, Finding, Grade};
 
 /// Inspects everything. `adopt_offsets`: as for `run`.
@@ -31,7 +34,12 @@ pub async fn check(config: &Config, adopt_offsets: bool) -> CheckReport {
     let asked = tokio::spawn(configurations(config.clone(), broker.is_some()));
     let mut store = database::connect(config, &mut report).await;
     let configurations = asked.await.unwrap_or_default();
-    let mut targets = Vec::new();
+    let bookkeeping = match &mut store {
+        Some(store) => database::bookkeeping(store, &mut report).await,
+        None => None,
+    };
+    let is_ready = bookkeeping == Some(BookkeepingState::Ready);
+    let (mut targets, mut tables) = (Vec::new(), Vec::new());
     for (place, route) in config.routes.iter().enumerate() {
         let target = match &broker {
             Some((broker, cluster)) => {
@@ -44,16 +52,23 @@ pub async fn check(config: &Config, adopt_offsets: bool) -> CheckReport {
         if let Some(store) = &mut store {
             let unknown = || Target::of(config, route, "", 1);
             let target = target.clone().unwrap_or_else(unknown);
-            database::table(store, &target, &mut report).await;
+            let table = database::table(store, &target, is_ready, &mut report).await;
+            tables.extend(table.map(|table| (route.topic.clone(), table)));
         }
         targets.extend(target);
+    }
+    if let Some(store) = &mut store {
+        database::rights(store, &tables, &mut report).await;
+        database::one_table_each(&tables, &mut report);
     }
     if let (Some((broker, _)), Some(topic)) = (&broker, &config.dead_letters.topic) {
         check_letter_topic(broker, topic, &mut report).await;
     }
-    if let (Some(store), Some((broker, _))) = (&mut store, &broker) {
+    if let (Some(store), Some((broker, _)), Some(bookkeeping)) = (&mut store, &broker, bookkeeping)
+    {
         for target in &targets {
-            check_positions(broker, store, target, adopt_offsets, &mut report).await;
+            let known = known(store, &target.scope, &bookkeeping);
+            check_positions(broker, known, target, adopt_offsets, &mut report).await;
         }
     }
     if let Some((broker, _)) = &broker {
@@ -126,21 +141,29 @@ async fn check_topic(
     Some(partitions)
 }
 
+/// What the database knows of a topic: nothing, before its bookkeeping is there.
+async fn known(
+    store: &mut AnyStore,
+    scope: &BookkeepingKey,
+    bookkeeping: &BookkeepingState,
+) -> Result<Vec<Known>, StoreError> {
+    match bookkeeping {
+        BookkeepingState::Missing => Ok(Vec::new()),
+        _ => store.known(scope).await,
+    }
+}
+
 async fn check_positions(
     broker: &KafkaBroker,
-    store: &mut AnyStore,
+    known: impl Future<Output = Result<Vec<Known>, StoreError>>,
     target: &Target,
     adopt_offsets: bool,
     report: &mut CheckReport,
 ) {
     let scope = &target.scope;
     let partitions: Vec<Partition> = (0..target.partitions).map(Partition).collect();
-    let all_facts = match partition_facts(broker, store, scope, &partitions, &BTreeMap::new()).await
-    {
+    let all_facts = match facts_with(broker, known, scope, &partitions, &BTreeMap::new()).await {
         Ok(all_facts) => all_facts,
-        Err(FactsError::Store(StoreError::Stop(error))) => {
-            return report.add_missing_bookkeeping(&error);
-        }
         Err(error) => {
             report.add(Grade::Failed, format!("topic {}", scope.topic), error.to_string());
             return;
@@ -244,14 +267,6 @@ pub(crate) async fn refuse_compaction(config: Config) -> Option<String> {
             None
         }
     })
-}
-
-/// Creates the bookkeeping tables where they are missing.
-///
-/// # Errors
-/// What the database says.
-pub async fn init(config: &Config) -> Result<(), StoreError> {
-    config.database.target.connect(&Timeouts::STANDARD).await?.init().await
 }
 
 #[cfg(test)]

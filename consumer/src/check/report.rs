@@ -66,15 +66,6 @@ impl CheckReport {
     pub(super) fn add(&mut self, grade: Grade, what: impl Into<String>, found: impl Into<String>) {
         self.findings.push(Finding { grade, what: what.into(), found: found.into() });
     }
-
-    /// Warns of missing tables, once: before the first start they are no reason to worry.
-    pub(super) fn add_missing_bookkeeping(&mut self, error: &str) {
-        const WHAT: &str = "bookkeeping tables";
-        if self.findings.iter().all(|finding| finding.what != WHAT) {
-            let found = format!("{error} (`init` creates them, and so does `run`)");
-            self.add(Grade::Warning, WHAT, found);
-        }
-    }
 }
 
 /// A count and the name of what is counted, in the plural except for one.

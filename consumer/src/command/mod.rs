@@ -1,7 +1,9 @@
 //! The subcommands. Each performs its arguments with the configuration, and returns the exit code.
 
 use std::fmt;
-use std::io::{ErrorKind, Write as _};
+use std::io::{BufRead as _, ErrorKind, IsTerminal as _, Write as _};
+
+use anyhow::Context as _;
 
 /// Prints a line to stdout, as `println!` does. Nobody reads any more: ends the process quietly.
 macro_rules! outln {
@@ -13,6 +15,7 @@ macro_rules! outln {
 pub(crate) mod log;
 pub(crate) mod check;
 pub(crate) mod dead_letters;
+pub(crate) mod hand_over;
 pub(crate) mod verify;
 pub(crate) mod status;
 
@@ -26,6 +29,23 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const REFUSED: u8 = 3;
 /// Nobody reads its output any more: what a shell reports of a tool that SIGPIPE has ended.
 const UNREAD: i32 = 128 + 13;
+
+/// Whether a person agrees on a terminal, or has agreed beforehand.
+pub(crate) fn agreed(question: &str, yes: bool) -> anyhow::Result<bool> {
+    if yes {
+        return Ok(true);
+    }
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        eprintln!("{question} There is no terminal to ask: add --yes, or --dry-run to look first");
+        return Ok(false);
+    }
+    eprint!("{question} [y/N] ");
+    std::io::stderr().flush().context("asking")?;
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer).context("reading the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
 
 /// Prints a line to stdout. Where nobody reads any more, as behind `| head`, the process ends
 /// quietly. Rust ignores SIGPIPE, and so must we: it would end a `replay` over TLS, too.

@@ -59,15 +59,16 @@ pub enum Refusal {
         "the consumer group has committed offset {0}, but the database knows nothing of this \
          partition: it is probably not the database that the group has written to. Point \
          `database.url` at the right one; or, if the database does hold everything below {0}, run \
-         with --adopt-offsets; or, to fill an empty database from the log's beginning, choose \
-         another `name`"
+         with --adopt-offsets; or, to fill an empty database from the log's beginning, run \
+         `write-behind hand-over begin`"
     )]
     UnknownToDatabase(NextOffset),
     /// The log ends before the database's offset.
     #[error(
         "the database holds everything below offset {next}, but the log ends at {high}: the topic \
-         was recreated or has lost records. If it was recreated, choose another `name` to begin at \
-         its beginning; if the cluster is not the right one, correct `bootstrap.servers`"
+         was recreated or has lost records. If the cluster is not the right one, correct \
+         `bootstrap.servers`; if the topic was recreated, run `write-behind hand-over begin`, which \
+         begins at its beginning"
     )]
     BeyondTheLog {
         /// The database's next offset.
@@ -93,8 +94,7 @@ pub enum Refusal {
         "the record at offset {} is not the one that the database holds from there (written at {} \
          milliseconds since 1970; now there is {}): the topic was recreated, or its log was \
          truncated and has grown again. What the database holds is of another log, so nothing says \
-         where to go on. To fill the table from this log, choose another `name`; docs/safety.md \
-         says how to hand the table over", .0.record.offset, .0.record.timestamp, of_another_time(.0)
+         where to go on. To fill the table from this log, run `write-behind hand-over begin`", .0.record.offset, .0.record.timestamp, of_another_time(.0)
     )]
     AnotherLog(RecordCheck),
     /// The log has another record at the offset of an earlier record that the database holds, and
@@ -103,8 +103,8 @@ pub enum Refusal {
         "the record at offset {} is not the one that was read there (written at {} milliseconds since \
          1970; now there is {}): the topic was recreated while it was read, or its log was truncated \
          and has grown again. What was applied from offset {} up to {next} may be of the new log: \
-         restore the database to a state from before, or empty the table, and choose another \
-         `name`; docs/safety.md says how to hand the table over",
+         restore the database to a state from before, or empty the table, and run `write-behind \
+         hand-over begin`",
         .trace.record.offset, .trace.record.timestamp, of_another_time(.trace), .trace.record.offset.next()
     )]
     ReplacedWhileRead {
@@ -116,8 +116,8 @@ pub enum Refusal {
     /// The partition count changed, so keys map to other partitions than before.
     #[error(
         "the topic had {then} partitions and has {now}: records of one key now lie in two \
-         partitions, which have no order between them. Let the producers write to a new topic of \
-         the wanted size, and read it under another `name` once this one is drained"
+         partitions, which have no order between them. Run `write-behind hand-over go-on`: it goes \
+         on unless a key's records wait in two partitions"
     )]
     PartitionsChanged {
         /// The partition count when the database was last written to.

@@ -5,6 +5,8 @@ pub mod record;
 pub mod batch;
 pub mod bookkeeping_key;
 pub mod assign;
+pub mod claim;
+pub mod hand_over;
 pub(crate) mod row_by_row;
 pub(crate) mod parents_first;
 pub(crate) mod writes;

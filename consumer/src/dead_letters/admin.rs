@@ -12,7 +12,7 @@ use crate::kafka::broker::KafkaBroker;
 use crate::kafka::client::BrokerError;
 use crate::kafka::questions::Questions as _;
 use crate::kafka::reread::{KafkaLog, RereadLimits};
-use crate::store::{AnyStore, StoreError, Timeouts, letters};
+use crate::store::{AnyStore, Store as _, StoreError, Timeouts, letters};
 
 /// How many letters are held at a time.
 const PAGE: u32 = 200;
@@ -57,13 +57,26 @@ pub enum AdminError {
     NoRoute(String),
 }
 
+impl AdminError {
+    /// Whether a safety check refuses it.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            AdminError::Store(StoreError::Refused(_))
+                | AdminError::Replay(ReplayError::Store(StoreError::Refused(_)))
+        )
+    }
+}
+
 impl<'a> Admin<'a> {
     /// Connects to the database.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub async fn open(config: &'a Config) -> Result<Self, StoreError> {
-        let store = config.database.target.connect(&Timeouts::STANDARD).await?;
+    /// [`AdminError`]; also where the bookkeeping tables are not there, or not this version's.
+    pub async fn open(config: &'a Config) -> Result<Self, AdminError> {
+        let mut store = config.database.target.connect(&Timeouts::STANDARD).await?;
+        store.bookkeeping().await?.usable()?;
         Ok(Self { config, store })
     }
 

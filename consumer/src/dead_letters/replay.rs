@@ -11,6 +11,7 @@ use std::time::Duration;
 use write_behind_shared::NextOffset;
 
 use crate::apply::Target;
+use crate::apply::claim::judged;
 use crate::apply::log::RereadError;
 use crate::core::batch::Span;
 use crate::core::dead_letters::effective_change::{EffectiveChange, effective_change};
@@ -141,6 +142,8 @@ impl<L: Scan> Replayer<L> {
     ) -> Result<(), ReplayError> {
         let mut store = self.database.connect(&Timeouts::STANDARD).await?;
         let table = self.target.describe(&mut store).await?;
+        // A letter of one table is never written to another.
+        judged(&mut store, &self.target, &table).await?;
         let begins = self.begins(letters).await?;
         let mut later_changes = LaterChanges::with_version(letters, VersionColumn::of(&table));
         later_changes.skip_to(begins);
@@ -337,7 +340,8 @@ async fn state_of(
 }
 
 fn passes(error: &ReplayError) -> bool {
-    let passing = |error: &StoreError| !matches!(error, StoreError::Stop(_));
+    let passing =
+        |error: &StoreError| !matches!(error, StoreError::Stop(_) | StoreError::Refused(_));
     match error {
         ReplayError::Store(error) => passing(error),
         ReplayError::Log(error) => matches!(error, RereadError::Unavailable(_)),

@@ -97,6 +97,12 @@ impl KafkaBroker {
         self.ask(move |clients| newest_records(clients.reader.clone(), &topic, partitions)).await
     }
 
+    /// How many members the group has.
+    pub(crate) async fn members(&self, group: &str) -> Result<usize, BrokerError> {
+        let group = group.to_owned();
+        self.ask(move |clients| clients.members(&group)).await
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Clients) -> Result<T, BrokerError> + Send + 'static,
@@ -225,6 +231,11 @@ impl Clients {
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let partitions = found.map_or(&[][..], MetadataTopic::partitions);
         Ok(partitions.iter().map(|partition| partition.replicas().len()).min())
+    }
+
+    fn members(&self, group: &str) -> Result<usize, BrokerError> {
+        let list = self.answered(self.consumer.fetch_group_list(Some(group), ANSWER_WITHIN))?;
+        Ok(list.groups().iter().map(|group| group.members().len()).sum())
     }
 
     fn committed(

@@ -170,11 +170,12 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
             return Ok(true);
         }
         match claim(self.connected(store).await?, &self.targets[route]).await {
-            Ok(None) => {
+            Ok(table) => {
                 unclaimed.remove(&route);
+                self.targets[route].warn(&table);
                 return Ok(true);
             }
-            Ok(Some(why)) => answer.refused = Some(PollExit::Refused(why)),
+            Err(StoreError::Refused(why)) => answer.refused = Some(PollExit::Refused(why)),
             Err(StoreError::Stop(why)) => {
                 // After an error the connection is in an unknown state.
                 *store = None;

@@ -40,8 +40,22 @@ pub(crate) async fn partition_facts<Q: Questions, S: Store>(
     partitions: &[Partition],
     anchors: &BTreeMap<Partition, LastRecord>,
 ) -> Result<Vec<FactsAnswer>, FactsError> {
+    facts_with(broker, store.known(scope), scope, partitions, anchors).await
+}
+
+/// The same, where `known` asks what the database knows of the topic.
+///
+/// # Errors
+/// [`FactsError`].
+pub(crate) async fn facts_with<Q: Questions>(
+    broker: &Q,
+    known: impl Future<Output = Result<Vec<Known>, StoreError>>,
+    scope: &BookkeepingKey,
+    partitions: &[Partition],
+    anchors: &BTreeMap<Partition, LastRecord>,
+) -> Result<Vec<FactsAnswer>, FactsError> {
     let committed = broker.committed(&scope.topic, partitions).await?;
-    let known = store.known(scope).await?;
+    let known = known.await?;
     let logs = broker.logs(&scope.topic, partitions).await?;
     let newest = |partition| of(&known, partition).and_then(|known| known.last_record);
     let traced = |partition, ends: &(NextOffset, NextOffset)| {

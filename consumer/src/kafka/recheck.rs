@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use write_behind_shared::{NextOffset, Partition};
 
-use crate::apply::Connect;
+use crate::apply::claim::claim;
+use crate::apply::{Connect, Target};
 use crate::clock::Clock;
 use crate::core::assign::{RecheckVerdict, judge_again};
 use crate::core::batch::{LastRecord, RoutePartition};
@@ -19,6 +20,7 @@ use crate::kafka::locator::Locator;
 use crate::kafka::messages::{PollExit, PollMessage};
 use crate::kafka::partition_facts::{FactsError, partition_facts};
 use crate::kafka::questions::Questions;
+use crate::store::StoreError;
 
 /// The time between two rechecks.
 const RECHECK_EVERY: Duration = Duration::from_secs(5);
@@ -116,6 +118,16 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
         }
     }
 
+    /// Refuses a table that is not the one that the offsets speak of. One that is missing stops its
+    /// route, which tells by itself.
+    async fn recheck_table(store: &mut C::Store, target: &Target) -> Result<(), RecheckError> {
+        match claim(store, target).await {
+            Ok(_) | Err(StoreError::Stop(_)) => Ok(()),
+            Err(StoreError::Refused(why)) => Err(RecheckError::Refused(PollExit::Refused(why))),
+            Err(error) => Err(passes(error)),
+        }
+    }
+
     /// The partitions in which the database no longer stands where it was left, with that offset.
     async fn recheck(
         &self,
@@ -133,11 +145,12 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
             // Also of a topic of which nothing is held: the group takes a deleted topic's
             // partitions away, so nothing else would tell that it is gone.
             self.broker.partitions(&target.scope.topic).await.map_err(RecheckError::from)?;
+            let connected = self.connected(&mut in_use).await.map_err(passes)?;
+            Self::recheck_table(connected, target).await?;
             if owned.is_empty() {
                 continue;
             }
             let partitions: Vec<Partition> = owned.iter().map(|(at, _)| at.partition).collect();
-            let connected = self.connected(&mut in_use).await.map_err(passes)?;
             let of_it = anchors.iter().filter(|(tp, _)| tp.route == route);
             let of_it = of_it.map(|(tp, last)| (tp.partition, *last)).collect();
             let all_facts =
@@ -178,7 +191,7 @@ fn passes(error: impl ToString) -> RecheckError {
 fn deleted(topic: &str) -> String {
     format!(
         "topic {topic} does not exist any more: it was deleted while it was read. What had been read \
-         of it is in the database. If it is created again, its log is another one: read it under \
-         another `name` (docs/safety.md says how to hand the table over)"
+         of it is in the database. If it is created again, its log is another one: run `write-behind \
+         hand-over begin` then"
     )
 }

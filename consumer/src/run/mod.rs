@@ -272,6 +272,7 @@ impl Consumer {
             self.config.routes.iter().zip(partitions).map(target).collect();
         let judge = |error: StoreError| match error {
             StoreError::Stop(why) => Err(RunError::Failed(why)),
+            StoreError::Refused(why) => Err(RunError::Refused(why)),
             passing => {
                 self.status.failed(Reporter::Start, Subject::Database, &passing);
                 Ok(())
@@ -284,7 +285,7 @@ impl Consumer {
             Ok(_) => None,
             Err(_) => Some(compaction),
         };
-        let unclaimed = patiently(|| self.look_at(&targets), judge).await??;
+        let unclaimed = patiently(|| self.look_at(&targets), judge).await?;
         self.status.answered(Reporter::Start);
         let partitions: Vec<i32> = targets.iter().map(|target| target.partitions).collect();
         self.status.topics_have(&partitions);
@@ -294,23 +295,20 @@ impl Consumer {
 
     /// Finds out at the start, not at the first record, that a table is missing, has an unusable
     /// key or belongs to another pipeline. Returns the routes whose tables are not usable yet.
-    async fn look_at(
-        &self,
-        targets: &[Target],
-    ) -> Result<Result<BTreeSet<usize>, RunError>, StoreError> {
+    async fn look_at(&self, targets: &[Target]) -> Result<BTreeSet<usize>, StoreError> {
         let database = &self.config.database.target;
         let mut store = database.connect(&Timeouts::STANDARD).await?;
         if let Some(why) = database.pooling(&mut store, &Timeouts::STANDARD).await? {
-            return Ok(Err(RunError::Refused(why)));
+            return Err(StoreError::Refused(why));
         }
         if self.options.init {
             store.init().await?;
         }
+        store.bookkeeping().await?.usable()?;
         let mut unclaimed = BTreeMap::new();
         for (route, target) in targets.iter().enumerate() {
             match claim(&mut store, target).await {
-                Ok(None) => {}
-                Ok(Some(why)) => return Ok(Err(RunError::Refused(why))),
+                Ok(table) => target.warn(&table),
                 Err(StoreError::Stop(why)) => {
                     unclaimed.insert(route, why);
                 }
@@ -319,7 +317,7 @@ impl Consumer {
         }
         // One unusable table at the start must not hold up the other routes.
         if unclaimed.len() < targets.len() {
-            return Ok(Ok(unclaimed.into_keys().collect()));
+            return Ok(unclaimed.into_keys().collect());
         }
         let first = unclaimed.into_values().next();
         Err(StoreError::Stop(first.unwrap_or_else(|| "there are no routes".to_owned())))

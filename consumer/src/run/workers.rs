@@ -115,6 +115,7 @@ impl Workers {
             Applied::Held(why) => {
                 Some(PollMessage::Held(id, format!("table {}: {why}", target.table)))
             }
+            Applied::Refused(why) => Some(PollMessage::End(PollExit::Refused(why))),
             Applied::MissingReference(why) => {
                 tracing::debug!(topic = %batch.topic, error = %why, "waiting for another row");
                 Some(PollMessage::MissingReference(id, batch))

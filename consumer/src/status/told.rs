@@ -34,6 +34,7 @@ impl Status {
             WriteError::Store(
                 StoreError::MissingReference(_)
                 | StoreError::Stop(_)
+                | StoreError::Refused(_)
                 | StoreError::Conflict(_)
                 | StoreError::Uncertain(_),
             ) => Subject::Route(route),

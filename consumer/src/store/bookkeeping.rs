@@ -35,8 +35,9 @@ CREATE TABLE IF NOT EXISTS write_behind_last_records (
     PRIMARY KEY (pipeline, cluster, topic, partition));
 CREATE TABLE IF NOT EXISTS write_behind_tables (
     table_name text NOT NULL PRIMARY KEY,
-    pipeline text NOT NULL, cluster text NOT NULL, topic text NOT NULL,
+    pipeline text NOT NULL, cluster text NOT NULL, topic text NOT NULL, identity text,
     since timestamptz NOT NULL DEFAULT now());
+CREATE TABLE IF NOT EXISTS write_behind_schema (version integer NOT NULL PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS write_behind_dead_letter_copies (
     pipeline text NOT NULL, cluster text NOT NULL, topic text NOT NULL, partition integer NOT NULL,
     next_offset bigint NOT NULL,
@@ -46,7 +47,12 @@ DO $$ BEGIN
         AND attrelid = to_regclass('write_behind_writers')) THEN
         ALTER TABLE write_behind_writers ADD COLUMN last_offset bigint NOT NULL DEFAULT 0;
     END IF;
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attname = 'identity'
+        AND attrelid = to_regclass('write_behind_tables')) THEN
+        ALTER TABLE write_behind_tables ADD COLUMN identity text;
+    END IF;
 END $$;
+INSERT INTO write_behind_schema (version) VALUES (2) ON CONFLICT DO NOTHING;
 ";
 
 /// The tables, for SQLite.
@@ -75,8 +81,9 @@ CREATE TABLE IF NOT EXISTS write_behind_last_records (
     PRIMARY KEY (pipeline, cluster, topic, partition));
 CREATE TABLE IF NOT EXISTS write_behind_tables (
     table_name TEXT NOT NULL PRIMARY KEY,
-    pipeline TEXT NOT NULL, cluster TEXT NOT NULL, topic TEXT NOT NULL,
+    pipeline TEXT NOT NULL, cluster TEXT NOT NULL, topic TEXT NOT NULL, identity TEXT,
     since TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
+CREATE TABLE IF NOT EXISTS write_behind_schema (version INTEGER NOT NULL PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS write_behind_dead_letter_copies (
     pipeline TEXT NOT NULL, cluster TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
     next_offset INTEGER NOT NULL,
@@ -121,28 +128,53 @@ CREATE TABLE IF NOT EXISTS write_behind_last_records (
 CREATE TABLE IF NOT EXISTS write_behind_tables (
     table_name varchar(300) NOT NULL PRIMARY KEY,
     pipeline varchar(255) NOT NULL, cluster varchar(120) NOT NULL, topic varchar(249) NOT NULL,
-    since timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6))
+    identity varchar(255), since timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6))
     ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE TABLE IF NOT EXISTS write_behind_schema (version integer NOT NULL PRIMARY KEY)
+    ENGINE = InnoDB;
 "#;
 
-/// Finds a row if `last_offset` is missing, because an earlier consumer created the table. For
-/// SQLite.
-pub(crate) const LACKS_LAST_OFFSET_SQLITE: &str = "SELECT 1 WHERE NOT EXISTS (SELECT 1
-    FROM pragma_table_info('write_behind_writers') WHERE name = 'last_offset')";
+/// Steps from an earlier consumer's tables to these: what finds a row if the step is still to be
+/// made, and the step. For SQLite.
+pub(crate) const STEPS_SQLITE: &[(&str, &str)] = &[
+    (
+        "SELECT 1 WHERE NOT EXISTS (SELECT 1
+            FROM pragma_table_info('write_behind_writers') WHERE name = 'last_offset')",
+        ADD_LAST_OFFSET,
+    ),
+    (
+        "SELECT 1 WHERE NOT EXISTS (SELECT 1
+            FROM pragma_table_info('write_behind_tables') WHERE name = 'identity')",
+        "ALTER TABLE write_behind_tables ADD COLUMN identity TEXT",
+    ),
+    (LACKS_VERSION, ADD_VERSION),
+];
 
 /// The same, for MySQL and MariaDB.
-pub(crate) const LACKS_LAST_OFFSET_MYSQL: &str = "SELECT 1 FROM DUAL WHERE NOT EXISTS (SELECT 1
-    FROM information_schema.columns WHERE table_schema = database()
-        AND table_name = 'write_behind_writers' AND column_name = 'last_offset')";
+pub(crate) const STEPS_MYSQL: &[(&str, &str)] = &[
+    (
+        "SELECT 1 FROM DUAL WHERE NOT EXISTS (SELECT 1
+            FROM information_schema.columns WHERE table_schema = database()
+                AND table_name = 'write_behind_writers' AND column_name = 'last_offset')",
+        ADD_LAST_OFFSET,
+    ),
+    (
+        "SELECT 1 FROM DUAL WHERE NOT EXISTS (SELECT 1
+            FROM information_schema.columns WHERE table_schema = database()
+                AND table_name = 'write_behind_tables' AND column_name = 'identity')",
+        "ALTER TABLE write_behind_tables ADD COLUMN identity varchar(255)",
+    ),
+    (LACKS_VERSION, ADD_VERSION),
+];
 
-/// Adds the column.
-pub(crate) const ADD_LAST_OFFSET: &str =
+const ADD_LAST_OFFSET: &str =
     "ALTER TABLE write_behind_writers ADD COLUMN last_offset bigint NOT NULL DEFAULT 0";
 
-/// The compare-and-set. Parameters: scope, partition, start, end, partitions.
-pub(crate) const MOVE_OFFSET: &str = "UPDATE write_behind_offsets
-    SET next_offset = $6, partitions = $7, updated_at = CURRENT_TIMESTAMP
-    WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4 AND next_offset = $5";
+const LACKS_VERSION: &str = "SELECT 1 FROM (SELECT max(version) AS version FROM \
+     write_behind_schema) AS s WHERE s.version IS NULL";
+
+/// The last step: who finds this version finds all that comes before.
+const ADD_VERSION: &str = "INSERT INTO write_behind_schema (version) VALUES (2)";
 
 /// The most characters of a letter's reason, which may quote the record.
 const REASON_CHARS: usize = 2_000;

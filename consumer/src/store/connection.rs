@@ -10,10 +10,10 @@ use std::time::Duration;
 use sqlx::query::Query;
 use sqlx::{ColumnIndex, Database, Encode, Executor, IntoArguments, SqlSafeStr, Type};
 
+use crate::store::StoreError;
 use crate::store::classify::Failure;
 use crate::store::performed::{Readable, bound, values_of};
 use crate::store::statement::{Dialect, Statement, Statements, Value};
-use crate::store::{StoreError, bookkeeping};
 
 /// What the drivers of the databases do not have in common.
 pub trait Driver: Database {
@@ -107,16 +107,18 @@ where
         Ok(())
     }
 
-    /// Creates the missing bookkeeping tables; adds the column of the writers' last offsets if
-    /// `lacks` finds a row, because an earlier consumer created the table.
+    /// Creates the missing bookkeeping tables, and brings an earlier consumer's up to date: makes
+    /// each step whose question finds a row.
     pub(super) async fn create(
         &mut self,
         create: &'static str,
-        lacks: &'static str,
+        steps: &'static [(&'static str, &'static str)],
     ) -> Result<(), Failure> {
         self.run(create).await?;
-        if !self.fetch(sqlx::query(lacks)).await?.is_empty() {
-            self.run(bookkeeping::ADD_LAST_OFFSET).await?;
+        for (lacks, step) in steps {
+            if !self.fetch(sqlx::query(*lacks)).await?.is_empty() {
+                self.run(*step).await?;
+            }
         }
         Ok(())
     }

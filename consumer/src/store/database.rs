@@ -24,7 +24,7 @@ use crate::store::snapshot::{Compared, Snapshot};
 use crate::store::sqlite::SqliteStore;
 use crate::store::statement::{Dialect, Statement, Statements, Value};
 use crate::store::url::{UrlError, check_server, check_sqlite};
-use crate::store::{StoreError, Timeouts};
+use crate::store::{StoreError, Timeouts, Transaction};
 
 /// A target database's URL, parsed. Holds the password, and never shows it.
 #[derive(Clone)]
@@ -245,12 +245,11 @@ impl Session for AnyStore {
 
     async fn move_offset(
         &mut self,
-        scope: &BookkeepingKey,
-        partitions: i32,
+        transaction: &Transaction<'_>,
         span: &Span,
         last: Option<&LastRecord>,
     ) -> Result<u64, StoreError> {
-        inside!(self, store => store.move_offset(scope, partitions, span, last))
+        inside!(self, store => store.move_offset(transaction, span, last))
     }
 
     async fn write(
@@ -325,6 +324,21 @@ impl AnyStore {
         match self {
             AnyStore::Postgres(store) => store.missing_rights(table).await,
             AnyStore::Sqlite(_) | AnyStore::Mysql(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The statements that grant what is missing on the tables and the bookkeeping; `None`: nothing
+    /// is, or the database is not asked (see [`AnyStore::missing_rights`]).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn missing_grants(
+        &mut self,
+        tables: &[&Table],
+    ) -> Result<Option<String>, StoreError> {
+        match self {
+            AnyStore::Postgres(store) => store.missing_grants(tables).await,
+            AnyStore::Sqlite(_) | AnyStore::Mysql(_) => Ok(None),
         }
     }
 

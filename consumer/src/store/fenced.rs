@@ -16,7 +16,7 @@ use crate::core::writes::Writes;
 use crate::store::bookkeeping::Spelling;
 use crate::store::classify::{Failure, Rejection};
 use crate::store::session::{Session, TransactionCommand};
-use crate::store::{Outcome, StoreError, Transaction, positions};
+use crate::store::{Outcome, StoreError, Transaction, inspect, positions};
 
 /// How the rows are tried. Nearly every batch is accepted whole, and each savepoint costs two round
 /// trips, so savepoints are set only once the database has refused something.
@@ -75,8 +75,7 @@ async fn run<S: Session>(
             // Rolled back before it asks: inside the transaction the spans before this one show the
             // offsets that it has moved itself, and the batch could look as if it were written.
             let session = open.roll_back().await?;
-            let found = positions::next_offsets(session, tx.scope, tx.spans).await?;
-            return Ok(Outcome::Fenced(found));
+            return not_moved(session, tx, span).await.map_err(Failure::Store);
         }
     }
     if mode == WriteMode::Sample && tx.options.on_uncertain == OnUncertain::TakeApart {
@@ -118,6 +117,21 @@ async fn run<S: Session>(
     Ok(Outcome::Committed { set_aside, older })
 }
 
+/// Why the offset of a span did not move.
+async fn not_moved<S: Session>(
+    session: &mut S,
+    tx: &Transaction<'_>,
+    span: &Span,
+) -> Result<Outcome, StoreError> {
+    let found = positions::next_offsets(session, tx.scope, tx.spans).await?;
+    let of_it = tx.spans.iter().zip(&found).find(|(one, _)| one.partition == span.partition);
+    // The offset is where it was, so the table is not what it was.
+    if of_it.is_some_and(|(_, next)| *next == Some(span.start)) {
+        return Err(StoreError::Stop(inspect::table_changed(tx.table)));
+    }
+    Ok(Outcome::Fenced(found))
+}
+
 /// An open transaction in which every statement so far succeeded or was rolled back to a savepoint.
 pub(super) struct Open<'s, S> {
     pub(super) session: &'s mut S,
@@ -153,7 +167,7 @@ impl<'s, S: Session> Open<'s, S> {
         span: &Span,
     ) -> Result<(Self, bool), StoreError> {
         let last = tx.last_records.iter().find(|last| last.partition == span.partition);
-        let moved = self.session.move_offset(tx.scope, tx.partitions, span, last).await;
+        let moved = self.session.move_offset(tx, span, last).await;
         match moved? {
             0 => Ok((self, false)),
             1 => Ok((self, true)),

@@ -1,55 +1,105 @@
-//! The claim on a target table: only one topic's records go to a table.
+//! What a user may do in the database, and what no route may name.
 
-use crate::core::bookkeeping_key::BookkeepingKey;
+use std::collections::BTreeMap;
+
+use write_behind_shared::table_name::Name;
+
 use crate::core::table::Table;
 use crate::store::StoreError;
-use crate::store::statement::{Statement, Statements, Value, ValueKind, unreadable};
+use crate::store::schema::is_bookkeeping;
 
 /// A right that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingRight {
-    /// The table, as SQL spells it.
+    /// What it is a right on, as SQL spells it.
     pub table: String,
     /// Such as `INSERT`.
     pub right: String,
 }
 
-/// Makes the table this topic's unless it is another's, and says whose it is.
-pub(super) async fn claim<S: Statements>(
-    store: &mut S,
-    table: &Table,
-    scope: &BookkeepingKey,
-) -> Result<BookkeepingKey, StoreError> {
-    let dialect = store.dialect();
-    let statement = Statement::new(dialect, &[])
-        .add(
-            "INSERT INTO write_behind_tables (pipeline, cluster, topic, table_name) VALUES (?, ?, ?",
-            scope.values(),
-        )
-        .add(", ?)", [table.sql_name.clone().into()])
-        .add(dialect.unless_there, []);
-    store.perform(statement).await?;
-    // Read back, because two consumers may insert at once and the key lets one of them win.
-    owner(store, table).await?.ok_or_else(|| {
-        StoreError::Unavailable("another consumer has just given the table up".to_owned())
-    })
+/// The statements that grant what is missing to `user`: one for all that lack the same rights.
+#[must_use]
+pub fn grants(missing: &[MissingRight], user: &str) -> String {
+    let mut rights_of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for MissingRight { table, right } in missing {
+        let rights = rights_of.entry(table).or_default();
+        if !rights.contains(&&**right) {
+            rights.push(right);
+        }
+    }
+    let mut places_of: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
+    for (place, rights) in rights_of {
+        let same = places_of
+            .iter_mut()
+            .find(|(these, places)| *these == rights && is_table(place) && is_table(places[0]));
+        match same {
+            Some((_, places)) => places.push(place),
+            None => places_of.push((rights, vec![place])),
+        }
+    }
+    let statements = places_of.iter().map(|(rights, places)| {
+        format!("GRANT {} ON {} TO {user};", rights.join(", "), places.join(", "))
+    });
+    statements.collect::<Vec<_>>().join(" ")
 }
 
-/// Whose the table is; `None`: nobody's yet.
-pub(super) async fn owner<S: Statements>(
-    store: &mut S,
-    table: &Table,
-) -> Result<Option<BookkeepingKey>, StoreError> {
-    let statement = Statement::new(store.dialect(), &[ValueKind::Text; 3]).add(
-        "SELECT pipeline, cluster, topic FROM write_behind_tables WHERE table_name = ?",
-        [table.sql_name.clone().into()],
-    );
-    let mut lines = store.select(statement).await?;
-    let Some(line) = lines.pop() else { return Ok(None) };
-    match <[Value; 3]>::try_from(line) {
-        Ok([Value::Text(Some(pipeline)), Value::Text(Some(cluster)), Value::Text(Some(topic))]) => {
-            Ok(Some(BookkeepingKey { pipeline, cluster, topic }))
-        }
-        _ => Err(unreadable("write_behind_tables")),
+/// Whether a statement may name it beside others: no schema and no sequence.
+fn is_table(place: &str) -> bool {
+    !place.starts_with("SCHEMA ") && !place.starts_with("SEQUENCE ")
+}
+
+/// Refuses a bookkeeping table as a route's.
+pub(super) fn not_bookkeeping(table: &str) -> Result<(), StoreError> {
+    let is_ours = Name::parse(table).is_ok_and(|name| is_bookkeeping(&name.table));
+    if !is_ours {
+        return Ok(());
+    }
+    Err(StoreError::Stop(format!(
+        "{table} is a bookkeeping table, which only write-behind itself writes; correct the route's \
+         `table`"
+    )))
+}
+
+/// Why nothing was written to a table that changed since it was described.
+pub(super) fn table_changed(table: &Table) -> String {
+    format!("{} is not the table that was described: it was just changed", table.sql_name)
+}
+
+/// The error of creating the bookkeeping tables, with what to do about it.
+pub(super) fn not_created(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Stop(why) => StoreError::Stop(format!(
+            "the bookkeeping tables can't be created or brought up to date: {why}; or let a user who \
+             may run `write-behind init`, and start with --no-init"
+        )),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_granted_in_as_few_statements_as_possible() {
+        let missing = |table: &str, right: &str| MissingRight {
+            table: table.to_owned(),
+            right: right.to_owned(),
+        };
+        let all = [
+            missing("SEQUENCE ids", "USAGE"),
+            missing("SCHEMA public", "USAGE"),
+            missing("a", "INSERT"),
+            missing("a", "SELECT"),
+            missing("b", "SELECT"),
+            missing("c", "INSERT"),
+            missing("c", "SELECT"),
+            missing("c", "SELECT"),
+        ];
+        assert_eq!(
+            grants(&all, "writer"),
+            "GRANT USAGE ON SCHEMA public TO writer; GRANT USAGE ON SEQUENCE ids TO writer; \
+             GRANT INSERT, SELECT ON a, c TO writer; GRANT SELECT ON b TO writer;"
+        );
     }
 }

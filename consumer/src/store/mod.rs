@@ -8,6 +8,7 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::core::batch::{LastRecord, Span, WriterSeen};
 use crate::core::bookkeeping_key::BookkeepingKey;
+use crate::core::claim::Claim;
 use crate::core::record::{DeadLetter, RawRecord};
 use crate::core::table::Table;
 use crate::core::table::row::Row;
@@ -27,6 +28,9 @@ mod session_store;
 pub mod postgres;
 pub mod sqlite;
 pub mod inspect;
+mod claims;
+pub mod schema;
+pub mod hand_over;
 pub mod snapshot;
 pub(crate) mod sql;
 pub mod mysql;
@@ -60,6 +64,19 @@ pub struct Position {
     pub partitions: i32,
     /// The last sequence of each writer.
     pub writers: Vec<WriterSeen>,
+}
+
+/// How the bookkeeping tables stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BookkeepingState {
+    /// As this consumer needs them.
+    Ready,
+    /// None is there.
+    Missing,
+    /// An earlier consumer made them, or some are missing.
+    Older,
+    /// A later consumer made them, of this version.
+    Newer(i64),
 }
 
 /// Where the database stands in a partition, and the record that it stands behind.
@@ -169,12 +186,19 @@ pub enum StoreError {
     /// A person must act: a missing table, a missing right, a wrong password.
     #[error("{0}")]
     Stop(String),
+    /// A safety check refuses it: the data would not be safe.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// A dedicated connection to the target database.
 pub trait Store: Send + Sized + 'static {
-    /// Creates the missing bookkeeping tables, and changes nothing else.
-    fn init(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// How the bookkeeping tables stand.
+    fn bookkeeping(&mut self) -> impl Future<Output = Result<BookkeepingState, StoreError>> + Send;
+
+    /// Creates the bookkeeping tables that are missing, brings an earlier consumer's up to date, and
+    /// changes nothing else. Returns how they stood before.
+    fn init(&mut self) -> impl Future<Output = Result<BookkeepingState, StoreError>> + Send;
 
     /// Reads the table's columns and key from the catalogue. `key` empty: the primary key; else a
     /// unique key of exactly these columns.
@@ -205,18 +229,23 @@ pub trait Store: Send + Sized + 'static {
         scope: &BookkeepingKey,
     ) -> impl Future<Output = Result<Vec<Known>, StoreError>> + Send;
 
-    /// Whose the table is; `None`: nobody's yet.
-    fn owner(
-        &mut self,
-        table: &Table,
-    ) -> impl Future<Output = Result<Option<BookkeepingKey>, StoreError>> + Send;
-
-    /// Makes the table this topic's unless it is another's, and says whose it is.
-    fn claim(
+    /// The claims on the table, and those of the topic on any.
+    fn claims(
         &mut self,
         table: &Table,
         scope: &BookkeepingKey,
-    ) -> impl Future<Output = Result<BookkeepingKey, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Claim>, StoreError>> + Send;
+
+    /// Notes that the topic's offsets speak of this table and of no other one, unless the table is
+    /// another topic's.
+    fn note_claim(
+        &mut self,
+        table: &Table,
+        scope: &BookkeepingKey,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Whether the table has no rows.
+    fn is_empty(&mut self, table: &Table) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Runs one fenced transaction.
     ///

@@ -1,7 +1,9 @@
 //! A statement on the bookkeeping tables as a driver's query, and a driver's rows as values.
 
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, IntoArguments, Row, Type};
+use sqlx::{
+    AssertSqlSafe, ColumnIndex, Database, Decode, Encode, IntoArguments, Row, SqlSafeStr, Type,
+};
 
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::store::statement::{Statement, Value, ValueKind};
@@ -29,7 +31,7 @@ where
 /// A query on the bookkeeping tables. Its first three parameters are the pipeline, cluster and
 /// topic.
 pub(super) fn scoped<D: Database>(
-    sql: &'static str,
+    sql: impl SqlSafeStr,
     scope: &BookkeepingKey,
 ) -> Query<'static, D, D::Arguments>
 where

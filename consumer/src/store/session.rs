@@ -6,10 +6,10 @@ use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::writes::WriteStatement;
-use crate::store::StoreError;
 use crate::store::bookkeeping::Spelling;
 use crate::store::classify::Failure;
 use crate::store::statement::Statements;
+use crate::store::{StoreError, Transaction};
 
 /// A connection that runs a transaction's statements, one at a time.
 ///
@@ -32,12 +32,12 @@ pub(crate) trait Session: Statements + Sized {
         command: TransactionCommand,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Moves the offset of a span from its start to its end, and if it moved replaces the
-    /// partition's last record; returns how many bookkeeping rows moved.
+    /// Moves the offset of a span from its start to its end, if the transaction's table is still
+    /// the one that was described; and if it moved replaces the partition's last record. Returns how
+    /// many bookkeeping rows moved.
     fn move_offset(
         &mut self,
-        scope: &BookkeepingKey,
-        partitions: i32,
+        transaction: &Transaction<'_>,
         span: &Span,
         last: Option<&LastRecord>,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;

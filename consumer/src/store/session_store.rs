@@ -3,18 +3,31 @@
 use write_behind_shared::Partition;
 
 use crate::core::bookkeeping_key::BookkeepingKey;
+use crate::core::claim::Claim;
 use crate::core::table::Table;
 use crate::store::session::Session;
 use crate::store::{
-    Known, Outcome, Position, Store, StoreError, Transaction, fenced, inspect, positions,
+    BookkeepingState, Known, Outcome, Position, Store, StoreError, Transaction, claims, fenced,
+    inspect, positions, schema,
 };
 
 impl<S: Session + 'static> Store for S {
-    async fn init(&mut self) -> Result<(), StoreError> {
-        self.create_bookkeeping().await
+    async fn bookkeeping(&mut self) -> Result<BookkeepingState, StoreError> {
+        schema::state(self).await
+    }
+
+    async fn init(&mut self) -> Result<BookkeepingState, StoreError> {
+        let before = schema::state(self).await?;
+        before.not_newer()?;
+        // To create a table that is there needs the right to create one.
+        if before != BookkeepingState::Ready {
+            self.create_bookkeeping().await.map_err(inspect::not_created)?;
+        }
+        Ok(before)
     }
 
     async fn describe(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
+        inspect::not_bookkeeping(table)?;
         self.read_catalog(table, key).await
     }
 
@@ -38,16 +51,24 @@ impl<S: Session + 'static> Store for S {
         positions::known(self, scope).await
     }
 
-    async fn owner(&mut self, table: &Table) -> Result<Option<BookkeepingKey>, StoreError> {
-        inspect::owner(self, table).await
-    }
-
-    async fn claim(
+    async fn claims(
         &mut self,
         table: &Table,
         scope: &BookkeepingKey,
-    ) -> Result<BookkeepingKey, StoreError> {
-        inspect::claim(self, table, scope).await
+    ) -> Result<Vec<Claim>, StoreError> {
+        claims::claims(self, table, scope).await
+    }
+
+    async fn note_claim(
+        &mut self,
+        table: &Table,
+        scope: &BookkeepingKey,
+    ) -> Result<(), StoreError> {
+        claims::note_claim(self, table, scope).await
+    }
+
+    async fn is_empty(&mut self, table: &Table) -> Result<bool, StoreError> {
+        claims::is_empty(self, table).await
     }
 
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {

@@ -27,6 +27,8 @@ pub struct Dialect {
     pub(crate) find: &'static str,
     /// The headers as text.
     pub(crate) headers: &'static str,
+    /// The query of the bookkeeping tables' names.
+    pub(crate) bookkeeping: &'static str,
 }
 
 /// A value that goes into a statement or comes out of it.

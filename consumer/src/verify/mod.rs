@@ -13,6 +13,7 @@ use std::sync::Arc;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::Target;
+use crate::apply::claim::judged;
 use crate::config::{Config, OnWrongPartition, Route};
 use crate::core::batch::Span;
 use crate::core::dead_letters::DeadLetterState;
@@ -102,7 +103,10 @@ struct Verifying<'a> {
 
 impl Verifying<'_> {
     async fn report(&mut self) -> Result<VerifyReport, String> {
+        let bookkeeping = self.store.bookkeeping().await.map_err(|e| e.to_string())?;
+        bookkeeping.usable().map_err(|e| e.to_string())?;
         let table = self.target.describe(&mut self.store).await.map_err(|e| e.to_string())?;
+        let claim = judged(&mut self.store, self.target, &table).await;
         self.store.begin_snapshot().await.map_err(|e| e.to_string())?;
         let known = self.store.known(&self.target.scope).await.map_err(|e| e.to_string())?;
         if known.is_empty() {
@@ -116,6 +120,8 @@ impl Verifying<'_> {
             next_offsets: known.iter().map(|one| (one.partition.0, one.next.0)).collect(),
             ..VerifyReport::default()
         };
+        // What is missing from another table is what a person wants to see.
+        report.remarks.extend(claim.err().map(|error| error.to_string()));
         self.spans(&known, &mut report).await?;
         let set_aside = self.set_aside().await.map_err(|e| e.to_string())?;
         let mut ranges = vec![Range::ALL];

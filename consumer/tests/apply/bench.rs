@@ -15,12 +15,13 @@ use write_behind_consumer::apply::{Applied, Connect, Event, Stats, Target, Worke
 use write_behind_consumer::clock::Clock;
 use write_behind_consumer::core::batch::{Batch, FoldedRow, Span, WantedKeys};
 use write_behind_consumer::core::bookkeeping_key::BookkeepingKey;
+use write_behind_consumer::core::claim::Claim;
 use write_behind_consumer::core::flood::FloodLimits;
 use write_behind_consumer::core::record::{DeadLetter, RawRecord};
 use write_behind_consumer::core::table::Table;
 use write_behind_consumer::store::{
-    AnyStore, Database, Known, Outcome, Position, Store, StoreError, Timeouts, Transaction,
-    WriteOptions,
+    AnyStore, BookkeepingState, Database, Known, Outcome, Position, Store, StoreError, Timeouts,
+    Transaction, WriteOptions,
 };
 use write_behind_shared::{Change, NextOffset, Offset, Partition, record};
 
@@ -64,7 +65,11 @@ pub(crate) struct Scripted {
 }
 
 impl Store for Scripted {
-    async fn init(&mut self) -> Result<(), StoreError> {
+    async fn bookkeeping(&mut self) -> Result<BookkeepingState, StoreError> {
+        self.store.bookkeeping().await
+    }
+
+    async fn init(&mut self) -> Result<BookkeepingState, StoreError> {
         self.store.init().await
     }
 
@@ -92,16 +97,24 @@ impl Store for Scripted {
         self.store.known(scope).await
     }
 
-    async fn owner(&mut self, table: &Table) -> Result<Option<BookkeepingKey>, StoreError> {
-        self.store.owner(table).await
-    }
-
-    async fn claim(
+    async fn claims(
         &mut self,
         table: &Table,
         scope: &BookkeepingKey,
-    ) -> Result<BookkeepingKey, StoreError> {
-        self.store.claim(table, scope).await
+    ) -> Result<Vec<Claim>, StoreError> {
+        self.store.claims(table, scope).await
+    }
+
+    async fn note_claim(
+        &mut self,
+        table: &Table,
+        scope: &BookkeepingKey,
+    ) -> Result<(), StoreError> {
+        self.store.note_claim(table, scope).await
+    }
+
+    async fn is_empty(&mut self, table: &Table) -> Result<bool, StoreError> {
+        self.store.is_empty(table).await
     }
 
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {

@@ -37,6 +37,7 @@ async fn record_by_record(
     on_uncertain: OnUncertain,
     records: &[(&str, Change)],
 ) -> Outcome {
+    bench.described_again().await;
     let rows: Vec<_> = (0..)
         .zip(records)
         .map(|(offset, (key, change))| (record(offset, key, "{}"), bench.row(key, change)))

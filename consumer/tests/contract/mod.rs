@@ -7,12 +7,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 pub mod offsets;
+pub mod claims;
+pub mod hand_overs;
 pub mod rows;
 pub mod inserts;
 pub mod order;
 pub mod refusals;
 pub mod doubts;
 pub mod catalogue;
+pub mod tables;
 pub mod types;
 pub mod keys;
 pub mod values;
@@ -58,6 +61,10 @@ pub trait Lab: Sized + Send + Sync {
     fn sql(&self, sql: &str) -> impl Future<Output = ()> + Send;
     /// What a query of text columns finds, past the store.
     fn rows(&self, sql: &str) -> impl Future<Output = Vec<Vec<Option<String>>>> + Send;
+    /// The statements by which the first version created its bookkeeping tables.
+    const FIRST_VERSION: &'static str;
+    /// Statements that rebuild the table `t`, and keep its rows.
+    const MAINTENANCE: &'static [&'static str];
     /// Begins a transaction past the store that runs `sql`, and holds its locks until dropped.
     fn hold(&self, sql: &str) -> impl Future<Output = Box<dyn std::any::Any + Send>> + Send;
 }
@@ -161,12 +168,21 @@ impl<L: Lab> Bench<L> {
         Row::judge(&self.table, key.as_bytes(), change).unwrap().into_owned()
     }
 
+    /// Notes a change of the schema since the table was described, as a worker does.
+    pub async fn described_again(&mut self) {
+        let key: Vec<_> = self.table.key.iter().map(|column| column.name.clone()).collect();
+        if let Ok(now) = self.store.describe(&self.table.sql_name, &key).await {
+            self.table.identity = now.identity;
+        }
+    }
+
     /// Runs a transaction over partition 0; if it commits, it moves the offset by one.
     pub async fn run(
         &mut self,
         rows: &[(&str, Change)],
         more: impl FnOnce(&mut Transaction<'_>),
     ) -> Result<Outcome, StoreError> {
+        self.described_again().await;
         let mut rows: Vec<Row<'_>> =
             rows.iter().map(|(key, change)| self.row(key, change)).collect();
         rows.sort_by(|a, b| a.key.cmp(&b.key));
@@ -242,11 +258,21 @@ macro_rules! contract {
             offsets::writers_are_forgotten_with_the_offsets_and_only_those_before,
             offsets::an_earlier_consumers_writers_are_the_first_to_be_forgotten,
             offsets::the_last_record_is_noted_with_the_offsets_and_replaces_the_earlier_one,
-            offsets::a_table_belongs_to_the_topic_that_claims_it_first,
             offsets::dead_letters_are_stored_with_the_offsets_and_stay_as_they_are,
             offsets::an_answer_that_does_not_come_breaks_the_connection,
             offsets::a_transaction_cut_off_at_any_moment_is_written_whole_or_not_at_all,
             offsets::transactions_that_meet_in_many_rows_all_finish,
+            claims::a_table_belongs_to_the_topic_that_claims_it_first,
+            claims::offsets_speak_of_one_table_and_another_one_is_refused,
+            claims::a_table_that_was_dropped_and_created_again_is_refused,
+            claims::nothing_is_written_to_a_table_that_was_replaced_since_it_was_described,
+            claims::maintenance_that_keeps_the_rows_stops_nobody,
+            claims::the_first_versions_tables_are_brought_up_to_date,
+            claims::a_later_versions_tables_are_refused,
+            claims::the_bookkeeping_tables_are_no_target,
+            hand_overs::what_goes_on_takes_offsets_letters_and_the_table_along,
+            hand_overs::what_begins_forgets_what_the_offsets_said,
+            hand_overs::nothing_is_handed_over_once_the_offsets_have_moved,
             rows::values_take_their_columns_types,
             rows::a_partial_update_leaves_the_other_columns_alone,
             rows::an_increment_starts_from_nothing_where_there_is_nothing,
@@ -304,6 +330,7 @@ macro_rules! contract {
             snapshots::rows_that_differ_are_found_with_what_differs,
             snapshots::a_frozen_moment_stays_as_it_was_and_holds_nobody_up,
             snapshots::keys_are_read_a_page_at_a_time_and_none_is_left_out,
+            tables::every_line_of_the_documented_tables_is_so,
             types::every_line_of_the_documented_types_is_so,
             values::a_value_of_any_kind_is_read_back_equal_or_is_bad,
             keys::two_keys_of_the_log_are_never_one_row,

@@ -54,6 +54,13 @@ impl Lab for Mariadb {
          IF new.doc = 'bad' THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 30001; END IF";
     const REFUSE_ALL: &'static str = "CREATE TRIGGER refuse BEFORE INSERT ON t FOR EACH ROW SIGNAL SQLSTATE '45001' \
          SET MYSQL_ERRNO = 30001";
+    const FIRST_VERSION: &'static str =
+        include_str!("../../../consumer/tests/contract/first_version/mysql.sql");
+    const MAINTENANCE: &'static [&'static str] = &[
+        "ALTER TABLE t ADD COLUMN more text",
+        "ALTER TABLE t ENGINE = InnoDB; OPTIMIZE TABLE t",
+        "CREATE TABLE u LIKE t; INSERT INTO u SELECT * FROM t; DROP TABLE t; RENAME TABLE u TO t",
+    ];
 
     async fn new() -> Self {
         let server = mariadb::shared().await.unwrap();

@@ -2,11 +2,14 @@
 //! what to do instead.
 
 use serde_json::json;
+use write_behind_consumer::apply::claim::claim;
 use write_behind_consumer::store::inspect::MissingRight;
-use write_behind_consumer::store::{Database, Store as _, StoreError, Timeouts};
+use write_behind_consumer::store::{BookkeepingState, Database, Store as _, StoreError, Timeouts};
 use write_behind_shared::Change;
 
 use super::{Postgres, bench, set};
+use crate::contract::claims::target;
+use crate::contract::offsets::COUNTER;
 use crate::contract::{Bench, Lab as _};
 
 /// What `describe` says to a person.
@@ -178,7 +181,8 @@ async fn each_right_that_is_missing_on_any_table_is_found() {
         ("write_behind_writers", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
         ("write_behind_dead_letters", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
         ("write_behind_last_records", &["SELECT", "INSERT", "UPDATE"]),
-        ("write_behind_tables", &["SELECT", "INSERT"]),
+        ("write_behind_tables", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+        ("write_behind_schema", &["SELECT"]),
         ("write_behind_dead_letter_copies", &["SELECT", "INSERT", "UPDATE"]),
     ];
     let tables =
@@ -193,4 +197,100 @@ async fn each_right_that_is_missing_on_any_table_is_found() {
             bench.lab.sql(&format!("GRANT {right} ON {table} TO {role}")).await;
         }
     }
+}
+
+#[tokio::test]
+async fn rights_on_columns_count_and_those_on_sequences_and_schemas_are_asked_for() {
+    let mut bench = bench("id integer PRIMARY KEY").await;
+    let role = format!("some_{}", bench.lab.name);
+    bench
+        .lab
+        .sql(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'hush';
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};
+             CREATE SCHEMA apart; GRANT USAGE ON SCHEMA apart TO {role};
+             CREATE TABLE apart.s (id integer PRIMARY KEY, line serial, n integer);
+             GRANT DELETE ON apart.s TO {role};
+             GRANT SELECT (id, n), INSERT (id, n), UPDATE (id, n) ON apart.s TO {role};"
+        ))
+        .await;
+    bench.table = bench.store.describe("apart.s", &[]).await.unwrap();
+    let (_, place) = bench.lab.url.rsplit_once('@').unwrap();
+    let database = Database::parse(&format!("postgres://{role}:hush@{place}")).unwrap();
+    let mut store = database.connect(&Timeouts::STANDARD).await.unwrap();
+    let of_the_route = bench.table.clone().only(&["n".to_owned()]).unwrap();
+    let sequence = format!("GRANT USAGE ON SEQUENCE apart.s_line_seq TO {role};");
+    let missing = store.missing_grants(&[&of_the_route]).await.unwrap();
+    assert_eq!(missing.as_deref(), Some(&*sequence));
+    let all = store.missing_grants(&[&bench.table]).await.unwrap().unwrap_or_default();
+    assert!(
+        all.contains(&format!("GRANT INSERT, SELECT, UPDATE ON \"apart\".\"s\" TO {role}")),
+        "{all}"
+    );
+    bench.lab.sql(&format!("{sequence} REVOKE USAGE ON SCHEMA apart FROM {role}")).await;
+    let missing = store.missing_grants(&[&of_the_route]).await.unwrap().unwrap_or_default();
+    assert!(missing.contains(&format!("GRANT USAGE ON SCHEMA apart TO {role}")), "{missing}");
+}
+
+#[tokio::test]
+async fn who_may_not_create_the_bookkeeping_is_told_the_right() {
+    let lab = Postgres::new().await;
+    let role = format!("no_{}", lab.name);
+    lab.sql(&format!("CREATE ROLE {role} LOGIN PASSWORD 'hush'")).await;
+    let (_, place) = lab.url.rsplit_once('@').unwrap();
+    let database = Database::parse(&format!("postgres://{role}:hush@{place}")).unwrap();
+    let mut store = database.connect(&Timeouts::STANDARD).await.unwrap();
+    let Err(StoreError::Stop(why)) = store.init().await else { panic!("it must fail") };
+    let grant = format!("GRANT CREATE ON SCHEMA public TO {role}");
+    assert!(why.contains(&grant) && why.contains("--no-init"), "{why}");
+    // The connection goes on after that.
+    assert_eq!(store.bookkeeping().await.unwrap(), BookkeepingState::Missing);
+}
+
+#[tokio::test]
+async fn a_table_is_the_same_under_another_name_and_schema() {
+    let mut bench = bench(COUNTER).await;
+    claim(&mut bench.store, &target("t")).await.unwrap();
+    bench.write(&[("1", Change::new().add("n", 1))]).await;
+    bench
+        .lab
+        .sql("CREATE SCHEMA apart; ALTER TABLE t RENAME TO u; ALTER TABLE u SET SCHEMA apart")
+        .await;
+    let said = told(&mut bench, "u", &[]).await;
+    assert!(said.contains("(there is a apart.u)"), "{said}");
+    // Another topic can't have it under its new name.
+    let mut other = target("apart.u");
+    "other".clone_into(&mut other.scope.topic);
+    let refused = claim(&mut bench.store, &other).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    bench.table = claim(&mut bench.store, &target("apart.u")).await.unwrap();
+    bench.write(&[("1", Change::new().add("n", 1))]).await;
+    // A copy under the old name is another table, whatever rows it has.
+    bench.lab.sql("CREATE TABLE t (LIKE apart.u INCLUDING ALL); INSERT INTO t TABLE apart.u").await;
+    let refused = claim(&mut bench.store, &target("t")).await;
+    let says = "written topic t to \"apart\".\"u\" (partition 0 up to offset 2)";
+    assert!(matches!(&refused, Err(StoreError::Refused(why)) if why.contains(says)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_dump_restored_with_its_bookkeeping_goes_on() {
+    let mut bench = bench(COUNTER).await;
+    claim(&mut bench.store, &target("t")).await.unwrap();
+    bench.write(&[("1", Change::new().add("n", 1))]).await;
+    // As pg_restore makes them: other tables with the same names and rows.
+    let copied = ["t", "write_behind_offsets", "write_behind_tables"].map(|table| {
+        format!(
+            "CREATE TABLE copy (LIKE {table} INCLUDING ALL); INSERT INTO copy TABLE {table}; \
+             DROP TABLE {table}; ALTER TABLE copy RENAME TO {table};"
+        )
+    });
+    bench.lab.sql(&copied.concat()).await;
+    bench.store = bench.another_store().await;
+    bench.table = claim(&mut bench.store, &target("t")).await.unwrap();
+    bench.write(&[("1", Change::new().add("n", 1))]).await;
+    assert_eq!(bench.table(&["n"]).await, ["2"]);
+    // From now on its identity is known again.
+    bench.lab.sql(&copied[0]).await;
+    let refused = claim(&mut bench.store, &target("t")).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
 }

@@ -59,6 +59,16 @@ impl Lab for Postgres {
     const REFUSE_ALL: &'static str = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
          $$ BEGIN RAISE no_data_found; END $$; \
          CREATE TRIGGER refuse BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION refuse()";
+    const FIRST_VERSION: &'static str =
+        include_str!("../../../consumer/tests/contract/first_version/postgres.sql");
+    const MAINTENANCE: &'static [&'static str] = &[
+        "VACUUM FULL t",
+        "ALTER TABLE t ADD COLUMN more text",
+        "ALTER TABLE t ALTER n TYPE numeric",
+        "CLUSTER t USING t_pkey",
+        "REINDEX TABLE t",
+        "ALTER TABLE t SET UNLOGGED; ALTER TABLE t SET LOGGED",
+    ];
 
     async fn new() -> Self {
         Self::with("").await

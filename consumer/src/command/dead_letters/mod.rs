@@ -2,10 +2,9 @@
 
 mod print;
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use write_behind_consumer::config::Config;
@@ -14,7 +13,7 @@ use write_behind_consumer::dead_letters::admin::{Admin, ReplayOptions};
 use write_behind_consumer::dead_letters::replay::Fate;
 use write_behind_consumer::dead_letters::{DeadLetterState, Filter};
 
-use crate::command::{DONE, FAILED, REFUSED, USAGE};
+use crate::command::{DONE, FAILED, REFUSED, USAGE, agreed};
 
 #[derive(Debug, Args)]
 pub(crate) struct DeadLettersArgs {
@@ -259,32 +258,16 @@ impl Act {
             eprintln!("no open dead letter matches");
             return Ok(ControlFlow::Break(DONE));
         }
-        if !self.dry_run && !agreed(act, letters, self.yes)? {
+        let count = if letters == 1 {
+            "1 dead letter".to_owned()
+        } else {
+            format!("{letters} dead letters")
+        };
+        if !self.dry_run && !agreed(&format!("{act} {count}?"), self.yes)? {
             return Ok(ControlFlow::Break(USAGE));
         }
         Ok(ControlFlow::Continue((filter, letters)))
     }
-}
-
-/// Whether a person agrees on a terminal, or has agreed beforehand.
-fn agreed(act: &str, letters: u64, yes: bool) -> anyhow::Result<bool> {
-    if yes {
-        return Ok(true);
-    }
-    let count =
-        if letters == 1 { "1 dead letter".to_owned() } else { format!("{letters} dead letters") };
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        eprintln!(
-            "{act} {count}? There is no terminal to ask: add --yes, or --dry-run to look first"
-        );
-        return Ok(false);
-    }
-    eprint!("{act} {count}? [y/N] ");
-    std::io::stderr().flush().context("asking")?;
-    let mut answer = String::new();
-    stdin.lock().read_line(&mut answer).context("reading the answer")?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 fn time(text: &str) -> Result<i64, String> {

@@ -5,15 +5,19 @@
 pub mod column;
 pub mod calendar;
 mod digits;
+pub mod identity;
 mod increment;
+pub mod near;
 pub(crate) mod notation;
 pub mod row;
+pub mod surroundings;
 pub mod version;
 
 use write_behind_shared::key::KeyColumn;
 pub use write_behind_shared::table_name::Name;
 
 use crate::core::table::calendar::Calendar;
+use crate::core::table::identity::Identity;
 
 /// A table that a route writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +48,10 @@ pub struct Table {
     /// The index of the version column, if the route has one: a write is left out where the row has
     /// a newer version.
     pub version: Option<usize>,
+    /// What tells it from another table of its name.
+    pub identity: Identity,
+    /// What a person should know before rows are written to it.
+    pub warnings: Vec<String>,
 }
 
 /// A foreign key from a table to itself.
@@ -371,6 +379,8 @@ impl Table {
             deletes_reach_others: false,
             renamed: None,
             version: None,
+            identity: Identity::default(),
+            warnings: Vec::new(),
         }
     }
 }

@@ -6,6 +6,9 @@ use sqlx::{MySqlConnection, Row as _};
 use write_behind_shared::key::{KeyColumn, KeyKind};
 use write_behind_shared::table_name::quoted;
 
+use crate::core::table::identity::Identity;
+use crate::core::table::near::{self, Named};
+use crate::core::table::surroundings::{self, Surrounding};
 use crate::core::table::{Column, ColumnKind, Name, Table};
 use crate::store::StoreError;
 use crate::store::defaults::is_plain;
@@ -14,9 +17,16 @@ use crate::store::mysql::types::{CatalogType, WITHOUT_TEXTS};
 
 const TABLE: &str = "SELECT CAST(table_schema AS char) AS found_schema,
         CAST(table_name AS char) AS found_name, CAST(table_type AS char) AS kind,
-        CAST(engine AS char) AS found_engine
+        CAST(engine AS char) AS found_engine, CAST(coalesce(create_time, '') AS char) AS mark
     FROM information_schema.tables
     WHERE table_schema = coalesce(?, database()) AND table_name = ?";
+
+/// The tables that there are, each as a route would name it.
+const NAMES: &str =
+    "SELECT CAST(table_name AS char) AS name, CAST(CASE WHEN table_schema = database()
+            THEN table_name ELSE concat(table_schema, '.', table_name) END AS char) AS spelled
+    FROM information_schema.tables WHERE table_type = 'BASE TABLE'
+        AND table_schema NOT IN ('mysql', 'sys', 'performance_schema') LIMIT 10000";
 
 const COLUMNS: &str = "SELECT CAST(column_name AS char) AS name,
         CAST(data_type AS char) AS type_name, CAST(column_type AS char) AS sql_type,
@@ -51,6 +61,19 @@ const CHECKS: &str = "SELECT CAST(c.check_clause AS char) AS clause
 const TRIGGERS: &str = "SELECT 1 FROM information_schema.triggers
     WHERE event_object_schema = ? AND event_object_table = ? AND event_manipulation = 'INSERT'
         AND action_timing = 'BEFORE' LIMIT 1";
+/// Triggers that this user may see, and references by what they do.
+const SURROUNDINGS: &str = "SELECT 'before' AS what, CAST(trigger_name AS char) AS name
+    FROM information_schema.triggers WHERE event_object_schema = ? AND event_object_table = ?
+        AND action_timing = 'BEFORE'
+    UNION ALL SELECT CASE WHEN r.unique_constraint_schema = t.home
+            AND r.referenced_table_name = t.name THEN 'changes' ELSE 'changed' END,
+        CAST(r.constraint_name AS char)
+    FROM (SELECT ? AS home, ? AS name) AS t JOIN information_schema.referential_constraints AS r
+        ON r.constraint_schema = t.home AND r.table_name = t.name
+            OR r.unique_constraint_schema = t.home AND r.referenced_table_name = t.name
+    WHERE r.delete_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
+        OR r.update_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
+    ORDER BY 1, 2";
 
 /// The collations in which two texts are equal when their letters are, trailing spaces included.
 const EXACT_COLLATIONS: [&str; 2] = ["utf8mb4_nopad_bin", "utf8mb4_0900_bin"];
@@ -82,8 +105,10 @@ pub(super) async fn describe(
     let parsed = Name::parse(name).map_err(|error| StoreError::Stop(error.to_string()))?;
     let found = sqlx::query(TABLE).bind(&parsed.schema).bind(&parsed.table);
     let Some(found) = found.fetch_optional(&mut *connection).await? else {
+        let names = sqlx::query(NAMES).fetch_all(&mut *connection).await?;
+        let hint = near::hint(&parsed.table, &named(&names)?);
         return Err(StoreError::Stop(format!(
-            "there is no table {name}: create it, or correct the route's `table` (a table of \
+            "there is no table {name}{hint}: create it, or correct the route's `table` (a table of \
              another database than the URL's is written as database.table)"
         )));
     };
@@ -105,6 +130,12 @@ pub(super) async fn describe(
     let (own_references, deletes_reach_others) =
         references::of(&mut *connection, &schema, &table).await?;
     let generated = columns.iter().any(|described| described.generated);
+    let found_around =
+        sqlx::query(SURROUNDINGS).bind(&schema).bind(&table).bind(&schema).bind(&table);
+    let found_around = found_around.fetch_all(&mut *connection).await?;
+    let found_around = found_around.iter().map(surrounding).collect::<Result<Vec<_>, _>>()?;
+    let warnings = surroundings::judge(&found_around)
+        .map_err(|why| StoreError::Stop(format!("{name} {why}")))?;
     let (index, key) = key_columns(name, key, &keys, &columns).map_err(StoreError::Stop)?;
     // What no record can give to a new row may stand in an old one.
     let demands = |c: &Described| !c.is_written && !c.generated && c.column.must_be_named();
@@ -120,7 +151,16 @@ pub(super) async fn describe(
         deletes_reach_others,
         renamed: None,
         version: None,
+        // A rebuild makes a new table of it, too.
+        identity: Identity { mark: found.try_get("mark")?, ..Identity::default() },
+        warnings,
     })
+}
+
+fn named(rows: &[MySqlRow]) -> Result<Vec<Named>, sqlx::Error> {
+    let named =
+        |row: &MySqlRow| Ok(Named { name: row.try_get("name")?, spelled: row.try_get("spelled")? });
+    rows.iter().map(named).collect()
 }
 
 /// Why the table can't be written to, and what to do.
@@ -138,6 +178,16 @@ fn unfit(name: &str, found: &MySqlRow) -> Result<Option<String>, sqlx::Error> {
              leave rows behind; run ALTER TABLE … ENGINE = InnoDB"
         )
     }))
+}
+
+fn surrounding(row: &MySqlRow) -> Result<(Surrounding, String), sqlx::Error> {
+    let what: String = row.try_get("what")?;
+    let kind = match &*what {
+        "before" => Surrounding::TriggerBefore,
+        "changes" => Surrounding::ChangesOthers,
+        _ => Surrounding::ChangedByOthers,
+    };
+    Ok((kind, row.try_get("name")?))
 }
 
 fn described(row: &MySqlRow, checks: &[String]) -> Result<Described, sqlx::Error> {

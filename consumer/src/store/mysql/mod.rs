@@ -23,7 +23,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, MySql, Row as _};
 use crate::core::batch::{LastRecord, Span, WriterSeen};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
-use crate::core::table::Table;
+use crate::core::table::{Name, Table};
 use crate::core::writes::{WriteKind, WriteStatement};
 use crate::store::bookkeeping::Spelling;
 use crate::store::classify::Failure;
@@ -31,7 +31,7 @@ use crate::store::connection::{Connection, Driver, within};
 use crate::store::performed::scoped;
 use crate::store::session::{Session, TransactionCommand};
 use crate::store::statement::Dialect;
-use crate::store::{StoreError, Timeouts, bookkeeping};
+use crate::store::{StoreError, Timeouts, Transaction, bookkeeping};
 
 /// A connection to MySQL or MariaDB.
 pub type MysqlStore = Connection<MySql>;
@@ -54,6 +54,8 @@ impl Driver for MySql {
         failed_at: "CAST(floor(unix_timestamp(failed_at)) AS signed)",
         find: "instr",
         headers: "CAST(headers AS char)",
+        bookkeeping: "SELECT CAST(table_name AS char) FROM information_schema.tables
+            WHERE table_schema = database() AND table_name LIKE 'write!_behind!_%' ESCAPE '!'",
     };
 
     /// sqlx has the server count the rows that a statement found, not those that it changed. Else
@@ -117,8 +119,8 @@ impl Session for MysqlStore {
     /// In MySQL each of these statements commits by itself; two consumers may create a table at
     /// once.
     async fn create_bookkeeping(&mut self) -> Result<(), StoreError> {
-        let lacks = bookkeeping::LACKS_LAST_OFFSET_MYSQL;
-        self.create(bookkeeping::CREATE_MYSQL, lacks).await.map_err(Failure::of_no_row)
+        let steps = bookkeeping::STEPS_MYSQL;
+        self.create(bookkeeping::CREATE_MYSQL, steps).await.map_err(Failure::of_no_row)
     }
 
     async fn read_catalog(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
@@ -148,11 +150,13 @@ impl Session for MysqlStore {
 
     async fn move_offset(
         &mut self,
-        scope: &BookkeepingKey,
-        partitions: i32,
+        transaction: &Transaction<'_>,
         span: &Span,
         last: Option<&LastRecord>,
     ) -> Result<u64, StoreError> {
+        let Transaction { scope, table, partitions, .. } = *transaction;
+        let name = Name::parse(&table.sql_name);
+        let name = name.map_err(|error| StoreError::Stop(error.to_string()))?;
         let query = sqlx::query(sql::MOVE_OFFSET)
             .bind(span.end.0)
             .bind(partitions)
@@ -160,7 +164,10 @@ impl Session for MysqlStore {
             .bind(&*scope.cluster)
             .bind(&*scope.topic)
             .bind(span.partition.0)
-            .bind(span.start.0);
+            .bind(span.start.0)
+            .bind(name.schema)
+            .bind(name.table)
+            .bind(&*table.identity.mark);
         let moved = self.execute(query).await.map_err(Failure::of_no_row)?;
         if let Some(last) = last.filter(|_| moved > 0) {
             let (offset, timestamp) = (last.offset.0, last.timestamp);

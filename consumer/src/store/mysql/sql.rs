@@ -18,10 +18,14 @@ use write_behind_shared::table_name::quoted;
 use crate::core::table::{ColumnKind, Table};
 use crate::store::sql::places;
 
-/// The compare-and-set. Parameters: end, partitions, scope, partition, start.
+/// The compare-and-set. Parameters: end, partitions, scope, partition, start, the table's schema,
+/// name and mark. The offset moves only if the name still means the table that was described.
 pub(super) const MOVE_OFFSET: &str = r#"UPDATE write_behind_offsets
     SET next_offset = ?, partitions = ?, updated_at = CURRENT_TIMESTAMP(6)
-    WHERE pipeline = ? AND cluster = ? AND topic = ? AND "partition" = ? AND next_offset = ?"#;
+    WHERE pipeline = ? AND cluster = ? AND topic = ? AND "partition" = ? AND next_offset = ?
+        AND EXISTS (SELECT 1 FROM information_schema.tables AS i
+            WHERE i.table_schema = ? AND i.table_name = ?
+            AND CAST(coalesce(i.create_time, '') AS char) = ?)"#;
 
 /// A dead letter. Parameters: scope, partition, offset, key, value, headers, reason, code.
 pub(super) const SET_ASIDE: &str = r#"INSERT INTO write_behind_dead_letters

@@ -6,20 +6,32 @@ use sqlx::{PgConnection, Row as _};
 use write_behind_shared::key::{KeyColumn, KeyKind};
 use write_behind_shared::table_name::quoted;
 
-use crate::core::table::{Column, ColumnKind, Name, Table};
+use crate::core::table::identity::Identity;
+use crate::core::table::near::{self, Named};
+use crate::core::table::{Column, ColumnKind, Name, Table, surroundings};
 use crate::store::StoreError;
 use crate::store::defaults::is_plain;
+use crate::store::postgres::surroundings::read;
 use crate::store::postgres::types::Types;
 use crate::store::postgres::{proposed, references};
 
 const TABLE: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name,
         c.relkind::text AS kind, c.relpersistence = 'u' AS unlogged,
+        c.relpersistence = 't' AS temporary, c.oid::text AS mark,
+        (SELECT oid::text FROM pg_database WHERE datname = current_database())
+            || '.' || coalesce(to_regclass('write_behind_offsets')::oid::text, '') AS beside,
         row_security_active(c.oid) AS row_security,
         c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
             AS has_children
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
         AND CASE WHEN $1::text IS NULL THEN pg_table_is_visible(c.oid) ELSE n.nspname = $1 END";
+
+/// The tables that there are, each as a route would name it.
+const NAMES: &str = "SELECT c.relname::text AS name, CASE WHEN pg_table_is_visible(c.oid)
+            THEN c.relname ELSE n.nspname || '.' || c.relname END::text AS spelled
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^(pg_|information_schema$)' LIMIT 10000";
 
 /// Columns with the base types of their domains. A text type's modifier (`varchar(9)`) is left out
 /// of the cast, which would cut a long text off; the assignment to the column then refuses it.
@@ -90,9 +102,11 @@ pub(super) async fn describe(
     let parsed = Name::parse(name).map_err(|error| StoreError::Stop(error.to_string()))?;
     let found = sqlx::query(TABLE).bind(&parsed.schema).bind(&parsed.table);
     let Some(table) = found.fetch_optional(&mut *connection).await? else {
+        let names = sqlx::query(NAMES).fetch_all(&mut *connection).await?;
+        let hint = near::hint(&parsed.table, &named(&names)?);
         return Err(StoreError::Stop(format!(
-            "there is no table {name}: create it, or correct the route's `table` (a name is taken \
-             exactly as it is spelled, capital letters included)"
+            "there is no table {name}{hint}: create it, or correct the route's `table` (a name is \
+             taken exactly as it is spelled, capital letters included)"
         )));
     };
     if let Some(why) = unfit(&table)? {
@@ -114,6 +128,8 @@ pub(super) async fn describe(
             deterministic: row.try_get("deterministic")?,
         });
     }
+    let warnings = surroundings::judge(&read(&mut *connection, oid).await?)
+        .map_err(|why| StoreError::Stop(format!("{name} {why}")))?;
     let (schema, table_name): (String, String) = (table.try_get("schema")?, table.try_get("name")?);
     let proposed = proposed::of(&mut *connection, oid).await?;
     let own_references = references::own(&mut *connection, oid).await?;
@@ -131,7 +147,19 @@ pub(super) async fn describe(
         deletes_reach_others,
         renamed: None,
         version: None,
+        identity: Identity {
+            beside: table.try_get("beside")?,
+            mark: table.try_get("mark")?,
+            is_certain: true,
+        },
+        warnings,
     })
+}
+
+fn named(rows: &[PgRow]) -> Result<Vec<Named>, sqlx::Error> {
+    let named =
+        |row: &PgRow| Ok(Named { name: row.try_get("name")?, spelled: row.try_get("spelled")? });
+    rows.iter().map(named).collect()
 }
 
 /// Why rows can't be upserted into the table, or can't be trusted to be there afterwards.
@@ -144,6 +172,8 @@ fn unfit(table: &PgRow) -> Result<Option<&'static str>, sqlx::Error> {
             "is UNLOGGED: a crash empties it, while the offsets say that its rows are there; run \
              ALTER TABLE … SET LOGGED",
         )
+    } else if table.try_get("temporary")? {
+        Some("is temporary: its rows are gone with the connection; write to a table that stays")
     } else if table.try_get("row_security")? {
         Some(
             "has row-level security, which hides rows from updates and deletes without a word; \

@@ -9,6 +9,7 @@ mod rows;
 mod references;
 mod snapshot;
 mod sql;
+mod surroundings;
 
 use sqlx::postgres::{PgConnectOptions, PgQueryResult};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Postgres, Row as _};
@@ -25,7 +26,7 @@ use crate::store::performed::scoped;
 use crate::store::postgres::rows::{Array, arrays};
 use crate::store::session::{Session, TransactionCommand};
 use crate::store::statement::Dialect;
-use crate::store::{StoreError, Timeouts, bookkeeping};
+use crate::store::{StoreError, Timeouts, Transaction, bookkeeping};
 
 /// A connection to Postgres.
 pub type PostgresStore = Connection<Postgres>;
@@ -39,6 +40,8 @@ impl Driver for Postgres {
         failed_at: "CAST(floor(extract(epoch FROM failed_at)) AS bigint)",
         find: "strpos",
         headers: "headers::text",
+        bookkeeping: "SELECT relname::text FROM pg_class WHERE relkind = 'r'
+            AND relname LIKE 'write!_behind!_%' ESCAPE '!' AND pg_table_is_visible(oid)",
     };
 
     fn rows_affected(result: &PgQueryResult) -> u64 {
@@ -122,7 +125,13 @@ impl Session for PostgresStore {
             "BEGIN; SELECT pg_advisory_xact_lock(7310868735955199332); {} COMMIT",
             bookkeeping::CREATE_POSTGRES
         );
-        self.run(AssertSqlSafe(sql)).await.map_err(Failure::of_no_row)
+        match self.run(AssertSqlSafe(sql)).await.map_err(Failure::of_no_row) {
+            Err(StoreError::Stop(why)) => {
+                self.run("ROLLBACK").await.map_err(Failure::of_no_row)?;
+                Err(StoreError::Stop(self.who_may_create(why).await?))
+            }
+            created => created,
+        }
     }
 
     async fn read_catalog(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
@@ -145,20 +154,18 @@ impl Session for PostgresStore {
 
     async fn move_offset(
         &mut self,
-        scope: &BookkeepingKey,
-        partitions: i32,
+        transaction: &Transaction<'_>,
         span: &Span,
         last: Option<&LastRecord>,
     ) -> Result<u64, StoreError> {
-        let sql = match last {
-            Some(_) => sql::MOVE_OFFSET_AND_NOTE,
-            None => bookkeeping::MOVE_OFFSET,
-        };
-        let query = scoped(sql, scope)
+        let Transaction { scope, table, partitions, .. } = *transaction;
+        let query = scoped(AssertSqlSafe(sql::move_offset(table, last.is_some())), scope)
             .bind(span.partition.0)
             .bind(span.start.0)
             .bind(span.end.0)
-            .bind(partitions);
+            .bind(partitions)
+            .bind(&*table.sql_name)
+            .bind(&*table.identity.mark);
         let query = match last {
             Some(last) => query.bind(last.offset.0).bind(last.timestamp),
             None => query,

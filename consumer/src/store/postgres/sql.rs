@@ -34,18 +34,33 @@ pub(super) const NOTE_WRITERS: &str = "INSERT INTO write_behind_writers AS w
     SET last_sequence = greatest(w.last_sequence, excluded.last_sequence),
         last_offset = greatest(w.last_offset, excluded.last_offset), updated_at = now()";
 
-/// The compare-and-set, which stores the last record if it moves the offset: one round trip instead
-/// of two. Parameters: those of the compare-and-set, record's offset, its timestamp.
-pub(super) const MOVE_OFFSET_AND_NOTE: &str = "WITH moved AS (UPDATE write_behind_offsets
-    SET next_offset = $6, partitions = $7, updated_at = CURRENT_TIMESTAMP
-    WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4 AND next_offset = $5
-    RETURNING 1),
-    noted AS (INSERT INTO write_behind_last_records
+/// Stores the last record if the offset moves: one round trip instead of two. Parameters: those of
+/// the compare-and-set, the record's offset, its timestamp.
+const NOTE_LAST_RECORD: &str = "INSERT INTO write_behind_last_records
         (pipeline, cluster, topic, partition, record_offset, record_timestamp)
-    SELECT $1, $2, $3, $4, $8, $9 FROM moved LIMIT 1
+    SELECT $1, $2, $3, $4, $10, $11 FROM moved LIMIT 1
     ON CONFLICT (pipeline, cluster, topic, partition) DO UPDATE
-    SET record_offset = excluded.record_offset, record_timestamp = excluded.record_timestamp)
-    SELECT FROM moved";
+    SET record_offset = excluded.record_offset, record_timestamp = excluded.record_timestamp";
+
+/// The compare-and-set. Parameters: scope, partition, start, end, partitions, the table's name and
+/// its oid.
+///
+/// The offset moves only if the name still means the table that was described. The statement names
+/// the table, too, which locks it: until COMMIT nobody can drop or rename it.
+pub(super) fn move_offset(table: &Table, notes_last_record: bool) -> String {
+    let update = format!(
+        "UPDATE write_behind_offsets \
+         SET next_offset = $6, partitions = $7, updated_at = CURRENT_TIMESTAMP \
+         WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4 \
+         AND next_offset = $5 AND to_regclass($8)::oid::text = $9 \
+         AND NOT EXISTS (SELECT FROM {} WHERE false)",
+        table.sql_name
+    );
+    if !notes_last_record {
+        return update;
+    }
+    format!("WITH moved AS ({update} RETURNING 1), noted AS ({NOTE_LAST_RECORD}) SELECT FROM moved")
+}
 
 /// Deletes rows. Parameters: an array a key column.
 pub(super) fn delete(table: &Table) -> String {

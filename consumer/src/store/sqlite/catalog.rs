@@ -12,16 +12,24 @@ use write_behind_shared::sqlite_type::SqliteType;
 use write_behind_shared::table_name::quoted;
 
 use crate::core::table::column::FLOAT_DIGITS;
+use crate::core::table::identity::Identity;
+use crate::core::table::near::{self, Named};
+use crate::core::table::surroundings;
 use crate::core::table::{Column, ColumnKind, Float, Name, Table};
 use crate::store::StoreError;
 use crate::store::defaults::is_plain;
 use crate::store::sqlite::references;
+use crate::store::sqlite::surroundings::read;
 
 const TABLE: &str = "SELECT l.name AS name, l.type AS type, l.strict AS strict, l.wr AS no_rowid,
+        (SELECT CAST(schema_version AS text) FROM pragma_schema_version) AS mark,
         coalesce(s.sql LIKE '%check%', 0) OR EXISTS (SELECT 1 FROM sqlite_schema AS g
             WHERE g.type = 'trigger' AND lower(g.tbl_name) = lower(l.name)) AS sees_proposed_rows
     FROM pragma_table_list($1) AS l LEFT JOIN sqlite_schema AS s ON s.name = l.name
     WHERE l.schema = 'main' AND l.type IN ('table', 'view', 'virtual')";
+
+/// The tables that there are.
+const NAMES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' LIMIT 10000";
 
 /// Hidden columns of kind 2 and 3 are generated.
 const COLUMNS: &str =
@@ -59,11 +67,17 @@ pub(super) async fn describe(
     }
     let found = sqlx::query(TABLE).bind(&parsed.table).fetch_optional(&mut *connection).await?;
     let Some(found) = found else {
-        let error = format!("there is no table {name}: create it, or correct the route's `table`");
+        let names = sqlx::query(NAMES).fetch_all(&mut *connection).await?;
+        let names = names.iter().map(|row| row.try_get("name")).collect::<Result<Vec<_>, _>>()?;
+        let named = |name: String| Named { spelled: name.clone(), name };
+        let hint = near::hint(&parsed.table, &names.into_iter().map(named).collect::<Vec<_>>());
+        let error =
+            format!("there is no table {name}{hint}: create it, or correct the route's `table`");
         return Err(StoreError::Stop(error));
     };
     let kind: String = found.try_get("type")?;
     if kind != "table" {
+        let kind = if kind == "virtual" { "virtual table" } else { &kind };
         let error = format!("{name} is a {kind}, which can't be upserted into");
         return Err(StoreError::Stop(error));
     }
@@ -76,6 +90,8 @@ pub(super) async fn describe(
     }
     let rows = sqlx::query(KEYS).bind(&parsed.table).fetch_all(&mut *connection).await?;
     let keys = unique_keys(&rows)?;
+    let warnings = surroundings::judge(&read(&mut *connection, &parsed.table).await?)
+        .map_err(|why| StoreError::Stop(format!("{name} {why}")))?;
     let key = key_columns(name, key, &keys, &columns).map_err(StoreError::Stop)?;
     let table_name: String = found.try_get("name")?;
     for column in key.iter().filter(|column| column.kind == KeyKind::Text) {
@@ -107,6 +123,9 @@ pub(super) async fn describe(
         deletes_reach_others,
         renamed: None,
         version: None,
+        // Any change of the file's schema changes it.
+        identity: Identity { mark: found.try_get("mark")?, ..Identity::default() },
+        warnings,
     })
 }
 

@@ -7,6 +7,7 @@ mod catalog;
 mod references;
 mod snapshot;
 mod sql;
+mod surroundings;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteQueryResult, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Sqlite};
@@ -23,7 +24,7 @@ use crate::store::connection::{Connection, Driver, within};
 use crate::store::performed::scoped;
 use crate::store::session::{Session, TransactionCommand};
 use crate::store::statement::Dialect;
-use crate::store::{StoreError, Timeouts, bookkeeping, unreached};
+use crate::store::{StoreError, Timeouts, Transaction, bookkeeping, unreached};
 
 /// A connection to an SQLite file.
 pub type SqliteStore = Connection<Sqlite>;
@@ -37,6 +38,8 @@ impl Driver for Sqlite {
         failed_at: "CAST(strftime('%s', failed_at) AS INTEGER)",
         find: "instr",
         headers: "headers",
+        bookkeeping: "SELECT name FROM sqlite_schema
+            WHERE type = 'table' AND name LIKE 'write!_behind!_%' ESCAPE '!'",
     };
 
     fn rows_affected(result: &SqliteQueryResult) -> u64 {
@@ -78,8 +81,8 @@ pub(super) fn json_of(rows: &[&Row<'_>], with_cells: bool) -> Result<String, Sto
 
 impl Session for SqliteStore {
     async fn create_bookkeeping(&mut self) -> Result<(), StoreError> {
-        let lacks = bookkeeping::LACKS_LAST_OFFSET_SQLITE;
-        self.create(bookkeeping::CREATE_SQLITE, lacks).await.map_err(Failure::of_no_row)
+        let steps = bookkeeping::STEPS_SQLITE;
+        self.create(bookkeeping::CREATE_SQLITE, steps).await.map_err(Failure::of_no_row)
     }
 
     async fn read_catalog(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
@@ -102,16 +105,17 @@ impl Session for SqliteStore {
 
     async fn move_offset(
         &mut self,
-        scope: &BookkeepingKey,
-        partitions: i32,
+        transaction: &Transaction<'_>,
         span: &Span,
         last: Option<&LastRecord>,
     ) -> Result<u64, StoreError> {
-        let query = scoped(bookkeeping::MOVE_OFFSET, scope)
+        let Transaction { scope, table, partitions, .. } = *transaction;
+        let query = scoped(sql::MOVE_OFFSET, scope)
             .bind(span.partition.0)
             .bind(span.start.0)
             .bind(span.end.0)
-            .bind(partitions);
+            .bind(partitions)
+            .bind(&*table.identity.mark);
         let moved = self.execute(query).await.map_err(Failure::of_no_row)?;
         if let Some(last) = last.filter(|_| moved > 0) {
             let query = scoped(sql::NOTE_LAST_RECORD, scope)

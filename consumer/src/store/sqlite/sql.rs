@@ -13,6 +13,13 @@ use write_behind_shared::table_name::quoted;
 use crate::core::table::{ColumnKind, Table};
 use crate::store::sql::{comparison, places, version};
 
+/// The compare-and-set. Parameters: scope, partition, start, end, partitions, the table's mark. The
+/// offset moves only if the file's schema is as it was when the table was described.
+pub(super) const MOVE_OFFSET: &str = "UPDATE write_behind_offsets
+    SET next_offset = $6, partitions = $7, updated_at = CURRENT_TIMESTAMP
+    WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4 AND next_offset = $5
+        AND (SELECT CAST(schema_version AS text) FROM pragma_schema_version) = $8";
+
 /// A dead letter. Parameters: scope, partition, offset, key, value, headers, reason, code.
 pub(super) const SET_ASIDE: &str = "INSERT INTO write_behind_dead_letters
     (pipeline, cluster, topic, partition, record_offset, record_key, record_value, headers,

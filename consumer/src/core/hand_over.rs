@@ -1,0 +1,226 @@
+//! The plan of a hand-over: what an operator's decision about a table, a topic or a pipeline's name
+//! changes in the bookkeeping, and why it may not.
+//!
+//! Pure. A hand-over goes on from the offsets as they are, or begins at the beginning of the log.
+
+use std::fmt::Write as _;
+
+use write_behind_shared::{NextOffset, Partition};
+
+use crate::core::assign::{PartitionFacts, Verdict, judge};
+use crate::core::bookkeeping_key::BookkeepingKey;
+use crate::core::claim::Claim;
+
+/// Where the database stands in a partition, and where its log ends, if it is there.
+pub type Stand = (Partition, NextOffset, Option<NextOffset>);
+
+/// Where the records are written from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandOverMode {
+    /// From the offsets as they are: the table holds what they say.
+    GoOn,
+    /// From the beginning of the log.
+    Begin,
+}
+
+/// What is known before a hand-over.
+#[derive(Clone, Debug)]
+pub struct HandOverFacts<'a> {
+    /// What the operator wants.
+    pub mode: HandOverMode,
+    /// Whose offsets or table it is: the route's own, or those of `--from-pipeline` and
+    /// `--from-topic`.
+    pub from: &'a BookkeepingKey,
+    /// The route's pipeline, cluster and topic.
+    pub to: &'a BookkeepingKey,
+    /// The table's name in SQL.
+    pub table: &'a str,
+    /// The claims on the table.
+    pub claims: &'a [Claim],
+    /// Whether it has no rows.
+    pub is_empty: bool,
+    /// Whether it may have rows where the log is read from its beginning.
+    pub keep_rows: bool,
+    /// Members of the consumer groups concerned, by group.
+    pub members: &'a [(String, usize)],
+    /// The log of `from`.
+    pub before: &'a [Stand],
+    /// Where the database stands in the log of `to`.
+    pub next: &'a [(Partition, NextOffset)],
+    /// The facts of each partition of the route's topic, judged as if they were of `from`.
+    pub partitions: &'a [(Partition, PartitionFacts)],
+    /// How many open dead letters `to` has.
+    pub open_letters: u64,
+    /// A key whose records wait in two partitions, with these, if the number of partitions changed.
+    pub torn_key: Option<(String, Partition, Partition)>,
+    /// Whether the order of such records may be lost.
+    pub accept_disorder: bool,
+}
+
+/// What a hand-over does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandOver {
+    /// Whose bookkeeping it was.
+    pub from: BookkeepingKey,
+    /// Whose it becomes.
+    pub to: BookkeepingKey,
+    /// Where the database must stand in the log of `from`, or nothing is done.
+    pub seen: Vec<(Partition, NextOffset)>,
+    /// Where each partition begins; `None`: where it stands.
+    pub begins: Option<Vec<(Partition, NextOffset)>>,
+    /// How many partitions the topic has.
+    pub partitions: i32,
+    /// What it means, line by line.
+    pub lines: Vec<String>,
+}
+
+/// Plans a hand-over.
+///
+/// # Errors
+/// Why it would not be safe, and what to do.
+pub fn plan(facts: &HandOverFacts<'_>) -> Result<HandOver, String> {
+    let HandOverFacts { from, to, table, .. } = *facts;
+    if let Some((group, members)) = facts.members.iter().find(|(_, members)| *members > 0) {
+        return Err(format!(
+            "{members} consumers of the group {group} are running: end them first (one that was killed \
+             counts until its session has ended, at most 45 s by default)"
+        ));
+    }
+    let of_others = |claim: &&Claim| claim.scope != *from && claim.scope != *to;
+    if let Some(Claim { scope, .. }) = facts.claims.iter().find(of_others) {
+        return Err(format!(
+            "table {table} is written by the pipeline {:?} from topic {:?}: name them by \
+             --from-pipeline and --from-topic if their time is over",
+            scope.pipeline, scope.topic
+        ));
+    }
+    let mut plan = HandOver {
+        from: from.clone(),
+        to: to.clone(),
+        seen: facts.before.iter().map(|(partition, next, _)| (*partition, *next)).collect(),
+        begins: None,
+        partitions: facts.partitions.len() as i32,
+        lines: vec![format!(
+            "table {table}: written from topic {} by the pipeline {:?}",
+            to.topic, to.pipeline
+        )],
+    };
+    match facts.mode {
+        HandOverMode::GoOn => go_on(facts, &mut plan)?,
+        HandOverMode::Begin => begin(facts, &mut plan)?,
+    }
+    Ok(plan)
+}
+
+fn go_on(facts: &HandOverFacts<'_>, plan: &mut HandOver) -> Result<(), String> {
+    let HandOverFacts { from, to, .. } = *facts;
+    if from.topic != to.topic {
+        return Err(format!(
+            "the offsets of topic {} say nothing of topic {}: use `hand-over begin`",
+            from.topic, to.topic
+        ));
+    }
+    if facts.before.is_empty() {
+        return Err(format!(
+            "the database knows no offsets of the pipeline {:?} in topic {}, so there is nothing to \
+             go on from",
+            from.pipeline, from.topic
+        ));
+    }
+    if from != to && facts.next.iter().any(|(_, next)| *next > NextOffset::ZERO) {
+        return Err(format!(
+            "the pipeline {:?} has offsets of its own in topic {}: it can't take over others",
+            to.pipeline, to.topic
+        ));
+    }
+    if let Some((key, one, other)) = &facts.torn_key
+        && !facts.accept_disorder
+    {
+        return Err(format!(
+            "partitions were added, and records of one key ({key}) wait in partitions {one} and \
+             {other}, which have no order between them: the row may end as the earlier record says. \
+             To accept that for such keys, add --accept-disorder"
+        ));
+    }
+    let is_gone = |partition| facts.partitions.iter().all(|(there, _)| *there != partition);
+    if let Some((partition, ..)) = facts.before.iter().find(|(partition, ..)| is_gone(*partition)) {
+        return Err(format!(
+            "topic {} has no partition {partition} any more: it was created again, so its log is \
+             another one; use `hand-over begin`",
+            to.topic
+        ));
+    }
+    for (partition, facts) in facts.partitions {
+        match judge(facts, false) {
+            Verdict::Continue(next) => plan.lines.push(format!(
+                "partition {partition}: goes on at offset {next}, {} records behind",
+                next.distance_to(facts.high)
+            )),
+            Verdict::Begin(next) => {
+                plan.lines.push(format!("partition {partition}: begins at offset {next}"));
+            }
+            Verdict::Refuse(refusal) => return Err(format!("partition {partition}: {refusal}")),
+        }
+    }
+    if from != to {
+        plan.lines.push(format!(
+            "the offsets and dead letters of the pipeline {:?} become those of {:?}",
+            from.pipeline, to.pipeline
+        ));
+    }
+    Ok(())
+}
+
+fn begin(facts: &HandOverFacts<'_>, plan: &mut HandOver) -> Result<(), String> {
+    let HandOverFacts { from, to, table, .. } = *facts;
+    if !facts.is_empty && !facts.keep_rows {
+        return Err(format!(
+            "table {table} has rows, and the log would be written on top of them (increments count \
+             again): empty it first; or, if the log is a new one that goes on where the rows end, \
+             add --keep-rows"
+        ));
+    }
+    if facts.open_letters > 0 {
+        return Err(format!(
+            "topic {} has {} open dead letters, whose places would mean other records: replay or \
+             discard them first (`write-behind dead-letters`)",
+            to.topic, facts.open_letters
+        ));
+    }
+    if from.topic != to.topic {
+        for (partition, next, end) in facts.before {
+            match end {
+                Some(end) if end > next => {
+                    return Err(format!(
+                        "partition {partition} of topic {} has records up to offset {end}, and the \
+                         database holds those below {next}: let the pipeline {:?} write the rest \
+                         first",
+                        from.topic, from.pipeline
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut begins = Vec::with_capacity(facts.partitions.len());
+    for (partition, facts) in facts.partitions {
+        let mut line = format!("partition {partition}: begins at offset {}", facts.low);
+        // Writing to a string does not fail.
+        let _ = match facts.database {
+            Some(next) => write!(line, " (the database stood at {next})"),
+            None => Ok(()),
+        };
+        if facts.low > NextOffset::ZERO {
+            line.push_str("; the log has lost what was before");
+        }
+        plan.lines.push(line);
+        begins.push((*partition, facts.low));
+    }
+    plan.begins = Some(begins);
+    plan.lines.push("its closed dead letters and known writers are forgotten".to_owned());
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "tests/hand_over.rs"]
+mod tests;

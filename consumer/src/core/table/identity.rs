@@ -1,0 +1,54 @@
+//! A table's identity: what tells it from another table that has its name.
+//!
+//! Postgres knows a table by its oid, whatever its name. MySQL and SQLite give a table that was
+//! rebuilt a new mark, as they do one that was created again, so a changed mark only raises a doubt.
+
+/// What tells a table from another one of its name.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// The bookkeeping beside which `mark` holds. In a database that was restored from a dump both
+    /// are new, and the marks that the dump contains say nothing.
+    pub beside: String,
+    /// The database's mark for the table.
+    pub mark: String,
+    /// Whether another mark is certainly another table.
+    pub is_certain: bool,
+}
+
+/// How a table's identity compares with one that was noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Likeness {
+    /// The same table.
+    Same,
+    /// Nothing was noted, or it was noted elsewhere.
+    Unknown,
+    /// The table was rebuilt, or it is another one.
+    Doubtful,
+    /// Another table.
+    Other,
+}
+
+impl Identity {
+    /// The text that is noted.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{}/{}", self.beside, self.mark)
+    }
+
+    /// Compares with a noted text.
+    #[must_use]
+    pub fn compared(&self, noted: Option<&str>) -> Likeness {
+        let Some((beside, mark)) = noted.and_then(|noted| noted.split_once('/')) else {
+            return Likeness::Unknown;
+        };
+        if beside != self.beside {
+            Likeness::Unknown
+        } else if mark == self.mark {
+            Likeness::Same
+        } else if self.is_certain {
+            Likeness::Other
+        } else {
+            Likeness::Doubtful
+        }
+    }
+}

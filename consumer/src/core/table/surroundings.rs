@@ -1,0 +1,71 @@
+//! What stands around a table and changes what is written to it: triggers, rules, references,
+//! partitions. Each is harmless, a warning or a refusal, in every database alike.
+
+/// Something around a table. Its name is the database's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Surrounding {
+    /// A trigger that sees each row before it is stored.
+    TriggerBefore,
+    /// A rule, which replaces a statement by another one.
+    Rule,
+    /// A partition that a crash empties.
+    UnloggedPartition,
+    /// A partition on another server.
+    ForeignPartition,
+    /// It is published with its updates or deletes, but has nothing to name a row by.
+    NoReplicaIdentity,
+    /// A reference to this table, by which other rows change when a row here is deleted.
+    ChangesOthers,
+    /// A reference to another table, by which rows here are deleted or changed.
+    ChangedByOthers,
+}
+
+/// What to tell of a table with these surroundings, each with its name.
+///
+/// # Errors
+/// Why the table can't be written to, and what to do.
+pub fn judge(found: &[(Surrounding, String)]) -> Result<Vec<String>, String> {
+    let mut kinds: Vec<Surrounding> = found.iter().map(|(kind, _)| *kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let names = |kind| {
+        let names = found.iter().filter(|(of, _)| *of == kind).map(|(_, name)| &**name);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    kinds.into_iter().filter_map(|kind| told(kind, &names(kind)).transpose()).collect()
+}
+
+/// A warning or a refusal; `None`: it is harmless.
+fn told(kind: Surrounding, names: &str) -> Result<Option<String>, String> {
+    match kind {
+        Surrounding::TriggerBefore => Ok(Some(format!(
+            "triggers see each row before it is stored ({names}): where one changes or drops a row, \
+             the table is not what the log says, and only `verify` tells"
+        ))),
+        Surrounding::Rule => Err(format!(
+            "has rules ({names}), which replace what is written by something else: use triggers \
+             instead, or write to a table without rules"
+        )),
+        Surrounding::UnloggedPartition => Err(format!(
+            "has UNLOGGED partitions ({names}): a crash empties them, while the offsets say that \
+             their rows are there; run ALTER TABLE … SET LOGGED on each"
+        )),
+        Surrounding::ForeignPartition => Err(format!(
+            "has foreign tables as partitions ({names}), which rows can't be upserted into; detach \
+             them, or write to a table without them"
+        )),
+        Surrounding::NoReplicaIdentity => Err(format!(
+            "is published with its updates or deletes, but has no replica identity ({names}), so \
+             Postgres refuses each of them; run ALTER TABLE … REPLICA IDENTITY USING INDEX …, or \
+             … FULL, or add a primary key"
+        )),
+        Surrounding::ChangesOthers => Ok(Some(format!(
+            "a delete of a row deletes or changes other rows, too ({names}): those that come from a \
+             log, `verify` tells as different"
+        ))),
+        Surrounding::ChangedByOthers => Ok(Some(format!(
+            "its rows are deleted or changed with rows of other tables ({names}), which the log does \
+             not know: `verify` tells them as different"
+        ))),
+    }
+}

@@ -1,0 +1,101 @@
+//! The claim of a route on its table.
+
+use write_behind_shared::key::KeyKind;
+
+use super::*;
+use crate::core::table::identity::Identity;
+
+fn scope(pipeline: &str, topic: &str) -> BookkeepingKey {
+    let owned = |text: &str| text.to_owned();
+    BookkeepingKey { pipeline: owned(pipeline), cluster: owned("c"), topic: owned(topic) }
+}
+
+/// A claim of the pipeline on a table with this mark, noted beside the bookkeeping 1.
+fn claim(pipeline: &str, table: &str, mark: Option<&str>) -> Claim {
+    let identity = mark.map(|mark| format!("1/{mark}"));
+    Claim { table: table.to_owned(), scope: scope(pipeline, "t"), identity }
+}
+
+/// The table "a" with mark 7.
+fn table(is_certain: bool) -> Table {
+    let identity = Identity { beside: "1".to_owned(), mark: "7".to_owned(), is_certain };
+    Table { identity, ..Table::plain("a", KeyKind::Text, Vec::new()) }
+}
+
+fn judged(claims: &[Claim], is_certain: bool, next: i64, is_empty: Option<bool>) -> String {
+    let next = [(Partition(0), NextOffset(next))];
+    let (table, scope) = (table(is_certain), scope("p", "t"));
+    let facts =
+        ClaimFacts { name: "a", table: &table, scope: &scope, claims, next: &next, is_empty };
+    match judge_claim(&facts) {
+        ClaimVerdict::Ours => "ours".to_owned(),
+        ClaimVerdict::Note => "note".to_owned(),
+        ClaimVerdict::AskWhetherEmpty => "ask".to_owned(),
+        ClaimVerdict::Refuse(refusal) => match refusal {
+            ClaimRefusal::Owned { .. } => "owned".to_owned(),
+            ClaimRefusal::AnotherTable { .. } => "another".to_owned(),
+            ClaimRefusal::Recreated { .. } => "recreated".to_owned(),
+            ClaimRefusal::Emptied { .. } => "emptied".to_owned(),
+        },
+    }
+}
+
+#[test]
+fn a_claim_is_judged_by_name_identity_and_what_was_written() {
+    let restored = Claim { identity: Some("2/9".to_owned()), ..claim("p", "a", None) };
+    let ours = |table, mark| claim("p", table, Some(mark));
+    for (claims, is_certain, next, is_empty, verdict) in [
+        (vec![], true, 5, None, "note"),
+        (vec![ours("a", "7")], true, 5, None, "ours"),
+        (vec![ours("a", "7")], false, 5, None, "ours"),
+        // An earlier consumer noted no identity; or the bookkeeping came out of a dump.
+        (vec![claim("p", "a", None)], true, 5, None, "note"),
+        (vec![restored], true, 5, None, "note"),
+        // The table was renamed, and the route follows.
+        (vec![ours("b", "7")], true, 5, None, "note"),
+        (vec![ours("b", "7")], false, 5, None, "another"),
+        // The route names another table.
+        (vec![ours("b", "8")], true, 5, None, "another"),
+        (vec![ours("b", "8")], true, 0, None, "note"),
+        // It was dropped and created again, or rebuilt.
+        (vec![ours("a", "8")], true, 5, None, "recreated"),
+        (vec![ours("a", "8")], true, 0, None, "note"),
+        (vec![ours("a", "8")], false, 5, None, "ask"),
+        (vec![ours("a", "8")], false, 5, Some(false), "note"),
+        (vec![ours("a", "8")], false, 5, Some(true), "emptied"),
+        (vec![ours("a", "8")], false, 0, None, "note"),
+        // An earlier consumer left the claim on the table before.
+        (vec![ours("a", "7"), claim("p", "b", None)], true, 5, None, "note"),
+        (vec![claim("p", "b", None), claim("p", "a", None)], true, 5, None, "note"),
+        // Another pipeline's, by its name or under another one.
+        (vec![claim("q", "a", Some("7"))], true, 0, None, "owned"),
+        (vec![claim("q", "a", None)], true, 0, None, "owned"),
+        (vec![claim("q", "b", Some("7"))], true, 0, None, "owned"),
+        (vec![claim("q", "b", Some("7"))], false, 0, None, "note"),
+    ] {
+        let found = judged(&claims, is_certain, next, is_empty);
+        assert_eq!(found, verdict, "{claims:?} {is_certain} {next} {is_empty:?}");
+    }
+}
+
+#[test]
+fn a_table_of_another_schema_is_told_apart_by_its_schema() {
+    let table = Table::plain("\"b\".\"t\"", KeyKind::Text, Vec::new());
+    let (scope, next) = (scope("p", "t"), [(Partition(0), NextOffset(5))]);
+    let claims = [claim("p", "\"a\".\"t\"", None)];
+    let (name, claims) = ("t", &claims[..]);
+    let facts =
+        ClaimFacts { name, table: &table, scope: &scope, claims, next: &next, is_empty: None };
+    let ClaimVerdict::Refuse(refusal) = judge_claim(&facts) else { panic!("it is another table") };
+    let said = refusal.to_string();
+    assert!(
+        said.contains("(write it with its schema)") && said.contains("up to offset 5"),
+        "{said}"
+    );
+}
+
+#[test]
+fn many_partitions_are_told_in_a_few_words() {
+    let next: Vec<_> = (0..6).map(|at| (Partition(at), NextOffset(1))).collect();
+    assert!(up_to(&next).ends_with("partition 3 up to offset 1, and 2 more"), "{}", up_to(&next));
+}

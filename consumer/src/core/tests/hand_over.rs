@@ -1,0 +1,139 @@
+//! What a hand-over may do.
+
+use super::*;
+
+fn scope(pipeline: &str, topic: &str) -> BookkeepingKey {
+    let owned = |text: &str| text.to_owned();
+    BookkeepingKey { pipeline: owned(pipeline), cluster: owned("c"), topic: owned(topic) }
+}
+
+/// A log from 0 to 9, of which the database has all below 5.
+const STANDS_AT_5: PartitionFacts = PartitionFacts {
+    database: Some(NextOffset(5)),
+    partitions_then: 1,
+    partitions_now: 1,
+    committed: None,
+    low: NextOffset(0),
+    high: NextOffset(9),
+    last: None,
+    trace: None,
+};
+
+/// Plans with what `change` makes of the usual case: everything as it was before.
+fn planned<'a>(
+    mode: HandOverMode,
+    from: &'a BookkeepingKey,
+    to: &'a BookkeepingKey,
+    change: impl FnOnce(&mut HandOverFacts<'a>),
+) -> Result<HandOver, String> {
+    const ONE: &[(Partition, PartitionFacts)] = &[(Partition(0), STANDS_AT_5)];
+    let mut facts = HandOverFacts {
+        mode,
+        from,
+        to,
+        table: "t",
+        claims: &[],
+        is_empty: mode == HandOverMode::Begin,
+        keep_rows: false,
+        members: &[],
+        before: &[(Partition(0), NextOffset(5), Some(NextOffset(9)))],
+        next: &[],
+        partitions: ONE,
+        open_letters: 0,
+        torn_key: None,
+        accept_disorder: false,
+    };
+    change(&mut facts);
+    plan(&facts)
+}
+
+#[track_caller]
+fn refused(plan: Result<HandOver, String>, says: &str) {
+    let why = plan.expect_err("it must be refused");
+    assert!(why.contains(says), "{says:?} is not in {why:?}");
+}
+
+#[test]
+fn what_goes_on_keeps_the_offsets_and_what_begins_takes_the_beginnings() {
+    let (old, new) = (scope("old", "t"), scope("new", "t"));
+    let went_on = planned(HandOverMode::GoOn, &old, &new, |_| {}).unwrap();
+    assert_eq!(went_on.begins, None);
+    assert_eq!(went_on.seen, [(Partition(0), NextOffset(5))]);
+    let said = went_on.lines.join("\n");
+    assert!(said.contains("goes on at offset 5, 4 records behind"), "{said}");
+    assert!(said.contains("\"old\" become those of \"new\""), "{said}");
+    let begun = planned(HandOverMode::Begin, &old, &old, |_| {}).unwrap();
+    assert_eq!(begun.begins, Some(vec![(Partition(0), NextOffset(0))]));
+    assert!(begun.lines.join("\n").contains("begins at offset 0 (the database stood at 5)"));
+}
+
+#[test]
+fn nothing_is_handed_over_while_a_consumer_runs_or_the_table_is_anothers() {
+    let (ours, other) = (scope("p", "t"), scope("q", "u"));
+    for mode in [HandOverMode::GoOn, HandOverMode::Begin] {
+        let members = [("p".to_owned(), 0), ("q".to_owned(), 2)];
+        refused(
+            planned(mode, &ours, &ours, |facts| facts.members = &members),
+            "2 consumers of the group q are running",
+        );
+        let claims = [Claim { table: "t".to_owned(), scope: other.clone(), identity: None }];
+        refused(planned(mode, &ours, &ours, |facts| facts.claims = &claims), "--from-pipeline");
+    }
+}
+
+#[test]
+fn what_goes_on_needs_offsets_that_the_log_still_has() {
+    let (ours, other) = (scope("p", "t"), scope("q", "t"));
+    let go_on = |change: &dyn Fn(&mut HandOverFacts<'_>)| {
+        planned(HandOverMode::GoOn, &ours, &ours, |facts| change(facts))
+    };
+    refused(go_on(&|facts| facts.before = &[]), "nothing to go on from");
+    let beyond = [(Partition(0), PartitionFacts { high: NextOffset(3), ..STANDS_AT_5 })];
+    let changed = planned(HandOverMode::GoOn, &ours, &ours, |facts| facts.partitions = &beyond);
+    refused(changed, "the log ends at 3");
+    let two =
+        [(Partition(0), NextOffset(5), Some(NextOffset(9))), (Partition(1), NextOffset(5), None)];
+    let shrunk = planned(HandOverMode::GoOn, &ours, &ours, |facts| facts.before = &two);
+    refused(shrunk, "no partition 1 any more");
+    let next = [(Partition(0), NextOffset(2))];
+    let taken = planned(HandOverMode::GoOn, &other, &ours, |facts| facts.next = &next);
+    refused(taken, "offsets of its own");
+    let elsewhere = planned(HandOverMode::GoOn, &scope("p", "u"), &ours, |_| {});
+    refused(elsewhere, "use `hand-over begin`");
+}
+
+#[test]
+fn a_key_that_waits_in_two_partitions_is_told_before_its_order_is_lost() {
+    let ours = scope("p", "t");
+    let torn = Some(("k".to_owned(), Partition(0), Partition(2)));
+    let with = |accept| {
+        planned(HandOverMode::GoOn, &ours, &ours, |facts| {
+            facts.torn_key = torn.clone();
+            facts.accept_disorder = accept;
+        })
+    };
+    refused(with(false), "--accept-disorder");
+    assert!(with(true).is_ok());
+}
+
+#[test]
+fn a_beginning_loses_no_row_no_letter_and_no_record_of_the_topic_before() {
+    let (ours, old) = (scope("p", "t"), scope("p", "u"));
+    let begin = |change: &dyn Fn(&mut HandOverFacts<'_>)| {
+        planned(HandOverMode::Begin, &ours, &ours, |facts| change(facts))
+    };
+    refused(begin(&|facts| facts.is_empty = false), "--keep-rows");
+    assert!(
+        begin(&|facts| {
+            facts.is_empty = false;
+            facts.keep_rows = true;
+        })
+        .is_ok()
+    );
+    refused(begin(&|facts| facts.open_letters = 3), "3 open dead letters");
+    refused(planned(HandOverMode::Begin, &old, &ours, |_| {}), "write the rest first");
+    let drained = [(Partition(0), NextOffset(9), Some(NextOffset(9)))];
+    let gone = [(Partition(0), NextOffset(5), None)];
+    assert!(planned(HandOverMode::Begin, &old, &ours, |facts| facts.before = &drained).is_ok());
+    assert!(planned(HandOverMode::Begin, &old, &ours, |facts| facts.before = &gone).is_ok());
+}
