@@ -22,8 +22,8 @@ thread_local! {
 pub(crate) fn headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<NamedHeader<'m>> {
     let Some(headers) = message.headers() else { return Vec::new() };
     let all = || headers.iter().map(|header| named(&header)).collect();
-    // No state is shared with the closure, so none can be left half changed.
-    catch_unwind(AssertUnwindSafe(all)).unwrap_or_else(|_| {
+    quietly(all).unwrap_or_else(|| {
+        silence();
         let one = |at| quietly(|| named(&headers.get(at))).unwrap_or((UNREADABLE, None));
         (0..headers.count()).map(one).collect()
     })
@@ -33,9 +33,18 @@ fn named<'m>(header: &Header<'m, &'m [u8]>) -> NamedHeader<'m> {
     (header.key, header.value)
 }
 
-/// What `read` returns; `None`: it panicked. The first call changes the process's panic hook: a topic
-/// may be full of such names, and each would be a message on standard error.
+/// What `read` returns; `None`: it panicked.
 fn quietly<T>(read: impl FnOnce() -> T) -> Option<T> {
+    EXPECTS_PANIC.set(true);
+    // No state is shared with `read`, so none can be left half changed.
+    let read = catch_unwind(AssertUnwindSafe(read)).ok();
+    EXPECTS_PANIC.set(false);
+    read
+}
+
+/// Changes the process's panic hook, once there is a reason to: a topic may be full of such names, and
+/// each would be a message on standard error.
+fn silence() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = take_hook();
@@ -45,8 +54,4 @@ fn quietly<T>(read: impl FnOnce() -> T) -> Option<T> {
             }
         }));
     });
-    EXPECTS_PANIC.set(true);
-    let read = catch_unwind(AssertUnwindSafe(read)).ok();
-    EXPECTS_PANIC.set(false);
-    read
 }

@@ -46,6 +46,7 @@ impl PartitionMemory {
     }
 
     /// The same, on a route whose row version is this member of the value.
+    #[cfg(feature = "internals")]
     #[must_use]
     pub fn with_version(self, version: Option<Arc<str>>) -> Self {
         Self { version, ..self }
