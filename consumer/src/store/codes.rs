@@ -114,7 +114,6 @@ const READ_A_NAME: &[&str] = &[
     "get_ts_config_oid",
     "get_ts_dict_oid",
     "get_collation_oid",
-    "get_namespace_oid",
 ];
 /// The function that judges a row by the policies of row-level security.
 const JUDGES_A_ROW: &str = "ExecWithCheckOptions";
