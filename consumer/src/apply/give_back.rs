@@ -24,7 +24,10 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
     ) -> Option<String> {
         let target = self.target(batch.route).ok()?;
         if let WriteError::Store(StoreError::Uncertain(_)) = error {
+            // A few refusals later the batch is taken apart, which tells more. Given back before
+            // that, it would be tried from the start each time, and never be taken apart.
             target.history.doubts().refused(&batch.spans);
+            return None;
         }
         let saturated = matches!(error, WriteError::Store(StoreError::Saturated(_)));
         let shrinks = saturated && self.retry.rows_per_statement() > 1;

@@ -189,11 +189,11 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         }
         let (outcome, later) = outcome?;
         match outcome {
-            Outcome::Committed { set_aside, older } => {
+            Outcome::Committed { set_aside, older, has_written } => {
                 let stats = plan.stats(batch, set_aside.len(), later, took);
                 plan.tell_set_aside(batch, &set_aside, &*self.observe);
                 target.history.set_aside(started + took, batch.records, stats.dead_letters);
-                target.history.doubts().written(&batch.spans, plan.has_written(&stats));
+                target.history.doubts().written(&batch.spans, has_written);
                 if plan.fresh {
                     target.history.learn(&plan.table);
                 }
@@ -334,11 +334,6 @@ impl<'b> Plan<'b> {
             self.read_again = false;
         }
         goes
-    }
-
-    /// Whether a row was written, and not only deleted.
-    fn has_written(&self, stats: &Stats) -> bool {
-        stats.row_by_row > 0 || self.judged.rows.iter().any(|row| row.write.is_some())
     }
 
     /// `set_aside` includes the bad ones of the `later` records.

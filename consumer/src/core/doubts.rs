@@ -78,19 +78,22 @@ impl Doubts {
         Doubt { refused, doubted, others_written, rows }
     }
 
-    /// Whether none of a batch with a part of these spans could be written.
+    /// Whether all of these spans were in batches of which nothing could be written.
     fn was_doubted(&self, spans: &[Span]) -> bool {
-        self.of(spans).any(|refused| refused.doubted)
+        self.all(spans, |refused| refused.doubted)
     }
 
-    /// Whether other batches were written since these spans were refused first.
+    /// Whether other batches were written since each of these spans was refused first.
     fn others_written(&self, spans: &[Span]) -> bool {
-        self.of(spans).any(|refused| refused.written < self.written)
+        self.all(spans, |refused| refused.written < self.written)
     }
 
-    fn of(&self, spans: &[Span]) -> impl Iterator<Item = &Refused> {
-        spans.iter().filter_map(|span| {
-            self.refused.get(&span.partition).filter(|refused| refused.start == span.start)
+    /// Whether all of these spans were refused, and it is so of each. What is found out about a
+    /// batch holds for all of its rows, so a span that was never refused must not inherit it.
+    fn all(&self, spans: &[Span], is_so: impl Fn(&Refused) -> bool) -> bool {
+        spans.iter().all(|span| {
+            let refused = self.refused.get(&span.partition);
+            refused.is_some_and(|refused| refused.start == span.start && is_so(refused))
         })
     }
 }
@@ -130,5 +133,21 @@ mod tests {
         assert!(doubts.others_written(&[span(0, 7, 8)]), "refused again, it is the same batch");
         doubts.refused(&[span(0, 8, 9)]);
         assert!(!doubts.others_written(&[span(0, 8, 9)]), "another batch is doubted afresh");
+    }
+
+    #[test]
+    fn what_is_known_of_one_partition_does_not_hold_for_another_of_the_same_batch() {
+        let mut doubts = Doubts::default();
+        let (old, new) = (span(0, 7, 8), span(1, 3, 4));
+        doubts.refused(&[old]);
+        doubts.doubted(&[old]);
+        doubts.written(&[span(2, 0, 5)], true);
+        assert!(doubts.was_doubted(&[old]) && doubts.others_written(&[old]));
+        assert!(!doubts.was_doubted(&[old, new]) && !doubts.others_written(&[old, new]));
+        doubts.refused(&[old, new]);
+        assert!(!doubts.others_written(&[old, new]), "nothing was written since the later one");
+        doubts.doubted(&[old, new]);
+        doubts.written(&[span(2, 5, 6)], true);
+        assert!(doubts.was_doubted(&[old, new]) && doubts.others_written(&[old, new]));
     }
 }

@@ -131,6 +131,17 @@ impl WriteStatement<'_> {
             _ => 0,
         }
     }
+
+    /// Whether a row of the statement is written now, given that the database counted `written`. A
+    /// delete proves nothing, nor do a row that was left out and one that exists and gets no column.
+    pub(crate) fn has_written(&self, table: &Table, written: u64) -> bool {
+        match self.kind {
+            WriteKind::Delete => false,
+            WriteKind::Upsert | WriteKind::UpdateThenInsert => {
+                written > 0 || (!self.shape.is_empty() && table.version.is_none())
+            }
+        }
+    }
 }
 
 /// Whether rows of this shape must be updated where they exist before any are inserted.

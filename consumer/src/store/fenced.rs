@@ -103,7 +103,7 @@ async fn run<S: Session>(
         return Ok(Outcome::Unread);
     };
     if let Some(doubt) = open.doubt.take()
-        && !verdict::are_bad(tx.options.on_uncertain, open.has_written)
+        && !verdict::are_bad(tx.options.on_uncertain, open.wrote.has_written)
     {
         open.roll_back().await?;
         return Ok(Outcome::Doubtful(doubt.code().to_owned()));
@@ -112,9 +112,25 @@ async fn run<S: Session>(
         open.roll_back().await?;
         return Ok(Outcome::Bad([tx.dead_letters, &set_aside].concat()));
     }
-    let older = open.older;
+    let Wrote { older, has_written } = open.wrote;
     open.note(tx, &set_aside).await?.commit().await?;
-    Ok(Outcome::Committed { set_aside, older })
+    Ok(Outcome::Committed { set_aside, older, has_written })
+}
+
+/// What statements made of rows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wrote {
+    /// How many were left out, because the table has newer versions of them.
+    pub(super) older: u64,
+    /// Whether one was written.
+    pub(super) has_written: bool,
+}
+
+impl Wrote {
+    pub(super) fn add(&mut self, more: Wrote) {
+        self.older += more.older;
+        self.has_written |= more.has_written;
+    }
 }
 
 /// Why the offset of a span did not move.
@@ -137,10 +153,8 @@ pub(super) struct Open<'s, S> {
     pub(super) session: &'s mut S,
     /// How many references dangle; `None`: nobody counts them.
     dangling: Option<u64>,
-    /// How many rows were left out, because the table has newer versions of them.
-    pub(super) older: u64,
-    /// Whether a row was written, and stays written. A delete of a missing row proves nothing.
-    pub(super) has_written: bool,
+    /// What was written so far, and stays written.
+    pub(super) wrote: Wrote,
     /// The first record that was refused alone with a code that says nothing certain.
     pub(super) doubt: Option<Rejection>,
 }
@@ -152,7 +166,7 @@ impl<'s, S: Session> Open<'s, S> {
     ) -> Result<Self, StoreError> {
         session.command(TransactionCommand::Begin).await.map_err(Failure::of_no_row)?;
         let dangling = if looks_for_dangling { Some(session.dangling().await?) } else { None };
-        Ok(Self { session, dangling, older: 0, has_written: false, doubt: None })
+        Ok(Self { session, dangling, wrote: Wrote::default(), doubt: None })
     }
 
     /// The session, for statements that no step has. After an error, drop the transaction.
@@ -184,9 +198,8 @@ impl<'s, S: Session> Open<'s, S> {
         }
         let rows: Vec<&Row<'_>> = tx.rows.iter().collect();
         match self.write(tx, &rows, false).await {
-            Ok(older) => {
-                self.older += older;
-                self.has_written |= has_writes(&rows);
+            Ok(wrote) => {
+                self.wrote.add(wrote);
                 Ok(self)
             }
             // The connection is in doubt: no ROLLBACK is sent, the caller drops it.
@@ -198,14 +211,14 @@ impl<'s, S: Session> Open<'s, S> {
         }
     }
 
-    /// Writes `rows`; says how many were left out for newer ones.
+    /// Writes `rows`.
     pub(super) async fn write(
         &mut self,
         tx: &Transaction<'_>,
         rows: &[&Row<'_>],
         is_part: bool,
-    ) -> Result<u64, Failure> {
-        let older = self.run_statements(tx, rows, is_part).await?;
+    ) -> Result<Wrote, Failure> {
+        let wrote = self.run_statements(tx, rows, is_part).await?;
         let then: Vec<Row<'_>> = rows.iter().filter_map(|row| row.then(tx.table)).collect();
         if !then.is_empty() {
             // Only now: the database has judged the values that these increments build on (INV-16).
@@ -224,22 +237,25 @@ impl<'s, S: Session> Open<'s, S> {
             }
             *before = now;
         }
-        Ok(older)
+        Ok(wrote)
     }
 
-    /// Runs the statements that write `rows`; says how many were left out for newer ones.
+    /// Runs the statements that write `rows`.
     async fn run_statements(
         &mut self,
         tx: &Transaction<'_>,
         rows: &[&Row<'_>],
         is_part: bool,
-    ) -> Result<u64, Failure> {
-        let (writes, mut older) = (Writes::of(tx.table, rows), 0);
+    ) -> Result<Wrote, Failure> {
+        let (writes, mut wrote) = (Writes::of(tx.table, rows), Wrote::default());
         for statement in writes.statements(tx.table, tx.options.rows_per_statement, is_part) {
             let written = self.session.write(tx.table, &statement).await?;
-            older += statement.left_out(tx.table, written);
+            wrote.add(Wrote {
+                older: statement.left_out(tx.table, written),
+                has_written: statement.has_written(tx.table, written),
+            });
         }
-        Ok(older)
+        Ok(wrote)
     }
 
     async fn note(
@@ -298,9 +314,4 @@ impl<'s, S: Session> Open<'s, S> {
         self.session.command(TransactionCommand::RollBack).await.map_err(Failure::of_no_row)?;
         Ok(self.session)
     }
-}
-
-/// Whether any of them is written, and not only deleted.
-pub(super) fn has_writes(rows: &[&Row<'_>]) -> bool {
-    rows.iter().any(|row| row.write.is_some())
 }

@@ -148,6 +148,8 @@ pub enum Outcome {
         /// How many rows and single records were left out, because the table has newer versions of
         /// their rows.
         older: u64,
+        /// Whether a row was written, and not only deleted or left as it was.
+        has_written: bool,
     },
     /// Rolled back: some partition does not stand at its span's `start`. Where each does, in the
     /// spans' order; `None`: the database does not know the partition.

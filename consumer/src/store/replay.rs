@@ -92,7 +92,11 @@ pub async fn replay<E: From<StoreError>>(
                 return Ok(Replayed::Rejected(rejected));
             }
             // The table has a newer version, and the row was left out.
-            if open.older > 0 { DeadLetterState::Superseded } else { DeadLetterState::Replayed }
+            if open.wrote.older > 0 {
+                DeadLetterState::Superseded
+            } else {
+                DeadLetterState::Replayed
+            }
         }
     };
     // Last, and under the partition's lock: two replays of one letter come here one after the

@@ -7,7 +7,7 @@ use crate::core::table::row::Row;
 use crate::core::verdict::{self, OnUncertain};
 use crate::core::writes::runs;
 use crate::store::classify::{Failure, Rejection};
-use crate::store::fenced::{Open, has_writes};
+use crate::store::fenced::{Open, Wrote};
 use crate::store::session::{Session, TransactionCommand};
 use crate::store::{StoreError, Transaction};
 
@@ -34,10 +34,9 @@ impl<S: Session> Open<'_, S> {
             (self, outcome) = self.try_rows(tx, &[&tx.rows[place]]).await?;
             self.end_savepoint(false).await?;
             match outcome {
-                Ok(_) if !has_writes(&[&tx.rows[place]]) => {}
-                Ok(_) => return Ok((self, None)),
+                Ok(wrote) if wrote.has_written => return Ok((self, None)),
                 Err(refusal) if !refusal.is_certain => doubt = Some(refusal.rejection),
-                Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
         }
         Ok((self, doubt))
@@ -65,7 +64,9 @@ impl<S: Session> Open<'_, S> {
         let rows: Vec<&Row<'_>> = tx.row_by_row.iter().map(|(_, row)| row).collect();
         let (mut open, refused) = self.write_parts(tx, &rows, runs(&rows)).await?;
         let doubt = refused.iter().find(|(_, refusal)| !refusal.is_certain);
-        open.doubt = doubt.map(|(_, refusal)| refusal.rejection.clone());
+        if open.doubt.is_none() {
+            open.doubt = doubt.map(|(_, refusal)| refusal.rejection.clone());
+        }
         let letter = |(place, refusal): (usize, Refusal)| DeadLetter {
             record: tx.row_by_row[place].0.clone(),
             reason: refusal.rejection.reason,
@@ -114,23 +115,20 @@ impl<S: Session> Open<'_, S> {
     ) -> Result<(Self, Result<(), Refusal>), StoreError> {
         let (mut open, outcome) = self.try_rows(tx, rows).await?;
         open.end_savepoint(outcome.is_ok()).await?;
-        let written = outcome.map(|older| {
-            open.older += older;
-            open.has_written |= has_writes(rows);
-        });
-        Ok((open, written))
+        let outcome = outcome.map(|wrote| open.wrote.add(wrote));
+        Ok((open, outcome))
     }
 
-    /// Writes `rows` behind a savepoint, which stays; says how many were left out for newer ones.
+    /// Writes `rows` behind a savepoint, which stays.
     async fn try_rows(
         mut self,
         tx: &Transaction<'_>,
         rows: &[&Row<'_>],
-    ) -> Result<(Self, Result<u64, Refusal>), StoreError> {
+    ) -> Result<(Self, Result<Wrote, Refusal>), StoreError> {
         self.session.command(TransactionCommand::Savepoint).await.map_err(Failure::of_no_row)?;
         let refused = |rejection, is_certain| Err(Refusal { rejection, is_certain });
         let outcome = match self.write(tx, rows, true).await {
-            Ok(older) => Ok(older),
+            Ok(wrote) => Ok(wrote),
             Err(Failure::Data(rejection)) => refused(rejection, true),
             // Of several rows one may be in another's way: alone each has its turn.
             Err(Failure::MissingReference(rejection))

@@ -67,13 +67,7 @@ async fn a_lone_record_waits_for_another_to_be_compared_with() {
 async fn a_lone_record_is_bad_once_another_batch_of_its_table_is_written() {
     let mut bench = Bench::new().await;
     bench.file.sql(REFUSE_BAD).await;
-    bench
-        .file
-        .sql(
-            "INSERT INTO write_behind_offsets (pipeline, cluster, topic, partition, next_offset, \
-             partitions) VALUES ('p', 'c', 't', 1, 1, 2)",
-        )
-        .await;
+    begin_another_partition(&bench).await;
     let alone = bench.batch(&[BAD]);
     held(bench.apply(&alone).await);
     let mut other = bench.batch(&[GOOD]);
@@ -84,6 +78,63 @@ async fn a_lone_record_is_bad_once_another_batch_of_its_table_is_written() {
     let applied = bench.apply(&alone).await;
     assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
     assert_eq!(bench.letters().await, ["0 malformed JSON"]);
+}
+
+/// A second partition, which begins at offset 1.
+async fn begin_another_partition(bench: &Bench) {
+    let sql = "INSERT INTO write_behind_offsets (pipeline, cluster, topic, partition, next_offset, \
+               partitions) VALUES ('p', 'c', 't', 1, 1, 2)";
+    bench.file.sql(sql).await;
+}
+
+#[tokio::test]
+async fn a_deletion_that_was_read_again_speaks_against_no_record() {
+    let mut bench = Bench::new().await;
+    bench.file.sql(REFUSE_BAD).await;
+    begin_another_partition(&bench).await;
+    let alone = bench.batch(&[BAD]);
+    held(bench.apply(&alone).await);
+    let mut other = bench.batch(&[GOOD]);
+    make_last_a_deletion(&bench, Partition(1));
+    other.spans[0].partition = Partition(1);
+    other.rows[0].partition = Partition(1);
+    other.rows[0].row_by_row = true;
+    let applied = bench.apply(&other).await;
+    assert!(matches!(&applied, Applied::Written(_, stats) if stats.row_by_row == 1), "{applied:?}");
+    held(bench.apply(&alone).await);
+    assert_eq!(bench.letters().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_record_refused_in_one_part_stays_doubted_in_the_next() {
+    let mut bench = Bench::new().await;
+    bench.file.sql(REFUSE_BAD).await;
+    *bench.log.part_max.lock().unwrap() = Some(1);
+    let mut batch = bench.batch(&[BAD, ("7", "{}", "")]);
+    make_last_a_deletion(&bench, Partition(0));
+    batch.rows[0].row_by_row = true;
+    held(bench.apply(&batch).await);
+    assert_eq!(bench.letters().await, [""; 0]);
+}
+
+fn make_last_a_deletion(bench: &Bench, partition: Partition) {
+    let mut records = bench.log.all.lock().unwrap();
+    let last = records.last_mut().unwrap();
+    (last.partition, last.value) = (partition, None);
+}
+
+#[tokio::test]
+async fn a_batch_given_back_for_a_lock_is_taken_apart_once_it_meets_a_bad_record() {
+    let mut bench = Bench::new().await;
+    bench.file.sql(REFUSE_BAD).await;
+    let locked = || StoreError::Conflict("a row is locked by another session".to_owned());
+    bench.faults([Fault::FailsLate(locked()), Fault::FailsLate(locked())]);
+    let batch = bench.batch(&[BAD, GOOD]);
+    held(bench.apply(&batch).await);
+    let applied = bench.apply(&batch).await;
+    assert!(matches!(applied, Applied::Written(..)), "{applied:?}");
+    assert_eq!(bench.letters().await, ["0 malformed JSON"]);
+    assert_eq!(bench.dump().await, ["8 0 {}"]);
 }
 
 #[tokio::test]

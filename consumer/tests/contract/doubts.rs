@@ -112,6 +112,50 @@ pub async fn where_no_row_can_be_written_none_is_blamed(lab: impl Lab) {
     assert_eq!((bench.stands_at().await, bench.table(&["id"]).await), (0, vec![]));
 }
 
+pub async fn a_row_that_stays_as_it_was_proves_nothing<L: Lab>(lab: L) {
+    let mut bench = Bench::with(lab, "id integer PRIMARY KEY, doc varchar(9), v integer").await;
+    bench.lab.sql("INSERT INTO t VALUES (7, '{}', 5)").await;
+    bench.lab.sql(L::REFUSE_ALL).await;
+    let nothing = [("7", Change::new()), ("1", doc("{}"))];
+    let outcome = record_by_record(&mut bench, OnUncertain::TakeApart, &nothing).await;
+    assert!(matches!(outcome, Outcome::Doubtful(_)), "{outcome:?}");
+    let mut many: Vec<_> = (0..=SAMPLE).map(|at| (format!("{at}"), doc("{}"))).collect();
+    many[7].1 = Change::new();
+    let outcome = take_apart(&mut bench, &many).await;
+    assert!(matches!(outcome, Outcome::Doubtful(_)), "{outcome:?}");
+
+    bench.table = bench.table.with_version("v").unwrap();
+    let of_version = |version: i64| set(&json!({ "doc": "{}", "v": version }));
+    let older = [("7", of_version(4)), ("1", of_version(4))];
+    let outcome = record_by_record(&mut bench, OnUncertain::TakeApart, &older).await;
+    assert!(matches!(outcome, Outcome::Doubtful(_)), "{outcome:?}");
+    let newer = [("7", of_version(6)), ("1", of_version(4))];
+    let outcome = record_by_record(&mut bench, OnUncertain::TakeApart, &newer).await;
+    assert!(
+        matches!(&outcome, Outcome::Committed { set_aside, .. } if set_aside.len() == 1),
+        "{outcome:?}"
+    );
+}
+
+pub async fn a_transaction_tells_whether_it_wrote_a_row(lab: impl Lab) {
+    let mut bench = Bench::with(lab, "id integer PRIMARY KEY, doc varchar(9)").await;
+    for (at, (change, expected)) in (0..).zip([
+        (Change::new(), true),
+        (Change::new(), false),
+        (doc("{}"), true),
+        (Change::delete(), false),
+        (Change::delete(), false),
+    ]) {
+        let record = [(record(at, "1", "{}"), bench.row("1", &change))];
+        let (scope, spans) = (scope(), [span(0, at, at + 1)]);
+        let transaction =
+            Transaction { row_by_row: &record, ..moving(&scope, &spans, &bench.table) };
+        let outcome = bench.store.apply(&transaction).await;
+        let Ok(Outcome::Committed { has_written, .. }) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(has_written, expected, "{change:?}");
+    }
+}
+
 async fn with_trigger<L: Lab>(lab: L, refuse_all: bool) -> Bench<L> {
     let bench = Bench::with(lab, COLUMNS).await;
     bench.lab.sql(if refuse_all { L::REFUSE_ALL } else { L::REFUSE_BAD }).await;

@@ -311,6 +311,8 @@ macro_rules! contract {
             doubts::a_record_refused_alone_is_bad_only_beside_one_that_is_written,
             doubts::a_record_that_others_speak_against_is_set_aside_alone,
             doubts::where_no_row_can_be_written_none_is_blamed,
+            doubts::a_row_that_stays_as_it_was_proves_nothing,
+            doubts::a_transaction_tells_whether_it_wrote_a_row,
             catalogue::a_table_is_described_with_its_key,
             catalogue::a_column_counts_from_nothing_unless_its_default_is_something,
             catalogue::a_unique_key_may_be_named,

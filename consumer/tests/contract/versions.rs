@@ -88,7 +88,7 @@ async fn write<L: Lab>(bench: &mut Bench<L>, batch: &[Entry]) -> u64 {
         ..moving(&scope, &spans, &bench.table)
     };
     let outcome = bench.store.apply(&transaction).await;
-    let Ok(Outcome::Committed { set_aside, older: left_out }) = outcome else {
+    let Ok(Outcome::Committed { set_aside, older: left_out, .. }) = outcome else {
         panic!("{outcome:?}")
     };
     assert_eq!(set_aside, []);

@@ -78,7 +78,7 @@ impl MysqlStore {
         rows: &[&Row<'_>],
     ) -> Result<u64, Failure> {
         match shape {
-            [] => Ok(rows.len() as u64),
+            [] => Ok(0),
             _ => self.bulk(update, table, rows, true).await,
         }
     }
