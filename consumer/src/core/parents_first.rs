@@ -55,14 +55,11 @@ pub(crate) fn parents_first<'a, S: Clone>(
 }
 
 /// Takes `part` of `rows`, by their places, in two. Rows that refer to each other stay together as
-/// long as there are others: none is refused because another one of the part is bad.
+/// long as there are others: none is refused because another one of the part is bad. So rows change
+/// their order, which only a batch's folded rows may: single records go by [`in_halves`].
 pub(crate) fn in_two(table: &Table, rows: &[&Row<'_>], part: &[usize]) -> (Vec<usize>, Vec<usize>) {
-    let halves = |part: &[usize]| {
-        let (first, second) = part.split_at(part.len() / 2);
-        (first.to_vec(), second.to_vec())
-    };
     if table.own_references.is_empty() {
-        return halves(part);
+        return in_halves(part);
     }
     let of_part: Vec<(usize, &Row<'_>)> = part.iter().map(|place| (0, rows[*place])).collect();
     let components = References::of(table, &of_part).components();
@@ -76,11 +73,17 @@ pub(crate) fn in_two(table: &Table, rows: &[&Row<'_>], part: &[usize]) -> (Vec<u
         half.extend(component.into_iter().map(|at| part[at]));
     }
     if second.is_empty() {
-        return halves(part);
+        return in_halves(part);
     }
     first.sort_unstable();
     second.sort_unstable();
     (first, second)
+}
+
+/// Takes `part` in two, in its order.
+pub(crate) fn in_halves(part: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    let (first, second) = part.split_at(part.len() / 2);
+    (first.to_vec(), second.to_vec())
 }
 
 /// Which of some rows refer to which, by their places.

@@ -81,7 +81,7 @@ fn sorted(rows: &[FoldedRow]) -> impl Iterator<Item = usize> {
 /// The rows whose records must be written one by one, whatever the database says.
 pub(crate) fn marked(table: &Table, batch: &Batch) -> Places {
     let may_delete = |row: &FoldedRow| row.row_by_row || row.change.resets();
-    if table.deletes_in_log_order() && batch.rows.len() > 1 && batch.rows.iter().any(may_delete) {
+    if table.deletes_reach_others && batch.rows.len() > 1 && batch.rows.iter().any(may_delete) {
         // A delete may reach other rows, and must meet them as they were at its place in the log. A
         // row's fold may hold what came before that place together with what came after.
         return (0..batch.rows.len()).collect();

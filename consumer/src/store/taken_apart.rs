@@ -1,7 +1,7 @@
 //! How a transaction's rows are taken apart, once the database has refused something: behind
 //! savepoints, in halves, to the single record.
 
-use crate::core::parents_first::in_two;
+use crate::core::parents_first::{in_halves, in_two};
 use crate::core::record::DeadLetter;
 use crate::core::table::row::Row;
 use crate::core::verdict::{self, OnUncertain};
@@ -51,7 +51,10 @@ impl<S: Session> Open<'_, S> {
         tx: &Transaction<'_>,
     ) -> Result<(Self, Vec<usize>), StoreError> {
         let rows: Vec<&Row<'_>> = tx.rows.iter().collect();
-        let (open, refused) = self.write_parts(tx, &rows, vec![(0..rows.len()).collect()]).await?;
+        let (open, refused) = {
+            let in_two = |part: &[usize]| in_two(tx.table, &rows, part);
+            self.write_parts(tx, &rows, vec![(0..rows.len()).collect()], in_two).await?
+        };
         Ok((open, refused.into_iter().map(|(place, _)| place).collect()))
     }
 
@@ -62,7 +65,7 @@ impl<S: Session> Open<'_, S> {
         tx: &Transaction<'_>,
     ) -> Result<(Self, Vec<DeadLetter>), StoreError> {
         let rows: Vec<&Row<'_>> = tx.row_by_row.iter().map(|(_, row)| row).collect();
-        let (mut open, refused) = self.write_parts(tx, &rows, runs(&rows)).await?;
+        let (mut open, refused) = self.write_parts(tx, &rows, runs(&rows), in_halves).await?;
         let doubt = refused.iter().find(|(_, refusal)| !refusal.is_certain);
         if open.doubt.is_none() {
             open.doubt = doubt.map(|(_, refusal)| refusal.rejection.clone());
@@ -82,6 +85,7 @@ impl<S: Session> Open<'_, S> {
         tx: &Transaction<'_>,
         rows: &[&Row<'_>],
         mut parts: Vec<Vec<usize>>,
+        in_two: impl Fn(&[usize]) -> (Vec<usize>, Vec<usize>) + Send,
     ) -> Result<(Self, Vec<(usize, Refusal)>), StoreError> {
         let mut refused = Vec::new();
         parts.reverse();
@@ -97,7 +101,7 @@ impl<S: Session> Open<'_, S> {
                 Err(refusal) if part.len() == 1 => refused.push((part[0], refusal)),
                 Err(_) => {
                     // The earlier half is tried first.
-                    let (first, second) = in_two(tx.table, rows, &part);
+                    let (first, second) = in_two(&part);
                     parts.extend([second, first]);
                 }
             }

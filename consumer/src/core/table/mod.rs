@@ -323,12 +323,6 @@ impl Table {
         Ok(self)
     }
 
-    /// Whether a delete must meet the other rows as they were at its place in the log.
-    #[must_use]
-    pub fn deletes_in_log_order(&self) -> bool {
-        self.deletes_reach_others || !self.own_references.is_empty()
-    }
-
     /// Whether the column `name` belongs to the key.
     #[must_use]
     pub fn is_key(&self, name: &str) -> bool {

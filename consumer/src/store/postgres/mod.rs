@@ -11,13 +11,15 @@ mod snapshot;
 mod sql;
 mod surroundings;
 
-use sqlx::postgres::{PgConnectOptions, PgQueryResult};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgQueryResult};
+use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Postgres, Row as _};
 
 use crate::core::batch::{LastRecord, Span, WriterSeen};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
+use crate::core::table::row::Row;
 use crate::core::writes::{WriteKind, WriteStatement};
 use crate::store::bookkeeping::Spelling;
 use crate::store::classify::Failure;
@@ -97,22 +99,64 @@ impl PostgresStore {
     }
 }
 
+/// A statement with these arrays as its parameters.
+fn with_arrays(sql: String, arrays: Vec<Array<'_>>) -> Query<'_, Postgres, PgArguments> {
+    let query = sqlx::query(AssertSqlSafe(sql));
+    arrays.into_iter().fold(query, |query, array| match array {
+        Array::Integers(integers) => query.bind(integers),
+        Array::Texts(texts) => query.bind(texts),
+    })
+}
+
 impl PostgresStore {
-    /// Runs `sql` with the rows of `statement` as its parameters.
+    /// Runs `sql` with `rows` as its parameters.
     async fn bulk(
         &mut self,
         sql: String,
         table: &Table,
-        statement: &WriteStatement<'_>,
+        shape: &[(usize, bool)],
+        rows: &[&Row<'_>],
     ) -> Result<u64, Failure> {
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for array in arrays(table, statement.shape, statement.rows)? {
-            query = match array {
-                Array::Integers(integers) => query.bind(integers),
-                Array::Texts(texts) => query.bind(texts),
+        let query = with_arrays(sql, arrays(table, shape, rows)?);
+        self.execute(query).await
+    }
+
+    /// Updates the rows that are there, and inserts the others, if there are any: a trigger of the
+    /// statement sees no INSERT without rows.
+    ///
+    /// One locking read says which rows exist, and both statements go by it. Were the INSERT to look
+    /// again, a row that another writer inserts between the two would be neither updated nor
+    /// inserted. As it is, the INSERT is refused as a duplicate, and the next try finds the row.
+    async fn update_or_insert(
+        &mut self,
+        table: &Table,
+        shape: &[(usize, bool)],
+        rows: &[&Row<'_>],
+    ) -> Result<u64, Failure> {
+        let mut there = vec![false; rows.len()];
+        let query = with_arrays(sql::lock_present(table), arrays(table, &[], rows)?);
+        for row in self.fetch(query).await? {
+            let place: i64 = row.try_get(0)?;
+            there[place as usize - 1] = true;
+        }
+        let of = |is_there: bool| -> Vec<&Row<'_>> {
+            let chosen = rows.iter().zip(&there).filter(|(_, there)| **there == is_there);
+            chosen.map(|(row, _)| *row).collect()
+        };
+        let (old, new) = (of(true), of(false));
+        let mut written = 0;
+        // A row that exists may come to refer to a new one.
+        let insert_first = !table.own_references.is_empty();
+        for inserts in [insert_first, !insert_first] {
+            written += match inserts {
+                true if new.is_empty() => 0,
+                true => self.bulk(sql::insert_new(table, shape), table, shape, &new).await?,
+                false if old.is_empty() => 0,
+                false if shape.is_empty() => old.len() as u64,
+                false => self.bulk(sql::update(table, shape), table, shape, &old).await?,
             };
         }
-        self.execute(query).await
+        Ok(written)
     }
 }
 
@@ -183,19 +227,11 @@ impl Session for PostgresStore {
             WriteKind::Delete => sql::delete(table),
             WriteKind::Upsert => sql::upsert(table, shape),
             WriteKind::UpdateThenInsert if table.sees_empty_inserts => {
-                let updated = match shape {
-                    [] => 0,
-                    _ => self.bulk(sql::update(table, shape), table, statement).await?,
-                };
-                if updated == rows.len() as u64 {
-                    return Ok(updated);
-                }
-                let inserted = self.bulk(sql::insert(table, shape), table, statement).await?;
-                return Ok(updated + inserted);
+                return self.update_or_insert(table, shape, rows).await;
             }
             WriteKind::UpdateThenInsert => sql::update_then_insert(table, shape),
         };
-        self.bulk(sql, table, statement).await
+        self.bulk(sql, table, shape, rows).await
     }
 
     async fn note_writers(

@@ -108,18 +108,43 @@ pub(super) fn update(table: &Table, shape: &[(usize, bool)]) -> String {
 /// Without ON CONFLICT: a row that another writer inserts at the same moment is refused as a
 /// duplicate, and the next try updates it. Were it updated here, triggers and constraints would have
 /// judged the row that was proposed.
-pub(super) fn insert(table: &Table, shape: &[(usize, bool)]) -> String {
+fn insert_missing(table: &Table, shape: &[(usize, bool)], and: &str) -> String {
+    let same = Given::of(table, shape).same_key("g");
+    let missing = format!("NOT EXISTS (SELECT FROM {} AS t WHERE {same}){and}", table.sql_name);
+    insert(table, shape, &format!("WHERE {missing} "))
+}
+
+/// Inserts rows of which none may be there. The same parameters.
+pub(super) fn insert_new(table: &Table, shape: &[(usize, bool)]) -> String {
+    insert(table, shape, "")
+}
+
+fn insert(table: &Table, shape: &[(usize, bool)], filter: &str) -> String {
     let given = Given::of(table, shape);
     format!(
         "INSERT INTO {table} ({names}) SELECT {columns} FROM (SELECT {casts} FROM {unnest}) AS g \
-         WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE {same}) ORDER BY {order}",
+         {filter}ORDER BY {order}",
         table = table.sql_name,
         names = given.names(),
         columns = given.columns("g"),
         casts = given.casts(),
         unnest = given.unnest(),
-        same = given.same_key("g"),
         order = given.order("g"),
+    )
+}
+
+/// Locks the rows that are there, and says which of the given ones they are, counted from 1.
+/// Parameters: an array a key column.
+pub(super) fn lock_present(table: &Table) -> String {
+    let given = Given::of(table, &[]);
+    let names = given.list(|at, _| format!("p{at}"));
+    format!(
+        "SELECT g.place FROM (SELECT {}, u.place FROM unnest({}) WITH ORDINALITY AS u({names}, place)) \
+         AS g JOIN {} AS t ON {} FOR NO KEY UPDATE OF t",
+        given.casts(),
+        given.arrays(),
+        table.sql_name,
+        given.same_key("g"),
     )
 }
 
@@ -127,10 +152,12 @@ pub(super) fn insert(table: &Table, shape: &[(usize, bool)]) -> String {
 /// parts see the same rows, so each row is written by one of them; and foreign keys between the rows
 /// are checked once both are done. Where rows have versions, it finds as many rows as it writes.
 pub(super) fn update_then_insert(table: &Table, shape: &[(usize, bool)]) -> String {
-    let insert = insert(table, shape);
     if shape.is_empty() {
-        return insert;
+        return insert_missing(table, shape, "");
     }
+    // It reads what the UPDATE returns: a part that nobody reads runs last, and a row would be
+    // inserted with a unique value that a row of the same batch is about to give up.
+    let insert = insert_missing(table, shape, " AND (SELECT count(*) FROM there) >= 0");
     let there = format!("WITH there AS ({} RETURNING 1)", update(table, shape));
     match table.version {
         None => format!("{there} {insert}"),
@@ -176,13 +203,16 @@ impl<'a> Given<'a> {
         self.list(|_, (name, ..)| format!("{alias}.{name}"))
     }
 
-    fn unnest(&self) -> String {
-        let arrays = self.list(|at, (_, column, _)| match column.kind {
+    fn arrays(&self) -> String {
+        self.list(|at, (_, column, _)| match column.kind {
             ColumnKind::Integer(_) => format!("${}::bigint[]", at + 1),
             _ => format!("${}::text[]", at + 1),
-        });
+        })
+    }
+
+    fn unnest(&self) -> String {
         let names = self.list(|at, _| format!("p{at}"));
-        format!("unnest({arrays}) AS u({names})")
+        format!("unnest({}) AS u({names})", self.arrays())
     }
 
     fn same_key(&self, alias: &str) -> String {
@@ -284,7 +314,7 @@ mod tests {
              (SELECT u.p0::bigint AS \"id\", u.p1::integer AS \"n\" \
              FROM unnest($1::bigint[], $2::bigint[]) AS u(p0, p1)) AS g WHERE NOT EXISTS \
              (SELECT FROM \"public\".\"Seats\" AS t WHERE t.\"id\" = g.\"id\") \
-             ORDER BY g.\"id\""
+             AND (SELECT count(*) FROM there) >= 0 ORDER BY g.\"id\""
         );
     }
 
