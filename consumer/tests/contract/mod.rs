@@ -292,6 +292,8 @@ macro_rules! contract {
             order::a_child_and_its_parent_are_written_by_one_batch_whatever_columns_they_have,
             order::a_row_that_exists_is_moved_to_a_new_parent_of_the_same_batch,
             order::children_and_then_their_parents_are_deleted_by_one_batch,
+            order::a_delete_that_reaches_no_other_row_leaves_a_batch_in_one_piece,
+            order::records_that_are_taken_apart_keep_the_order_of_the_log,
             order::rows_that_refer_to_each_other_in_a_cycle_are_written_as_the_log_made_it,
             order::batches_end_in_log_order_where_deletes_cascade,
             order::batches_end_in_log_order_where_deletes_set_null,

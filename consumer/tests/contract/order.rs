@@ -165,6 +165,39 @@ pub async fn children_and_then_their_parents_are_deleted_by_one_batch(lab: impl 
     assert_eq!(tree.rows().await, [""; 0]);
 }
 
+pub async fn a_delete_that_reaches_no_other_row_leaves_a_batch_in_one_piece(lab: impl Lab) {
+    let mut tree = Tree::new(lab, "").await;
+    tree.write(&[("9", "{}")]).await;
+    let stats = tree.write(&[("2", r#"{"parent":1}"#), ("9", ""), ("1", "{}")]).await;
+    assert_eq!((stats.rows, stats.row_by_row), (3, 0), "the log is not read again");
+    assert_eq!(tree.rows().await, ["1 NULL NULL", "2 1 NULL"]);
+}
+
+pub async fn records_that_are_taken_apart_keep_the_order_of_the_log(lab: impl Lab) {
+    let columns = "id integer PRIMARY KEY, \
+                   parent integer REFERENCES t (id) ON DELETE CASCADE, name integer UNIQUE";
+    let mut tree = Tree::of(Bench::with(lab, columns).await);
+    tree.write(&[("1", r#"{"name":7}"#), ("9", "{}")]).await;
+    let children = [("2", r#"{"parent":1}"#), ("3", r#"{"parent":1}"#)];
+    let mut records = vec![("9", ""), ("5", r#"{"name":1}"#), ("1", r#"{"name":8}"#)];
+    records.extend(children);
+    // Only behind the record that gives the name up.
+    records.push(("4", r#"{"name":7}"#));
+    tree.write(&records).await;
+    let rows = ["1 NULL 8", "2 1 NULL", "3 1 NULL", "4 NULL 7", "5 NULL 1"];
+    assert_eq!(tree.rows().await, rows);
+}
+
+/// Where rows are updated before any is inserted.
+pub async fn a_new_row_takes_a_unique_value_that_another_of_its_batch_gives_up(lab: impl Lab) {
+    let columns = "id integer PRIMARY KEY, parent integer CHECK (parent > 0), name integer UNIQUE";
+    let mut tree = Tree::of(Bench::with(lab, columns).await);
+    tree.write(&[("5", r#"{"name":7}"#)]).await;
+    let stats = tree.write(&[("5", r#"{"name":8}"#), ("4", r#"{"name":7}"#)]).await;
+    assert_eq!((stats.rows, stats.row_by_row), (2, 0), "the log is not read again");
+    assert_eq!(tree.rows().await, ["4 NULL 7", "5 NULL 8"]);
+}
+
 pub async fn rows_that_refer_to_each_other_in_a_cycle_are_written_as_the_log_made_it(
     lab: impl Lab,
 ) {

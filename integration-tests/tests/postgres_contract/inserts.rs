@@ -1,6 +1,7 @@
 //! What Postgres can have on a table that sees a row before it is inserted, and what must not come of
 //! it where the row exists.
 
+use integration_tests::wait::{PATIENCE, Seen, until};
 use serde_json::json;
 use write_behind_consumer::store::{Store as _, StoreError};
 use write_behind_shared::Change;
@@ -57,6 +58,35 @@ async fn a_trigger_of_the_statement_refuses_inserts_and_no_update() {
     bench.write(&[("1", add(1))]).await;
     assert_eq!(bench.refused(&[("1", add(1)), ("2", add(1))]).await, [1]);
     assert_eq!(bench.table(&["id", "n"]).await, ["1 11"]);
+}
+
+#[tokio::test]
+async fn a_row_that_another_session_inserts_between_update_and_insert_is_not_passed_over() {
+    let mut bench = bench("id integer PRIMARY KEY, n bigint").await;
+    bench.lab.sql("INSERT INTO t VALUES (1, 10)").await;
+    before_insert(&bench, "t", "STATEMENT", "RETURN NULL;").await;
+    let waits = "CREATE FUNCTION waits() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_advisory_xact_lock_shared(5); RETURN NULL; END $$;
+         CREATE TRIGGER w AFTER UPDATE ON t FOR EACH STATEMENT EXECUTE FUNCTION waits()";
+    bench.lab.sql(waits).await;
+    described(&mut bench, "t").await;
+    let (held, mut other) =
+        (bench.lab.hold("SELECT pg_advisory_xact_lock(5)").await, bench.lab.connection().await);
+    let insert = async {
+        until("the update to wait", PATIENCE, async || {
+            let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+                           WHERE d.datname = current_database() AND NOT granted";
+            let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut other).await?;
+            Ok(Seen::when(waiting > 0, || "nothing waits".to_owned()))
+        })
+        .await
+        .unwrap();
+        sqlx::raw_sql("INSERT INTO t VALUES (2, 20)").execute(&mut other).await.unwrap();
+        drop(held);
+    };
+    let rows = [("1", add(1)), ("2", add(1))];
+    tokio::join!(bench.write(&rows), insert);
+    assert_eq!(bench.table(&["id", "n"]).await, ["1 11", "2 21"]);
 }
 
 #[tokio::test]

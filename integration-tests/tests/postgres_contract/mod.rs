@@ -115,6 +115,7 @@ impl ServerLab for Postgres {
 
 contract!(Postgres);
 contract!(Postgres:
+    order::a_new_row_takes_a_unique_value_that_another_of_its_batch_gives_up,
     server::a_connection_that_was_ended_is_an_outage,
     server::a_slow_statement_and_a_long_lock_end_on_the_server,
     order::batches_end_in_log_order_where_deletes_set_the_default,
