@@ -229,6 +229,29 @@ async fn tables_that_are_strict_or_without_rowid_take_rows() {
 }
 
 #[tokio::test]
+async fn a_refusal_that_ends_the_whole_transaction_is_for_a_person_to_mend() {
+    for (columns, refuse) in [
+        ("id integer PRIMARY KEY, doc text NOT NULL ON CONFLICT ROLLBACK", "SELECT 1"),
+        (
+            "id integer PRIMARY KEY, doc text",
+            "CREATE TRIGGER refuse BEFORE INSERT ON t WHEN new.doc IS NULL \
+             BEGIN SELECT RAISE(ROLLBACK, 'it has no doc'); END",
+        ),
+    ] {
+        let mut bench = Bench::with(Sqlite::new().await, columns).await;
+        bench.lab.sql(refuse).await;
+        let doc = |doc: Option<&str>| Change::of(&json!({ "doc": doc })).unwrap();
+        let outcome = bench.run(&[("1", doc(Some("x"))), ("2", doc(None))], |_| {}).await;
+        assert!(
+            matches!(&outcome, Err(StoreError::Stop(why)) if why.contains("an ABORT")),
+            "{outcome:?}"
+        );
+        bench.store = bench.another_store().await;
+        assert_eq!((bench.stands_at().await, bench.table(&["id"]).await), (0, vec![]));
+    }
+}
+
+#[tokio::test]
 async fn a_trigger_on_delete_that_may_touch_other_rows_is_known() {
     let mut bench =
         Bench::with(Sqlite::new().await, "id integer PRIMARY KEY, parent integer").await;

@@ -69,6 +69,17 @@ impl SqliteStore {
     }
 }
 
+/// Why a transaction is over before we end it. No savepoint outlives it, so the refused row can't be
+/// found.
+const ENDS_TRANSACTIONS: &str = "a trigger or a constraint of the table refuses a row by ending the \
+    whole transaction, so that the row can't be found: make its RAISE(ROLLBACK) or ON CONFLICT \
+    ROLLBACK an ABORT";
+
+/// Whether the message is that of a command that finds no transaction to end.
+fn has_ended(message: &str) -> bool {
+    message.ends_with("no transaction is active") || message.starts_with("no such savepoint")
+}
+
 /// Rows as a JSON array of arrays of texts: the key's, and with `with_cells` the cells'.
 pub(super) fn json_of(rows: &[&Row<'_>], with_cells: bool) -> Result<String, StoreError> {
     let texts = rows.iter().map(|row| {
@@ -99,7 +110,12 @@ impl Session for SqliteStore {
             }
             // SQLite can't: `dangling` counts what COMMIT would find.
             TransactionCommand::CheckDeferred => Ok(()),
-            other => self.run(other.sql()).await,
+            other => match self.run(other.sql()).await {
+                Err(Failure::Uncertain(rejection)) if has_ended(&rejection.reason) => {
+                    Err(Failure::Store(StoreError::Stop(ENDS_TRANSACTIONS.to_owned())))
+                }
+                done => done,
+            },
         }
     }
 
