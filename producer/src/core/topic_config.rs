@@ -8,6 +8,8 @@ pub(crate) struct TopicConfig {
     pub(crate) properties: BTreeMap<String, String>,
     /// Of the partition with the fewest, if that is known.
     pub(crate) replicas: Option<usize>,
+    /// Batches are compressed, and brokers measure them so.
+    pub(crate) compressed: bool,
 }
 
 /// What a batch takes around its records, in bytes.
@@ -19,8 +21,12 @@ impl TopicConfig {
         self.number("max.message.bytes")
     }
 
-    /// How large the only record of a batch may be, in bytes.
+    /// How large the only record of a batch may be, in bytes. How far a compressed one shrinks is
+    /// not known before, so brokers judge those.
     pub(crate) fn record_bytes_max(&self) -> Option<usize> {
+        if self.compressed {
+            return None;
+        }
         self.batch_bytes_max().map(|bytes| bytes.saturating_sub(BATCH_FRAME_BYTES))
     }
 
@@ -68,7 +74,7 @@ mod tests {
     fn config(properties: &[Property], replicas: usize) -> TopicConfig {
         let owned = |(name, value): &Property| ((*name).to_owned(), (*value).to_owned());
         let properties = properties.iter().map(owned).collect();
-        TopicConfig { properties, replicas: Some(replicas) }
+        TopicConfig { properties, replicas: Some(replicas), compressed: false }
     }
 
     #[test]
@@ -102,6 +108,9 @@ mod tests {
         let config = config(&[("max.message.bytes", "500000")], 3);
         assert_eq!(config.batch_bytes_max(), Some(500_000));
         assert_eq!(config.record_bytes_max(), Some(499_936));
+        let compressed = TopicConfig { compressed: true, ..config };
+        assert_eq!(compressed.batch_bytes_max(), Some(500_000));
+        assert_eq!(compressed.record_bytes_max(), None, "it may shrink");
         assert_eq!(TopicConfig::default().record_bytes_max(), None);
     }
 }

@@ -21,6 +21,7 @@ pub(crate) struct TopicQuestion {
     admin: AdminClient<QuietContext>,
     topic: String,
     runtime: Handle,
+    compressed: bool,
 }
 
 /// How long the answer may take.
@@ -36,7 +37,8 @@ impl TopicQuestion {
         let config: ClientConfig = properties.collect();
         let admin = config.create_with_context(QuietContext);
         let admin = admin.map_err(|error| client_refused(&error))?;
-        Ok(Self { admin, topic: topic.to_owned(), runtime: runtime.clone() })
+        let (topic, compressed) = (topic.to_owned(), compresses(settings));
+        Ok(Self { admin, topic, runtime: runtime.clone(), compressed })
     }
 
     /// Asks on a thread of its own, so that no start waits for it: a cluster may have no controller,
@@ -49,7 +51,8 @@ impl TopicQuestion {
         record_bytes: Arc<AtomicUsize>,
     ) -> Result<(), BuildError> {
         Builder::new().name("write-behind-topic".to_owned()).spawn(move || {
-            let config = TopicConfig { properties: self.ask(), replicas };
+            let (properties, compressed) = (self.ask(), self.compressed);
+            let config = TopicConfig { properties, replicas, compressed };
             for danger in config.dangers() {
                 warn!(topic = self.topic, "{danger}");
             }
@@ -76,6 +79,32 @@ impl TopicQuestion {
                 debug!(topic = self.topic, answer = ?other, "kafka does not tell the configuration");
                 BTreeMap::new()
             }
+        }
+    }
+}
+
+/// Whether the client compresses its batches.
+fn compresses(settings: &KafkaSettings) -> bool {
+    let codecs = ["compression.type", "compression.codec"].map(|name| settings.get(name));
+    codecs.into_iter().flatten().any(|codec| codec.trim() != "none")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_compresses_if_a_codec_is_set_by_either_of_its_names() {
+        for (name, value, expected) in [
+            ("linger.ms", "5", false),
+            ("compression.type", "none", false),
+            ("compression.codec", "none", false),
+            ("compression.type", "zstd", true),
+            ("compression.codec", "lz4", true),
+        ] {
+            let properties = [("bootstrap.servers", "localhost"), (name, value)];
+            let settings = KafkaSettings::new(properties, &[]).unwrap();
+            assert_eq!(compresses(&settings), expected, "{name} = {value}");
         }
     }
 }
