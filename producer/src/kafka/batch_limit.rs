@@ -10,6 +10,8 @@ pub(crate) struct BatchLimit(AtomicUsize);
 
 /// librdkafka's default of `batch.size`.
 const BATCH_BYTES: usize = 1_000_000;
+/// Refusals lower the limit no further: smaller batches would cost more than single records do.
+const SMALLEST_BYTES: usize = 16_384;
 
 impl BatchLimit {
     /// What the settings say.
@@ -27,9 +29,12 @@ impl BatchLimit {
         self.0.fetch_min(bytes.max(1), Ordering::AcqRel) > bytes
     }
 
-    /// A broker refused a batch of several records as too large.
-    pub(crate) fn halve(&self) {
-        self.lower_to(self.bytes() / 2);
+    /// A broker refused a batch of several records as too large, from a client that makes batches
+    /// of `own` bytes. However many partitions that client tells it of, it lowers the limit once.
+    /// Says whether smaller batches can help.
+    pub(crate) fn refused(&self, own: usize) -> bool {
+        self.lower_to((own / 2).max(SMALLEST_BYTES));
+        own > SMALLEST_BYTES
     }
 }
 
@@ -49,8 +54,15 @@ mod tests {
         assert!(limit.lower_to(500_000));
         assert!(!limit.lower_to(700_000));
         assert_eq!(limit.bytes(), 500_000);
-        (0..40).for_each(|_| limit.halve());
-        assert_eq!(limit.bytes(), 1, "each record alone");
+        (0..12).for_each(|_| assert!(limit.refused(500_000), "of 12 partitions, by one client"));
+        assert_eq!(limit.bytes(), 250_000);
+        (0..12).for_each(|_| assert!(limit.refused(1_000_000), "late answers to an older client"));
+        assert_eq!(limit.bytes(), 250_000);
+        while limit.refused(limit.bytes()) {}
+        assert_eq!(limit.bytes(), 16_384, "from there on each record goes alone");
+        limit.lower_to(1_000);
+        assert!(!limit.refused(1_000));
+        assert_eq!(limit.bytes(), 1_000, "never up");
         assert_eq!(BatchLimit::of(&settings(&[("batch.size", "16384")])).bytes(), 16_384);
     }
 }

@@ -47,6 +47,8 @@ struct TopicOutlet {
 struct DeliveryReports {
     listener: Arc<dyn ReportListener>,
     batch_limit: Arc<BatchLimit>,
+    /// The largest batch that this client makes.
+    batch_bytes: usize,
     /// How many answers came.
     count: AtomicU64,
     /// The polling thread waits for answers, so each is told at once.
@@ -111,16 +113,9 @@ impl KafkaProducer {
         batch_max: usize,
     ) -> Result<Self, BuildError> {
         let mut config: ClientConfig = settings.with(DEFAULTS, FIXED).collect();
-        config.set("batch.size", batch_limit.bytes().to_string());
-        let client = config.create_with_context(DeliveryReports {
-            listener,
-            batch_limit,
-            count: AtomicU64::new(0),
-            waited_for: AtomicBool::new(false),
-            is_closing: AtomicBool::new(false),
-            gathered: Mutex::default(),
-            batch_max,
-        });
+        let reports = DeliveryReports::new(listener, batch_limit, batch_max);
+        config.set("batch.size", reports.batch_bytes.to_string());
+        let client = config.create_with_context(reports);
         let client = client.map_err(|error| client_refused(&error))?;
         Ok(Self { client })
     }
@@ -248,6 +243,23 @@ impl ProducerContext for DeliveryReports {
 }
 
 impl DeliveryReports {
+    fn new(
+        listener: Arc<dyn ReportListener>,
+        batch_limit: Arc<BatchLimit>,
+        batch_max: usize,
+    ) -> Self {
+        Self {
+            listener,
+            batch_bytes: batch_limit.bytes(),
+            batch_limit,
+            count: AtomicU64::new(0),
+            waited_for: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
+            gathered: Mutex::default(),
+            batch_max,
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, ReportBatch> {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -270,10 +282,13 @@ impl DeliveryReports {
                 let how = given_back(code, has_failed)?;
                 Some(Failure { low_bits, how, reason: code.to_string().into() })
             };
-            let failures: Vec<Failure> = failures.filter_map(failure).collect();
+            let mut failures: Vec<Failure> = failures.filter_map(failure).collect();
             let too_large = |failure: &&Failure| failure.how == GivenBack::BatchTooLarge;
-            if failures.iter().filter(too_large).count() > 1 {
-                self.batch_limit.halve();
+            if failures.iter().filter(too_large).count() > 1
+                && !self.batch_limit.refused(self.batch_bytes)
+            {
+                // No smaller batch helps, so each goes alone.
+                failures.iter_mut().for_each(|failure| failure.how = GivenBack::Refused);
             }
             self.listener.failed(place, partition, &failures);
         }
@@ -294,10 +309,10 @@ impl ReportBatch {
 /// broker refuses a batch (`enable.gapless.guarantee`).
 fn given_back(code: RDKafkaErrorCode, has_failed: bool) -> Option<GivenBack> {
     use RDKafkaErrorCode::{
-        DuplicateSequenceNumber, Fatal, GaplessGuarantee, InvalidDifferentRecord, InvalidMessage,
-        InvalidMessageSize, InvalidProducerEpoch, InvalidProducerIdMapping, InvalidRecord,
-        MessageBatchTooLarge, MessageSizeTooLarge, OutOfOrderSequenceNumber, PurgeInflight,
-        PurgeQueue, UnknownPartition, UnknownProducerId, UnknownTopic,
+        BrokerDestroy, DuplicateSequenceNumber, Fatal, GaplessGuarantee, InvalidDifferentRecord,
+        InvalidMessage, InvalidMessageSize, InvalidProducerEpoch, InvalidProducerIdMapping,
+        InvalidRecord, MessageBatchTooLarge, MessageSizeTooLarge, OutOfOrderSequenceNumber,
+        PurgeInflight, PurgeQueue, UnknownPartition, UnknownProducerId, UnknownTopic,
     };
     match code {
         // Of all records in the batch together.
@@ -319,8 +334,8 @@ fn given_back(code: RDKafkaErrorCode, has_failed: bool) -> Option<GivenBack> {
         {
             None
         }
-        // The client dropped the topic because of what it heard of it.
-        UnknownTopic | UnknownPartition => Some(GivenBack::Unsent),
+        // The client dropped the topic because of what it heard of it, or it is being ended.
+        UnknownTopic | UnknownPartition | BrokerDestroy => Some(GivenBack::Unsent),
         _ if has_failed => Some(GivenBack::NotNow),
         _ => Some(GivenBack::Unsent),
     }
@@ -344,36 +359,5 @@ impl std::fmt::Debug for KafkaProducer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_broker_that_refuses_a_record_for_what_it_is_refuses_it_and_the_rest_may_pass() {
-        use RDKafkaErrorCode as Code;
-        for large in [Code::MessageSizeTooLarge, Code::MessageBatchTooLarge] {
-            assert_eq!(given_back(large, true), Some(GivenBack::BatchTooLarge), "{large}");
-        }
-        for refused in [Code::InvalidMessage, Code::InvalidRecord] {
-            assert_eq!(given_back(refused, true), Some(GivenBack::Refused), "{refused}");
-        }
-        for passing in [
-            Code::TopicAuthorizationFailed,
-            Code::ClusterAuthorizationFailed,
-            Code::UnknownTopicOrPartition,
-            Code::NotEnoughReplicas,
-            Code::InvalidTimestamp,
-            Code::UnsupportedCompressionType,
-            Code::PolicyViolation,
-            Code::KafkaStorageError,
-        ] {
-            assert_eq!(given_back(passing, true), Some(GivenBack::NotNow), "{passing}");
-            assert_eq!(given_back(passing, false), Some(GivenBack::Unsent), "{passing}");
-        }
-        for local in [Code::UnknownTopic, Code::UnknownPartition] {
-            assert_eq!(given_back(local, true), Some(GivenBack::Unsent), "{local}");
-        }
-        for cut_off in [Code::PurgeQueue, Code::PurgeInflight, Code::OutOfOrderSequenceNumber] {
-            assert_eq!(given_back(cut_off, true), None, "{cut_off}");
-        }
-    }
-}
+#[path = "tests/producer.rs"]
+mod tests;
