@@ -126,10 +126,6 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn lost(&self) {
-        self.lost.inc();
-    }
-
     pub(crate) fn client_error(&self) {
         self.client_errors.inc();
     }
@@ -154,6 +150,7 @@ impl Metrics {
             (&self.forgotten, stats.forgotten),
             (&self.followed, stats.followed),
             (&self.dead_letters, stats.dead_letters),
+            (&self.lost, stats.lost),
         ] {
             counter.inc_by(now.saturating_sub(counter.get()));
         }

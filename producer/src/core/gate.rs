@@ -6,6 +6,7 @@
 //! they know in this partition, from a record that they took.
 //!
 //! - So the first write that a client is given goes alone: nothing follows until Kafka has it.
+//!   Brokers forget a client that is idle, so the first one after a long pause goes alone too.
 //! - What Kafka does not take now is kept, and all behind it. After a while it is tried again, and
 //!   alone, until Kafka takes it.
 //! - Writes that a broker refused together go one by one: only the one that is refused alone has
@@ -21,6 +22,8 @@ use crate::core::ledger::Sequence;
 pub(crate) struct SendGate {
     /// Brokers know the client in this partition.
     is_known: bool,
+    /// When it was first seen that nothing is on its way, since Kafka answered last.
+    idle_since: Option<Instant>,
     /// Writes below go one by one, and the next one waits for them.
     alone_below: Option<Sequence>,
     held: Option<OnHold>,
@@ -50,11 +53,14 @@ pub(crate) enum GateNews {
 
 /// How long a partition is held before the first attempt, and at most between two.
 const HELD_FOR: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// How long brokers are relied on to know a client that sends nothing here. They forget it after
+/// `producer.id.expiration.ms`, and take any of its records as the first from then on.
+const KNOWN_FOR: Duration = Duration::from_mins(5);
 
 impl SendGate {
     /// No client was given anything.
     pub(crate) fn new() -> Self {
-        Self { is_known: false, alone_below: None, held: None, news: None }
+        Self { is_known: false, idle_since: None, alone_below: None, held: None, news: None }
     }
 
     /// Whether a write may follow those before it at once.
@@ -62,10 +68,15 @@ impl SendGate {
         self.is_known && self.held.is_none() && self.alone_below.is_none()
     }
 
-    /// Whether the write may go alone, by `now`: only if the client has no other.
-    pub(crate) fn lets_try(&mut self, now: Instant) -> bool {
+    /// Whether the write may go alone, by `now`: only if the client has no other. `closed`: the
+    /// handle is being closed, and has no time for a long wait.
+    pub(crate) fn lets_try(&mut self, now: Instant, closed: bool) -> bool {
         let Some(held) = &mut self.held else { return true };
-        now >= *held.until.get_or_insert(now + held.delay)
+        let until = held.until.get_or_insert(now + held.delay);
+        if closed {
+            *until = (*until).min(now + HELD_FOR.0);
+        }
+        now >= *until
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -89,6 +100,7 @@ impl SendGate {
     pub(crate) fn delivered(&mut self, replicated: Sequence) -> bool {
         let was_open = self.is_open();
         self.is_known = true;
+        self.idle_since = None;
         self.alone_below = self.alone_below.filter(|below| replicated < *below);
         // Only for the write that was tried: an answer to one that was sent before the trouble
         // says nothing of it.
@@ -129,8 +141,20 @@ impl SendGate {
     /// Another client takes over: brokers do not know it here.
     pub(crate) fn client_gone(&mut self) {
         self.is_known = false;
-        if let Some(held) = &mut self.held {
-            held.tried = None;
+        if let Some(held) = &mut self.held
+            && held.tried.take().is_some()
+        {
+            // It was cut off, perhaps by the failure of another partition, and waits again. Tried
+            // at once, several such partitions would end one client after another.
+            held.until = None;
+        }
+    }
+
+    /// Looked at by `now`, when Kafka had answered all that the client was given.
+    pub(crate) fn is_idle(&mut self, now: Instant) {
+        let since = *self.idle_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= KNOWN_FOR {
+            self.is_known = false;
         }
     }
 

@@ -130,7 +130,6 @@ impl ReportListener for ClientHandles {
     fn answered(&self, place: usize, partition: Partition, answers: &mut Vec<DeliveryReport>) {
         // Without a handle, it was closed without waiting for them.
         if let Some(handle) = self.at(place) {
-            answers.iter().filter(|(_, at)| at.is_err()).for_each(|_| handle.metrics.lost());
             let opened = handle.partitions.answered(partition, answers.drain(..));
             // Not in the next turn, which may be a while off: this thread may be waiting for answers.
             if opened && let Some(pending) = handle.partitions.of(partition) {
@@ -143,7 +142,7 @@ impl ReportListener for ClientHandles {
     fn failed(&self, place: usize, partition: Partition, failures: &[Failure]) {
         self.gave_back.fetch_or(!failures.is_empty(), Ordering::AcqRel);
         if let Some(handle) = self.at(place) {
-            handle.lost(handle.partitions.failed(partition, failures));
+            handle.partitions.failed(partition, failures);
         }
     }
 
@@ -181,7 +180,6 @@ impl ClientHandle {
 
     fn hand_over(&self, pending: &SharedPending, now: Instant) -> HandedOver {
         let handed = self.partitions.hand_over(pending, now);
-        self.lost(handed.lost);
         let (topic, partition) = (&*self.topic, pending.partition.0);
         match &handed.news {
             Some(GateNews::OnHold(reason)) => {
@@ -201,16 +199,6 @@ impl ClientHandle {
             None => {}
         }
         handed
-    }
-
-    /// The client is gone: what it has not answered goes to another.
-    pub(crate) fn requeue(&self) {
-        self.lost(self.partitions.requeue());
-    }
-
-    /// Counts writes that are lost.
-    fn lost(&self, writes: usize) {
-        (0..writes).for_each(|_| self.metrics.lost());
     }
 
     /// Brings the metrics up to date, and tells when the database begins or ceases to lag.

@@ -190,7 +190,7 @@ impl Polling {
             error!(%reason, "the kafka client failed for good and is replaced");
         }
         self.handles.each(|handle| {
-            handle.requeue();
+            handle.partitions.requeue();
             if !was_well {
                 handle.metrics.client_failed();
                 let failed = || Event::ClientFailed { reason: Arc::clone(reason) };

@@ -22,8 +22,6 @@ use crate::partitions::partition::{SharedPending, State};
 pub(crate) struct HandedOver {
     /// More writes are due; they were left for the next turn.
     pub(crate) more: bool,
-    /// How many writes can never be sent.
-    pub(crate) lost: usize,
     /// The client keeps writes without a word, while it gave others of the partition back. Another
     /// client must take over before any of them is sent again.
     pub(crate) is_stuck: bool,
@@ -35,52 +33,49 @@ impl Partitions {
     pub(crate) fn hand_over(&self, pending: &SharedPending, now: Instant) -> HandedOver {
         let (partition, at_once) = (pending.partition, self.bounds.records_at_once);
         let mut lost = Vec::new();
-        let mut handed = self.change(pending.lock(), |state, cache| {
+        let handed = self.change(pending.lock(), |state, cache| {
             let ids = (partition, self.writer);
             let mut handed = state.hand_over(ids, at_once, now, &mut lost, cache);
             handed.news = state.gate.take_news();
             pending.set_waiting(state.has_waiting());
             handed
         });
-        handed.lost = self.tell_settled(pending, lost);
+        self.tell_settled(pending, lost);
         handed
     }
 
-    /// The client could not deliver writes of a partition. Gives how many are lost.
-    pub(crate) fn failed(&self, partition: Partition, failures: &[Failure]) -> usize {
-        let Some(pending) = self.of(partition) else { return 0 };
+    /// The client could not deliver writes of a partition.
+    pub(crate) fn failed(&self, partition: Partition, failures: &[Failure]) {
+        let Some(pending) = self.of(partition) else { return };
         let lost = self.change(pending.lock(), |state, cache| {
             let lost = state.failed(failures, cache);
             pending.set_waiting(state.has_waiting());
             lost
         });
-        self.tell_settled(pending, lost)
+        self.tell_settled(pending, lost);
     }
 
-    /// The client is gone: what it has not answered goes to another. Gives how many writes are
-    /// lost.
-    pub(crate) fn requeue(&self) -> usize {
-        self.iter().fold(0, |sum, (_, pending)| {
+    /// The client is gone: what it has not answered goes to another.
+    pub(crate) fn requeue(&self) {
+        for (_, pending) in self.iter() {
             let lost = self.change(pending.lock(), |state, cache| {
                 let lost = state.requeue(cache);
                 state.gate.client_gone();
                 pending.set_waiting(state.has_waiting());
                 lost
             });
-            sum + self.tell_settled(pending, lost)
-        })
+            self.tell_settled(pending, lost);
+        }
     }
 
-    /// Tells of writes that were settled without an answer of Kafka. Gives how many.
-    fn tell_settled(&self, pending: &SharedPending, lost: Vec<(Key, Loss)>) -> usize {
-        let writes = lost.len();
-        if writes > 0 {
+    /// Tells of writes that were settled without an answer of Kafka.
+    fn tell_settled(&self, pending: &SharedPending, lost: Vec<(Key, Loss)>) {
+        if !lost.is_empty() {
             // Perhaps nothing else of this partition moves any more: without this, those who wait
             // for them would sleep for ever.
             pending.answered.store(true, Ordering::Release);
             self.tell_lost(pending.partition, lost);
         }
-        writes
     }
 }
 
@@ -104,7 +99,7 @@ impl State {
         let Some(outlet) = self.outlet.clone() else { return handed };
         if self.core.ledger().has_given_back() {
             if !self.core.ledger().client_has_none() {
-                handed.is_stuck = self.gate.lets_try(now);
+                handed.is_stuck = self.gate.lets_try(now, self.closed);
                 return handed;
             }
             lost.extend(self.requeue(cache));
@@ -113,7 +108,7 @@ impl State {
         for _ in 0..at_once {
             let Some((sequence, key, delta)) = self.core.next_unsent() else { return handed };
             let passes = self.gate.is_open()
-                || self.core.ledger().client_has_none() && self.gate.lets_try(now);
+                || self.core.ledger().client_has_none() && self.gate.lets_try(now, self.closed);
             if sequence >= due_below || !passes {
                 return handed;
             }

@@ -55,12 +55,13 @@ pub(crate) struct Partitions {
     losses: Losses,
 }
 
-/// What happened so far, for the metrics.
+/// What happened so far.
 #[derive(Debug, Default)]
 struct Counts {
     forgotten: AtomicU64,
     followed: AtomicU64,
     dead_letters: AtomicU64,
+    lost: AtomicU64,
 }
 
 /// What partitions are made with.
@@ -155,8 +156,9 @@ impl Partitions {
                     Err(loss) => lost.extend(state.core.lost(low_bits, loss, cache)),
                 }
             }
-            let (replicated, left) =
-                (state.core.ledger().replicated(), state.core.ledger().in_flight());
+            lost.append(&mut state.core.take_overtaken());
+            let ledger = state.core.ledger();
+            let (replicated, left) = (ledger.replicated(), ledger.in_flight());
             (left == 0, delivered && state.gate.delivered(replicated))
         });
         // After the change, which released the lock: a waiter that wakes takes it to look for its
@@ -171,6 +173,7 @@ impl Partitions {
     }
 
     fn tell_lost(&self, partition: Partition, lost: Vec<(Key, Loss)>) {
+        self.counts.lost.fetch_add(lost.len() as u64, Ordering::Relaxed);
         for (key, loss) in lost {
             self.losses.add(partition, &loss);
             self.events.tell(|| Event::WriteLost { key: text(&key), error: loss.into() });
@@ -187,9 +190,11 @@ impl Partitions {
     /// Records of one partition's log, in its order; afterwards every record below `next` was read.
     pub(crate) fn log_read(&self, partition: Partition, records: Vec<LogRecord>, next: NextOffset) {
         let Some(pending) = self.of(partition) else { return };
-        let followed = self.change(pending.lock(), |state, cache| {
-            state.core.log_read(self.writer, records, next, cache)
+        let (followed, lost) = self.change(pending.lock(), |state, cache| {
+            let followed = state.core.log_read(self.writer, records, next, cache);
+            (followed, state.core.take_overtaken())
         });
+        self.tell_lost(partition, lost);
         self.release_the_rest(pending);
         self.counts.followed.fetch_add(followed, Ordering::Relaxed);
         pending.notify_waiters();
@@ -282,13 +287,15 @@ impl Partitions {
                 own,
                 reason: (*letter.reason).into(),
             };
-            self.change(pending.lock(), |state, cache| {
+            let lost = self.change(pending.lock(), |state, cache| {
                 state.core.dead_letter(&refused, committed, cache);
+                state.core.take_overtaken()
             });
+            self.tell_lost(letter.partition, lost);
             if own.is_some() {
                 self.counts.dead_letters.fetch_add(1, Ordering::Relaxed);
-                self.losses
-                    .add(letter.partition, &Loss::DeadLetter(refused.reason.as_ref().into()));
+                let loss = Loss::DeadLetter(refused.reason.as_ref().into());
+                self.losses.add(letter.partition, &loss);
                 self.events.tell(|| Event::DeadLetter {
                     key: text(&letter.key),
                     partition: letter.partition.0,
@@ -315,13 +322,9 @@ impl Partitions {
 
     /// A turn of the polling thread is over: those who wait learn how far the stages are.
     pub(crate) fn turn_ends(&self) {
-        for pending in self
-            .by_partition
-            .iter()
-            .filter(|pending| pending.answered.swap(false, Ordering::AcqRel))
-        {
-            pending.notify_waiters();
-        }
+        let answered =
+            |pending: &&Arc<SharedPending>| pending.answered.swap(false, Ordering::AcqRel);
+        self.by_partition.iter().filter(answered).for_each(|pending| pending.notify_waiters());
         if self.limits.waiting.load(Ordering::Acquire) > 0 {
             self.make_room(Partition(0), 0);
         }
@@ -365,6 +368,7 @@ impl Partitions {
             forgotten: count(&self.counts.forgotten),
             followed: count(&self.counts.followed),
             dead_letters: count(&self.counts.dead_letters),
+            lost: count(&self.counts.lost),
             ..Stats::default()
         };
         self.by_partition.iter().fold(start, |sum, pending| {

@@ -77,6 +77,7 @@ pub(crate) struct Stats {
     pub(crate) forgotten: u64,
     pub(crate) followed: u64,
     pub(crate) dead_letters: u64,
+    pub(crate) lost: u64,
     pub(crate) rows: usize,
     pub(crate) bytes: usize,
     pub(crate) in_flight: usize,
@@ -199,6 +200,9 @@ impl SharedPending {
         let (next, replicated, persisted) =
             (ledger.next(), ledger.replicated(), ledger.persisted());
         let usage = state.core.usage();
+        if replicated == next {
+            state.gate.is_idle(now);
+        }
         state.mark(next, persisted, now);
         Stats {
             accepted: next,

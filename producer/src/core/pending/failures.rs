@@ -30,9 +30,15 @@ impl Pending {
         if self.ledger.has_given_back() {
             for overtaken in self.ledger.given_back_below(sequence) {
                 let reason = "a later write of its partition is in the log".into();
-                self.lose(overtaken, Loss::Failed(reason), cache);
+                let lost = self.lose(overtaken, Loss::Failed(reason), cache);
+                self.overtaken.extend(lost);
             }
         }
+    }
+
+    /// The rows of writes that later ones have overtaken, and what is told of them. Given once.
+    pub(crate) fn take_overtaken(&mut self) -> Vec<(Key, Loss)> {
+        std::mem::take(&mut self.overtaken)
     }
 
     /// The write that was sent with these low bits of its sequence is lost.

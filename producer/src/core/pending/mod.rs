@@ -27,6 +27,7 @@ use crate::core::entry::{Entry, OVERHEAD_BYTES, RowState};
 use crate::core::forgotten::Forgotten;
 use crate::core::ledger::{Key, Ledger, Sequence};
 use crate::core::logged::Rules;
+use crate::core::lost_writes::Loss;
 use crate::core::tail::ForeignWriters;
 use crate::core::unanswered::PersistedWhen;
 use crate::core::usage::{Full, Usage};
@@ -62,6 +63,8 @@ pub(crate) struct Pending {
     /// With `follow`: what is known of the writers of other records.
     pub(crate) foreign: ForeignWriters,
     pub(crate) forgotten: Forgotten,
+    /// Writes that were lost because later ones have overtaken them, and not told yet.
+    overtaken: Vec<(Key, Loss)>,
     /// The sum over all entries.
     rows_take: Usage,
     /// Rows that are released under one lock.
@@ -84,6 +87,7 @@ impl Pending {
             rules,
             foreign: ForeignWriters::new(bounds.writers),
             forgotten: Forgotten::new(bounds.forgotten_slots),
+            overtaken: Vec::new(),
             rows_take: Usage::default(),
             rows_at_once: bounds.rows_at_once,
         }

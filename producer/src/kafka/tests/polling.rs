@@ -274,6 +274,7 @@ fn of_writes_that_a_broker_refuses_together_only_the_one_fails_that_it_refuses_a
 #[test]
 fn a_write_that_a_later_one_has_overtaken_is_told_as_unknown_and_not_sent_again() {
     let mut scene = Scene::new();
+    let mut events = scene.partitions.events.listen();
     scene.begin();
     (0..3).for_each(|_| scene.write());
     scene.turn(1);
@@ -284,6 +285,10 @@ fn a_write_that_a_later_one_has_overtaken_is_told_as_unknown_and_not_sent_again(
     let pending = Arc::clone(scene.partitions.of(PARTITION).unwrap());
     let loss_of = |one: Sequence| pending.lock().core.ledger().lost.first_in(&(one..one + 1));
     assert!(matches!(loss_of(1), Some(Loss::Unknown(_))), "{:?}", loss_of(1));
+    let told = std::iter::from_fn(|| events.try_next());
+    let told: Vec<_> = told.filter(|event| matches!(event, Event::WriteLost { .. })).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(scene.partitions.stats(scene.start).lost, 1);
     assert_eq!([2, 3].map(loss_of), [None, None]);
     scene.turn(1_000);
     assert!(scene.taken(0).is_empty());
