@@ -288,7 +288,9 @@ impl DeliveryReports {
                 && !self.batch_limit.refused(self.batch_bytes)
             {
                 // No smaller batch helps, so each goes alone.
-                failures.iter_mut().for_each(|failure| failure.how = GivenBack::Refused);
+                for failure in &mut failures {
+                    failure.how = GivenBack::Refused;
+                }
             }
             self.listener.failed(place, partition, &failures);
         }
