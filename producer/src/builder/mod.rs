@@ -274,7 +274,7 @@ where
 }
 
 impl Kafka {
-    /// A handle on the rows of `topic` that uses this client.
+    /// A handle on the rows of `topic` that uses this client: one for each topic, which can be cloned.
     pub fn builder<K, V>(&self, topic: impl Into<String>) -> Builder<K, V>
     where
         K: Serialize + Clone + Send + Sync + 'static,

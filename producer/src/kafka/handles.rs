@@ -77,6 +77,13 @@ impl ClientHandles {
             return Err(BuildError::Limit("a Kafka client has had too many handles: make another"));
         }
         let handle = Arc::new(handle(place));
+        // Their records would share batches, and each would take what a broker says of a batch for
+        // what it says of its own records alone.
+        if by_place.iter().flatten().any(|other| other.topic == handle.topic) {
+            return Err(BuildError::Limit(
+                "the Kafka client has a handle of this topic: clone that one, or make another client",
+            ));
+        }
         by_place.push(Some(Arc::clone(&handle)));
         Ok(handle)
     }

@@ -86,6 +86,22 @@ async fn a_loss_that_its_own_waiter_was_told_of_is_not_told_again() {
     assert!(matches!(write.persisted().await, Err(DeliveryError::Failed(_))), "still known");
 }
 
+/// What a broker says of a batch would be taken for what it says of one handle's records.
+#[test]
+fn a_client_has_one_handle_of_a_topic_until_that_is_closed() {
+    let handles = ClientHandles::default();
+    let join = |topic: &str| {
+        let topic = topic.into();
+        handles.add(|place| ClientHandle { topic, place, ..handle().0 }).map(|handle| handle.place)
+    };
+    assert_eq!(join("scores").unwrap(), 0);
+    assert_eq!(join("others").unwrap(), 1);
+    let error = join("scores").unwrap_err().to_string();
+    assert!(error.contains("clone that one"), "{error}");
+    handles.remove(0);
+    assert_eq!(join("scores").unwrap(), 2);
+}
+
 #[derive(Clone, Default)]
 struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
 

@@ -3,12 +3,13 @@
 use std::sync::Mutex;
 
 use prometheus::Registry;
-use write_behind_shared::{Partition, WriteId};
+use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
 
 use super::*;
 use crate::core::delta::Delta;
 use crate::core::ledger::{Key, Sequence};
 use crate::core::lost_writes::Loss;
+use crate::core::tail::LogRecord;
 use crate::core::unanswered::{Failure, GivenBack};
 use crate::event::Lag;
 use crate::kafka::handles::ClientHandle;
@@ -224,6 +225,36 @@ fn what_kafka_does_not_take_now_is_kept_and_tried_alone_after_ever_longer_waits(
 }
 
 #[test]
+fn what_kafka_did_not_take_is_tried_soon_once_the_handle_is_being_closed() {
+    let mut scene = Scene::new();
+    scene.begin();
+    scene.client(0).takes_nothing.store(true, Ordering::Release);
+    scene.write();
+    for now in (1..60_000).step_by(100) {
+        scene.turn(now);
+    }
+    scene.client(0).takes_nothing.store(false, Ordering::Release);
+    scene.partitions.stop_intake();
+    scene.turn(60_000);
+    scene.turn(60_250);
+    assert_eq!(scene.taken(0), [1]);
+}
+
+#[test]
+fn after_a_long_pause_nothing_follows_the_first_write_before_kafka_has_it() {
+    let mut scene = Scene::new();
+    scene.begin();
+    scene.turn(1_000);
+    scene.turn(400_000);
+    (0..3).for_each(|_| scene.write());
+    scene.turn(400_001);
+    assert_eq!(scene.taken(0), [1], "brokers may have forgotten the client");
+    scene.client(0).answers.lock().unwrap().push(5);
+    scene.turn(400_002);
+    assert_eq!(scene.taken(0), [2, 3]);
+}
+
+#[test]
 fn a_topic_that_the_client_does_not_know_keeps_the_writes_waiting() {
     let mut scene = Scene::new();
     scene.begin();
@@ -292,6 +323,28 @@ fn a_write_that_a_later_one_has_overtaken_is_told_as_unknown_and_not_sent_again(
     assert_eq!([2, 3].map(loss_of), [None, None]);
     scene.turn(1_000);
     assert!(scene.taken(0).is_empty());
+}
+
+/// With `follow`, the log may bring the later write before Kafka's answer does.
+#[test]
+fn a_write_that_a_later_one_has_overtaken_is_told_also_if_the_log_says_so() {
+    let mut scene = Scene::new();
+    let mut events = scene.partitions.events.listen();
+    scene.begin();
+    (0..2).for_each(|_| scene.write());
+    scene.turn(1);
+    scene.client(0).failures.lock().unwrap().extend([(1, GivenBack::Unsent)]);
+    scene.turn(2);
+    let record = LogRecord {
+        offset: Offset(1),
+        key: Key::from(*b"7"),
+        delta: Delta::Delete,
+        write_id: Some(WriteId { writer: scene.partitions.writer, sequence: 2 }),
+    };
+    scene.partitions.log_read(PARTITION, vec![record], NextOffset(2));
+    let told = std::iter::from_fn(|| events.try_next());
+    assert!(told.into_iter().any(|event| matches!(event, Event::WriteLost { .. })));
+    assert_eq!(scene.partitions.stats(scene.start).lost, 1);
 }
 
 #[test]
