@@ -181,27 +181,29 @@ async fn children_wait_for_parents_of_another_topic_and_an_orphan_is_set_aside_i
     let mut settings = children.settings("worker");
     settings.routes.extend(parents.settings("worker").routes);
     settings.connections = 1;
-    let worker = settings.start().await?;
     let of = |ids: std::ops::Range<i64>| ids.map(|id| child(id, id)).collect::<Vec<_>>();
     let ids = |ids: std::ops::Range<i64>| {
         ids.map(|id| Raw::put(&id.to_string(), "{}")).collect::<Vec<_>>()
     };
+    // The parents are in the log, and many batches are ahead of those that the children need.
+    parents.append(&ids(600..10_000)).await?;
+    parents.append(&ids(0..500)).await?;
     children.append(&of(0..500)).await?;
+    let worker = settings.start().await?;
     let is_held = "waiting for another row";
     until("the children to be held", PATIENCE, async || {
         worker.still_runs()?;
         Ok(Seen::when(!lines_of(&worker, &children, is_held).is_empty(), || "not yet".to_owned()))
     })
     .await?;
-    parents.append(&ids(0..500)).await?;
     children.drained(&[&worker], PATIENCE).await?;
     let letters = children.dead_letters().await?;
     ensure!(letters.is_empty(), "{letters:?}");
     ensure!(children.number("count(*)").await? == 500, "every child is there");
 
-    let orphan = children.append(&[child(1_000, 1_000)]).await?;
-    children.append(&of(400..600)).await?;
     parents.append(&ids(500..600)).await?;
+    let orphan = children.append(&[child(100_000, 100_000)]).await?;
+    children.append(&of(400..600)).await?;
     parents.drained(&[&worker], PATIENCE).await?;
     children.drained(&[&worker], Duration::from_mins(2)).await?;
     let letters = children.dead_letters().await?;

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::core::batch::{Batch, Span};
 use crate::core::table::Table;
 use crate::core::verdict::OnUncertain;
-use crate::store::{Store as _, StoreError, Transaction, WriteOptions};
+use crate::store::{Known, Store as _, StoreError, Transaction, WriteOptions};
 
 impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
     /// Why to give the batch back: it has failed for long, and the failure is its own. As long as it
@@ -78,5 +78,20 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             self.store = None;
         }
         answer.is_ok()
+    }
+
+    /// What the database knows of each target's partitions; nothing where it does not answer.
+    pub async fn known(&mut self) -> Vec<Vec<Known>> {
+        let targets = Arc::clone(&self.targets);
+        let mut all = Vec::with_capacity(targets.len());
+        for target in targets.iter() {
+            let Ok(store) = self.connected().await else { break };
+            let Ok(known) = store.known(&target.scope).await else {
+                self.store = None;
+                break;
+            };
+            all.push(known);
+        }
+        all
     }
 }

@@ -358,7 +358,7 @@ impl<'b> Plan<'b> {
 }
 
 /// Completes on shutdown, or when the sender is gone.
-async fn told(shutdown: &mut watch::Receiver<bool>) {
+pub async fn told(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|shut_down| *shut_down).await;
 }
 

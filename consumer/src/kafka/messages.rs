@@ -5,6 +5,7 @@ use write_behind_shared::{NextOffset, Partition};
 use crate::core::assign::Refusal;
 use crate::core::batch::{Batch, BatchId, RoutePartition, Stop};
 use crate::core::pipeline::action::{BatchResult, Closed, Located};
+use crate::core::pipeline::ahead::Survey;
 
 /// How the polling ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +47,9 @@ pub(crate) enum PollMessage {
     Doubted(Vec<(RoutePartition, NextOffset)>),
     /// A worker finished a batch.
     Finished(BatchId, BatchResult),
-    /// A row of this batch refers to a missing one; nothing was written.
-    MissingReference(BatchId, Box<Batch>),
+    /// A row of this batch refers to a missing one; nothing was written. Where all partitions stood
+    /// after that.
+    MissingReference(BatchId, Box<Batch>, Survey),
     /// A batch can't be written until an operator mends this; nothing was written.
     Stopped(BatchId, Stop),
     /// A batch can't be written for now, for this reason; nothing was written.

@@ -18,6 +18,7 @@ pub(crate) mod partition_facts;
 pub(crate) mod locator;
 mod locate_task;
 pub(crate) mod watch;
+pub(crate) mod survey;
 mod probe;
 mod recheck;
 mod statistics;

@@ -102,6 +102,7 @@ impl<R: Reader, T: Clock> Source<R, T> {
             topics: config.routes.iter().map(|route| Arc::from(&*route.topic)).collect(),
             pipeline: Pipeline::new(limits, config.routes.iter().map(limits_of))
                 .with_versions(config.routes.iter().map(version_of))
+                .with_session(config.session_timeout())
                 .with_placements(ends.placements.iter().copied()),
             free: (0..ends.workers.len()).collect(),
             busy: Vec::new(),
@@ -244,9 +245,9 @@ impl<R: Reader, T: Clock> Source<R, T> {
                 self.take_back(id);
                 self.pipeline.finished(self.now, id, &ended);
             }
-            PollMessage::MissingReference(id, batch) => {
+            PollMessage::MissingReference(id, batch, survey) => {
                 self.take_back(id);
-                self.pipeline.park(self.now, id, batch);
+                self.pipeline.park(self.now, id, batch, &survey);
             }
             PollMessage::Stopped(id, stop) => {
                 self.take_back(id);

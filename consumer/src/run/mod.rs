@@ -201,6 +201,7 @@ impl Consumer {
                 &self.config.name,
                 RereadLimits::of(self.config.memory, self.config.database.connections),
             )),
+            broker: broker.clone(),
             targets: Arc::clone(&targets),
             clock: MonotonicClock::start(),
             status: self.status(),

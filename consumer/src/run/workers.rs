@@ -6,12 +6,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::apply::retry::RetryLimits;
-use crate::apply::{Applied, Event, Target, Worker};
+use crate::apply::{Applied, Event, Target, Worker, told};
 use crate::clock::{Clock as _, MonotonicClock};
 use crate::core::batch::Stop;
 use crate::core::pipeline::action::{BatchResult, WriteCost};
+use crate::kafka::broker::KafkaBroker;
 use crate::kafka::messages::{PollExit, PollMessage, Work};
 use crate::kafka::reread::KafkaLog;
+use crate::kafka::survey::survey;
 use crate::status::Status;
 use crate::status::outage::Reporter;
 use crate::store::{Database, Timeouts};
@@ -21,6 +23,7 @@ use crate::store::{Database, Timeouts};
 pub(crate) struct Workers {
     pub(crate) database: Database,
     pub(crate) log: Arc<KafkaLog>,
+    pub(crate) broker: KafkaBroker,
     pub(crate) targets: Arc<[Target]>,
     pub(crate) clock: MonotonicClock,
     pub(crate) status: Arc<Status>,
@@ -118,7 +121,14 @@ impl Workers {
             Applied::Refused(why) => Some(PollMessage::End(PollExit::Refused(why))),
             Applied::MissingReference(why) => {
                 tracing::debug!(topic = %batch.topic, error = %why, "waiting for another row");
-                Some(PollMessage::MissingReference(id, batch))
+                let known = worker.known().await;
+                tokio::select! {
+                    biased;
+                    survey = survey(&self.broker, &self.targets, &known) => {
+                        Some(PollMessage::MissingReference(id, batch, survey))
+                    }
+                    () = told(&mut self.shutdown) => None,
+                }
             }
             Applied::Interrupted => None,
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::core::batch::RoutePartition;
-use crate::core::pipeline::action::{Doing, PartitionProgress};
+use crate::core::pipeline::action::{Doing, PartitionProgress, PartitionWaits};
 use crate::status::health;
 use crate::status::history::{Point, STEP};
 use crate::status::outage::Subject;
@@ -59,7 +59,7 @@ impl Status {
     fn route(&self, state: &StatusState, route: usize) -> RouteReport {
         let partitions =
             state.progress.partitions.iter().filter(|partition| partition.tp.route == route);
-        let partitions = partitions.map(|partition| state.partition(partition)).collect();
+        let partitions = partitions.map(|partition| self.partition(state, partition)).collect();
         let known = RouteReport::of(&self.routes[route], partitions);
         let written = &state.written[route];
         let stopped = state.progress.stopped.get(&route);
@@ -70,7 +70,8 @@ impl Status {
         let outage = outage.or_else(|| database().filter(|_| waits).map(|(_, outage)| outage));
         let outage = outage.map(|outage| &outage.message);
         let waiting = state.progress.waiting.iter().find(|(tp, _)| tp.route == route);
-        let outage = outage.or(waiting.map(|(_, why)| why));
+        let waiting = waiting.map(|(_, why)| self.waits(why));
+        let outage = outage.or(waiting.as_ref());
         let status = match (stopped, outage) {
             (Some(_), _) => RouteStatus::Stopped,
             (None, Some(_)) => RouteStatus::Failing,
@@ -98,9 +99,61 @@ impl Status {
         }
     }
 
+    fn partition(&self, state: &StatusState, partition: &PartitionProgress) -> PartitionReport {
+        let status = match partition {
+            _ if state.progress.stopped.contains_key(&partition.tp.route) => {
+                PartitionStatus::Stopped
+            }
+            _ if state.progress.waiting.contains_key(&partition.tp) => PartitionStatus::Waiting,
+            PartitionProgress { leaving: true, .. } => PartitionStatus::Revoking,
+            PartitionProgress { reading: false, .. } => PartitionStatus::Locating,
+            PartitionProgress { paused: true, .. } => PartitionStatus::Paused,
+            _ => PartitionStatus::Reading,
+        };
+        let not_located = state.not_located.get(&partition.tp).filter(|_| !partition.reading);
+        PartitionReport {
+            partition: partition.tp.partition.0,
+            state: status,
+            error: not_located.cloned().or_else(|| {
+                state.progress.waiting.get(&partition.tp).map(|waits| self.waits(waits))
+            }),
+            log_end: state.logs.end(partition).map(|end| end.0),
+            read_offset: partition.reading.then_some(partition.next.0),
+            database_offset: partition.written.map(|written| written.0),
+            committed_offset: partition.committed.map(|committed| committed.0),
+            flow: Flow {
+                lag_records: state.logs.lag(partition),
+                lag_seconds: state.lag_seconds(partition, unix_ms()),
+                records_per_second: state.read.get(&partition.tp).map(super::Meter::per_second),
+                rows_per_second: None,
+                buffer_rows: Some(partition.buffer_rows),
+                buffer_bytes: Some(partition.buffer_bytes),
+            },
+        }
+    }
+
+    /// What a partition waits for, in a person's words.
+    fn waits(&self, waits: &PartitionWaits) -> String {
+        let ahead = match waits {
+            PartitionWaits::Held(why) => return why.clone(),
+            PartitionWaits::ForRow(ahead) => ahead,
+        };
+        let waiting = "a row refers to one that is missing";
+        let unknown = ahead.iter().find(|(_, is_known)| !is_known);
+        let Some((tp, is_known)) = unknown.or(ahead.first()) else { return waiting.to_owned() };
+        let (count, topic, partition) = (ahead.len(), &self.routes[tp.route].topic, tp.partition);
+        let partitions = if count == 1 { "partition" } else { "partitions" };
+        let but = if *is_known { "" } else { ", whose leader does not answer" };
+        format!(
+            "{waiting}, and {count} {partitions} may still bring it: {topic}, partition \
+             {partition}{but}"
+        )
+    }
+
     /// What partitions wait for, each in a sentence.
     pub(super) fn waiting(&self, state: &StatusState) -> Vec<String> {
-        let told = |(tp, why): (&RoutePartition, &String)| {
+        let told = |(tp, why): (&RoutePartition, &PartitionWaits)| {
+            let why = self.waits(why);
             format!("{}, partition {}: {why}", self.name(Subject::Route(tp.route)), tp.partition)
         };
         state.progress.waiting.iter().map(told).collect()
@@ -151,37 +204,6 @@ impl Status {
 }
 
 impl StatusState {
-    fn partition(&self, partition: &PartitionProgress) -> PartitionReport {
-        let status = match partition {
-            _ if self.progress.stopped.contains_key(&partition.tp.route) => {
-                PartitionStatus::Stopped
-            }
-            _ if self.progress.waiting.contains_key(&partition.tp) => PartitionStatus::Waiting,
-            PartitionProgress { leaving: true, .. } => PartitionStatus::Revoking,
-            PartitionProgress { reading: false, .. } => PartitionStatus::Locating,
-            PartitionProgress { paused: true, .. } => PartitionStatus::Paused,
-            _ => PartitionStatus::Reading,
-        };
-        let not_located = self.not_located.get(&partition.tp).filter(|_| !partition.reading);
-        PartitionReport {
-            partition: partition.tp.partition.0,
-            state: status,
-            error: not_located.or(self.progress.waiting.get(&partition.tp)).cloned(),
-            log_end: self.logs.end(partition).map(|end| end.0),
-            read_offset: partition.reading.then_some(partition.next.0),
-            database_offset: partition.written.map(|written| written.0),
-            committed_offset: partition.committed.map(|committed| committed.0),
-            flow: Flow {
-                lag_records: self.logs.lag(partition),
-                lag_seconds: self.lag_seconds(partition, unix_ms()),
-                records_per_second: self.read.get(&partition.tp).map(super::Meter::per_second),
-                rows_per_second: None,
-                buffer_rows: Some(partition.buffer_rows),
-                buffer_bytes: Some(partition.buffer_bytes),
-            },
-        }
-    }
-
     /// How old the oldest record is that was read and is not in the database.
     pub(super) fn lag_seconds(&self, partition: &PartitionProgress, unix_ms: u64) -> Option<f64> {
         let behind = self.logs.lag(partition)? > 0;

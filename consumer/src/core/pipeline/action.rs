@@ -192,7 +192,17 @@ pub struct PipelineProgress {
     /// The stopped routes, each with what a person must fix.
     pub stopped: BTreeMap<usize, String>,
     /// The partitions that wait for something before they are written on, each with what it is.
-    pub waiting: BTreeMap<RoutePartition, String>,
+    pub waiting: BTreeMap<RoutePartition, PartitionWaits>,
+}
+
+/// What a partition waits for before it is written on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartitionWaits {
+    /// Its batch can't be written for now, for this reason.
+    Held(String),
+    /// A row refers to one that is missing, and that these partitions may still bring; of each,
+    /// whether it is known where its log ends.
+    ForRow(Vec<(RoutePartition, bool)>),
 }
 
 /// What one route has done since the start, and what it is doing.

@@ -49,7 +49,7 @@ impl Bounds {
         shapes: 64,
         rows_min: 100,
         denser: 8,
-        parked_tries: 7,
+        parked_tries: 4,
         parked: Waits { first: Duration::from_millis(100), longest: Duration::from_secs(5) },
         stopped: Waits { first: Duration::from_millis(500), longest: Duration::from_secs(10) },
         commit: Waits { first: Duration::from_millis(100), longest: Duration::from_secs(10) },

@@ -53,9 +53,13 @@ mod stop_routes;
 mod held;
 mod hold_partitions;
 mod parked;
+pub mod ahead;
 mod park_batches;
 mod advance;
 mod progress;
+
+/// How long at least a partition that stands still before its end is waited for.
+const STALLED_AFTER: Duration = Duration::from_mins(2);
 
 /// The state of every route and partition of this consumer.
 #[derive(Debug)]
@@ -72,6 +76,8 @@ pub struct Pipeline {
     held: HeldPartitions,
     commits: Commits,
     revoke: Option<Revoke>,
+    /// How long a partition that stands still before its end is waited for.
+    stalled_after: Duration,
     draining: bool,
     drained: bool,
     last_epoch: Epoch,
@@ -122,6 +128,7 @@ impl Pipeline {
             held: HeldPartitions::new(limits.bounds.stopped),
             commits: Commits::new(&limits.bounds),
             revoke: None,
+            stalled_after: STALLED_AFTER,
             draining: false,
             drained: false,
             last_epoch: 0,
@@ -146,6 +153,14 @@ impl Pipeline {
         for (route_state, placement) in self.routes.iter_mut().zip(placements) {
             route_state.placement = Some(placement);
         }
+        self
+    }
+
+    /// Sets how long the group takes to give a dead process's partitions to another one. For twice
+    /// that time a row is waited for that they may bring.
+    #[must_use]
+    pub fn with_session(mut self, session_timeout: Duration) -> Self {
+        self.stalled_after = STALLED_AFTER.max(session_timeout * 2);
         self
     }
 

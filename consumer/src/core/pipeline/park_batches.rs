@@ -1,9 +1,9 @@
 //! How the pipeline parks a batch whose row refers to a missing row, and retries it.
 //!
 //! A parked batch frees its worker, but keeps its place in its partitions and counts as memory in
-//! use. The missing row may be among what any other partition here has read or still has in its
-//! log, so a failed try counts only once everything ahead at that time is in the database. Rows
-//! that another consumer must write are invisible here; they get the time of a few tries.
+//! use. The missing row may be among what any other partition has read or still has in its log,
+//! also one that another process has, so a failed try counts only once everything that was ahead at
+//! the first one is in the database.
 
 use std::time::Duration;
 
@@ -11,13 +11,15 @@ use write_behind_shared::NextOffset;
 
 use crate::core::batch::{Batch, BatchId, RoutePartition};
 use crate::core::pipeline::action::Action;
+use crate::core::pipeline::ahead::{Ahead, Survey, Surveyed};
 use crate::core::pipeline::parked::ParkedBatch;
 use crate::core::pipeline::partition::Fetching;
 use crate::core::pipeline::{InFlight, Pipeline};
 
 impl Pipeline {
-    /// A batch was rolled back because one of its rows refers to a missing row.
-    pub fn park(&mut self, now: Duration, id: BatchId, batch: Box<Batch>) {
+    /// A batch was rolled back because one of its rows refers to a missing row. `survey`: where all
+    /// partitions stood after that.
+    pub fn park(&mut self, now: Duration, id: BatchId, batch: Box<Batch>, survey: &Survey) {
         let Some(mut flight) = self.in_flight.remove(&id) else { return };
         let is_ours = |(tp, _): &(RoutePartition, _)| {
             self.partitions.get(tp).is_some_and(|partition| partition.in_flight == Some(id))
@@ -25,13 +27,16 @@ impl Pipeline {
         // If every partition was released, the batch is dropped: the next owner reads its records
         // again, and a retry here would only be fenced.
         if flight.tps.iter().any(is_ours) {
-            let mut parked = match flight.parked.take() {
-                Some(mut parked) => {
-                    parked.failed(now, |tp| self.still_comes(*tp));
-                    parked
-                }
-                None => ParkedBatch::new(now, self.limits.bounds.parked, self.ahead_of(&flight)),
+            let mut parked = if let Some(mut parked) = flight.parked.take() {
+                parked.failed(now, survey, |ahead| self.still_comes(now, &flight, ahead));
+                parked
+            } else {
+                let ahead = self.ahead_of(now, &flight, survey);
+                ParkedBatch::new(now, self.limits.bounds.parked, ahead)
             };
+            for (tp, _) in &flight.tps {
+                self.held.remove(*tp);
+            }
             parked.batch = Some(batch);
             flight.parked = Some(parked);
             self.in_flight.insert(id, flight);
@@ -99,34 +104,69 @@ impl Pipeline {
 
     /// What the other partitions have read or have in their logs, and the database does not have
     /// yet.
-    fn ahead_of(&self, flight: &InFlight) -> Vec<(RoutePartition, NextOffset)> {
-        let others =
-            self.partitions.iter().filter(|(tp, _)| flight.tps.iter().all(|(own, _)| own != *tp));
-        let ahead = others.map(|(tp, partition)| {
-            (*tp, partition.end.map_or(partition.next, |end| partition.next.max(end)))
+    fn ahead_of(&self, now: Duration, flight: &InFlight, survey: &Survey) -> Vec<Ahead> {
+        let own = self.partitions.iter().map(|(tp, partition)| {
+            let seen = Some(partition.end.map_or(partition.next, |end| partition.next.max(end)));
+            // One that was asked about in vain may have more than was read of it.
+            let end = survey
+                .0
+                .get(tp)
+                .map_or(seen, |standing| standing.end.max(seen).filter(|_| standing.end.is_some()));
+            Ahead::new(now, *tp, Surveyed { end, written: partition.written })
         });
-        ahead.filter(|ahead| !self.has_come(ahead)).collect()
+        let elsewhere = survey.0.iter().filter(|(tp, _)| !self.partitions.contains_key(tp));
+        let elsewhere = elsewhere.map(|(tp, standing)| Ahead::new(now, *tp, *standing));
+        own.chain(elsewhere)
+            .filter(|ahead| flight.tps.iter().all(|(tp, _)| *tp != ahead.tp))
+            .filter(|ahead| !self.has_come(ahead))
+            .collect()
     }
 
-    /// Whether a partition has come this far, or can't until a parked batch is written: it is
-    /// parked itself, or no memory is left to read it.
-    fn has_come(&self, (tp, next): &(RoutePartition, NextOffset)) -> bool {
-        let Some(partition) = self.partitions.get(tp) else { return true };
-        let flight = partition.in_flight.and_then(|id| self.in_flight.get(&id));
-        partition.written.is_some_and(|written| written >= *next)
-            // Two parked batches that wait for each other would otherwise never be retried.
-            || flight.is_some_and(|flight| flight.parked.is_some())
-            || self.budget.is_over_limit(self.routes[tp.route].limits.priority)
-                && partition.buffer.is_none()
+    /// Whether a partition has come this far.
+    fn has_come(&self, ahead: &Ahead) -> bool {
+        let Some(partition) = self.partitions.get(&ahead.tp) else { return ahead.has_passed() };
+        ahead.end.is_some_and(|end| partition.written >= Some(end))
     }
 
-    /// Whether anything of this partition is held, or it is kept from being read. If neither, its
-    /// log may end without a record, for example after a transaction marker.
-    fn still_comes(&self, tp: RoutePartition) -> bool {
-        self.partitions.get(&tp).is_some_and(|partition| {
-            partition.buffer.is_some()
-                || partition.in_flight.is_some()
-                || partition.fetching != Fetching::Yes
-        })
+    /// Whether something may still come out of a partition before the parked batch of `flight` is
+    /// written.
+    fn still_comes(&self, now: Duration, flight: &InFlight, ahead: &Ahead) -> bool {
+        let first = |flight: &InFlight| flight.tps.first().map(|(tp, _)| *tp);
+        let Some((other, parked)) = self.parked_at(ahead.tp) else {
+            return self.brings(now, ahead);
+        };
+        // Of parked batches that wait only for each other the first one is retried. If all were, a
+        // row might be refused that stands behind one of the others.
+        let is_ours = |tp| flight.tps.iter().any(|(own, _)| *own == tp);
+        first(other) < first(flight)
+            || parked.ahead().iter().any(|ahead| {
+                !is_ours(ahead.tp) && self.parked_at(ahead.tp).is_none() && self.brings(now, ahead)
+            })
+    }
+
+    /// The batch of a partition, if it is parked or tried again.
+    fn parked_at(&self, tp: RoutePartition) -> Option<(&InFlight, &ParkedBatch)> {
+        let flight = self.in_flight.get(&self.partitions.get(&tp)?.in_flight?)?;
+        Some((flight, flight.parked.as_ref()?))
+    }
+
+    /// Whether something may still come out of a partition that no parked batch keeps: it is held
+    /// here, or it is kept from being read, or it moves.
+    fn brings(&self, now: Duration, ahead: &Ahead) -> bool {
+        if self.has_come(ahead) {
+            return false;
+        }
+        let moves = ahead.end.is_none() || !ahead.is_stalled(now, self.stalled_after);
+        let Some(partition) = self.partitions.get(&ahead.tp) else { return moves };
+        if partition.buffer.is_some() || partition.in_flight.is_some() || ahead.end.is_none() {
+            return true;
+        }
+        // Without memory to read it, nothing comes until the parked batch is written.
+        let priority = self.routes[ahead.tp.route].limits.priority;
+        !self.budget.is_over_limit(priority) && (partition.fetching != Fetching::Yes || moves)
     }
 }
+
+#[cfg(test)]
+#[path = "tests/park_batches.rs"]
+mod tests;

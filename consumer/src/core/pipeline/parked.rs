@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use write_behind_shared::NextOffset;
-
-use crate::core::batch::{Batch, RoutePartition};
+use crate::core::batch::Batch;
+use crate::core::pipeline::ahead::{Ahead, Survey};
 use crate::core::pipeline::bounds::Waits;
 
 /// The state of a parked batch.
@@ -13,12 +12,14 @@ pub(super) struct ParkedBatch {
     /// The batch; `None` while a worker has it.
     pub(super) batch: Option<Box<Batch>>,
     pub(super) until: Duration,
+    /// When it was parked first.
+    pub(super) since: Duration,
     waits: Waits,
     wait: Duration,
     /// Failed tries with nothing ahead any more.
     pub(super) tries: u32,
-    /// The other partitions, each with the offset that the database must reach first.
-    ahead: Vec<(RoutePartition, NextOffset)>,
+    /// The other partitions that must come first.
+    ahead: Vec<Ahead>,
 }
 
 impl ParkedBatch {
@@ -28,35 +29,41 @@ impl ParkedBatch {
     }
 
     /// Parks a batch after its first try.
-    pub(super) fn new(
-        now: Duration,
-        waits: Waits,
-        ahead: Vec<(RoutePartition, NextOffset)>,
-    ) -> Self {
+    pub(super) fn new(now: Duration, waits: Waits, ahead: Vec<Ahead>) -> Self {
         let wait = waits.first;
-        Self { batch: None, until: now + wait, waits, wait, tries: 0, ahead }
+        Self { batch: None, until: now + wait, since: now, waits, wait, tries: 0, ahead }
     }
 
     /// A later try failed. It counts only if nothing ahead can still arrive.
-    pub(super) fn failed(&mut self, now: Duration, still_comes: impl Fn(&RoutePartition) -> bool) {
-        self.wait = self.waits.after(self.wait);
-        self.until = now + self.wait;
-        if !self.ahead.iter().any(|(tp, _)| still_comes(tp)) {
-            self.tries += 1;
+    pub(super) fn failed(
+        &mut self,
+        now: Duration,
+        survey: &Survey,
+        still_comes: impl Fn(&Ahead) -> bool,
+    ) {
+        for ahead in &mut self.ahead {
+            ahead.look(now, survey);
         }
+        let comes = self.ahead.iter().any(still_comes);
+        // Once nothing comes any more, how long that took says nothing of the row.
+        let last = if !comes && self.tries == 0 { Duration::ZERO } else { self.wait };
+        self.wait = self.waits.after(last);
+        self.until = now + self.wait;
+        self.tries += u32::from(!comes);
     }
 
     /// Forgets what has arrived. With nothing left ahead, the batch is due at once.
-    pub(super) fn comes(
-        &mut self,
-        now: Duration,
-        has_come: impl Fn(&(RoutePartition, NextOffset)) -> bool,
-    ) {
+    pub(super) fn comes(&mut self, now: Duration, has_come: impl Fn(&Ahead) -> bool) {
         if !self.ahead.is_empty() {
             self.ahead.retain(|ahead| !has_come(ahead));
             if self.ahead.is_empty() {
                 self.until = now;
             }
         }
+    }
+
+    /// What must come first.
+    pub(super) fn ahead(&self) -> &[Ahead] {
+        &self.ahead
     }
 }

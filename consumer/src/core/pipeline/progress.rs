@@ -1,12 +1,19 @@
 //! The pipeline's progress, for metrics and people.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::core::batch::RoutePartition;
 use crate::core::pipeline::Pipeline;
-use crate::core::pipeline::action::{Doing, PartitionProgress, PipelineProgress, RouteProgress};
+use crate::core::pipeline::action::{
+    Doing, PartitionProgress, PartitionWaits, PipelineProgress, RouteProgress,
+};
+use crate::core::pipeline::ahead::Ahead;
 use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::partition::{Fetching, PartitionState};
+
+/// How long a batch waits for a row before that is told.
+const TOLD_AFTER: Duration = Duration::from_secs(10);
 
 impl Pipeline {
     /// What is held, and where the routes and the partitions stand.
@@ -27,9 +34,23 @@ impl Pipeline {
                 .iter()
                 .map(|(tp, partition)| self.partition(*tp, partition))
                 .collect(),
-            waiting: self.held.iter().map(|(tp, why)| (tp, why.to_owned())).collect(),
+            waiting: self.waiting(now),
             stopped: self.stopped.iter().map(|(route, why)| (route, why.to_owned())).collect(),
         }
+    }
+
+    fn waiting(&self, now: Duration) -> BTreeMap<RoutePartition, PartitionWaits> {
+        let held = self.held.iter().map(|(tp, why)| (tp, PartitionWaits::Held(why.to_owned())));
+        let parked = self.in_flight.values().filter_map(|flight| {
+            let parked = flight.parked.as_ref()?;
+            (now.saturating_sub(parked.since) >= TOLD_AFTER).then_some((flight, parked))
+        });
+        let parked = parked.flat_map(|(flight, parked)| {
+            let of = |ahead: &Ahead| (ahead.tp, ahead.end.is_some());
+            let ahead: Vec<_> = parked.ahead().iter().map(of).collect();
+            flight.tps.iter().map(move |(tp, _)| (*tp, PartitionWaits::ForRow(ahead.clone())))
+        });
+        held.chain(parked).collect()
     }
 
     fn partition(&self, tp: RoutePartition, partition: &PartitionState) -> PartitionProgress {

@@ -170,7 +170,7 @@ impl World {
             Op::Delay(_) => self.pipeline.hold(self.now, id, "locked"),
             _ => {
                 self.held.push(id);
-                self.pipeline.park(self.now, id, Box::new(batch));
+                self.pipeline.park(self.now, id, Box::new(batch), &ahead::Survey::default());
             }
         }
     }

@@ -8,7 +8,7 @@ fn a_batch_that_waits_for_a_row_leaves_its_worker_to_the_batch_that_has_it() {
     scene.record(NOW, tp(0, 0));
     scene.record(NOW, tp(1, 2));
     let (child, batch) = scene.take();
-    scene.pipeline.park(at(20), child, batch);
+    scene.pipeline.park(at(20), child, batch, &Survey::default());
     scene.act(at(20));
     assert_eq!(scene.batches[0].1.route, 1, "the one worker takes what is ahead");
     scene.write(at(30));
@@ -26,7 +26,7 @@ fn what_is_ahead_in_the_log_of_another_partition_is_waited_for_without_counting_
         assert!(!batch.refuse_missing_references, "after {now:?}");
         scene.record(now, tp(1, 2));
         now += at(10);
-        scene.pipeline.park(now, child, batch);
+        scene.pipeline.park(now, child, batch, &Survey::default());
         scene.act(now);
         scene.write(now);
         while scene.batches.is_empty() {
@@ -41,8 +41,8 @@ fn a_row_that_never_comes_is_refused_after_a_few_tries() {
     let mut scene = Scene::new();
     scene.record(NOW, tp(0, 0));
     let (tries, after) = scene.hold_until_refused(NOW);
-    assert_eq!(tries, 9, "the first try, seven that count, and the one that refuses");
-    assert!((at(10_000)..at(30_000)).contains(&after), "{after:?}");
+    assert_eq!(tries, 6, "the first try, four that count, and the one that refuses");
+    assert!((at(1_000)..at(3_000)).contains(&after), "{after:?}");
 }
 
 #[test]
@@ -50,16 +50,17 @@ fn a_log_that_ends_without_a_record_is_not_waited_for_without_end() {
     let mut scene = Scene::new();
     scene.pipeline.ends([(tp(1, 2), NextOffset(1))]);
     scene.record(NOW, tp(0, 0));
-    assert_eq!(scene.hold_until_refused(NOW).0, 9);
+    let (_, after) = scene.hold_until_refused(NOW);
+    assert!((at(120_000)..at(130_000)).contains(&after), "{after:?}");
 }
 
 #[test]
 fn what_there_is_no_memory_to_read_is_not_waited_for() {
-    let mut scene = Scene::with_memory(1);
+    let mut scene = Scene::with(1, 1);
     scene.pipeline.ends([(tp(1, 2), NextOffset(1_000))]);
     scene.record(NOW, tp(0, 0));
     assert!(scene.paused.contains(&tp(1, 2)), "the batch takes all the memory");
-    assert_eq!(scene.hold_until_refused(NOW).0, 9);
+    assert_eq!(scene.hold_until_refused(NOW).0, 6);
 }
 
 #[test]
@@ -69,7 +70,7 @@ fn two_batches_that_wait_do_not_wait_for_each_other() {
     scene.record(NOW, tp(1, 2));
     for _ in 0..2 {
         let (id, batch) = scene.take();
-        scene.pipeline.park(at(20), id, batch);
+        scene.pipeline.park(at(20), id, batch, &Survey::default());
         scene.act(at(20));
     }
     let (mut refused, mut now) = (0, at(20));
@@ -83,7 +84,7 @@ fn two_batches_that_wait_do_not_wait_for_each_other() {
                 scene.write(now);
                 refused += 1;
             } else {
-                scene.pipeline.park(now, id, batch);
+                scene.pipeline.park(now, id, batch, &Survey::default());
                 scene.act(now);
             }
         }
@@ -95,7 +96,7 @@ fn a_batch_that_waits_is_forgotten_with_its_partitions() {
     let mut scene = Scene::new();
     scene.record(NOW, tp(0, 0));
     let (id, batch) = scene.take();
-    scene.pipeline.park(at(20), id, batch);
+    scene.pipeline.park(at(20), id, batch, &Survey::default());
     scene.pipeline.lose(at(30), vec![tp(0, 0)]);
     assert_eq!(scene.pipeline.progress(NOW).in_flight_bytes, 0);
     assert!(scene.pipeline.is_idle(), "nothing of it is counted any more");

@@ -10,6 +10,7 @@ use crate::core::batch::{Batch, Stop, Written};
 use crate::core::pipeline::action::{
     BatchResult, Located, PartitionProgress, PipelineLimits, RouteLimits, WriteCost,
 };
+use crate::core::pipeline::ahead::Survey;
 use crate::core::pipeline::bounds::Bounds;
 use crate::core::record::Incoming;
 
@@ -31,7 +32,7 @@ pub(in crate::core::pipeline) struct Scene {
     pub(in crate::core::pipeline) pipeline: Pipeline,
     next: BTreeMap<RoutePartition, i64>,
     /// Actions not looked at yet.
-    batches: Vec<(BatchId, Box<Batch>)>,
+    pub(in crate::core::pipeline) batches: Vec<(BatchId, Box<Batch>)>,
     pub(in crate::core::pipeline) told: Vec<Notice>,
     pub(in crate::core::pipeline) read: Vec<RoutePartition>,
     paused: Vec<RoutePartition>,
@@ -41,17 +42,17 @@ pub(in crate::core::pipeline) struct Scene {
 
 impl Scene {
     pub(in crate::core::pipeline) fn new() -> Self {
-        Self::with_memory(1 << 30)
+        Self::with(1 << 30, 1)
     }
 
-    fn with_memory(memory: usize) -> Self {
+    pub(in crate::core::pipeline) fn with(memory: usize, workers: usize) -> Self {
         let limits = PipelineLimits {
             max_rows: 100,
             max_bytes: 1 << 20,
             max_age: at(10),
             target_time: at(1_000),
             memory,
-            workers: 1,
+            workers,
             rows_per_second: None,
             bounds: Bounds::STANDARD,
         };
@@ -156,7 +157,7 @@ impl Scene {
                 self.batches.push((id, batch));
                 return (tries, now);
             }
-            self.pipeline.park(now, id, batch);
+            self.pipeline.park(now, id, batch, &Survey::default());
             self.act(now);
             while self.batches.is_empty() {
                 now += at(10);
@@ -299,11 +300,11 @@ fn a_trial_whose_batch_waits_for_a_row_ends_with_its_partition() {
         scene.record(at(520), tp(0, 0));
         let (id, batch) = scene.take();
         if held_first {
-            scene.pipeline.park(at(540), id, batch);
+            scene.pipeline.park(at(540), id, batch, &Survey::default());
             scene.pipeline.lose(at(540), vec![tp(0, 0)]);
         } else {
             scene.pipeline.lose(at(540), vec![tp(0, 0)]);
-            scene.pipeline.park(at(540), id, batch);
+            scene.pipeline.park(at(540), id, batch, &Survey::default());
         }
         scene.act(at(540));
         assert!(scene.pipeline.is_idle(), "nothing of it is held any more");
