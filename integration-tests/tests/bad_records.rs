@@ -49,7 +49,7 @@ fn kinds() -> Vec<Bad> {
         bad(empty, "not a JSON object"),
         bad(keyless, "no key"),
         refused(r#"{"n":1000}"#, "check constraint", "23514"),
-        refused(r#"{"name":"longer than twenty characters"}"#, "too long", "22001"),
+        bad(Raw::put("99", r#"{"name":"longer than twenty characters"}"#), "20 characters"),
     ]
 }
 

@@ -44,7 +44,6 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("iv", "interval", "1 year 2 days 03:04:05.6"),
     ("ip", "inet", "10.0.0.1/8"),
     ("r", "int4range", "[1,5)"),
-    ("m", "money", "12.34"),
     ("j", "json", "{\"b\": 1,  \"a\": [null, 1.50]}"),
     ("jb", "jsonb", "{\"b\": 1, \"a\": [null, 1.50]}"),
     ("a8", "bigint[]", "{1,NULL,9007199254740993}"),

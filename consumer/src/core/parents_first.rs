@@ -80,6 +80,27 @@ pub(crate) fn in_two(table: &Table, rows: &[&Row<'_>], part: &[usize]) -> (Vec<u
     (first, second)
 }
 
+/// Whether some rows of `part` refer to each other in a circle.
+pub(crate) fn has_cycle(table: &Table, rows: &[&Row<'_>], part: &[usize]) -> bool {
+    if table.own_references.is_empty() {
+        return false;
+    }
+    let of_part: Vec<(usize, &Row<'_>)> = part.iter().map(|place| (0, rows[*place])).collect();
+    let References { children, mut parents } = References::of(table, &of_part);
+    let mut ready: Vec<usize> = (0..parents.len()).filter(|at| parents[*at] == 0).collect();
+    let mut ordered = 0;
+    while let Some(at) = ready.pop() {
+        ordered += 1;
+        for child in &children[at] {
+            parents[*child] -= 1;
+            if parents[*child] == 0 {
+                ready.push(*child);
+            }
+        }
+    }
+    ordered < parents.len()
+}
+
 /// Takes `part` in two, in its order.
 pub(crate) fn in_halves(part: &[usize]) -> (Vec<usize>, Vec<usize>) {
     let (first, second) = part.split_at(part.len() / 2);

@@ -1,7 +1,7 @@
 //! How a transaction's rows are taken apart, once the database has refused something: behind
 //! savepoints, in halves, to the single record.
 
-use crate::core::parents_first::{in_halves, in_two};
+use crate::core::parents_first::{has_cycle, in_halves, in_two};
 use crate::core::record::DeadLetter;
 use crate::core::table::row::Row;
 use crate::core::verdict::{self, OnUncertain};
@@ -65,7 +65,14 @@ impl<S: Session> Open<'_, S> {
         tx: &Transaction<'_>,
     ) -> Result<(Self, Vec<DeadLetter>), StoreError> {
         let rows: Vec<&Row<'_>> = tx.row_by_row.iter().map(|(_, row)| row).collect();
-        let (mut open, refused) = self.write_parts(tx, &rows, runs(&rows), in_halves).await?;
+        let (mut open, refused) = {
+            // In log order, except that rows of a cycle are only taken together.
+            let in_two = |part: &[usize]| match has_cycle(tx.table, &rows, part) {
+                true => in_two(tx.table, &rows, part),
+                false => in_halves(part),
+            };
+            self.write_parts(tx, &rows, runs(&rows), in_two).await?
+        };
         let doubt = refused.iter().find(|(_, refusal)| !refusal.is_certain);
         if open.doubt.is_none() {
             open.doubt = doubt.map(|(_, refusal)| refusal.rejection.clone());

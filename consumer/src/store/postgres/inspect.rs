@@ -11,10 +11,12 @@ use crate::store::postgres::PostgresStore;
 
 /// The rights that the user does not have: on `$1`, of which the columns `$2` are written, on its
 /// schema and the sequences of its defaults; on the bookkeeping, where it exists, or to create it.
-/// What is granted by columns counts, where it covers them all.
+/// What is granted by columns counts, where it covers them all. The table is found by its name's text:
+/// `to_regclass` fails where a right on the schema is missing.
 const MISSING_RIGHTS: &str = "WITH target AS (
         SELECT c.oid, n.nspname, n.oid AS schema FROM pg_class c
-        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1))
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE $1 = concat('"', replace(nspname, '"', '""'), '"."', replace(relname, '"', '""'), '"'))
     SELECT 'SCHEMA ' || quote_ident(nspname) AS name, 'USAGE' AS privilege FROM target
         WHERE NOT has_schema_privilege(schema, 'USAGE')
     UNION ALL SELECT 'SEQUENCE ' || d.refobjid::regclass, 'USAGE' FROM target
