@@ -16,7 +16,8 @@ use crate::store::postgres::PostgresStore;
 const MISSING_RIGHTS: &str = "WITH target AS (
         SELECT c.oid, n.nspname, n.oid AS schema FROM pg_class c
         JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE $1 = concat('"', replace(nspname, '"', '""'), '"."', replace(relname, '"', '""'), '"'))
+        WHERE $1 = concat(chr(34), replace(nspname, chr(34), repeat(chr(34), 2)), chr(34), '.',
+            chr(34), replace(relname, chr(34), repeat(chr(34), 2)), chr(34)))
     SELECT 'SCHEMA ' || quote_ident(nspname) AS name, 'USAGE' AS privilege FROM target
         WHERE NOT has_schema_privilege(schema, 'USAGE')
     UNION ALL SELECT 'SEQUENCE ' || d.refobjid::regclass, 'USAGE' FROM target
