@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use integration_tests::log::Raw;
+use integration_tests::log::{Log, Raw};
 use integration_tests::stack::{Pipeline, same_rows};
 use integration_tests::wait::{PATIENCE, Seen, until};
 use integration_tests::worker::{Settings, Worker};
@@ -234,6 +234,7 @@ async fn added_partitions_stop_a_worker_and_are_refused_at_the_next_start() -> R
     let (status, said) = settings.command(&["hand-over", "go-on", "--dry-run"]).await?;
     ensure!(status.success() && said.contains("partition 2: begins at offset 0"), "{said}");
     pipeline.partitions = 3;
+    pipeline.log = Log::new(&pipeline.kafka.bootstrap())?;
     pipeline.append(&of_many_rows).await?;
     is_not_handed_over(&settings, &["go-on", "--yes"], "wait in partitions").await?;
     handed_over(&pipeline, &settings, &["go-on", "--yes", "--accept-disorder"]).await
