@@ -12,6 +12,9 @@ use crate::kafka::group_offsets::GroupOffsets;
 
 /// How long before Kafka is asked again for what it did not answer.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// For how long Kafka is asked again for a topic that a broker does not know: one that was created a
+/// moment ago is not known to all brokers yet.
+const TOPIC_SPREADS_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is known of a topic before a handle is made.
 pub(crate) struct Topic {
@@ -33,14 +36,19 @@ pub(crate) async fn ask(
 ) -> Result<(GroupOffsets, Topic), BuildError> {
     let (tell, answer) = oneshot::channel();
     Builder::new().name("write-behind-ask".to_owned()).spawn(move || {
+        let start = Instant::now();
         let answer = loop {
-            match ask_once(&group_offsets, deadline, cluster_too) {
+            let answer = ask_once(&group_offsets, deadline, cluster_too);
+            let until = match &answer {
                 // A group whose coordinator moves, or is made just now, answers a moment later.
-                Err(BuildError::NoAnswer(_)) if Instant::now() < deadline && !tell.is_closed() => {
-                    sleep(RETRY_INTERVAL);
-                }
-                answer => break answer,
+                Err(BuildError::NoAnswer(_)) => deadline,
+                Err(BuildError::NoTopic(_)) => deadline.min(start + TOPIC_SPREADS_WITHIN),
+                _ => break answer,
+            };
+            if Instant::now() >= until || tell.is_closed() {
+                break answer;
             }
+            sleep(RETRY_INTERVAL);
         };
         // Nobody waits any more when the building was given up.
         let _ = tell.send(answer.map(|topic| (group_offsets, topic)));

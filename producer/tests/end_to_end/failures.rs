@@ -98,6 +98,20 @@ async fn a_topic_that_kafka_says_is_gone_or_not_ours_for_a_while_keeps_its_write
 }
 
 #[tokio::test]
+async fn a_topic_that_a_broker_does_not_know_yet_is_asked_for_again() {
+    let kafka = Kafka::start(1);
+    let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    kafka.cluster().topic_error(TOPIC, unknown).unwrap();
+    let spreads = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        kafka.cluster().topic_error(TOPIC, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+    };
+    let (built, ()) = tokio::join!(kafka.builder(&[]).build(), spreads);
+    let scores: Handle = built.unwrap();
+    scores.put(&1, &score("known", 1)).await.unwrap().replicated().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_neighbours_of_a_record_that_a_broker_refuses_are_in_the_log() {
     let kafka = Kafka::start(1);
     let scores: Handle = kafka.builder(&[("linger.ms", "50")]).build().await.unwrap();
