@@ -67,9 +67,12 @@ impl<S: Session> Open<'_, S> {
         let rows: Vec<&Row<'_>> = tx.row_by_row.iter().map(|(_, row)| row).collect();
         let (mut open, refused) = {
             // In log order, except that rows of a cycle are only taken together.
-            let in_two = |part: &[usize]| match has_cycle(tx.table, &rows, part) {
-                true => in_two(tx.table, &rows, part),
-                false => in_halves(part),
+            let in_two = |part: &[usize]| {
+                if has_cycle(tx.table, &rows, part) {
+                    in_two(tx.table, &rows, part)
+                } else {
+                    in_halves(part)
+                }
             };
             self.write_parts(tx, &rows, runs(&rows), in_two).await?
         };
