@@ -236,7 +236,8 @@ async fn added_partitions_stop_a_worker_and_are_refused_at_the_next_start() -> R
     pipeline.partitions = 3;
     pipeline.log = Log::new(&pipeline.kafka.bootstrap())?;
     pipeline.append(&of_many_rows).await?;
-    is_not_handed_over(&settings, &["go-on", "--yes"], "wait in partitions").await
+    is_not_handed_over(&settings, &["go-on", "--yes"], "wait in partitions").await?;
+    handed_over(&pipeline, &settings, &["go-on", "--yes", "--accept-disorder"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,12 +44,20 @@ pub(crate) enum WriteKind {
 }
 
 impl<'a> Writes<'a> {
-    /// Groups `rows` of `table` by statement.
+    /// Groups `rows` of `table` by statement. No statement writes a row twice.
     pub(crate) fn of(table: &Table, rows: &[&'a Row<'a>]) -> Self {
         let (mut deletes, mut by_shape) = (Vec::new(), BTreeMap::new());
+        let (mut before, mut again) = (None, Vec::new());
         // Most rows have the shape of the row before, and a comparison is cheaper than a lookup.
         let (mut shape, mut alike) = (ColumnSet::new(), Vec::new());
         for row in rows {
+            // A batch may have records of one row from two partitions, and folds each by itself. In
+            // one statement an UPDATE would apply only one of the two, without a word.
+            if before == Some(&row.key) {
+                again.push(*row);
+                continue;
+            }
+            before = Some(&row.key);
             if row.delete {
                 deletes.push(*row);
             }
@@ -66,6 +74,11 @@ impl<'a> Writes<'a> {
         let mut written: Groups<'_, _> = by_shape.into_iter().collect();
         if !table.own_references.is_empty() {
             written = parents_first(table, &written);
+        }
+        if !again.is_empty() {
+            let mut again = Self::of(table, &again);
+            deletes.append(&mut again.deletes);
+            written.append(&mut again.written);
         }
         Self { deletes, written }
     }

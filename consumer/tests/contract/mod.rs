@@ -279,6 +279,7 @@ macro_rules! contract {
             rows::a_delete_and_what_comes_after_it_start_from_an_empty_row,
             rows::an_existing_row_may_be_updated_without_its_required_columns,
             rows::an_increment_is_checked_as_the_sum_it_makes,
+            rows::a_row_that_two_partitions_have_gets_what_each_of_them_adds,
             rows::a_table_of_keys_only_takes_rows_once,
             rows::a_composite_key_is_one_key,
             rows::odd_names_are_only_names,

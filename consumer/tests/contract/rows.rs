@@ -113,6 +113,22 @@ pub async fn an_increment_is_checked_as_the_sum_it_makes(lab: impl Lab) {
     assert_eq!(bench.refused(&[("1", take(1)), ("2", take(2)), ("4", take(1))]).await, [1, 2]);
 }
 
+pub async fn a_row_that_two_partitions_have_gets_what_each_of_them_adds(lab: impl Lab) {
+    let mut bench = Bench::with(lab, "id integer PRIMARY KEY, n bigint").await;
+    let add = |n: i64| Change::new().add("n", n);
+    let rows = [("1", add(1)), ("1", add(2)), ("1", add(4)), ("2", add(1))];
+    for checked in [false, true] {
+        if checked {
+            // From here on rows that exist are updated before any is inserted.
+            bench.lab.sql("DROP TABLE t").await;
+            bench.lab.sql("CREATE TABLE t (id integer PRIMARY KEY, n bigint CHECK (n > 0))").await;
+        }
+        bench.write(&rows).await;
+        bench.write(&rows).await;
+        assert_eq!(bench.table(&["id", "n"]).await, ["1 14", "2 2"], "checked: {checked}");
+    }
+}
+
 pub async fn a_table_of_keys_only_takes_rows_once(lab: impl Lab) {
     let mut bench = Bench::with(lab, "a text, b integer, PRIMARY KEY (a, b)").await;
     let keys = [r#"{"a":"x","b":1}"#, r#"{"a":"x","b":2}"#];

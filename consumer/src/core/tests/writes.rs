@@ -49,6 +49,16 @@ fn deletes_come_first_then_each_set_of_columns_with_its_rows_in_the_order_of_the
 }
 
 #[test]
+fn a_row_that_two_partitions_have_is_in_no_statement_twice() {
+    let changes = [("1", set("a")), ("2", set("a")), ("2", set("a")), ("2", set("b"))];
+    let expected = ["Upsert [(1, false)] 1,2", "Upsert [(1, false)] 2", "Upsert [(2, false)] 2"];
+    assert_eq!(planned(&table(), &changes, 9), expected);
+    let deleted = [("1", Change::delete()), ("1", set("a")), ("1", Change::delete())];
+    let expected = ["Delete [] 1,1", "Upsert [(1, false)] 1"];
+    assert_eq!(planned(&table(), &deleted, 9), expected);
+}
+
+#[test]
 fn a_statement_has_at_most_so_many_rows_and_at_least_one() {
     let changes = ["1", "2", "3"].map(|key| (key, set("a")));
     let two = ["Upsert [(1, false)] 1,2", "Upsert [(1, false)] 3"];
