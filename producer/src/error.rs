@@ -93,6 +93,10 @@ pub enum Refusal {
     /// A column's name cannot stand in the `add` header.
     #[error("a column whose name holds a comma cannot be incremented: {0:?}")]
     ColumnName(String),
+    /// The write sets no version, which a handle with [`version`](crate::Builder::version) needs of
+    /// everything but deletes: the consumer would make a dead letter of it.
+    #[error("the version column {0:?} is not set, or is null")]
+    NoVersion(String),
     /// Kafka's client refused it.
     #[error("the Kafka client refused the record: {0}")]
     Record(String),

@@ -176,8 +176,8 @@
 //! - Without [`Builder::follow`], reads are up to date with this process's writes only. Another
 //!   process's show up after they are in the database and the cached row here is gone: set
 //!   [`Builder::time_to_live`]. A row is cached as it was written here; where the table may make
-//!   another one of it (a route with `version`, rounded numbers, triggers), switch
-//!   [`Builder::cache_writes`] off. And a restart forgets what was pending: until the consumer has
+//!   another one of it (rounded numbers, triggers), switch [`Builder::cache_writes`] off; and name
+//!   the column of a route with `version` ([`Builder::version`]). And a restart forgets what was pending: until the consumer has
 //!   caught up, the loader finds older rows than were read before.
 //! - [`WriteBehind::put`] replaces what is read by the whole of `V`, while the record writes exactly
 //!   the columns that `V` was serialised with. Leave none out (`skip_serializing_if`); to write

@@ -30,6 +30,7 @@ pub struct Builder<K, V> {
     loader: Option<Arc<dyn AnyLoader<K>>>,
     sink_group: Option<String>,
     key_columns: Vec<Box<str>>,
+    version: Option<Arc<str>>,
     pending_bytes: usize,
     pending_rows: Option<usize>,
     in_flight: Option<usize>,
@@ -58,6 +59,7 @@ where
             loader: None,
             sink_group: None,
             key_columns: Vec::new(),
+            version: None,
             pending_bytes: 256 << 20,
             pending_rows: None,
             in_flight: None,
@@ -104,6 +106,25 @@ where
         self
     }
 
+    /// The column that holds a row's version, if the consumer's route has a `version`; none unless
+    /// set. The name is the one that records use. Needs a loader.
+    ///
+    /// The consumer leaves out a write whose row has a newer version, and so do reads here: over a
+    /// row of version 5 nobody ever sees version 3, nor is it cached. So a read after a write needs
+    /// the row beneath it, and loads it unless it is known here; [`put`](WriteBehind::put) leaves
+    /// columns alone that `V` does not have. Every write but a delete must set the version
+    /// ([`Refusal::NoVersion`](crate::Refusal::NoVersion)); a delete always counts, and after one
+    /// any version does. Writes of one row are gathered by [`coalesce`](Self::coalesce) only where
+    /// the later one sets all that the earlier one does.
+    ///
+    /// Versions that are numbers are compared here. Others, as instants, only the database can
+    /// compare: such a write is seen as if it counted until it is in the database, and the row is
+    /// not cached then.
+    pub fn version(mut self, column: impl Into<Arc<str>>) -> Self {
+        self.version = Some(column.into());
+        self
+    }
+
     /// How much memory may be taken by what is not in the database, and what a write does when
     /// that is reached: 256 MiB and [`WhenFull::Wait`] unless set.
     ///
@@ -124,8 +145,8 @@ where
 
     /// How many writes may wait for Kafka's answer; without limit of their own unless set. They
     /// take memory of [`max_pending`](Self::max_pending) too. librdkafka's queue has limits of its
-    /// own (`queue.buffering.max.messages`, `queue.buffering.max.kbytes`); beyond those, writes
-    /// wait here for their turn.
+    /// own (`queue.buffering.max.messages`, `queue.buffering.max.kbytes`), of which each partition
+    /// has an equal part; beyond that, writes wait here for their turn.
     pub fn max_in_flight(mut self, writes: usize) -> Self {
         self.in_flight = Some(writes);
         self

@@ -32,9 +32,12 @@ where
         self
     }
 
-    /// How long a cached row may be served, without limit unless set. Set it where others write
-    /// the same rows; and [`cache_writes`](Self::cache_writes) to false where they add to them, since
-    /// a write of this handle caches the row once more, with what it knew of it before.
+    /// How long a row may be served after it was read from the database or written whole here,
+    /// without limit unless set. Set it where others write the same rows: what others did is seen
+    /// after that time, also in a row that this handle adds to or updates all the while.
+    ///
+    /// A row with changes that are not in the database is loaded again as soon as those are that
+    /// were made until it was too old; while the database takes nothing, that waits.
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.cache_config.time_to_live = Some(time.min(KEPT_MAX));
         self
@@ -57,10 +60,9 @@ where
     /// Whether a row is cached as this handle wrote it, once that is in the database: it is unless
     /// set. Otherwise its next read after that loads it.
     ///
-    /// Set it to false where the table may hold another row than was written: on a route with
-    /// `version`, which leaves out what is older than the row that is there; where columns round,
-    /// pad or cut values, as `numeric(6, 2)` and `char(3)` do; where triggers, generated columns or
-    /// defaults change them; and where others add to the same rows.
+    /// Set it to false where the table may hold another row than was written: where columns round,
+    /// pad or cut values, as `numeric(6, 2)` and `char(3)` do; and where triggers, generated columns
+    /// or defaults change them.
     pub fn cache_writes(mut self, keep: bool) -> Self {
         self.cache_config.writes = keep;
         self

@@ -99,6 +99,7 @@ where
         let encoder = Encoder {
             partitions: partition_count,
             key_columns: self.key_columns.as_slice().into(),
+            version: self.version.clone(),
             record_bytes: Arc::clone(&record_bytes),
             pending_bytes: self.pending_bytes.min(self.in_flight_bytes.unwrap_or(usize::MAX)),
         };
@@ -148,6 +149,7 @@ where
             partitions: Arc::clone(partitions),
             metrics: Arc::clone(metrics),
             columns: Columns::of::<V>(),
+            version: self.version.clone(),
             start_timeout: self.start_timeout,
         };
         follow_on_threads(client, follower)
@@ -166,6 +168,8 @@ where
             "`poll_interval` must be positive"
         } else if self.load_timeout.is_zero() {
             "`load_timeout` must be positive"
+        } else if self.version.is_some() && self.loader.is_none() {
+            "`version` needs a loader: whether a write is left out depends on the row that is there"
         } else if self.coalesce.is_some_and(|window| window > COALESCE_MAX) {
             "`coalesce` must be at most an hour"
         } else {

@@ -3,6 +3,8 @@
 //! The consumer makes dead letters of records that can't be read, and knows the table: what it
 //! refuses beyond that is not known here.
 
+use std::sync::Arc;
+
 use write_behind_shared::{Headers, Partition, RecordError, WriteId, json, partition, record};
 
 use crate::core::columns::Columns;
@@ -32,9 +34,11 @@ pub(crate) enum Unread {
 }
 
 /// What records of a topic are read as.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Decoder {
     pub(crate) columns: Columns,
+    /// The column that holds the rows' versions.
+    pub(crate) version: Option<Arc<str>>,
     pub(crate) partitions: i32,
 }
 
@@ -64,13 +68,14 @@ impl Decoder {
         let adds = add.is_some_and(|names| !names.is_empty());
         if let Some(row) = value
             && !adds
+            && self.version.is_none()
             && self.columns.are_all_in(&json::members(row)?)
         {
             return Ok(Delta::Put(Row::from(row)));
         }
         let change = record::decode(value, add)?;
         let deletes = change.resets() && !change.writes();
-        Ok(if deletes { Delta::Delete } else { Delta::Change(Box::new(change)) })
+        Ok(if deletes { Delta::Delete } else { Delta::changes(change, self.version.as_ref()) })
     }
 }
 
@@ -89,7 +94,7 @@ mod tests {
     }
 
     fn decode(value: Option<&str>, headers: &[(&str, &[u8])]) -> Result<Decoded, Unread> {
-        let decoder = Decoder { columns: Columns::of::<Score>(), partitions: 1 };
+        let decoder = Decoder { columns: Columns::of::<Score>(), version: None, partitions: 1 };
         let headers = headers.iter().map(|(name, value)| (*name, Some(*value)));
         decoder.decode(Partition(0), Some(b"7"), value.map(str::as_bytes), headers)
     }
@@ -129,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_key_that_no_row_has_is_not_read() {
-        let decoder = Decoder { columns: Columns::of::<Score>(), partitions: 1 };
+        let decoder = Decoder { columns: Columns::of::<Score>(), version: None, partitions: 1 };
         let decode = |key| {
             decoder.decode(Partition(0), key, None, std::iter::empty()).map(|_| ()).unwrap_err()
         };
@@ -140,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_record_in_another_partition_than_its_keys_is_not_read() {
-        let decoder = Decoder { columns: Columns::of::<Score>(), partitions: 12 };
+        let decoder = Decoder { columns: Columns::of::<Score>(), version: None, partitions: 12 };
         let right = partition::partition_of(b"7", 12);
         let wrong = Partition((right.0 + 1) % 12);
         let decode =

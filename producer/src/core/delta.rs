@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use write_behind_shared::{Cell, Change, json, record};
 
+use crate::core::versioned::Versioned;
+
 /// A row as a JSON object.
 pub(crate) type Row = Arc<[u8]>;
 
@@ -16,17 +18,40 @@ pub(crate) enum Delta {
     Delete,
     /// Some columns are set or added to.
     Change(Box<Change>),
+    /// The same, unless the row has a newer version.
+    Versioned(Box<Versioned>),
+}
+
+/// A change that is in the log.
+#[derive(Clone, Debug)]
+pub(crate) enum Alteration {
+    Plain(Change),
+    Versioned(Box<Versioned>),
 }
 
 impl Delta {
+    /// A change of some columns; `version`: the column that holds the rows' versions.
+    pub(crate) fn changes(change: Change, version: Option<&Arc<str>>) -> Self {
+        match version {
+            None => Delta::Change(Box::new(change)),
+            Some(column) => {
+                Delta::Versioned(Box::new(Versioned { column: Arc::clone(column), change }))
+            }
+        }
+    }
+
     /// Whether the row before it must be known for sure.
     pub(crate) fn adds(&self) -> bool {
-        matches!(self, Delta::Change(change) if change.needs_earlier_value())
+        match self {
+            Delta::Put(_) | Delta::Delete => false,
+            Delta::Change(change) => change.needs_earlier_value(),
+            Delta::Versioned(versioned) => versioned.change.needs_earlier_value(),
+        }
     }
 
     /// Whether the row before it does not matter.
     pub(crate) fn is_absolute(&self) -> bool {
-        !matches!(self, Delta::Change(_))
+        matches!(self, Delta::Put(_) | Delta::Delete)
     }
 
     /// The value and the `add` header of its record; `None`: it does not fit one.
@@ -34,10 +59,8 @@ impl Delta {
         match self {
             Delta::Put(row) => Some((Some(Row::clone(row)), None)),
             Delta::Delete => Some((None, None)),
-            Delta::Change(change) => {
-                let encoded = change.encode().ok()?;
-                Some((encoded.value.map(Row::from), encoded.add))
-            }
+            Delta::Change(change) => record_of(change),
+            Delta::Versioned(versioned) => record_of(&versioned.change),
         }
     }
 
@@ -45,8 +68,6 @@ impl Delta {
     pub(crate) fn joined_with(&self, later: &Delta, bytes_max: usize) -> Option<Delta> {
         let joined = match (self, later) {
             (_, Delta::Delete) => Delta::Delete,
-            // What was deleted has its defaults again, which no record of columns says.
-            (Delta::Delete, _) => return None,
             (Delta::Put(row), Delta::Put(later)) if has_columns_of(row, later) => {
                 Delta::Put(Row::clone(later))
             }
@@ -64,6 +85,12 @@ impl Delta {
                 change.fold((**second).clone());
                 Delta::Change(Box::new(in_one_record(&change)?))
             }
+            (Delta::Versioned(first), Delta::Versioned(second)) => {
+                Delta::Versioned(Box::new(first.joined_with(second)?))
+            }
+            // What was deleted has its defaults again, which no record of columns says. And a handle
+            // has a version column or none.
+            (Delta::Delete | Delta::Versioned(_), _) | (_, Delta::Versioned(_)) => return None,
         };
         (joined.bytes() <= bytes_max).then_some(joined)
     }
@@ -74,6 +101,7 @@ impl Delta {
             Delta::Put(row) => row.len(),
             Delta::Delete => 0,
             Delta::Change(change) => change.bytes(),
+            Delta::Versioned(versioned) => versioned.change.bytes(),
         }
     }
 
@@ -82,9 +110,31 @@ impl Delta {
         match self {
             Delta::Put(row) => Some(Row::clone(row)),
             Delta::Delete => None,
-            Delta::Change(change) => fold_all(row, std::iter::once(&**change)),
+            Delta::Change(change) => fold(row, change),
+            Delta::Versioned(versioned) => fold_versioned(row, versioned),
         }
     }
+}
+
+impl Alteration {
+    pub(crate) fn change(&self) -> &Change {
+        match self {
+            Alteration::Plain(change) => change,
+            Alteration::Versioned(versioned) => &versioned.change,
+        }
+    }
+
+    fn over(&self, row: Option<Row>) -> Option<Row> {
+        match self {
+            Alteration::Plain(change) => fold(row, change),
+            Alteration::Versioned(versioned) => fold_versioned(row, versioned),
+        }
+    }
+}
+
+fn record_of(change: &Change) -> Option<(Option<Row>, Option<String>)> {
+    let encoded = change.encode().ok()?;
+    Some((encoded.value.map(Row::from), encoded.add))
 }
 
 /// A row written whole, and changed right after.
@@ -115,24 +165,37 @@ fn in_one_record(change: &Change) -> Option<Change> {
     Some(resolved)
 }
 
-/// The row after `changes`. A change that does not fit (something added to what is no number) is
-/// left out, as the consumer will leave it out: it becomes a dead letter.
+/// The row after `changes`.
 pub(crate) fn fold_all<'c>(
     row: Option<Row>,
-    changes: impl Iterator<Item = &'c Change>,
+    changes: impl Iterator<Item = &'c Alteration>,
 ) -> Option<Row> {
-    changes.fold(row, |row, change| {
-        let earlier = match &row {
-            Some(row) => record::decode(Some(row), None),
-            None => Ok(Change::delete()),
-        };
-        let Ok(mut folded) = earlier else { return row };
-        folded.fold(change.clone());
-        match folded.to_row() {
-            Ok(after) => after.map(Row::from),
-            Err(_) => row,
-        }
-    })
+    changes.fold(row, |row, change| change.over(row))
+}
+
+/// The row after a change. One that does not fit (something added to what is no number) is left
+/// out, as the consumer will leave it out: it becomes a dead letter.
+fn fold(row: Option<Row>, change: &Change) -> Option<Row> {
+    let earlier = match &row {
+        Some(row) => record::decode(Some(row), None),
+        None => Ok(Change::delete()),
+    };
+    let Ok(mut folded) = earlier else { return row };
+    folded.fold(change.clone());
+    match folded.to_row() {
+        Ok(after) => after.map(Row::from),
+        Err(_) => row,
+    }
+}
+
+fn fold_versioned(row: Option<Row>, versioned: &Versioned) -> Option<Row> {
+    // Without a version the consumer makes a dead letter of it.
+    let is_refused = versioned.version().is_none();
+    if is_refused || versioned.is_left_out(row.as_deref()) {
+        row
+    } else {
+        fold(row, &versioned.change)
+    }
 }
 
 #[cfg(test)]

@@ -9,9 +9,11 @@
 //!   Brokers forget a client that is idle, so the first one after a long pause goes alone too.
 //! - What Kafka does not take now is kept, and all behind it. After a while it is tried again, and
 //!   alone, until Kafka takes it.
-//! - Writes that a broker refused together go one by one: only the one that is refused alone has
-//!   failed.
+//! - Writes that a broker refused together go in halves, one half after the other, and a half that
+//!   is refused again in halves of its own: only the one that is refused alone has failed. Each
+//!   refusal costs a client, so a few of them go one by one.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,8 +26,11 @@ pub(crate) struct SendGate {
     is_known: bool,
     /// When it was first seen that nothing is on its way, since Kafka answered last.
     idle_since: Option<Instant>,
-    /// Writes below go one by one, and the next one waits for them.
-    alone_below: Option<Sequence>,
+    /// Where the parts end of what was refused together, the nearest last. A part goes when the one
+    /// before it is in the log.
+    part_ends: Vec<Sequence>,
+    /// The client was given writes of a part, and more of it may follow.
+    part_goes: bool,
     held: Option<OnHold>,
     news: Option<GateNews>,
 }
@@ -56,16 +61,26 @@ const HELD_FOR: (Duration, Duration) = (Duration::from_millis(250), Duration::fr
 /// How long brokers are relied on to know a client that sends nothing here. They forget it after
 /// `producer.id.expiration.ms`, and take any of its records as the first from then on.
 const KNOWN_FOR: Duration = Duration::from_mins(5);
+/// This many writes that were refused together go one by one: that takes as many round trips, where
+/// halves would take a client each.
+const FEW: u64 = 16;
 
 impl SendGate {
     /// No client was given anything.
     pub(crate) fn new() -> Self {
-        Self { is_known: false, idle_since: None, alone_below: None, held: None, news: None }
+        Self {
+            is_known: false,
+            idle_since: None,
+            part_ends: Vec::new(),
+            part_goes: false,
+            held: None,
+            news: None,
+        }
     }
 
     /// Whether a write may follow those before it at once.
     pub(crate) fn is_open(&self) -> bool {
-        self.is_known && self.held.is_none() && self.alone_below.is_none()
+        self.is_known && self.held.is_none() && self.part_ends.is_empty()
     }
 
     /// Whether the write may go alone, by `now`: only if the client has no other. `closed`: the
@@ -88,8 +103,14 @@ impl SendGate {
         self.held.as_ref().map(|held| &held.reason)
     }
 
-    /// The write was given to the client alone.
+    /// Whether the write may follow those of its part that the client has.
+    pub(crate) fn follows_its_part(&self, sequence: Sequence) -> bool {
+        self.part_goes && self.part_ends.last().is_some_and(|end| sequence < *end)
+    }
+
+    /// The write was given to the client, which had no other.
     pub(crate) fn tried(&mut self, sequence: Sequence) {
+        self.part_goes = self.is_known && self.held.is_none();
         if let Some(held) = &mut self.held {
             held.tried = Some(sequence);
         }
@@ -101,7 +122,9 @@ impl SendGate {
         let was_open = self.is_open();
         self.is_known = true;
         self.idle_since = None;
-        self.alone_below = self.alone_below.filter(|below| replicated < *below);
+        while self.part_ends.last().is_some_and(|end| *end <= replicated) {
+            self.part_ends.pop();
+        }
         // Only for the write that was tried: an answer to one that was sent before the trouble
         // says nothing of it.
         let is_over = |held: &OnHold| held.tried.is_some_and(|tried| tried < replicated);
@@ -116,6 +139,7 @@ impl SendGate {
 
     /// Kafka does not take the partition's writes now.
     pub(crate) fn hold(&mut self, reason: &Arc<str>) {
+        self.part_goes = false;
         match &mut self.held {
             Some(held) if held.tried.is_some() => {
                 held.tried = None;
@@ -133,14 +157,23 @@ impl SendGate {
         }
     }
 
-    /// Writes below were refused together: each goes alone.
-    pub(crate) fn one_by_one_below(&mut self, sequence: Sequence) {
-        self.alone_below = self.alone_below.max(Some(sequence));
+    /// These writes were refused together, and go in parts.
+    pub(crate) fn split(&mut self, refused: Range<Sequence>) {
+        self.part_goes = false;
+        self.part_ends.retain(|end| *end > refused.end);
+        self.part_ends.push(refused.end);
+        let count = refused.end - refused.start;
+        if count > FEW {
+            self.part_ends.push(refused.start + count / 2);
+        } else {
+            self.part_ends.extend((refused.start + 1..refused.end).rev());
+        }
     }
 
     /// Another client takes over: brokers do not know it here.
     pub(crate) fn client_gone(&mut self) {
         self.is_known = false;
+        self.part_goes = false;
         if let Some(held) = &mut self.held
             && held.tried.take().is_some()
         {

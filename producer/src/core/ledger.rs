@@ -146,9 +146,14 @@ impl Ledger {
         self.sent = self.sent.max(sequence + 1);
     }
 
+    /// How many writes the Kafka client was given that Kafka has not answered.
+    pub(crate) fn sent_unanswered(&self) -> usize {
+        self.sent.saturating_sub(self.replicated()) as usize
+    }
+
     /// Whether the Kafka client has no write that it has neither delivered nor given back.
     pub(crate) fn client_has_none(&self) -> bool {
-        let sent = self.sent.saturating_sub(self.replicated()) as usize;
+        let sent = self.sent_unanswered();
         // Usually there is none at all, or the first is one.
         !self.unanswered.iter().take(sent).any(|(_, write)| write.is_with_the_client())
     }

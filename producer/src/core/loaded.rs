@@ -2,6 +2,7 @@
 
 use write_behind_shared::NextOffset;
 
+use crate::core::age::KnownSince;
 use crate::core::delta::Row;
 use crate::core::ledger::Sequence;
 
@@ -43,6 +44,8 @@ pub(crate) enum Validity {
 /// What is known about a load's answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LoadContext {
+    /// When the loader had answered.
+    pub(crate) now: KnownSince,
     /// Every write from this sequence on was accepted after the loader had answered.
     pub(crate) horizon: Sequence,
     pub(crate) validity: Validity,

@@ -1,13 +1,13 @@
 //! The changes of one row that are in the log and not yet in its base, in the order of the log.
 
-use write_behind_shared::{Change, NextOffset, Offset};
+use write_behind_shared::{NextOffset, Offset};
 
-use crate::core::delta::{Row, fold_all};
+use crate::core::delta::{Alteration, Row, fold_all};
 
 /// Changes in the order of the log, each with its offset where that is known.
 #[derive(Debug, Default)]
 pub(crate) struct LoggedChanges {
-    changes: Vec<(Change, Option<Offset>)>,
+    changes: Vec<(Alteration, Option<Offset>)>,
     bytes: usize,
 }
 
@@ -31,7 +31,7 @@ impl LoggedChanges {
     /// still turn up between them.
     pub(crate) fn insert(
         &mut self,
-        change: Change,
+        change: Alteration,
         offset: Option<Offset>,
         apart: bool,
         tail: Option<NextOffset>,
@@ -42,8 +42,8 @@ impl LoggedChanges {
             (None, _) => true,
         };
         let comes_before = |at: Option<Offset>| offset.is_none() || at.is_none() || at < offset;
-        match self.changes.last_mut() {
-            Some((earlier, at))
+        match (self.changes.last_mut(), change) {
+            (Some((Alteration::Plain(earlier), at)), Alteration::Plain(change))
                 if !apart && comes_before(*at) && is_final(offset) && is_final(*at) =>
             {
                 self.bytes -= earlier.bytes();
@@ -51,8 +51,8 @@ impl LoggedChanges {
                 self.bytes += earlier.bytes();
                 *at = offset;
             }
-            _ => {
-                self.bytes += change.bytes();
+            (_, change) => {
+                self.bytes += change.change().bytes();
                 let place = self.changes.iter().rposition(|(_, at)| comes_before(*at));
                 self.changes.insert(place.map_or(0, |place| place + 1), (change, offset));
             }
@@ -65,6 +65,11 @@ impl LoggedChanges {
         let first = self.first_not_in(next);
         self.keep(|place, _| place >= first);
         first > 0
+    }
+
+    /// Whether the offsets of all are known.
+    pub(crate) fn all_are_placed(&self) -> bool {
+        self.changes.iter().all(|(_, at)| at.is_some())
     }
 
     /// Forgets those whose offset is not known.
@@ -92,10 +97,11 @@ impl LoggedChanges {
 
     /// Whether something is added whose place relative to a row as of `next` is not known.
     pub(crate) fn has_unplaced(&self, next: Option<NextOffset>) -> bool {
-        let unplaced = |(change, offset): &(Change, Option<Offset>)| {
+        let unplaced = |(change, offset): &(Alteration, Option<Offset>)| {
             // Of what is set, only a row that may be newer than it matters.
             let is_set_late = offset.is_none() && next.is_some();
-            is_set_late || change.needs_earlier_value() && (offset.is_none() || next.is_none())
+            is_set_late
+                || change.change().needs_earlier_value() && (offset.is_none() || next.is_none())
         };
         self.changes.iter().any(unplaced)
     }
@@ -104,6 +110,19 @@ impl LoggedChanges {
     pub(crate) fn over(&self, row: Option<Row>, next: Option<NextOffset>) -> Option<Row> {
         let from = self.first_not_in(next);
         fold_all(row, self.changes.iter().skip(from).map(|(change, _)| change))
+    }
+
+    /// The row after those below `passed`, which are forgotten, if versions are told apart: nothing
+    /// else folds them into one.
+    pub(crate) fn settle_versions(&mut self, row: Option<Row>, passed: NextOffset) -> Option<Row> {
+        let versioned = |(change, _): &(Alteration, _)| matches!(change, Alteration::Versioned(_));
+        if !self.changes.first().is_some_and(versioned) {
+            return row;
+        }
+        let settled = self.first_not_in(Some(passed));
+        let row = fold_all(row, self.changes.iter().take(settled).map(|(change, _)| change));
+        self.keep(|place, _| place >= settled);
+        row
     }
 
     fn keep(&mut self, keep: impl Fn(usize, Option<Offset>) -> bool) {
@@ -119,11 +138,11 @@ impl LoggedChanges {
             // A row may stay for hours; the room of what it folded need not.
             self.changes = Vec::new();
         }
-        self.bytes = self.changes.iter().map(|(change, _)| change.bytes()).sum();
+        self.bytes = self.changes.iter().map(|(change, _)| change.change().bytes()).sum();
     }
 
     fn first_not_in(&self, next: Option<NextOffset>) -> usize {
-        let has = |(_, offset): &(Change, Option<Offset>)| {
+        let has = |(_, offset): &(Alteration, Option<Offset>)| {
             next.is_some_and(|next| offset.is_some_and(|at| next.is_past(at)))
         };
         self.changes.iter().rposition(has).map_or(0, |last| last + 1)
@@ -132,14 +151,16 @@ impl LoggedChanges {
 
 #[cfg(test)]
 mod tests {
+    use write_behind_shared::Change;
+
     use super::*;
 
-    fn add(n: i64) -> Change {
-        Change::new().add("n", n)
+    fn add(n: i64) -> Alteration {
+        Alteration::Plain(Change::new().add("n", n))
     }
 
-    fn set(n: i64) -> Change {
-        Change::new().set("n", &n).unwrap()
+    fn set(n: i64) -> Alteration {
+        Alteration::Plain(Change::new().set("n", &n).unwrap())
     }
 
     fn read(logged: &LoggedChanges) -> String {

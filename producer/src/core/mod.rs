@@ -3,16 +3,20 @@
 
 pub(crate) mod pending;
 pub(crate) mod entry;
+pub(crate) mod cache;
+pub(crate) mod age;
 pub(crate) mod ledger;
 pub(crate) mod unanswered;
 pub(crate) mod lost_writes;
 pub(crate) mod untold;
 pub(crate) mod gate;
 pub(crate) mod outbox;
+pub(crate) mod window;
 pub(crate) mod logged;
 pub(crate) mod in_flight;
 pub(crate) mod queue;
 pub(crate) mod delta;
+pub(crate) mod versioned;
 pub(crate) mod loaded;
 pub(crate) mod commit_queue;
 pub(crate) mod forgotten;

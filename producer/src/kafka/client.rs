@@ -14,7 +14,7 @@ use crate::event::Lag;
 use crate::kafka::batch_limit::BatchLimit;
 use crate::kafka::handles::{ClientHandle, ClientHandles};
 use crate::kafka::polling::Polling;
-use crate::kafka::producer::KafkaProducer;
+use crate::kafka::producer::{KafkaProducer, queue_of};
 use crate::kafka::producer_client::ProducerClient;
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
@@ -43,7 +43,7 @@ impl Kafka {
         properties: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>,
     ) -> Result<Self, BuildError> {
         let settings = KafkaSettings::new(properties, RESERVED_BY_PRODUCER)?;
-        let handles = Arc::new(ClientHandles::default());
+        let handles = Arc::new(ClientHandles::new(queue_of(&settings)));
         let batch_limit = Arc::new(BatchLimit::of(&settings));
         let (of_client, limit) = (settings.clone(), Arc::clone(&batch_limit));
         let make = move |listener| -> Result<Arc<dyn ProducerClient>, BuildError> {

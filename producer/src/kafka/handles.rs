@@ -10,6 +10,7 @@ use write_behind_shared::Partition;
 use crate::core::gate::GateNews;
 use crate::core::ledger::HANDLE_BITS;
 use crate::core::unanswered::Failure;
+use crate::core::window::Window;
 use crate::error::BuildError;
 use crate::event::{Event, Lag, Lagging};
 use crate::kafka::producer_client::{DeliveryReport, ProducerClient, ReportListener};
@@ -19,8 +20,10 @@ use crate::partitions::hand_over::HandedOver;
 use crate::partitions::partition::SharedPending;
 
 /// The handles that share a client, by their place.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ClientHandles {
+    /// What the client queues at most.
+    queue: Window,
     /// A place is never given twice: an answer may still be on its way to it.
     by_place: RwLock<Vec<Option<Arc<ClientHandle>>>>,
     /// The client; none while it is being replaced.
@@ -53,7 +56,24 @@ pub(crate) struct AllHandedOver {
     pub(crate) is_stuck: bool,
 }
 
+impl Default for ClientHandles {
+    fn default() -> Self {
+        Self::new(Window::UNBOUNDED)
+    }
+}
+
 impl ClientHandles {
+    /// None yet, of a client with this queue.
+    pub(crate) fn new(queue: Window) -> Self {
+        Self {
+            queue,
+            by_place: RwLock::default(),
+            producer: Mutex::default(),
+            gave_back: AtomicBool::new(false),
+            wants_another: AtomicBool::new(false),
+        }
+    }
+
     /// The handle at `place`, unless it was closed.
     pub(crate) fn at(&self, place: usize) -> Option<Arc<ClientHandle>> {
         let by_place = self.by_place.read().unwrap_or_else(PoisonError::into_inner);
@@ -85,6 +105,7 @@ impl ClientHandles {
             ));
         }
         by_place.push(Some(Arc::clone(&handle)));
+        self.share_the_queue(&by_place);
         Ok(handle)
     }
 
@@ -94,6 +115,14 @@ impl ClientHandles {
         if let Some(handle) = by_place.get_mut(place) {
             *handle = None;
         }
+        self.share_the_queue(&by_place);
+    }
+
+    /// Each partition of all handles has the same part of the client's queue.
+    fn share_the_queue(&self, by_place: &[Option<Arc<ClientHandle>>]) {
+        let handles = || by_place.iter().flatten();
+        let partitions = handles().map(|handle| handle.partitions.count() as usize).sum();
+        handles().for_each(|handle| handle.partitions.set_window(self.queue.share(partitions)));
     }
 
     /// Another client is to take over: it would be made with other settings.

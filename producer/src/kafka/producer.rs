@@ -23,6 +23,7 @@ use write_behind_shared::{Partition, WriteId};
 use crate::core::ledger::{HANDLE_BITS, LOW_BITS};
 use crate::core::lost_writes::Loss;
 use crate::core::unanswered::{Failure, GivenBack};
+use crate::core::window::Window;
 use crate::error::{BuildError, Refusal};
 use crate::kafka::batch_limit::BatchLimit;
 use crate::kafka::producer_client::{DeliveryReport, ProducerClient, ReportListener};
@@ -94,6 +95,19 @@ const FIXED: &[(&str, &str)] = &[
     ("message.timeout.ms", "0"),
     ("allow.auto.create.topics", "false"),
 ];
+
+/// How much the client queues at most.
+pub(crate) fn queue_of(settings: &KafkaSettings) -> Window {
+    let of = |name: &str| {
+        let default = DEFAULTS.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
+        let limit = settings.get(name).or(default)?.trim().parse::<usize>().ok()?;
+        // 0 is no limit.
+        (limit > 0).then_some(limit)
+    };
+    let kilobytes = of("queue.buffering.max.kbytes").unwrap_or(usize::MAX);
+    let writes = of("queue.buffering.max.messages").unwrap_or(usize::MAX);
+    Window::queue(writes, kilobytes.saturating_mul(1024))
+}
 
 /// librdkafka's default of `message.max.bytes`.
 const RECORD_BYTES_MAX: usize = 1_000_000;

@@ -2,13 +2,14 @@
 //!
 //! Whatever is kept here may go at any moment: nothing that is pending is here (INV-1).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ahash::RandomState;
 
+use crate::core::age::{KnownRow, KnownSince};
+use crate::core::cache::Cache;
 use crate::core::delta::Row;
 use crate::core::ledger::Key;
-use crate::core::pending::Cache;
 
 /// What is kept, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +37,22 @@ pub(crate) enum Capacity {
     Bytes(u64),
 }
 
-/// The cached rows. `None` says that there is no such row.
+/// The cached rows.
 pub(crate) struct RowCache {
-    rows: moka::sync::Cache<Key, Option<Row>, RandomState>,
+    rows: moka::sync::Cache<Key, Cached, RandomState>,
     misses: bool,
     writes: bool,
+    time_to_live: Option<Duration>,
+    built: Instant,
+}
+
+/// What the database has under a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Cached {
+    /// `None` says that there is no such row.
+    row: Option<Row>,
+    /// A row may have been cached again since, with more folded over what was known then.
+    since: KnownSince,
 }
 
 /// What a cached row takes beyond its key and row, in bytes: the map's entry and moka's two queues.
@@ -62,13 +74,20 @@ impl RowCache {
             None => builder,
         };
         let rows = builder.build_with_hasher(RandomState::new());
-        Self { rows, misses: config.misses, writes: config.writes }
+        let CacheConfig { misses, writes, time_to_live, .. } = config;
+        Self { rows, misses, writes, time_to_live, built: Instant::now() }
     }
 
     /// The row, or that there is none; `None`: not known here.
     #[expect(clippy::option_option, reason = "not known, and known to be missing")]
     pub(crate) fn look_up(&self, key: &Key) -> Option<Option<Row>> {
-        self.rows.get(key)
+        Some(self.find(key)?.row)
+    }
+
+    /// moka counts the time to live from the moment that a row was put here; what is beneath its
+    /// latest writes may be older.
+    fn find(&self, key: &Key) -> Option<Cached> {
+        self.rows.get(key).filter(|cached| !self.is_too_old(cached.since))
     }
 
     /// Removes all rows.
@@ -78,28 +97,39 @@ impl RowCache {
 }
 
 /// An estimate of the memory that a cached row takes, in bytes.
-#[expect(clippy::ref_option, reason = "the shape that moka's weigher wants")]
-fn weight(key: &Key, row: &Option<Row>) -> u32 {
-    let bytes = OVERHEAD_BYTES + key.len() + row.as_ref().map_or(0, |row| row.len());
+fn weight(key: &Key, cached: &Cached) -> u32 {
+    let bytes = OVERHEAD_BYTES + key.len() + cached.row.as_ref().map_or(0, |row| row.len());
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 impl Cache for RowCache {
-    fn get(&self, key: &Key) -> Option<Row> {
-        self.rows.get(key).flatten()
+    fn get(&self, key: &Key) -> Option<KnownRow> {
+        let Cached { row, since } = self.find(key)?;
+        Some((row?, since))
+    }
+
+    fn now(&self) -> KnownSince {
+        // Nobody asks how old anything is without a time to live, so the clock is not read.
+        let built = self.time_to_live.map(|_| self.built.elapsed());
+        KnownSince::at(built.map_or(0, |elapsed| elapsed.as_millis() as u64))
+    }
+
+    fn is_too_old(&self, since: KnownSince) -> bool {
+        let is_over = |live: Duration| u128::from(self.now().after(since)) >= live.as_millis();
+        self.time_to_live.is_some_and(is_over)
     }
 
     fn keeps_written(&self) -> bool {
         self.writes
     }
 
-    fn insert(&self, key: Key, row: Row) {
-        self.rows.insert(key, Some(row));
+    fn insert(&self, key: Key, row: Row, since: KnownSince) {
+        self.rows.insert(key, Cached { row: Some(row), since });
     }
 
-    fn insert_missing(&self, key: Key) {
+    fn insert_missing(&self, key: Key, since: KnownSince) {
         if self.misses {
-            self.rows.insert(key, None);
+            self.rows.insert(key, Cached { row: None, since });
         } else {
             self.remove(&key);
         }

@@ -7,11 +7,13 @@ use std::time::Instant;
 use uuid::Uuid;
 use write_behind_shared::{Partition, WriteId};
 
+use crate::core::cache::Cache;
 use crate::core::gate::GateNews;
 use crate::core::ledger::Key;
 use crate::core::lost_writes::Loss;
-use crate::core::pending::Cache;
 use crate::core::unanswered::{Failure, GivenBack};
+use crate::core::usage::Full;
+use crate::core::window::Window;
 use crate::error::Refusal;
 use crate::partitions::Partitions;
 use crate::partitions::outlet::{Content, NotTaken};
@@ -53,6 +55,13 @@ impl Partitions {
             lost
         });
         self.tell_settled(pending, lost);
+    }
+
+    /// How much of each partition the client may have.
+    pub(crate) fn set_window(&self, window: Window) {
+        for (_, pending) in self.iter() {
+            pending.lock().window = window;
+        }
     }
 
     /// The client is gone: what it has not answered goes to another.
@@ -107,9 +116,10 @@ impl State {
         let due_below = self.outbox.due_below(self.core.ledger().next(), now, self.closed);
         for _ in 0..at_once {
             let Some((sequence, key, delta)) = self.core.next_unsent() else { return handed };
-            let passes = self.gate.is_open()
+            let follows = self.gate.is_open() || self.gate.follows_its_part(sequence);
+            let passes = follows
                 || self.core.ledger().client_has_none() && self.gate.lets_try(now, self.closed);
-            if sequence >= due_below || !passes {
+            if sequence >= due_below || !passes || !self.window_has_room() {
                 return handed;
             }
             let write_id = WriteId { writer, sequence };
@@ -120,7 +130,9 @@ impl State {
                 }
                 None => Err(NotTaken::Refused(Refusal::NotOneRecord)),
             };
-            self.gate.tried(sequence);
+            if !follows {
+                self.gate.tried(sequence);
+            }
             match taken {
                 Ok(()) => {}
                 // It is not marked as sent, so it goes first the next time.
@@ -140,6 +152,19 @@ impl State {
         }
         handed.more = true;
         handed
+    }
+
+    /// Whether the client may have another write of this partition.
+    pub(crate) fn window_has_room(&self) -> bool {
+        let (writes, usage) = (self.core.ledger().sent_unanswered(), self.core.usage());
+        // What waits here and what the client has are alike, so each takes its part of the memory.
+        let bytes = usage[Full::InFlightBytes] / usage[Full::InFlight].max(1) * writes;
+        self.window.has_room(writes, bytes)
+    }
+
+    /// Whether writes wait that the client may be given now.
+    pub(crate) fn may_go_on(&self) -> bool {
+        !self.core.ledger().all_are_sent() && self.window_has_room()
     }
 
     /// Whether a new write may be the only one that the client has of this partition.
@@ -168,7 +193,7 @@ impl State {
                 let loss = Loss::Failed(Arc::clone(reason));
                 lost.extend(self.core.lose(*sequence, loss, cache));
             }
-            [.., (last, _, _)] => self.gate.one_by_one_below(last + 1),
+            [(first, _, _), .., (last, _, _)] => self.gate.split(*first..last + 1),
         }
         // As long as the client has others of this partition, they may yet go into the log, ahead
         // of those that it gave back.

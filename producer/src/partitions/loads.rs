@@ -3,9 +3,10 @@
 use ahash::HashMap;
 use tokio::sync::watch;
 
+use crate::core::cache::Cache;
 use crate::core::ledger::{Key, Sequence};
 use crate::core::loaded::{Loaded, Reading, Validity};
-use crate::core::pending::{Cache, Pending};
+use crate::core::pending::Pending;
 use crate::error::ReadError;
 
 /// Tells the reads that wait for a load; it stands for the load.

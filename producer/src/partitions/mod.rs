@@ -159,7 +159,8 @@ impl Partitions {
             lost.append(&mut state.core.take_overtaken());
             let ledger = state.core.ledger();
             let (replicated, left) = (ledger.replicated(), ledger.in_flight());
-            (left == 0, delivered && state.gate.delivered(replicated))
+            let opened = delivered && state.gate.delivered(replicated);
+            (left == 0, opened || state.may_go_on())
         });
         // After the change, which released the lock: a waiter that wakes takes it to look for its
         // loss. When nothing is left in flight, waiters need not wait for the end of the poll turn.

@@ -20,6 +20,7 @@ use crate::core::logged::Rules;
 use crate::core::outbox::Outbox;
 use crate::core::pending::Pending;
 use crate::core::usage::{Full, Usage};
+use crate::core::window::Window;
 use crate::error::DeliveryError;
 use crate::partitions::loads::Loads;
 use crate::partitions::outlet::Outlet;
@@ -50,6 +51,8 @@ pub(crate) struct State {
     pub(crate) outbox: Outbox,
     /// Whether they may be.
     pub(crate) gate: SendGate,
+    /// How much of it the client may have.
+    pub(crate) window: Window,
     pub(crate) closed: bool,
     /// Points in time: every write from the sequence on was accepted after the instant.
     marks: VecDeque<(Sequence, Instant)>,
@@ -107,6 +110,7 @@ impl SharedPending {
             outlet: None,
             outbox: Outbox::new(coalesce),
             gate: SendGate::new(),
+            window: Window::UNBOUNDED,
             closed: false,
             marks: VecDeque::from([(0, now)]),
         };

@@ -7,10 +7,10 @@ use tokio::runtime::Handle;
 use tracing::{Instrument as _, debug_span};
 use write_behind_shared::partition;
 
+use crate::core::cache::Cache as _;
 use crate::core::entry::RowState;
 use crate::core::ledger::Key;
 use crate::core::loaded::Reading;
-use crate::core::pending::Cache as _;
 use crate::error::{Halt, LoadError, ReadError};
 use crate::load::AnyLoader;
 use crate::metrics::Metrics;

@@ -135,7 +135,7 @@ impl Broker {
     /// The broker refuses the next `requests` to write because of what is in them. A request carries
     /// all writes of one partition that were waiting to be sent. A write that is refused alone ends
     /// in [`DeliveryError::Failed`](crate::DeliveryError::Failed); those that are refused together
-    /// are sent again one by one, each with a request of its own.
+    /// are sent again, a few of them one by one with a request each, many in halves.
     ///
     /// # Errors
     /// [`TestingError::Broker`].

@@ -152,6 +152,7 @@ impl Acceptor {
         if state.outbox.coalesces()
             || !state.core.ledger().all_are_sent()
             || !state.gate.is_open() && !state.may_be_first()
+            || !state.window_has_room()
         {
             return Ok(false);
         }

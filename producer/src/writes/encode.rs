@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde::Serialize;
 use write_behind_shared::json_write::{self, Noticed};
 use write_behind_shared::key::{KeyError, KeyWriter};
+use write_behind_shared::record::{self, Encoded};
 use write_behind_shared::{Cell, Change, Partition, json, partition};
 
 use crate::core::delta::{Delta, Row};
@@ -37,6 +38,8 @@ pub(crate) struct Encoder {
     pub(crate) partitions: i32,
     /// `key_columns`, if they were named.
     pub(crate) key_columns: Arc<[Box<str>]>,
+    /// The column that holds the rows' versions.
+    pub(crate) version: Option<Arc<str>>,
     /// `message.max.bytes`, or what the topic takes: key, value and headers.
     pub(crate) record_bytes: Arc<AtomicUsize>,
     /// `max_pending`.
@@ -93,6 +96,17 @@ impl Encoder {
             let noticed = json_write::write(row, document);
             check(document, noticed.map_err(|error| Refusal::NotJson(error.to_string()))?)?;
             repeats_key(&scratch.key, document)?;
+            if self.version.is_some() {
+                // Whether it is left out depends on the row beneath it, as for any other change.
+                let change = record::decode(Some(document), None);
+                let change = change.map_err(|error| Refusal::NotJson(error.to_string()))?;
+                let Encoded { value, add } = change.encode().map_err(|_| Refusal::NotOneRecord)?;
+                return self.prepare_change(
+                    scratch.key.text(),
+                    change,
+                    (value.map(Row::from), add),
+                );
+            }
             let row = Row::from(&**document);
             self.prepare(scratch.key.text(), Delta::Put(Row::clone(&row)), Some(row), None)
         })
@@ -133,9 +147,24 @@ impl Encoder {
             for (name, cell) in change.cells() {
                 repeats_key_column(&scratch.key, name, cell)?;
             }
-            let value = Some(Row::from(value));
-            self.prepare(scratch.key.text(), Delta::Change(Box::new(change)), value, encoded.add)
+            let record = (Some(Row::from(value)), encoded.add);
+            self.prepare_change(scratch.key.text(), change, record)
         })
+    }
+
+    fn prepare_change(
+        &self,
+        key: &[u8],
+        change: Change,
+        (value, add): (Option<Row>, Option<String>),
+    ) -> Result<Prepared, Refusal> {
+        let delta = Delta::changes(change, self.version.as_ref());
+        if let (Delta::Versioned(versioned), Some(column)) = (&delta, &self.version)
+            && versioned.version().is_none()
+        {
+            return Err(Refusal::NoVersion(column.to_string()));
+        }
+        self.prepare(key, delta, value, add)
     }
 
     fn prepare(

@@ -16,6 +16,7 @@ mod cached_rows;
 mod loads;
 mod failures;
 mod sharing;
+mod windows;
 mod refusals;
 mod follow;
 mod tail;

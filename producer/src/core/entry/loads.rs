@@ -4,6 +4,7 @@
 use write_behind_shared::NextOffset;
 
 use super::{Entry, RowState};
+use crate::core::age::KnownSince;
 use crate::core::delta::{Delta, Row};
 use crate::core::ledger::Sequence;
 use crate::core::loaded::{LoadContext, Loaded, Reading, Validity};
@@ -53,6 +54,7 @@ impl Entry {
         self.logged.forget_below(found.next);
         self.as_of = found.next;
         self.base = RowState::Known(found.row.clone());
+        (self.since, self.old_below) = (Some(context.now), NextOffset::ZERO);
         self.logged.compact(context.tail);
         self.forget_visible();
         Ok(Reading::of(self.fold_visible().cloned().flatten()))
@@ -67,13 +69,12 @@ impl Entry {
     }
 
     /// The row that a load left here over which nothing was written, while another load goes on.
-    #[expect(clippy::option_option, reason = "not known, and known to be missing")]
-    pub(crate) fn only_loaded(&self) -> Option<Option<&Row>> {
+    pub(crate) fn only_loaded(&self) -> Option<(Option<&Row>, KnownSince)> {
         match &self.base {
             RowState::Known(row)
                 if self.loads > 1 && !self.has_writes() && self.uncertain_below.is_none() =>
             {
-                Some(row.as_ref())
+                Some((row.as_ref(), self.since.unwrap_or_default()))
             }
             _ => None,
         }
@@ -85,8 +86,7 @@ impl Entry {
         if self.has_writes() {
             self.invalidated = true;
         } else {
-            self.base = RowState::Unknown;
-            self.as_of = None;
+            self.forget_base();
             self.forget_visible();
         }
     }

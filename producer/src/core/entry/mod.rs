@@ -7,11 +7,14 @@
 //!               └ a row written whole, or loaded; unknown until needed
 //! ```
 
+mod age;
 mod loads;
 
 use write_behind_shared::{NextOffset, Offset};
 
-use crate::core::delta::{Delta, Row};
+use crate::core::age::{KnownRow, KnownSince};
+use crate::core::cache::Cache;
+use crate::core::delta::{Alteration, Delta, Row};
 use crate::core::in_flight::InFlight;
 use crate::core::ledger::Sequence;
 use crate::core::logged::{LoggedChanges, Rules};
@@ -37,6 +40,11 @@ pub(crate) struct Entry {
     base: RowState,
     /// The base came from the database as of this offset: earlier changes are in it.
     as_of: Option<NextOffset>,
+    /// Since when the base is known; none: it is not, or nobody asked since it is.
+    since: Option<KnownSince>,
+    /// Past zero: the base is too old. Changes from this offset on are kept apart, so that it can be
+    /// given up.
+    old_below: NextOffset,
     logged: LoggedChanges,
     /// When the latest logged change is persisted.
     persisted_when: PersistedWhen,
@@ -66,10 +74,13 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// Nothing pending yet, over the cached row, if there is one.
-    pub(crate) fn over(cache: Option<Row>) -> Self {
+    pub(crate) fn over(cached: Option<KnownRow>) -> Self {
+        let since = cached.as_ref().map(|(_, since)| *since);
         Self {
-            base: cache.map_or(RowState::Unknown, |row| RowState::Known(Some(row))),
+            base: cached.map_or(RowState::Unknown, |(row, _)| RowState::Known(Some(row))),
             as_of: None,
+            since,
+            old_below: NextOffset::ZERO,
             logged: LoggedChanges::default(),
             persisted_when: PersistedWhen::AtOnce,
             known_end: NextOffset::ZERO,
@@ -129,7 +140,7 @@ impl Entry {
         let whole = match &delta {
             Delta::Put(row) => Some(Some(Row::clone(row))),
             Delta::Delete => Some(None),
-            Delta::Change(_) => None,
+            Delta::Change(_) | Delta::Versioned(_) => None,
         };
         self.in_flight.push(sequence, delta);
         if let Some(row) = whole {
@@ -211,11 +222,19 @@ impl Entry {
         match delta {
             Delta::Put(row) => self.rebase(Some(row), offset),
             Delta::Delete => self.rebase(None, offset),
-            Delta::Change(change) => {
-                let apart = rules.exact && matches!(self.base, RowState::Unknown);
-                self.logged.insert(*change, offset, apart, rules.tail);
+            Delta::Change(change) => self.log(Alteration::Plain(*change), offset, rules),
+            Delta::Versioned(versioned) => {
+                // Only the database can tell which of two such versions is newer.
+                self.invalidated |= versioned.number().is_none();
+                self.log(Alteration::Versioned(versioned), offset, rules);
             }
         }
+    }
+
+    fn log(&mut self, change: Alteration, offset: Option<Offset>, rules: Rules) {
+        let may_be_split =
+            matches!(self.base, RowState::Unknown) || self.old_below > NextOffset::ZERO;
+        self.logged.insert(change, offset, rules.exact && may_be_split, rules.tail);
     }
 
     /// Whether the write is in the log cannot be told. It stays visible, and is not cached.
@@ -251,8 +270,7 @@ impl Entry {
         // A load under way may have read the row before the changes that are good.
         if self.persisted_when.is_met_by(Some(passed)) && self.loads == 0 {
             // The database has the rest, so it is asked instead.
-            self.base = RowState::Unknown;
-            self.as_of = None;
+            self.forget_base();
             self.logged.clear();
             self.forget_visible();
         }
@@ -277,13 +295,14 @@ impl Entry {
         }
     }
 
-    /// The row to cache once nothing is pending.
-    pub(crate) fn into_cached(mut self) -> RowState {
-        if self.uncertain_below.is_some() || self.invalidated {
-            return RowState::Unknown;
+    /// The row to cache once nothing is pending, and since when what is beneath it is known.
+    pub(crate) fn into_cached(mut self, cache: &impl Cache) -> (RowState, KnownSince) {
+        let since = self.since.unwrap_or_else(|| cache.now());
+        if self.uncertain_below.is_some() || self.invalidated || cache.is_too_old(since) {
+            return (RowState::Unknown, since);
         }
         self.fold_visible();
-        self.visible
+        (self.visible, since)
     }
 
     fn take(&mut self, sequence: Sequence) -> Option<Delta> {
@@ -302,6 +321,7 @@ impl Entry {
     fn rebase(&mut self, row: Option<Row>, offset: Option<Offset>) {
         self.base = RowState::Known(row);
         self.as_of = offset.map(Offset::next);
+        (self.since, self.old_below) = (None, NextOffset::ZERO);
         self.logged.keep_past(offset);
         let ends = |below: &NextOffset| offset.is_none_or(|offset| below.is_past(offset));
         self.uncertain_below =

@@ -5,9 +5,10 @@
 
 use write_behind_shared::{NextOffset, Offset};
 
+use crate::core::cache::Cache;
 use crate::core::ledger::{Key, Sequence};
 use crate::core::lost_writes::Loss;
-use crate::core::pending::{Cache, Pending};
+use crate::core::pending::Pending;
 
 /// A record that the database refused.
 #[derive(Clone, Debug)]

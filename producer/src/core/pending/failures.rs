@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::core::cache::Cache;
 use crate::core::ledger::{Key, Sequence};
 use crate::core::lost_writes::Loss;
-use crate::core::pending::{Cache, Pending};
+use crate::core::pending::Pending;
 use crate::core::unanswered::{GivenBack, PersistedWhen};
 
 impl Pending {

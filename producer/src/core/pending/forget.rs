@@ -3,8 +3,9 @@
 //! Only what Kafka has can be dropped, and [`Forgotten`](crate::core::forgotten::Forgotten)
 //! remembers below which offset, so that a read of such a row says that it may be behind.
 
+use crate::core::cache::Cache;
 use crate::core::ledger::Key;
-use crate::core::pending::{Cache, Pending};
+use crate::core::pending::Pending;
 use crate::core::unanswered::PersistedWhen;
 
 /// The search stops after this many consecutive rows that must be kept.

@@ -1,10 +1,11 @@
 //! Loads and invalidations of pending rows.
 
+use crate::core::cache::Cache;
 use crate::core::delta::Row;
 use crate::core::entry::Entry;
 use crate::core::ledger::{Key, Sequence};
 use crate::core::loaded::{LoadContext, Loaded, Reading, Validity};
-use crate::core::pending::{Cache, Pending};
+use crate::core::pending::Pending;
 
 impl Pending {
     /// A load of the row begins.
@@ -35,6 +36,7 @@ impl Pending {
         cache: &impl Cache,
     ) -> Result<Reading, Sequence> {
         let context = LoadContext {
+            now: cache.now(),
             horizon,
             validity,
             replicated: self.ledger.replicated(),
@@ -50,8 +52,8 @@ impl Pending {
         // With another load of the row under way the entry stays, without writes, and reads look
         // in the cache: if this row were not there too, they would load what was just loaded.
         match self.entries.get(key).and_then(Entry::only_loaded) {
-            Some(Some(row)) => cache.insert(Key::clone(key), Row::clone(row)),
-            Some(None) => cache.insert_missing(Key::clone(key)),
+            Some((Some(row), since)) => cache.insert(Key::clone(key), Row::clone(row), since),
+            Some((None, since)) => cache.insert_missing(Key::clone(key), since),
             None => {}
         }
         self.load_ends(key, cache);

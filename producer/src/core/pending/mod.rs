@@ -21,8 +21,9 @@ use ahash::HashMap;
 use write_behind_shared::{NextOffset, Offset};
 
 use crate::core::bounds::Bounds;
+use crate::core::cache::Cache;
 use crate::core::commit_queue::CommitWaiter;
-use crate::core::delta::{Delta, Row};
+use crate::core::delta::Delta;
 use crate::core::entry::{Entry, OVERHEAD_BYTES, RowState};
 use crate::core::forgotten::Forgotten;
 use crate::core::ledger::{Key, Ledger, Sequence};
@@ -31,24 +32,6 @@ use crate::core::lost_writes::Loss;
 use crate::core::tail::ForeignWriters;
 use crate::core::unanswered::PersistedWhen;
 use crate::core::usage::{Full, Usage};
-
-/// Holds rows that stopped being pending, until they are pending again or evicted.
-pub(crate) trait Cache {
-    /// The row, if it is cached.
-    fn get(&self, key: &Key) -> Option<Row>;
-    /// Whether a row is kept as it was written here. The table may have made another one of it.
-    fn keeps_written(&self) -> bool {
-        true
-    }
-    /// The row is in the database exactly like this.
-    fn insert(&self, key: Key, row: Row);
-    /// The database has no such row.
-    fn insert_missing(&self, key: Key) {
-        self.remove(&key);
-    }
-    /// What the database holds is no longer known here.
-    fn remove(&self, key: &Key);
-}
 
 /// The writes of one partition that are not in the database.
 #[derive(Debug)]
@@ -219,6 +202,8 @@ impl Pending {
     pub(crate) fn release_waiters(&mut self, cache: &impl Cache) -> bool {
         let Some(passed) = self.passed() else { return false };
         let is_passed = |waiter: &CommitWaiter| waiter.next <= passed;
+        // A base that was given up is not found again without a loader.
+        let loads = self.rules.exact;
         for _ in 0..self.rows_at_once {
             if !self.waiters.peek().is_some_and(is_passed) {
                 return false;
@@ -227,6 +212,9 @@ impl Pending {
             self.change(&key, |entry| {
                 entry.is_waiting = false;
                 entry.prune(passed);
+                if loads {
+                    entry.age(passed, cache);
+                }
             });
             self.wait_for_commit(&key);
             self.let_leave(&key, cache);
@@ -307,10 +295,11 @@ impl Pending {
         // cache afterwards, so the row must be there before the lock is released.
         let Some((key, entry)) = self.remove(key) else { return };
         let outdates_cache = entry.outdates_cache;
-        match entry.into_cached() {
+        let (row, since) = entry.into_cached(cache);
+        match row {
             RowState::Known(_) if outdates_cache && !cache.keeps_written() => cache.remove(&key),
-            RowState::Known(Some(row)) => cache.insert(key, row),
-            RowState::Known(None) => cache.insert_missing(key),
+            RowState::Known(Some(row)) => cache.insert(key, row, since),
+            RowState::Known(None) => cache.insert_missing(key, since),
             // The cache may hold the row as it was before these writes; they are in the database
             // now, so a read of it would go back in time.
             RowState::Unknown if outdates_cache => cache.remove(&key),
@@ -354,6 +343,10 @@ mod tests;
 #[cfg(test)]
 #[path = "tests/races.rs"]
 mod races;
+
+#[cfg(test)]
+#[path = "tests/ages.rs"]
+mod ages;
 
 #[cfg(test)]
 #[path = "tests/overlaps.rs"]

@@ -6,10 +6,11 @@
 use uuid::Uuid;
 use write_behind_shared::{NextOffset, SequenceCheck};
 
+use crate::core::cache::Cache;
 use crate::core::entry::Entry;
 use crate::core::ledger::{Key, Sequence};
 use crate::core::lost_writes::Loss;
-use crate::core::pending::{Cache, Pending};
+use crate::core::pending::Pending;
 use crate::core::tail::LogRecord;
 
 impl Pending {

@@ -1,5 +1,7 @@
 //! Tests of the gate: what goes alone, what waits, and for how long.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn at(start: Instant, ms: u64) -> Instant {
@@ -51,16 +53,121 @@ fn a_held_partition_is_tried_again_after_ever_longer_waits_until_kafka_takes_it(
 }
 
 #[test]
-fn writes_that_were_refused_together_go_one_by_one_and_those_behind_them_wait_for_that() {
+fn a_few_writes_that_were_refused_together_go_one_by_one_and_those_behind_them_wait_for_that() {
     let mut gate = SendGate::new();
     gate.delivered(0);
-    gate.one_by_one_below(4);
+    gate.split(0..4);
     for answered in 0..4 {
         assert!(!gate.is_open() && gate.lets_try(Instant::now(), false), "alone");
         gate.tried(answered);
+        assert!(!gate.follows_its_part(answered + 1), "not before Kafka has it");
         assert!(gate.delivered(answered + 1), "the next may go");
     }
     assert!(gate.is_open());
+}
+
+/// A partition and its client, as far as the gate matters: a broker refuses a batch for one bad
+/// write in it, and the client ends with that.
+struct Scene {
+    gate: SendGate,
+    bad: Vec<Sequence>,
+    /// All below were answered.
+    answered: Sequence,
+    /// All below were given to the client.
+    sent: Sequence,
+    log: Vec<Sequence>,
+    failed: Vec<Sequence>,
+    refusals: usize,
+    round_trips: usize,
+}
+
+impl Scene {
+    fn new(bad: &[Sequence]) -> Self {
+        Self {
+            gate: SendGate::new(),
+            bad: bad.to_vec(),
+            answered: 0,
+            sent: 0,
+            log: Vec::new(),
+            failed: Vec::new(),
+            refusals: 0,
+            round_trips: 0,
+        }
+    }
+
+    /// Hands over all of `count` writes, in batches of up to these sizes.
+    fn run(&mut self, count: Sequence, sizes: impl IntoIterator<Item = Sequence>) {
+        let mut sizes = sizes.into_iter();
+        while self.answered < count {
+            self.hand_over(count);
+            assert!(self.sent > self.answered, "nothing goes on");
+            self.answer(sizes.next().unwrap());
+        }
+    }
+
+    /// Gives the client what the gate lets through, of `count` writes.
+    fn hand_over(&mut self, count: Sequence) {
+        while self.sent < count {
+            let follows = self.gate.is_open() || self.gate.follows_its_part(self.sent);
+            if !follows && self.sent > self.answered {
+                break;
+            }
+            if !follows {
+                self.gate.tried(self.sent);
+            }
+            self.sent += 1;
+        }
+    }
+
+    /// The broker takes a batch of up to `size`, or refuses it.
+    fn answer(&mut self, size: Sequence) {
+        self.round_trips += 1;
+        let batch = self.answered..self.sent.min(self.answered + size);
+        let is_bad = |sequence: &Sequence| self.bad.contains(sequence);
+        if batch.clone().any(|sequence| is_bad(&sequence)) {
+            self.refusals += 1;
+            if batch.end - batch.start == 1 {
+                self.failed.push(batch.start);
+                self.answered += 1;
+            } else {
+                self.gate.split(batch);
+            }
+            self.gate.client_gone();
+            self.sent = self.answered;
+        } else {
+            self.log.extend(batch.clone());
+            self.answered = batch.end;
+            self.gate.delivered(self.answered);
+        }
+    }
+}
+
+/// One by one they would take 10,000 round trips.
+#[test]
+fn one_bad_write_among_thousands_is_found_in_tens_of_round_trips() {
+    let mut scene = Scene::new(&[7_777]);
+    scene.run(10_000, std::iter::repeat(Sequence::MAX / 2));
+    assert_eq!(scene.failed, [7_777]);
+    assert!(scene.round_trips < 60, "{}", scene.round_trips);
+}
+
+proptest! {
+    #[test]
+    fn of_a_refused_batch_the_bad_writes_fail_alone_after_few_refusals_and_the_rest_stay_in_order(
+        count in 1_u64..3_000,
+        bad in prop::collection::btree_set(0_u64..3_000, 0..4),
+        sizes in prop::collection::vec(1_u64..3_000, 1..8),
+    ) {
+        let bad: Vec<Sequence> = bad.into_iter().filter(|one| *one < count).collect();
+        let mut scene = Scene::new(&bad);
+        scene.run(count, sizes.into_iter().cycle());
+        prop_assert_eq!(&scene.failed, &bad);
+        let good: Vec<Sequence> = (0..count).filter(|one| !bad.contains(one)).collect();
+        prop_assert_eq!(scene.log, good);
+        let halvings = u64::BITS - count.leading_zeros();
+        prop_assert!(scene.refusals <= bad.len() * (halvings as usize + 1), "{}", scene.refusals);
+        prop_assert!(scene.gate.part_ends.len() <= halvings as usize + FEW as usize);
+    }
 }
 
 #[test]

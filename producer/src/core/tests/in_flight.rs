@@ -5,20 +5,22 @@ use std::time::{Duration, Instant};
 use write_behind_shared::{Change, NextOffset};
 
 use super::*;
+use crate::core::age::{KnownRow, KnownSince};
 use crate::core::bounds::Bounds;
+use crate::core::cache::Cache;
 use crate::core::entry::RowState;
 use crate::core::ledger::Key;
 use crate::core::logged::Rules;
-use crate::core::pending::{Cache, Pending};
+use crate::core::pending::Pending;
 
 struct NoCache;
 
 impl Cache for NoCache {
-    fn get(&self, _: &Key) -> Option<Row> {
+    fn get(&self, _: &Key) -> Option<KnownRow> {
         None
     }
 
-    fn insert(&self, _: Key, _: Row) {}
+    fn insert(&self, _: Key, _: Row, _: KnownSince) {}
 
     fn remove(&self, _: &Key) {}
 }

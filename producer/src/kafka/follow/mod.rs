@@ -50,7 +50,8 @@ pub(crate) fn follow_on_threads(
     let (stop_asking, asking_stopped) = channel::<()>();
     let (told, caught_up) = oneshot::channel();
     let partitions = source.partition_count();
-    let decoder = Decoder { columns: follower.columns, partitions };
+    let version = follower.version.clone();
+    let decoder = Decoder { columns: follower.columns, version, partitions };
     let tail = Arc::new(Tail::new(partitions));
     let reading = Arc::new((source, Arc::clone(&tail)));
     let asking = Arc::clone(&reading);
@@ -106,6 +107,7 @@ mod tests {
             partitions: Arc::new(partitions),
             metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap().0),
             columns: Columns::of::<()>(),
+            version: None,
             start_timeout: Duration::from_mins(1),
         };
         follow_on_threads(client, follower).unwrap()

@@ -25,6 +25,8 @@ pub(crate) struct Follower {
     pub(crate) partitions: Arc<Partitions>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) columns: Columns,
+    /// The column that holds the rows' versions.
+    pub(crate) version: Option<Arc<str>>,
     /// How long Kafka may be silent before the handle is built.
     pub(crate) start_timeout: Duration,
 }

@@ -23,12 +23,12 @@ fn row(n: u32) -> Row {
     format!(r#"{{"n":{n}}}"#).into_bytes().into()
 }
 
-type MokaCache = moka::sync::Cache<Key, Option<Row>>;
-type Builder = moka::sync::CacheBuilder<Key, Option<Row>, MokaCache>;
+type MokaCache = moka::sync::Cache<Key, Cached>;
+type Builder = moka::sync::CacheBuilder<Key, Cached, MokaCache>;
 
 fn cache(build: impl FnOnce(Builder) -> Builder) -> RowCache {
     let rows = build(MokaCache::builder()).build_with_hasher(RandomState::new());
-    RowCache { rows, misses: false, writes: true }
+    RowCache { rows, misses: false, writes: true, time_to_live: None, built: Instant::now() }
 }
 
 /// Writes all rows, and has Kafka answer for them.
@@ -45,7 +45,7 @@ fn write_all(pending: &mut Pending, cache: &RowCache) {
 fn readable(pending: &mut Pending, cache: &RowCache) -> usize {
     let in_memory = |n: &u32| match pending.read(&key(*n)) {
         Some(visible) => visible == RowState::Known(Some(row(*n))),
-        None => cache.get(&key(*n)) == Some(row(*n)),
+        None => cache.look_up(&key(*n)) == Some(Some(row(*n))),
     };
     (0..ROWS).filter(in_memory).count()
 }
@@ -59,7 +59,7 @@ fn pending() -> Pending {
 fn rows_that_are_not_in_the_database_are_all_read_though_the_cache_takes_no_new_entry() {
     let cache = cache(|builder| builder.max_capacity(10));
     for n in ROWS..ROWS + 10 {
-        cache.insert(key(n), row(n));
+        cache.insert(key(n), row(n), cache.now());
         (0..20).for_each(|_| drop(cache.get(&key(n))));
         cache.rows.run_pending_tasks();
     }

@@ -19,10 +19,11 @@ use uuid::Uuid;
 use write_behind_shared::{Change, NextOffset, Offset, Partition, WriteId};
 
 use crate::LoadError;
+use crate::core::cache::Cache as _;
 use crate::core::delta::{Delta, Row};
 use crate::core::ledger::{Key, Sequence};
 use crate::core::lost_writes::Loss;
-use crate::core::pending::{Cache as _, cost};
+use crate::core::pending::cost;
 use crate::core::tail::LogRecord;
 use crate::core::usage::{Full, Usage};
 use crate::load::{Loaded, Loader};

@@ -32,7 +32,7 @@ impl World {
     pub(super) fn read(&mut self, name: Name) {
         let truth = self.truth(name, self.tail);
         let copy = self.copies.get(&key(name));
-        if let Some(row) = &copy
+        if let Some((row, _)) = &copy
             && !self.pending.has(&key(name))
         {
             assert_eq!(value(Some(row)), truth, "a cached row {name}");

@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::world::Copies;
+use crate::core::delta::Row;
 
 /// A commit after an outage covers all that was written meanwhile.
 #[test]
@@ -18,7 +19,7 @@ fn a_commit_of_many_rows_releases_a_few_under_one_lock_and_in_the_end_all() {
     assert_eq!(pending.ledger().persisted(), u64::from(rows), "those who wait are told at once");
     let mut rounds = 1;
     while more {
-        let cached = copies.0.borrow().len();
+        let cached = copies.rows.borrow().len();
         assert_eq!(cached, rounds * Bounds::STANDARD.rows_at_once, "in round {rounds}");
         assert_eq!(pending.entries.len(), rows as usize - cached, "a row is here or there");
         more = pending.release_waiters(&copies);

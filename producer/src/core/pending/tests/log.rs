@@ -7,6 +7,7 @@ use uuid::Uuid;
 use write_behind_shared::{Change, NextOffset, Offset, WriteId};
 
 use super::super::*;
+use crate::core::delta::Row;
 use crate::core::pending::dead_letters::DeadLetterNotice;
 use crate::core::tail::LogRecord;
 

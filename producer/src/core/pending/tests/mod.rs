@@ -7,6 +7,7 @@ mod client;
 mod commits;
 mod log;
 mod ops;
+mod versions;
 mod world;
 mod checks;
 

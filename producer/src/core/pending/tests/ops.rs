@@ -62,6 +62,8 @@ pub(super) enum Op {
     Sample,
     Read(Name),
     Evict(Name),
+    /// Cached rows grow older, and what they rest on.
+    TimePasses,
     /// Memory is short: rows are forgotten until this many bytes are free; our own too, or not.
     Forget(usize, bool),
     LoadBegins(Name),
@@ -127,6 +129,7 @@ pub(super) fn ops(plan: Plan) -> impl Strategy<Value = Vec<Op>> {
     let reads = prop_oneof![
         16 => name().prop_map(Op::Read),
         3 => name().prop_map(Op::Evict),
+        6 => Just(Op::TimePasses),
         2 => (1_usize..2_000, any::<bool>()).prop_map(|(bytes, own)| Op::Forget(bytes, own)),
         10 => name().prop_map(Op::LoadBegins),
         14 => name().prop_map(Op::LoadReads),

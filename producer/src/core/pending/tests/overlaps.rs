@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use write_behind_shared::{Change, NextOffset};
 
 use super::*;
+use crate::core::age::{KnownRow, KnownSince};
+use crate::core::delta::Row;
 use crate::core::loaded::{Loaded, Reading, Validity};
 
 /// The cached row of the one row; that it is missing is remembered.
@@ -16,15 +18,15 @@ use crate::core::loaded::{Loaded, Reading, Validity};
 struct Copy(RefCell<Option<Option<Row>>>);
 
 impl Cache for Copy {
-    fn get(&self, _: &Key) -> Option<Row> {
-        self.0.borrow().clone().flatten()
+    fn get(&self, _: &Key) -> Option<KnownRow> {
+        Some((self.0.borrow().clone().flatten()?, KnownSince::default()))
     }
 
-    fn insert(&self, _: Key, row: Row) {
+    fn insert(&self, _: Key, row: Row, _: KnownSince) {
         *self.0.borrow_mut() = Some(Some(row));
     }
 
-    fn insert_missing(&self, _: Key) {
+    fn insert_missing(&self, _: Key, _: KnownSince) {
         *self.0.borrow_mut() = Some(None);
     }
 

@@ -1,6 +1,6 @@
 //! The known races of a write-behind cache, each in the one order in which it goes wrong.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -8,57 +8,71 @@ use uuid::Uuid;
 use write_behind_shared::{Change, NextOffset, WriteId};
 
 use super::*;
+use crate::core::age::{KnownRow, KnownSince};
+use crate::core::delta::Row;
 use crate::core::loaded::{Loaded, Reading, Validity};
 use crate::core::lost_writes::Loss;
 use crate::core::pending::dead_letters::DeadLetterNotice;
 use crate::core::tail::LogRecord;
 
 #[derive(Default)]
-struct Copies(RefCell<HashMap<Key, Row>>);
+pub(super) struct Copies {
+    pub(super) rows: RefCell<HashMap<Key, KnownRow>>,
+    /// The time; what is two moments old is too old.
+    pub(super) now: Cell<u64>,
+}
 
 impl Copies {
-    fn row(&self) -> Option<Row> {
-        self.0.borrow().get(&id()).cloned()
+    pub(super) fn row(&self) -> Option<Row> {
+        self.get(&id()).map(|(row, _)| row)
     }
 }
 
 impl Cache for Copies {
-    fn get(&self, key: &Key) -> Option<Row> {
-        self.0.borrow().get(key).cloned()
+    fn get(&self, key: &Key) -> Option<KnownRow> {
+        self.rows.borrow().get(key).filter(|(_, since)| !self.is_too_old(*since)).cloned()
     }
 
-    fn insert(&self, key: Key, row: Row) {
-        self.0.borrow_mut().insert(key, row);
+    fn now(&self) -> KnownSince {
+        KnownSince::at(self.now.get())
+    }
+
+    fn is_too_old(&self, since: KnownSince) -> bool {
+        self.now().after(since) >= 2
+    }
+
+    fn insert(&self, key: Key, row: Row, since: KnownSince) {
+        self.rows.borrow_mut().insert(key, (row, since));
     }
 
     fn remove(&self, key: &Key) {
-        self.0.borrow_mut().remove(key);
+        self.rows.borrow_mut().remove(key);
     }
 }
 
-fn id() -> Key {
+pub(super) fn id() -> Key {
     Arc::from(*b"7")
 }
 
-fn row(n: i64) -> Row {
+pub(super) fn row(n: i64) -> Row {
     format!(r#"{{"n":{n}}}"#).into_bytes().into()
 }
 
-fn add(delta: i64) -> Delta {
+pub(super) fn add(delta: i64) -> Delta {
     Delta::Change(Box::new(Change::new().add("n", delta)))
 }
 
-fn found(n: i64, next: Option<i64>) -> Loaded {
+pub(super) fn found(n: i64, next: Option<i64>) -> Loaded {
     Loaded { row: Some(row(n)), next: next.map(NextOffset) }
 }
 
-struct Scene {
-    pending: Pending,
-    copies: Copies,
+pub(super) struct Scene {
+    pub(super) pending: Pending,
+    pub(super) copies: Copies,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             pending: Pending::new(Rules { exact: true, tail: None }, Bounds::STANDARD),
             copies: Copies::default(),
@@ -76,21 +90,21 @@ impl Scene {
         self.pending.log_read(Uuid::nil(), vec![record], offset.next(), &self.copies);
     }
 
-    fn accept(&mut self, delta: Delta) -> usize {
+    pub(super) fn accept(&mut self, delta: Delta) -> usize {
         let sequence = self.pending.accept(id(), delta, &self.copies);
         self.pending.mark_sent(sequence);
         sequence as usize
     }
 
-    fn ack(&mut self, sequence: usize, offset: i64) {
+    pub(super) fn ack(&mut self, sequence: usize, offset: i64) {
         self.pending.acked(sequence, offset, &self.copies);
     }
 
-    fn commit(&mut self, next: i64) {
+    pub(super) fn commit(&mut self, next: i64) {
         self.pending.committed(NextOffset(next), &self.copies);
     }
 
-    fn loaded(&mut self, found: &Loaded) -> Result<Reading, Sequence> {
+    pub(super) fn loaded(&mut self, found: &Loaded) -> Result<Reading, Sequence> {
         let horizon = self.pending.ledger().next();
         self.pending.loaded(&id(), found, (horizon, Validity::Valid), &self.copies)
     }

@@ -1,7 +1,7 @@
 //! Everything around the pending core: the service that writes, the tail, the cache; the client is
 //! in `client`. It does to the core what the rims do, in any order that they can.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use write_behind_shared::{Change, NextOffset, Offset, WriteId, record};
@@ -9,22 +9,46 @@ use write_behind_shared::{Change, NextOffset, Offset, WriteId, record};
 use super::super::*;
 use super::log::{Log, Name, OWN, Own, Record, key, writer};
 use super::ops::{Kind, Op, Plan};
+use crate::core::age::{KnownRow, KnownSince};
+use crate::core::delta::Row;
 use crate::core::loaded::{Loaded, Validity};
 
 #[derive(Debug, Default)]
-pub(super) struct Copies(pub(super) RefCell<HashMap<Key, Row>>);
+pub(super) struct Copies {
+    pub(super) rows: RefCell<HashMap<Key, KnownRow>>,
+    /// The time.
+    now: Cell<u64>,
+}
+
+/// How long a cached row may be served.
+const TIME_TO_LIVE: u64 = 3;
+
+impl Copies {
+    pub(super) fn time_passes(&self) {
+        self.now.set(self.now.get() + 1);
+    }
+}
 
 impl Cache for Copies {
-    fn get(&self, key: &Key) -> Option<Row> {
-        self.0.borrow().get(key).cloned()
+    fn get(&self, key: &Key) -> Option<KnownRow> {
+        self.rows.borrow().get(key).filter(|(_, since)| !self.is_too_old(*since)).cloned()
     }
 
-    fn insert(&self, key: Key, row: Row) {
-        self.0.borrow_mut().insert(key, row);
+    fn now(&self) -> KnownSince {
+        KnownSince::at(self.now.get())
+    }
+
+    fn is_too_old(&self, since: KnownSince) -> bool {
+        self.now().after(since) >= TIME_TO_LIVE
+    }
+
+    fn insert(&self, key: Key, row: Row, since: KnownSince) {
+        assert!(!self.is_too_old(since), "what is too old is not cached once more");
+        self.rows.borrow_mut().insert(key, (row, since));
     }
 
     fn remove(&self, key: &Key) {
-        self.0.borrow_mut().remove(key);
+        self.rows.borrow_mut().remove(key);
     }
 }
 
@@ -156,7 +180,8 @@ impl World {
                 }
             }
             Op::Read(name) => self.read(name),
-            Op::Evict(name) => drop(self.copies.0.borrow_mut().remove(&key(name))),
+            Op::Evict(name) => drop(self.copies.rows.borrow_mut().remove(&key(name))),
+            Op::TimePasses => self.copies.time_passes(),
             Op::Forget(bytes, own_too) => self.forget(bytes, own_too),
             Op::LoadBegins(_) | Op::LoadReads(_) | Op::LoadEnds(_) | Op::LoadFails(_) => {
                 self.load(&op);
@@ -217,7 +242,7 @@ impl World {
             self.may_be_behind = true;
             (0..3).for_each(|name| self.doubt(name, Doubt::All));
             self.pending.log_lost(NextOffset(next), &self.copies);
-            self.copies.0.borrow_mut().clear();
+            self.copies.rows.borrow_mut().clear();
         }
     }
 

@@ -1,0 +1,42 @@
+//! Age of one row's base: a base that is too old is given up, so that the row is loaded again.
+//!
+//! A row that is added to all the time never stops being pending, so nothing else would ever end a
+//! base that others have outdated.
+
+use write_behind_shared::NextOffset;
+
+use super::{Entry, RowState};
+use crate::core::cache::Cache;
+
+impl Entry {
+    /// Gives up a base that is too old, if all below `passed` is in the database and was read here.
+    ///
+    /// Changes that were folded together over it can't be told apart any more, so they must all be
+    /// in the database: whatever a load finds from then on holds them. Those that come meanwhile
+    /// are kept apart.
+    pub(crate) fn age(&mut self, passed: NextOffset, cache: &impl Cache) {
+        let RowState::Known(row) = &mut self.base else { return };
+        *row = self.logged.settle_versions(row.take(), passed);
+        let since = *self.since.get_or_insert_with(|| cache.now());
+        if !cache.is_too_old(since) {
+            return;
+        }
+        if self.old_below == NextOffset::ZERO {
+            self.old_below = self.known_end;
+        }
+        // A load under way may have read the row before the changes that would be forgotten here.
+        if self.old_below <= passed && self.loads == 0 && self.logged.all_are_placed() {
+            self.forget_base();
+            self.logged.forget_below(Some(passed));
+            self.forget_what_rests_on_the_log();
+        }
+    }
+
+    /// What is beneath the changes is no longer known.
+    pub(super) fn forget_base(&mut self) {
+        self.base = RowState::Unknown;
+        self.as_of = None;
+        self.since = None;
+        self.old_below = NextOffset::ZERO;
+    }
+}
