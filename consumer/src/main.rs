@@ -10,10 +10,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use prometheus::Registry;
+use prometheus::process_collector::ProcessCollector;
 use tokio::signal::unix::{SignalKind, signal};
-use write_behind_consumer::check::{self, InitError};
+use write_behind_consumer::check::{InitError, check_properties};
 use write_behind_consumer::config::{Config, ConfigError, secrets, transport};
 use write_behind_consumer::dead_letters::admin::AdminError;
 use write_behind_consumer::hand_over::HandOverError;
@@ -26,7 +28,7 @@ use crate::command::{FAILED, REFUSED, USAGE};
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused by a safety check.
 #[derive(Debug, Parser)]
-#[command(version, after_help = FIRST_STEPS)]
+#[command(name = NAME, version, after_help = FIRST_STEPS)]
 struct Cli {
     /// The configuration file; without it all settings come from the environment.
     #[arg(long, env = "WRITE_BEHIND_CONFIG", global = true, value_name = "FILE", help_heading = GLOBAL)]
@@ -43,6 +45,8 @@ struct Cli {
     command: Command,
 }
 
+/// What the binary is called.
+const NAME: &str = "write-behind";
 /// The heading of the options that every command takes.
 const GLOBAL: &str = "Global options";
 const FIRST_STEPS: &str = "First steps:
@@ -72,9 +76,15 @@ enum Command {
     /// Prints a configuration to begin with, in which every setting is explained.
     #[command(after_help = "Example: write-behind example > scores.toml")]
     Example,
-    /// Creates the bookkeeping tables, or brings an earlier version's up to date.
-    #[command(after_help = "Example: write-behind --config scores.toml init")]
-    Init,
+    /// Creates the bookkeeping tables, or brings an earlier version's up to date. With `--table`:
+    /// prints a configuration for a table.
+    #[command(after_help = "Examples:
+  write-behind --config scores.toml init
+  write-behind init --table public.scores --database postgres://writer@localhost/game > scores.toml")]
+    Init(command::init::InitArgs),
+    /// Judges the configuration alone, and connects to nothing.
+    #[command(after_help = "Example: write-behind --config scores.toml lint")]
+    Lint(command::check::Lint),
     /// Checks everything that `run` depends on, and changes nothing.
     #[command(after_help = "Example: write-behind --config scores.toml check")]
     Check(command::check::Check),
@@ -91,6 +101,20 @@ enum Command {
     Verify(command::verify::Verify),
     #[command(after_help = "Example: write-behind --config scores.toml status --watch")]
     Status(command::status::StatusArgs),
+    /// Prints what completes commands and options in a shell.
+    #[command(
+        after_help = "Example: write-behind completions bash > /etc/bash_completion.d/write-behind"
+    )]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Writes the man pages, a file for each command.
+    #[command(hide = true)]
+    Man {
+        /// The folder for them, which must exist.
+        folder: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -148,14 +172,14 @@ fn configuration(cli: &Cli) -> Result<Config, ConfigError> {
     // An empty variable, as templates leave it, names no file.
     let Some(path) = cli.config.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from) else {
         let config = Config::read("", &variables)?;
-        check::check_properties(&config.kafka)?;
+        check_properties(&config.kafka)?;
         return Ok(config);
     };
     let file = path.display().to_string();
     let text = std::fs::read_to_string(&path)
         .map_err(|error| ConfigError::Unreadable(format!("{file}: {error}")))?;
     let config = Config::read_file(&file, &text, &variables)?;
-    check::check_properties(&config.kafka).map_err(|error| error.in_file(&file, &text))?;
+    check_properties(&config.kafka).map_err(|error| error.in_file(&file, &text))?;
     Ok(config)
 }
 
@@ -165,7 +189,10 @@ async fn perform(
 ) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run { adopt_offsets, no_init } => {
-            let options = RunOptions { registry: Registry::new(), adopt_offsets, init: !no_init };
+            let registry = Registry::new();
+            // Of the process, so it belongs to the program that owns the process, and not to the library.
+            registry.register(Box::new(ProcessCollector::for_self()))?;
+            let options = RunOptions { registry, adopt_offsets, init: !no_init };
             let config = config?;
             let shutdown = stopped_by_a_signal()?;
             tracing::debug!(?config, "configuration");
@@ -176,9 +203,14 @@ async fn perform(
             tracing::info!(clean = drained.clean, "stopped");
         }
         Command::Example => print!("{}", include_str!("command/example.toml")),
-        Command::Init => {
-            outln!("{}", check::init(&config?).await?);
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+            outln!("{}", String::from_utf8_lossy(&script));
         }
+        Command::Man { folder } => clap_mangen::generate_to(Cli::command(), folder)?,
+        Command::Init(init) => return init.perform(config).await.map(ExitCode::from),
+        Command::Lint(lint) => return lint.perform(config).map(ExitCode::from),
         Command::DeadLetters(letters) => {
             return letters.perform(&config?).await.map(ExitCode::from);
         }

@@ -6,7 +6,7 @@ use write_behind_shared::Partition;
 
 use crate::apply::Target;
 use crate::check::report::counted;
-use crate::config::{Config, Route};
+use crate::config::{Config, Route, transport};
 use crate::core::assign::{PartitionFacts, Verdict, judge};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::kafka::broker::KafkaBroker;
@@ -18,6 +18,7 @@ use crate::store::{AnyStore, BookkeepingState, Known, Store as _, StoreError};
 pub(crate) mod database;
 pub(crate) mod topic;
 mod init;
+pub mod draft;
 mod report;
 pub mod positions;
 
@@ -26,10 +27,24 @@ pub use crate::kafka::properties::check as check_properties;
 pub use init::{InitError, init};
 pub use report::{CheckReport, Finding, Grade};
 
+/// Judges the configuration alone, and connects to nothing.
+pub fn lint(config: &Config) -> CheckReport {
+    let mut report = CheckReport::default();
+    configuration(config, &mut report);
+    report
+}
+
+fn configuration(config: &Config, report: &mut CheckReport) {
+    report.add(Grade::Ok, "configuration", counted(config.routes.len(), "route"));
+    for warning in transport::in_the_clear(config) {
+        report.add(Grade::Warning, "configuration", warning);
+    }
+}
+
 /// Inspects everything. `adopt_offsets`: as for `run`.
 pub async fn check(config: &Config, adopt_offsets: bool) -> CheckReport {
     let mut report = CheckReport::default();
-    report.add(Grade::Ok, "configuration", counted(config.routes.len(), "route"));
+    configuration(config, &mut report);
     let broker = check_broker(config, &mut report).await;
     let asked = tokio::spawn(configurations(config.clone(), broker.is_some()));
     let mut store = database::connect(config, &mut report).await;

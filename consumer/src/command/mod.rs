@@ -14,6 +14,7 @@ macro_rules! outln {
 
 pub(crate) mod log;
 pub(crate) mod check;
+pub(crate) mod init;
 pub(crate) mod dead_letters;
 pub(crate) mod hand_over;
 pub(crate) mod verify;

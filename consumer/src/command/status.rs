@@ -13,12 +13,13 @@ use write_behind_consumer::status::ask::{self, AskError};
 use write_behind_consumer::status::report::StatusReport;
 use write_behind_consumer::status::table;
 
-use crate::command::DONE;
+use crate::command::{DONE, FAILED};
 
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Shows where the pipeline stands: asks the consumer that runs here, else Kafka and the database.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct StatusArgs {
     /// One JSON object instead of a table; docs/status.md describes it.
     #[arg(long, conflicts_with = "watch")]
@@ -26,6 +27,10 @@ pub(crate) struct StatusArgs {
     /// Prints it again each second, until Ctrl-C.
     #[arg(long)]
     watch: bool,
+    /// Says only whether the consumer's process is alive, as its /healthz does: exit code 0, or 1 if
+    /// it must be replaced. For an orchestrator's health check.
+    #[arg(long, conflicts_with_all = ["json", "watch", "direct"])]
+    health: bool,
     /// Where the consumer listens; default: `http.listen`.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -37,6 +42,9 @@ pub(crate) struct StatusArgs {
 impl StatusArgs {
     /// `config` is needed only where no consumer answers.
     pub(crate) async fn perform(self, config: Result<Config, ConfigError>) -> anyhow::Result<u8> {
+        if self.health {
+            return self.judge_health(&config).await;
+        }
         if !self.watch {
             let (report, asked) = self.fetch(&config).await?;
             if self.json {
@@ -68,13 +76,22 @@ impl StatusArgs {
         }
     }
 
+    async fn judge_health(&self, config: &Result<Config, ConfigError>) -> anyhow::Result<u8> {
+        let Some(url) = self.url.clone().or_else(|| listens(config)) else {
+            config.as_ref().map_err(Clone::clone)?;
+            anyhow::bail!("`http.listen` is \"off\", so nobody can be asked");
+        };
+        let sickness = ask::sickness(&url).await?;
+        outln!("{}", sickness.as_deref().unwrap_or("alive"));
+        Ok(if sickness.is_none() { DONE } else { FAILED })
+    }
+
     /// The report, and who answered.
     async fn fetch(
         &self,
         config: &Result<Config, ConfigError>,
     ) -> anyhow::Result<(StatusReport, String)> {
-        let listens = config.as_ref().ok().and_then(|config| config.http).map(reachable);
-        let url = self.url.clone().or(listens).filter(|_| !self.direct);
+        let url = self.url.clone().or_else(|| listens(config)).filter(|_| !self.direct);
         let mut silent = String::new();
         if let Some(url) = url {
             let wanted = config.as_ref().ok().map(|config| &*config.name);
@@ -89,6 +106,11 @@ impl StatusArgs {
         let report = positions::report(config).await?;
         Ok((report, format!("Kafka and the database{silent}")))
     }
+}
+
+/// Where the pipeline's consumer listens on this machine.
+fn listens(config: &Result<Config, ConfigError>) -> Option<String> {
+    config.as_ref().ok()?.http.map(reachable)
 }
 
 /// The report of the consumer at `url`, which must be of the pipeline `wanted`.

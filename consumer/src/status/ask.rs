@@ -1,4 +1,4 @@
-//! The client of `/status`: asks a running consumer for its report.
+//! The client of `/status` and `/healthz`: asks a running consumer for its report, or whether it is alive.
 
 use std::time::Duration;
 
@@ -39,15 +39,7 @@ pub enum AskError {
 /// # Errors
 /// [`AskError`]; after five seconds without a whole answer, [`AskError::NoAnswer`].
 pub async fn ask(url: &str) -> Result<StatusReport, AskError> {
-    let uri: Uri = url.parse().map_err(|_| AskError::Url(url.to_owned()))?;
-    let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
-        return Err(AskError::Url(url.to_owned()));
-    };
-    let asked = get_status(host, uri.port_u16().unwrap_or(80));
-    let answer = tokio::time::timeout(ANSWER_WITHIN, asked).await;
-    let answer = answer.unwrap_or_else(|_| Err("no answer in time".into()));
-    let (status, body) =
-        answer.map_err(|error| AskError::NoAnswer(url.to_owned(), error.to_string()))?;
+    let (status, body) = get(url, "/status").await?;
     let strange = |why: String| AskError::Strange(url.to_owned(), why);
     if status != StatusCode::OK {
         return Err(strange(format!("/status: {status}")));
@@ -60,16 +52,37 @@ pub async fn ask(url: &str) -> Result<StatusReport, AskError> {
     Ok(report)
 }
 
+/// What the consumer that listens at `url` says of its health: `None` if it is alive, else why it
+/// should be replaced.
+///
+/// # Errors
+/// As for [`ask`].
+pub async fn sickness(url: &str) -> Result<Option<String>, AskError> {
+    let (status, body) = get(url, "/healthz").await?;
+    Ok((status != StatusCode::OK).then(|| String::from_utf8_lossy(&body).trim().to_owned()))
+}
+
+async fn get(url: &str, path: &str) -> Result<(StatusCode, Bytes), AskError> {
+    let uri: Uri = url.parse().map_err(|_| AskError::Url(url.to_owned()))?;
+    let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
+        return Err(AskError::Url(url.to_owned()));
+    };
+    let asked = get_from(host, uri.port_u16().unwrap_or(80), path);
+    let answer = tokio::time::timeout(ANSWER_WITHIN, asked).await;
+    let answer = answer.unwrap_or_else(|_| Err("no answer in time".into()));
+    answer.map_err(|error| AskError::NoAnswer(url.to_owned(), error.to_string()))
+}
+
 type AskFailure = Box<dyn std::error::Error + Send + Sync>;
 
-async fn get_status(host: &str, port: u16) -> Result<(StatusCode, Bytes), AskFailure> {
+async fn get_from(host: &str, port: u16, path: &str) -> Result<(StatusCode, Bytes), AskFailure> {
     // An IPv6 address stands in brackets in a URL.
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let stream = TcpStream::connect((bare, port)).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // It ends with the sender.
     tokio::spawn(connection);
-    let request = Request::get("/status").header(HOST, format!("{host}:{port}"));
+    let request = Request::get(path).header(HOST, format!("{host}:{port}"));
     let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await?;

@@ -166,6 +166,7 @@ impl Status {
             return;
         }
         state.sampled = Some(now);
+        self.metrics.ready(health::unreadiness(&self.facts(state)).is_empty());
         let held = |tp: &RoutePartition| {
             state.progress.partitions.iter().any(|partition| partition.tp == *tp)
         };

@@ -160,6 +160,8 @@ async fn history(State(shown): State<Shown>, Query(asked): Query<After>) -> Json
 }
 
 async fn metrics(State(shown): State<Shown>) -> (StatusCode, String) {
+    // Nobody else notices when the thread that publishes is stuck.
+    shown.status.note_readiness();
     match render(&shown.registry) {
         Ok(text) => (StatusCode::OK, text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),

@@ -33,6 +33,7 @@ pub struct Metrics {
     lag_records: IntGaugeVec,
     lag_seconds: GaugeVec,
     in_group: IntGauge,
+    ready: IntGauge,
     failures: IntCounterVec,
     routes: RouteMetrics,
     stored_dead_letters: IntGaugeVec,
@@ -61,6 +62,7 @@ impl Metrics {
         let labelled_gauge = |name, labels: &[&str], help| {
             on.with(name, help, |opts| IntGaugeVec::new(opts, labels))
         };
+        build_info(on)?;
         let older = on.counter(
             "older_revisions_total",
             "Records left out because their row has a newer version.",
@@ -98,6 +100,7 @@ impl Metrics {
             )?,
             in_group: on
                 .gauge("in_group", "1 while the consumer is a member of its group, else 0.")?,
+            ready: on.gauge("ready", "1 while the consumer is ready, as /readyz says, else 0.")?,
             failures: on.with(
                 "failures_total",
                 "Failed attempts to read or write, by cause.",
@@ -116,6 +119,27 @@ impl Metrics {
                 "Dead letters deleted at the end of their retention.",
             )?,
         })
+    }
+
+    /// Shows what counts attempts and these topics from the start: a counter that appears with its
+    /// first count hides that count from everybody who asks how much it has grown.
+    pub(crate) fn begin<'a>(&self, topics: impl Iterator<Item = &'a str>) {
+        for about in FAILURES_ABOUT {
+            self.failures.with_label_values(&[about]);
+        }
+        for topic in topics {
+            let RouteMetrics { records, written_records, written_rows, dead_letters, .. } =
+                &self.routes;
+            for counter in [records, written_records, written_rows, dead_letters] {
+                counter.with_label_values(&[topic]);
+            }
+            self.routes.failing.with_label_values(&[topic]).set(0);
+        }
+    }
+
+    /// Shows whether the consumer does its work.
+    pub(crate) fn ready(&self, is_ready: bool) {
+        self.ready.set(i64::from(is_ready));
     }
 
     /// Adds what was counted since `before`.
@@ -264,6 +288,18 @@ impl RouteMetrics {
             )?,
         })
     }
+}
+
+/// What failed attempts are about.
+const FAILURES_ABOUT: [&str; 3] = ["kafka", "database", "route"];
+
+/// The version, as a label of a gauge that is always 1.
+fn build_info(on: &Register<'_>) -> Result<(), Error> {
+    let info = on.with("build_info", "Always 1; the label says the version.", |opts| {
+        IntGaugeVec::new(opts, &["version"])
+    })?;
+    info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    Ok(())
 }
 
 /// The counters that follow the pipeline's counts.

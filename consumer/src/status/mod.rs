@@ -120,6 +120,7 @@ pub struct StatusSnapshot {
 impl Status {
     /// A consumer that has not started yet.
     pub(crate) fn new(metrics: Metrics, config: &Config) -> Self {
+        metrics.begin(config.routes.iter().map(|route| &*route.topic));
         let state = StatusState {
             counts: Counts::default(),
             progress: PipelineProgress::default(),

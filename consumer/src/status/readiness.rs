@@ -27,6 +27,11 @@ impl Status {
         (!why.is_empty()).then(|| why.join("\n"))
     }
 
+    /// Lets the metrics say whether it does its work.
+    pub(crate) fn note_readiness(&self) {
+        self.metrics.ready(self.unreadiness().is_none());
+    }
+
     pub(super) fn facts(&self, state: &StatusState) -> Facts {
         let not_read = |partition: &PartitionProgress| {
             let name =

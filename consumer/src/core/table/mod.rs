@@ -10,6 +10,7 @@ mod increment;
 pub mod near;
 pub(crate) mod notation;
 pub mod row;
+pub(crate) mod sample;
 pub mod surroundings;
 pub mod version;
 

@@ -56,6 +56,35 @@ fn published(progress: PipelineProgress) -> Status {
 }
 
 #[test]
+fn counters_are_there_before_anything_is_counted_and_readiness_is_a_number() {
+    let config = Config::read(LEAST, &Variables::new()).unwrap();
+    let registry = Registry::new();
+    let status = Status::new(Metrics::new(&registry, "scores").unwrap(), &config);
+    let shows = |metric: &str, labels: &str, number: u64| {
+        let text = write_behind_shared::metrics::render(&registry).unwrap();
+        let line = format!("write_behind_consumer_{metric}{{{labels}}} {number}");
+        assert!(text.lines().any(|one| one == line), "{line}\n{text}");
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    shows("build_info", &format!(r#"pipeline="scores",version="{version}""#), 1);
+    for about in ["kafka", "database", "route"] {
+        shows("failures_total", &format!(r#"about="{about}",pipeline="scores""#), 0);
+    }
+    for counter in ["records", "written_records", "written_rows", "dead_letters"] {
+        shows(&format!("route_{counter}_total"), r#"pipeline="scores",topic="scores""#, 0);
+    }
+    shows("route_failing", r#"pipeline="scores",topic="scores""#, 0);
+    shows("ready", r#"pipeline="scores""#, 0);
+    status.joined();
+    status.publish(Duration::ZERO, Counts::default(), || progress(part()));
+    status.note_readiness();
+    shows("ready", r#"pipeline="scores""#, 1);
+    status.left();
+    status.note_readiness();
+    shows("ready", r#"pipeline="scores""#, 0);
+}
+
+#[test]
 fn a_partition_lags_by_the_records_that_the_database_lacks_since_the_oldest_of_them() {
     let ten_seconds_ago = unix_ms() as i64 - 10_000;
     let behind = PartitionProgress { oldest: Some(ten_seconds_ago), ..part() };
