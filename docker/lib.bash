@@ -103,6 +103,26 @@ install_packages_as_root() {
     )
 }
 
+# unpack_package NAME FOLDER: the files of a package of the distribution, without installing it.
+unpack_package() {
+    has apt-get && has dpkg-deb || die "missing here: $1" "Install it with this system's own means."
+    local work
+    work=$(mktemp -d)
+    say "fetching $1"
+    (
+        cd "$work"
+        chmod 755 .
+        apt-get -qq download "$1" 2>/dev/null || {
+            update_package_lists >/dev/null 2>&1
+            twice apt-get -qq download "$1"
+        }
+        dpkg-deb --extract ./*.deb unpacked
+    )
+    rm -rf "$2"
+    mv "$work/unpacked" "$2"
+    rm -rf "$work"
+}
+
 # In a subshell, which gives the lock back when it ends. The lock is ours since "apt-get update" fails
 # at once when another one runs. A source that cannot be reached is no reason to stop: what is wanted
 # may well be in the others.
