@@ -35,6 +35,11 @@ impl Handle {
         Ok(Self { cache: builder.metrics(&registry).build().await?, registry })
     }
 
+    /// All of its metrics, as Prometheus reads them.
+    pub fn page(&self) -> Result<String> {
+        Ok(render(&self.registry)?)
+    }
+
     /// A metric by its name without the prefix, as of the last tenth of a second.
     pub fn metric(&self, name: &str) -> Result<f64> {
         let wanted = format!("write_behind_producer_{name}{{");

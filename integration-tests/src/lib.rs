@@ -37,3 +37,4 @@ pub mod writer;
 pub mod fold;
 pub mod audit;
 pub mod walk;
+pub mod prometheus;

@@ -7,6 +7,7 @@ mod contract;
 mod bad_records;
 mod broker_faults;
 mod dead_letters;
+mod deployed;
 mod fleet;
 mod flights;
 mod kill;
