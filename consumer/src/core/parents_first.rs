@@ -22,30 +22,27 @@ pub(crate) fn parents_first<'a, S: Clone>(
         .enumerate()
         .flat_map(|(group, (_, rows))| rows.iter().map(move |row| (group, *row)))
         .collect();
-    let References { children, mut parents } = References::of(table, &rows);
+    let mut references = References::of(table, &rows);
     let mut ready = vec![BTreeSet::new(); groups.len()];
-    for (at, (group, _)) in rows.iter().enumerate() {
-        if parents[at] == 0 {
-            ready[*group].insert(at);
-        }
+    for at in references.ready() {
+        ready[rows[at].0].insert(at);
     }
     let mut ordered: Groups<'a, S> = Vec::with_capacity(groups.len());
     while let Some(group) = ready.iter().position(|ready| !ready.is_empty()) {
         let mut alike = Vec::new();
         while let Some(at) = ready[group].pop_first() {
             alike.push(rows[at].1);
-            for child in &children[at] {
-                parents[*child] -= 1;
-                if parents[*child] == 0 {
-                    ready[rows[*child].0].insert(*child);
-                }
-            }
+            references.written(at, |child| {
+                ready[rows[child].0].insert(child);
+            });
         }
         ordered.push((groups[group].0.clone(), alike));
     }
     for (group, (shape, _)) in groups.iter().enumerate() {
-        let in_cycle =
-            rows.iter().zip(&parents).filter(|((of, _), left)| **left > 0 && *of == group);
+        let in_cycle = rows
+            .iter()
+            .zip(&references.parents)
+            .filter(|((of, _), left)| **left > 0 && *of == group);
         let left: Vec<_> = in_cycle.map(|((_, row), _)| *row).collect();
         if !left.is_empty() {
             ordered.push((shape.clone(), left));
@@ -86,19 +83,12 @@ pub(crate) fn has_cycle(table: &Table, rows: &[&Row<'_>], part: &[usize]) -> boo
         return false;
     }
     let of_part: Vec<(usize, &Row<'_>)> = part.iter().map(|place| (0, rows[*place])).collect();
-    let References { children, mut parents } = References::of(table, &of_part);
-    let mut ready: Vec<usize> = (0..parents.len()).filter(|at| parents[*at] == 0).collect();
-    let mut ordered = 0;
+    let mut references = References::of(table, &of_part);
+    let mut ready: Vec<usize> = references.ready().collect();
     while let Some(at) = ready.pop() {
-        ordered += 1;
-        for child in &children[at] {
-            parents[*child] -= 1;
-            if parents[*child] == 0 {
-                ready.push(*child);
-            }
-        }
+        references.written(at, |child| ready.push(child));
     }
-    ordered < parents.len()
+    references.parents.iter().any(|parents| *parents > 0)
 }
 
 /// Takes `part` in two, in its order.
@@ -111,7 +101,7 @@ pub(crate) fn in_halves(part: &[usize]) -> (Vec<usize>, Vec<usize>) {
 struct References {
     /// The rows that refer to each row.
     children: Vec<Vec<usize>>,
-    /// How many rows each row refers to.
+    /// How many rows each row refers to that are not written yet.
     parents: Vec<usize>,
 }
 
@@ -135,6 +125,22 @@ impl References {
             }
         }
         found
+    }
+
+    /// The rows that refer to none that is still to be written.
+    fn ready(&self) -> impl Iterator<Item = usize> {
+        let parents = self.parents.iter().enumerate();
+        parents.filter(|(_, parents)| **parents == 0).map(|(at, _)| at)
+    }
+
+    /// Notes that the row at `at` is written, and names each row that waited for it alone.
+    fn written(&mut self, at: usize, mut ready: impl FnMut(usize)) {
+        for child in &self.children[at] {
+            self.parents[*child] -= 1;
+            if self.parents[*child] == 0 {
+                ready(*child);
+            }
+        }
     }
 
     /// The rows by component: no row of one refers to a row of another.

@@ -9,11 +9,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use write_behind_consumer::apply::history::RouteHistory;
-use write_behind_consumer::apply::log::{Log, RereadError, RereadPart};
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::{Applied, Connect, Event, Stats, Target, Worker};
 use write_behind_consumer::clock::Clock;
-use write_behind_consumer::core::batch::{Batch, FoldedRow, Span, WantedKeys};
+use write_behind_consumer::core::batch::{Batch, FoldedRow, Span};
 use write_behind_consumer::core::bookkeeping_key::BookkeepingKey;
 use write_behind_consumer::core::claim::Claim;
 use write_behind_consumer::core::flood::FloodLimits;
@@ -24,6 +23,8 @@ use write_behind_consumer::store::{
     Transaction, WriteOptions,
 };
 use write_behind_shared::{Change, NextOffset, Offset, Partition, record};
+
+use crate::records::Records;
 
 /// What a call of `apply` does instead of what it should.
 pub(crate) enum Fault {
@@ -173,45 +174,6 @@ impl Connect for Connections {
     async fn connect(&self) -> Result<Scripted, StoreError> {
         *self.script.connections.lock().unwrap() += 1;
         Ok(Scripted { store: self.file.store().await, script: Arc::clone(&self.script) })
-    }
-}
-
-/// The records, as the log holds them.
-#[derive(Default)]
-pub(crate) struct Records {
-    pub(crate) all: Mutex<Vec<RawRecord>>,
-    pub(crate) reads: Mutex<usize>,
-    /// How many records memory holds at once, if there is a limit.
-    pub(crate) part_max: Mutex<Option<usize>>,
-}
-
-impl Log for Records {
-    async fn records(
-        &self,
-        _topic: Arc<str>,
-        spans: Vec<Span>,
-        wanted: Arc<WantedKeys>,
-    ) -> Result<RereadPart, RereadError> {
-        *self.reads.lock().unwrap() += 1;
-        let in_spans = |record: &RawRecord| {
-            spans.iter().any(|span| {
-                span.partition == record.partition
-                    && !span.start.is_past(record.offset)
-                    && span.end.is_past(record.offset)
-            })
-        };
-        let is_wanted = |record: &RawRecord| {
-            record.key.as_ref().is_some_and(|key| wanted.contains(&(record.partition, key.clone())))
-        };
-        let all = self.all.lock().unwrap();
-        let mut wanted = all.iter().filter(|record| in_spans(record) && is_wanted(record));
-        let part_max = self.part_max.lock().unwrap().unwrap_or(usize::MAX);
-        let records: Vec<RawRecord> = wanted.by_ref().take(part_max).cloned().collect();
-        let rest = wanted.next().map(|next| {
-            let span = spans.iter().find(|span| span.partition == next.partition).unwrap();
-            Span { start: NextOffset(next.offset.0), ..*span }
-        });
-        Ok(RereadPart { records, rest: rest.into_iter().collect() })
     }
 }
 

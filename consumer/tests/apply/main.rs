@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod bench;
+#[path = "../contract/records.rs"]
+mod records;
 mod doubts;
 mod parts;
 mod stops;

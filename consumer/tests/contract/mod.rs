@@ -24,6 +24,7 @@ pub mod replays;
 pub mod versions;
 pub mod snapshots;
 pub mod model;
+pub mod records;
 pub mod cuts;
 pub mod server;
 

@@ -2,7 +2,7 @@
 //! delete does to other rows. A worker writes them, since it decides what is taken in log order.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -10,38 +10,15 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 use tokio::sync::watch;
 use write_behind_consumer::apply::history::RouteHistory;
-use write_behind_consumer::apply::log::{Log, RereadError, RereadPart};
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::{Applied, Event, Stats, Target, Worker};
 use write_behind_consumer::clock::MonotonicClock;
-use write_behind_consumer::core::batch::{Batch, FoldedRow, WantedKeys};
+use write_behind_consumer::core::batch::{Batch, FoldedRow};
 use write_behind_consumer::core::flood::FloodLimits;
 use write_behind_shared::record;
 
+use super::records::Records;
 use super::*;
-
-/// The log, of which everything can be read again.
-#[derive(Default)]
-struct Records(Mutex<Vec<RawRecord>>);
-
-impl Log for Records {
-    async fn records(
-        &self,
-        _topic: Arc<str>,
-        spans: Vec<Span>,
-        wanted: Arc<WantedKeys>,
-    ) -> Result<RereadPart, RereadError> {
-        let (start, end) = (spans[0].start, spans[0].end);
-        let is_wanted = |record: &&RawRecord| {
-            let key = record.key.clone().expect("it has a key");
-            !start.is_past(record.offset)
-                && end.is_past(record.offset)
-                && wanted.contains(&(record.partition, key))
-        };
-        let records = self.0.lock().unwrap().iter().filter(is_wanted).cloned().collect();
-        Ok(RereadPart { records, rest: Vec::new() })
-    }
-}
 
 /// A table `t` whose rows refer to each other, and a worker that writes to it.
 struct Tree<L> {
@@ -88,7 +65,7 @@ impl<L: Lab> Tree<L> {
         for (key, value) in records {
             let value = (!value.is_empty()).then_some(value.as_bytes());
             folded.entry(key).or_default().fold(record::decode(value, None).unwrap());
-            self.log.0.lock().unwrap().push(RawRecord {
+            self.log.all.lock().unwrap().push(RawRecord {
                 partition: Partition(0),
                 offset: Offset(self.bench.next),
                 key: Some(key.as_bytes().into()),

@@ -23,15 +23,15 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 use tokio::sync::watch;
 use write_behind_consumer::apply::history::RouteHistory;
-use write_behind_consumer::apply::log::{Log, RereadError, RereadPart};
 use write_behind_consumer::apply::retry::RetryLimits;
 use write_behind_consumer::apply::{Applied, Event, Target, Worker};
 use write_behind_consumer::clock::MonotonicClock;
-use write_behind_consumer::core::batch::{Batch, WantedKeys};
+use write_behind_consumer::core::batch::Batch;
 use write_behind_consumer::core::flood::FloodLimits;
 use write_behind_consumer::core::pipeline::buffer::{Buffer, PartitionMemory};
 use write_behind_consumer::core::record::Incoming;
 
+use super::records::Records;
 use super::*;
 
 /// How many records memory holds at once.
@@ -98,31 +98,6 @@ struct Outcome {
     batches: Vec<usize>,
 }
 
-/// The log, as it can be read again.
-#[derive(Default)]
-struct Records(Mutex<Vec<RawRecord>>);
-
-impl Log for Records {
-    async fn records(
-        &self,
-        _topic: Arc<str>,
-        spans: Vec<Span>,
-        wanted: Arc<WantedKeys>,
-    ) -> Result<RereadPart, RereadError> {
-        let is_wanted = |record: &&RawRecord| {
-            let holds =
-                |span: &Span| !span.start.is_past(record.offset) && span.end.is_past(record.offset);
-            let key = (record.partition, record.key.clone().unwrap());
-            spans.iter().any(holds) && wanted.contains(&key)
-        };
-        let log = self.0.lock().unwrap();
-        let mut wanted = log.iter().filter(is_wanted);
-        let records = wanted.by_ref().take(PART_MAX).cloned().collect();
-        let rest = wanted.next().map(|next| Span { start: NextOffset(next.offset.0), ..spans[0] });
-        Ok(RereadPart { records, rest: rest.into_iter().collect() })
-    }
-}
-
 /// A worker, and the table that it writes.
 struct Cutter<L> {
     lab: L,
@@ -145,7 +120,8 @@ impl<L: Lab> Cutter<L> {
             version: kind.version.map(str::to_owned),
             history: Arc::new(RouteHistory::new(NO_FLOOD)),
         };
-        let log = Arc::new(Records::default());
+        let part_max = Mutex::new(Some(PART_MAX));
+        let log = Arc::new(Records { part_max, ..Records::default() });
         let worker = Worker::new(
             (lab.database(), Timeouts::STANDARD),
             Arc::clone(&log),
@@ -221,7 +197,7 @@ impl<L: Lab> Cutter<L> {
             .await;
         let records: Vec<RawRecord> =
             log.iter().enumerate().map(|(offset, entry)| entry.record(offset)).collect();
-        self.log.0.lock().unwrap().clone_from(&records);
+        self.log.all.lock().unwrap().clone_from(&records);
         let version = self.kind.version.map(Arc::from);
         let (mut memory, mut batches) =
             (PartitionMemory::default().with_version(version), Vec::new());
