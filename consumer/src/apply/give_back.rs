@@ -59,20 +59,8 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             on_uncertain: OnUncertain::Fail,
         };
         let Ok(store) = self.connected().await else { return false };
-        let transaction = Transaction {
-            scope: &target.scope,
-            partitions: target.partitions,
-            spans: &spans,
-            table,
-            rows: &[],
-            row_by_row: &[],
-            more_records: None,
-            dead_letters: &[],
-            writers: &[],
-            forgotten: &[],
-            last_records: &[],
-            options,
-        };
+        let Target { scope, partitions, .. } = target;
+        let transaction = Transaction::moving(scope, *partitions, &spans, table, options);
         let answer = store.apply(&transaction).await;
         if answer.is_err() {
             self.store = None;

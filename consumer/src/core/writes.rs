@@ -133,6 +133,18 @@ pub(crate) fn runs(rows: &[&Row<'_>]) -> Vec<Vec<usize>> {
     runs
 }
 
+/// The rows that are in the table, as `there` says by their places, and those that are not.
+pub(crate) fn old_and_new<'r, 'v>(
+    rows: &[&'r Row<'v>],
+    there: &[bool],
+) -> (Vec<&'r Row<'v>>, Vec<&'r Row<'v>>) {
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    for (row, is_there) in rows.iter().zip(there) {
+        if *is_there { old.push(*row) } else { new.push(*row) }
+    }
+    (old, new)
+}
+
 impl WriteStatement<'_> {
     /// How many rows the statement left out because the table has newer versions of them, given
     /// that it wrote `written` rows.

@@ -104,7 +104,7 @@ pub struct Transaction<'a> {
     pub spans: &'a [Span],
     /// The table.
     pub table: &'a Table,
-    /// One row per key, sorted by key.
+    /// One row per key and partition, sorted by key.
     pub rows: &'a [Row<'a>],
     /// The records behind rows that the database refused, in log order: each is applied alone, and
     /// set aside alone if it is refused.
@@ -121,6 +121,32 @@ pub struct Transaction<'a> {
     pub last_records: &'a [LastRecord],
     /// How the rows are written.
     pub options: WriteOptions,
+}
+
+impl<'a> Transaction<'a> {
+    /// A transaction that moves `spans` and does nothing else.
+    pub fn moving(
+        scope: &'a BookkeepingKey,
+        partitions: i32,
+        spans: &'a [Span],
+        table: &'a Table,
+        options: WriteOptions,
+    ) -> Self {
+        Self {
+            scope,
+            partitions,
+            spans,
+            table,
+            rows: &[],
+            row_by_row: &[],
+            more_records: None,
+            dead_letters: &[],
+            writers: &[],
+            forgotten: &[],
+            last_records: &[],
+            options,
+        }
+    }
 }
 
 /// How a transaction writes its rows. What it writes does not depend on it.

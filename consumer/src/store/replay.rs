@@ -9,7 +9,7 @@
 use write_behind_shared::NextOffset;
 
 use crate::core::dead_letters::{DeadLetterState, OfRow, StoredDeadLetter};
-use crate::core::record::DeadLetter;
+use crate::core::record::{DeadLetter, RawRecord};
 use crate::core::table::Table;
 use crate::core::table::row::Row;
 use crate::core::verdict::OnUncertain;
@@ -113,25 +113,13 @@ pub async fn replay<E: From<StoreError>>(
 fn of_one<'a>(
     table: &'a Table,
     letter: &'a StoredDeadLetter,
-    row_by_row: &'a [(crate::core::record::RawRecord, Row<'static>)],
+    row_by_row: &'a [(RawRecord, Row<'static>)],
 ) -> Transaction<'a> {
-    Transaction {
-        scope: &letter.scope,
-        partitions: 0,
-        spans: &[],
-        table,
-        rows: &[],
-        row_by_row,
-        more_records: None,
-        dead_letters: &[],
-        last_records: &[],
-        writers: &[],
-        forgotten: &[],
-        options: WriteOptions {
-            rows_per_statement: 1,
-            set_aside_max: usize::MAX,
-            refuse_missing_references: true,
-            on_uncertain: OnUncertain::SetAside,
-        },
-    }
+    let options = WriteOptions {
+        rows_per_statement: 1,
+        set_aside_max: usize::MAX,
+        refuse_missing_references: true,
+        on_uncertain: OnUncertain::SetAside,
+    };
+    Transaction { row_by_row, ..Transaction::moving(&letter.scope, 0, &[], table, options) }
 }

@@ -107,20 +107,7 @@ pub fn moving<'a>(
     spans: &'a [Span],
     table: &'a Table,
 ) -> Transaction<'a> {
-    Transaction {
-        scope,
-        partitions: 2,
-        spans,
-        table,
-        rows: &[],
-        row_by_row: &[],
-        more_records: None,
-        dead_letters: &[],
-        writers: &[],
-        forgotten: &[],
-        last_records: &[],
-        options: WRITE_OPTIONS,
-    }
+    Transaction::moving(scope, 2, spans, table, WRITE_OPTIONS)
 }
 
 pub fn record(offset: i64, key: &str, value: &str) -> RawRecord {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use write_behind_consumer::store::{StoreError, Timeouts};
+use serde_json::json;
+use write_behind_consumer::store::{
+    Outcome, Store as _, StoreError, Timeouts, Transaction, WriteOptions,
+};
 use write_behind_shared::Change;
 
-use super::{Bench, Lab};
+use super::{Bench, Lab, WRITE_OPTIONS, moving, scope, span};
 
 /// A database on a server.
 pub trait ServerLab: Lab {
@@ -62,4 +65,19 @@ pub async fn a_row_without_a_partition_is_for_a_person<L: ServerLab>(lab: L) {
     assert!(told, "as bad data, every row of a day would be set aside: {outcome:?}");
     bench.store = bench.another_store().await;
     assert_eq!(bench.table(&["id"]).await, ["1"]);
+}
+
+pub async fn the_refused_are_found_among_thousands(lab: impl ServerLab) {
+    let mut bench = Bench::with(lab, "id integer PRIMARY KEY, n smallint CHECK (n >= 0)").await;
+    let keys: Vec<_> = (10_000..15_000).map(|key: i32| key.to_string()).collect();
+    let bad = [0, 1, 2_500, 4_999];
+    let n = |at| if bad.contains(&at) { -1 } else { 1 };
+    let row =
+        |(at, key): (usize, &String)| bench.row(key, &Change::of(&json!({ "n": n(at) })).unwrap());
+    let rows: Vec<_> = keys.iter().enumerate().map(row).collect();
+    let (scope, spans) = (scope(), [span(0, 0, 1)]);
+    let options = WriteOptions { rows_per_statement: 1_000, ..WRITE_OPTIONS };
+    let transaction = Transaction { rows: &rows, options, ..moving(&scope, &spans, &bench.table) };
+    let outcome = bench.store.apply(&transaction).await;
+    assert!(matches!(&outcome, Ok(Outcome::Rejected(places)) if *places == bad), "{outcome:?}");
 }

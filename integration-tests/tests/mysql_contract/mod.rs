@@ -14,14 +14,12 @@ use serde_json::json;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use write_behind_consumer::core::table::row;
-use write_behind_consumer::store::{
-    Database, Outcome, Store as _, StoreError, Timeouts, Transaction, WriteOptions,
-};
+use write_behind_consumer::store::{Database, Store as _, StoreError, Timeouts};
 use write_behind_shared::Change;
 
 use crate::contract;
 use crate::contract::server::ServerLab;
-use crate::contract::{Bench, Lab, WRITE_OPTIONS, moving, scope, span};
+use crate::contract::{Bench, Lab};
 
 /// A database of its own on the shared server.
 struct Mariadb {
@@ -114,6 +112,7 @@ contract!(Mariadb:
     server::a_connection_that_was_ended_is_an_outage,
     server::a_slow_statement_and_a_long_lock_end_on_the_server,
     server::a_row_without_a_partition_is_for_a_person,
+    server::the_refused_are_found_among_thousands,
 );
 
 async fn bench(columns: &str) -> Bench<Mariadb> {
@@ -378,23 +377,4 @@ async fn a_table_altered_under_a_prepared_statement_is_written_to() {
         bench.write(&part).await;
     }
     assert_eq!(bench.table(&["n"]).await, ["5"]);
-}
-
-#[tokio::test]
-async fn the_refused_are_found_among_thousands() {
-    let mut bench = bench("id int PRIMARY KEY, n smallint CHECK (n >= 0)").await;
-    let keys: Vec<_> = (10_000..13_000).map(|key: i32| key.to_string()).collect();
-    let bad = [0, 1, 1_500, 2_999];
-    let rows: Vec<_> = keys
-        .iter()
-        .enumerate()
-        .map(|(at, key)| {
-            bench.row(key, &set(&json!({"n": if bad.contains(&at) { -1 } else { 1 }})))
-        })
-        .collect();
-    let (scope, spans) = (scope(), [span(0, 0, 1)]);
-    let options = WriteOptions { rows_per_statement: 1_000, ..WRITE_OPTIONS };
-    let transaction = Transaction { rows: &rows, options, ..moving(&scope, &spans, &bench.table) };
-    let outcome = bench.store.apply(&transaction).await;
-    assert!(matches!(&outcome, Ok(Outcome::Rejected(places)) if *places == bad), "{outcome:?}");
 }

@@ -8,12 +8,12 @@ use write_behind_shared::table_name::quoted;
 
 use crate::core::table::identity::Identity;
 use crate::core::table::near::{self, Named};
-use crate::core::table::surroundings::{self, Surrounding};
+use crate::core::table::surroundings::judge;
 use crate::core::table::{Column, ColumnKind, Name, Table};
 use crate::store::StoreError;
 use crate::store::defaults::is_plain;
-use crate::store::mysql::references;
 use crate::store::mysql::types::{CatalogType, WITHOUT_TEXTS};
+use crate::store::mysql::{references, surroundings};
 
 const TABLE: &str = "SELECT CAST(table_schema AS char) AS found_schema,
         CAST(table_name AS char) AS found_name, CAST(table_type AS char) AS kind,
@@ -56,24 +56,6 @@ const CHECKS: &str = "SELECT CAST(c.check_clause AS char) AS clause
         ON c.constraint_schema = k.constraint_schema AND c.constraint_name = k.constraint_name
         /*M! AND c.table_name = k.table_name */
     WHERE k.table_schema = ? AND k.table_name = ? AND k.constraint_type = 'CHECK'";
-
-/// The triggers that see a row before it is inserted. A user without the right TRIGGER sees none.
-const TRIGGERS: &str = "SELECT 1 FROM information_schema.triggers
-    WHERE event_object_schema = ? AND event_object_table = ? AND event_manipulation = 'INSERT'
-        AND action_timing = 'BEFORE' LIMIT 1";
-/// Triggers that this user may see, and references by what they do.
-const SURROUNDINGS: &str = "SELECT 'before' AS what, CAST(trigger_name AS char) AS name
-    FROM information_schema.triggers WHERE event_object_schema = ? AND event_object_table = ?
-        AND action_timing = 'BEFORE'
-    UNION ALL SELECT CASE WHEN r.unique_constraint_schema = t.home
-            AND r.referenced_table_name = t.name THEN 'changes' ELSE 'changed' END,
-        CAST(r.constraint_name AS char)
-    FROM (SELECT ? AS home, ? AS name) AS t JOIN information_schema.referential_constraints AS r
-        ON r.constraint_schema = t.home AND r.table_name = t.name
-            OR r.unique_constraint_schema = t.home AND r.referenced_table_name = t.name
-    WHERE r.delete_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
-        OR r.update_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
-    ORDER BY 1, 2";
 
 /// The collations in which two texts are equal when their letters are, trailing spaces included.
 const EXACT_COLLATIONS: [&str; 2] = ["utf8mb4_nopad_bin", "utf8mb4_0900_bin"];
@@ -126,16 +108,11 @@ pub(super) async fn describe(
     let keys = unique_keys(&about(KEYS).fetch_all(&mut *connection).await?)?;
     let of_json = |clause: &&String| columns.iter().any(|c| checks_json(clause, &c.column.name));
     let checked = checks.iter().filter(|clause| !of_json(clause)).count() > 0;
-    let triggered = about(TRIGGERS).fetch_optional(&mut *connection).await?.is_some();
     let (own_references, deletes_reach_others) =
         references::of(&mut *connection, &schema, &table).await?;
     let generated = columns.iter().any(|described| described.generated);
-    let found_around =
-        sqlx::query(SURROUNDINGS).bind(&schema).bind(&table).bind(&schema).bind(&table);
-    let found_around = found_around.fetch_all(&mut *connection).await?;
-    let found_around = found_around.iter().map(surrounding).collect::<Result<Vec<_>, _>>()?;
-    let warnings = surroundings::judge(&found_around)
-        .map_err(|why| StoreError::Stop(format!("{name} {why}")))?;
+    let around = surroundings::read(&mut *connection, &schema, &table).await?;
+    let warnings = judge(&around.found).map_err(|why| StoreError::Stop(format!("{name} {why}")))?;
     let (index, key) = key_columns(name, key, &keys, &columns).map_err(StoreError::Stop)?;
     // What no record can give to a new row may stand in an old one.
     let demands = |c: &Described| !c.is_written && !c.generated && c.column.must_be_named();
@@ -145,7 +122,11 @@ pub(super) async fn describe(
         columns: columns.into_iter().filter(|c| c.is_written).map(|c| c.column).collect(),
         key,
         key_index: Some(index),
-        update_before_insert: checked || demanded || triggered || generated || keys.len() > 1,
+        update_before_insert: checked
+            || demanded
+            || around.sees_inserts
+            || generated
+            || keys.len() > 1,
         sees_empty_inserts: false,
         own_references,
         deletes_reach_others,
@@ -178,16 +159,6 @@ fn unfit(name: &str, found: &MySqlRow) -> Result<Option<String>, sqlx::Error> {
              leave rows behind; run ALTER TABLE … ENGINE = InnoDB"
         )
     }))
-}
-
-fn surrounding(row: &MySqlRow) -> Result<(Surrounding, String), sqlx::Error> {
-    let what: String = row.try_get("what")?;
-    let kind = match &*what {
-        "before" => Surrounding::TriggerBefore,
-        "changes" => Surrounding::ChangesOthers,
-        _ => Surrounding::ChangedByOthers,
-    };
-    Ok((kind, row.try_get("name")?))
 }
 
 fn described(row: &MySqlRow, checks: &[String]) -> Result<Described, sqlx::Error> {

@@ -12,6 +12,7 @@ mod types;
 mod rows;
 mod write;
 mod references;
+mod surroundings;
 mod snapshot;
 mod sql;
 

@@ -4,6 +4,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::core::table::Table;
 use crate::core::table::row::Row;
+use crate::core::writes::old_and_new;
 use crate::store::StoreError;
 use crate::store::classify::Failure;
 use crate::store::mysql::rows::documents;
@@ -54,11 +55,7 @@ impl MysqlStore {
                 there[before + at as usize] = true;
             }
         }
-        let of = |is_there: bool| -> Vec<&Row<'_>> {
-            let chosen = rows.iter().zip(&there).filter(|(_, there)| **there == is_there);
-            chosen.map(|(row, _)| *row).collect()
-        };
-        let (old, new) = (of(true), of(false));
+        let (old, new) = old_and_new(rows, &there);
         let (update, insert) = (sql::update(table, shape), sql::insert(table, shape));
         // A row that exists may refer to a new one of the same table, but none refers to what an
         // update is still to write: a reference is to the key, which stays.

@@ -20,7 +20,7 @@ use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
 use crate::core::table::Table;
 use crate::core::table::row::Row;
-use crate::core::writes::{WriteKind, WriteStatement};
+use crate::core::writes::{WriteKind, WriteStatement, old_and_new};
 use crate::store::bookkeeping::Spelling;
 use crate::store::classify::Failure;
 use crate::store::connection::{Connection, Driver, within};
@@ -139,11 +139,7 @@ impl PostgresStore {
             let place: i64 = row.try_get(0)?;
             there[place as usize - 1] = true;
         }
-        let of = |is_there: bool| -> Vec<&Row<'_>> {
-            let chosen = rows.iter().zip(&there).filter(|(_, there)| **there == is_there);
-            chosen.map(|(row, _)| *row).collect()
-        };
-        let (old, new) = (of(true), of(false));
+        let (old, new) = old_and_new(rows, &there);
         let mut written = 0;
         // A row that exists may come to refer to a new one.
         let insert_first = !table.own_references.is_empty();
