@@ -1,11 +1,22 @@
 //! The name that somebody meant: the nearest of those that exist.
 
+use strsim::osa_distance;
+
+/// A table's name, and how a configuration spells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableSpelling {
+    /// The name alone.
+    pub name: String,
+    /// With its schema, where it needs one.
+    pub spelled: String,
+}
+
 /// The one of `names` that is nearest to `name`, if it is near enough to be meant.
 pub fn nearest<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let meant = plain(name);
-    let distances = names.into_iter().map(|other| (distance(&meant, &plain(other)), other));
+    let distances = names.into_iter().map(|other| (osa_distance(&meant, &plain(other)), other));
     let (distance, nearest) = distances.min_by_key(|(distance, _)| *distance)?;
-    (distance <= (meant.len() / 3).min(3)).then_some(nearest)
+    (distance <= (meant.chars().count() / 3).min(3)).then_some(nearest)
 }
 
 /// `; did you mean …?`, or nothing.
@@ -13,28 +24,18 @@ pub fn did_you_mean<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) ->
     nearest(name, names).map_or(String::new(), |meant| format!("; did you mean `{meant}`?"))
 }
 
-/// `maxRows`, `max-rows` and `max_rows` are one name.
-fn plain(name: &str) -> Vec<char> {
-    name.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect()
+/// A hint at the table that was meant by `wanted`, in parentheses behind a space; empty, if no name
+/// is near.
+#[must_use]
+pub fn hint_at_table(wanted: &str, tables: &[TableSpelling]) -> String {
+    let meant = nearest(wanted, tables.iter().map(|table| &*table.name));
+    let meant = tables.iter().find(|table| Some(&*table.name) == meant);
+    meant.map_or_else(String::new, |table| format!(" (there is a {})", table.spelled))
 }
 
-/// How many characters must be added, dropped, replaced or exchanged with their neighbour.
-fn distance(from: &[char], to: &[char]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (at, a) in from.iter().enumerate() {
-        let mut next = vec![at + 1];
-        for (place, b) in to.iter().enumerate() {
-            let replaced = row[place] + usize::from(a != b);
-            let mut least = replaced.min(row[place + 1] + 1).min(next[place] + 1);
-            if at > 0 && place > 0 && *a == to[place - 1] && from[at - 1] == *b {
-                least = least.min(before[place - 1] + 1);
-            }
-            next.push(least);
-        }
-        before = std::mem::replace(&mut row, next);
-    }
-    row[to.len()]
+/// `maxRows`, `max-rows` and `max_rows` are one name.
+fn plain(name: &str) -> String {
+    name.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect()
 }
 
 #[cfg(test)]
@@ -60,5 +61,26 @@ mod tests {
         assert_eq!(did_you_mean("tabel", names), "; did you mean `table`?");
         assert_eq!(did_you_mean("schema", names), "");
         assert_eq!(nearest("a", []), None);
+    }
+
+    #[test]
+    fn the_nearest_table_is_hinted_at_if_it_is_near() {
+        let table = |name: &str, spelled: &str| TableSpelling {
+            name: name.to_owned(),
+            spelled: spelled.to_owned(),
+        };
+        let tables = [table("scores", "scores"), table("t2", "t2"), table("seats", "other.seats")];
+        for (wanted, hint) in [
+            ("T2", " (there is a t2)"),
+            ("t2 ", " (there is a t2)"),
+            ("score", " (there is a scores)"),
+            ("seats", " (there is a other.seats)"),
+            // It is as near to any other short name.
+            ("t3", ""),
+            ("players", ""),
+        ] {
+            assert_eq!(hint_at_table(wanted, &tables), hint, "{wanted}");
+        }
+        assert_eq!(hint_at_table("players", &[]), "");
     }
 }

@@ -7,7 +7,6 @@ pub mod calendar;
 mod digits;
 pub mod identity;
 mod increment;
-pub mod near;
 pub(crate) mod notation;
 pub mod row;
 pub(crate) mod sample;

@@ -6,8 +6,8 @@ use sqlx::{PgConnection, Row as _};
 use write_behind_shared::key::{KeyColumn, KeyKind};
 use write_behind_shared::table_name::quoted;
 
+use crate::core::nearest::{TableSpelling, hint_at_table};
 use crate::core::table::identity::Identity;
-use crate::core::table::near::{self, Named};
 use crate::core::table::{Column, ColumnKind, Name, Table, surroundings};
 use crate::store::StoreError;
 use crate::store::defaults::is_plain;
@@ -103,7 +103,7 @@ pub(super) async fn describe(
     let found = sqlx::query(TABLE).bind(&parsed.schema).bind(&parsed.table);
     let Some(table) = found.fetch_optional(&mut *connection).await? else {
         let names = sqlx::query(NAMES).fetch_all(&mut *connection).await?;
-        let hint = near::hint(&parsed.table, &named(&names)?);
+        let hint = hint_at_table(&parsed.table, &named(&names)?);
         return Err(StoreError::Stop(format!(
             "there is no table {name}{hint}: create it, or correct the route's `table` (a name is \
              taken exactly as it is spelled, capital letters included)"
@@ -156,9 +156,10 @@ pub(super) async fn describe(
     })
 }
 
-fn named(rows: &[PgRow]) -> Result<Vec<Named>, sqlx::Error> {
-    let named =
-        |row: &PgRow| Ok(Named { name: row.try_get("name")?, spelled: row.try_get("spelled")? });
+fn named(rows: &[PgRow]) -> Result<Vec<TableSpelling>, sqlx::Error> {
+    let named = |row: &PgRow| {
+        Ok(TableSpelling { name: row.try_get("name")?, spelled: row.try_get("spelled")? })
+    };
     rows.iter().map(named).collect()
 }
 

@@ -11,9 +11,9 @@ use write_behind_shared::key::{KeyColumn, KeyKind};
 use write_behind_shared::sqlite_type::SqliteType;
 use write_behind_shared::table_name::quoted;
 
+use crate::core::nearest::{TableSpelling, hint_at_table};
 use crate::core::table::column::FLOAT_DIGITS;
 use crate::core::table::identity::Identity;
-use crate::core::table::near::{self, Named};
 use crate::core::table::surroundings;
 use crate::core::table::{Column, ColumnKind, Float, Name, Table};
 use crate::store::StoreError;
@@ -69,8 +69,8 @@ pub(super) async fn describe(
     let Some(found) = found else {
         let names = sqlx::query(NAMES).fetch_all(&mut *connection).await?;
         let names = names.iter().map(|row| row.try_get("name")).collect::<Result<Vec<_>, _>>()?;
-        let named = |name: String| Named { spelled: name.clone(), name };
-        let hint = near::hint(&parsed.table, &names.into_iter().map(named).collect::<Vec<_>>());
+        let named = |name: String| TableSpelling { spelled: name.clone(), name };
+        let hint = hint_at_table(&parsed.table, &names.into_iter().map(named).collect::<Vec<_>>());
         let error =
             format!("there is no table {name}{hint}: create it, or correct the route's `table`");
         return Err(StoreError::Stop(error));
