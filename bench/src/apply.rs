@@ -183,12 +183,8 @@ fn batch_of(next: &mut i64, batch: u64) -> Result<Batch> {
         topic: Arc::from("bench"),
         spans: vec![Span { partition, start, end: NextOffset(*next) }],
         rows: (0..ROWS).map(row).collect::<Result<_>>()?,
-        dead_letters: Vec::new(),
-        duplicates: Vec::new(),
-        writers: Vec::new(),
-        forgotten: Vec::new(),
         last_records: vec![last],
         records: ROWS,
-        refuse_missing_references: false,
+        ..Batch::default()
     })
 }

@@ -38,7 +38,7 @@ pub struct Span {
 }
 
 /// The folded records of spans of one route.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Batch {
     /// The route's index in the configuration.
     pub route: usize,

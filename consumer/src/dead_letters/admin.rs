@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::apply::Target;
+use crate::clock::MonotonicClock;
 use crate::config::Config;
 use crate::core::dead_letters::{DeadLetterState, Filter, StoredDeadLetter, Tally};
-use crate::dead_letters::replay::{Fate, ReplayError, Replayer};
+use crate::dead_letters::replay::{Fate, ReplayError, ReplayOptions, Replayer};
 use crate::kafka::broker::KafkaBroker;
 use crate::kafka::client::BrokerError;
 use crate::kafka::questions::Questions as _;
@@ -26,15 +27,6 @@ const LIMITS: RereadLimits =
 pub struct Admin<'a> {
     config: &'a Config,
     store: AnyStore,
-}
-
-/// How to replay.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReplayOptions {
-    /// See [`Replayer::force`].
-    pub force: bool,
-    /// See [`Replayer::dry_run`].
-    pub dry_run: bool,
 }
 
 /// Why an operator's command failed.
@@ -151,11 +143,11 @@ impl<'a> Admin<'a> {
                 let route = self.config.routes.iter().find(|route| route.topic == *topic);
                 let route = route.ok_or_else(|| AdminError::NoRoute(topic.clone()))?;
                 let replayer = Replayer {
-                    database: self.config.database.target.clone(),
+                    connect: (self.config.database.target.clone(), Timeouts::STANDARD),
+                    clock: MonotonicClock::start(),
                     target: Target::of(self.config, route, &cluster, 0),
                     log: Arc::clone(&log),
-                    force: options.force,
-                    dry_run: options.dry_run,
+                    options,
                 };
                 replayer.replay(letters, &mut tell).await?;
             }

@@ -8,18 +8,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use write_behind_shared::{NextOffset, Partition};
 
-use crate::apply::Target;
+use crate::apply::{Connect, Target};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::batch::RoutePartition;
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::dead_letters::Filter;
 use crate::kafka::letter_topic::LetterTopic;
 use crate::status::Status;
-use crate::store::{AnyStore, Database, StoreError, Timeouts, letters};
+use crate::store::statement::Statements;
+use crate::store::{StoreError, letters};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const COUNT_EVERY: Duration = Duration::from_secs(10);
@@ -51,9 +53,10 @@ impl MaintenanceError {
 }
 
 /// Looks after the dead letters of one pipeline.
-pub(crate) struct Maintenance {
+pub(crate) struct Maintenance<C, T> {
     name: String,
-    database: Database,
+    connect: C,
+    clock: T,
     targets: Arc<[Target]>,
     topic: Option<LetterTopic>,
     retention: Option<Duration>,
@@ -62,19 +65,21 @@ pub(crate) struct Maintenance {
     copied: HashMap<RoutePartition, NextOffset>,
     /// How many records had been set aside when all of them were copied.
     set_aside: u64,
-    counted: Option<Instant>,
+    counted: Option<Duration>,
     /// How long counting took.
     counting: Duration,
-    deleted: Option<Instant>,
+    deleted: Option<Duration>,
 }
 
-impl Maintenance {
+impl<C: Connect<Store: Statements>, T: Clock> Maintenance<C, T> {
     /// Does not wait for a connection.
     ///
     /// # Errors
     /// Kafka's settings are not such that a client can be made.
     pub(crate) fn new(
         config: &Config,
+        connect: C,
+        clock: T,
         targets: Arc<[Target]>,
         status: Arc<Status>,
     ) -> Result<Self, String> {
@@ -84,7 +89,8 @@ impl Maintenance {
         let topic = topic.map_err(|error| error.to_string())?;
         Ok(Self {
             name: config.name.clone(),
-            database: config.database.target.clone(),
+            connect,
+            clock,
             targets,
             topic,
             retention: settings.retention,
@@ -114,24 +120,28 @@ impl Maintenance {
                     }
                 }
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            self.clock.sleep(LOOK_EVERY).await;
         }
     }
 
     async fn run_once(
         &mut self,
-        connection: &mut Option<AnyStore>,
+        connection: &mut Option<C::Store>,
     ) -> Result<(), MaintenanceError> {
         let store = if let Some(store) = connection {
             store
         } else {
-            connection.insert(self.database.connect(&Timeouts::STANDARD).await?)
+            connection.insert(self.connect.connect().await?)
+        };
+        let is_due = |last: Option<Duration>, every| {
+            last.is_none_or(|last| self.clock.now().saturating_sub(last) >= every)
         };
         if is_due(self.counted, COUNT_EVERY.max(self.counting * COUNTING_SHARE)) {
-            let begun = Instant::now();
+            let begun = self.clock.now();
             let tallies = letters::tally(store, &self.name, &Filter::default()).await;
             self.status.stored_letters(&tallies?);
-            (self.counted, self.counting) = (Some(Instant::now()), begun.elapsed());
+            let now = self.clock.now();
+            (self.counted, self.counting) = (Some(now), now.saturating_sub(begun));
         }
         if let Some(retention) = self.retention
             && is_due(self.deleted, DELETE_EVERY)
@@ -143,13 +153,13 @@ impl Maintenance {
             self.status.metrics().letters_deleted(deleted);
             // It deletes a part at a time: there may be more.
             if deleted == 0 {
-                self.deleted = Some(Instant::now());
+                self.deleted = Some(self.clock.now());
             }
         }
         self.copy(store).await
     }
 
-    async fn copy(&mut self, store: &mut AnyStore) -> Result<(), MaintenanceError> {
+    async fn copy(&mut self, store: &mut C::Store) -> Result<(), MaintenanceError> {
         let Some(topic) = &self.topic else { return Ok(()) };
         let set_aside = self.status.metrics().set_aside();
         let tps = self.status.partitions();
@@ -174,9 +184,9 @@ impl Maintenance {
 
 /// Copies the partition's letters from `known` on, or from where the table says. Returns up to
 /// where they are copied now, and how many were.
-async fn copy_partition(
+async fn copy_partition<S: Statements>(
     topic: &LetterTopic,
-    store: &mut AnyStore,
+    store: &mut S,
     scope: &BookkeepingKey,
     partition: Partition,
     known: Option<NextOffset>,
@@ -207,6 +217,6 @@ async fn copy_partition(
     }
 }
 
-fn is_due(last: Option<Instant>, every: Duration) -> bool {
-    last.is_none_or(|last| last.elapsed() >= every)
-}
+#[cfg(test)]
+#[path = "tests/maintenance.rs"]
+mod tests;

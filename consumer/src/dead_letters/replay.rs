@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use write_behind_shared::NextOffset;
 
-use crate::apply::Target;
 use crate::apply::claim::judged;
 use crate::apply::log::RereadError;
+use crate::apply::{Connect, Target};
+use crate::clock::Clock;
 use crate::core::batch::Span;
 use crate::core::dead_letters::effective_change::{EffectiveChange, effective_change};
 use crate::core::dead_letters::later_changes::{LaterChanges, change_of};
@@ -22,7 +23,8 @@ use crate::core::table::row::Row;
 use crate::core::table::version::VersionColumn;
 use crate::kafka::reread::Scan;
 use crate::store::replay::{Decision, ReplayPoint, Replayed};
-use crate::store::{AnyStore, Database, Store as _, StoreError, Timeouts, letters, replay};
+use crate::store::session::Session;
+use crate::store::{Store as _, StoreError, letters, replay};
 
 /// How many offsets may be read while the partition's lock is held.
 const UNDER_LOCK_MAX: u64 = 10_000;
@@ -67,19 +69,23 @@ pub enum ReplayError {
     Log(#[from] RereadError),
 }
 
-/// Replays the letters of one topic.
-#[derive(Debug)]
-pub struct Replayer<L> {
-    /// The database.
-    pub database: Database,
-    /// The topic and its table.
-    pub target: Target,
-    /// The log.
-    pub log: Arc<L>,
+/// How to replay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplayOptions {
     /// Replays also letters whose later records the log no longer has, as if there were none.
     pub force: bool,
     /// Changes nothing, and tells what would become of each letter, as far as that is known.
     pub dry_run: bool,
+}
+
+/// Replays the letters of one topic.
+pub(crate) struct Replayer<C, L, T> {
+    pub(crate) connect: C,
+    pub(crate) clock: T,
+    /// The topic and its table.
+    pub(crate) target: Target,
+    pub(crate) log: Arc<L>,
+    pub(crate) options: ReplayOptions,
 }
 
 /// A letter judged by what came after it.
@@ -99,14 +105,14 @@ enum Step {
     Stale,
 }
 
-impl<L: Scan> Replayer<L> {
+impl<C: Connect<Store: Session>, L: Scan, T: Clock> Replayer<C, L, T> {
     /// Replays `letters`, which are of one partition and in log order, and calls `tell` with each
     /// one's fate.
     ///
     /// # Errors
     /// [`ReplayError`]. The letters not told of may have been replayed or not; replaying them again
     /// is safe.
-    pub async fn replay(
+    pub(crate) async fn replay(
         &self,
         letters: &[StoredDeadLetter],
         mut tell: impl FnMut(&StoredDeadLetter, &Fate),
@@ -126,7 +132,7 @@ impl<L: Scan> Replayer<L> {
                 Ok(()) => {}
                 Err(error) if passes(&error) && attempts < ATTEMPTS => {
                     tracing::warn!(%error, "trying again");
-                    tokio::time::sleep(RETRY_AFTER).await;
+                    self.clock.sleep(RETRY_AFTER).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -140,7 +146,7 @@ impl<L: Scan> Replayer<L> {
         letters: &[StoredDeadLetter],
         tell: &mut impl FnMut(&StoredDeadLetter, &Fate),
     ) -> Result<(), ReplayError> {
-        let mut store = self.database.connect(&Timeouts::STANDARD).await?;
+        let mut store = self.connect.connect().await?;
         let table = self.target.describe(&mut store).await?;
         // A letter of one table is never written to another.
         judged(&mut store, &self.target, &table).await?;
@@ -156,9 +162,9 @@ impl<L: Scan> Replayer<L> {
         for letter in letters {
             let behind = letter.offset().next();
             let gone = begins > behind && next > behind;
-            let fate = if gone && !self.force {
+            let fate = if gone && !self.options.force {
                 Fate::Gone
-            } else if self.dry_run {
+            } else if self.options.dry_run {
                 match judge(&table, letter, &later_changes) {
                     Judgement::Write(_, left_out) => Fate::Replayed(left_out),
                     Judgement::Nothing => Fate::Superseded,
@@ -178,7 +184,7 @@ impl<L: Scan> Replayer<L> {
     /// Replays one letter; `None`: the fold of later changes is out of date.
     async fn until_told(
         &self,
-        store: &mut AnyStore,
+        store: &mut C::Store,
         table: &Table,
         letter: &StoredDeadLetter,
         later_changes: &mut LaterChanges,
@@ -197,7 +203,7 @@ impl<L: Scan> Replayer<L> {
 
     async fn attempt(
         &self,
-        store: &mut AnyStore,
+        store: &mut C::Store,
         table: &Table,
         letter: &StoredDeadLetter,
         later_changes: &mut LaterChanges,
@@ -251,7 +257,7 @@ impl<L: Scan> Replayer<L> {
 
     async fn next(
         &self,
-        store: &mut AnyStore,
+        store: &mut C::Store,
         letters: &[StoredDeadLetter],
     ) -> Result<NextOffset, ReplayError> {
         let partition = letters[0].partition();
@@ -322,8 +328,8 @@ fn judge(table: &Table, letter: &StoredDeadLetter, later_changes: &LaterChanges)
     }
 }
 
-async fn state_of(
-    store: &mut AnyStore,
+async fn state_of<S: Session>(
+    store: &mut S,
     letter: &StoredDeadLetter,
 ) -> Result<DeadLetterState, StoreError> {
     let filter = Filter {

@@ -17,6 +17,7 @@ use crate::kafka::messages::{PollExit, PollMessage};
 use crate::kafka::partition_facts::{FactsAnswer, FactsError, partition_facts};
 use crate::kafka::questions::Questions;
 use crate::kafka::recheck::RecheckState;
+use crate::status::outage::{Reporter, Subject};
 use crate::store::{Position, Store, StoreError};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -141,7 +142,7 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
                 Ok(()) => continue,
                 Err(FactsError::Broker(error)) => error.to_string(),
                 Err(FactsError::Store(error)) => {
-                    self.status.database_failed(&error);
+                    self.status.failed(Reporter::Locator, Subject::Database, &error);
                     // After an error the connection is in an unknown state: it may still be inside
                     // a transaction, and show what another consumer has written over since.
                     *store = None;
@@ -201,7 +202,7 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
         let all_facts =
             partition_facts(&self.broker, store, scope, &partitions, &BTreeMap::new()).await?;
         let known = store.positions(scope, &partitions).await?;
-        self.status.database_answered();
+        self.status.answered(Reporter::Locator);
         let end = |((tp, _), facts): (&(RoutePartition, Epoch), &FactsAnswer)| {
             Some((*tp, facts.as_ref().ok()?.high))
         };

@@ -221,7 +221,13 @@ impl Consumer {
             status: self.status(),
             answers: answers.clone(),
         };
-        let maintenance = Maintenance::new(&self.config, Arc::clone(&targets), self.status());
+        let maintenance = Maintenance::new(
+            &self.config,
+            (self.config.database.target.clone(), Timeouts::STANDARD),
+            MonotonicClock::start(),
+            Arc::clone(&targets),
+            self.status(),
+        );
         let maintenance = maintenance.map_err(failed)?;
         tasks.spawn(async move {
             maintenance.run().await;

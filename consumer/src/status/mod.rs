@@ -299,16 +299,6 @@ impl Status {
         self.say(said);
     }
 
-    /// The database answered the locator.
-    pub(crate) fn database_answered(&self) {
-        self.answered(Reporter::Locator);
-    }
-
-    /// The database did not answer the locator.
-    pub(crate) fn database_failed(&self, error: &impl ToString) {
-        self.failed(Reporter::Locator, Subject::Database, error);
-    }
-
     /// Why partitions could not be located: all of those that can't be at the moment.
     pub(crate) fn not_located(&self, why: &BTreeMap<RoutePartition, String>) {
         self.lock().not_located.clone_from(why);

@@ -4,7 +4,8 @@ use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::claim::Claim;
 use crate::core::table::Table;
 use crate::store::StoreError;
-use crate::store::statement::{Statement, Statements, Value, ValueKind, unreadable};
+use crate::store::line::{Line, select};
+use crate::store::statement::{Statement, Statements, Value, ValueKind};
 
 /// The claims on the table, by its name or its identity, and those of the topic.
 pub(super) async fn claims<S: Statements>(
@@ -25,18 +26,13 @@ pub(super) async fn claims<S: Statements>(
             " OR (pipeline = ? AND cluster = ? AND topic = ?) ORDER BY since DESC",
             scope.values(),
         );
-    let claims = store.select(statement).await?.into_iter().map(|line| {
-        let Ok([table, pipeline, cluster, topic, identity]) = <[Value; 5]>::try_from(line) else {
-            return None;
-        };
-        let scope = BookkeepingKey {
-            pipeline: text(pipeline)?,
-            cluster: text(cluster)?,
-            topic: text(topic)?,
-        };
-        Some(Claim { table: text(table)?, scope, identity: text(identity) })
-    });
-    claims.collect::<Option<_>>().ok_or_else(|| unreadable("write_behind_tables"))
+    let claim = |line: &mut Line| {
+        let table = line.text()?;
+        let (pipeline, cluster, topic) = (line.text()?, line.text()?, line.text()?);
+        let scope = BookkeepingKey { pipeline, cluster, topic };
+        Some(Claim { table, scope, identity: line.nullable_text()? })
+    };
+    select(store, statement, "write_behind_tables", claim).await
 }
 
 /// Notes that the topic's offsets speak of this table, unless it is another topic's, and of no other
@@ -106,11 +102,4 @@ pub(super) async fn is_empty<S: Statements>(
         format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT 1) AS first", table.sql_name);
     let lines = store.select(statement).await?;
     Ok(lines.iter().flatten().all(|count| *count == Value::Integer(0)))
-}
-
-fn text(value: Value) -> Option<String> {
-    match value {
-        Value::Text(text) => text,
-        Value::Integer(_) | Value::Bytes(_) => None,
-    }
 }

@@ -1,5 +1,7 @@
 //! The table of dead letters: found, counted, closed and deleted; and how far they were copied.
 
+#![allow(private_bounds, reason = "every store of a database is such a session")]
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -8,16 +10,19 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::dead_letters::{DeadLetterState, Filter, OfRow, StoredDeadLetter, Tally};
 use crate::core::record::{DeadLetter, RawRecord};
+use crate::store::StoreError;
 use crate::store::bookkeeping::{self, Spelling};
-use crate::store::statement::{self, PLACES_MAX, Statement, Statements, Value, ValueKind};
-use crate::store::{AnyStore, StoreError};
+use crate::store::line::{Line, select};
+use crate::store::statement::{PLACES_MAX, Statement, Statements, Value, ValueKind};
+
+const DEAD_LETTERS: &str = "write_behind_dead_letters";
 
 /// At most `limit` letters that match `filter`, ordered by place, after `after`.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn find(
-    store: &mut AnyStore,
+pub async fn find<S: Statements>(
+    store: &mut S,
     pipeline: &str,
     filter: &Filter,
     after: Option<&StoredDeadLetter>,
@@ -37,12 +42,12 @@ pub async fn find(
         ValueKind::Text,
     ];
     let dialect = store.dialect();
-    let select = format!(
+    let all = format!(
         r#"SELECT cluster, topic, "partition", record_offset, record_key, record_value, {}, reason,
             "sqlstate", {}, state FROM write_behind_dead_letters"#,
         dialect.headers, dialect.failed_at
     );
-    let mut statement = Statement::new(dialect, COLUMNS).add(&select, []);
+    let mut statement = Statement::new(dialect, COLUMNS).add(&all, []);
     statement = statement.filtered(dialect, pipeline, filter);
     if let Some(after) = after {
         statement = statement.add(
@@ -57,17 +62,15 @@ pub async fn find(
     }
     let order = r#" ORDER BY cluster, topic, "partition", record_offset LIMIT ?"#;
     let statement = statement.add(order, [i64::from(limit).into()]);
-    let lines = store.select(statement).await?;
-    let letters = lines.into_iter().map(|line| letter(pipeline, line));
-    letters.collect::<Option<_>>().ok_or_else(unreadable)
+    select(store, statement, DEAD_LETTERS, |line| letter(pipeline, line)).await
 }
 
 /// The places of a topic's letters in the log, and each one's state.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn places(
-    store: &mut AnyStore,
+pub async fn places<S: Statements>(
+    store: &mut S,
     scope: &BookkeepingKey,
 ) -> Result<Vec<(Partition, Offset, DeadLetterState)>, StoreError> {
     const COLUMNS: &[ValueKind] = &[ValueKind::Integer, ValueKind::Integer, ValueKind::Text];
@@ -77,38 +80,31 @@ pub async fn places(
     let statement = Statement::new(dialect, COLUMNS)
         .add(r#"SELECT "partition", record_offset, state FROM write_behind_dead_letters"#, [])
         .filtered(dialect, &scope.pipeline, &filter);
-    let lines = store.select(statement).await?;
-    let place = |line: Vec<Value>| {
-        let mut line = line.into_iter();
-        let partition = Partition(i32::try_from(integer(line.next())?).ok()?);
-        Some((partition, Offset(integer(line.next())?), text(line.next())??.parse().ok()?))
-    };
-    lines.into_iter().map(place).collect::<Option<_>>().ok_or_else(unreadable)
+    let place =
+        |line: &mut Line| Some((line.partition()?, line.offset()?, line.text()?.parse().ok()?));
+    select(store, statement, DEAD_LETTERS, place).await
 }
 
 /// How many letters match `filter`, by topic and state.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn tally(
-    store: &mut AnyStore,
+pub async fn tally<S: Statements>(
+    store: &mut S,
     pipeline: &str,
     filter: &Filter,
 ) -> Result<Vec<Tally>, StoreError> {
     const COLUMNS: &[ValueKind] = &[ValueKind::Text, ValueKind::Text, ValueKind::Integer];
     let dialect = store.dialect();
-    let select = "SELECT topic, state, count(*) FROM write_behind_dead_letters";
     let statement = Statement::new(dialect, COLUMNS)
-        .add(select, [])
+        .add("SELECT topic, state, count(*) FROM write_behind_dead_letters", [])
         .filtered(dialect, pipeline, filter)
         .add(" GROUP BY topic, state ORDER BY topic, state", []);
-    let lines = store.select(statement).await?;
-    let tally = |line: Vec<Value>| {
-        let mut line = line.into_iter();
-        let (topic, state) = (text(line.next())??, text(line.next())??.parse().ok()?);
-        Some(Tally { topic, state, letters: u64::try_from(integer(line.next())?).ok()? })
+    let tally = |line: &mut Line| {
+        let (topic, state) = (line.text()?, line.text()?.parse().ok()?);
+        Some(Tally { topic, state, letters: u64::try_from(line.integer()?).ok()? })
     };
-    lines.into_iter().map(tally).collect::<Option<_>>().ok_or_else(unreadable)
+    select(store, statement, DEAD_LETTERS, tally).await
 }
 
 /// The later letters of the same row as `letter`.
@@ -123,12 +119,8 @@ pub(crate) async fn behind<S: Statements>(
         .of_partition(&letter.scope, letter.partition())
         .add(" AND record_offset > ?", [letter.offset().0.into()])
         .add(" AND record_key = ?", [Value::Bytes(key)]);
-    let lines = store.select(statement).await?;
-    let place = |line: Vec<Value>| {
-        let mut line = line.into_iter();
-        Some((Offset(integer(line.next())?), text(line.next())??.parse().ok()?))
-    };
-    lines.into_iter().map(place).collect::<Option<_>>().ok_or_else(unreadable)
+    let place = |line: &mut Line| Some((line.offset()?, line.text()?.parse().ok()?));
+    Ok(select(store, statement, DEAD_LETTERS, place).await?.into_iter().collect())
 }
 
 /// Locks the partition's offset, as every transaction on the partition does first, and reads it;
@@ -145,9 +137,7 @@ pub(crate) async fn lock<S: Statements>(
     let statement = Statement::new(dialect, &[ValueKind::Integer])
         .add("SELECT next_offset FROM write_behind_offsets", [])
         .of_partition(&letter.scope, letter.partition());
-    let lines = store.select(statement).await?;
-    let next = lines.into_iter().next().and_then(|line| integer(line.into_iter().next()));
-    Ok(next.map(NextOffset))
+    Ok(select(store, statement, "write_behind_offsets", Line::next_offset).await?.pop())
 }
 
 /// Closes the letter if it is open; returns whether it was.
@@ -167,8 +157,8 @@ pub(crate) async fn close<S: Statements>(
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn refused_again(
-    store: &mut AnyStore,
+pub async fn refused_again<S: Statements>(
+    store: &mut S,
     letter: &StoredDeadLetter,
     reason: &str,
     sqlstate: Option<&str>,
@@ -197,8 +187,8 @@ pub async fn refused_again(
 ///
 /// # Errors
 /// [`StoreError`]: some may have been discarded.
-pub async fn discard(
-    store: &mut AnyStore,
+pub async fn discard<S: Statements>(
+    store: &mut S,
     letters: &[StoredDeadLetter],
 ) -> Result<u64, StoreError> {
     let places: Vec<_> = letters
@@ -223,8 +213,8 @@ pub async fn discard(
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn delete_old(
-    store: &mut AnyStore,
+pub async fn delete_old<S: Statements>(
+    store: &mut S,
     pipeline: &str,
     before: i64,
 ) -> Result<u64, StoreError> {
@@ -242,18 +232,13 @@ pub async fn delete_old(
         dialect.failed_at
     );
     let pipeline = pipeline.to_owned();
-    let select = Statement::new(dialect, COLUMNS);
-    let select = select.add(&old, [pipeline.clone().into(), before.into()]);
-    let lines = store.select(select).await?;
-    let place = |line: Vec<Value>| {
-        let mut line = line.into_iter();
-        let (cluster, topic) = (text(line.next())??, text(line.next())??);
-        let partition = Partition(i32::try_from(integer(line.next())?).ok()?);
+    let old = Statement::new(dialect, COLUMNS).add(&old, [pipeline.clone().into(), before.into()]);
+    let place = |line: &mut Line| {
+        let (cluster, topic) = (line.text()?, line.text()?);
         let scope = BookkeepingKey { pipeline: pipeline.clone(), cluster, topic };
-        Some((scope, partition, Offset(integer(line.next())?)))
+        Some((scope, line.partition()?, line.offset()?))
     };
-    let places: Option<Vec<_>> = lines.into_iter().map(place).collect();
-    let places = places.ok_or_else(unreadable)?;
+    let places = select(store, old, DEAD_LETTERS, place).await?;
     if places.is_empty() {
         return Ok(0);
     }
@@ -268,25 +253,23 @@ pub async fn delete_old(
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn copied(
-    store: &mut AnyStore,
+pub async fn copied<S: Statements>(
+    store: &mut S,
     scope: &BookkeepingKey,
     partition: Partition,
 ) -> Result<Option<NextOffset>, StoreError> {
     let statement = Statement::new(store.dialect(), &[ValueKind::Integer])
         .add("SELECT next_offset FROM write_behind_dead_letter_copies", [])
         .of_partition(scope, partition);
-    let lines = store.select(statement).await?;
-    let next = lines.into_iter().next().and_then(|line| integer(line.into_iter().next()));
-    Ok(next.map(NextOffset))
+    Ok(select(store, statement, "write_behind_dead_letter_copies", Line::next_offset).await?.pop())
 }
 
 /// Stores that the partition's letters were copied up to `next`.
 ///
 /// # Errors
 /// [`StoreError`]; also if another process has just stored the partition's first copy.
-pub async fn note_copied(
-    store: &mut AnyStore,
+pub async fn note_copied<S: Statements>(
+    store: &mut S,
     scope: &BookkeepingKey,
     partition: Partition,
     next: NextOffset,
@@ -314,22 +297,21 @@ pub async fn note_copied(
     Ok(())
 }
 
-fn letter(pipeline: &str, line: Vec<Value>) -> Option<StoredDeadLetter> {
-    let mut line = line.into_iter();
-    let (cluster, topic) = (text(line.next())??, text(line.next())??);
+fn letter(pipeline: &str, line: &mut Line) -> Option<StoredDeadLetter> {
+    let (cluster, topic) = (line.text()?, line.text()?);
     let record = RawRecord {
-        partition: Partition(i32::try_from(integer(line.next())?).ok()?),
-        offset: Offset(integer(line.next())?),
-        key: bytes(line.next())?.map(Into::into),
-        value: bytes(line.next())?.map(Into::into),
-        headers: headers(&text(line.next())??)?,
+        partition: line.partition()?,
+        offset: line.offset()?,
+        key: line.nullable_bytes()?.map(Into::into),
+        value: line.nullable_bytes()?.map(Into::into),
+        headers: headers(&line.text()?)?,
     };
-    let (reason, sqlstate) = (text(line.next())??, text(line.next())?);
+    let (reason, sqlstate) = (line.text()?, line.nullable_text()?);
     Some(StoredDeadLetter {
         scope: BookkeepingKey { pipeline: pipeline.to_owned(), cluster, topic },
         dead_letter: DeadLetter { record, reason, sqlstate },
-        failed_at: integer(line.next())?,
-        state: text(line.next())??.parse().ok()?,
+        failed_at: line.integer()?,
+        state: line.text()?.parse().ok()?,
     })
 }
 
@@ -352,23 +334,4 @@ fn headers(json: &str) -> Option<Headers> {
         Some((header.name, value.map(Into::into)))
     };
     headers.into_iter().map(bytes).collect()
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the next value of a line")]
-fn integer(value: Option<Value>) -> Option<i64> {
-    if let Some(Value::Integer(integer)) = value { Some(integer) } else { None }
-}
-
-#[expect(clippy::option_option, reason = "a NULL and what is no text are two answers")]
-fn text(value: Option<Value>) -> Option<Option<String>> {
-    if let Some(Value::Text(text)) = value { Some(text) } else { None }
-}
-
-#[expect(clippy::option_option, reason = "a NULL and what are no bytes are two answers")]
-fn bytes(value: Option<Value>) -> Option<Option<Vec<u8>>> {
-    if let Some(Value::Bytes(bytes)) = value { Some(bytes) } else { None }
-}
-
-fn unreadable() -> StoreError {
-    statement::unreadable("write_behind_dead_letters")
 }

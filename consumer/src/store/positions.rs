@@ -5,8 +5,11 @@ use write_behind_shared::{NextOffset, Offset, Partition, WriteId};
 
 use crate::core::batch::{LastRecord, Span, WriterSeen};
 use crate::core::bookkeeping_key::BookkeepingKey;
-use crate::store::statement::{Statement, Statements, Value, ValueKind, unreadable};
+use crate::store::line::{Line, select};
+use crate::store::statement::{Statement, Statements, ValueKind};
 use crate::store::{Known, Position, StoreError};
+
+const OFFSETS: &str = "write_behind_offsets";
 
 /// Those of `asked` that the database knows, each with its writers.
 pub(super) async fn positions<S: Statements>(
@@ -63,19 +66,14 @@ pub(super) async fn known<S: Statements>(
             WHERE o.pipeline = ? AND o.cluster = ? AND o.topic = ? ORDER BY o."partition""#,
         scope.values(),
     );
-    let lines = store.select(statement).await?;
-    let known = |line: &Vec<Value>| {
-        let [next, partitions, offset, timestamp] = integers(&line[1..])?;
-        let partition = partition(&line[0])?;
-        let last = LastRecord { partition, offset: Offset(offset), timestamp };
-        Some(Known {
-            partition,
-            next: NextOffset(next),
-            partitions: i32::try_from(partitions).ok()?,
-            last_record: (offset >= 0).then_some(last),
-        })
+    let known = |line: &mut Line| {
+        let partition = line.partition()?;
+        let (next, partitions) = (line.next_offset()?, i32::try_from(line.integer()?).ok()?);
+        let (offset, timestamp) = (line.offset()?, line.integer()?);
+        let last = LastRecord { partition, offset, timestamp };
+        Some(Known { partition, next, partitions, last_record: (offset.0 >= 0).then_some(last) })
     };
-    read("write_behind_offsets", &lines, known)
+    select(store, statement, OFFSETS, known).await
 }
 
 /// Inserts where each partition begins. A partition that has a row keeps it.
@@ -130,17 +128,12 @@ async fn all<S: Statements>(
         .add(r#"SELECT "partition", next_offset, partitions FROM write_behind_offsets"#, [])
         .of_topic(scope)
         .add(r#" ORDER BY "partition""#, []);
-    let lines = store.select(statement).await?;
-    let position = |line: &Vec<Value>| {
-        let [next, partitions] = integers(&line[1..])?;
-        Some(Position {
-            partition: partition(&line[0])?,
-            next: NextOffset(next),
-            partitions: i32::try_from(partitions).ok()?,
-            writers: Vec::new(),
-        })
+    let position = |line: &mut Line| {
+        let (partition, next) = (line.partition()?, line.next_offset()?);
+        let partitions = i32::try_from(line.integer()?).ok()?;
+        Some(Position { partition, next, partitions, writers: Vec::new() })
     };
-    read("write_behind_offsets", &lines, position)
+    select(store, statement, OFFSETS, position).await
 }
 
 async fn writers<S: Statements>(
@@ -150,47 +143,20 @@ async fn writers<S: Statements>(
 ) -> Result<Vec<WriterSeen>, StoreError> {
     const COLUMNS: &[ValueKind] =
         &[ValueKind::Integer, ValueKind::Integer, ValueKind::Integer, ValueKind::Text];
-    let select =
-        r#"SELECT "partition", last_sequence, last_offset, writer FROM write_behind_writers"#;
-    let statement = Statement::new(store.dialect(), COLUMNS).add(select, []).of_topic(scope);
+    let all = r#"SELECT "partition", last_sequence, last_offset, writer FROM write_behind_writers"#;
+    let statement = Statement::new(store.dialect(), COLUMNS).add(all, []).of_topic(scope);
     let mut statement = statement.add(r#" AND "partition" IN ("#, []);
     for (place, partition) in partitions.iter().enumerate() {
         let separated = if place == 0 { "?" } else { ", ?" };
         statement = statement.add(separated, [i64::from(partition.0).into()]);
     }
-    let lines = store.select(statement.add(")", [])).await?;
-    let writer = |line: &Vec<Value>| {
-        let [sequence, at] = integers(&line[1..3])?;
-        let Value::Text(Some(writer)) = &line[3] else { return None };
-        let (writer, sequence) = (Uuid::parse_str(writer).ok()?, u64::try_from(sequence).ok()?);
-        let (partition, last) = (partition(&line[0])?, WriteId { writer, sequence });
-        Some(WriterSeen { partition, last, at: Offset(at) })
+    let writer = |line: &mut Line| {
+        let (partition, sequence, at) = (line.partition()?, line.integer()?, line.offset()?);
+        let (writer, sequence) =
+            (Uuid::parse_str(&line.text()?).ok()?, u64::try_from(sequence).ok()?);
+        Some(WriterSeen { partition, last: WriteId { writer, sequence }, at })
     };
-    read("write_behind_writers", &lines, writer)
-}
-
-/// The rows of a bookkeeping table, each read by `line`.
-fn read<T>(
-    table: &str,
-    lines: &[Vec<Value>],
-    line: impl Fn(&Vec<Value>) -> Option<T>,
-) -> Result<Vec<T>, StoreError> {
-    let read: Option<Vec<T>> = lines.iter().map(line).collect();
-    read.ok_or_else(|| unreadable(table))
-}
-
-fn partition(value: &Value) -> Option<Partition> {
-    let [partition] = integers(std::slice::from_ref(value))?;
-    i32::try_from(partition).ok().map(Partition)
-}
-
-fn integers<const N: usize>(values: &[Value]) -> Option<[i64; N]> {
-    let integer = |value: &Value| match value {
-        Value::Integer(integer) => Some(*integer),
-        Value::Text(_) | Value::Bytes(_) => None,
-    };
-    let integers: Vec<i64> = values.iter().map(integer).collect::<Option<_>>()?;
-    integers.try_into().ok()
+    select(store, statement.add(")", []), "write_behind_writers", writer).await
 }
 
 #[cfg(test)]

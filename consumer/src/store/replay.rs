@@ -6,6 +6,8 @@
 //! the letter is still open: nothing is replayed twice, however many replay at once and wherever a
 //! process dies.
 
+#![allow(private_bounds, reason = "every store of a database is such a session")]
+
 use write_behind_shared::NextOffset;
 
 use crate::core::dead_letters::{DeadLetterState, OfRow, StoredDeadLetter};
@@ -15,7 +17,8 @@ use crate::core::table::row::Row;
 use crate::core::verdict::OnUncertain;
 use crate::store::classify::Failure;
 use crate::store::fenced::Open;
-use crate::store::{AnyStore, StoreError, Transaction, WriteOptions, letters};
+use crate::store::session::Session;
+use crate::store::{StoreError, Transaction, WriteOptions, letters};
 
 /// Where the database stands while the transaction decides.
 #[derive(Clone, Debug)]
@@ -56,8 +59,8 @@ pub enum Replayed {
 /// # Errors
 /// `decide`'s error, or the database's [`StoreError`]. An error at COMMIT leaves open whether the
 /// letter was replayed: its state tells.
-pub async fn replay<E: From<StoreError>>(
-    store: &mut AnyStore,
+pub async fn replay<S: Session, E: From<StoreError>>(
+    store: &mut S,
     table: &Table,
     letter: &StoredDeadLetter,
     decide: impl AsyncFnOnce(ReplayPoint) -> Result<Decision, E>,

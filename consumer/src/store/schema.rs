@@ -1,6 +1,7 @@
 //! The state of the bookkeeping tables: there, missing, an earlier consumer's or a later one's.
 
-use crate::store::statement::{Statement, Statements, Value, ValueKind, unreadable};
+use crate::store::line::{Line, select};
+use crate::store::statement::{Statement, Statements, ValueKind};
 use crate::store::{BookkeepingState, StoreError};
 
 /// The version of the tables that this consumer makes.
@@ -68,20 +69,12 @@ impl BookkeepingState {
 pub(super) async fn state<S: Statements>(store: &mut S) -> Result<BookkeepingState, StoreError> {
     let dialect = store.dialect();
     let names = Statement::new(dialect, &[ValueKind::Text]).add(dialect.bookkeeping, []);
-    let name = |line: Vec<Value>| match &line[..] {
-        [Value::Text(Some(name))] => Some(name.clone()),
-        _ => None,
-    };
-    let names: Option<Vec<String>> = store.select(names).await?.into_iter().map(name).collect();
-    let names = names.ok_or_else(|| unreadable("the catalogue"))?;
+    let names = select(store, names, "the catalogue", Line::text).await?;
     let mut version = None;
     if names.iter().any(|name| name == VERSION_TABLE) {
-        let select = "SELECT coalesce(max(version), 1) FROM write_behind_schema";
-        let statement = Statement::new(dialect, &[ValueKind::Integer]).add(select, []);
-        version = match store.select(statement).await?.first().map(|line| &line[..]) {
-            Some([Value::Integer(version)]) => Some(*version),
-            _ => return Err(unreadable(VERSION_TABLE)),
-        };
+        let highest = "SELECT coalesce(max(version), 1) FROM write_behind_schema";
+        let statement = Statement::new(dialect, &[ValueKind::Integer]).add(highest, []);
+        version = select(store, statement, VERSION_TABLE, Line::integer).await?.pop();
     }
     Ok(BookkeepingState::of(&names, version))
 }

@@ -37,11 +37,6 @@ pub(super) fn next_keys(
     )
 }
 
-/// The quoted name of the column that holds the rows' versions, where the route has one.
-pub(super) fn version(table: &Table) -> Option<String> {
-    table.version.map(|place| quoted(&table.columns[place].name))
-}
-
 /// The places in the table of a statement's columns: the key's, then the shape's.
 pub(super) fn places(
     table: &Table,
@@ -49,4 +44,26 @@ pub(super) fn places(
 ) -> impl Iterator<Item = (usize, bool)> {
     let key = table.key.iter().filter_map(|key| table.column(&key.name));
     key.map(|at| (at, false)).chain(shape.iter().copied())
+}
+
+/// The key's columns, quoted.
+pub(super) fn key_list(table: &Table) -> String {
+    table.key.iter().map(|key| quoted(&key.name)).collect::<Vec<_>>().join(", ")
+}
+
+/// That the table's row `t` has the key of the given row `g`.
+pub(super) fn same_key(table: &Table) -> String {
+    let same = table.key.iter().map(|key| {
+        let name = quoted(&key.name);
+        format!("t.{name} = g.{name}")
+    });
+    same.collect::<Vec<_>>().join(" AND ")
+}
+
+/// That the table's row `t` has no newer version than the given row `g`, whose value has the
+/// column's type or affinity.
+pub(super) fn not_newer(table: &Table) -> String {
+    let Some(place) = table.version else { return String::new() };
+    let name = quoted(&table.columns[place].name);
+    format!(" AND (t.{name} IS NULL OR t.{name} <= g.{name})")
 }

@@ -85,13 +85,13 @@ pub(crate) trait Statements: Send {
 }
 
 impl Statement {
-    pub(super) fn new(dialect: Dialect, columns: &'static [ValueKind]) -> Self {
+    pub(crate) fn new(dialect: Dialect, columns: &'static [ValueKind]) -> Self {
         let (text, values) = (String::new(), Vec::new());
         Self { text, values, columns, numbered: dialect.numbered }
     }
 
     /// Adds a text, in which each `?` stands for the next of `values`.
-    pub(super) fn add<const N: usize>(mut self, text: &str, values: [Value; N]) -> Self {
+    pub(crate) fn add<const N: usize>(mut self, text: &str, values: [Value; N]) -> Self {
         for part in text.split_inclusive('?') {
             match part.strip_suffix('?') {
                 Some(before) if self.numbered => {
@@ -176,11 +176,6 @@ impl BookkeepingKey {
     pub(super) fn values(&self) -> [Value; 3] {
         [&self.pipeline, &self.cluster, &self.topic].map(|text| text.clone().into())
     }
-}
-
-/// The error about a bookkeeping table whose rows can't be read.
-pub(super) fn unreadable(table: &str) -> StoreError {
-    StoreError::Stop(format!("{table} holds what no consumer has written"))
 }
 
 impl From<i64> for Value {

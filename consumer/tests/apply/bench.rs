@@ -255,19 +255,8 @@ impl Bench {
     /// Appends records to the log and folds them into a batch, as the pipeline would.
     pub(crate) fn batch(&mut self, records: &[(&str, &str, &str)]) -> Batch {
         let start = self.next;
-        let mut batch = Batch {
-            route: 0,
-            topic: "t".into(),
-            spans: Vec::new(),
-            rows: Vec::new(),
-            dead_letters: Vec::new(),
-            duplicates: Vec::new(),
-            writers: Vec::new(),
-            forgotten: Vec::new(),
-            last_records: Vec::new(),
-            records: records.len() as u64,
-            refuse_missing_references: false,
-        };
+        let records_count = records.len() as u64;
+        let mut batch = Batch { topic: "t".into(), records: records_count, ..Batch::default() };
         let mut folded: BTreeMap<&str, Change> = BTreeMap::new();
         for (key, value, add) in records {
             let record = raw(self.next, key, value, add);

@@ -85,13 +85,9 @@ impl<L: Lab> Tree<L> {
             topic: "t".into(),
             spans: vec![span(0, start, self.bench.next)],
             rows: folded.into_iter().map(row).collect(),
-            dead_letters: Vec::new(),
-            duplicates: Vec::new(),
-            writers: Vec::new(),
-            forgotten: Vec::new(),
-            last_records: Vec::new(),
             records: records.len() as u64,
             refuse_missing_references: refuse,
+            ..Batch::default()
         };
         let (_keep, mut shutdown) = watch::channel(false);
         self.worker.apply(&batch, &mut shutdown).await

@@ -9,8 +9,8 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use write_behind_consumer::config::Config;
 use write_behind_consumer::config::units::HumanDuration;
-use write_behind_consumer::dead_letters::admin::{Admin, ReplayOptions};
-use write_behind_consumer::dead_letters::replay::Fate;
+use write_behind_consumer::dead_letters::admin::Admin;
+use write_behind_consumer::dead_letters::replay::{Fate, ReplayOptions};
 use write_behind_consumer::dead_letters::{DeadLetterState, Filter};
 
 use crate::command::{DONE, FAILED, REFUSED, USAGE, agreed};

@@ -265,14 +265,7 @@ impl Closed {
             route: self.route,
             topic,
             spans: Vec::with_capacity(self.buffers.len()),
-            rows: Vec::new(),
-            dead_letters: Vec::new(),
-            duplicates: Vec::new(),
-            writers: Vec::new(),
-            forgotten: Vec::new(),
-            last_records: Vec::new(),
-            records: 0,
-            refuse_missing_references: false,
+            ..Batch::default()
         };
         for buffer in self.buffers {
             let (partition, start, end) = (buffer.partition(), buffer.start(), buffer.next());

@@ -10,7 +10,7 @@ use write_behind_shared::key::KeyKind;
 use write_behind_shared::table_name::quoted;
 
 use crate::core::table::{Column, ColumnKind, Table};
-use crate::store::sql::{places, version};
+use crate::store::sql::{key_list, not_newer, places, same_key};
 
 /// Stores dead letters. Parameters: scope, then an array a column.
 pub(super) const SET_ASIDE: &str = "INSERT INTO write_behind_dead_letters
@@ -70,7 +70,7 @@ pub(super) fn delete(table: &Table) -> String {
         table.sql_name,
         given.casts(),
         given.unnest(),
-        given.same_key("g"),
+        same_key(table),
     )
 }
 
@@ -98,8 +98,8 @@ pub(super) fn update(table: &Table, shape: &[(usize, bool)]) -> String {
         given.set("g"),
         given.casts(),
         given.unnest(),
-        given.same_key("g"),
-        given.not_newer(),
+        same_key(table),
+        not_newer(table),
     )
 }
 
@@ -109,7 +109,7 @@ pub(super) fn update(table: &Table, shape: &[(usize, bool)]) -> String {
 /// duplicate, and the next try updates it. Were it updated here, triggers and constraints would have
 /// judged the row that was proposed.
 fn insert_missing(table: &Table, shape: &[(usize, bool)], and: &str) -> String {
-    let same = Given::of(table, shape).same_key("g");
+    let same = same_key(table);
     let missing = format!("NOT EXISTS (SELECT FROM {} AS t WHERE {same}){and}", table.sql_name);
     insert(table, shape, &format!("WHERE {missing} "))
 }
@@ -144,7 +144,7 @@ pub(super) fn lock_present(table: &Table) -> String {
         given.casts(),
         given.arrays(),
         table.sql_name,
-        given.same_key("g"),
+        same_key(table),
     )
 }
 
@@ -215,14 +215,6 @@ impl<'a> Given<'a> {
         format!("unnest({}) AS u({names})", self.arrays())
     }
 
-    fn same_key(&self, alias: &str) -> String {
-        let same = self.table.key.iter().map(|key| {
-            let name = quoted(&key.name);
-            format!("t.{name} = {alias}.{name}")
-        });
-        same.collect::<Vec<_>>().join(" AND ")
-    }
-
     /// Two transactions that meet must lock rows in the same order, or they deadlock. Any order
     /// serves, so texts are ordered by their bytes, which is much faster than by a language.
     fn order(&self, alias: &str) -> String {
@@ -250,21 +242,13 @@ impl<'a> Given<'a> {
         set.collect::<Vec<_>>().join(", ")
     }
 
-    /// That the row in the table has no newer version than the given one.
-    fn not_newer(&self) -> String {
-        version(self.table).map_or_else(String::new, |name| {
-            format!(" AND (t.{name} IS NULL OR t.{name} <= g.{name})")
-        })
-    }
-
     fn on_conflict(&self) -> String {
-        let keys = self.table.key.iter().map(|key| quoted(&key.name)).collect::<Vec<_>>();
         let action = if self.shape.is_empty() {
             "NOTHING".to_owned()
         } else {
             format!("UPDATE SET {}", self.set("excluded"))
         };
-        format!("ON CONFLICT ({}) DO {action}", keys.join(", "))
+        format!("ON CONFLICT ({}) DO {action}", key_list(self.table))
     }
 }
 

@@ -11,7 +11,7 @@
 use write_behind_shared::table_name::quoted;
 
 use crate::core::table::{ColumnKind, Table};
-use crate::store::sql::{comparison, places, version};
+use crate::store::sql::{comparison, key_list, not_newer, places, same_key};
 
 /// The compare-and-set. Parameters: scope, partition, start, end, partitions, the table's mark. The
 /// offset moves only if the file's schema is as it was when the table was described.
@@ -125,25 +125,6 @@ fn differs(name: &str, kind: &ColumnKind) -> String {
         ),
         _ => format!("(t.{name} IS NOT g.{name})"),
     }
-}
-
-fn key_list(table: &Table) -> String {
-    table.key.iter().map(|key| quoted(&key.name)).collect::<Vec<_>>().join(", ")
-}
-
-fn same_key(table: &Table) -> String {
-    let same = table.key.iter().map(|key| {
-        let name = quoted(&key.name);
-        format!("t.{name} = g.{name}")
-    });
-    same.collect::<Vec<_>>().join(" AND ")
-}
-
-/// That the row in the table has no newer version than the given one. The column's affinity makes
-/// a number of a given text.
-fn not_newer(table: &Table) -> String {
-    version(table)
-        .map_or_else(String::new, |name| format!(" AND (t.{name} IS NULL OR t.{name} <= g.{name})"))
 }
 
 /// The columns of the rows given in the parameter: the key's, then the shape's.

@@ -265,9 +265,8 @@ fn folded(records: &[RawRecord], memory: &mut PartitionMemory) -> Batch {
         dead_letters: contents.dead_letters,
         duplicates: contents.duplicates,
         writers: contents.writers,
-        forgotten: Vec::new(),
-        last_records: Vec::new(),
         records: records.len() as u64,
         refuse_missing_references: true,
+        ..Batch::default()
     }
 }
