@@ -25,14 +25,17 @@ use crate::core::ledger::{Key, Sequence};
 use crate::core::lost_writes::Loss;
 use crate::core::pending::cost;
 use crate::core::tail::LogRecord;
-use crate::core::usage::{Full, Usage};
+use crate::core::usage::Full;
 use crate::load::{Loaded, Loader};
 use crate::metrics::Metrics;
 use crate::partitions::admission::WhenFull;
+use crate::partitions::outlet::{Content, NotTaken, Outlet};
 use crate::partitions::setup::{PENDING_BYTES, setup};
 use crate::partitions::sync::under_scheduler;
 use crate::partitions::{Partitions, Setup};
 use crate::reads::reader::Reader;
+use crate::writes::accept::Acceptor;
+use crate::writes::encode::Prepared;
 
 const PARTITION: Partition = Partition(0);
 /// What the write that the broker refuses adds: it tells itself from all others.
@@ -69,6 +72,19 @@ fn initial() -> Row {
     Row::from(*br#"{"n":100,"v":0}"#)
 }
 
+fn prepared(delta: &Delta) -> Prepared {
+    let (value, add) = delta.to_record().expect("one record says it");
+    Prepared {
+        key: key(),
+        partition: PARTITION,
+        delta: delta.clone(),
+        value,
+        add,
+        cost: cost(&key(), delta),
+        joined_bytes_max: usize::MAX,
+    }
+}
+
 fn is_refused(delta: &Delta) -> bool {
     matches!(delta, Delta::Change(change) if change.cells().len() == 1 && change.needs_earlier_value())
 }
@@ -88,7 +104,7 @@ fn seen(row: Option<&Row>) -> Option<(i64, i64)> {
 /// Kafka, the consumer and the database.
 #[derive(Debug, Default)]
 struct Behind {
-    on_their_way: VecDeque<(Sequence, Delta)>,
+    on_their_way: VecDeque<Sequence>,
     log: Vec<(Option<Sequence>, Delta)>,
     row: Option<Row>,
     next: i64,
@@ -97,6 +113,7 @@ struct Behind {
 struct Model {
     plan: Plan,
     partitions: Arc<Partitions>,
+    metrics: Arc<Metrics>,
     behind: Arc<Mutex<Behind>>,
     /// What reads see after each number of writes.
     states: Vec<Option<(i64, i64)>>,
@@ -104,6 +121,17 @@ struct Model {
     accepted: AtomicUsize,
     /// Who is still at work on what reads see; the tail and the consumer end last.
     records: usize,
+}
+
+/// The client: what it takes is on its way.
+#[derive(Debug)]
+struct OnTheirWay(Arc<Mutex<Behind>>);
+
+impl Outlet for OnTheirWay {
+    fn enqueue(&self, _: Partition, id: WriteId, _: Content<'_>) -> Result<(), NotTaken> {
+        self.0.lock().unwrap().on_their_way.push_back(id.sequence);
+        Ok(())
+    }
 }
 
 struct Database(Arc<Mutex<Behind>>);
@@ -122,7 +150,7 @@ impl Loader<i32> for Database {
 }
 
 impl Model {
-    fn new(plan: Plan) -> Self {
+    fn new(plan: Plan, metrics: Arc<Metrics>) -> Self {
         let partitions = Partitions::new(Setup {
             loads: true,
             follows: plan.foreign > 0,
@@ -137,47 +165,47 @@ impl Model {
         }
         let good = plan.writes.iter().filter(|delta| !is_refused(delta)).count();
         let behind = Behind { row: Some(initial()), ..Behind::default() };
+        let behind = Arc::new(Mutex::new(behind));
+        let outlet: Arc<dyn Outlet> = Arc::new(OnTheirWay(Arc::clone(&behind)));
+        partitions.of(PARTITION).unwrap().lock().outlet = Some(outlet);
         Self {
             records: good + plan.foreign,
             plan,
             partitions: Arc::new(partitions),
-            behind: Arc::new(Mutex::new(behind)),
+            metrics,
+            behind,
             states,
             begun: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
         }
     }
 
-    /// As `accept` does: the sequence, the client's queue and the pending entry under one lock.
     fn write(&self) {
-        let pending = self.partitions.of(PARTITION).unwrap();
+        let acceptor = Acceptor {
+            partitions: Arc::clone(&self.partitions),
+            metrics: Arc::clone(&self.metrics),
+        };
         for delta in &self.plan.writes {
-            let room = cost(&key(), delta);
-            let limit = self.partitions.limits.of(Full::PendingBytes).unwrap();
-            limit.try_take(room).expect("there is room").forget();
             self.begun.fetch_add(1, Ordering::SeqCst);
-            self.partitions.change(pending.lock(), |state, cache| {
-                state.granted = state.granted + Usage([room, 0, 0, 0]);
-                let sequence = state.core.ledger().next();
-                self.behind.lock().unwrap().on_their_way.push_back((sequence, delta.clone()));
-                let accepted = state.core.accept(key(), delta.clone(), cache);
-                assert_eq!(accepted, sequence);
-                state.core.mark_sent(sequence);
-            });
+            acceptor.try_write(None, Ok(prepared(delta))).expect("there is room");
             self.accepted.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// The broker appends or refuses, and answers.
+    /// The broker appends or refuses, and answers; what had to wait for that is handed over.
     fn answer(&self) {
+        let pending = self.partitions.of(PARTITION).unwrap();
         let mut left = self.plan.writes.len();
         while left > 0 {
-            let Some((sequence, delta)) = self.behind.lock().unwrap().on_their_way.pop_front()
-            else {
+            if pending.has_waiting() {
+                self.partitions.hand_over(pending, Instant::now());
+            }
+            let Some(sequence) = self.behind.lock().unwrap().on_their_way.pop_front() else {
                 thread::yield_now();
                 continue;
             };
             left -= 1;
+            let delta = self.plan.writes[sequence as usize].clone();
             let answer = if is_refused(&delta) {
                 Err(Loss::Failed("refused".into()))
             } else {
@@ -288,7 +316,7 @@ impl Model {
 }
 
 fn run(plan: &Plan, metrics: &Arc<Metrics>) {
-    let model = Arc::new(Model::new(plan.clone()));
+    let model = Arc::new(Model::new(plan.clone(), Arc::clone(metrics)));
     let reader = Arc::new(Reader {
         partitions: Arc::clone(&model.partitions),
         loader: Some(Arc::new(Database(Arc::clone(&model.behind)))),
