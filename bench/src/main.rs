@@ -1,7 +1,8 @@
 //! The pipeline's hot loops beside raw loops that do the least possible, in one run.
 //!
-//! `cargo run --release -p bench -- put | get | fold | apply | all`. `put` and `get` need nothing;
-//! `fold` starts a broker and `apply` a database in a container, unless told where one is.
+//! `cargo run --release -p bench -- put | get | fold | apply | latency | all`. `put` and `get` need
+//! nothing; `fold` starts a broker and `apply` a database in a container, unless told where one is;
+//! `latency` starts both.
 
 mod rounds;
 mod players;
@@ -9,6 +10,7 @@ mod put;
 mod get;
 mod fold;
 mod apply;
+mod latency;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -41,6 +43,8 @@ enum What {
     Fold,
     /// The consumer's apply beside a hand-written UNNEST upsert.
     Apply,
+    /// How long a write takes until Kafka has it, and until the database has.
+    Latency,
     /// All of them.
     All,
 }
@@ -60,6 +64,9 @@ async fn main() -> Result<()> {
     }
     if wants(What::Apply) {
         apply::run(rounds, database).await?;
+    }
+    if wants(What::Latency) {
+        latency::run().await?;
     }
     Ok(())
 }

@@ -57,7 +57,7 @@ pub struct BatchSettings {
     pub max_rows: usize,
     /// When it has this many bytes of a partition.
     pub max_bytes: usize,
-    /// When its oldest record was read this long ago.
+    /// When its oldest record was read this long ago; sooner while the database has little to do.
     pub max_age: Duration,
     /// How long a transaction should take.
     pub target_time: Duration,

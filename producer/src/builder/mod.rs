@@ -213,8 +213,9 @@ where
         self
     }
 
-    /// How often the group's committed offsets are asked for while something is pending: every
-    /// 100 ms unless set. It bounds how much later than the database `persisted()` knows.
+    /// The longest time between two questions for the group's committed offsets while something is
+    /// pending: 100 ms unless set. They are asked for every 20 ms while they move, and less often
+    /// while they stand still. It bounds how much later than the database `persisted()` knows.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = interval;
         self

@@ -25,5 +25,6 @@ pub(crate) mod tail_position;
 pub(crate) mod columns;
 pub(crate) mod decode;
 pub(crate) mod usage;
+pub(crate) mod pace;
 pub(crate) mod bounds;
 pub(crate) mod topic_config;

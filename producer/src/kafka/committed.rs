@@ -8,13 +8,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::Builder;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, Thread, current, park_timeout};
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 use write_behind_shared::{NextOffset, Partition};
 
+use crate::core::pace::{Asked, Pace};
 use crate::error::{BuildError, Halt};
 use crate::kafka::dead_letters::Letters;
 use crate::kafka::offsets::{NoAnswer, Offsets};
@@ -28,6 +29,8 @@ pub(crate) struct CommitPoller<O> {
     metrics: Arc<Metrics>,
     /// The ends of partitions, as far as they were asked for.
     ends: HashMap<Partition, NextOffset>,
+    /// What the group had committed when it was last asked.
+    committed: HashMap<Partition, NextOffset>,
     /// The partitions whose committed offset is past the end of their log.
     past_the_end: HashSet<Partition>,
     /// The partitions whose end nobody says, and when that is asked again.
@@ -40,8 +43,15 @@ pub(crate) struct CommitPoller<O> {
 /// Stops the poller's thread when it is dropped.
 #[derive(Debug)]
 pub(crate) struct CommitPollerGuard {
-    #[expect(dead_code, reason = "dropping it is the signal")]
-    signal: Sender<()>,
+    stopped: Arc<AtomicBool>,
+    thread: Thread,
+}
+
+impl Drop for CommitPollerGuard {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
 }
 
 /// How often the partition count is compared with that of the start.
@@ -50,18 +60,24 @@ const PARTITIONS_INTERVAL: Duration = Duration::from_secs(30);
 /// long as its leader may take, and the rows of all other partitions wait meanwhile.
 const SILENT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Polls every `interval`, until the guard is dropped.
+/// Polls every `interval` at least, until the guard is dropped.
 pub(crate) fn poll_on_a_thread(
     mut poller: CommitPoller<impl Offsets + 'static>,
     interval: Duration,
 ) -> Result<CommitPollerGuard, BuildError> {
-    let (signal, stopped) = channel::<()>();
-    Builder::new().name("write-behind-persisted".to_owned()).spawn(move || {
-        while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-            poller.poll(Instant::now());
+    let stopped = Arc::new(AtomicBool::new(false));
+    let stops = Arc::clone(&stopped);
+    let thread = Builder::new().name("write-behind-persisted".to_owned()).spawn(move || {
+        let mut pace = Pace::new(interval);
+        poller.partitions.wake.set_thread(current());
+        while !stops.load(Ordering::Acquire) {
+            match poller.poll(Instant::now()) {
+                asked @ Asked::Nothing => poller.sleep(&mut pace, asked),
+                asked => park_timeout(pace.after(asked)),
+            }
         }
     })?;
-    Ok(CommitPollerGuard { signal })
+    Ok(CommitPollerGuard { stopped, thread: thread.thread().clone() })
 }
 
 impl<O: Offsets> CommitPoller<O> {
@@ -77,6 +93,7 @@ impl<O: Offsets> CommitPoller<O> {
             partitions,
             metrics,
             ends: HashMap::new(),
+            committed: HashMap::new(),
             past_the_end: HashSet::new(),
             silent: HashMap::new(),
             letters,
@@ -85,13 +102,27 @@ impl<O: Offsets> CommitPoller<O> {
         }
     }
 
+    /// Waits while nothing is pending, and a little longer once something is: it is not in the
+    /// database at once.
+    fn sleep(&self, pace: &mut Pace, asked: Asked) {
+        let wake = &self.partitions.wake;
+        wake.falls_asleep();
+        // Looked again: Kafka may have taken a write since the last look, and told nobody.
+        if self.behind().is_empty() {
+            park_timeout(pace.after(asked));
+        }
+        if wake.goes_on() {
+            park_timeout(pace.after_the_first_write());
+        }
+    }
+
     /// Asks what the group has committed, and now and then whether the topic is as it was.
-    pub(crate) fn poll(&mut self, now: Instant) {
+    pub(crate) fn poll(&mut self, now: Instant) -> Asked {
         let asked = self.ask(now);
         if asked.is_ok() != self.healthy {
             self.healthy = asked.is_ok();
             match &asked {
-                Ok(()) => info!("the sink group's offsets can be asked for again"),
+                Ok(_) => info!("the sink group's offsets can be asked for again"),
                 Err(error) => warn!(%error, "the sink group's offsets cannot be asked for"),
             }
         }
@@ -102,18 +133,23 @@ impl<O: Offsets> CommitPoller<O> {
             self.partitions_checked = now;
             self.check_partitions();
         }
+        asked.unwrap_or(Asked::StandsStill)
     }
 
-    /// Asks for the partitions with something pending.
-    fn ask(&mut self, now: Instant) -> Result<(), NoAnswer> {
-        let behind: Vec<Partition> = self
-            .partitions
+    /// The partitions with something pending.
+    fn behind(&self) -> Vec<Partition> {
+        self.partitions
             .iter()
             .filter(|(_, pending)| pending.lock().core.wants_commits())
             .map(|(partition, _)| partition)
-            .collect();
+            .collect()
+    }
+
+    /// Asks for the partitions with something pending.
+    fn ask(&mut self, now: Instant) -> Result<Asked, NoAnswer> {
+        let behind = self.behind();
         if behind.is_empty() {
-            return Ok(());
+            return Ok(Asked::Nothing);
         }
         self.place_unknown_offsets(&behind, now);
         let mut advanced = Vec::new();
@@ -127,12 +163,14 @@ impl<O: Offsets> CommitPoller<O> {
             && !letters.tell(&advanced, &self.partitions)
         {
             self.metrics.watch_error();
-            return Ok(());
+            return Ok(Asked::StandsStill);
         }
+        let mut moved = false;
         for (partition, committed) in advanced {
+            moved |= self.committed.insert(partition, committed) != Some(committed);
             self.partitions.committed(partition, committed);
         }
-        Ok(())
+        Ok(if moved { Asked::Moved } else { Asked::StandsStill })
     }
 
     /// Writes whose offset is unknown lie below the end of the log as it is now: the mark is taken

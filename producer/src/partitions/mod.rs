@@ -10,6 +10,8 @@ pub(crate) mod loads;
 pub(crate) mod losses;
 pub(crate) mod tail;
 pub(crate) mod sync;
+pub(crate) mod wake;
+mod dead_letters;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -24,18 +26,17 @@ use crate::core::bounds::Bounds;
 use crate::core::ledger::{Key, Sequence};
 use crate::core::logged::Rules;
 use crate::core::lost_writes::Loss;
-use crate::core::pending::dead_letters::DeadLetterNotice;
 use crate::core::tail::LogRecord;
 use crate::core::usage::Full;
 use crate::error::Halt;
 use crate::event::{Event, Events};
-use crate::load::DeadLetter;
 use crate::partitions::admission::{Limit, Limits, WhenFull};
 use crate::partitions::cache::RowCache;
 use crate::partitions::losses::Losses;
 use crate::partitions::outlet::Outlet;
 use crate::partitions::partition::{SharedPending, State, Stats};
 use crate::partitions::sync::MutexGuard;
+use crate::partitions::wake::Wake;
 
 /// All that a handle, its threads and its loads share.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub(crate) struct Partitions {
     pub(crate) writer: Uuid,
     pub(crate) bounds: Bounds,
     pub(crate) clock: fn() -> Instant,
+    /// Wakes the thread that asks for committed offsets.
+    pub(crate) wake: Wake,
     follows: bool,
     counts: Counts,
     losses: Losses,
@@ -100,6 +103,7 @@ impl Partitions {
             bounds: setup.bounds,
             writer: setup.writer,
             clock: setup.clock,
+            wake: Wake::default(),
             follows: setup.follows,
             counts: Counts::default(),
             losses: Losses::default(),
@@ -145,7 +149,7 @@ impl Partitions {
     ) -> bool {
         let Some(pending) = self.of(partition) else { return false };
         let mut lost = Vec::new();
-        let (were_last, opened) = self.change(pending.lock(), |state, cache| {
+        let (were_last, delivered, opened) = self.change(pending.lock(), |state, cache| {
             let mut delivered = false;
             for (low_bits, at) in answers {
                 match at {
@@ -160,7 +164,7 @@ impl Partitions {
             let ledger = state.core.ledger();
             let (replicated, left) = (ledger.replicated(), ledger.in_flight());
             let opened = delivered && state.gate.delivered(replicated);
-            (left == 0, opened || state.may_go_on())
+            (left == 0, delivered, opened || state.may_go_on())
         });
         // After the change, which released the lock: a waiter that wakes takes it to look for its
         // loss. When nothing is left in flight, waiters need not wait for the end of the poll turn.
@@ -168,6 +172,9 @@ impl Partitions {
             pending.notify_waiters();
         } else {
             pending.answered.store(true, Ordering::Release);
+        }
+        if delivered {
+            self.wake.wake();
         }
         self.tell_lost(partition, lost);
         opened
@@ -270,41 +277,6 @@ impl Partitions {
             state.core.sampled(mark, end, cache);
         });
         pending.notify_waiters();
-    }
-
-    /// Dead letters of a partition that the group is about to commit past, and this handle's writes
-    /// that they were.
-    pub(crate) fn dead_letters<'l>(
-        &self,
-        letters: impl Iterator<Item = &'l DeadLetter>,
-        committed: NextOffset,
-    ) {
-        for letter in letters {
-            let Some(pending) = self.of(letter.partition) else { continue };
-            let own = letter.write_id.filter(|id| id.writer == self.writer).map(|id| id.sequence);
-            let refused = DeadLetterNotice {
-                offset: letter.offset,
-                key: Key::from(&*letter.key),
-                own,
-                reason: (*letter.reason).into(),
-            };
-            let lost = self.change(pending.lock(), |state, cache| {
-                state.core.dead_letter(&refused, committed, cache);
-                state.core.take_overtaken()
-            });
-            self.tell_lost(letter.partition, lost);
-            if own.is_some() {
-                self.counts.dead_letters.fetch_add(1, Ordering::Relaxed);
-                let loss = Loss::DeadLetter(refused.reason.as_ref().into());
-                self.losses.add(letter.partition, &loss);
-                self.events.tell(|| Event::DeadLetter {
-                    key: text(&letter.key),
-                    partition: letter.partition.0,
-                    offset: letter.offset.0,
-                    reason: letter.reason.clone(),
-                });
-            }
-        }
     }
 
     /// The client that writes are given to; with none, they wait.

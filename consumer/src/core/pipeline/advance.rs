@@ -93,7 +93,32 @@ impl Pipeline {
         !partition.reading
             || route_state.fill(buffer, self.limits.max_bytes) >= Fill::Ripe
             || now.saturating_sub(buffer.opened()) >= self.limits.max_age
+            || self.may_go_early(now, tp.route)
             || self.budget.is_over_limit(route_state.limits.priority)
+    }
+
+    /// Whether a batch of `route` need not wait until it is worth writing. A database that has
+    /// nothing to do takes a lone write at once; while it is busy, or rests, writes fold. So small
+    /// batches take a fixed share of its time at most, however slow it is.
+    fn may_go_early(&self, now: Duration, route: usize) -> bool {
+        self.routes[route].is_rested(now)
+            && !self.in_flight.values().any(|flight| flight.route == route && !flight.is_parked())
+    }
+
+    /// How many routes other than `route` have something to write.
+    pub(super) fn others_active(&self, route: usize) -> usize {
+        let is_active = |partition: &PartitionState| {
+            partition.buffer.is_some() || partition.in_flight.is_some()
+        };
+        // The partitions are sorted by route.
+        let mut active: Vec<usize> = self
+            .partitions
+            .iter()
+            .filter(|(tp, partition)| tp.route != route && is_active(partition))
+            .map(|(tp, _)| tp.route)
+            .collect();
+        active.dedup();
+        active.len()
     }
 
     /// The partitions of `route` that share its next batch.

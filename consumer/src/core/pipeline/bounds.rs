@@ -18,6 +18,9 @@ pub struct Bounds {
     pub rows_min: usize,
     /// How many times the target a buffer may fold while it waits for its turn.
     pub denser: usize,
+    /// How many times as long as a batch took its route leaves the database alone, before a batch
+    /// goes that is not worth writing yet. `None`: such a batch waits for its `max_age`.
+    pub rest: Option<u32>,
     /// Failed tries of a parked batch, with nothing ahead of it any more, before the row counts as
     /// refused.
     pub parked_tries: u32,
@@ -49,6 +52,7 @@ impl Bounds {
         shapes: 64,
         rows_min: 100,
         denser: 8,
+        rest: Some(4),
         parked_tries: 4,
         parked: Waits { first: Duration::from_millis(100), longest: Duration::from_secs(5) },
         stopped: Waits { first: Duration::from_millis(500), longest: Duration::from_secs(10) },

@@ -330,10 +330,14 @@ impl Pipeline {
         if matches!(ended, BatchResult::Written(..)) {
             self.probe_written(now, id);
         }
+        let routes = 1 + self.others_active(flight.route);
         let route_state = &mut self.routes[flight.route];
         self.budget.changed(route_state.limits.priority, flight.bytes, 0);
         match ended {
-            BatchResult::Written(_, effort) => route_state.size.written(flight.rows, *effort),
+            BatchResult::Written(_, effort) => {
+                route_state.size.written(flight.rows, *effort);
+                route_state.rests(now, effort.took, routes);
+            }
             BatchResult::Fenced => {
                 self.counts.fenced += 1;
                 self.locate_again(&unwritten);

@@ -21,6 +21,9 @@ pub(super) struct RouteState {
     pub(super) told_misplaced: bool,
     pub(super) size: BatchSize,
     pub(super) throttle: Throttle,
+    /// Until then, batches that are not worth writing yet wait for their age. `None`: always.
+    rests_until: Option<Duration>,
+    rest: Option<u32>,
     /// Records folded.
     pub(super) records_read: u64,
 }
@@ -47,6 +50,9 @@ impl RouteState {
             told_misplaced: false,
             size: BatchSize::new(all, lowest),
             throttle: Throttle::new(limits.rows_per_second),
+            // Under a ceiling every row must stand for as many records as it can.
+            rests_until: all.bounds.rest.filter(|_| lowest.is_none()).map(|_| Duration::ZERO),
+            rest: all.bounds.rest,
             records_read: 0,
         }
     }
@@ -60,6 +66,19 @@ impl RouteState {
             Fill::Ripe
         } else {
             Fill::Filling
+        }
+    }
+
+    /// Whether a batch may go that is not worth writing yet, because the database has little to do.
+    pub(super) fn is_rested(&self, now: Duration) -> bool {
+        self.rests_until.is_some_and(|until| now >= until)
+    }
+
+    /// A batch took this long, while this many routes have something to write.
+    pub(super) fn rests(&mut self, now: Duration, took: Duration, routes: usize) {
+        let share = self.rest.map(|times| times.saturating_mul(routes as u32));
+        if let (Some(until), Some(times)) = (&mut self.rests_until, share) {
+            *until = now.saturating_add(took.saturating_mul(times));
         }
     }
 

@@ -116,3 +116,40 @@ fn a_topic_with_another_number_of_partitions_halts_writes_at_the_next_check() {
     poller.poll(start + PARTITIONS_INTERVAL);
     assert_eq!(partitions.halt.get(), Some(&Halt::Repartitioned { was: 1, now: 2 }));
 }
+
+#[test]
+fn asking_says_whether_anything_is_pending_and_whether_an_offset_moved() {
+    let start = Instant::now();
+    let (mut poller, kafka, partitions) = poller(start, 1);
+    assert_eq!(poller.poll(start), Asked::StandsStill, "nobody answered");
+    kafka.lock().unwrap().committed = Some(4);
+    assert_eq!(poller.poll(start), Asked::Moved);
+    assert_eq!(poller.poll(start), Asked::StandsStill);
+    kafka.lock().unwrap().committed = Some(5);
+    assert_eq!(poller.poll(start), Asked::Moved);
+    assert!(!is_pending(&partitions));
+    assert_eq!(poller.poll(start), Asked::Nothing);
+}
+
+#[test]
+fn the_first_write_that_kafka_takes_wakes_a_poller_that_sleeps() {
+    let (mut poller, kafka, partitions) = poller(Instant::now(), 1);
+    kafka.lock().unwrap().committed = Some(5);
+    assert_eq!(poller.poll(Instant::now()), Asked::Moved);
+    // Without a signal it would sleep for longer than any test runs.
+    let guard = poll_on_a_thread(poller, Duration::from_hours(10)).unwrap();
+    while !partitions.wake.is_asleep() {
+        std::thread::yield_now();
+    }
+    kafka.lock().unwrap().end = 6;
+    kafka.lock().unwrap().committed = Some(6);
+    partitions.change(partitions.of(PARTITION).unwrap().lock(), |state, cache| {
+        state.core.accept(Key::from(*b"7"), Delta::Delete, cache);
+        state.core.mark_sent(1);
+    });
+    partitions.answered(PARTITION, std::iter::once((1, Ok(5))));
+    while is_pending(&partitions) {
+        std::thread::yield_now();
+    }
+    drop(guard);
+}

@@ -57,7 +57,7 @@ fn shared_limits() -> PipelineLimits {
         memory: 1 << 30,
         workers: 1,
         rows_per_second: None,
-        bounds: Bounds::STANDARD,
+        bounds: Bounds { rest: None, ..Bounds::STANDARD },
     }
 }
 

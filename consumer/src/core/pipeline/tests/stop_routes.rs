@@ -54,7 +54,7 @@ impl Scene {
             memory,
             workers,
             rows_per_second: None,
-            bounds: Bounds::STANDARD,
+            bounds: Bounds { rest: None, ..Bounds::STANDARD },
         };
         let mut scene = Self {
             pipeline: Pipeline::new(limits, [RouteLimits::default(); 2]),
