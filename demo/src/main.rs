@@ -127,8 +127,9 @@ async fn demo(arguments: Arguments) -> Result<()> {
     let began = Instant::now();
     let replay = replay::replay(&cache, &flights, before, per_second, &progress);
     let replayed = worker.meanwhile(replay).await?;
-    let flush = async { cache.flush().await.context("a write did not reach the database") };
-    worker.meanwhile(flush).await?;
+    let persisted =
+        async { cache.persisted_all().await.context("a write did not reach the database") };
+    worker.meanwhile(persisted).await?;
     let until_drained = began.elapsed();
     display.abort();
     progress.finish();

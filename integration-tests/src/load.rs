@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
-use write_behind_producer::{Change, DeliveryError, Write, WriteBehind, WriteError};
+use write_behind_producer::{Change, DeliveryError, Receipt, WriteBehind, WriteError};
 
 use crate::figures::Pace;
 use crate::random::Random;
@@ -75,7 +75,7 @@ pub struct Made {
     /// What it does.
     pub operation: Operation,
     /// Its ticket, or why there is none.
-    pub answer: Result<Write, WriteError>,
+    pub answer: Result<Receipt, WriteError>,
 }
 
 /// How a write ended, as its caller was told.

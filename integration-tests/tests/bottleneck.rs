@@ -51,7 +51,7 @@ async fn puts_are_accepted_at_fifty_times_the_database_s_pace() -> Result<()> {
     }
     let accepted = pace.elapsed();
     let written_meanwhile = pipeline.number("count(*)").await?;
-    cache.flush().await?;
+    cache.persisted_all().await?;
     pipeline.drained(&[&worker], PATIENCE).await?;
     let exact_after = pace.elapsed();
     let rate = (PUTS_PER_SECOND * SECONDS) as f64 / accepted.as_secs_f64();

@@ -18,7 +18,9 @@ use integration_tests::stack::same_rows;
 use integration_tests::wait::{PATIENCE, Seen, throughout, until};
 use serde_json::Value;
 use uuid::Uuid;
-use write_behind_producer::{DeliveryError, LoadError, Loaded, Loader, NextOffset, Read, WhenFull};
+use write_behind_producer::{
+    DeliveryError, Known, LoadError, Loaded, Loader, NextOffset, WhenFull,
+};
 
 const PARTITIONS: i32 = 6;
 const LIMIT: usize = 4 << 20;
@@ -123,7 +125,7 @@ impl Loader<String> for NoDatabase {
 async fn reads(handle: &Handle, plan: &Plan) -> Result<BTreeMap<String, Value>> {
     let mut rows = BTreeMap::new();
     for key in plan.keys() {
-        if let Read { row: Some(row), .. } = handle.cache.read(&key).await? {
+        if let Known { row: Some(row), .. } = handle.cache.read(&key).await? {
             rows.insert(key, serde_json::to_value(row)?);
         }
     }

@@ -50,7 +50,7 @@ async fn the_flights_of_a_year_add_up() -> Result<()> {
         cache.change(&flight.tailnum, change(flight)?).await?;
     }
     let wrote = began.elapsed();
-    cache.flush().await?;
+    cache.persisted_all().await?;
     pipeline.drained(&[&worker], PATIENCE).await?;
     report(&format!(
         "{} flights written in {wrote:.1?}, in the database after {:.1?}",

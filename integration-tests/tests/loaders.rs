@@ -185,7 +185,7 @@ async fn increments_are_counted_once_while_a_worker_applies_them() -> Result<()>
         let seen = seen.map(|counter| counter.n);
         ensure!(seen == Some(expected), "round {round}: {seen:?} of {expected}");
     }
-    tokio::time::timeout(PATIENCE, counters.flush()).await??;
+    tokio::time::timeout(PATIENCE, counters.persisted_all()).await??;
     counters.invalidate_all();
     let all = counters.get_many(&[0, 1, 2]).await?;
     let sum: i64 = all.into_iter().flatten().map(|counter| counter.n).sum();

@@ -18,7 +18,7 @@ use integration_tests::wait::{PATIENCE, Seen, soon, throughout, until};
 use integration_tests::worker::{Worker, resident};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
-use write_behind_producer::{Read, ReadError, WhenFull, WriteError};
+use write_behind_producer::{Known, ReadError, WhenFull, WriteError};
 
 const PARTITIONS: i32 = 6;
 const CALLERS: u64 = 4;
@@ -124,7 +124,7 @@ async fn all(mut callers: JoinSet<Result<()>>) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_forget_writes_keep_flowing_and_reads_say_that_they_may_be_behind() -> Result<()> {
     let rows = keys()?;
-    let outage = Outage::begins("forget", WhenFull::Forget).await?;
+    let outage = Outage::begins("forget", WhenFull::ForgetRows).await?;
     let cache = &outage.handle.cache;
     let (accepted, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
     let writing = callers(cache, rows, &accepted);
@@ -150,7 +150,7 @@ async fn with_forget_writes_keep_flowing_and_reads_say_that_they_may_be_behind()
     .await?;
     // The oldest row was forgotten, the newest one was not.
     let read = cache.read(&id(0)).await?;
-    assert_eq!(read, Read { row: None, may_be_behind: true });
+    assert_eq!(read, Known { row: None, may_be_behind: true });
     let get = cache.get(&id(0)).await;
     ensure!(matches!(get, Err(ReadError::MayBeBehind)), "{get:?}");
     assert_eq!(cache.get(&id(rows)).await?, Some(row(rows)));
@@ -158,9 +158,9 @@ async fn with_forget_writes_keep_flowing_and_reads_say_that_they_may_be_behind()
     let worker = outage.ends(rows).await?;
     outage.database_has(rows + 1).await?;
     outage.pipeline.committed(&[&worker]).await?;
-    soon("the handle to know", cache.flush()).await??;
+    soon("the handle to know", cache.persisted_all()).await??;
     let read = cache.read(&id(0)).await?;
-    assert_eq!(read, Read { row: Some(row(0)), may_be_behind: false });
+    assert_eq!(read, Known { row: Some(row(0)), may_be_behind: false });
     Ok(cache.close(PATIENCE).await?)
 }
 
@@ -197,7 +197,7 @@ async fn with_wait_callers_wait_and_all_get_in_when_the_database_is_back() -> Re
 
     let _worker = outage.ends(0).await?;
     soon("all callers to get in", all(writing)).await??;
-    soon("the handle to know", cache.flush()).await??;
+    soon("the handle to know", cache.persisted_all()).await??;
     outage.database_has(rows).await?;
     Ok(cache.close(PATIENCE).await?)
 }
@@ -228,7 +228,7 @@ async fn with_reject_callers_are_told_and_what_was_accepted_is_all_there_is() ->
     report(&format!("reject: {} rows had room, {refused} were refused", accepted.len()));
 
     let _worker = outage.ends(0).await?;
-    soon("the handle to know", cache.flush()).await??;
+    soon("the handle to know", cache.persisted_all()).await??;
     outage.database_has(accepted.len() as u64).await?;
     let there: BTreeSet<String> = outage.pipeline.rows("id").await?.into_keys().collect();
     ensure!(there == accepted, "the rows in the database are not those that were accepted");

@@ -68,7 +68,7 @@ async fn a_record_of_the_java_client_is_applied_like_ours_and_shares_its_partiti
     for key in &keys {
         cache.add(key, "n", 1).await?;
     }
-    cache.flush().await?;
+    cache.persisted_all().await?;
     cache.close(Duration::from_secs(10)).await?;
     let deletes: Vec<(&str, &str)> = keys[..DELETED].iter().map(|key| (&**key, "GONE")).collect();
     java_writes(&pipeline, &deletes).await?;
@@ -114,7 +114,7 @@ async fn a_topic_is_read_and_written_in_every_codec_that_kafka_knows() -> Result
             WriteBehind::builder(&pipeline.name, kafka).sink_group(&pipeline.group).build().await?;
         let key = format!("ours-{codec}");
         cache.put(&key, &json!({ "name": name, "n": 2 })).await?;
-        cache.flush().await?;
+        cache.persisted_all().await?;
         cache.close(Duration::from_secs(10)).await?;
         expected.insert(key.clone(), json!({ "id": key, "name": name, "n": 2 }));
     }

@@ -63,7 +63,7 @@ impl Service {
                 ensure!(read.as_ref() == self.rows.get(&(id as i64)), "{id} reads {read:?}");
             }
         }
-        self.cache.flush().await?;
+        self.cache.persisted_all().await?;
         self.cache.close(Duration::from_secs(30)).await?;
         Ok(self.rows)
     }

@@ -144,7 +144,7 @@ impl App {
     /// One view. The tally counts what was accepted and nothing else, and nothing is awaited
     /// between the two, so that a task that is ended here has done both or neither.
     fn view(&self, page: &str) -> Result<(), WriteError> {
-        self.pages.try_add(&page.to_owned(), "views", 1)?;
+        self.pages.try_add(page, "views", 1)?;
         *self.tally().entry(page.to_owned()).or_default() += 1;
         Ok(())
     }
@@ -210,7 +210,7 @@ async fn print_rates(app: App, database: Sink) -> Result<()> {
 
 /// Waits for the database, and compares it with the tally.
 async fn settle(app: &App, database: &Sink) -> Result<bool> {
-    timeout(STOP_WITHIN, app.pages.flush()).await.context("the database is late")??;
+    app.pages.persisted_all_within(STOP_WITHIN).await.context("the database is late")?;
     app.pages.close(STOP_WITHIN).await?;
     let (tally, stored) = (app.tally().clone(), stored(database)?);
     let exact = tally == stored;

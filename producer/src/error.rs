@@ -79,6 +79,16 @@ pub enum Refusal {
         /// What is allowed.
         limit: usize,
     },
+    /// Many writes at once take more of a limit than it is in all: they must go in parts.
+    #[error("the batch takes {takes} of `{}`, which is {limit}: write it in parts", which.setting())]
+    BatchTooLarge {
+        /// Which limit.
+        which: Full,
+        /// What they take.
+        takes: usize,
+        /// What it is.
+        limit: usize,
+    },
     /// The change sets and increments one column, or deletes and writes one row.
     #[error("a change that does two things to one row or column needs two writes")]
     NotOneRecord,
@@ -126,7 +136,7 @@ pub enum DeliveryError {
 
 /// How a write-through ended otherwise than in the database.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PutThroughError {
+pub enum PersistError {
     /// It was not accepted: nothing changed.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -157,11 +167,23 @@ pub enum ReadError {
     /// [`load_timeout`](crate::Builder::load_timeout). A later read tries again.
     #[error("kafka did not say in time whether the loaded row holds a pending increment")]
     NoAnswerInTime,
-    /// A newer write of the row was forgotten here ([`WhenFull::Forget`](crate::WhenFull::Forget),
+    /// A newer write of the row was forgotten here ([`WhenFull::ForgetRows`](crate::WhenFull::ForgetRows),
     /// or more followed than there is room for), and the database may not have it yet.
     /// [`read`](crate::WriteBehind::read) gives what is known.
     #[error("a newer write of the row was forgotten here, and the database may not have it yet")]
     MayBeBehind,
+}
+
+/// Why a row was not modified: nothing was written.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModifyError {
+    /// What the row is can't be told.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// What was made of it can't be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }
 
 /// Why a row could not be loaded.
@@ -230,7 +252,7 @@ pub struct Undelivered {
     /// The canonical keys of their rows, sorted.
     pub keys: Vec<String>,
     /// The first write that was lost before without any call returning its loss: neither a wait for
-    /// the write nor [`flush`](crate::WriteBehind::flush) or
+    /// the write nor [`persisted_all`](crate::WriteBehind::persisted_all) or
     /// [`replicated_all`](crate::WriteBehind::replicated_all). Each loss was an
     /// [`Event`](crate::Event), and was logged.
     pub lost: Option<DeliveryError>,

@@ -18,7 +18,7 @@ use crate::error::DeliveryError;
 #[non_exhaustive]
 pub enum Event {
     /// An accepted write failed, or whether it is in the log cannot be told. Those who wait for the
-    /// write get the same error; if nobody does, the next [`flush`](crate::WriteBehind::flush),
+    /// write get the same error; if nobody does, the next [`persisted_all`](crate::WriteBehind::persisted_all),
     /// [`replicated_all`](crate::WriteBehind::replicated_all) or
     /// [`close`](crate::WriteBehind::close) returns it.
     WriteLost {

@@ -55,7 +55,7 @@
 //! write.replicated().await?;                         // on all in-sync replicas
 //! # scores.replicated_all().await?;
 //! database.apply_all()?;                             // what the consumer does by itself
-//! scores.flush().await?;                             // all of it is in the database
+//! scores.persisted_all().await?;                     // all of it is in the database
 //! scores.close(Duration::from_secs(10)).await?;
 //! # Ok(())
 //! # }
@@ -68,13 +68,14 @@
 //! | wait for | survives | takes | use it for |
 //! |---|---|---|---|
 //! | nothing: `put(..).await?` | nothing yet: it leaves within milliseconds, and a crash of this process before that loses it | microseconds | counters, presence, what the next write replaces |
-//! | [`Write::replicated`] | a crash of this process, of the consumer, of the database, and of brokers while an in-sync replica lives | a round trip to Kafka, and `linger.ms` (5 unless set) | before telling a user "saved" |
-//! | [`Write::persisted`], [`WriteBehind::put_through`] | the same, and others find it in the database | as far as the database lags | before a query that must see it; rarely |
+//! | [`Receipt::replicated`] | a crash of this process, of the consumer, of the database, and of brokers while an in-sync replica lives | a round trip to Kafka, and `linger.ms` (5 unless set) | before telling a user "saved" |
+//! | [`Receipt::persisted`], [`WriteBehind::put_and_persist`] | the same, and others find it in the database | as far as the database lags | before a query that must see it; rarely |
 //!
-//! Waiting costs no memory per write and can be given up ([`Write::replicated_within`],
-//! [`Write::persisted_within`], `select!`) without unsending. All writes of a handle at once:
-//! [`WriteBehind::replicated_all`], [`WriteBehind::flush`]. It ends in a typed outcome, and
-//! [`DeliveryError::Unknown`] is one: Kafka's answer can be lost though the write is not.
+//! Waiting costs no memory per write and can be given up ([`Receipt::replicated_within`],
+//! [`Receipt::persisted_within`], `select!`) without unsending. All writes of a handle at once:
+//! [`WriteBehind::replicated_all`], [`WriteBehind::persisted_all`], which is also called
+//! [`WriteBehind::flush`]. It ends in a typed outcome, and [`DeliveryError::Unknown`] is one:
+//! Kafka's answer can be lost though the write is not.
 //!
 //! # When there is no room
 //!
@@ -86,11 +87,12 @@
 //! |---|---|---|---|
 //! | `Wait` (unless set) | waits for room, in the order of asking | exact | callers may be slowed down to what the database takes: batch jobs, queue workers |
 //! | `Reject` | is told [`WriteError::Overloaded`] | exact | callers have somebody to pass it on to: a 429 over HTTP |
-//! | `Forget` | goes on for as long as Kafka takes writes, for hours without the database | of a forgotten row: may be behind, and say so | writes must not stop: telemetry, counters, presence |
+//! | `ForgetRows` | goes on for as long as Kafka takes writes, for hours without the database | of a forgotten row: may be behind, and say so | writes must not stop: telemetry, counters, presence |
 //!
-//! `Forget` loses nothing: it drops from memory what is replicated, oldest first, and counts it
+//! `ForgetRows` loses nothing: it drops from memory what is replicated, oldest first, and counts it
 //! (`forgotten_total`). What Kafka has not answered is never dropped, so with Kafka away as well,
-//! writers wait. The `try_` forms of all writes never wait, whatever is set.
+//! writers wait. The `try_` forms of single writes never wait, whatever is set, and
+//! [`Builder::write_timeout`] bounds the wait of all others.
 //!
 //! # What does a read see?
 //!
@@ -99,18 +101,32 @@
 //!
 //! - [`WriteBehind::get`] never returns a value older than this process's last accepted write of the
 //!   row. Where it cannot promise that, it returns [`ReadError::MayBeBehind`].
-//! - [`WriteBehind::read`] returns the row as new as is known, and [`Read::may_be_behind`] beside it:
+//! - [`WriteBehind::read`] returns the row as new as is known, and [`Known::may_be_behind`] beside it:
 //!   for a page that rather shows an old score than none.
 //! - Increments over a row that is only in the database are added to what the loader finds. A loader
 //!   that gives the partition's next offset in the same snapshot ([`Loaded::at`]) makes that exact:
 //!   nothing that the database holds already is added again: `PostgresLoader::table` and
 //!   `SqliteLoader::table` (features `postgres`, `sqlite`) do. A closure cannot, so that its answer
 //!   may count a pending increment twice, and is not cached.
+//! - [`WriteBehind::peek`] looks at what is in memory, without waiting and without a load;
+//!   [`WriteBehind::contains`] tells whether there is such a row.
 //! - [`WriteBehind::get_many`] asks the loader once for all rows that are not known here;
 //!   [`WriteBehind::refresh`] and [`WriteBehind::invalidate`] are for rows that others change in the
 //!   database. What is kept, and for how long: [`Builder::capacity`], [`Builder::capacity_bytes`],
 //!   [`Builder::time_to_live`], [`Builder::time_to_idle`], [`Builder::cache_misses`],
 //!   [`Builder::cache_writes`].
+//!
+//! # A row that depends on what it was
+//!
+//! | call | tasks of this process that use the handle | several processes |
+//! |---|---|---|
+//! | [`WriteBehind::add`], [`WriteBehind::change`] | every increment counts once | the same |
+//! | [`WriteBehind::modify`], [`WriteBehind::put_if_absent`], [`WriteBehind::get_or_put_with`] | no update is lost: compared when it is written, tried again if it is another | a row must have one writer, or the route a `version` |
+//! | `get`, then `put` | the later one wins, what came in between is lost | the same |
+//!
+//! Several rows change together only in one record, so only as one row: their partitions know
+//! nothing of each other. What must be one transaction belongs into one row, or into an outbox that
+//! the database fills. Many rows that need not be one: [`WriteBehind::put_many`] and its kin.
 //!
 //! # Several processes, and restarts
 //!
@@ -122,7 +138,7 @@
 //! - Afterwards the writes of other instances and of any other Kafka client show up here as soon as
 //!   they are replicated.
 //!
-//! [`WriteBehind::tail_is_current`] and [`Read::may_be_behind`] say when it falls behind. It costs
+//! [`WriteBehind::tail_is_current`] and [`Known::may_be_behind`] say when it falls behind. It costs
 //! the network and memory of every record of the topic that is not in the database yet; what finds
 //! no room is dropped, and reads of such a row say so.
 //!
@@ -130,7 +146,7 @@
 //!
 //! [`Builder::coalesce`] gathers the writes of a row for a while and sends them as one record, by the
 //! same fold that the consumer uses: 10,000 increments of a counter become a handful of records.
-//! Each write is visible at once, and each [`Write`] resolves. It costs the window in latency to
+//! Each write is visible at once, and each [`Receipt`] resolves. It costs the window in latency to
 //! `replicated()`, and loosens the order between different rows by as much; that of one row stays.
 //!
 //! # What goes wrong, and where it is told
@@ -163,11 +179,11 @@
 //! - What is read, the order of the log, and the order of `write-id`s are one: they are decided
 //!   under one lock.
 //! - A write that was refused changed nothing. One that failed later brings back what reads saw
-//!   before; its [`Write`] says so.
+//!   before; its [`Receipt`] says so.
 //! - An increment counts once in the database, however often Kafka or this crate had to send it: its
 //!   `write-id` lets the consumer drop the second. It counts once in what is read here if the loader
 //!   gives the partition's offset.
-//! - What is pending is bounded and, unless `Forget` was asked for, never dropped; cached rows are
+//! - What is pending is bounded and, unless `ForgetRows` was asked for, never dropped; cached rows are
 //!   bounded by [`Builder::capacity`], librdkafka's queue by its own settings. A row that is written
 //!   again and again takes the room of one.
 //!
@@ -232,8 +248,8 @@ pub mod testing;
 
 pub use builder::Builder;
 pub use error::{
-    BuildError, DeliveryError, Full, Halt, LoadError, PutThroughError, ReadError, Refusal,
-    Undelivered, WriteError,
+    BuildError, DeliveryError, Full, Halt, LoadError, ModifyError, PersistError, ReadError,
+    Refusal, Undelivered, WriteError,
 };
 pub use event::{Event, EventStream};
 pub use kafka::client::Kafka;
@@ -243,6 +259,9 @@ pub use load::postgres::PostgresLoader;
 pub use load::sqlite::SqliteLoader;
 pub use load::{DeadLetter, Loaded, Loader, LogRange, Source};
 pub use partitions::admission::WhenFull;
-pub use write_behind::{Read, WriteBehind};
+pub use write_behind::WriteBehind;
+pub use write_behind::modify::Modified;
+pub use write_behind::reads::Known;
 pub use write_behind_shared::{Change, NextOffset, Number, Offset, Partition, WriteId};
-pub use writes::write::Write;
+pub use writes::batch::ManyError;
+pub use writes::receipt::Receipt;

@@ -54,7 +54,7 @@ async fn what_is_applied_is_persisted_and_what_is_not_is_not() {
     assert_eq!(scores.get(&7).await.unwrap(), Some(ada(11)));
 
     assert_eq!(sink.apply_all().unwrap(), 1);
-    soon(scores.flush()).await.unwrap();
+    soon(scores.persisted_all()).await.unwrap();
     assert_eq!(
         sink.rows().into_iter().collect::<Vec<_>>(),
         [("7".to_owned(), json!({"name": "ada", "points": 11}))]
@@ -93,7 +93,7 @@ async fn the_brokers_go_away_and_come_back_with_all_they_had() {
     kafka.brokers_up().unwrap();
     soon(write.replicated()).await.unwrap();
     assert_eq!(sink.apply_all().unwrap(), 2);
-    soon(scores.flush()).await.unwrap();
+    soon(scores.persisted_all()).await.unwrap();
     assert_eq!(sink.row(&1).unwrap(), Some(json!(ada(2))));
 }
 
@@ -193,7 +193,7 @@ async fn a_sink_that_applies_by_itself_persists_what_comes() {
     for id in 0..100 {
         scores.put(&id, &ada(1)).await.unwrap();
     }
-    soon(scores.flush()).await.unwrap();
+    soon(scores.persisted_all()).await.unwrap();
     assert_eq!((sink.rows().len(), sink.applied()), (100, 100));
     drop(applying);
     let late = scores.put(&7, &ada(2)).await.unwrap();

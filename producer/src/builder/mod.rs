@@ -36,6 +36,7 @@ pub struct Builder<K, V> {
     in_flight: Option<usize>,
     in_flight_bytes: Option<usize>,
     when_full: WhenFull,
+    write_timeout: Option<Duration>,
     coalesce: Option<Duration>,
     lagging_after: Duration,
     registry: Option<Registry>,
@@ -65,6 +66,7 @@ where
             in_flight: None,
             in_flight_bytes: None,
             when_full: WhenFull::Wait,
+            write_timeout: None,
             coalesce: None,
             lagging_after: Duration::from_mins(1),
             registry: None,
@@ -92,7 +94,7 @@ where
     /// ```no_run
     /// # use write_behind_producer::WriteBehind;
     /// # async fn run(row: std::collections::HashMap<String, i64>) -> Result<(), Box<dyn std::error::Error>> {
-    /// let seats = WriteBehind::builder("seats", [("bootstrap.servers", "kafka:9092")])
+    /// let seats = WriteBehind::<(String, i64), _>::builder("seats", [("bootstrap.servers", "kafka:9092")])
     ///     .sink_group("seats")
     ///     .key_columns(["tenant", "id"])
     ///     .build()
@@ -137,6 +139,13 @@ where
         self
     }
 
+    /// How long a write may wait for room, without limit unless set: then it returns
+    /// [`WriteError::NoRoomInTime`](crate::WriteError::NoRoomInTime), and nothing has changed.
+    pub fn write_timeout(mut self, time: Duration) -> Self {
+        self.write_timeout = Some(time);
+        self
+    }
+
     /// How many rows may have something that is not in the database; without limit unless set.
     pub fn max_pending_rows(mut self, rows: usize) -> Self {
         self.pending_rows = Some(rows);
@@ -162,7 +171,7 @@ where
     /// Gathers the writes of one row for `window` and sends one record that says as much: 10,000
     /// increments of one counter become a handful of records. Off unless set.
     ///
-    /// Every write is visible at once and has its own [`Write`](crate::Write), and a write that
+    /// Every write is visible at once and has its own [`Receipt`](crate::Receipt), and a write that
     /// cannot go with the one before it (whatever follows a delete) is a record of its own. The
     /// order of one row's writes stays; a write may reach the log earlier than one of another row
     /// that was accepted before it, by as much as the window. Replication takes longer by the
@@ -228,7 +237,7 @@ where
     /// the database may not have it yet. Afterwards what others write to the topic, with this
     /// crate or any other Kafka client, shows up here as soon as it is replicated. If it does not,
     /// [`tail_is_current`](WriteBehind::tail_is_current) and
-    /// [`Read::may_be_behind`](crate::Read::may_be_behind) say so.
+    /// [`Known::may_be_behind`](crate::Known::may_be_behind) say so.
     ///
     /// It costs the network and a thread for every record of the topic, and memory for rows that
     /// are not in the database, of any writer. [`max_pending`](Self::max_pending) bounds that

@@ -108,8 +108,11 @@ where
         let times = (self.coalesce, self.lagging_after);
         let member = kafka.join(&self.topic, &partitions, &metrics, times)?;
         let (loader, load_timeout) = (self.loader, self.load_timeout);
-        let acceptor =
-            Acceptor { partitions: Arc::clone(&partitions), metrics: Arc::clone(&metrics) };
+        let acceptor = Acceptor {
+            partitions: Arc::clone(&partitions),
+            write_timeout: self.write_timeout,
+            metrics: Arc::clone(&metrics),
+        };
         let runtime = Some(runtime);
         let reader = Reader { partitions, loader, load_timeout, metrics, tail, runtime };
         let threads = Threads { kafka, _commit_poller: commit_poller, _following: following };
@@ -170,6 +173,8 @@ where
             "`load_timeout` must be positive"
         } else if self.version.is_some() && self.loader.is_none() {
             "`version` needs a loader: whether a write is left out depends on the row that is there"
+        } else if self.write_timeout.is_some_and(|time| time.is_zero()) {
+            "`write_timeout` must be positive; a write that waits for nothing is a `try_` one"
         } else if self.coalesce.is_some_and(|window| window > COALESCE_MAX) {
             "`coalesce` must be at most an hour"
         } else {

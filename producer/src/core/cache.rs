@@ -8,6 +8,10 @@ use crate::core::ledger::Key;
 pub(crate) trait Cache {
     /// The row, if it is cached and not too old.
     fn get(&self, key: &Key) -> Option<KnownRow>;
+    /// The same, or that there is no such row.
+    fn known(&self, key: &Key) -> Option<(Option<Row>, KnownSince)> {
+        self.get(key).map(|(row, since)| (Some(row), since))
+    }
     /// Now. All moments are one where rows are never too old.
     fn now(&self) -> KnownSince {
         KnownSince::default()

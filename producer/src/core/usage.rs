@@ -24,6 +24,16 @@ impl Full {
     /// All limits, in the order of a [`Usage`].
     pub(crate) const ALL: [Full; 4] =
         [Full::PendingBytes, Full::PendingRows, Full::InFlight, Full::InFlightBytes];
+
+    /// The setting of the [`Builder`](crate::Builder) that it is.
+    pub(crate) fn setting(self) -> &'static str {
+        match self {
+            Full::PendingBytes => "max_pending",
+            Full::PendingRows => "max_pending_rows",
+            Full::InFlight => "max_in_flight",
+            Full::InFlightBytes => "max_in_flight_bytes",
+        }
+    }
 }
 
 // A limit is also its place in a `Usage`.

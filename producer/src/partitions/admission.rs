@@ -26,7 +26,7 @@ pub enum WhenFull {
     /// [`ReadError::MayBeBehind`](crate::ReadError) and [`read`](crate::WriteBehind::read) says so
     /// beside the row. What Kafka has not answered is never dropped; if there is no room for more
     /// of that, it waits.
-    Forget,
+    ForgetRows,
 }
 
 /// All limits of a handle.

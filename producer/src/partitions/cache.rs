@@ -119,6 +119,11 @@ impl Cache for RowCache {
         self.time_to_live.is_some_and(is_over)
     }
 
+    fn known(&self, key: &Key) -> Option<(Option<Row>, KnownSince)> {
+        let Cached { row, since } = self.find(key)?;
+        Some((row, since))
+    }
+
     fn keeps_written(&self) -> bool {
         self.writes
     }

@@ -228,7 +228,7 @@ impl Partitions {
     /// Drops rows that can be read again from the database, sooner or later, until there is room
     /// for `bytes`; beginning with those of `partition`. Says whether there were any.
     pub(crate) fn make_room(&self, partition: Partition, bytes: usize) -> bool {
-        let own_too = self.when_full == WhenFull::Forget;
+        let own_too = self.when_full == WhenFull::ForgetRows;
         if !own_too && !self.follows {
             return false;
         }

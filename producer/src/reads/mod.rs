@@ -2,6 +2,7 @@
 
 pub(crate) mod reader;
 pub(crate) mod single_flight;
+pub(crate) mod modify;
 
 #[cfg(test)]
 #[path = "tests/limits.rs"]
@@ -10,3 +11,7 @@ mod limits;
 #[cfg(test)]
 #[path = "tests/schedules.rs"]
 mod schedules;
+
+#[cfg(test)]
+#[path = "tests/modifies.rs"]
+mod modifies;

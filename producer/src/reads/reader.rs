@@ -8,6 +8,7 @@ use tracing::{Instrument as _, debug_span};
 use write_behind_shared::partition;
 
 use crate::core::cache::Cache as _;
+use crate::core::delta::Row;
 use crate::core::entry::RowState;
 use crate::core::ledger::Key;
 use crate::core::loaded::Reading;
@@ -33,6 +34,16 @@ pub(crate) struct Reader<K> {
     pub(crate) runtime: Option<Handle>,
 }
 
+/// Where a row is known here.
+#[derive(Debug, PartialEq, Eq)]
+enum InMemory {
+    Pending(Option<Row>),
+    Cached(Option<Row>),
+    /// Changes are pending, and what lies beneath them is not known.
+    Beneath,
+    Nothing,
+}
+
 /// How to get a row that is not known here.
 enum Loading {
     /// By a load that is under way.
@@ -43,32 +54,36 @@ enum Loading {
 
 impl<K: Clone + Send + Sync + 'static> Reader<K> {
     /// The row that this process sees.
-    pub(crate) async fn read(&self, id: &K, key: Key) -> Result<Reading, ReadError> {
+    pub(crate) async fn read<Q>(&self, id: &Q, key: Key) -> Result<Reading, ReadError>
+    where
+        Q: ToOwned<Owned = K> + ?Sized,
+    {
         self.metrics.reads.inc();
         let pending = self.pending(&key)?;
         loop {
             if let Some(row) = self.find(pending, &key)? {
                 return Ok(row);
             }
-            match self.join_load(pending, &key) {
-                Loading::Begun(load, waiting) => {
-                    self.run(vec![(id.clone(), load)]);
-                    return wait(waiting).await.unwrap_or_else(cut_short);
-                }
-                Loading::Joined(waiting) => {
-                    // Else it ended with the runtime that began it, and this read begins one
-                    // on its own, or joins that of another who does.
-                    if let Some(result) = wait(waiting).await {
-                        return result;
-                    }
-                }
+            if let Some(result) = self.load(pending, id, &key).await {
+                return result;
             }
+        }
+    }
+
+    /// The row, if it is known here; no load.
+    pub(crate) fn peek(&self, key: &Key) -> Option<Reading> {
+        match self.in_memory(self.pending(key).ok()?, key) {
+            InMemory::Pending(row) | InMemory::Cached(row) => Some(Reading::of(row)),
+            InMemory::Beneath | InMemory::Nothing => None,
         }
     }
 
     /// The rows that this process sees, in the order of the keys; one question to the loader for
     /// all that have to be loaded.
-    pub(crate) async fn read_many(&self, rows: Vec<(&K, Key)>) -> Result<Vec<Reading>, ReadError> {
+    pub(crate) async fn read_many<Q>(&self, rows: Vec<(&Q, Key)>) -> Result<Vec<Reading>, ReadError>
+    where
+        Q: ToOwned<Owned = K> + ?Sized,
+    {
         /// What is known of one row so far.
         enum Lookup {
             Known(Reading),
@@ -83,7 +98,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
                 None => match self.join_load(pending, key) {
                     Loading::Joined(waiting) => Lookup::Waits(waiting, true),
                     Loading::Begun(load, waiting) => {
-                        loads.push(((*id).clone(), load));
+                        loads.push(((*id).to_owned(), load));
                         Lookup::Waits(waiting, false)
                     }
                 },
@@ -107,7 +122,10 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     }
 
     /// Loads the row again, unless what is pending says what it is.
-    pub(crate) async fn refresh(&self, id: &K, key: Key) -> Result<Reading, ReadError> {
+    pub(crate) async fn refresh<Q>(&self, id: &Q, key: Key) -> Result<Reading, ReadError>
+    where
+        Q: ToOwned<Owned = K> + ?Sized,
+    {
         let pending = self.pending(&key)?;
         self.metrics.reads.inc();
         let waiting = {
@@ -128,7 +146,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
             let (load, waiting) = self
                 .partitions
                 .change(state, |state, _| Load::begin(&self.partitions, pending, state, &key));
-            self.run(vec![(id.clone(), load)]);
+            self.run(vec![(id.to_owned(), load)]);
             waiting
         };
         wait(waiting).await.unwrap_or_else(cut_short)
@@ -172,33 +190,58 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
 
     /// The row, if it is known here.
     fn find(&self, pending: &SharedPending, key: &Key) -> Result<Option<Reading>, ReadError> {
+        let found = self.in_memory(pending, key);
+        match found {
+            InMemory::Pending(row) => {
+                self.metrics.hits_pending.inc();
+                return Ok(Some(Reading::of(row)));
+            }
+            InMemory::Cached(row) => {
+                self.metrics.hits_cache.inc();
+                return Ok(Some(Reading::of(row)));
+            }
+            InMemory::Beneath | InMemory::Nothing => self.metrics.misses.inc(),
+        }
+        if self.loader.is_some() {
+            return Ok(None);
+        }
+        if found == InMemory::Beneath {
+            return Err(ReadError::NoLoader);
+        }
+        let may_be_behind = pending.lock().core.forgotten_below(key).is_some();
+        Ok(Some(Reading { row: None, may_be_behind }))
+    }
+
+    fn in_memory(&self, pending: &SharedPending, key: &Key) -> InMemory {
         // The lock is not held while the cache is asked. A row goes into the cache before it stops
         // being pending, so one that was not pending a moment ago is there by now, if anywhere. The
         // other way round, cache first, a row that leaves in between would be found in neither.
         let visible = pending.lock().core.read(key);
         match visible {
-            Some(RowState::Known(row)) => {
-                self.metrics.hits_pending.inc();
-                return Ok(Some(Reading::of(row)));
-            }
-            Some(RowState::Unknown) if self.loader.is_none() => {
-                self.metrics.misses.inc();
-                return Err(ReadError::NoLoader);
-            }
-            Some(RowState::Unknown) => {}
-            None => {
-                if let Some(row) = self.partitions.cache.look_up(key) {
-                    self.metrics.hits_cache.inc();
-                    return Ok(Some(Reading::of(row)));
-                }
-            }
+            Some(RowState::Known(row)) => InMemory::Pending(row),
+            Some(RowState::Unknown) => InMemory::Beneath,
+            None => self.partitions.cache.look_up(key).map_or(InMemory::Nothing, InMemory::Cached),
         }
-        self.metrics.misses.inc();
-        if self.loader.is_some() {
-            return Ok(None);
+    }
+
+    /// What a load of the row finds: one that is under way, or one that begins here. None: it was
+    /// another's, and ended with the runtime that ran it.
+    pub(crate) async fn load<Q>(
+        &self,
+        pending: &Arc<SharedPending>,
+        id: &Q,
+        key: &Key,
+    ) -> Option<Result<Reading, ReadError>>
+    where
+        Q: ToOwned<Owned = K> + ?Sized,
+    {
+        match self.join_load(pending, key) {
+            Loading::Begun(load, waiting) => {
+                self.run(vec![(id.to_owned(), load)]);
+                Some(wait(waiting).await.unwrap_or_else(cut_short))
+            }
+            Loading::Joined(waiting) => wait(waiting).await,
         }
-        let may_be_behind = pending.lock().core.forgotten_below(key).is_some();
-        Ok(Some(Reading { row: None, may_be_behind }))
     }
 
     /// Joins the load of the row that is under way, or begins one.
@@ -244,7 +287,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         sync::spawn(runtime.as_ref(), asked.instrument(span));
     }
 
-    fn pending(&self, key: &Key) -> Result<&Arc<SharedPending>, ReadError> {
+    pub(crate) fn pending(&self, key: &Key) -> Result<&Arc<SharedPending>, ReadError> {
         let pending = self.partitions.of(partition::partition_of(key, self.partitions.count()));
         pending.ok_or_else(|| ReadError::Load(LoadError::new("the topic has no partitions")))
     }

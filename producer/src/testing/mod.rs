@@ -3,7 +3,7 @@
 //! [`Broker`] is a broker on a port of this machine (librdkafka's mock cluster: real clients speak
 //! the real protocol to it). [`Sink`] stands for the `write-behind` consumer and its database: it
 //! folds the log into a table in memory by the consumer's own rules, drops duplicates by their
-//! `write-id`, and commits its offsets afterwards, so that `persisted()` and `flush()` resolve.
+//! `write-id`, and commits its offsets afterwards, so that `persisted()` and `persisted_all()` resolve.
 //! Nothing is applied before the test says so: a database that is late is a test that waits.
 //!
 //! ```
@@ -29,7 +29,7 @@
 //!
 //! scores.replicated_all().await?;
 //! sink.apply_all()?;
-//! scores.flush().await?;
+//! scores.persisted_all().await?;
 //! assert_eq!(sink.row(&7)?, Some(json!({"points": 11})));
 //! # Ok(())
 //! # }

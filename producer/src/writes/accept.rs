@@ -6,31 +6,33 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::SemaphorePermit;
 use write_behind_shared::WriteId;
 
+use crate::core::delta::Row;
+use crate::core::ledger::Sequence;
 use crate::core::usage::{Full, Usage};
 use crate::error::{Refusal, WriteError};
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
-use crate::partitions::admission::{Limits, WhenFull};
+use crate::partitions::admission::WhenFull;
+use crate::partitions::cache::RowCache;
 use crate::partitions::outlet::{Content, NotTaken};
-use crate::partitions::partition::State;
+use crate::partitions::partition::{SharedPending, State};
+use crate::partitions::sync::{self, MutexGuard};
 use crate::writes::encode::Prepared;
-use crate::writes::write::Write;
+use crate::writes::permits::Permits;
+use crate::writes::receipt::Receipt;
 
 /// Takes writes of one handle.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     pub(crate) partitions: Arc<Partitions>,
+    /// How long a write may wait for room.
+    pub(crate) write_timeout: Option<Duration>,
     pub(crate) metrics: Arc<Metrics>,
 }
-
-/// The permits that a write holds, in the order of [`Full::ALL`].
-#[derive(Default)]
-struct Permits<'l>([Option<SemaphorePermit<'l>>; Full::ALL.len()]);
 
 impl Acceptor {
     /// Takes a write at once or not at all.
@@ -38,7 +40,7 @@ impl Acceptor {
         &self,
         start: Option<Instant>,
         prepared: Result<Prepared, Refusal>,
-    ) -> Result<Write, WriteError> {
+    ) -> Result<Receipt, WriteError> {
         let result = prepared
             .map_err(WriteError::from)
             .and_then(|write| self.accept_if_there_is_room(&write, &mut Permits::default()));
@@ -51,17 +53,15 @@ impl Acceptor {
         &self,
         start: Option<Instant>,
         prepared: Result<Prepared, Refusal>,
-    ) -> Result<Write, WriteError> {
+    ) -> Result<Receipt, WriteError> {
         let result = match prepared {
             Err(refusal) => Err(WriteError::from(refusal)),
             Ok(write) => {
                 // Not in the scrutinee: its permits would live on while the write waits for them.
                 let tried = self.accept_if_there_is_room(&write, &mut Permits::default());
                 match tried {
-                    Err(WriteError::Overloaded(_))
-                        if self.partitions.when_full != WhenFull::Reject =>
-                    {
-                        self.accept_when_there_is_room(&write).await
+                    Err(WriteError::Overloaded(_)) if self.waits_for_room() => {
+                        self.in_time(self.accept_when_there_is_room(&write)).await
                     }
                     result => result,
                 }
@@ -71,14 +71,83 @@ impl Acceptor {
         result
     }
 
-    /// Makes room, where something may be forgotten for it, before it says that there is none.
+    /// Takes the write if its pinned row is still `seen`. None: it is another.
+    pub(crate) fn write_if<'g>(
+        &'g self,
+        start: Option<Instant>,
+        write: &Prepared,
+        permits: &mut Permits<'g>,
+        seen: Option<&Row>,
+    ) -> Result<Option<Receipt>, WriteError> {
+        let result = self.enter(write, permits).and_then(|(pending, mut state)| {
+            // Under the lock that the write is taken under, so that nothing comes in between.
+            let is_seen = state.core.pinned(&write.key).is_some_and(|row| row.as_ref() == seen);
+            if is_seen { self.accept(write, permits, pending, state).map(Some) } else { Ok(None) }
+        });
+        match &result {
+            Ok(None) => {}
+            Err(WriteError::Overloaded(_)) if self.waits_for_room() => {}
+            _ => self.metrics.written(start, &result),
+        }
+        result
+    }
+
+    /// Whether a write that finds no room waits for it.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        self.partitions.when_full != WhenFull::Reject
+    }
+
+    /// Waits in line for what writes lack. Dropped while it waits, it leaves nothing.
+    pub(crate) async fn wait_for_room<'g>(
+        &'g self,
+        lacking: Full,
+        needed: Usage,
+        permits: &mut Permits<'g>,
+    ) {
+        let limits = &self.partitions.limits;
+        let _waiting = WaitingWrite::new(&limits.waiting);
+        permits.take(limits, lacking, needed).await;
+    }
+
+    /// What comes of waiting for room, for no longer than a write may.
+    pub(crate) async fn in_time<T>(
+        &self,
+        waiting: impl Future<Output = Result<T, WriteError>>,
+    ) -> Result<T, WriteError> {
+        match self.write_timeout {
+            Some(time) => {
+                sync::timeout(time, waiting).await.unwrap_or(Err(WriteError::NoRoomInTime))
+            }
+            None => waiting.await,
+        }
+    }
+
+    /// Why no write is taken any more, if so.
+    pub(crate) fn check_open(&self) -> Result<(), WriteError> {
+        if let Some(halt) = self.partitions.halt.get() {
+            return Err(WriteError::Halted(halt.clone()));
+        }
+        if self.partitions.limits.are_closed() { Err(WriteError::Closed) } else { Ok(()) }
+    }
+
     fn accept_if_there_is_room<'g>(
         &'g self,
         write: &Prepared,
         permits: &mut Permits<'g>,
-    ) -> Result<Write, WriteError> {
+    ) -> Result<Receipt, WriteError> {
+        let (pending, state) = self.enter(write, permits)?;
+        self.accept(write, permits, pending, state)
+    }
+
+    /// The lock of the write's partition, with permits for what the write needs. Makes room, where
+    /// something may be forgotten for it, before it says that there is none.
+    fn enter<'g>(
+        &'g self,
+        write: &Prepared,
+        permits: &mut Permits<'g>,
+    ) -> Result<(&'g Arc<SharedPending>, MutexGuard<'g, State>), WriteError> {
         loop {
-            match self.accept(write, permits) {
+            match self.try_enter(write, permits) {
                 Err(WriteError::Overloaded(Full::PendingBytes | Full::PendingRows))
                     if self.partitions.make_room(write.partition, write.cost) => {}
                 result => return result,
@@ -86,27 +155,20 @@ impl Acceptor {
         }
     }
 
-    /// Takes the permits it needs, the partition's lock, a sequence and a pending entry: all of
-    /// them or none.
-    fn accept<'g>(
+    fn try_enter<'g>(
         &'g self,
         write: &Prepared,
         permits: &mut Permits<'g>,
-    ) -> Result<Write, WriteError> {
-        if let Some(halt) = self.partitions.halt.get() {
-            return Err(WriteError::Halted(halt.clone()));
-        }
-        let limits = &self.partitions.limits;
-        if limits.are_closed() {
-            return Err(WriteError::Closed);
-        }
+    ) -> Result<(&'g Arc<SharedPending>, MutexGuard<'g, State>), WriteError> {
+        self.check_open()?;
+        let (limits, needed) = (&self.partitions.limits, Usage::of_write(write.cost));
         for limit in [Full::PendingBytes, Full::InFlight, Full::InFlightBytes] {
-            permits.take_now(limits, limit, write)?;
+            permits.take_now(limits, limit, needed)?;
         }
         let Some(pending) = self.partitions.of(write.partition) else {
             return Err(WriteError::Closed);
         };
-        let mut state = pending.lock();
+        let state = pending.lock();
         // Under the lock: a handle that was closed meanwhile has counted what Kafka must answer,
         // and this write would be neither waited for nor named as undelivered.
         if state.closed {
@@ -114,32 +176,54 @@ impl Acceptor {
         }
         // Under the lock too: another write of the row may come or leave, and the row with it.
         if limits.of(Full::PendingRows).is_some() && !state.core.has(&write.key) {
-            permits.take_now(limits, Full::PendingRows, write)?;
+            permits.take_now(limits, Full::PendingRows, needed)?;
         }
+        Ok((pending, state))
+    }
+
+    fn accept(
+        &self,
+        write: &Prepared,
+        permits: &mut Permits<'_>,
+        pending: &Arc<SharedPending>,
+        state: MutexGuard<'_, State>,
+    ) -> Result<Receipt, WriteError> {
+        let sequence = self.partitions.change(state, |state, cache| {
+            let accepted = self.accept_locked(write, pending, (state, cache));
+            if accepted.is_ok() {
+                state.granted = state.granted + permits.use_up();
+            }
+            accepted
+        })?;
+        Ok(Receipt { pending: Arc::clone(pending), sequence })
+    }
+
+    /// Under the partition's lock: the write gets a sequence, a place in the client's queue and a
+    /// pending entry; or nothing changes.
+    pub(crate) fn accept_locked(
+        &self,
+        write: &Prepared,
+        pending: &SharedPending,
+        (state, cache): (&mut State, &RowCache),
+    ) -> Result<Sequence, WriteError> {
         // The client has the record before the entry exists. Its answer cannot overtake the entry,
         // because it takes this lock; and a client that refuses leaves nothing to undo.
-        let sent = self.enqueue(write, &mut state)?;
-        state.granted = state.granted + permits.used(write);
-        let sequence = self.partitions.change(state, |state, cache| {
-            let coalesces = state.outbox.coalesces();
-            if coalesces
-                && let Some(sequence) =
-                    state.core.join(&write.key, &write.delta, write.joined_bytes_max)
-            {
-                state.outbox.coalesced += 1;
-                return sequence;
-            }
-            let key = Arc::clone(&write.key);
-            let sequence = state.core.accept(key, write.delta.clone(), cache);
-            if sent {
-                state.core.mark_sent(sequence);
-            } else {
-                state.outbox.waits(sequence, self.partitions.clock);
-                pending.set_waiting(true);
-            }
-            sequence
-        });
-        Ok(Write { pending: Arc::clone(pending), sequence })
+        let sent = self.enqueue(write, state)?;
+        if state.outbox.coalesces()
+            && let Some(sequence) =
+                state.core.join(&write.key, &write.delta, write.joined_bytes_max)
+        {
+            state.outbox.coalesced += 1;
+            return Ok(sequence);
+        }
+        let sequence = state.core.accept(Arc::clone(&write.key), write.delta.clone(), cache);
+        if sent {
+            state.core.mark_sent(sequence);
+        } else {
+            state.outbox.waits(sequence, self.partitions.clock);
+            pending.set_waiting(true);
+        }
+        Ok(sequence)
     }
 
     /// Enqueues the write with the Kafka client, unless it has to wait for its turn. Says whether
@@ -172,53 +256,15 @@ impl Acceptor {
     }
 
     /// Waits in line for the permits that are missing. Dropped while it waits, it leaves nothing.
-    async fn accept_when_there_is_room(&self, write: &Prepared) -> Result<Write, WriteError> {
-        let limits = &self.partitions.limits;
-        let _waiting = WaitingWrite::new(&limits.waiting);
-        let mut permits = Permits::default();
-        permits.take(limits, Full::PendingBytes, write).await;
+    async fn accept_when_there_is_room(&self, write: &Prepared) -> Result<Receipt, WriteError> {
+        let (mut permits, mut lacking) = (Permits::default(), Full::PendingBytes);
         loop {
+            self.wait_for_room(lacking, Usage::of_write(write.cost), &mut permits).await;
             match self.accept_if_there_is_room(write, &mut permits) {
-                Err(WriteError::Overloaded(full)) => permits.take(limits, full, write).await,
+                Err(WriteError::Overloaded(full)) => lacking = full,
                 result => return result,
             }
         }
-    }
-}
-
-impl<'l> Permits<'l> {
-    /// Takes what the write needs of a limit, unless it has it already.
-    fn take_now(
-        &mut self,
-        limits: &'l Limits,
-        which: Full,
-        write: &Prepared,
-    ) -> Result<(), WriteError> {
-        let permit = &mut self.0[which as usize];
-        if let (None, Some(limit)) = (&permit, limits.of(which)) {
-            let taken = limit.try_take(Usage::of_write(write.cost)[which]);
-            *permit = Some(taken.ok_or(WriteError::Overloaded(which))?);
-        }
-        Ok(())
-    }
-
-    /// Like `take_now`, but waits for room. Takes nothing if the handle is closed meanwhile.
-    async fn take(&mut self, limits: &'l Limits, which: Full, write: &Prepared) {
-        if let Some(limit) = limits.of(which) {
-            self.0[which as usize] = limit.take(Usage::of_write(write.cost)[which]).await;
-        }
-    }
-
-    /// Uses the permits up: what they stood for comes back as the partition's writes go.
-    fn used(&mut self, write: &Prepared) -> Usage {
-        let mut usage = Usage::of_write(write.cost);
-        for (permit, amount) in self.0.iter_mut().zip(&mut usage.0) {
-            match permit.take() {
-                Some(permit) => permit.forget(),
-                None => *amount = 0,
-            }
-        }
-        usage
     }
 }
 

@@ -1,5 +1,7 @@
 //! Writes: encoded, accepted, and waited for.
 
 pub(crate) mod accept;
+pub(crate) mod permits;
+pub(crate) mod batch;
 pub(crate) mod encode;
-pub(crate) mod write;
+pub(crate) mod receipt;

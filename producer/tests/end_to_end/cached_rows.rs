@@ -31,7 +31,7 @@ async fn load(scores: &Handle, by_hand: &ByHand, number: usize, row: Option<Scor
     soon("the reader", reader).await.unwrap().unwrap();
 }
 
-async fn persist(kafka: &Kafka, write: write_behind_producer::Write) {
+async fn persist(kafka: &Kafka, write: write_behind_producer::Receipt) {
     soon("the write", write.replicated()).await.unwrap();
     kafka.commit_all();
     soon("the write to be persisted", write.persisted()).await.unwrap();

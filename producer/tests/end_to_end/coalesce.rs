@@ -29,7 +29,7 @@ async fn ten_thousand_increments_become_a_handful_of_records_and_each_write_is_a
     assert!(log.len() < 1_000, "{} records", log.len());
     assert_eq!(kafka.fold()["7"], Some(serde_json::json!(score("ada", 10_000))));
     kafka.commit_all();
-    soon("all to be persisted", scores.flush()).await.unwrap();
+    soon("all to be persisted", scores.persisted_all()).await.unwrap();
     scores.close(DEADLINE).await.unwrap();
 }
 

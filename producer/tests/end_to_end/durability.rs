@@ -72,7 +72,7 @@ async fn every_kind_of_write_is_read_back_and_folds_to_the_same_in_the_log() {
         assert_eq!(seen.is_some(), id % 2 == 1);
     }
     kafka.commit_all();
-    soon("all to be persisted", scores.flush()).await.unwrap();
+    soon("all to be persisted", scores.persisted_all()).await.unwrap();
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ async fn a_refused_record_fails_its_write_and_reads_see_what_they_saw_before() {
     let next = scores.put(&1, &score("next", 3)).await.unwrap();
     next.replicated().await.unwrap();
     kafka.commit_all();
-    // Not `flush`, which waits for the lost write too and fails as it did.
+    // Not `persisted_all`, which waits for the lost write too and fails as it did.
     soon("the rest to be persisted", next.persisted()).await.unwrap();
     assert!(matches!(bad.persisted().await, Err(DeliveryError::Failed(_))), "still known");
     assert_eq!(kafka.log().len(), 2);
@@ -206,7 +206,7 @@ async fn a_client_that_fails_for_good_is_replaced_and_what_it_had_is_sent_again_
     assert_eq!(sequences, expected, "each once, in the order in which they were accepted");
     assert_eq!(scores.halted(), None);
     kafka.commit_all();
-    soon("all to be persisted", scores.flush()).await.unwrap();
+    soon("all to be persisted", scores.persisted_all()).await.unwrap();
     scores.close(DEADLINE).await.unwrap();
 }
 
@@ -220,7 +220,7 @@ async fn an_acknowledgement_without_a_credible_offset_waits_for_the_end_of_the_l
     soon("an acknowledgement", first.replicated()).await.unwrap();
     scores.put(&2, &score("b", 1)).await.unwrap().replicated().await.unwrap();
     kafka.commit_all();
-    soon("both to be persisted", scores.flush()).await.unwrap();
+    soon("both to be persisted", scores.persisted_all()).await.unwrap();
 }
 
 /// A write that a broker refuses, and nobody waits for.
@@ -245,9 +245,9 @@ async fn a_loss_that_nobody_was_told_of_is_told_by_the_next_call_that_waits_for_
     assert_eq!(scores.replicated_all().await, Ok(()), "it was told");
     lose_one(&kafka, &scores).await;
     kafka.commit_all();
-    let told = soon("an answer", scores.flush()).await;
+    let told = soon("an answer", scores.persisted_all()).await;
     assert!(matches!(told, Err(DeliveryError::Failed(_))), "{told:?}");
-    assert_eq!(soon("an answer", scores.flush()).await, Ok(()), "it was told");
+    assert_eq!(soon("an answer", scores.persisted_all()).await, Ok(()), "it was told");
     lose_one(&kafka, &scores).await;
     let told = scores.close(DEADLINE).await.unwrap_err();
     assert!(matches!(told.lost, Some(DeliveryError::Failed(_))), "{told}");

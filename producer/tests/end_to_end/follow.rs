@@ -191,7 +191,7 @@ async fn what_a_follower_writes_itself_counts_once() {
     until("the mark is counted", || metric(&registry, "followed_total") > 0.5).await;
     assert!(metric(&registry, "followed_total") < 1.5);
     kafka.commit_all();
-    soon("the writes to be persisted", here.flush()).await.unwrap();
+    soon("the writes to be persisted", here.persisted_all()).await.unwrap();
     assert_eq!(here.get(&1).await.unwrap(), Some(score("x", 300)));
 }
 

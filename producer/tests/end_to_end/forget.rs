@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use write_behind_producer::{
-    LoadError, Loaded, Loader, NextOffset, Read, ReadError, WhenFull, WriteBehind,
+    Known, LoadError, Loaded, Loader, NextOffset, ReadError, WhenFull, WriteBehind,
 };
 use write_behind_shared::metrics::render;
 
@@ -28,7 +28,7 @@ async fn writes_go_on_without_the_database_and_reads_of_what_was_dropped_say_so(
     let registry = Registry::new();
     let scores: Handle = kafka
         .builder(&[])
-        .max_pending(LIMIT, WhenFull::Forget)
+        .max_pending(LIMIT, WhenFull::ForgetRows)
         .metrics(&registry)
         .build()
         .await
@@ -49,7 +49,7 @@ async fn writes_go_on_without_the_database_and_reads_of_what_was_dropped_say_so(
             }
             Err(ReadError::MayBeBehind) => {
                 let read = scores.read(&id).await.unwrap();
-                assert_eq!(read, Read { row: None, may_be_behind: true });
+                assert_eq!(read, Known { row: None, may_be_behind: true });
                 behind += 1;
             }
             Err(error) => panic!("{error}"),
@@ -58,9 +58,9 @@ async fn writes_go_on_without_the_database_and_reads_of_what_was_dropped_say_so(
     assert!(seen > 0 && behind > 1_000, "{seen} rows seen, {behind} said to be behind");
     assert_eq!(kafka.log().len(), ROWS as usize, "nothing is lost");
     kafka.commit_all();
-    soon("all to be persisted", scores.flush()).await.unwrap();
+    soon("all to be persisted", scores.persisted_all()).await.unwrap();
     let read = scores.read(&0).await.unwrap();
-    assert_eq!(read, Read { row: None, may_be_behind: false }, "the database is asked again");
+    assert_eq!(read, Known { row: None, may_be_behind: false }, "the database is asked again");
     scores.close(DEADLINE).await.unwrap();
 }
 
@@ -79,7 +79,7 @@ async fn a_row_that_was_dropped_is_believed_again_once_the_loader_is_past_its_wr
     let kafka = Kafka::start(1);
     let scores: Handle = kafka
         .builder(&[])
-        .max_pending(LIMIT, WhenFull::Forget)
+        .max_pending(LIMIT, WhenFull::ForgetRows)
         .loader(EvenRowsAreThere)
         .build()
         .await
@@ -108,7 +108,7 @@ async fn a_row_that_was_dropped_is_believed_again_once_the_loader_is_past_its_wr
 async fn what_kafka_does_not_have_is_never_dropped() {
     let kafka = Kafka::start(1);
     let scores: Handle =
-        kafka.builder(&[]).max_pending(2_000, WhenFull::Forget).build().await.unwrap();
+        kafka.builder(&[]).max_pending(2_000, WhenFull::ForgetRows).build().await.unwrap();
     kafka.cluster().broker_down(-1).unwrap();
     let mut accepted = 0;
     let row = score("x", 0);

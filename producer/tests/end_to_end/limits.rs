@@ -114,7 +114,7 @@ async fn reject_says_so_when_full_and_takes_writes_again_once_some_are_persisted
     scores.replicated_all().await.unwrap();
     assert!(scores.try_put(&accepted, &score("x", 0)).is_err(), "replicated is not persisted");
     kafka.commit_all();
-    soon("all to be persisted", scores.flush()).await.unwrap();
+    soon("all to be persisted", scores.persisted_all()).await.unwrap();
     scores.try_put(&accepted, &score("x", 0)).unwrap();
 }
 
@@ -153,7 +153,7 @@ async fn rows_are_limited_but_a_row_that_is_pending_may_be_written_again() {
     scores.put(&2, &score("y", 2)).await.unwrap();
     scores.replicated_all().await.unwrap();
     kafka.commit_all();
-    soon("all to be persisted", scores.flush()).await.unwrap();
+    soon("all to be persisted", scores.persisted_all()).await.unwrap();
     scores.put(&3, &score("x", 3)).await.unwrap();
     scores.put(&4, &score("x", 4)).await.unwrap();
     assert!(scores.put(&5, &score("x", 5)).await.is_err());
@@ -208,7 +208,7 @@ async fn the_metrics_tell_what_is_pending_and_for_how_long() {
     assert!(metric("pending_bytes") > 3_000.0);
     until("the oldest write is a while old", || metric("persisted_lag_seconds") > 0.2).await;
     kafka.commit_all();
-    soon("all to be persisted", scores.flush()).await.unwrap();
+    soon("all to be persisted", scores.persisted_all()).await.unwrap();
     until("nothing is pending", || {
         is("pending_rows", 0.0) && is("pending_bytes", 0.0) && is("persisted_lag_seconds", 0.0)
     })

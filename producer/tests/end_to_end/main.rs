@@ -12,6 +12,8 @@ mod forget;
 mod coalesce;
 mod by_hand;
 mod reads;
+mod modify;
+mod many;
 mod cached_rows;
 mod loads;
 mod failures;

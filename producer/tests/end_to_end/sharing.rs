@@ -6,7 +6,7 @@ use prometheus::Registry;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use write_behind_producer::{
     DeadLetter, DeliveryError, Event, LoadError, Loaded, Loader, LogRange, NextOffset, Offset,
-    Partition, PutThroughError, WhenFull, WriteBehind, WriteError, WriteId,
+    Partition, PersistError, WhenFull, WriteBehind, WriteError, WriteId,
 };
 use write_behind_shared::metrics::render;
 
@@ -79,18 +79,18 @@ async fn a_write_through_ends_when_the_database_has_it_or_says_why_not() {
     let scores: Handle =
         kafka.builder(&[]).max_pending(1_000, WhenFull::Wait).build().await.unwrap();
     let brief = Duration::from_millis(50);
-    let late = scores.put_through(&1, &score("x", 1), brief).await.unwrap_err();
-    assert_eq!(late, PutThroughError::Delivery(DeliveryError::TimedOut));
+    let late = scores.put_and_persist(&1, &score("x", 1), brief).await.unwrap_err();
+    assert_eq!(late, PersistError::Delivery(DeliveryError::TimedOut));
     assert_eq!(scores.get(&1).await.unwrap(), Some(score("x", 1)), "it goes on nevertheless");
     scores.put(&2, &score("x", 2)).await.unwrap();
-    let full = scores.put_through(&3, &score("x", 3), brief).await.unwrap_err();
-    assert_eq!(full, PutThroughError::Write(WriteError::NoRoomInTime));
+    let full = scores.put_and_persist(&3, &score("x", 3), brief).await.unwrap_err();
+    assert_eq!(full, PersistError::Write(WriteError::NoRoomInTime));
     assert_eq!(scores.get(&3).await.unwrap(), None, "nothing changed");
     scores.replicated_all().await.unwrap();
     kafka.commit_all();
-    soon("all to be persisted", scores.flush()).await.unwrap();
+    soon("all to be persisted", scores.persisted_all()).await.unwrap();
     let row = score("x", 4);
-    let through = scores.put_through(&4, &row, DEADLINE);
+    let through = scores.put_and_persist(&4, &row, DEADLINE);
     let commits = async {
         scores.replicated_all().await.unwrap();
         while scores.replicated_all().await.is_ok() && kafka.log().len() < 3 {}

@@ -136,7 +136,7 @@ async fn a_backlog_larger_than_the_limit_takes_no_more_memory_and_no_room_from_w
     after.replicated_all().await.unwrap();
     database.0.store(ROWS + 100, Ordering::SeqCst);
     kafka.commit_all();
-    soon("the writes to be persisted", after.flush()).await.unwrap();
+    soon("the writes to be persisted", after.persisted_all()).await.unwrap();
     for key in 0..ROWS {
         assert_eq!(after.get(&key).await.unwrap(), Some(score("x", key)), "row {key}");
     }

@@ -68,11 +68,14 @@ impl Entry {
         }
     }
 
-    /// The row that a load left here over which nothing was written, while another load goes on.
+    /// The row that a load left here over which nothing was written, while another load goes on or
+    /// it is pinned.
     pub(crate) fn only_loaded(&self) -> Option<(Option<&Row>, KnownSince)> {
         match &self.base {
             RowState::Known(row)
-                if self.loads > 1 && !self.has_writes() && self.uncertain_below.is_none() =>
+                if self.loads + self.pins > 1
+                    && !self.has_writes()
+                    && self.uncertain_below.is_none() =>
             {
                 Some((row.as_ref(), self.since.unwrap_or_default()))
             }

@@ -68,6 +68,8 @@ pub(crate) struct Entry {
     /// Below which offset a write of the row was forgotten that the database may not have had when
     /// the load began.
     pub(crate) maybe_stale_below: Option<NextOffset>,
+    /// How many have pinned the row.
+    pub(crate) pins: u32,
     /// Whether this entry is among those that wait for a commit.
     pub(crate) is_waiting: bool,
 }
@@ -93,8 +95,16 @@ impl Entry {
             invalidated: false,
             loads: 0,
             maybe_stale_below: None,
+            pins: 0,
             is_waiting: false,
         }
+    }
+
+    /// Nothing pending yet, over what the cache knows of the row.
+    pub(crate) fn known(cached: Option<(Option<Row>, KnownSince)>) -> Self {
+        let since = cached.as_ref().map(|(_, since)| *since);
+        let base = cached.map_or(RowState::Unknown, |(row, _)| RowState::Known(row));
+        Self { base, since, ..Self::over(None) }
     }
 
     /// When the latest logged change is persisted.
@@ -111,12 +121,17 @@ impl Entry {
     pub(crate) fn can_be_forgotten(&self, own_too: bool) -> bool {
         let logged =
             matches!(self.persisted_when, PersistedWhen::Committed(_)) && self.in_flight.is_empty();
-        logged && self.loads == 0 && (own_too || !self.own)
+        logged && self.is_free() && (own_too || !self.own)
     }
 
     /// Whether nothing keeps the entry, as of `committed`.
     pub(crate) fn may_leave(&self, committed: Option<NextOffset>) -> bool {
-        self.in_flight.is_empty() && self.persisted_when.is_met_by(committed) && self.loads == 0
+        self.in_flight.is_empty() && self.persisted_when.is_met_by(committed) && self.is_free()
+    }
+
+    /// Whether nobody loads the row or has pinned it.
+    fn is_free(&self) -> bool {
+        self.loads == 0 && self.pins == 0
     }
 
     /// What it takes of the limits under a key of `key_bytes`; its writes in flight are counted by

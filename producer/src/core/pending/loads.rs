@@ -1,5 +1,7 @@
 //! Loads and invalidations of pending rows.
 
+use write_behind_shared::NextOffset;
+
 use crate::core::cache::Cache;
 use crate::core::delta::Row;
 use crate::core::entry::Entry;
@@ -62,7 +64,13 @@ impl Pending {
 
     /// A load is over, whatever it found.
     pub(crate) fn load_ends(&mut self, key: &Key, cache: &impl Cache) {
-        self.change(key, Entry::load_ends);
+        let passed = self.passed();
+        self.change(key, |entry| {
+            entry.load_ends();
+            // The commit that passed them left them to this load; a pinned row stays, and the next
+            // load of it could never tell which of them its row holds.
+            entry.prune(passed.unwrap_or(NextOffset::ZERO));
+        });
         self.let_leave(key, cache);
     }
 

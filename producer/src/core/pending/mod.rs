@@ -12,6 +12,7 @@ mod failures;
 mod loads;
 mod tail;
 mod forget;
+mod pins;
 pub(crate) mod dead_letters;
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};

@@ -50,7 +50,13 @@ impl Pending {
         self.foreign.dead_letters = self.foreign.dead_letters.split_off(&next.offset());
         let keys: Vec<Key> = self.entries.keys().cloned().collect();
         for key in keys {
-            self.change(&key, |entry| entry.mark_uncertain_below(next));
+            self.change(&key, |entry| {
+                entry.mark_uncertain_below(next);
+                if !entry.has_writes() {
+                    // A pinned row is no newer than a cached one, and those are all removed.
+                    entry.invalidate();
+                }
+            });
             self.place_no_longer(&key);
         }
         self.read_up_to(next);

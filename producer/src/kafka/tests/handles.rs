@@ -13,7 +13,7 @@ use crate::error::{DeliveryError, Refusal};
 use crate::partitions::outlet::{Content, NotTaken, Outlet};
 use crate::partitions::partition::Stage;
 use crate::partitions::setup::setup;
-use crate::writes::write::Write;
+use crate::writes::receipt::Receipt;
 
 const PARTITION: Partition = Partition(0);
 
@@ -28,7 +28,7 @@ impl Outlet for Refuses {
 }
 
 /// A handle with one write that waits for its client.
-fn handle() -> (ClientHandle, Write) {
+fn handle() -> (ClientHandle, Receipt) {
     let partitions = Arc::new(Partitions::new(setup()));
     let pending = Arc::clone(partitions.of(PARTITION).unwrap());
     let sequence = partitions.change(pending.lock(), |state, cache| {
@@ -43,7 +43,7 @@ fn handle() -> (ClientHandle, Write) {
         coalesce: None,
         lag: Lag::new(Duration::from_mins(1)),
     };
-    (handle, Write { pending, sequence })
+    (handle, Receipt { pending, sequence })
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ fn a_write_is_shown_without_any_row_and_without_its_partitions_lock() {
     let _locked = write.pending.lock();
     assert_eq!(
         format!("{write:?}"),
-        "Write { partition: 0, sequence: 0, replicated: false, persisted: false }"
+        "Receipt { partition: 0, sequence: 0, replicated: false, persisted: false }"
     );
 }
 

@@ -154,7 +154,7 @@ impl Model {
         let partitions = Partitions::new(Setup {
             loads: true,
             follows: plan.foreign > 0,
-            when_full: if plan.forgets { WhenFull::Forget } else { WhenFull::Wait },
+            when_full: if plan.forgets { WhenFull::ForgetRows } else { WhenFull::Wait },
             ..setup()
         });
         let mut row = Some(initial());
@@ -183,6 +183,7 @@ impl Model {
     fn write(&self) {
         let acceptor = Acceptor {
             partitions: Arc::clone(&self.partitions),
+            write_timeout: None,
             metrics: Arc::clone(&self.metrics),
         };
         for delta in &self.plan.writes {

@@ -25,7 +25,7 @@ use crate::core::loaded::Reading;
 pub(super) type Expected = Option<[Option<Value>; 2]>;
 
 impl World {
-    fn truth(&self, name: Name, next: i64) -> Option<Value> {
+    pub(super) fn truth(&self, name: Name, next: i64) -> Option<Value> {
         self.log.truth(name, next, &self.own)
     }
 
@@ -115,6 +115,7 @@ impl World {
         while self.pending.release_waiters(&self.copies) {}
         for name in 0..3 {
             self.step(Op::LoadFails(name));
+            self.step(Op::ModifyEnds(name));
         }
         assert_eq!(self.pending.ledger().persisted(), self.pending.ledger().next());
         assert_eq!(self.pending.usage()[Full::PendingRows], 0, "rows are left");

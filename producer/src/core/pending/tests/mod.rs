@@ -6,6 +6,7 @@ use proptest::prelude::*;
 mod client;
 mod commits;
 mod log;
+mod modify;
 mod ops;
 mod versions;
 mod world;

@@ -70,6 +70,14 @@ pub(super) enum Op {
     LoadReads(Name),
     LoadEnds(Name),
     LoadFails(Name),
+    /// A read-modify-write pins the row and gives it to its closure, if it is known.
+    ModifyReads(Name),
+    /// It gives the row to its closure again.
+    ModifyReadsAgain(Name),
+    /// It writes, if the row is still the one that the closure was given; and ends.
+    ModifyWrites(Name, i64),
+    /// It ends without a write.
+    ModifyEnds(Name),
 }
 
 /// Which schedules are wanted.
@@ -135,6 +143,10 @@ pub(super) fn ops(plan: Plan) -> impl Strategy<Value = Vec<Op>> {
         14 => name().prop_map(Op::LoadReads),
         14 => name().prop_map(Op::LoadEnds),
         1 => name().prop_map(Op::LoadFails),
+        8 => name().prop_map(Op::ModifyReads),
+        6 => name().prop_map(Op::ModifyReadsAgain),
+        8 => (name(), -5_i64..100).prop_map(|(n, a)| Op::ModifyWrites(n, a)),
+        2 => name().prop_map(Op::ModifyEnds),
     ];
-    prop::collection::vec(prop_oneof![60 => writes, 45 => log, 60 => reads], 1..150)
+    prop::collection::vec(prop_oneof![60 => writes, 45 => log, 80 => reads], 1..150)
 }

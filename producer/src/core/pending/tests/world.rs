@@ -89,6 +89,8 @@ pub(super) struct World {
     /// Rows with a dead letter that was not told, with its offset.
     untold: Vec<(Name, i64)>,
     pub(super) loads: HashMap<Name, Option<Read>>,
+    /// Read-modify-writes under way, and the row that each was given, if it was known.
+    pub(super) modifies: HashMap<Name, Option<RowState>>,
     pub(super) may_be_behind: bool,
 }
 
@@ -137,6 +139,7 @@ impl World {
             doubts: HashMap::new(),
             untold: Vec::new(),
             loads: HashMap::new(),
+            modifies: HashMap::new(),
             may_be_behind: false,
         }
     }
@@ -186,6 +189,10 @@ impl World {
             Op::LoadBegins(_) | Op::LoadReads(_) | Op::LoadEnds(_) | Op::LoadFails(_) => {
                 self.load(&op);
             }
+            Op::ModifyReads(name) => self.modify_reads(name),
+            Op::ModifyReadsAgain(name) => self.modify_reads_again(name),
+            Op::ModifyWrites(name, a) => self.modify_writes(name, &delta_of(Kind::Put(a))),
+            Op::ModifyEnds(name) => self.modify_ends(name),
         }
         self.note_lost();
         let (pending, untold) = (&self.pending, &self.untold);
@@ -195,7 +202,7 @@ impl World {
         });
     }
 
-    fn write(&mut self, name: Name, delta: &Delta, at_once: bool) {
+    pub(super) fn write(&mut self, name: Name, delta: &Delta, at_once: bool) {
         let at_once = at_once && self.pending.ledger().all_are_sent();
         let sequence = self.pending.accept(key(name), delta.clone(), &self.copies);
         let (_, change) = sent(delta);

@@ -13,12 +13,12 @@ use crate::partitions::sync;
 /// It may be dropped: the write goes on. Waiting may be cancelled (`select!`, a timeout) without
 /// unsending anything, and may be done later, twice, or never.
 #[derive(Clone)]
-pub struct Write {
+pub struct Receipt {
     pub(crate) pending: Arc<SharedPending>,
     pub(crate) sequence: Sequence,
 }
 
-impl Write {
+impl Receipt {
     /// Waits until all in-sync replicas of its partition have the write: from here on no crash
     /// of this process or of a broker loses it.
     ///
@@ -52,12 +52,34 @@ impl Write {
     pub async fn persisted_within(&self, timeout: Duration) -> Result<(), DeliveryError> {
         within(timeout, self.persisted()).await
     }
+
+    /// Waits until all of these writes are [`replicated`](Self::replicated).
+    ///
+    /// # Errors
+    /// [`DeliveryError`]: how the first of them that is not ended.
+    pub async fn all_replicated(receipts: &[Self]) -> Result<(), DeliveryError> {
+        for receipt in receipts {
+            receipt.replicated().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all of these writes are [`persisted`](Self::persisted).
+    ///
+    /// # Errors
+    /// [`DeliveryError`]: how the first of them that is not ended.
+    pub async fn all_persisted(receipts: &[Self]) -> Result<(), DeliveryError> {
+        for receipt in receipts {
+            receipt.persisted().await?;
+        }
+        Ok(())
+    }
 }
 
-impl std::fmt::Debug for Write {
+impl std::fmt::Debug for Receipt {
     /// Where it stands and how far it is, without any row: a log line of it tells no data.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Write")
+        f.debug_struct("Receipt")
             .field("partition", &self.pending.partition.0)
             .field("sequence", &self.sequence)
             .field("replicated", &self.pending.has_passed(Stage::Replicated, self.sequence))

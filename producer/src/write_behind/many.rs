@@ -1,0 +1,137 @@
+//! The calls that write many rows at once.
+
+use std::borrow::Borrow;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use write_behind_shared::{Change, Number};
+
+use super::WriteBehind;
+use crate::error::Refusal;
+use crate::writes::batch::ManyError;
+use crate::writes::encode::Prepared;
+use crate::writes::receipt::Receipt;
+
+impl<K, V> WriteBehind<K, V>
+where
+    K: Serialize + Clone + Send + Sync + 'static,
+    V: Serialize + DeserializeOwned,
+{
+    /// [`put`](Self::put)s many rows: they are admitted together, and each partition's lock is taken
+    /// once for a few dozen of them, which is several times faster than one by one. The receipts
+    /// are in the order of the rows.
+    ///
+    /// It is no transaction: the rows are records of their own, and show up one after the other. If
+    /// there is no room for all, it waits as [`put`](Self::put) does, or none is accepted.
+    /// Cancelled while it waits, it has written nothing.
+    ///
+    #[cfg_attr(feature = "testing", doc = "```")]
+    #[cfg_attr(not(feature = "testing"), doc = "```ignore")]
+    /// # use write_behind_producer::{Receipt, WriteBehind, testing};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Score { points: i64 }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let kafka = testing::Broker::start()?.topic("scores", 4)?;
+    /// # let scores = WriteBehind::<String, Score>::builder("scores", kafka.properties())
+    /// #     .sink_group("score-writer").build().await?;
+    /// let rows = std::collections::HashMap::from([
+    ///     ("ada".to_owned(), Score { points: 1 }),
+    ///     ("bob".to_owned(), Score { points: 2 }),
+    /// ]);
+    /// scores.put_many(&rows).await?;
+    /// let receipts = scores.add_many("points", [("ada", 10), ("bob", 20)]).await?;
+    /// Receipt::all_replicated(&receipts).await?;
+    /// assert_eq!(scores.peek("bob")?.and_then(|bob| bob.row).map(|bob| bob.points), Some(22));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ManyError`], which says which rows were accepted: usually none.
+    pub async fn put_many<'r, Q>(
+        &self,
+        rows: impl IntoIterator<Item = (&'r Q, &'r V)>,
+    ) -> Result<Vec<Receipt>, ManyError>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ?Sized + 'r,
+        V: 'r,
+    {
+        let encoder = &self.owner.encoder;
+        self.write_many(rows.into_iter().map(|(key, row)| encoder.put(key, row))).await
+    }
+
+    /// [`update`](Self::update)s many rows, as [`put_many`](Self::put_many) puts them.
+    ///
+    /// # Errors
+    /// As of [`put_many`](Self::put_many).
+    pub async fn update_many<'r, Q, F>(
+        &self,
+        rows: impl IntoIterator<Item = (&'r Q, &'r F)>,
+    ) -> Result<Vec<Receipt>, ManyError>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ?Sized + 'r,
+        F: Serialize + ?Sized + 'r,
+    {
+        let encoder = &self.owner.encoder;
+        self.write_many(rows.into_iter().map(|(key, fields)| encoder.update(key, fields))).await
+    }
+
+    /// [`add`](Self::add)s to one column of many rows, as [`put_many`](Self::put_many) puts them.
+    ///
+    /// # Errors
+    /// As of [`put_many`](Self::put_many).
+    pub async fn add_many<'r, Q>(
+        &self,
+        column: &str,
+        deltas: impl IntoIterator<Item = (&'r Q, impl Into<Number>)>,
+    ) -> Result<Vec<Receipt>, ManyError>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ?Sized + 'r,
+    {
+        let change = |(key, delta)| (key, Change::new().add(column, delta));
+        self.change_many(deltas.into_iter().map(change)).await
+    }
+
+    /// [`change`](Self::change)s many rows, as [`put_many`](Self::put_many) puts them.
+    ///
+    /// # Errors
+    /// As of [`put_many`](Self::put_many).
+    pub async fn change_many<'r, Q>(
+        &self,
+        changes: impl IntoIterator<Item = (&'r Q, Change)>,
+    ) -> Result<Vec<Receipt>, ManyError>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ?Sized + 'r,
+    {
+        let encoder = &self.owner.encoder;
+        self.write_many(changes.into_iter().map(|(key, change)| encoder.change(key, change))).await
+    }
+
+    /// [`delete`](Self::delete)s many rows, as [`put_many`](Self::put_many) puts them.
+    ///
+    /// # Errors
+    /// As of [`put_many`](Self::put_many).
+    pub async fn delete_many<'r, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'r Q>,
+    ) -> Result<Vec<Receipt>, ManyError>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ?Sized + 'r,
+    {
+        let encoder = &self.owner.encoder;
+        self.write_many(keys.into_iter().map(|key| encoder.delete(key))).await
+    }
+
+    async fn write_many(
+        &self,
+        writes: impl Iterator<Item = Result<Prepared, Refusal>>,
+    ) -> Result<Vec<Receipt>, ManyError> {
+        self.owner.acceptor.write_many(writes.collect()).await
+    }
+}

@@ -1,0 +1,170 @@
+//! The calls that read rows.
+
+use std::borrow::Borrow;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::WriteBehind;
+use crate::core::delta::Row;
+use crate::core::ledger::Key;
+use crate::core::loaded::Reading;
+use crate::error::ReadError;
+
+/// What is known of a row: what [`WriteBehind::read`] and [`WriteBehind::peek`] find.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known<V> {
+    /// The row, if there is one.
+    pub row: Option<V>,
+    /// A newer write of the row was forgotten here, or the tail that follows the log is broken: the
+    /// row may be older than the log has it.
+    pub may_be_behind: bool,
+}
+
+impl<K, V> WriteBehind<K, V>
+where
+    K: Serialize + Clone + Send + Sync + 'static,
+    V: Serialize + DeserializeOwned,
+{
+    /// The row as of this process's last accepted write: from what is pending, else from the
+    /// cache, else from the loader. `None` if there is none, or none is known and there is no
+    /// loader.
+    ///
+    /// A load takes no longer than [`load_timeout`](crate::Builder::load_timeout). Cancelled, this
+    /// leaves a load under way to the others that wait for it.
+    ///
+    /// # Errors
+    /// [`ReadError`]: the loader failed or took too long, the row does not fit `V`, or it cannot be
+    /// promised to be that new ([`ReadError::MayBeBehind`]).
+    pub async fn get<Q>(&self, key: &Q) -> Result<Option<V>, ReadError>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ToOwned<Owned = K> + ?Sized,
+    {
+        let canonical = self.owner.encoder.key(key)?;
+        Known::of(self.owner.reader.read(key, canonical).await?)?.promised()
+    }
+
+    /// The row as [`get`](Self::get) finds it, or as new as is known, and whether that may be
+    /// behind.
+    ///
+    /// # Errors
+    /// [`ReadError`]: the loader failed, or the row does not fit `V`.
+    pub async fn read<Q>(&self, key: &Q) -> Result<Known<V>, ReadError>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ToOwned<Owned = K> + ?Sized,
+    {
+        let canonical = self.owner.encoder.key(key)?;
+        let found = Known::of(self.owner.reader.read(key, Key::clone(&canonical)).await?)?;
+        // Asked afterwards: a tail that broke meanwhile counts too.
+        let may_be_behind = found.may_be_behind || self.owner.reader.tail_may_be_behind(&canonical);
+        Ok(Known { may_be_behind, ..found })
+    }
+
+    /// The rows of all `keys`, in their order, each as [`get`](Self::get) has it. The loader is
+    /// asked once for all rows that have to be loaded.
+    ///
+    /// # Errors
+    /// [`ReadError`], when one of the rows cannot be read, or cannot be promised to be that new.
+    pub async fn get_many<'q, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+    ) -> Result<Vec<Option<V>>, ReadError>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ToOwned<Owned = K> + ?Sized + 'q,
+    {
+        let encode = |key: &'q Q| Ok((key, self.owner.encoder.key(key)?));
+        let encoded = keys.into_iter().map(encode).collect::<Result<Vec<_>, ReadError>>()?;
+        let rows = self.owner.reader.read_many(encoded).await?;
+        rows.into_iter().map(|row| Known::of(row)?.promised()).collect()
+    }
+
+    /// Whether there is such a row, as [`get`](Self::get) would find it.
+    ///
+    /// # Errors
+    /// As of [`get`](Self::get), but for what its columns are.
+    pub async fn contains<Q>(&self, key: &Q) -> Result<bool, ReadError>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ToOwned<Owned = K> + ?Sized,
+    {
+        let canonical = self.owner.encoder.key(key)?;
+        let found = self.owner.reader.read(key, canonical).await?;
+        if found.may_be_behind { Err(ReadError::MayBeBehind) } else { Ok(found.row.is_some()) }
+    }
+
+    /// The row, if it is known in memory: pending, or cached. It never waits, never loads, needs no
+    /// runtime, and counts in no metric.
+    ///
+    /// `None` says that the row is not known here: [`get`](Self::get) would load it. That there is
+    /// no such row is `Some` of a [`Known`] whose [`row`](Known::row) is `None`.
+    ///
+    /// # Errors
+    /// [`ReadError`]: the key has no canonical text, or the row does not fit `V`.
+    pub fn peek<Q>(&self, key: &Q) -> Result<Option<Known<V>>, ReadError>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ?Sized,
+    {
+        let canonical = self.owner.encoder.key(key)?;
+        let Some(found) = self.owner.reader.peek(&canonical) else { return Ok(None) };
+        let may_be_behind = self.owner.reader.tail_may_be_behind(&canonical);
+        Ok(Some(Known { may_be_behind, ..Known::of(found)? }))
+    }
+
+    /// Loads the row again, though there may be a cached row, which it replaces. If what is pending
+    /// says what the row is, that is the answer and the loader is not asked. Until the answer is
+    /// there, and if the loader fails, other reads see the previously cached row.
+    ///
+    /// # Errors
+    /// [`ReadError`]: the loader failed, the row does not fit `V`, it cannot be promised to be as
+    /// new as this process's last write of it, or there is no loader.
+    pub async fn refresh<Q>(&self, key: &Q) -> Result<Option<V>, ReadError>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ToOwned<Owned = K> + ?Sized,
+    {
+        let row = self.owner.reader.refresh(key, self.owner.encoder.key(key)?).await?;
+        Known::of(row)?.promised()
+    }
+
+    /// Removes the row from the cache, because something else changed the database. What a load
+    /// under way finds is not kept. Pending writes of the row stay visible, and do not become a
+    /// cached row.
+    ///
+    /// # Errors
+    /// The key has no canonical text.
+    pub fn invalidate<Q>(&self, key: &Q) -> Result<(), ReadError>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ?Sized,
+    {
+        self.owner.reader.invalidate(&self.owner.encoder.key(key)?);
+        Ok(())
+    }
+
+    /// [`invalidate`](Self::invalidate)s every row.
+    pub fn invalidate_all(&self) {
+        self.owner.reader.invalidate_all();
+    }
+}
+
+impl<V: DeserializeOwned> Known<V> {
+    fn of(reading: Reading) -> Result<Self, ReadError> {
+        let row = reading.row.map(|row| decoded(&row)).transpose()?;
+        Ok(Self { row, may_be_behind: reading.may_be_behind })
+    }
+
+    /// The row, if it is as new as is promised.
+    fn promised(self) -> Result<Option<V>, ReadError> {
+        if self.may_be_behind { Err(ReadError::MayBeBehind) } else { Ok(self.row) }
+    }
+}
+
+/// A row of `V`.
+pub(super) fn decoded<V: DeserializeOwned>(row: &Row) -> Result<V, ReadError> {
+    serde_json::from_slice(row).map_err(|error| ReadError::Type(Arc::new(error)))
+}

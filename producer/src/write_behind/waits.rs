@@ -1,0 +1,71 @@
+//! The calls that wait for all writes of a handle.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::WriteBehind;
+use crate::error::DeliveryError;
+use crate::partitions::partition::Stage;
+use crate::writes::receipt::within;
+
+impl<K, V> WriteBehind<K, V>
+where
+    K: Serialize + Clone + Send + Sync + 'static,
+    V: Serialize + DeserializeOwned,
+{
+    /// Waits until every write accepted before this call is replicated, without a time limit. May
+    /// be cancelled.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]: one of them was lost, or an earlier one that no call has told of yet, or
+    /// the handle was closed. It is the first such loss, and all others count as told too; each is
+    /// an [`Event`](crate::Event).
+    pub async fn replicated_all(&self) -> Result<(), DeliveryError> {
+        self.owner.pass(Stage::Replicated).await
+    }
+
+    /// Like [`replicated_all`](Self::replicated_all), for no longer than `timeout`.
+    ///
+    /// # Errors
+    /// As of [`replicated_all`](Self::replicated_all); with [`DeliveryError::TimedOut`] the writes
+    /// are still under way, and no loss counts as told.
+    pub async fn replicated_all_within(&self, timeout: Duration) -> Result<(), DeliveryError> {
+        within(timeout, self.replicated_all()).await
+    }
+
+    /// Waits until every write accepted before this call is in the database, without a time limit.
+    /// May be cancelled.
+    ///
+    /// # Errors
+    /// As of [`replicated_all`](Self::replicated_all).
+    pub async fn persisted_all(&self) -> Result<(), DeliveryError> {
+        self.owner.pass(Stage::Persisted).await
+    }
+
+    /// Like [`persisted_all`](Self::persisted_all), for no longer than `timeout`.
+    ///
+    /// # Errors
+    /// As of [`replicated_all_within`](Self::replicated_all_within).
+    pub async fn persisted_all_within(&self, timeout: Duration) -> Result<(), DeliveryError> {
+        within(timeout, self.persisted_all()).await
+    }
+
+    /// Another name of [`persisted_all`](Self::persisted_all), as caches have it. A Kafka producer's
+    /// `flush` is [`replicated_all`](Self::replicated_all).
+    ///
+    /// # Errors
+    /// As of [`replicated_all`](Self::replicated_all).
+    pub async fn flush(&self) -> Result<(), DeliveryError> {
+        self.persisted_all().await
+    }
+
+    /// Another name of [`persisted_all_within`](Self::persisted_all_within).
+    ///
+    /// # Errors
+    /// As of [`replicated_all_within`](Self::replicated_all_within).
+    pub async fn flush_within(&self, timeout: Duration) -> Result<(), DeliveryError> {
+        self.persisted_all_within(timeout).await
+    }
+}

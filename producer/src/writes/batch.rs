@@ -1,0 +1,163 @@
+//! Many writes at once: admitted together, then accepted partition by partition.
+
+use std::sync::Arc;
+
+use write_behind_shared::Partition;
+
+use crate::core::usage::{Full, Usage};
+use crate::error::{Refusal, WriteError};
+use crate::partitions::admission::Limit;
+use crate::writes::accept::Acceptor;
+use crate::writes::encode::Prepared;
+use crate::writes::permits::Permits;
+use crate::writes::receipt::Receipt;
+
+/// Why not all of many writes were accepted.
+///
+/// All are admitted together before the first is written, so usually none was accepted. Only a
+/// handle that is closed or halted meanwhile, and a Kafka client that refuses a record, leave some
+/// of them accepted and others not.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}{error}", after(accepted.len()))]
+#[non_exhaustive]
+pub struct ManyError {
+    /// Why the others were not.
+    pub error: WriteError,
+    /// Those that were accepted, each with its place in the batch.
+    pub accepted: Vec<(usize, Receipt)>,
+}
+
+fn after(accepted: usize) -> String {
+    if accepted == 0 { String::new() } else { format!("after {accepted} writes were accepted: ") }
+}
+
+impl From<WriteError> for ManyError {
+    /// None was accepted.
+    fn from(error: WriteError) -> Self {
+        Self { error, accepted: Vec::new() }
+    }
+}
+
+impl Acceptor {
+    /// Takes all writes, or none if there is no room for all.
+    pub(crate) async fn write_many(
+        &self,
+        prepared: Result<Vec<Prepared>, Refusal>,
+    ) -> Result<Vec<Receipt>, ManyError> {
+        let result = match prepared {
+            Ok(writes) => self.accept_many(&writes).await,
+            Err(refusal) => Err(WriteError::from(refusal).into()),
+        };
+        self.metrics.written(None, &result.as_ref().map_err(|many| many.error.clone()));
+        result
+    }
+
+    async fn accept_many(&self, writes: &[Prepared]) -> Result<Vec<Receipt>, ManyError> {
+        let mut permits = Permits::default();
+        self.admit(writes, &mut permits).await?;
+        let mut places: Vec<usize> = (0..writes.len()).collect();
+        // Stable: the writes of one row stay in their order.
+        places.sort_by_key(|place| writes[*place].partition);
+        let mut accepted = Vec::with_capacity(writes.len());
+        for same in places.chunk_by(|one, next| writes[*one].partition == writes[*next].partition) {
+            // A few under each lock: others want it too.
+            for some in same.chunks(self.partitions.bounds.rows_at_once) {
+                let partition = writes[some[0]].partition;
+                let some = (writes, some);
+                if let Err(error) = self.accept_some(partition, some, &mut permits, &mut accepted) {
+                    return Err(ManyError { error, accepted });
+                }
+            }
+        }
+        accepted.sort_by_key(|(place, _)| *place);
+        Ok(accepted.into_iter().map(|(_, receipt)| receipt).collect())
+    }
+
+    /// Permits for all writes.
+    async fn admit<'g>(
+        &'g self,
+        writes: &[Prepared],
+        permits: &mut Permits<'g>,
+    ) -> Result<(), WriteError> {
+        let Some(first) = writes.first().map(|write| write.partition) else { return Ok(()) };
+        let one = |write: &Prepared| Usage::of_write(write.cost);
+        let needed = writes.iter().map(one).fold(Usage::default(), |sum, one| sum + one);
+        for which in Full::ALL {
+            if let Some(limit) = self.partitions.limits.of(which).map(Limit::max)
+                && needed[which] > limit
+            {
+                let takes = needed[which];
+                return Err(Refusal::BatchTooLarge { which, takes, limit }.into());
+            }
+        }
+        match self.admit_now(first, needed, permits) {
+            Err(WriteError::Overloaded(full)) if self.waits_for_room() => {
+                self.in_time(self.admit_when_there_is_room(first, needed, full, permits)).await
+            }
+            result => result,
+        }
+    }
+
+    async fn admit_when_there_is_room<'g>(
+        &'g self,
+        first: Partition,
+        needed: Usage,
+        mut lacking: Full,
+        permits: &mut Permits<'g>,
+    ) -> Result<(), WriteError> {
+        loop {
+            self.wait_for_room(lacking, needed, permits).await;
+            match self.admit_now(first, needed, permits) {
+                Err(WriteError::Overloaded(full)) => lacking = full,
+                result => return result,
+            }
+        }
+    }
+
+    fn admit_now<'g>(
+        &'g self,
+        first: Partition,
+        needed: Usage,
+        permits: &mut Permits<'g>,
+    ) -> Result<(), WriteError> {
+        self.check_open()?;
+        // The order in which single writes take them, so that nobody waits for one who waits for it.
+        for which in [Full::PendingBytes, Full::InFlight, Full::InFlightBytes, Full::PendingRows] {
+            while let Err(overloaded) = permits.take_now(&self.partitions.limits, which, needed) {
+                let is_freed = matches!(which, Full::PendingBytes | Full::PendingRows);
+                let bytes = needed[Full::PendingBytes];
+                if !is_freed || !self.partitions.make_room(first, bytes) {
+                    return Err(overloaded);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Accepts writes of one partition, under one lock.
+    fn accept_some(
+        &self,
+        partition: Partition,
+        (writes, places): (&[Prepared], &[usize]),
+        permits: &mut Permits<'_>,
+        accepted: &mut Vec<(usize, Receipt)>,
+    ) -> Result<(), WriteError> {
+        self.check_open()?;
+        let pending = self.partitions.of(partition).ok_or(WriteError::Closed)?;
+        let state = pending.lock();
+        // Under the lock, as for a single write.
+        if state.closed {
+            return Err(WriteError::Closed);
+        }
+        self.partitions.change(state, |state, cache| {
+            for place in places {
+                let write = &writes[*place];
+                let sequence = self.accept_locked(write, pending, (state, cache))?;
+                state.granted = state.granted + permits.use_some(Usage::of_write(write.cost));
+                let receipt = Receipt { pending: Arc::clone(pending), sequence };
+                accepted.push((*place, receipt));
+            }
+            Ok(())
+        })
+    }
+}
