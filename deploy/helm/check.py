@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Lints the chart, renders it, validates it against Kubernetes' schemas, and judges its configuration.
 
-usage: check.py BINARY    with the packages of requirements.txt; BINARY is write-behind
+usage: check.py BINARY    with the packages of deploy/requirements.txt; BINARY is write-behind
 
 Of the two resources that are not Kubernetes' own (KEDA's ScaledObject, the Prometheus operator's
 PodMonitor) only the rendering is checked.

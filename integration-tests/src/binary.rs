@@ -22,22 +22,27 @@ pub async fn folder() -> Result<&'static Path> {
     path().await?.parent().context("the binary is in no folder")
 }
 
+/// The path of an example of the producer.
+pub async fn example(name: &'static str) -> Result<PathBuf> {
+    tokio::task::spawn_blocking(move || build("--example", name)).await?
+}
+
 /// The path of the binary; built once in a process.
 pub(crate) async fn path() -> Result<&'static PathBuf> {
     static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
     BINARY
         .get_or_try_init(async || match std::env::var_os("WORKER_BINARY") {
             Some(path) => Ok(path.into()),
-            None => tokio::task::spawn_blocking(build).await?,
+            None => tokio::task::spawn_blocking(|| build("--bin", "write-behind")).await?,
         })
         .await
 }
 
-fn build() -> Result<PathBuf> {
+fn build(kind: &str, name: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--workspace", "--bin", "write-behind", "--message-format=json"])
+        .args(["build", "--workspace", kind, name, "--message-format=json"])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
@@ -46,11 +51,11 @@ fn build() -> Result<PathBuf> {
     }
     let built = command.output().context("cargo")?;
     let complaint = String::from_utf8_lossy(&built.stderr);
-    ensure!(built.status.success(), "the worker does not build:\n{complaint}");
+    ensure!(built.status.success(), "{name} does not build:\n{complaint}");
     String::from_utf8(built.stdout)?
         .lines()
         .filter_map(|line| serde_json::from_str::<BuildMessage>(line).ok())
         .filter_map(|message| message.executable)
-        .find(|path| path.file_stem().is_some_and(|name| name == "write-behind"))
-        .context("cargo has built no binary `write-behind`")
+        .find(|path| path.file_stem().is_some_and(|stem| stem == name))
+        .with_context(|| format!("cargo has built no `{name}`"))
 }

@@ -38,10 +38,10 @@ use write_behind_producer::{WriteBehind, WriteError};
 #[derive(Debug, Parser)]
 struct Args {
     /// A Kafka broker with an empty topic `pages`; without one, a broker inside this process.
-    #[arg(long, env = "KAFKA")]
+    #[arg(long, env = "COUNTER_KAFKA")]
     kafka: Option<String>,
     /// Where to listen.
-    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "COUNTER_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// Visitors inside this process, each viewing page after page.
     #[arg(long, default_value_t = 0)]

@@ -10,8 +10,9 @@
 //! curl localhost:8080/top/10
 //! ```
 //!
-//! With `--kafka HOST:PORT` the writes go there, into the topic `players`, which must exist. In
-//! production the `write-behind` consumer and a database stand where `Sink` stands here.
+//! With `--kafka HOST:PORT` the writes go there, into the topic `players`, which must exist; and with
+//! `--database URL` (feature `postgres`) rows come from the table `players`, which the `write-behind`
+//! consumer `players-writer` writes. So it is in production, and in docker/compose.yaml.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -36,18 +37,29 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
-use write_behind_producer::testing::{Broker, Sink};
-use write_behind_producer::{Change, DeliveryError, ReadError, WhenFull, WriteBehind, WriteError};
+#[cfg(feature = "postgres")]
+use write_behind_producer::PostgresLoader;
+use write_behind_producer::testing::{Applying, Broker, Sink};
+use write_behind_producer::{
+    Builder, Change, DeliveryError, ReadError, WhenFull, WriteBehind, WriteError,
+};
 
 /// A leaderboard over HTTP.
 #[derive(Debug, Parser)]
 struct Args {
     /// A Kafka broker; without one, a broker inside this process.
-    #[arg(long, env = "KAFKA")]
+    #[arg(long, env = "LEADERBOARD_KAFKA")]
     kafka: Option<String>,
+    /// The Postgres with the table; without one, a table inside this process.
+    #[cfg(feature = "postgres")]
+    #[arg(long, env = "LEADERBOARD_DATABASE", hide_env_values = true, requires = "kafka")]
+    database: Option<String>,
     /// Where to listen.
-    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "LEADERBOARD_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Games a second that are played without anybody, for something to look at.
+    #[arg(long, default_value_t = 0)]
+    play: u64,
     /// Seconds that a stop may take: once for the requests under way, once for their writes.
     #[arg(long, default_value_t = 10)]
     stop_within: u64,
@@ -90,34 +102,25 @@ async fn main() -> Result<ExitCode> {
     log_to_stderr();
     let args = Args::parse();
     let stop_within = Duration::from_secs(args.stop_within);
-    // What stands for Kafka, the consumer and the database.
-    let (kafka, database) = if let Some(servers) = args.kafka {
-        let kafka = vec![("bootstrap.servers".to_owned(), servers)];
-        let database = Sink::elsewhere(&kafka, TOPIC, GROUP)?;
-        (kafka, database)
-    } else {
-        let kafka = Broker::start()?.topic(TOPIC, 8)?;
-        (kafka.properties(), kafka.sink(TOPIC, GROUP)?)
-    };
-    database.apply_all()?;
-    let _applying = database.apply_every(Duration::from_millis(200))?;
-
+    let (kafka, database) = Database::of(&args).await?;
     let registry = Registry::new();
-    let players = WriteBehind::<u64, Player>::builder(TOPIC, kafka)
+    let builder = WriteBehind::<u64, Player>::builder(TOPIC, kafka)
         .sink_group(GROUP)
-        .loader(database.loader())
         .max_pending(64 << 20, WhenFull::Reject)
-        .metrics(&registry)
-        .build()
-        .await?;
+        .metrics(&registry);
+    let players = database.loads(builder).build().await?;
     let app = App {
         players: players.clone(),
-        board: Arc::new(Mutex::new(Board::of(&database)?)),
+        board: Arc::new(Mutex::new(database.board().await?)),
         registry,
         stopping: Arc::default(),
     };
+    if args.play > 0 {
+        tokio::spawn(play_by_itself(app.clone(), args.play));
+    }
 
-    let listener = TcpListener::bind(args.listen).await.context("can't listen")?;
+    let listener = TcpListener::bind(args.listen).await;
+    let listener = listener.with_context(|| format!("can't listen on {}", args.listen))?;
     println!("listening on http://{}", listener.local_addr()?);
     serve(listener, app, stop_within).await?;
     // From here on nobody writes. What is replicated will be in the database.
@@ -131,6 +134,98 @@ async fn main() -> Result<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// Where rows come from that are not known here.
+enum Database {
+    /// What stands for the consumer and its table, and what lets it apply the log.
+    Inside(Sink, #[expect(dead_code, reason = "it applies until it is dropped")] Applying),
+    #[cfg(feature = "postgres")]
+    Postgres(sqlx::PgPool),
+}
+
+impl Database {
+    /// The properties of Kafka, and the database, as the arguments say.
+    async fn of(args: &Args) -> Result<(Vec<(String, String)>, Self)> {
+        let Some(servers) = &args.kafka else {
+            let kafka = Broker::start()?.topic(TOPIC, 8)?;
+            return Ok((kafka.properties(), Self::inside(kafka.sink(TOPIC, GROUP)?)?));
+        };
+        let kafka = vec![("bootstrap.servers".to_owned(), servers.clone())];
+        #[cfg(feature = "postgres")]
+        if let Some(url) = &args.database {
+            let pool = sqlx::PgPool::connect(url).await.context("the database")?;
+            return Ok((kafka, Self::Postgres(pool)));
+        }
+        let sink = Sink::elsewhere(&kafka, TOPIC, GROUP)?;
+        Ok((kafka, Self::inside(sink)?))
+    }
+
+    fn inside(sink: Sink) -> Result<Self> {
+        sink.apply_all()?;
+        let applying = sink.apply_every(Duration::from_millis(200))?;
+        Ok(Self::Inside(sink, applying))
+    }
+
+    fn loads(&self, builder: Builder<u64, Player>) -> Builder<u64, Player> {
+        match self {
+            Self::Inside(sink, _) => builder.loader(sink.loader()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(pool) => builder.loader(PostgresLoader::table(pool.clone(), TOPIC)),
+        }
+    }
+
+    /// The players that it holds; of a large table, those with the most points.
+    async fn board(&self) -> Result<Board> {
+        let mut board = Board::default();
+        match self {
+            Self::Inside(sink, _) => {
+                for (id, player) in sink.rows() {
+                    board.seen(id.parse()?, &serde_json::from_value(player)?);
+                }
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(pool) => {
+                let best = "SELECT id, coalesce(name, ''), points, games FROM players \
+                            ORDER BY points DESC LIMIT 10000";
+                let rows: Vec<(i64, String, i64, i64)> =
+                    sqlx::query_as(best).fetch_all(pool).await?;
+                for (id, name, points, games) in rows {
+                    board.seen(id.try_into()?, &Player { name, points, games });
+                }
+            }
+        }
+        Ok(board)
+    }
+}
+
+/// Plays this many games a second, half of them by a hundred players, so that there is something to fold.
+async fn play_by_itself(app: App, games: u64) {
+    const TURN: Duration = Duration::from_millis(100);
+    let mut turn = tokio::time::interval(TURN);
+    let mut played: u64 = 0;
+    let mut due: f64 = 0.0;
+    loop {
+        turn.tick().await;
+        due += games as f64 * TURN.as_secs_f64();
+        while due >= 1.0 {
+            due -= 1.0;
+            played += 1;
+            let many = if played.is_multiple_of(2) { 100 } else { 100_000 };
+            let id = played.wrapping_mul(0x9E37_79B9_7F4A_7C15) % many;
+            let change = Change::new().set("name", &format!("player {id}"));
+            let Ok(change) = change.map(|change| change.add("points", 1).add("games", 1)) else {
+                return;
+            };
+            // The metrics count what finds no room; at the end nothing is taken any more.
+            if let Err(WriteError::Closed | WriteError::Halted(_)) =
+                app.players.change(&id, change).await
+            {
+                return;
+            }
+            let _ = read(&app, id).await;
+        }
+    }
 }
 
 /// Serves until it is told to stop and the requests under way are answered.
@@ -269,14 +364,6 @@ struct Standing {
 }
 
 impl Board {
-    fn of(database: &Sink) -> Result<Self> {
-        let mut board = Self::default();
-        for (id, player) in database.rows() {
-            board.seen(id.parse()?, &serde_json::from_value(player)?);
-        }
-        Ok(board)
-    }
-
     /// Two requests may come here in the other order than their writes: more games are newer.
     fn seen(&mut self, id: u64, player: &Player) {
         if let Some(known) = self.players.get(&id) {

@@ -33,7 +33,7 @@ struct Ended {
 impl Example {
     fn start(name: &str, args: &[&str]) -> Self {
         let mut command = Command::new(binary(name));
-        command.args(["--listen", "127.0.0.1:0"]).args(args).env_remove("KAFKA");
+        command.args(["--listen", "127.0.0.1:0"]).args(args);
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -13,12 +13,12 @@ use integration_tests::stack::Pipeline;
 use integration_tests::wait::{PATIENCE, Seen, until};
 use tokio::process::Command;
 
-/// A container by its name. Dropping it removes it and its image.
-struct Consumer {
-    name: String,
+/// An image by its name. Dropping it removes it, and a container of the same name.
+pub(super) struct Image {
+    pub(super) name: String,
 }
 
-impl Drop for Consumer {
+impl Drop for Image {
     fn drop(&mut self) {
         for arguments in [["rm", "--force", &self.name], ["rmi", "--force", &self.name]] {
             // Either may not be there.
@@ -37,14 +37,14 @@ async fn run(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Result
     Ok(printed)
 }
 
-impl Consumer {
-    async fn build(name: &str) -> Result<Self> {
-        let consumer = Self { name: name.to_owned() };
+impl Image {
+    /// Builds that of `what` from a program that was built on this machine.
+    pub(super) async fn build(what: &str, name: &str, binary: &Path) -> Result<Self> {
+        let image = Self { name: name.to_owned() };
         let script = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docker/build"));
-        let binary = binary::folder().await?.join("write-behind");
         let binary = binary.to_str().context("the binary's path")?;
-        run(script, &["--binary", binary, "--tag", name, "consumer"]).await?;
-        Ok(consumer)
+        run(script, &["--binary", binary, "--tag", name, what]).await?;
+        Ok(image)
     }
 
     /// Starts it as an operator would who trusts nobody.
@@ -82,7 +82,8 @@ impl Consumer {
 async fn the_image_runs_without_rights_writes_rows_and_drains_when_it_is_stopped() -> Result<()> {
     let pipeline =
         Pipeline::new("image", 2, "id text primary key, n bigint not null default 0").await?;
-    let consumer = Consumer::build(&pipeline.name.replace('_', "-")).await?;
+    let binary = binary::folder().await?.join("write-behind");
+    let consumer = Image::build("consumer", &pipeline.name.replace('_', "-"), &binary).await?;
     consumer
         .start(&[
             ("WRITE_BEHIND_NAME", pipeline.name.clone()),

@@ -1,4 +1,6 @@
-//! What `deploy/` and `docker/` give people: the image, and what Prometheus makes of both halves.
+//! What `deploy/` and `docker/` give people: the image, the whole stack, and what Prometheus makes of
+//! both halves.
 
 mod image;
+mod compose;
 mod monitoring;
