@@ -57,6 +57,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             set_aside_max: 0,
             refuse_missing_references: false,
             on_uncertain: OnUncertain::Fail,
+            in_log_order: false,
         };
         let Ok(store) = self.connected().await else { return false };
         let Target { scope, partitions, .. } = target;

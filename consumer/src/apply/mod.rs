@@ -182,7 +182,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         let took = self.clock.now().saturating_sub(started);
         let plan = slot.insert(plan);
         if let Err(WriteError::Store(StoreError::MissingReference(_))) = outcome
-            && plan.goes_in_log_order(batch)
+            && plan.may_refer_to_itself(batch)
         {
             self.store = None;
             return Ok(Attempt::Again);
@@ -190,15 +190,14 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         let (outcome, later) = outcome?;
         match outcome {
             Outcome::Committed { set_aside, older, has_written } => {
-                let stats = plan.stats(batch, set_aside.len(), later, took);
+                let stats = Stats { older, ..plan.stats(batch, set_aside.len(), later, took) };
                 plan.tell_set_aside(batch, &set_aside, &*self.observe);
                 target.history.set_aside(started + took, batch.records, stats.dead_letters);
                 target.history.doubts().written(&batch.spans, has_written);
                 if plan.fresh {
                     target.history.learn(&plan.table);
                 }
-                let written = Written::new(batch.spans.clone());
-                Ok(Attempt::Ended(Applied::Written(written, Stats { older, ..stats })))
+                Ok(Attempt::Ended(Applied::Written(Written::new(batch.spans.clone()), stats)))
             }
             Outcome::Fenced(found) => {
                 let ends = batch.spans.iter().map(|span| Some(span.end));
@@ -212,11 +211,20 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
                 plan.tell_set_aside(batch, &[], &*self.observe);
                 Ok(Attempt::Ended(Applied::Written(Written::new(batch.spans.clone()), stats)))
             }
-            Outcome::Bad(_) | Outcome::Rejected(_) | Outcome::Doubtful(_) if !plan.fresh => {
+            Outcome::Bad(_)
+            | Outcome::Rejected(_)
+            | Outcome::OutOfTurn
+            | Outcome::Doubtful(_)
+                if !plan.fresh =>
+            {
                 // Read the table again before a record counts as bad: perhaps the table has
                 // changed, and a good record would be set aside.
                 self.tables.fill(None);
                 *slot = None;
+                Ok(Attempt::Again)
+            }
+            Outcome::OutOfTurn => {
+                plan.take_in_log_order(batch);
                 Ok(Attempt::Again)
             }
             // Told as an error already.
@@ -231,12 +239,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
                 Ok(Attempt::Ended(Applied::Held(verdict::doubtful(&code))))
             }
             Outcome::Rejected(rows) => {
-                let refused = rows.iter().filter_map(|row| plan.judged.rows.get(*row));
-                if let Some(why) = target.history.demanded(&plan.table, refused) {
-                    return Err(StoreError::Stop(why).into());
-                }
-                (self.observe)(Event::RowByRow(rows.len()));
-                plan.fall_back(batch, rows);
+                plan.fall_back(batch, rows, &target, &*self.observe)?;
                 Ok(Attempt::Again)
             }
         }
@@ -256,6 +259,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             set_aside_max: target.history.allowance(self.clock.now(), batch.records),
             refuse_missing_references: batch.refuse_missing_references,
             on_uncertain: doubt.decide(),
+            in_log_order: plan.fallback.len() == batch.rows.len(),
         };
         let first = &plan.reread.first;
         let dead_letters = [&batch.dead_letters[..], &first.dead_letters].concat();
@@ -298,11 +302,23 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
 
 impl<'b> Plan<'b> {
     /// The database refused these of the judged rows: moves them to the fallback.
-    fn fall_back(&mut self, batch: &'b Batch, rows: Vec<usize>) {
+    fn fall_back(
+        &mut self,
+        batch: &'b Batch,
+        rows: Vec<usize>,
+        target: &Target,
+        observe: &(dyn Fn(Event<'_>) + Send + Sync),
+    ) -> Result<(), StoreError> {
+        let refused = rows.iter().filter_map(|row| self.judged.rows.get(*row));
+        if let Some(why) = target.history.demanded(&self.table, refused) {
+            return Err(StoreError::Stop(why));
+        }
+        observe(Event::RowByRow(rows.len()));
         let places = rows.into_iter().filter_map(|row| self.judged.places.get(row).copied());
         self.fallback.extend(places);
         self.judged = row_by_row::judge(&self.table, batch, &self.fallback);
         self.read_again = false;
+        Ok(())
     }
 
     /// Tells of the records that a written batch set aside; `refused`: those that the database
@@ -325,15 +341,20 @@ impl<'b> Plan<'b> {
     /// A row refers to a missing one. In a table that refers to itself that may be a row of this
     /// batch: then the order of the log is one in which each is there in time. Says whether that is
     /// tried next.
-    fn goes_in_log_order(&mut self, batch: &'b Batch) -> bool {
+    fn may_refer_to_itself(&mut self, batch: &'b Batch) -> bool {
         let all = batch.rows.len();
         let goes = !self.table.own_references.is_empty() && self.fallback.len() < all && all > 1;
         if goes {
-            self.fallback = (0..all).collect();
-            self.judged = row_by_row::judge(&self.table, batch, &self.fallback);
-            self.read_again = false;
+            self.take_in_log_order(batch);
         }
         goes
+    }
+
+    /// Lets all records be written one by one, in log order.
+    fn take_in_log_order(&mut self, batch: &'b Batch) {
+        self.fallback = (0..batch.rows.len()).collect();
+        self.judged = row_by_row::judge(&self.table, batch, &self.fallback);
+        self.read_again = false;
     }
 
     /// `set_aside` includes the bad ones of the `later` records.

@@ -187,6 +187,17 @@ const SQLITE_OVERFLOW: &str = "integer overflow";
 /// that can't be parsed.
 const SQLITE_SCHEMA: &[&str] = &["no such ", "near \"", "table ", "unknown "];
 
+/// Codes of a value that another row has, where a unique key or an exclusion constraint keeps rows
+/// apart. No two databases have the same one.
+const TAKEN: &[&str] = &["23505", "23P01", "1022", "1062", "1586", "1555", "2067", "2579"];
+
+/// Whether a row was refused for what another row of the table has. Which of the two is refused
+/// depends on their order.
+#[must_use]
+pub fn is_taken(code: &str) -> bool {
+    TAKEN.contains(&code)
+}
+
 /// The class of a Postgres error.
 #[must_use]
 pub fn postgres(told: Told<'_>) -> Class {

@@ -16,7 +16,7 @@ use crate::core::writes::Writes;
 use crate::store::bookkeeping::Spelling;
 use crate::store::classify::{Failure, Rejection};
 use crate::store::session::{Session, TransactionCommand};
-use crate::store::{Outcome, StoreError, Transaction, inspect, positions};
+use crate::store::{Outcome, StoreError, Transaction, codes, inspect, positions};
 
 /// How the rows are tried. Nearly every batch is accepted whole, and each savepoint costs two round
 /// trips, so savepoints are set only once the database has refused something.
@@ -46,6 +46,9 @@ pub(crate) async fn apply<S: Session>(
             // COMMIT may have found the missing reference, and does not say which row has it.
             Err(Failure::MissingReference(_)) if mode < WriteMode::CheckReferences => {
                 WriteMode::CheckReferences
+            }
+            Err(Failure::Data(rejection)) if is_out_of_turn(tx, &rejection) => {
+                return Ok(Outcome::OutOfTurn);
             }
             Err(Failure::Data(_) | Failure::Twice) if mode < WriteMode::Bisect => WriteMode::Bisect,
             Err(Failure::Uncertain(rejection)) if tx.options.on_uncertain == OnUncertain::Fail => {
@@ -91,6 +94,10 @@ async fn run<S: Session>(
     } else {
         let rejected;
         (open, rejected) = open.write_bisected(tx).await?;
+        if open.is_out_of_turn {
+            open.roll_back().await?;
+            return Ok(Outcome::OutOfTurn);
+        }
         if !rejected.is_empty() {
             open.roll_back().await?;
             return Ok(Outcome::Rejected(rejected));
@@ -102,6 +109,10 @@ async fn run<S: Session>(
         open.roll_back().await?;
         return Ok(Outcome::Unread);
     };
+    if open.is_out_of_turn {
+        open.roll_back().await?;
+        return Ok(Outcome::OutOfTurn);
+    }
     if let Some(doubt) = open.doubt.take()
         && !verdict::are_bad(tx.options.on_uncertain, open.wrote.has_written)
     {
@@ -115,6 +126,11 @@ async fn run<S: Session>(
     let Wrote { older, has_written } = open.wrote;
     open.note(tx, &set_aside).await?.commit().await?;
     Ok(Outcome::Committed { set_aside, older, has_written })
+}
+
+/// Whether a row was refused for what another row has, and the two may be out of their order.
+pub(super) fn is_out_of_turn(tx: &Transaction<'_>, rejection: &Rejection) -> bool {
+    !tx.options.in_log_order && codes::is_taken(rejection.code())
 }
 
 /// What statements made of rows.
@@ -157,6 +173,8 @@ pub(super) struct Open<'s, S> {
     pub(super) wrote: Wrote,
     /// The first record that was refused alone with a code that says nothing certain.
     pub(super) doubt: Option<Rejection>,
+    /// Whether a row was refused that may have been out of its turn.
+    pub(super) is_out_of_turn: bool,
 }
 
 impl<'s, S: Session> Open<'s, S> {
@@ -166,7 +184,7 @@ impl<'s, S: Session> Open<'s, S> {
     ) -> Result<Self, StoreError> {
         session.command(TransactionCommand::Begin).await.map_err(Failure::of_no_row)?;
         let dangling = if looks_for_dangling { Some(session.dangling().await?) } else { None };
-        Ok(Self { session, dangling, wrote: Wrote::default(), doubt: None })
+        Ok(Self { session, dangling, wrote: Wrote::default(), doubt: None, is_out_of_turn: false })
     }
 
     /// The session, for statements that no step has. After an error, drop the transaction.

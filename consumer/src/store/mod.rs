@@ -163,6 +163,9 @@ pub struct WriteOptions {
     pub refuse_missing_references: bool,
     /// What a refusal counts as whose code says nothing certain.
     pub on_uncertain: OnUncertain,
+    /// Whether the rows are all written as single records, in log order. If not, no row is refused for
+    /// what another row has: the transaction ends with [`Outcome::OutOfTurn`].
+    pub in_log_order: bool,
 }
 
 /// How a transaction that reached the database ended.
@@ -183,6 +186,9 @@ pub enum Outcome {
     Fenced(Vec<Option<NextOffset>>),
     /// Rolled back: the database refuses these rows, by their place in `rows`.
     Rejected(Vec<usize>),
+    /// Rolled back: a row has a value that another row has, and a unique key keeps them apart. Which of
+    /// them is refused, and whether one is, only the order of the log tells.
+    OutOfTurn,
     /// Rolled back: some of `more_records` could not be read.
     Unread,
     /// Rolled back: these records are bad, and more than may be set aside.

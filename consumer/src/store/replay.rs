@@ -123,6 +123,7 @@ fn of_one<'a>(
         set_aside_max: usize::MAX,
         refuse_missing_references: true,
         on_uncertain: OnUncertain::SetAside,
+        in_log_order: true,
     };
     Transaction { row_by_row, ..Transaction::moving(&letter.scope, 0, &[], table, options) }
 }

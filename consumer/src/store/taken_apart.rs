@@ -7,7 +7,7 @@ use crate::core::table::row::Row;
 use crate::core::verdict::{self, OnUncertain};
 use crate::core::writes::runs;
 use crate::store::classify::{Failure, Rejection};
-use crate::store::fenced::{Open, Wrote};
+use crate::store::fenced::{Open, Wrote, is_out_of_turn};
 use crate::store::session::{Session, TransactionCommand};
 use crate::store::{StoreError, Transaction};
 
@@ -108,7 +108,10 @@ impl<S: Session> Open<'_, S> {
             (self, outcome) = self.attempt(tx, &of_part).await?;
             match outcome {
                 Ok(()) => {}
-                Err(refusal) if part.len() == 1 => refused.push((part[0], refusal)),
+                Err(refusal) if part.len() == 1 => {
+                    self.is_out_of_turn |= is_out_of_turn(tx, &refusal.rejection);
+                    refused.push((part[0], refusal));
+                }
                 Err(_) => {
                     // The earlier half is tried first.
                     let (first, second) = in_two(&part);

@@ -84,6 +84,7 @@ pub const WRITE_OPTIONS: WriteOptions = WriteOptions {
     set_aside_max: usize::MAX,
     refuse_missing_references: true,
     on_uncertain: OnUncertain::Fail,
+    in_log_order: true,
 };
 
 pub fn scope() -> BookkeepingKey {
@@ -333,6 +334,8 @@ macro_rules! contract {
             cuts::rows_and_letters_do_not_depend_on_where_batches_end,
             cuts::rows_and_letters_of_a_table_with_checks_do_not_depend_on_where_batches_end,
             cuts::rows_and_letters_of_rows_with_versions_do_not_depend_on_where_batches_end,
+            cuts::rows_and_letters_of_a_table_with_unique_keys_do_not_depend_on_where_batches_end,
+            cuts::rows_and_letters_of_unique_keys_and_checks_do_not_depend_on_where_batches_end,
         );
     };
     ($lab:ty: $($module:ident :: $test:ident),* $(,)?) => {

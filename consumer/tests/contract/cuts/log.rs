@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use write_behind_consumer::core::record::RawRecord;
 use write_behind_shared::{Number, Offset, Partition};
 
+use super::kinds::Kind;
+
 /// A record to be.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -25,77 +27,8 @@ pub struct Cell {
     pub is_suspect: bool,
 }
 
-/// A table to cut logs for.
-#[derive(Debug)]
-pub struct Kind {
-    pub columns: &'static str,
-    /// Its columns, and their values in a row that names none.
-    pub defaults: &'static [(&'static str, Option<&'static str>)],
-    /// Whether a new row must name `req`.
-    pub requires: bool,
-    /// The column of rows' versions.
-    pub version: Option<&'static str>,
-}
-
 /// Rows by key: the columns' texts.
 pub type Rows = BTreeMap<String, Vec<Option<String>>>;
-
-/// Rows are proposed as inserts.
-pub const PLAIN: Kind = Kind {
-    columns: "id integer PRIMARY KEY, hits integer NOT NULL DEFAULT 0, price numeric(6, 2), \
-              small smallint, ratio double precision, name varchar(5), total bigint, \
-              five integer DEFAULT 5",
-    defaults: &[
-        ("hits", Some("0")),
-        ("price", None),
-        ("small", None),
-        ("ratio", None),
-        ("name", None),
-        ("total", None),
-        ("five", Some("5")),
-    ],
-    requires: false,
-    version: None,
-};
-
-/// Rows that exist are updated first.
-pub const CHECKED: Kind = Kind {
-    columns: "id integer PRIMARY KEY, hits integer NOT NULL DEFAULT 0 CHECK (hits >= 0), \
-              price numeric(6, 2), small smallint, ratio double precision, \
-              name varchar(5) CHECK (name <> 'bad'), total bigint, five integer DEFAULT 5, \
-              req varchar(9) NOT NULL",
-    defaults: &[
-        ("hits", Some("0")),
-        ("price", None),
-        ("small", None),
-        ("ratio", None),
-        ("name", None),
-        ("total", None),
-        ("five", Some("5")),
-        ("req", None),
-    ],
-    requires: true,
-    version: None,
-};
-
-/// An older version never overwrites a newer one.
-pub const VERSIONED: Kind = Kind {
-    columns: "id integer PRIMARY KEY, v bigint, hits integer NOT NULL DEFAULT 0, \
-              price numeric(6, 2), small smallint, ratio double precision, name varchar(5), \
-              total bigint, five integer DEFAULT 5",
-    defaults: &[
-        ("v", None),
-        ("hits", Some("0")),
-        ("price", None),
-        ("small", None),
-        ("ratio", None),
-        ("name", None),
-        ("total", None),
-        ("five", Some("5")),
-    ],
-    requires: false,
-    version: Some("v"),
-};
 
 const fn set(column: &'static str, json: &'static str) -> Cell {
     Cell { column, json, is_add: false, is_suspect: false }
@@ -139,6 +72,18 @@ const GOOD: &[Cell] = &[
     set("five", "8"),
 ];
 
+/// Values of unique keys, few enough to meet.
+const CONTESTED: &[Cell] = &[
+    set("name", "\"ab\""),
+    set("name", "\"cd\""),
+    set("name", "\"ef\""),
+    set("name", "null"),
+    set("small", "1"),
+    set("small", "2"),
+    add("small", "1"),
+    set("five", "8"),
+];
+
 /// Each log has suspects of one or two of these kinds, so that they meet.
 const SUSPECTS: &[&[Cell]] = &[
     &[suspect(set("hits", "null"))],
@@ -176,20 +121,38 @@ const VERSIONS: &[&[Cell]] = &[
 ];
 
 /// Logs that are the smallest of their kind: a bad value under an increment, bad deltas that make a
-/// good sum.
-pub fn examples(kind: &Kind) -> [Vec<Entry>; 3] {
+/// good sum; unique values that two rows want, that one gives up for the other, and that two exchange.
+pub fn examples(kind: &Kind) -> Vec<Vec<Entry>> {
+    let named = |key: &'static str, json: &'static str| Entry {
+        key,
+        cells: Some(vec![set("name", json)]),
+        broken: false,
+    };
+    let (ab, cd, ef) = ("\"ab\"", "\"cd\"", "\"ef\"");
+    let gone = Entry { key: "4", cells: None, broken: false };
+    let mut examples = vec![
+        vec![named("4", ab), named("1", ab)],
+        vec![named("4", ab), named("4", cd), named("1", ab)],
+        vec![named("4", ab), gone, named("1", ab)],
+        vec![named("1", ab), named("2", cd), named("1", ef), named("2", ab), named("1", cd)],
+    ];
+    if kind.unique.is_empty() {
+        examples.clear();
+    }
     let of = |cell: Cell| {
         let version = kind.version.map(|column| set(column, "3"));
         let cells = version.into_iter().chain([cell]).collect();
         Entry { key: "1", cells: Some(cells), broken: false }
     };
     let large = "9223372036854775808";
-    [
+    let bad = [
         [suspect(set("hits", "null")), add("hits", "1")],
         [suspect(add("price", "0.005")), suspect(add("price", "0.005"))],
         [suspect(add("total", large)), suspect(add("total", "-9223372036854775809"))],
     ]
-    .map(|cells| std::iter::once(Entry::whole("1", kind)).chain(cells.map(of)).collect())
+    .map(|cells| std::iter::once(Entry::whole("1", kind)).chain(cells.map(of)).collect());
+    examples.extend(bad);
+    examples
 }
 
 /// Logs for such a table. Most of their values are of the suspects' columns.
@@ -201,6 +164,9 @@ pub fn a_log(kind: &'static Kind) -> impl Strategy<Value = Vec<Entry>> {
         let mut beside: Vec<Cell> = GOOD.iter().filter(meets).copied().collect();
         let adds: Vec<Cell> = beside.iter().copied().filter(|cell| cell.is_add).collect();
         beside.extend(adds.repeat(3));
+        if !kind.unique.is_empty() {
+            beside.extend(CONTESTED.repeat(4));
+        }
         if beside.is_empty() {
             beside = GOOD.to_vec();
         }
@@ -230,8 +196,10 @@ fn an_entry(
             }
             cells
         });
-    let cells = prop::option::weighted(0.94, cells);
-    let key = prop_oneof![9 => Just("1"), 4 => Just("2"), 1 => Just("03")];
+    let (writes, one, two, more) =
+        if kind.unique.is_empty() { (0.94, 9, 4, 0) } else { (0.88, 4, 4, 4) };
+    let cells = prop::option::weighted(writes, cells);
+    let key = prop_oneof![one => Just("1"), two => Just("2"), more => Just("4"), 1 => Just("03")];
     (key, cells, prop::bool::weighted(0.03)).prop_map(|(key, cells, broken)| Entry {
         key,
         cells,
@@ -288,6 +256,12 @@ impl Entry {
         version.json.parse().ok()
     }
 
+    /// Whether it may change what the row has in these columns.
+    pub fn touches(&self, columns: &[&str]) -> bool {
+        let of_them = |cell: &Cell| columns.contains(&cell.column);
+        self.cells.as_ref().is_none_or(|cells| cells.iter().any(of_them))
+    }
+
     pub fn suspect(&self) -> Option<&Cell> {
         self.cells.iter().flatten().find(|cell| cell.is_suspect)
     }
@@ -329,6 +303,31 @@ pub fn rows_of(log: &[Entry], set_aside: &BTreeSet<usize>, kind: &Kind) -> Rows 
         }
     }
     rows
+}
+
+/// The rows that have what the record at `offset` takes, each with the unique key's columns.
+pub fn in_the_way(
+    log: &[Entry],
+    offset: usize,
+    set_aside: &BTreeSet<usize>,
+    kind: &Kind,
+) -> Vec<(String, &'static [&'static str])> {
+    let mut set_aside = set_aside.clone();
+    set_aside.remove(&offset);
+    let rows = rows_of(&log[..=offset], &set_aside, kind);
+    let key = log[offset].key;
+    let Some(own) = rows.get(key) else { return Vec::new() };
+    let place = |column: &&str| kind.defaults.iter().position(|(name, _)| name == column).unwrap();
+    let mut found = Vec::new();
+    for unique in kind.unique {
+        let places: Vec<usize> = unique.iter().map(|column| place(column)).collect();
+        let same = |other: &Vec<Option<String>>| {
+            places.iter().all(|place| own[*place].is_some() && own[*place] == other[*place])
+        };
+        let others = rows.iter().filter(|(other, row)| *other != key && same(row));
+        found.extend(others.map(|(other, _)| (other.clone(), *unique)));
+    }
+    found
 }
 
 /// A sum that is no number stands for no text that a table could hold.

@@ -3,14 +3,16 @@
 //!
 //! Excepted is what a later record of the same batch replaces: a value that it sets, or a row
 //! that it deletes or completes is never applied, so what was wrong with it may go unnoticed. Nor is
-//! a record applied that is older than its row. Then the law holds for the log without the record
-//! that one cut noticed and the other did not.
+//! a record applied that is older than its row. And a record may have what another row had, if a
+//! later record of the same batch ends that. Then the law holds for the log without the record that
+//! one cut noticed and the other did not.
 //!
 //! A batch goes the way it goes in the consumer: folded by the pipeline's buffer, judged and written
 //! by a worker, its refused rows read again from the log. `CASES` tries more logs, `SEED` the ones of
 //! an earlier run: `CASES=20000 cargo test -p write-behind-consumer --test store_contract
 //! where_batches_end`.
 
+mod kinds;
 mod log;
 
 use std::cell::RefCell;
@@ -18,7 +20,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use log::{CHECKED, Entry, Kind, PLAIN, Rows, VERSIONED, a_log, are_same, examples, rows_of};
+use kinds::{CHECKED, Kind, PLAIN, UNIQUE, UNIQUE_CHECKED, VERSIONED};
+use log::{Entry, Rows, a_log, are_same, examples, in_the_way, rows_of};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 use tokio::sync::watch;
@@ -56,6 +59,18 @@ pub async fn rows_and_letters_of_rows_with_versions_do_not_depend_on_where_batch
     hold(lab, &VERSIONED).await;
 }
 
+pub async fn rows_and_letters_of_a_table_with_unique_keys_do_not_depend_on_where_batches_end(
+    lab: impl Lab,
+) {
+    hold(lab, &UNIQUE).await;
+}
+
+pub async fn rows_and_letters_of_unique_keys_and_checks_do_not_depend_on_where_batches_end(
+    lab: impl Lab,
+) {
+    hold(lab, &UNIQUE_CHECKED).await;
+}
+
 #[expect(clippy::await_holding_refcell_ref, reason = "one case runs at a time")]
 async fn hold<L: Lab>(lab: L, kind: &'static Kind) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
@@ -67,7 +82,8 @@ async fn hold<L: Lab>(lab: L, kind: &'static Kind) {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let cutter = RefCell::new(Cutter::new(lab, kind).await);
     for log in examples(kind) {
-        cutter.borrow_mut().holds(log, &[3], &[1]).await.unwrap();
+        cutter.borrow_mut().holds(log.clone(), &[3], &[1]).await.unwrap();
+        cutter.borrow_mut().holds(log, &[2, 9], &[1]).await.unwrap();
     }
     let sizes = || prop::collection::vec(prop_oneof![Just(1), Just(20), 1..8_usize], 1..4);
     let cuts = (a_log(kind), sizes(), sizes());
@@ -166,15 +182,27 @@ impl<L: Lab> Cutter<L> {
     }
 
     /// Whether a later record of the same batch replaced what is wrong with the record at `offset`, or
-    /// an earlier one of a newer version made it count for nothing.
+    /// ended that another row has what it takes, or an earlier one of a newer version made it count for
+    /// nothing.
     async fn is_replaced(&mut self, log: &[Entry], offset: usize, cut: &Outcome) -> bool {
         let entry = &log[offset];
         let probe = [Entry::whole(entry.key, self.kind), entry.clone()];
         let is_bad_of_itself = self.run(&probe, &[1]).await.letters.contains(&1);
-        let beside = |at: &usize| {
-            let is_applied = !cut.letters.contains(at);
-            is_applied && cut.batches[*at] == cut.batches[offset] && log[*at].key == entry.key
+        let is_applied = |at: &usize| {
+            !cut.letters.contains(at) && cut.batches[*at] == cut.batches[offset]
         };
+        let beside = |at: &usize| is_applied(at) && log[*at].key == entry.key;
+        let in_the_way = in_the_way(log, offset, &cut.letters, self.kind);
+        let is_given_up = |(key, unique): &(String, &[&str])| {
+            let mut later = (offset + 1..log.len()).filter(is_applied).map(|at| &log[at]);
+            later.any(|later| (later.key == entry.key || later.key == key) && later.touches(unique))
+        };
+        if !in_the_way.iter().all(is_given_up) {
+            return false;
+        }
+        if !in_the_way.is_empty() && !is_bad_of_itself {
+            return true;
+        }
         let is_newer = |at: usize| log[at].version() > entry.version();
         if self.kind.version.is_some() && (0..offset).filter(beside).any(is_newer) {
             return true;
