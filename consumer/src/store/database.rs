@@ -1,4 +1,4 @@
-//! The target database that a URL names, and a store of any kind.
+//! The target database that a URL names: its servers, of which the first that takes writes is used.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,30 +8,20 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 
-use crate::core::batch::{LastRecord, Span, WriterSeen};
-use crate::core::bookkeeping_key::BookkeepingKey;
-use crate::core::record::DeadLetter;
-use crate::core::table::Table;
-use crate::core::table::row::Row;
-use crate::core::writes::WriteStatement;
-use crate::store::bookkeeping::Spelling;
-use crate::store::classify::Failure;
-use crate::store::inspect::MissingRight;
+use crate::store::any_store::AnyStore;
 use crate::store::mysql::MysqlStore;
 use crate::store::postgres::PostgresStore;
-use crate::store::session::{Session, TransactionCommand};
-use crate::store::snapshot::{Compared, Snapshot};
 use crate::store::sqlite::SqliteStore;
-use crate::store::statement::{Dialect, Statement, Statements, Value};
-use crate::store::url::{UrlError, check_server, check_sqlite};
-use crate::store::{StoreError, Timeouts, Transaction};
+use crate::store::url::{UrlError, check_sqlite, servers};
+use crate::store::{StoreError, Timeouts};
 
 /// A target database's URL, parsed. Holds the password, and never shows it.
 #[derive(Clone)]
-pub struct Database(DatabaseKind);
+pub struct Database(Vec<Server>);
 
+/// One of the servers that a URL names, or a file.
 #[derive(Clone)]
-enum DatabaseKind {
+enum Server {
     Postgres(Box<PgConnectOptions>),
     Sqlite(Box<SqliteConnectOptions>),
     Mysql(Box<MySqlConnectOptions>),
@@ -53,44 +43,66 @@ impl Database {
     /// [`UrlError`].
     pub fn parse(url: &str) -> Result<Self, UrlError> {
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-        let kind = match scheme {
-            "postgres" | "postgresql" => {
-                check_server(url, false)?;
-                let options = PgConnectOptions::from_str(url);
-                let options = options.map_err(|error| malformed(url, &error))?;
-                let host = without_brackets(options.get_host());
-                DatabaseKind::Postgres(Box::new(options.host(&host)))
-            }
+        let postgres = |url: String| {
+            let options = PgConnectOptions::from_str(&url);
+            let options = options.map_err(|error| malformed(&url, &error))?;
+            let host = without_brackets(options.get_host());
+            Ok(Server::Postgres(Box::new(options.host(&host))))
+        };
+        let mysql = |url: String| {
+            let options = MySqlConnectOptions::from_str(&url);
+            let options = options.map_err(|error| malformed(&url, &error))?;
+            let host = without_brackets(options.get_host());
+            Ok(Server::Mysql(Box::new(options.host(&host))))
+        };
+        let servers: Result<Vec<_>, _> = match scheme {
+            "postgres" | "postgresql" => servers(url, false)?.into_iter().map(postgres).collect(),
+            "mysql" | "mariadb" => servers(url, true)?.into_iter().map(mysql).collect(),
             "sqlite" => {
                 check_sqlite(url)?;
                 let options = SqliteConnectOptions::from_str(url);
-                DatabaseKind::Sqlite(Box::new(options.map_err(|error| malformed(url, &error))?))
-            }
-            "mysql" | "mariadb" => {
-                check_server(url, true)?;
-                let options = MySqlConnectOptions::from_str(url);
                 let options = options.map_err(|error| malformed(url, &error))?;
-                let host = without_brackets(options.get_host());
-                DatabaseKind::Mysql(Box::new(options.host(&host)))
+                Ok(vec![Server::Sqlite(Box::new(options))])
             }
             other => return Err(UrlError::Scheme(other.to_owned())),
         };
-        Ok(Self(kind))
+        Ok(Self(servers?))
     }
 
-    /// Connects.
+    /// Connects to the first of its servers that takes writes.
     ///
     /// # Errors
     /// [`StoreError`]; only `Stop` does not pass by itself.
     pub async fn connect(&self, timeouts: &Timeouts) -> Result<AnyStore, StoreError> {
-        let connected = match &self.0 {
-            DatabaseKind::Postgres(options) => {
+        let mut refused = Vec::new();
+        for server in &self.0 {
+            match server.connect(timeouts).await {
+                Ok(store) => return Ok(store),
+                Err(error) => refused.push(error),
+            }
+        }
+        let passes = |error: &StoreError| !matches!(error, StoreError::Stop(_));
+        let all = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        match refused.pop() {
+            Some(error) if refused.is_empty() => Err(error),
+            Some(last) if passes(&last) || refused.iter().any(passes) => {
+                Err(StoreError::Unavailable(all))
+            }
+            _ => Err(StoreError::Stop(all)),
+        }
+    }
+}
+
+impl Server {
+    async fn connect(&self, timeouts: &Timeouts) -> Result<AnyStore, StoreError> {
+        let connected = match self {
+            Server::Postgres(options) => {
                 PostgresStore::connect(options, timeouts).await.map(AnyStore::Postgres)
             }
-            DatabaseKind::Sqlite(options) => {
+            Server::Sqlite(options) => {
                 SqliteStore::connect(options, timeouts).await.map(AnyStore::Sqlite)
             }
-            DatabaseKind::Mysql(options) => {
+            Server::Mysql(options) => {
                 MysqlStore::connect(options, timeouts).await.map(AnyStore::Mysql)
             }
         };
@@ -117,24 +129,28 @@ impl Database {
         store: &mut AnyStore,
         timeouts: &Timeouts,
     ) -> Result<Option<String>, StoreError> {
-        let (AnyStore::Postgres(store), DatabaseKind::Postgres(options)) = (store, &self.0) else {
-            return Ok(None);
-        };
-        let mut other = PostgresStore::connect(options, timeouts).await?;
+        let AnyStore::Postgres(store) = store else { return Ok(None) };
+        let AnyStore::Postgres(mut other) = self.connect(timeouts).await? else { return Ok(None) };
         let shares = store.shares_sessions(&mut other).await?;
         Ok(shares.then(|| format!("{self:?}: {BY_TRANSACTION}")))
     }
 
     /// The host, if the connection to it may be unencrypted.
     pub fn in_the_clear(&self) -> Option<&str> {
-        match &self.0 {
-            DatabaseKind::Postgres(options) => {
+        self.0.iter().find_map(Server::in_the_clear)
+    }
+}
+
+impl Server {
+    fn in_the_clear(&self) -> Option<&str> {
+        match self {
+            Server::Postgres(options) => {
                 let socket = options.get_socket().and_then(|path| path.to_str());
                 let mode = options.get_ssl_mode();
                 let may = matches!(mode, PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer);
                 may.then(|| socket.unwrap_or(options.get_host()))
             }
-            DatabaseKind::Mysql(options) => {
+            Server::Mysql(options) => {
                 let socket = options.get_socket().and_then(|path| path.to_str());
                 let may = matches!(
                     options.get_ssl_mode(),
@@ -142,7 +158,7 @@ impl Database {
                 );
                 may.then(|| socket.unwrap_or(options.get_host()))
             }
-            DatabaseKind::Sqlite(_) => None,
+            Server::Sqlite(_) => None,
         }
     }
 }
@@ -171,186 +187,28 @@ fn malformed(url: &str, error: &sqlx::Error) -> UrlError {
 }
 
 impl fmt::Debug for Database {
-    /// The place without user and password.
+    /// The places without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            DatabaseKind::Postgres(options) => {
+        let places: Vec<_> = self.0.iter().map(|server| format!("{server:?}")).collect();
+        f.write_str(&places.join(", "))
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Server::Postgres(options) => {
                 let name = options.get_database().unwrap_or(options.get_username());
                 let place = place(options.get_socket(), options.get_host(), options.get_port());
                 write!(f, "postgres://{place}/{name}")
             }
-            DatabaseKind::Mysql(options) => {
+            Server::Mysql(options) => {
                 let place = place(options.get_socket(), options.get_host(), options.get_port());
                 write!(f, "mysql://{place}/{}", options.get_database().unwrap_or_default())
             }
-            DatabaseKind::Sqlite(options) => {
+            Server::Sqlite(options) => {
                 write!(f, "sqlite://{}", options.get_filename().display())
             }
-        }
-    }
-}
-
-/// A store of any of the databases.
-#[derive(Debug)]
-pub enum AnyStore {
-    /// Postgres.
-    Postgres(PostgresStore),
-    /// SQLite.
-    Sqlite(SqliteStore),
-    /// MySQL or MariaDB.
-    Mysql(MysqlStore),
-}
-
-/// Awaits the same call on the store inside.
-macro_rules! inside {
-    ($store:expr, $inner:ident => $call:expr) => {
-        match $store {
-            AnyStore::Postgres($inner) => $call.await,
-            AnyStore::Sqlite($inner) => $call.await,
-            AnyStore::Mysql($inner) => $call.await,
-        }
-    };
-}
-
-impl Statements for AnyStore {
-    fn dialect(&self) -> Dialect {
-        match self {
-            AnyStore::Postgres(store) => store.dialect(),
-            AnyStore::Mysql(store) => store.dialect(),
-            AnyStore::Sqlite(store) => store.dialect(),
-        }
-    }
-
-    async fn perform(&mut self, statement: Statement) -> Result<u64, StoreError> {
-        inside!(self, store => store.perform(statement))
-    }
-
-    async fn select(&mut self, statement: Statement) -> Result<Vec<Vec<Value>>, StoreError> {
-        inside!(self, store => store.select(statement))
-    }
-}
-
-impl Session for AnyStore {
-    async fn create_bookkeeping(&mut self) -> Result<(), StoreError> {
-        inside!(self, store => store.create_bookkeeping())
-    }
-
-    async fn read_catalog(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
-        inside!(self, store => store.read_catalog(table, key))
-    }
-
-    async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
-        inside!(self, store => store.command(command))
-    }
-
-    async fn move_offset(
-        &mut self,
-        transaction: &Transaction<'_>,
-        span: &Span,
-        last: Option<&LastRecord>,
-    ) -> Result<u64, StoreError> {
-        inside!(self, store => store.move_offset(transaction, span, last))
-    }
-
-    async fn write(
-        &mut self,
-        table: &Table,
-        statement: &WriteStatement<'_>,
-    ) -> Result<u64, Failure> {
-        inside!(self, store => store.write(table, statement))
-    }
-
-    async fn note_writers(
-        &mut self,
-        scope: &BookkeepingKey,
-        writers: &[WriterSeen],
-    ) -> Result<(), StoreError> {
-        inside!(self, store => store.note_writers(scope, writers))
-    }
-
-    async fn set_aside(
-        &mut self,
-        scope: &BookkeepingKey,
-        letters: &[&DeadLetter],
-        spelling: Spelling,
-    ) -> Result<(), Failure> {
-        inside!(self, store => store.set_aside(scope, letters, spelling))
-    }
-
-    async fn dangling(&mut self) -> Result<u64, StoreError> {
-        inside!(self, store => store.dangling())
-    }
-}
-
-impl Snapshot for AnyStore {
-    async fn begin_snapshot(&mut self) -> Result<(), StoreError> {
-        inside!(self, store => store.begin_snapshot())
-    }
-
-    async fn compare(
-        &mut self,
-        table: &Table,
-        shape: &[usize],
-        rows: &[&Row<'_>],
-    ) -> Result<Vec<Compared>, StoreError> {
-        inside!(self, store => store.compare(table, shape, rows))
-    }
-
-    async fn keys(
-        &mut self,
-        table: &Table,
-        after: Option<&[String]>,
-        limit: usize,
-    ) -> Result<Vec<Vec<String>>, StoreError> {
-        inside!(self, store => store.keys(table, after, limit))
-    }
-
-    async fn end_snapshot(&mut self) -> Result<(), StoreError> {
-        inside!(self, store => store.end_snapshot())
-    }
-}
-
-impl AnyStore {
-    /// The rights that `run` needs on a table and on the bookkeeping and that the user does not
-    /// have.
-    ///
-    /// Only Postgres is asked. In MySQL a right may come from a role, a pattern or the server, and
-    /// the first statement that lacks one says so; who may write an SQLite file may write all of
-    /// it.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn missing_rights(&mut self, table: &Table) -> Result<Vec<MissingRight>, StoreError> {
-        match self {
-            AnyStore::Postgres(store) => store.missing_rights(table).await,
-            AnyStore::Sqlite(_) | AnyStore::Mysql(_) => Ok(Vec::new()),
-        }
-    }
-
-    /// The statements that grant what is missing on the tables and the bookkeeping; `None`: nothing
-    /// is, or the database is not asked (see [`AnyStore::missing_rights`]).
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn missing_grants(
-        &mut self,
-        tables: &[&Table],
-    ) -> Result<Option<String>, StoreError> {
-        match self {
-            AnyStore::Postgres(store) => store.missing_grants(tables).await,
-            AnyStore::Sqlite(_) | AnyStore::Mysql(_) => Ok(None),
-        }
-    }
-
-    /// How many more connections this user could make; `None`: the database does not say. MySQL
-    /// shows few users who else is connected.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn free_connections(&mut self) -> Result<Option<i64>, StoreError> {
-        match self {
-            AnyStore::Postgres(store) => store.free_connections().await,
-            AnyStore::Sqlite(_) | AnyStore::Mysql(_) => Ok(None),
         }
     }
 }

@@ -42,11 +42,14 @@ mod more_records;
 mod parts;
 pub mod letters;
 pub mod replay;
+mod any_store;
 pub mod database;
 pub mod url;
+mod foreign_parameters;
 mod unreached;
 
-pub use database::{AnyStore, Database};
+pub use any_store::AnyStore;
+pub use database::Database;
 pub use more_records::{MoreRecords, Part, PartFuture, Unread};
 pub use timeouts::Timeouts;
 

@@ -4,6 +4,7 @@
 //! Pure. No message repeats a part of the URL that may be a piece of a password.
 
 use crate::core::nearest::nearest;
+use crate::store::foreign_parameters::is_done_anyway;
 
 /// A URL of no database that the consumer can write to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,8 +63,9 @@ const SSL_MODES: &[&str] = &["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "
 const ENCODE: &str = "a character of the user or the password must be percent-encoded: / is %2F, ? is \
                       %3F, # is %23, @ is %40, : is %3A, [ is %5B";
 
-/// Checks the URL of a server; `is_mysql`: of MySQL or MariaDB, not of Postgres.
-pub(super) fn check_server(url: &str, is_mysql: bool) -> Result<(), UrlError> {
+/// Checks the URL of one server or of several; `is_mysql`: of MySQL or MariaDB, not of Postgres.
+/// Returns a URL for each, without parameters that ask for what is done anyway.
+pub(super) fn servers(url: &str, is_mysql: bool) -> Result<Vec<String>, UrlError> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| {
         let (scheme, _) = url.split_once(':').unwrap_or((url, ""));
         malformed(format!("write it like {scheme}://user:password@host/database"))
@@ -76,21 +78,29 @@ pub(super) fn check_server(url: &str, is_mysql: bool) -> Result<(), UrlError> {
     if behind.contains('@') {
         return Err(malformed(format!("an @ stands behind the host; {ENCODE}")));
     }
-    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
-    check_place(scheme, place)?;
-    let parameters = behind.split_once('?').map_or("", |(_, parameters)| parameters);
+    let (path, parameters) = behind.split_once('?').unwrap_or((behind, ""));
+    let mut kept = Vec::new();
     for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        check_parameter(name, value, is_mysql)?;
+        let foreign = is_done_anyway(name, value, is_mysql);
+        let refused = |mend| malformed(format!("its parameter `{name}` is not taken: {mend}"));
+        if !foreign.map_err(refused)? {
+            check_parameter(name, value, is_mysql)?;
+            kept.push(parameter);
+        }
     }
-    Ok(())
+    let begin = authority.len() - authority.rsplit_once('@').map_or(authority, |(_, at)| at).len();
+    let (user, places) = authority.split_at(begin);
+    let kept = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
+    let server = |place: &str| {
+        check_place(scheme, place)?;
+        Ok(format!("{scheme}://{user}{place}{path}{kept}"))
+    };
+    places.split(',').map(server).collect()
 }
 
-/// `host:port`, of one host.
+/// `host:port`.
 fn check_place(scheme: &str, place: &str) -> Result<(), UrlError> {
-    if place.contains(',') {
-        return Err(malformed(several_hosts()));
-    }
     let port = match place.strip_prefix('[') {
         Some(bracketed) => bracketed.split_once(']').map_or("", |(_, port)| port),
         None if place.matches(':').count() > 1 => {
@@ -111,12 +121,6 @@ fn check_place(scheme: &str, place: &str) -> Result<(), UrlError> {
     Ok(())
 }
 
-fn several_hosts() -> String {
-    "it names several hosts; name one: an address that leads to the primary, as a proxy or a virtual \
-     address does"
-        .to_owned()
-}
-
 fn check_parameter(name: &str, value: &str, is_mysql: bool) -> Result<(), UrlError> {
     let known = if is_mysql { MYSQL } else { POSTGRES };
     let is_option = !is_mysql && name.starts_with("options[");
@@ -134,7 +138,9 @@ fn check_parameter(name: &str, value: &str, is_mysql: bool) -> Result<(), UrlErr
         return check_mode(name, value, if is_mysql { SSL_MODES } else { SSLMODES });
     }
     if matches!(name, "host" | "hostaddr") && value.contains(',') {
-        return Err(malformed(several_hosts()));
+        let why =
+            "several hosts stand before the database, as in postgres://user@a:5432,b:5432/name";
+        return Err(malformed(why.to_owned()));
     }
     let is_number = matches!(name, "port" | "statement-cache-capacity");
     if is_number && value.parse::<u16>().is_err() {
@@ -206,10 +212,9 @@ mod tests {
             ("postgres://u:p@h:hush/db", "is no port"),
             ("postgres://u:p@h:99999/db", "is no port"),
             // Hosts.
-            ("postgres://u:hush@a,b/db", "several hosts; name one"),
-            ("postgres://u:hush@a:5432,b:5433/db", "several hosts; name one"),
-            ("postgres:///db?host=a,b", "several hosts; name one"),
-            ("mysql://u:hush@a,b/db", "several hosts; name one"),
+            ("postgres:///db?host=a,b", "as in postgres://user@a:5432,b:5432/name"),
+            ("postgres://u:hush@a:1,b:99999/db", "is no port"),
+            ("mysql://u:hush@a,::1/db", "in brackets"),
             ("postgres://u:hush@::1/db", "in brackets"),
             ("postgres://u:hush@2001:db8::1:5432/db", "in brackets"),
             // Parameters.
@@ -222,7 +227,21 @@ mod tests {
             ("postgres://u:hush@h/db?sslmode=verify_full", "did you mean verify-full?"),
             ("postgres://u:hush@h/db?sslmode=", "must be one of disable, allow"),
             ("mysql://u:hush@h/db?ssl-mode=verify-identity", "did you mean VERIFY_IDENTITY?"),
-            ("mysql://u:hush@h/db?useSSL=true", "unknown parameter `useSSL`; there are ssl-mode"),
+            ("mysql://u:hush@h/db?nothing=1", "unknown parameter `nothing`; there are ssl-mode"),
+            ("mysql://u:hush@h/db?useSSL=true", "`ssl-mode` here, as in ssl-mode=REQUIRED"),
+            ("mysql://u:hush@h/db?connectTimeout=9", "limits of their own"),
+            (
+                "postgres://u:hush@h/db?target_session_attrs=standby",
+                "only a server that takes writes",
+            ),
+            ("postgres://u:hush@h/db?channel_binding=require", "let sslmode=verify-full"),
+            ("postgres://u:hush@h/db?connect_timeout=10", "limits of their own"),
+            ("postgres://u:hush@h/db?keepalives_idle=10", "limits of their own"),
+            ("postgres://u:hush@h/db?sslsni=0", "name is always told"),
+            ("postgres://u:hush@h/db?client_encoding=latin1", "texts are in UTF-8"),
+            ("postgres://u:hush@h/db?currentSchema=x", "options[search_path]"),
+            ("postgres://u:hush@h/db?ApplicationName=x", "called `application_name` here"),
+            ("postgres://u:hush@h/db?passfile=x", "there is no such thing here"),
             ("postgres://u:hush@h/db?hu%sh=1", "unknown parameter; there are"),
             ("postgres://u:hush@h/db?port=x", "`port` is no number"),
             ("postgres:h/db", "write it like postgres://user:password@host/database"),
@@ -254,6 +273,16 @@ mod tests {
             (
                 "postgres:///db?host=/run/postgresql&options=-c%20a%3Db",
                 "postgres:///run/postgresql/db",
+            ),
+            ("postgres://u:p@a,b:5433/db", "postgres://a:5432/db, postgres://b:5433/db"),
+            (
+                "postgres://u@[::1],b/db?target_session_attrs=read-write",
+                "postgres://[::1]:5432/db, postgres://b:5432/db",
+            ),
+            ("mysql://u@a,b:3307/db", "mysql://a:3306/db, mysql://b:3307/db"),
+            (
+                "postgres://h/db?sslmode=require&channel_binding=prefer&target_session_attrs=any",
+                "postgres://h:5432/db",
             ),
             ("postgres://h/db?options[search_path]=x&application_name=a", "postgres://h:5432/db"),
             ("sqlite://x.db?mode=rwc", "sqlite://x.db"),
