@@ -67,6 +67,21 @@ pub struct Batch {
     pub refuse_missing_references: bool,
 }
 
+impl Batch {
+    /// Takes in another batch of the same route, of other partitions.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.spans.extend(other.spans);
+        self.spans.sort_by_key(|span| span.partition);
+        self.rows.extend(other.rows);
+        self.dead_letters.extend(other.dead_letters);
+        self.duplicates.extend(other.duplicates);
+        self.writers.extend(other.writers);
+        self.forgotten.extend(other.forgotten);
+        self.last_records.extend(other.last_records);
+        self.records += other.records;
+    }
+}
+
 /// The records of one key, folded.
 #[derive(Debug)]
 pub struct FoldedRow {

@@ -76,14 +76,55 @@ impl Pipeline {
                     && self.at_workers() < self.limits.workers
                     && let Some(mut batch) = parked.batch.take()
                 {
+                    let (tries, refuse) = (parked.tries, self.limits.bounds.parked_tries);
+                    if tries > 0 {
+                        self.join_waiting(id, &mut flight, &mut batch);
+                    }
                     // Refuse only after enough counted tries. Refusing earlier would set a good
                     // record aside because the row it refers to came late.
-                    batch.refuse_missing_references =
-                        parked.tries >= self.limits.bounds.parked_tries;
+                    batch.refuse_missing_references = tries >= refuse;
                     self.actions.push_back(Action::WriteAgain(id, batch));
                 }
             }
             self.in_flight.insert(id, flight);
+        }
+    }
+
+    /// Joins the parked batches of the same route to a batch that has nothing to wait for any more: the
+    /// rows of a table may refer to each other, and each batch may have a row that the other one lacks.
+    fn join_waiting(&mut self, id: BatchId, flight: &mut InFlight, batch: &mut Batch) {
+        let partitions = &self.partitions;
+        let is_whole = |id: BatchId, flight: &InFlight| {
+            let is_ours = |tp| partitions.get(tp).is_some_and(|it| it.in_flight == Some(id));
+            flight.tps.iter().all(|(tp, _)| is_ours(tp))
+        };
+        if !is_whole(id, flight) {
+            return;
+        }
+        let joins = |(other, it): &(&BatchId, &InFlight)| {
+            it.route == flight.route && it.is_parked() && is_whole(**other, it)
+        };
+        let joining: Vec<BatchId> =
+            self.in_flight.iter().filter(joins).map(|(other, _)| *other).collect();
+        for other in joining {
+            let Some(other) = self.in_flight.remove(&other) else { continue };
+            for (tp, _) in &other.tps {
+                if let Some(partition) = self.partitions.get_mut(tp) {
+                    partition.in_flight = Some(id);
+                }
+            }
+            flight.bytes += other.bytes;
+            flight.rows += other.rows;
+            flight.tps.extend(other.tps);
+            flight.tps.sort_by_key(|(tp, _)| *tp);
+            let (Some(parked), Some(mut joined)) = (&mut flight.parked, other.parked) else {
+                continue;
+            };
+            if let Some(joined) = joined.batch.take() {
+                batch.join(*joined);
+            }
+            let tps = &flight.tps;
+            parked.join(&joined, |tp| tps.iter().any(|(own, _)| *own == tp));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::batch::Batch;
+use crate::core::batch::{Batch, RoutePartition};
 use crate::core::pipeline::ahead::{Ahead, Survey};
 use crate::core::pipeline::bounds::Waits;
 
@@ -50,6 +50,12 @@ impl ParkedBatch {
         self.wait = self.waits.after(last);
         self.until = now + self.wait;
         self.tries += u32::from(!comes);
+    }
+
+    /// Waits for what `other` waits for, too, but for nothing of its own partitions.
+    pub(super) fn join(&mut self, other: &Self, is_own: impl Fn(RoutePartition) -> bool) {
+        self.ahead.extend(&other.ahead);
+        self.ahead.retain(|ahead| !is_own(ahead.tp));
     }
 
     /// Forgets what has arrived. With nothing left ahead, the batch is due at once.

@@ -92,6 +92,39 @@ fn two_batches_that_wait_do_not_wait_for_each_other() {
 }
 
 #[test]
+fn two_batches_of_a_route_that_wait_for_each_other_are_written_as_one() {
+    let mut scene = Scene::new();
+    let mut now = at(20);
+    for partition in [0, 1] {
+        scene.record(NOW, tp(0, partition));
+        let (id, batch) = scene.take();
+        assert_eq!(batch.spans.len(), 1);
+        scene.pipeline.park(now, id, batch, &Survey::default());
+        scene.act(now);
+    }
+    loop {
+        now += at(100);
+        assert!(now < at(60_000), "each waits for what the other one has");
+        scene.tick(now);
+        let Some((id, batch)) = scene.batches.pop() else { continue };
+        assert!(!batch.refuse_missing_references, "a good row would be set aside");
+        if batch.spans.len() == 2 {
+            let of: Vec<_> = batch.spans.iter().map(|span| span.partition.0).collect();
+            assert_eq!((of, batch.rows.len(), batch.records), (vec![0, 1], 2, 2));
+            scene.batches.push((id, batch));
+            break;
+        }
+        scene.pipeline.park(now, id, batch, &Survey::default());
+        scene.act(now);
+    }
+    scene.write(now);
+    assert!(scene.pipeline.is_idle(), "nothing is held any more");
+    scene.record(now, tp(0, 0));
+    scene.record(now, tp(0, 1));
+    assert!(!scene.batches.is_empty(), "both go on");
+}
+
+#[test]
 fn a_batch_that_waits_is_forgotten_with_its_partitions() {
     let mut scene = Scene::new();
     scene.record(NOW, tp(0, 0));
