@@ -138,21 +138,40 @@ pub async fn a_row_that_stays_as_it_was_proves_nothing<L: Lab>(lab: L) {
 }
 
 pub async fn a_transaction_tells_whether_it_wrote_a_row(lab: impl Lab) {
-    let mut bench = Bench::with(lab, "id integer PRIMARY KEY, doc varchar(9)").await;
-    for (at, (change, expected)) in (0..).zip([
-        (Change::new(), true),
-        (Change::new(), false),
-        (doc("{}"), true),
-        (Change::delete(), false),
-        (Change::delete(), false),
+    let mut bench = Bench::with(lab, "id integer PRIMARY KEY, doc varchar(9), v integer").await;
+    let plain = bench.table.clone();
+    let versioned = bench.table.clone().with_version("v").unwrap();
+    let of = |v: i64| set(&json!({ "v": v }));
+    // What is written, whether rows have versions, whether a row is written then, how many are older.
+    for (at, (change, has_version, expected)) in (0..).zip([
+        (Change::new(), false, (true, 0)),
+        (Change::new(), false, (false, 0)),
+        (doc("{}"), false, (true, 0)),
+        (doc("{}"), false, (true, 0)),
+        (Change::delete(), false, (false, 0)),
+        (Change::delete(), false, (false, 0)),
+        (of(5), true, (true, 0)),
+        (of(5), true, (true, 0)),
+        (of(4), true, (false, 1)),
+        (Change::delete(), true, (false, 0)),
     ]) {
-        let record = [(record(at, "1", "{}"), bench.row("1", &change))];
-        let (scope, spans) = (scope(), [span(0, at, at + 1)]);
-        let transaction =
-            Transaction { row_by_row: &record, ..moving(&scope, &spans, &bench.table) };
-        let outcome = bench.store.apply(&transaction).await;
-        let Ok(Outcome::Committed { has_written, .. }) = outcome else { panic!("{outcome:?}") };
-        assert_eq!(has_written, expected, "{change:?}");
+        bench.table = if has_version { versioned.clone() } else { plain.clone() };
+        // As a single record, and in a batch.
+        for (key, single, start) in [("1", true, 2 * at), ("2", false, 2 * at + 1)] {
+            let row = bench.row(key, &change);
+            let record = [(record(start, key, "{}"), row.clone())];
+            let (rows, scope, spans) = ([row], scope(), [span(0, start, start + 1)]);
+            let moving = moving(&scope, &spans, &bench.table);
+            let transaction = match single {
+                true => Transaction { row_by_row: &record, ..moving },
+                false => Transaction { rows: &rows, ..moving },
+            };
+            let outcome = bench.store.apply(&transaction).await;
+            let Ok(Outcome::Committed { has_written, older, .. }) = outcome else {
+                panic!("{outcome:?}")
+            };
+            assert_eq!((has_written, older), expected, "{change:?} {single}");
+        }
     }
 }
 

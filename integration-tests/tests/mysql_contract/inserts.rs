@@ -1,12 +1,13 @@
 //! What MariaDB can have on a table that sees a row before it is inserted, and what must not come of
 //! it where the row exists.
 
+use integration_tests::mariadb;
 use serde_json::json;
 use write_behind_consumer::store::{Store as _, StoreError};
 use write_behind_shared::Change;
 
-use super::{bench, set};
-use crate::contract::Lab as _;
+use super::{Mariadb, bench, set};
+use crate::contract::{Bench, Lab as _};
 
 fn add(n: i64) -> Change {
     Change::new().add("n", n)
@@ -83,4 +84,53 @@ async fn what_sees_a_proposed_row_is_known_and_what_does_not_leaves_the_fast_pat
     let table = bench.store.describe("acting", &[]).await.unwrap();
     let acting = table.columns.iter().filter(|column| column.default_acts);
     assert_eq!(acting.map(|column| &*column.name).collect::<Vec<_>>(), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_value_that_is_there_twice_is_refused_and_never_changes_the_other_row() {
+    let columns = "id int PRIMARY KEY, mail varchar(20) UNIQUE, n bigint";
+    let mut bench = bench(columns).await;
+    bench
+        .write(&[("1", set(&json!({"mail": "a", "n": 1}))), ("2", set(&json!({"mail": "b"})))])
+        .await;
+    let rows = [
+        ("1", Change::new().add("n", 1)),
+        ("2", set(&json!({"mail": "a"}))),
+        ("3", set(&json!({"mail": "a", "n": 9}))),
+        ("4", set(&json!({"mail": "d", "n": 4}))),
+    ];
+    assert_eq!(bench.refused(&rows).await, [1, 2]);
+    assert_eq!(bench.table(&["id", "mail", "n"]).await, ["1 a 1", "2 b NULL"]);
+    // The route's key may be the other one, beside a primary key that counts by itself.
+    bench
+        .lab
+        .sql("CREATE TABLE byname (id int AUTO_INCREMENT PRIMARY KEY, name text UNIQUE, n int)")
+        .await;
+    bench.table = bench.store.describe("byname", &["name".to_owned()]).await.unwrap();
+    for _ in 0..3 {
+        bench.write(&[("x", Change::new().add("n", 1)), ("y", Change::new().add("n", 2))]).await;
+    }
+    let rows = bench
+        .lab
+        .rows("SELECT CAST(id AS text), name, CAST(n AS text) FROM byname ORDER BY 1")
+        .await;
+    let expected = [["1", "x", "3"], ["2", "y", "6"]];
+    assert_eq!(rows, expected.map(|row| row.map(|text| Some(text.to_owned()))));
+}
+
+#[tokio::test]
+async fn every_row_that_exists_is_found_whatever_the_servers_limits_of_answers_are() {
+    let server = mariadb::Mariadb::start().await.unwrap();
+    let lab = Mariadb { url: server.new_database().await.unwrap() };
+    let mut bench = Bench::with(lab, "id int PRIMARY KEY, n int CHECK (n < 9)").await;
+    let rows = ["1", "2", "3"].map(|key| (key, Change::new().add("n", 1)));
+    bench.write(&rows).await;
+    bench.lab.sql("SET GLOBAL sql_select_limit = 1; SET GLOBAL max_join_size = 1").await;
+    bench.store = bench.another_store().await;
+    bench.write(&rows).await;
+    bench
+        .lab
+        .sql("SET GLOBAL sql_select_limit = DEFAULT; SET GLOBAL max_join_size = DEFAULT")
+        .await;
+    assert_eq!(bench.table(&["n"]).await, ["2"; 3]);
 }

@@ -229,38 +229,6 @@ async fn sums_are_exact_or_refused_and_never_clamped() {
 }
 
 #[tokio::test]
-async fn a_value_that_is_there_twice_is_refused_and_never_changes_the_other_row() {
-    let columns = "id int PRIMARY KEY, mail varchar(20) UNIQUE, n bigint";
-    let mut bench = bench(columns).await;
-    bench
-        .write(&[("1", set(&json!({"mail": "a", "n": 1}))), ("2", set(&json!({"mail": "b"})))])
-        .await;
-    let rows = [
-        ("1", Change::new().add("n", 1)),
-        ("2", set(&json!({"mail": "a"}))),
-        ("3", set(&json!({"mail": "a", "n": 9}))),
-        ("4", set(&json!({"mail": "d", "n": 4}))),
-    ];
-    assert_eq!(bench.refused(&rows).await, [1, 2]);
-    assert_eq!(bench.table(&["id", "mail", "n"]).await, ["1 a 1", "2 b NULL"]);
-    // The route's key may be the other one, beside a primary key that counts by itself.
-    bench
-        .lab
-        .sql("CREATE TABLE byname (id int AUTO_INCREMENT PRIMARY KEY, name text UNIQUE, n int)")
-        .await;
-    bench.table = bench.store.describe("byname", &["name".to_owned()]).await.unwrap();
-    for _ in 0..3 {
-        bench.write(&[("x", Change::new().add("n", 1)), ("y", Change::new().add("n", 2))]).await;
-    }
-    let rows = bench
-        .lab
-        .rows("SELECT CAST(id AS text), name, CAST(n AS text) FROM byname ORDER BY 1")
-        .await;
-    let expected = [["1", "x", "3"], ["2", "y", "6"]];
-    assert_eq!(rows, expected.map(|row| row.map(|text| Some(text.to_owned()))));
-}
-
-#[tokio::test]
 async fn a_key_of_zero_is_zero_although_the_column_counts_by_itself() {
     let mut bench = bench("id int AUTO_INCREMENT PRIMARY KEY, n int").await;
     bench.write(&[("0", Change::new().add("n", 1)), ("7", Change::new())]).await;

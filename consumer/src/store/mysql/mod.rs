@@ -72,7 +72,8 @@ fn settings(timeouts: &Timeouts) -> String {
         "SET sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_ZERO_DATE,\
          NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION', \
          NAMES utf8mb4, time_zone = '+00:00', autocommit = 1, foreign_key_checks = 1, \
-         unique_checks = 1, sql_safe_updates = 0, innodb_lock_wait_timeout = {lock}, \
+         unique_checks = 1, sql_safe_updates = 0, sql_big_selects = 1, \
+         sql_select_limit = 18446744073709551615, innodb_lock_wait_timeout = {lock}, \
          lock_wait_timeout = {lock} \
          /*M! , max_statement_time = {statement}, check_constraint_checks = 1 */; \
          SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
@@ -192,7 +193,8 @@ impl Session for MysqlStore {
         let adds = shape.iter().any(|(_, is_add)| *is_add);
         match kind {
             WriteKind::Delete => self.bulk(&sql::delete(table), table, rows, false).await,
-            WriteKind::Upsert if !adds => {
+            // An upsert that changes nothing in a row that exists counts it nevertheless.
+            WriteKind::Upsert if !adds && !shape.is_empty() => {
                 self.bulk(&sql::upsert(table, shape), table, rows, true).await
             }
             // INSERT … ON DUPLICATE KEY UPDATE checks the delta as a value first: -1 into an
