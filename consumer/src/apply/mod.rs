@@ -211,10 +211,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
                 plan.tell_set_aside(batch, &[], &*self.observe);
                 Ok(Attempt::Ended(Applied::Written(Written::new(batch.spans.clone()), stats)))
             }
-            Outcome::Bad(_)
-            | Outcome::Rejected(_)
-            | Outcome::OutOfTurn
-            | Outcome::Doubtful(_)
+            Outcome::Bad(_) | Outcome::Rejected(_) | Outcome::OutOfTurn | Outcome::Doubtful(_)
                 if !plan.fresh =>
             {
                 // Read the table again before a record counts as bad: perhaps the table has

@@ -130,7 +130,9 @@ pub fn judge_claim(facts: &ClaimFacts<'_>) -> ClaimVerdict {
     let ClaimFacts { table, scope, claims, .. } = *facts;
     let identity = &table.identity;
     let likeness = |claim: &Claim| identity.compared(claim.identity.as_deref());
-    let is_it = |claim: &Claim| identity.is_certain && likeness(claim) == Likeness::Same;
+    let is_it = |claim: &Claim| {
+        identity.is_certain && matches!(likeness(claim), Likeness::Same | Likeness::Doubtful)
+    };
     let on_it = |claim: &&Claim| claim.table == table.sql_name || is_it(claim);
     if let Some(other) = claims.iter().filter(on_it).find(|claim| claim.scope != *scope) {
         return ClaimVerdict::Refuse(ClaimRefusal::Owned {
@@ -143,9 +145,15 @@ pub fn judge_claim(facts: &ClaimFacts<'_>) -> ClaimVerdict {
     let written = facts.next.iter().any(|(_, next)| *next > NextOffset::ZERO);
     let of_the_name = ours().find(|claim| claim.table == table.sql_name);
     if let Some(same) = ours().find(|claim| is_it(claim)) {
-        // The table was renamed, and the route follows it.
-        let is_noted = same.table == table.sql_name && ours().count() == 1;
-        return if is_noted { ClaimVerdict::Ours } else { ClaimVerdict::Note };
+        return match (likeness(same), facts.is_empty) {
+            (Likeness::Doubtful, None) if written => ClaimVerdict::AskWhetherEmpty,
+            (Likeness::Doubtful, Some(true)) if written => ClaimVerdict::Refuse(facts.emptied()),
+            (Likeness::Same, _) if same.table == table.sql_name && ours().count() == 1 => {
+                ClaimVerdict::Ours
+            }
+            // The table was renamed, and the route follows it; or it was rebuilt.
+            _ => ClaimVerdict::Note,
+        };
     }
     let Some(claim) = of_the_name else {
         return match ours().next() {
@@ -165,15 +173,19 @@ pub fn judge_claim(facts: &ClaimFacts<'_>) -> ClaimVerdict {
             next: facts.next.to_vec(),
         }),
         (Likeness::Doubtful, None) => ClaimVerdict::AskWhetherEmpty,
-        (Likeness::Doubtful, Some(true)) => ClaimVerdict::Refuse(ClaimRefusal::Emptied {
-            scope: scope.clone(),
-            now: table.sql_name.clone(),
-            next: facts.next.to_vec(),
-        }),
+        (Likeness::Doubtful, Some(true)) => ClaimVerdict::Refuse(facts.emptied()),
     }
 }
 
 impl ClaimFacts<'_> {
+    fn emptied(&self) -> ClaimRefusal {
+        ClaimRefusal::Emptied {
+            scope: self.scope.clone(),
+            now: self.table.sql_name.clone(),
+            next: self.next.to_vec(),
+        }
+    }
+
     fn another_table(&self, before: &str) -> ClaimRefusal {
         let (now, before) = (self.table.sql_name.clone(), before.to_owned());
         let bare = |name: &str| name.rsplit_once("\".\"").map(|(_, table)| table.to_owned());

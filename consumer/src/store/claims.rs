@@ -15,11 +15,11 @@ pub(super) async fn claims<S: Statements>(
 ) -> Result<Vec<Claim>, StoreError> {
     let name = table.sql_name.clone();
     // Only a certain identity finds a table under another name.
-    let identity = if table.identity.is_certain { table.identity.text() } else { String::new() };
+    let identity = table.identity.pattern();
     let statement = Statement::new(store.dialect(), &[ValueKind::Text; 5])
         .add(
             "SELECT table_name, pipeline, cluster, topic, identity FROM write_behind_tables
-            WHERE table_name = ? OR identity = ?",
+            WHERE table_name = ? OR identity LIKE ?",
             [name.into(), identity.into()],
         )
         .add(

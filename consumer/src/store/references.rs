@@ -47,6 +47,23 @@ pub(super) fn may_touch(body: &str, table: &str) -> bool {
         || !is_word(table) && body.contains(table)
 }
 
+/// Whether the body of a trigger or function may change rows of `table`: it names the table in a
+/// statement that writes, or runs SQL that it builds itself.
+pub(super) fn may_change(body: &str, table: &str) -> bool {
+    const WRITES: [&str; 4] = ["update", "into", "delete", "truncate"];
+    let words = body.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'));
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+    let is_word = words.iter().any(|word| *word == table.to_lowercase());
+    if words.iter().any(|word| word == "execute") || !is_word {
+        // A name that is no word can't be followed.
+        return may_touch(body, table);
+    }
+    // Between the two stand ONLY, FROM, TABLE, OR IGNORE, or a schema.
+    let writes = |before: &[String]| before.iter().any(|word| WRITES.contains(&&**word));
+    let places = words.iter().enumerate().filter(|(_, word)| **word == table.to_lowercase());
+    places.into_iter().any(|(at, _)| writes(&words[at.saturating_sub(3)..at]))
+}
+
 /// The foreign keys of a table to itself, from rows of their name, column and referenced column.
 pub(super) fn own_references(
     parts: impl IntoIterator<Item = (String, String, String)>,
@@ -106,6 +123,29 @@ mod tests {
             ("", "seats", false),
         ] {
             assert_eq!(may_touch(body, table), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_only_reads_the_table_changes_no_row_of_it() {
+        for (body, table, expected) in [
+            ("BEGIN UPDATE seats SET at = now() WHERE id = new.id; END", "seats", true),
+            ("UPDATE ONLY public.Seats SET at = now()", "seats", true),
+            ("update or ignore seats set n = 1", "seats", true),
+            ("INSERT INTO \"seats\" VALUES (1)", "seats", true),
+            ("DELETE FROM public.seats", "seats", true),
+            ("TRUNCATE TABLE seats", "seats", true),
+            ("EXECUTE format('UPDATE %I', tg_table_name)", "seats", true),
+            ("UPDATE \"odd name\" SET n = 1", "odd name", true),
+            ("INSERT INTO sums SELECT count(*) FROM seats", "seats", false),
+            (
+                "IF (SELECT count(*) FROM seats) > 9 THEN RAISE EXCEPTION 'full'; END IF",
+                "seats",
+                false,
+            ),
+            ("UPDATE seats_left SET n = n - 1", "seats", false),
+        ] {
+            assert_eq!(may_change(body, table), expected, "{body}");
         }
     }
 }

@@ -9,6 +9,7 @@ use write_behind_consumer::core::flood::FloodLimits;
 use write_behind_consumer::store::BookkeepingState;
 
 use super::offsets::COUNTER;
+use super::server::ServerLab;
 use super::*;
 
 pub fn target(table: &str) -> Target {
@@ -86,6 +87,18 @@ pub async fn a_table_that_was_dropped_and_created_again_is_refused(lab: impl Lab
     create_again(&mut bench).await;
     let says = ["partition 0 up to offset 1", "go-on", "hand-over begin"];
     refused(&mut bench, &target("t"), &says).await;
+}
+
+pub async fn a_table_that_truncate_has_emptied_is_refused_until_it_has_rows(lab: impl ServerLab) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    claim(&mut bench.store, &target("t")).await.unwrap();
+    bench.write(&[("1", Change::new().add("n", 1))]).await;
+    bench.lab.sql("TRUNCATE TABLE t").await;
+    refused(&mut bench, &target("t"), &["emptied by TRUNCATE", "partition 0 up to offset 1"]).await;
+    bench.lab.sql("INSERT INTO t (id) VALUES (7)").await;
+    claim(&mut bench.store, &target("t")).await.unwrap();
+    bench.lab.sql("DELETE FROM t").await;
+    claim(&mut bench.store, &target("t")).await.unwrap();
 }
 
 pub async fn nothing_is_written_to_a_table_that_was_replaced_since_it_was_described(lab: impl Lab) {

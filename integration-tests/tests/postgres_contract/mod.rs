@@ -119,6 +119,7 @@ contract!(Postgres:
     order::batches_end_in_log_order_where_deletes_set_the_default,
     server::a_row_without_a_partition_is_for_a_person,
     server::the_refused_are_found_among_thousands,
+    claims::a_table_that_truncate_has_emptied_is_refused_until_it_has_rows,
 );
 
 #[tokio::test]
@@ -238,6 +239,19 @@ async fn values_mean_the_same_whatever_the_databases_defaults_are() {
                  doc::text, to_char(lower(day), 'YYYY-MM-DD') FROM t";
     let expected = ["-79200.000000", "true", "no element", "2013-02-01"];
     assert_eq!(bench.lab.rows(found).await, [expected.map(|text| Some(text.to_owned()))]);
+}
+
+#[tokio::test]
+async fn a_session_in_which_no_trigger_runs_is_refused() {
+    let lab = Postgres::new().await;
+    let replica = format!("ALTER DATABASE {} SET session_replication_role = replica", lab.name);
+    lab.sql(&replica).await;
+    let connected = lab.database().connect(&Timeouts::STANDARD).await;
+    let says = "RESET session_replication_role";
+    assert!(
+        matches!(&connected, Err(StoreError::Stop(why)) if why.contains(says)),
+        "{connected:?}"
+    );
 }
 
 #[tokio::test]

@@ -2,11 +2,12 @@
 //! on deletes.
 
 use serde_json::json;
-use write_behind_consumer::store::{Outcome, Store as _, Transaction};
+use write_behind_consumer::core::verdict::OnUncertain;
+use write_behind_consumer::store::{Outcome, Store as _, StoreError, Transaction, WriteOptions};
 use write_behind_shared::Change;
 
 use super::{Postgres, bench, set};
-use crate::contract::{Bench, Lab as _, moving, record, scope, span};
+use crate::contract::{Bench, Lab as _, WRITE_OPTIONS, moving, record, scope, span};
 
 const DEFERRABLE: &str =
     "id integer PRIMARY KEY, name text, parent integer REFERENCES t (id) DEFERRABLE";
@@ -76,6 +77,22 @@ async fn what_a_deferred_trigger_refuses_is_found() {
     let n = |n: i32| set(&json!({ "n": n }));
     assert_eq!(bench.refused(&[("1", n(1)), ("2", n(-1)), ("3", n(3))]).await, [1]);
     bench.write(&[("1", n(1)), ("3", n(3))]).await;
+    // The same with a code that says nothing certain.
+    let asserts = "CREATE OR REPLACE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS
+                   $$ BEGIN ASSERT new.n >= 0; RETURN NULL; END $$";
+    bench.lab.sql(asserts).await;
+    let rows = [("1", n(1)), ("2", n(-1)), ("3", n(3))];
+    let outcome = bench.run(&rows, |_| {}).await;
+    assert!(matches!(outcome, Err(StoreError::Uncertain(_))), "{outcome:?}");
+    bench.store = bench.another_store().await;
+    let apart = |transaction: &mut Transaction<'_>| {
+        transaction.options =
+            WriteOptions { on_uncertain: OnUncertain::TakeApart, ..WRITE_OPTIONS };
+    };
+    let outcome = bench.run(&rows, apart).await.unwrap();
+    assert!(matches!(&outcome, Outcome::Rejected(places) if *places == [1]), "{outcome:?}");
+    let outcome = bench.run(&rows[1..2], apart).await.unwrap();
+    assert!(matches!(&outcome, Outcome::Rejected(places) if *places == [0]), "{outcome:?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! A table's identity: what tells it from another table that has its name.
 //!
-//! Postgres knows a table by its oid, whatever its name. MySQL and SQLite give a table that was
-//! rebuilt a new mark, as they do one that was created again, so a changed mark only raises a doubt.
+//! Postgres knows a table by its oid, whatever its name, and tells by the number of its file that it
+//! was emptied or rebuilt. MySQL and SQLite give a table that was rebuilt a new mark, as they do one
+//! that was created again, so a changed mark only raises a doubt.
 
 /// What tells a table from another one of its name.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -13,6 +14,9 @@ pub struct Identity {
     pub mark: String,
     /// Whether another mark is certainly another table.
     pub is_certain: bool,
+    /// What another mark does not tell: changes when the table is emptied at once (TRUNCATE), and
+    /// when it is rebuilt with its rows. Empty where the mark changes then.
+    pub file: String,
 }
 
 /// How a table's identity compares with one that was noted.
@@ -22,7 +26,7 @@ pub enum Likeness {
     Same,
     /// Nothing was noted, or it was noted elsewhere.
     Unknown,
-    /// The table was rebuilt, or it is another one.
+    /// The table was rebuilt or emptied at once; or, where the mark is not certain, it is another one.
     Doubtful,
     /// Another table.
     Other,
@@ -32,19 +36,32 @@ impl Identity {
     /// The text that is noted.
     #[must_use]
     pub fn text(&self) -> String {
-        format!("{}/{}", self.beside, self.mark)
+        match &*self.file {
+            "" => format!("{}/{}", self.beside, self.mark),
+            file => format!("{}/{}/{file}", self.beside, self.mark),
+        }
+    }
+
+    /// A pattern of LIKE for the texts of this table, whatever its file; of none, where it takes more
+    /// than the mark to know the table.
+    #[must_use]
+    pub fn pattern(&self) -> String {
+        if self.is_certain { format!("{}/{}%", self.beside, self.mark) } else { String::new() }
     }
 
     /// Compares with a noted text.
     #[must_use]
     pub fn compared(&self, noted: Option<&str>) -> Likeness {
-        let Some((beside, mark)) = noted.and_then(|noted| noted.split_once('/')) else {
+        let Some((beside, rest)) = noted.and_then(|noted| noted.split_once('/')) else {
             return Likeness::Unknown;
         };
+        let (mark, file) = rest.split_once('/').unwrap_or((rest, &self.file));
         if beside != self.beside {
             Likeness::Unknown
-        } else if mark == self.mark {
+        } else if mark == self.mark && file == self.file {
             Likeness::Same
+        } else if mark == self.mark {
+            Likeness::Doubtful
         } else if self.is_certain {
             Likeness::Other
         } else {

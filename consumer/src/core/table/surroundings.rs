@@ -6,6 +6,12 @@
 pub enum Surrounding {
     /// A trigger that sees each row before it is stored.
     TriggerBefore,
+    /// A trigger that may change rows of this table after they are stored.
+    TriggerAfter,
+    /// A column that an update sets by itself.
+    SetsItself,
+    /// A constraint that drops rows, or values, instead of refusing them.
+    Drops,
     /// A rule, which replaces a statement by another one.
     Rule,
     /// A partition that a crash empties.
@@ -42,6 +48,18 @@ fn told(kind: Surrounding, names: &str) -> Result<Option<String>, String> {
             "triggers see each row before it is stored ({names}): where one changes or drops a row, \
              the table is not what the log says, and only `verify` tells"
         ))),
+        Surrounding::TriggerAfter => Ok(Some(format!(
+            "triggers may change rows after they are stored ({names}): where one does, the table is \
+             not what the log says, and only `verify` tells"
+        ))),
+        Surrounding::SetsItself => Ok(Some(format!(
+            "columns set themselves when a row is updated ({names}): a record that names one decides, \
+             any other changes it, too, and `verify` tells it as different if an earlier record set it"
+        ))),
+        Surrounding::Drops => Err(format!(
+            "declares {names}, by which a row that violates a constraint is dropped, or drops another \
+             one, without a word: declare its constraints without ON CONFLICT"
+        )),
         Surrounding::Rule => Err(format!(
             "has rules ({names}), which replace what is written by something else: use triggers \
              instead, or write to a table without rules"

@@ -18,7 +18,9 @@ fn claim(pipeline: &str, table: &str, mark: Option<&str>) -> Claim {
 
 /// The table "a" with mark 7.
 fn table(is_certain: bool) -> Table {
-    let identity = Identity { beside: "1".to_owned(), mark: "7".to_owned(), is_certain };
+    let (beside, mark) = ("1".to_owned(), "7".to_owned());
+    let file = if is_certain { "f".to_owned() } else { String::new() };
+    let identity = Identity { beside, mark, is_certain, file };
     Table { identity, ..Table::plain("a", KeyKind::Text, Vec::new()) }
 }
 
@@ -64,6 +66,14 @@ fn a_claim_is_judged_by_name_identity_and_what_was_written() {
         (vec![ours("a", "8")], false, 5, Some(false), "note"),
         (vec![ours("a", "8")], false, 5, Some(true), "emptied"),
         (vec![ours("a", "8")], false, 0, None, "note"),
+        // Its rows went at once, or it was rebuilt with them.
+        (vec![ours("a", "7/f")], true, 5, None, "ours"),
+        (vec![ours("a", "7/e")], true, 5, None, "ask"),
+        (vec![ours("a", "7/e")], true, 5, Some(false), "note"),
+        (vec![ours("a", "7/e")], true, 5, Some(true), "emptied"),
+        (vec![ours("a", "7/e")], true, 0, None, "note"),
+        (vec![ours("b", "7/e")], true, 5, Some(true), "emptied"),
+        (vec![claim("q", "b", Some("7/e"))], true, 0, None, "owned"),
         // An earlier consumer left the claim on the table before.
         (vec![ours("a", "7"), claim("p", "b", None)], true, 5, None, "note"),
         (vec![claim("p", "b", None), claim("p", "a", None)], true, 5, None, "note"),

@@ -4,8 +4,8 @@ use sqlx::{MySqlConnection, Row as _};
 
 use crate::core::table::surroundings::Surrounding;
 
-/// Triggers that run before their event, and references by what they do. A user without the right
-/// TRIGGER sees no trigger.
+/// Triggers that run before their event, references by what they do, and columns that updates set. A
+/// user without the right TRIGGER sees no trigger.
 const SURROUNDINGS: &str = "SELECT CASE event_manipulation WHEN 'INSERT' THEN 'before insert'
             ELSE 'before' END AS what, CAST(trigger_name AS char) AS name
     FROM information_schema.triggers WHERE event_object_schema = ? AND event_object_table = ?
@@ -18,6 +18,8 @@ const SURROUNDINGS: &str = "SELECT CASE event_manipulation WHEN 'INSERT' THEN 'b
             OR r.unique_constraint_schema = t.home AND r.referenced_table_name = t.name
     WHERE r.delete_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
         OR r.update_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
+    UNION ALL SELECT 'sets', CAST(column_name AS char) FROM information_schema.columns
+        WHERE table_schema = ? AND table_name = ? AND extra LIKE '%on update%'
     ORDER BY 2";
 
 /// What stands around a table.
@@ -34,11 +36,15 @@ pub(super) async fn read(
     table: &str,
 ) -> Result<Around, sqlx::Error> {
     let mut around = Around { found: Vec::new(), sees_inserts: false };
-    let query = sqlx::query(SURROUNDINGS).bind(schema).bind(table).bind(schema).bind(table);
+    let mut query = sqlx::query(SURROUNDINGS);
+    for _ in 0..3 {
+        query = query.bind(schema).bind(table);
+    }
     for row in query.fetch_all(connection).await? {
         let what: String = row.try_get("what")?;
         let kind = match &*what {
             "before insert" | "before" => Surrounding::TriggerBefore,
+            "sets" => Surrounding::SetsItself,
             "changes" => Surrounding::ChangesOthers,
             _ => Surrounding::ChangedByOthers,
         };

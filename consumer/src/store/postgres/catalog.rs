@@ -20,6 +20,8 @@ const TABLE: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS
         c.relpersistence = 't' AS temporary, c.oid::text AS mark,
         (SELECT oid::text FROM pg_database WHERE datname = current_database())
             || '.' || coalesce(to_regclass('write_behind_offsets')::oid::text, '') AS beside,
+        (SELECT coalesce(sum(l.relfilenode::bigint), 0)::text FROM pg_class l
+            WHERE l.oid = c.oid OR l.oid IN (SELECT relid FROM pg_partition_tree(c.oid))) AS file,
         row_security_active(c.oid) AS row_security,
         c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
             AS has_children
@@ -128,9 +130,9 @@ pub(super) async fn describe(
             deterministic: row.try_get("deterministic")?,
         });
     }
-    let warnings = surroundings::judge(&read(&mut *connection, oid).await?)
-        .map_err(|why| StoreError::Stop(format!("{name} {why}")))?;
     let (schema, table_name): (String, String) = (table.try_get("schema")?, table.try_get("name")?);
+    let warnings = surroundings::judge(&read(&mut *connection, oid, &table_name).await?)
+        .map_err(|why| StoreError::Stop(format!("{name} {why}")))?;
     let proposed = proposed::of(&mut *connection, oid).await?;
     let own_references = references::own(&mut *connection, oid).await?;
     let deletes_reach_others =
@@ -150,6 +152,7 @@ pub(super) async fn describe(
         identity: Identity {
             beside: table.try_get("beside")?,
             mark: table.try_get("mark")?,
+            file: table.try_get("file")?,
             is_certain: true,
         },
         warnings,

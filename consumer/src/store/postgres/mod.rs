@@ -67,7 +67,7 @@ impl PostgresStore {
             // statement can set as well.
             let options = options
                 .clone()
-                .application_name("write-behind")
+                .application_name(options.get_application_name().unwrap_or("write-behind"))
                 .extra_float_digits(None)
                 .disable_statement_logging();
             let mut connection = options.connect().await?;
@@ -81,14 +81,23 @@ impl PostgresStore {
             sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
             // Without a prepared statement: behind a pooler that one may be lost, which must be told
             // in other words.
-            let standby = sqlx::raw_sql(
-                "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean",
+            let server = sqlx::raw_sql(
+                "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
+                    current_setting('session_replication_role') = 'replica'",
             )
             .fetch_one(&mut connection)
             .await?;
-            Ok::<_, sqlx::Error>((connection, standby.try_get(0)?))
+            Ok::<_, sqlx::Error>((connection, server.try_get(0)?, server.try_get(1)?))
         };
-        let (connection, standby) = within(timeouts.connect, connecting).await??;
+        let (connection, standby, unchecked): (_, bool, bool) =
+            within(timeouts.connect, connecting).await??;
+        if unchecked {
+            return Err(StoreError::Stop(
+                "session_replication_role is replica, so that no trigger runs and no foreign key \
+                 counts: ALTER ROLE … (or ALTER DATABASE …) RESET session_replication_role"
+                    .to_owned(),
+            ));
+        }
         if standby {
             return Err(StoreError::Unavailable(
                 "the server is a standby or read-only; waiting for one that takes writes"

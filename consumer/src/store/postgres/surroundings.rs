@@ -5,6 +5,7 @@ use sqlx::{PgConnection, Row as _};
 
 use crate::core::table::surroundings::Surrounding;
 use crate::store::StoreError;
+use crate::store::references::may_change;
 
 /// Enabled triggers of rows, before their event; the partitions' own ones, too. Rules of the table
 /// that statements name. A partition's kind and replica identity. References, by what they do.
@@ -41,12 +42,27 @@ const SURROUNDINGS: &str = "WITH tree AS (
         WHERE acts AND conrelid = $1 AND confrelid <> $1
     ORDER BY what, name";
 
-/// What stands around the table.
+/// Enabled triggers that run after an INSERT or UPDATE, each with its function. Of C and of the server's
+/// own functions there is no text.
+const AFTER: &str = "SELECT t.tgname::text AS name, p.prosrc AS body
+    FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_language l ON l.oid = p.prolang
+    WHERE t.tgrelid IN (SELECT $1::oid UNION SELECT relid::oid FROM pg_partition_tree($1))
+        AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype & 2 = 0
+        AND t.tgtype & 20 <> 0 AND l.lanname NOT IN ('c', 'internal')
+    ORDER BY t.tgname";
+
+/// What stands around the table `name`.
 pub(super) async fn read(
     connection: &mut PgConnection,
     table: Oid,
+    name: &str,
 ) -> Result<Vec<(Surrounding, String)>, StoreError> {
     let mut found = Vec::new();
+    for row in sqlx::query(AFTER).bind(table).fetch_all(&mut *connection).await? {
+        if may_change(row.try_get("body")?, name) {
+            found.push((Surrounding::TriggerAfter, row.try_get("name")?));
+        }
+    }
     for row in sqlx::query(SURROUNDINGS).bind(table).fetch_all(connection).await? {
         let what: String = row.try_get("what")?;
         let kind = match &*what {

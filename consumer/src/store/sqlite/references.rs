@@ -5,6 +5,7 @@ use sqlx::{Row as _, SqliteConnection};
 
 use crate::core::table::OwnReference;
 use crate::store::references::{DeleteAction, losing_rows, may_touch, own_references, reach_back};
+use crate::store::sqlite::surroundings::body;
 
 /// All foreign keys. A missing `to` is the primary key.
 const KEYS: &str = "SELECT lower(m.name) AS child, lower(f.\"table\") AS parent,
@@ -43,9 +44,8 @@ pub(super) async fn of(
     let mut touches = false;
     for row in sqlx::query(TRIGGERS).fetch_all(connection).await? {
         let (of, text): (String, String) = (row.try_get("found_table")?, row.try_get("body")?);
-        // The body follows the first BEGIN; what comes before names the table of the trigger.
-        let upper = text.to_ascii_uppercase();
-        let (head, body) = text.split_at(upper.find("BEGIN").unwrap_or(text.len()));
+        let body = body(&text);
+        let head = &text[..text.len() - body.len()];
         let on_delete = head.to_ascii_uppercase().contains("DELETE");
         touches |= on_delete && losing.contains(&of) && may_touch(body, &table);
     }

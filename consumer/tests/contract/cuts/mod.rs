@@ -188,9 +188,8 @@ impl<L: Lab> Cutter<L> {
         let entry = &log[offset];
         let probe = [Entry::whole(entry.key, self.kind), entry.clone()];
         let is_bad_of_itself = self.run(&probe, &[1]).await.letters.contains(&1);
-        let is_applied = |at: &usize| {
-            !cut.letters.contains(at) && cut.batches[*at] == cut.batches[offset]
-        };
+        let is_applied =
+            |at: &usize| !cut.letters.contains(at) && cut.batches[*at] == cut.batches[offset];
         let beside = |at: &usize| is_applied(at) && log[*at].key == entry.key;
         let in_the_way = in_the_way(log, offset, &cut.letters, self.kind);
         let is_given_up = |(key, unique): &(String, &[&str])| {
