@@ -162,9 +162,10 @@ pub async fn a_transaction_tells_whether_it_wrote_a_row(lab: impl Lab) {
             let record = [(record(start, key, "{}"), row.clone())];
             let (rows, scope, spans) = ([row], scope(), [span(0, start, start + 1)]);
             let moving = moving(&scope, &spans, &bench.table);
-            let transaction = match single {
-                true => Transaction { row_by_row: &record, ..moving },
-                false => Transaction { rows: &rows, ..moving },
+            let transaction = if single {
+                Transaction { row_by_row: &record, ..moving }
+            } else {
+                Transaction { rows: &rows, ..moving }
             };
             let outcome = bench.store.apply(&transaction).await;
             let Ok(Outcome::Committed { has_written, older, .. }) = outcome else {

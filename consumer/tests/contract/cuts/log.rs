@@ -317,10 +317,11 @@ pub fn in_the_way(
     let rows = rows_of(&log[..=offset], &set_aside, kind);
     let key = log[offset].key;
     let Some(own) = rows.get(key) else { return Vec::new() };
-    let place = |column: &&str| kind.defaults.iter().position(|(name, _)| name == column).unwrap();
+    let place =
+        |column: &&'static str| kind.defaults.iter().position(|(name, _)| name == column).unwrap();
     let mut found = Vec::new();
     for unique in kind.unique {
-        let places: Vec<usize> = unique.iter().map(|column| place(column)).collect();
+        let places: Vec<usize> = unique.iter().map(place).collect();
         let same = |other: &Vec<Option<String>>| {
             places.iter().all(|place| own[*place].is_some() && own[*place] == other[*place])
         };
