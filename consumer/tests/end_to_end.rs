@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod world;
+#[path = "end_to_end/adopted.rs"]
+mod adopted;
 #[path = "end_to_end/connections.rs"]
 mod connections;
 #[path = "end_to_end/health.rs"]
@@ -15,7 +17,6 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
 use world::{PARTITIONS, Running, TOPIC, World, wait_for, wait_until};
 use write_behind_consumer::check::{self, CheckReport, Grade};
 use write_behind_consumer::run::{Drained, RunError, RunOptions};
@@ -145,26 +146,6 @@ fn partitions_move_between_two_consumers_eagerly_and_nothing_counts_twice() {
 #[test]
 fn partitions_move_between_two_consumers_cooperatively_and_nothing_counts_twice() {
     partitions_move(r#""partition.assignment.strategy" = "cooperative-sticky""#);
-}
-
-#[test]
-fn a_group_that_has_committed_and_a_database_that_knows_nothing_are_refused() {
-    let world = World::new();
-    send_visits(&world, 100);
-    let consumer = world.start();
-    wait_for("it is written", || world.is_initialised() && visits(&world) == 100, |done| *done);
-    consumer.drain().unwrap();
-    world.execute("DELETE FROM write_behind_offsets");
-    let refused = world.start().ended();
-    let Err(RunError::Refused(why)) = refused else { panic!("not refused: {refused:?}") };
-    assert!(why.contains("--adopt-offsets"), "{why}");
-    assert_eq!(visits(&world), 100, "nothing was applied twice");
-    let options = RunOptions { adopt_offsets: true, ..RunOptions::default() };
-    let consumer = Running::start(world.config("", ""), options);
-    send_visits(&world, 50);
-    wait_for("it goes on", || visits(&world), |visits| *visits >= 150);
-    consumer.drain().unwrap();
-    assert_eq!(visits(&world), 150);
 }
 
 #[test]

@@ -78,6 +78,21 @@ async fn a_table_that_is_replaced_while_it_is_written_stops_the_worker() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_handed_over_while_a_group_of_the_new_protocol_has_members() -> Result<()> {
+    let pipeline = applied("protocol", 1, 5).await?;
+    let settings = pipeline.settings("new").with_new_protocol();
+    let worker = settings.start().await?;
+    pipeline.append(&increments(2)).await?;
+    pipeline.drained(&[&worker], PATIENCE).await?;
+    pipeline.committed(&[&worker]).await?;
+    let go_on = ["go-on", "--yes"];
+    is_not_handed_over(&settings, &go_on, "are running").await?;
+    is_not_handed_over(&pipeline.settings("classic"), &go_on, "are running").await?;
+    ensure!(worker.terminate().await?.success(), "it was to end in peace");
+    handed_over(&pipeline, &settings, &go_on).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_renamed_pipeline_takes_its_table_over() -> Result<()> {
     let mut pipeline = applied("renamed", 2, 5).await?;
     let before = std::mem::replace(&mut pipeline.group, format!("{}_new", pipeline.name));
@@ -107,4 +122,16 @@ async fn another_topic_goes_on_with_the_table_once_the_one_before_is_drained() -
     new.drained(&[&worker], PATIENCE).await?;
     assert_eq!(old.number("sum(n)").await?, 9, "those of both logs");
     is_refused(&old.settings("late"), "by a route of this pipeline").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_does_not_know_the_group_is_refused() -> Result<()> {
+    let pipeline = applied("emptied", 1, 5).await?;
+    let name = &pipeline.name;
+    sql(&pipeline, format!("delete from write_behind_offsets where topic = '{name}'")).await?;
+    let settings = pipeline.settings("other");
+    is_refused(&settings, "the database knows nothing of this partition").await?;
+    handed_over(&pipeline, &settings, &["adopt", "--yes"]).await?;
+    is_not_handed_over(&settings, &["adopt", "--yes"], "nothing to adopt").await?;
+    is_not_handed_over(&settings, &["begin", "--keep-rows", "--yes"], "count again").await
 }

@@ -247,7 +247,17 @@ async fn a_log_that_lost_what_the_database_lacks_is_refused() -> Result<()> {
     let mut upto = TopicPartitionList::new();
     upto.add_partition_offset(&pipeline.name, 0, Offset::Offset(8))?;
     admin(&pipeline)?.delete_records(&upto, &AdminOptions::new()).await?;
-    is_refused(&pipeline.settings("late"), "the log begins at 8").await
+    let settings = pipeline.settings("late");
+    is_refused(&settings, "the log begins at 8").await?;
+    is_not_handed_over(&settings, &["go-on", "--yes"], "add --accept-loss 3").await?;
+    is_not_handed_over(&settings, &["go-on", "--yes", "--accept-loss", "2"], "loss 3").await?;
+    let accepted = ["hand-over", "go-on", "--yes", "--accept-loss", "3"];
+    let (status, said) = settings.command(&accepted).await?;
+    ensure!(status.success(), "hand-over ended with {status}:\n{said}");
+    let worker = settings.start().await?;
+    pipeline.drained(&[&worker], PATIENCE).await?;
+    assert_eq!(pipeline.number("sum(n)").await?, 8, "5, and the 3 that the log still has of 6");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -259,14 +269,6 @@ async fn a_compacted_topic_is_refused() -> Result<()> {
         result.map_err(|(topic, code)| anyhow::anyhow!("{topic:?}: {code}"))?;
     }
     is_refused(&pipeline.settings("again"), "cleanup.policy is compact").await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_does_not_know_the_group_is_refused() -> Result<()> {
-    let pipeline = applied("emptied", 1, 5).await?;
-    let name = &pipeline.name;
-    sql(&pipeline, format!("delete from write_behind_offsets where topic = '{name}'")).await?;
-    is_refused(&pipeline.settings("other"), "the database knows nothing of this partition").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,8 +38,8 @@ pub enum WriteError {
 pub enum Halt {
     /// Rows would move to other partitions and lose the order of their writes.
     #[error(
-        "the topic had {was} partitions and now has {now}; let the consumer drain the topic, \
-         then restart every writer"
+        "the topic had {was} partitions and has {now}: keys now belong to other partitions. End every \
+         writer, run `write-behind hand-over go-on` for the consumer, and start them again"
     )]
     Repartitioned {
         /// Partitions when the handle was built.

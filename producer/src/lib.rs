@@ -161,7 +161,7 @@
 //! | the Kafka client gives up | [`Event::ClientFailed`], then [`Event::Recovered`] | exact | nothing: it is replaced, and what was unanswered is sent again under its old ids |
 //! | the database refuses the row | [`DeliveryError::DeadLetter`], [`Event::DeadLetter`], if the loader knows of dead letters | no longer see it | mend the row or the table |
 //! | records are gone from the log before they were followed | [`Event::LogLost`] | of that partition: may be behind | a longer retention |
-//! | the topic got more partitions | [`WriteError::Halted`], [`WriteBehind::halted`] | exact | let the consumer drain the topic, restart every writer |
+//! | the topic got more partitions | [`WriteError::Halted`], [`WriteBehind::halted`] | exact | end every writer, `write-behind hand-over go-on`, start them again |
 //!
 //! [`WriteBehind::events`] tells what nobody was waiting for.
 //!

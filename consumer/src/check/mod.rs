@@ -12,7 +12,7 @@ use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::kafka::broker::KafkaBroker;
 use crate::kafka::partition_facts::facts_with;
 use crate::kafka::questions::Questions as _;
-use crate::kafka::settings::{Configuration, topic_configurations};
+use crate::kafka::settings::{Configuration, compaction, topic_configurations};
 use crate::store::{AnyStore, BookkeepingState, Known, Store as _, StoreError};
 
 pub(crate) mod database;
@@ -271,9 +271,7 @@ pub(crate) async fn refuse_compaction(config: Config) -> Option<String> {
     let topics: Vec<&str> = config.routes.iter().map(|route| &*route.topic).collect();
     let configurations = topic_configurations(&config.kafka, &config.name, &topics).await;
     topics.iter().zip(configurations).find_map(|(topic, configuration)| match configuration {
-        Ok(configuration) => {
-            topic::compaction(&configuration).map(|why| format!("topic {topic}: {why}"))
-        }
+        Ok(configuration) => compaction(&configuration).map(|why| format!("topic {topic}: {why}")),
         Err(error) => {
             tracing::warn!(
                 %topic, %error,
@@ -297,6 +295,7 @@ mod tests {
             partitions_then: 1,
             partitions_now: 1,
             committed: Some(NextOffset(40)),
+            was_adopted: false,
             low: NextOffset(10),
             high: NextOffset(90),
             last: None,

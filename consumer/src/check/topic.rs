@@ -1,27 +1,16 @@
 //! The findings on a topic's configuration.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::check::report::Grade;
+use crate::kafka::settings::{Configuration, compaction};
 
 /// Below this retention, a weekend without the database may lose records.
 const RETENTION_SHORT: Duration = Duration::from_hours(72);
 
-/// Why the topic's records can't be applied exactly, if its `cleanup.policy` says so.
-pub(crate) fn compaction(configuration: &BTreeMap<String, String>) -> Option<String> {
-    let policy = configuration.get("cleanup.policy")?;
-    policy.split(',').any(|policy| policy.trim() == "compact").then(|| {
-        format!(
-            "cleanup.policy is {policy}: a compaction takes away increments, deletes, and columns \
-             that only earlier records name, before they are written. Set it to delete"
-        )
-    })
-}
-
 /// What a person should know of the topic. `replicas`: of the partition with the fewest.
 pub(super) fn judge(
-    configuration: &BTreeMap<String, String>,
+    configuration: &Configuration,
     replicas: Option<usize>,
 ) -> Vec<(Grade, String)> {
     let number = |name: &str| configuration.get(name)?.parse::<i64>().ok();

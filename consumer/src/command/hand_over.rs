@@ -28,6 +28,10 @@ pub(crate) struct HandOverArgs {
     /// With `go-on`, after partitions were added: also where a key's records wait in two of them.
     #[arg(long)]
     accept_disorder: bool,
+    /// With `go-on`: without this number of records, which the log has lost before they were written.
+    /// Without the flag, the command says how many they are.
+    #[arg(long, value_name = "RECORDS", default_value_t = 0, hide_default_value = true)]
+    accept_loss: u64,
     /// Says what it would do, and changes nothing.
     #[arg(long)]
     dry_run: bool,
@@ -40,6 +44,9 @@ pub(crate) struct HandOverArgs {
 enum From {
     /// From the offsets as they are: the table holds all that they say.
     GoOn,
+    /// From the offsets that the group has committed: the table holds all below, and the database knows
+    /// no offsets.
+    Adopt,
     /// From the beginning of the log.
     Begin,
 }
@@ -54,6 +61,7 @@ impl HandOverArgs {
         };
         let mode = match self.from {
             From::GoOn => HandOverMode::GoOn,
+            From::Adopt => HandOverMode::Adopt,
             From::Begin => HandOverMode::Begin,
         };
         let options = HandOverOptions {
@@ -62,6 +70,7 @@ impl HandOverArgs {
             from_topic: self.from_topic,
             keep_rows: self.keep_rows,
             accept_disorder: self.accept_disorder,
+            accept_loss: self.accept_loss,
         };
         let planned = PlannedHandOver::plan(config, route, &options).await?;
         for line in planned.lines() {

@@ -19,6 +19,8 @@ pub struct PartitionFacts {
     pub partitions_now: i32,
     /// The offset that the group has committed.
     pub committed: Option<NextOffset>,
+    /// Whether the group's offset was adopted before, as the group noted beside it.
+    pub was_adopted: bool,
     /// The first offset in the log.
     pub low: NextOffset,
     /// The end of the log.
@@ -63,6 +65,14 @@ pub enum Refusal {
          `write-behind hand-over begin`"
     )]
     UnknownToDatabase(NextOffset),
+    /// The database does not know the partition, and the group's offset was adopted once before.
+    #[error(
+        "--adopt-offsets has adopted the group's offset of this partition once already, and now the \
+         database knows nothing of it: it is another database, or was emptied. Point `database.url` at \
+         the right one; or, to fill it from the log's beginning, run `write-behind hand-over begin`; or, \
+         if it does hold everything below {0}, run `write-behind hand-over adopt`"
+    )]
+    AdoptedBefore(NextOffset),
     /// The log ends before the database's offset.
     #[error(
         "the database holds everything below offset {next}, but the log ends at {high}: the topic \
@@ -80,8 +90,8 @@ pub enum Refusal {
     #[error(
         "the database holds everything below offset {next}, but the log begins at {low}: records \
          were removed (by the topic's retention) before they were written. They are lost to the \
-         database unless the producers or another copy of the log still have them; to accept that \
-         and go on, set `next_offset` to {low} in the row of write_behind_offsets"
+         database unless the producers or another copy of the log still have them. To go on without \
+         them, run `write-behind hand-over go-on`: it says how many they are"
     )]
     BeforeTheLog {
         /// The database's next offset.
@@ -139,6 +149,7 @@ pub fn judge(facts: &PartitionFacts, adopt: bool) -> Verdict {
         partitions_then,
         partitions_now,
         committed,
+        was_adopted,
         low,
         high,
         last,
@@ -167,6 +178,8 @@ pub fn judge(facts: &PartitionFacts, adopt: bool) -> Verdict {
             Some(trace) => Err(Refusal::ReplacedWhileRead { trace, next }),
             None => Ok(Verdict::Continue(next)),
         }),
+        // A flag that stays in a service's command line would adopt an emptied database, too.
+        (None, Some(committed)) if adopt && was_adopted => Err(Refusal::AdoptedBefore(committed)),
         (None, Some(committed)) if adopt => within(committed).map(Verdict::Begin),
         (None, Some(committed)) => Err(Refusal::UnknownToDatabase(committed)),
         (None, None) => Ok(Verdict::Begin(low)),
@@ -214,6 +227,7 @@ mod tests {
             partitions_then: 4,
             partitions_now: 4,
             committed: committed.map(NextOffset),
+            was_adopted: false,
             low: NextOffset(10),
             high: NextOffset(90),
             last: None,
@@ -313,6 +327,14 @@ mod tests {
             let case = (database, committed, adopt);
             assert_eq!(judge(&facts(database, committed), adopt), verdict, "{case:?}");
         }
+    }
+
+    #[test]
+    fn offsets_are_adopted_once() {
+        let again = PartitionFacts { was_adopted: true, ..facts(None, Some(50)) };
+        assert_eq!(judge(&again, true), Verdict::Refuse(Refusal::AdoptedBefore(NextOffset(50))));
+        let known = PartitionFacts { was_adopted: true, ..facts(Some(60), Some(50)) };
+        assert_eq!(judge(&known, true), Verdict::Continue(NextOffset(60)));
     }
 
     #[test]

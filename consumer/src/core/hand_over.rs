@@ -1,13 +1,15 @@
 //! The plan of a hand-over: what an operator's decision about a table, a topic or a pipeline's name
 //! changes in the bookkeeping, and why it may not.
 //!
-//! Pure. A hand-over goes on from the offsets as they are, or begins at the beginning of the log.
+//! Pure. A hand-over goes on from the offsets as they are, adopts those that the group has committed,
+//! or begins at the beginning of the log. One that stays in a script must not act again: what it
+//! would accept is named by number, and what is done already is refused.
 
 use std::fmt::Write as _;
 
 use write_behind_shared::{NextOffset, Partition};
 
-use crate::core::assign::{PartitionFacts, Verdict, judge};
+use crate::core::assign::{PartitionFacts, Refusal, Verdict, judge};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::claim::Claim;
 
@@ -19,6 +21,8 @@ pub type Stand = (Partition, NextOffset, Option<NextOffset>);
 pub enum HandOverMode {
     /// From the offsets as they are: the table holds what they say.
     GoOn,
+    /// From the offsets that the group has committed: the database knows none.
+    Adopt,
     /// From the beginning of the log.
     Begin,
 }
@@ -55,6 +59,8 @@ pub struct HandOverFacts<'a> {
     pub torn_key: Option<(String, Partition, Partition)>,
     /// Whether the order of such records may be lost.
     pub accept_disorder: bool,
+    /// How many records the table may lack that the log has lost before they were written.
+    pub accept_loss: u64,
 }
 
 /// What a hand-over does.
@@ -68,6 +74,8 @@ pub struct HandOver {
     pub seen: Vec<(Partition, NextOffset)>,
     /// Where each partition begins; `None`: where it stands.
     pub begins: Option<Vec<(Partition, NextOffset)>>,
+    /// Where partitions stand from now on, if elsewhere.
+    pub moves: Vec<(Partition, NextOffset)>,
     /// How many partitions the topic has.
     pub partitions: i32,
     /// What it means, line by line.
@@ -99,6 +107,7 @@ pub fn plan(facts: &HandOverFacts<'_>) -> Result<HandOver, String> {
         to: to.clone(),
         seen: facts.before.iter().map(|(partition, next, _)| (*partition, *next)).collect(),
         begins: None,
+        moves: Vec::new(),
         partitions: facts.partitions.len() as i32,
         lines: vec![format!(
             "table {table}: written from topic {} by the pipeline {:?}",
@@ -107,6 +116,7 @@ pub fn plan(facts: &HandOverFacts<'_>) -> Result<HandOver, String> {
     };
     match facts.mode {
         HandOverMode::GoOn => go_on(facts, &mut plan)?,
+        HandOverMode::Adopt => adopt(facts, &mut plan)?,
         HandOverMode::Begin => begin(facts, &mut plan)?,
     }
     Ok(plan)
@@ -123,7 +133,7 @@ fn go_on(facts: &HandOverFacts<'_>, plan: &mut HandOver) -> Result<(), String> {
     if facts.before.is_empty() {
         return Err(format!(
             "the database knows no offsets of the pipeline {:?} in topic {}, so there is nothing to \
-             go on from",
+             go on from; if it holds what the group has committed, use `hand-over adopt`",
             from.pipeline, from.topic
         ));
     }
@@ -142,6 +152,11 @@ fn go_on(facts: &HandOverFacts<'_>, plan: &mut HandOver) -> Result<(), String> {
              To accept that for such keys, add --accept-disorder"
         ));
     }
+    if let Some((key, one, other)) = &facts.torn_key {
+        plan.lines.push(format!(
+            "records of one key ({key}) wait in partitions {one} and {other}: their order is lost"
+        ));
+    }
     let is_gone = |partition| facts.partitions.iter().all(|(there, _)| *there != partition);
     if let Some((partition, ..)) = facts.before.iter().find(|(partition, ..)| is_gone(*partition)) {
         return Err(format!(
@@ -150,7 +165,9 @@ fn go_on(facts: &HandOverFacts<'_>, plan: &mut HandOver) -> Result<(), String> {
             to.topic
         ));
     }
-    for (partition, facts) in facts.partitions {
+    accept_loss(facts, plan)?;
+    let is_moved = |partition| plan.moves.iter().any(|(moved, _)| *moved == partition);
+    for (partition, facts) in facts.partitions.iter().filter(|(at, _)| !is_moved(*at)) {
         match judge(facts, false) {
             Verdict::Continue(next) => plan.lines.push(format!(
                 "partition {partition}: goes on at offset {next}, {} records behind",
@@ -171,6 +188,75 @@ fn go_on(facts: &HandOverFacts<'_>, plan: &mut HandOver) -> Result<(), String> {
     Ok(())
 }
 
+/// Moves the partitions whose logs have lost records that were not written to where these begin.
+fn accept_loss(facts: &HandOverFacts<'_>, plan: &mut HandOver) -> Result<(), String> {
+    let mut lost = 0;
+    for (partition, facts) in facts.partitions {
+        if let Verdict::Refuse(Refusal::BeforeTheLog { next, low }) = judge(facts, false) {
+            let records = next.distance_to(low);
+            lost += records;
+            plan.moves.push((*partition, low));
+            plan.lines.push(format!(
+                "partition {partition}: goes on at offset {low}, without the records from {next} on"
+            ));
+        }
+    }
+    if lost == 0 || lost == facts.accept_loss {
+        return Ok(());
+    }
+    Err(format!(
+        "{lost} offsets were removed from the log of topic {} (by its retention) before they were \
+         written: what was there is lost to the database, unless the producers or another copy of the \
+         log still have it. To go on without, add --accept-loss {lost}",
+        facts.to.topic
+    ))
+}
+
+fn adopt(facts: &HandOverFacts<'_>, plan: &mut HandOver) -> Result<(), String> {
+    let HandOverFacts { from, to, .. } = *facts;
+    if from != to || !facts.before.is_empty() {
+        return Err(format!(
+            "the database knows offsets of the pipeline {:?} in topic {}: there is nothing to adopt",
+            from.pipeline, from.topic
+        ));
+    }
+    if facts.partitions.iter().all(|(_, facts)| facts.committed.is_none()) {
+        return Err(format!(
+            "the group {:?} has committed no offset of topic {}: there is nothing to adopt",
+            to.pipeline, to.topic
+        ));
+    }
+    for (partition, facts) in facts.partitions {
+        let next = match judge(&PartitionFacts { was_adopted: false, ..*facts }, true) {
+            Verdict::Begin(next) | Verdict::Continue(next) => next,
+            Verdict::Refuse(refusal) => return Err(format!("partition {partition}: {refusal}")),
+        };
+        plan.lines.push(match facts.committed {
+            Some(_) => format!("partition {partition}: adopts the group's offset {next}"),
+            None => format!("partition {partition}: begins at offset {next}"),
+        });
+        plan.moves.push((*partition, next));
+    }
+    Ok(())
+}
+
+/// Refuses to write records once more onto rows that have them already.
+fn is_another_log(facts: &HandOverFacts<'_>) -> Result<(), String> {
+    for (partition, facts) in facts.partitions {
+        if let Verdict::Continue(next) = judge(facts, false)
+            && next > facts.low
+        {
+            return Err(format!(
+                "the table has the records of this log already, of partition {partition} those below \
+                 offset {next}: increments would count again. --keep-rows is for the log of another \
+                 topic, or of one that was created again. To fill the table from this log, empty it \
+                 first"
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn begin(facts: &HandOverFacts<'_>, plan: &mut HandOver) -> Result<(), String> {
     let HandOverFacts { from, to, table, .. } = *facts;
     if !facts.is_empty && !facts.keep_rows {
@@ -179,6 +265,9 @@ fn begin(facts: &HandOverFacts<'_>, plan: &mut HandOver) -> Result<(), String> {
              again): empty it first; or, if the log is a new one that goes on where the rows end, \
              add --keep-rows"
         ));
+    }
+    if !facts.is_empty {
+        is_another_log(facts)?;
     }
     if facts.open_letters > 0 {
         return Err(format!(

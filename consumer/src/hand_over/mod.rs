@@ -36,6 +36,8 @@ pub struct HandOverOptions {
     pub keep_rows: bool,
     /// Whether the order of a key's records in two partitions may be lost.
     pub accept_disorder: bool,
+    /// How many records the table may lack that the log has lost before they were written.
+    pub accept_loss: u64,
 }
 
 /// Why nothing was handed over.
@@ -111,8 +113,8 @@ impl Planning<'_> {
         let claims = self.store.claims(table, &to).await?;
         let from = self.from(&claims);
         let mut members = Vec::new();
-        for group in [&to.pipeline, &from.pipeline] {
-            members.push((group.clone(), self.broker.members(group).await?));
+        for BookkeepingKey { pipeline: group, topic, .. } in [&to, &from] {
+            members.push((group.clone(), self.broker.members(group, topic).await?));
         }
         let before = self.store.known(&from).await?;
         let next = self.store.known(&to).await?;
@@ -141,6 +143,7 @@ impl Planning<'_> {
             open_letters: self.open_letters(&to).await?,
             torn_key,
             accept_disorder: options.accept_disorder,
+            accept_loss: options.accept_loss,
         };
         plan(&facts).map_err(HandOverError::Refused)
     }

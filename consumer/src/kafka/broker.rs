@@ -17,11 +17,14 @@ use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Offset as RecordOffset, Partition};
 
 use crate::core::pipeline::watchdog::ProbeResult;
-use crate::kafka::client::{ANSWER_WITHIN, BrokerError, Quiet, client_config, reader_config};
+use crate::kafka::client::{
+    ADOPTED, ANSWER_WITHIN, BrokerError, Quiet, client_config, reader_config,
+};
 use crate::kafka::failures::ConnectionFailures;
+use crate::kafka::members;
 use crate::kafka::newest_records::{NewestRecords, newest_records};
 use crate::kafka::probe::probe;
-use crate::kafka::questions::{Logs, Questions};
+use crate::kafka::questions::{GroupOffset, Logs, Questions};
 use crate::kafka::record_timestamps::RecordTimestamps;
 
 /// How often the first question looks for its answer.
@@ -97,10 +100,11 @@ impl KafkaBroker {
         self.ask(move |clients| newest_records(clients.reader.clone(), &topic, partitions)).await
     }
 
-    /// How many members the group has.
-    pub(crate) async fn members(&self, group: &str) -> Result<usize, BrokerError> {
-        let group = group.to_owned();
-        self.ask(move |clients| clients.members(&group)).await
+    /// How many members the group has that reads `topic`, at least.
+    pub(crate) async fn members(&self, group: &str, topic: &str) -> Result<usize, BrokerError> {
+        let (group, topic) = (group.to_owned(), topic.to_owned());
+        self.ask(move |clients| members::count(&clients.consumer, &clients.reader, &group, &topic))
+            .await
     }
 
     async fn ask<T: Send + 'static>(
@@ -127,7 +131,7 @@ impl Questions for KafkaBroker {
         &self,
         topic: &str,
         partitions: &[Partition],
-    ) -> Result<BTreeMap<Partition, NextOffset>, BrokerError> {
+    ) -> Result<BTreeMap<Partition, GroupOffset>, BrokerError> {
         let (topic, partitions) = (topic.to_owned(), partitions.to_vec());
         self.ask(move |clients| clients.committed(&topic, &partitions)).await
     }
@@ -233,16 +237,11 @@ impl Clients {
         Ok(partitions.iter().map(|partition| partition.replicas().len()).min())
     }
 
-    fn members(&self, group: &str) -> Result<usize, BrokerError> {
-        let list = self.answered(self.consumer.fetch_group_list(Some(group), ANSWER_WITHIN))?;
-        Ok(list.groups().iter().map(|group| group.members().len()).sum())
-    }
-
     fn committed(
         &self,
         topic: &str,
         partitions: &[Partition],
-    ) -> Result<BTreeMap<Partition, NextOffset>, BrokerError> {
+    ) -> Result<BTreeMap<Partition, GroupOffset>, BrokerError> {
         let mut asked = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             asked.add_partition(topic, partition.0);
@@ -252,7 +251,9 @@ impl Clients {
         for element in answer.elements() {
             element.error().map_err(|error| BrokerError::Unreachable(error.to_string()))?;
             if let Offset::Offset(next) = element.offset() {
-                committed.insert(Partition(element.partition()), NextOffset(next));
+                let was_adopted = element.metadata() == ADOPTED;
+                let offset = GroupOffset { next: NextOffset(next), was_adopted };
+                committed.insert(Partition(element.partition()), offset);
             }
         }
         Ok(committed)

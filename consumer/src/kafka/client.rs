@@ -15,6 +15,9 @@ use crate::kafka::failures::ConnectionFailures;
 /// How long to wait for the answer to one question.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
+/// What the group notes beside an offset of a partition whose offset was adopted, now or before.
+pub(crate) const ADOPTED: &str = "write-behind: adopted";
+
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
@@ -29,6 +32,13 @@ pub enum BrokerError {
     /// A partition has no leader at the moment.
     #[error("partition {1} of {0} has no leader; a broker that has a copy of it must come back")]
     NoLeader(String, Partition),
+    /// Nobody tells whether the group has members.
+    #[error(
+        "the group {0} was assigned by the broker (group.protocol=consumer) and has committed nothing, \
+         so it can't be found out whether it has members: end its consumers, and try again once \
+         `kafka-groups.sh --list` does not show it any more"
+    )]
+    MembersUnknown(String),
 }
 
 /// Properties that no setting overrides; `RESERVED_BY_CONSUMER` says why.

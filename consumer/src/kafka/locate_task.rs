@@ -54,7 +54,7 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
             };
             let LocateAnswer { located, later, refused, .. } =
                 self.locate(&mut store, &wanted, &mut recheck, &mut unclaimed).await;
-            self.wanted.answered(&located);
+            self.wanted.answered(located.iter().map(|answer| (answer.tp, answer.epoch)));
             if !located.is_empty()
                 && self.answers.send(PollMessage::Located(located)).await.is_err()
             {
@@ -207,7 +207,7 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
             Some((*tp, facts.as_ref().ok()?.high))
         };
         self.status.logs_end(&asked.iter().zip(&all_facts).filter_map(end).collect());
-        let (mut begun, mut located) = (Vec::new(), Vec::new());
+        let (mut begun, mut located, mut adopted) = (Vec::new(), Vec::new(), 0);
         for ((tp, epoch), facts) in asked.iter().zip(all_facts) {
             let facts = match facts {
                 Ok(facts) => facts,
@@ -235,13 +235,23 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
             answer.anchors.extend(facts.last.map(|last| (*tp, last)));
             let position = known.iter().find(|known| known.partition == tp.partition);
             let writers = position.map_or(Vec::new(), |position| position.writers.clone());
-            let committed = facts.committed;
-            located.push(Located { tp: *tp, epoch: *epoch, next, committed, writers });
+            let is_adopted_now = facts.database.is_none() && facts.committed.is_some();
+            // So that the group commits it once more, with a note that it was adopted.
+            let committed = facts.committed.filter(|_| !is_adopted_now);
+            let was_adopted = facts.was_adopted || is_adopted_now;
+            adopted += usize::from(is_adopted_now);
+            located.push(Located { tp: *tp, epoch: *epoch, next, committed, was_adopted, writers });
         }
         // Before anything is read: otherwise the first batch would find no row to compare with, and
         // a crash in between would leave no trace that the log was begun.
         if !begun.is_empty() {
             store.begin_at(scope, &begun).await?;
+        }
+        if self.adopt_offsets && adopted == 0 && !located.is_empty() {
+            tracing::warn!(
+                topic = %scope.topic, partitions = located.len(),
+                "--adopt-offsets has nothing to adopt here; it is meant for one start: remove it"
+            );
         }
         answer.located.append(&mut located);
         Ok(())

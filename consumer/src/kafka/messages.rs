@@ -6,6 +6,7 @@ use crate::core::assign::Refusal;
 use crate::core::batch::{Batch, BatchId, RoutePartition, Stop};
 use crate::core::pipeline::action::{BatchResult, Closed, Located};
 use crate::core::pipeline::ahead::Survey;
+use crate::core::pipeline::skips::{LookId, SkipFacts};
 
 /// How the polling ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,15 @@ impl PollExit {
     pub(crate) fn refused(topic: &str, partition: Partition, refusal: &Refusal) -> Self {
         PollExit::Refused(format!("topic {topic}, partition {partition}: {refusal}"))
     }
+
+    /// The client is beyond repair.
+    pub(crate) fn undelivered(topic: &str, partition: Partition, next: NextOffset) -> Self {
+        PollExit::Failed(format!(
+            "topic {topic}, partition {partition}: the log has records from offset {next} on, but \
+             Kafka's client does not deliver them, even after the partition was read again; restart \
+             the process: it begins with a new client"
+        ))
+    }
 }
 
 /// An answer or an order to the poll thread.
@@ -54,6 +64,8 @@ pub(crate) enum PollMessage {
     Stopped(BatchId, Stop),
     /// A batch can't be written for now, for this reason; nothing was written.
     Held(BatchId, String),
+    /// What another client found where offsets were skipped, or why nothing is known.
+    LookedAtSkip(RoutePartition, LookId, Result<SkipFacts, String>),
     /// Where logs end.
     Ends(Vec<(RoutePartition, NextOffset)>),
     /// Stop reading, write what is held, then end.

@@ -20,9 +20,19 @@ pub(crate) fn tell(topics: &[Arc<str>], notice: &Notice) {
              records of its row; its producer needs the partitioner murmur2_random, as docs/wire.md \
              says (told once; misplaced_records_total counts)"
         ),
-        Notice::OffsetsSkipped(tp, from, to) => tracing::info!(
+        Notice::RecordsLost(tp, from, to, at_most) => tracing::warn!(
+            topic = %topic(tp), partition = %tp.partition, %from, %to, at_most,
+            "the topic is compacted, and its log has no records at some offsets: a compaction may have \
+             removed them before they were written. Set cleanup.policy to delete"
+        ),
+        Notice::PassedOver(tp, from, to) => tracing::warn!(
             topic = %topic(tp), partition = %tp.partition, %from, %to,
-            "the log has no records at some offsets (a transaction's markers, or compaction)"
+            "Kafka's client passed over records that are in the log; the partition is read again"
+        ),
+        Notice::SkipUnknown(tp, from, why) => tracing::warn!(
+            topic = %topic(tp), partition = %tp.partition, %from, error = %why,
+            "no record came at some offsets, and it is not known yet whether the log has any there; \
+             the partition is read again"
         ),
         Notice::DatabaseWentBack(tp, from, to) => tracing::error!(
             topic = %topic(tp), partition = %tp.partition, %from, %to,

@@ -84,7 +84,8 @@ pub(crate) async fn facts_with<Q: Questions>(
             // What the database says of any partition tells how many there were.
             partitions_then: of_it.or(known.first()).map_or(logs.partitions, |one| one.partitions),
             partitions_now: logs.partitions,
-            committed: committed.get(partition).copied(),
+            committed: committed.get(partition).map(|of_group| of_group.next),
+            was_adopted: committed.get(partition).is_some_and(|of_group| of_group.was_adopted),
             low,
             high,
             last: newest(*partition),

@@ -21,6 +21,14 @@ pub(crate) struct Logs {
     pub(crate) ends: Vec<Result<(NextOffset, NextOffset), BrokerError>>,
 }
 
+/// An offset that a group has committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupOffset {
+    pub(crate) next: NextOffset,
+    /// Whether it, or one before it, was adopted.
+    pub(crate) was_adopted: bool,
+}
+
 /// A cluster that answers questions. Each is answered within seconds, if only by an error; dropping
 /// the future of an answer is safe.
 pub(crate) trait Questions: Send + Sync + 'static {
@@ -35,7 +43,7 @@ pub(crate) trait Questions: Send + Sync + 'static {
         &self,
         topic: &str,
         partitions: &[Partition],
-    ) -> impl Future<Output = Result<BTreeMap<Partition, NextOffset>, BrokerError>> + Send;
+    ) -> impl Future<Output = Result<BTreeMap<Partition, GroupOffset>, BrokerError>> + Send;
 
     /// Where the log of each of `partitions` begins and ends. One that has no leader, or whose
     /// leader does not answer, does not keep the others from their answer.

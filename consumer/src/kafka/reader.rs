@@ -3,6 +3,7 @@
 //! [`Source`](crate::kafka::source::Source) decides by what it hears here and names no librdkafka,
 //! so it can be driven without one.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -63,7 +64,12 @@ pub(crate) trait Reader {
     /// Gives these back to the group.
     fn release(&mut self, tps: &[RoutePartition]) -> Result<(), Self::Error>;
 
-    /// Begins to commit; an event tells how it went. `false`: the commit before is not answered
-    /// yet, so this one is not made.
-    fn commit(&mut self, id: CommitId, offsets: &[(RoutePartition, NextOffset)]) -> bool;
+    /// Begins to commit, with a note at those that were `adopted`; an event tells how it went.
+    /// `false`: the commit before is not answered yet, so this one is not made.
+    fn commit(
+        &mut self,
+        id: CommitId,
+        offsets: &[(RoutePartition, NextOffset)],
+        adopted: &BTreeSet<RoutePartition>,
+    ) -> bool;
 }

@@ -195,8 +195,20 @@ impl Reader for Reading {
         group::unassign(&self.member, &self.list(&given))
     }
 
-    fn commit(&mut self, id: CommitId, offsets: &[(RoutePartition, NextOffset)]) -> bool {
-        self.member.commit(id, self.positions(offsets))
+    fn commit(
+        &mut self,
+        id: CommitId,
+        offsets: &[(RoutePartition, NextOffset)],
+        adopted: &BTreeSet<RoutePartition>,
+    ) -> bool {
+        let list = self.positions(offsets);
+        for (tp, _) in offsets.iter().filter(|(tp, _)| adopted.contains(tp)) {
+            let noted = list.find_partition(&self.topics[tp.route], tp.partition.0);
+            if let Some(mut element) = noted {
+                element.set_metadata(client::ADOPTED);
+            }
+        }
+        self.member.commit(id, list)
     }
 }
 

@@ -15,6 +15,17 @@ use crate::kafka::client::ANSWER_WITHIN;
 /// A topic's configuration: values by property.
 pub(crate) type Configuration = BTreeMap<String, String>;
 
+/// Why the topic's records can't be applied exactly, if its `cleanup.policy` says so.
+pub(crate) fn compaction(configuration: &Configuration) -> Option<String> {
+    let policy = configuration.get("cleanup.policy")?;
+    policy.split(',').any(|policy| policy.trim() == "compact").then(|| {
+        format!(
+            "cleanup.policy is {policy}: a compaction takes away increments, deletes, and columns \
+             that only earlier records name, before they are written. Set it to delete"
+        )
+    })
+}
+
 /// Asks a broker how each of `topics` is configured, in one question.
 ///
 /// In the place of a configuration that can't be read stands the reason: a missing right, or no

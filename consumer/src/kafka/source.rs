@@ -11,6 +11,7 @@
 //! INV-9: polling never waits for the database. INV-11: a partition is read only from the offset
 //! that the database names.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Route};
 use crate::core::batch::{BatchId, RoutePartition};
 use crate::core::pipeline::Pipeline;
-use crate::core::pipeline::action::{Action, PipelineLimits, RouteLimits};
+use crate::core::pipeline::action::{Action, Notice, PipelineLimits, RouteLimits};
 use crate::core::pipeline::bounds::Bounds;
 use crate::core::pipeline::commit::CommitId;
 use crate::core::pipeline::placement::Placement;
@@ -33,6 +34,7 @@ use crate::kafka::locator::LocateQueue;
 use crate::kafka::messages::{PollExit, PollMessage, Work};
 use crate::kafka::notice::tell;
 use crate::kafka::reader::{Heard, Reader};
+use crate::kafka::skip_looks::SkipQueue;
 use crate::status::Status;
 use crate::status::outage::{Reporter, Subject};
 
@@ -52,6 +54,8 @@ pub(crate) struct Ends {
     pub(crate) inbox: mpsc::Receiver<PollMessage>,
     /// The locator's queue: partitions whose positions are asked for.
     pub(crate) wanted: Arc<LocateQueue>,
+    /// The queue of who looks at skipped offsets.
+    pub(crate) skips: Arc<SkipQueue>,
     /// Where the keys of each route's topic belong.
     pub(crate) placements: Vec<Placement>,
     /// What metrics, health and the status page show.
@@ -69,6 +73,8 @@ pub(crate) struct Source<R, T> {
     free: Vec<usize>,
     /// Which worker has which batch.
     busy: Vec<(BatchId, usize)>,
+    /// Partitions whose offsets were adopted, which the group notes with each commit.
+    adopted: BTreeSet<RoutePartition>,
     drain_time: Duration,
     /// When a drain ends, whatever is left.
     deadline: Option<Duration>,
@@ -106,6 +112,7 @@ impl<R: Reader, T: Clock> Source<R, T> {
                 .with_placements(ends.placements.iter().copied()),
             free: (0..ends.workers.len()).collect(),
             busy: Vec::new(),
+            adopted: BTreeSet::new(),
             ends,
             drain_time: config.batch.drain_time,
             deadline: None,
@@ -239,7 +246,11 @@ impl<R: Reader, T: Clock> Source<R, T> {
 
     fn input(&mut self, input: PollMessage) -> ControlFlow<PollExit> {
         match input {
-            PollMessage::Located(found) => self.pipeline.located(self.now, found),
+            PollMessage::Located(found) => {
+                let adopted = found.iter().filter(|found| found.was_adopted);
+                self.adopted.extend(adopted.map(|found| found.tp));
+                self.pipeline.located(self.now, found);
+            }
             PollMessage::Doubted(found) => self.pipeline.doubt(self.now, &found),
             PollMessage::Finished(id, ended) => {
                 self.take_back(id);
@@ -256,6 +267,9 @@ impl<R: Reader, T: Clock> Source<R, T> {
             PollMessage::Held(id, why) => {
                 self.take_back(id);
                 self.pipeline.hold(self.now, id, &why);
+            }
+            PollMessage::LookedAtSkip(tp, id, found) => {
+                self.pipeline.looked_at_skip(self.now, tp, id, &found);
             }
             PollMessage::Ends(ends) => self.pipeline.ends(ends),
             PollMessage::Drain => {
@@ -278,6 +292,11 @@ impl<R: Reader, T: Clock> Source<R, T> {
                 }
                 Action::Write(closed) => self.hand_over(closed.id, Work::Closed(closed))?,
                 Action::WriteAgain(id, batch) => self.hand_over(id, Work::Again(id, batch))?,
+                Action::LookAtSkip(tp, id, look) => self.ends.skips.ask([(tp, (id, look))]),
+                Action::GiveUp(tp, next) => {
+                    let topic = &self.topics[tp.route];
+                    return ControlFlow::Break(PollExit::undelivered(topic, tp.partition, next));
+                }
                 Action::Pause(tps) => done("pause", self.reader.pause(&tps))?,
                 Action::Resume(tps) => done("resume", self.reader.resume(&tps))?,
                 Action::Commit(id, offsets) => self.commit(id, &offsets),
@@ -288,7 +307,12 @@ impl<R: Reader, T: Clock> Source<R, T> {
                     done("unassign", self.reader.release(&tps))?;
                 }
                 Action::Drained => return ControlFlow::Break(PollExit::Drained { clean: true }),
-                Action::Tell(notice) => tell(&self.topics, &notice),
+                Action::Tell(notice) => {
+                    if let Notice::PassedOver(..) = notice {
+                        self.ends.status.metrics().read_anew();
+                    }
+                    tell(&self.topics, &notice);
+                }
             }
         }
         ControlFlow::Continue(())
@@ -313,7 +337,7 @@ impl<R: Reader, T: Clock> Source<R, T> {
     }
 
     fn commit(&mut self, id: CommitId, offsets: &[(RoutePartition, NextOffset)]) {
-        if !self.reader.commit(id, offsets) {
+        if !self.reader.commit(id, offsets, &self.adopted) {
             self.pipeline.commit_answered(self.now, id, false);
         }
     }

@@ -140,11 +140,7 @@ impl<Q: Questions, T: Clock> Watch<Q, T> {
                 );
                 PollMessage::Doubted(vec![(tp, next)])
             }
-            Remedy::GiveUp => PollMessage::End(PollExit::Failed(format!(
-                "topic {topic}, partition {partition}: the log has records from offset {next} on, \
-                 but Kafka's client does not deliver them, even after the partition was read again; \
-                 restart the process: it begins with a new client"
-            ))),
+            Remedy::GiveUp => PollMessage::End(PollExit::undelivered(topic, partition, next)),
         }
     }
 }

@@ -29,6 +29,7 @@ use crate::kafka::properties;
 use crate::kafka::questions::Questions as _;
 use crate::kafka::reading::Reading;
 use crate::kafka::reread::{KafkaLog, RereadLimits};
+use crate::kafka::skip_looks::{SkipLooks, SkipQueue};
 use crate::kafka::source::{Ends, Source};
 use crate::kafka::watch::Watch;
 use crate::run::workers::Workers;
@@ -221,6 +222,12 @@ impl Consumer {
             status: self.status(),
             answers: answers.clone(),
         };
+        let skips = Arc::new(SkipQueue::default());
+        let (broker_of_looks, wanted_looks) = (broker.clone(), Arc::clone(&skips));
+        let clock = MonotonicClock::start();
+        let looks =
+            SkipLooks::new(&self.config, broker_of_looks, clock, wanted_looks, answers.clone());
+        tasks.spawn(ending("the look at skipped offsets", looks.run()));
         let maintenance = Maintenance::new(
             &self.config,
             (self.config.database.target.clone(), Timeouts::STANDARD),
@@ -229,14 +236,8 @@ impl Consumer {
             self.status(),
         );
         let maintenance = maintenance.map_err(failed)?;
-        tasks.spawn(async move {
-            maintenance.run().await;
-            "the maintenance of dead letters has ended".to_owned()
-        });
-        tasks.spawn(async move {
-            locator.run().await;
-            "the locator has ended".to_owned()
-        });
+        tasks.spawn(ending("the maintenance of dead letters", maintenance.run()));
+        tasks.spawn(ending("the locator", locator.run()));
         let watch = Watch {
             broker,
             clock: MonotonicClock::start(),
@@ -246,14 +247,11 @@ impl Consumer {
             status: self.status(),
             answers: answers.clone(),
         };
-        tasks.spawn(async move {
-            watch.run().await;
-            "the watch over the partitions has ended".to_owned()
-        });
+        tasks.spawn(ending("the watch over the partitions", watch.run()));
         if let Some(compaction) = compaction {
             tokio::spawn(refuse_later(compaction, answers.clone()));
         }
-        Ok(Ends { workers, inbox, wanted, placements, status: self.status() })
+        Ok(Ends { workers, inbox, wanted, skips, placements, status: self.status() })
     }
 
     /// Waits for Kafka and the database, and collects what does not change during the run.
@@ -264,7 +262,7 @@ impl Consumer {
                 self.status.failed(Reporter::Start, Subject::Kafka, &error);
                 Ok(())
             }
-            BrokerError::NoTopic(_) => Err(failed(error)),
+            BrokerError::NoTopic(_) | BrokerError::MembersUnknown(_) => Err(failed(error)),
         };
         let cluster = patiently(|| broker.cluster_id(), passes).await?;
         let mut partitions = Vec::new();
@@ -356,6 +354,12 @@ async fn order(orders: &mpsc::Sender<PollMessage>, input: PollMessage) {
     if orders.send(input).await.is_err() {
         tracing::debug!("the poll thread has ended already");
     }
+}
+
+/// Runs a task that should never end, and then says that it did.
+async fn ending(what: &'static str, task: impl Future<Output = ()>) -> String {
+    task.await;
+    format!("{what} has ended")
 }
 
 /// Ends the run if a topic is refused after it has begun.

@@ -329,7 +329,12 @@ fn counts(on: &Register<'_>, older: &IntCounter) -> Result<Vec<CountOf>, Error> 
             "Records in another partition than their key's.",
             |now| now.misplaced,
         ),
-        counter("offset_skips_total", "Jumps in a partition's offsets.", |now| now.skips),
+        counter("offset_skips_total", "Places where no record came at an offset.", |now| now.skips),
+        counter(
+            "records_lost_total",
+            "Records that a compaction may have removed before they were written, at most.",
+            |now| now.lost,
+        ),
         counter("batches_total", "Batches handed to a worker.", |now| now.batches),
         counter("rows_total", "Rows in those batches; records_total over it is the fold.", |now| {
             now.rows

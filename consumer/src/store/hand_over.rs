@@ -1,6 +1,8 @@
 //! The transaction of a hand-over. It changes the bookkeeping alone, and only if the database
 //! stands where the plan was made for.
 
+use write_behind_shared::{NextOffset, Partition};
+
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::hand_over::HandOver;
 use crate::core::table::Table;
@@ -54,14 +56,15 @@ pub async fn hand_over(
                     forget(session, places, from).await?;
                 }
             }
-            let begins = begins.iter().map(|(partition, next)| Position {
-                partition: *partition,
-                next: *next,
-                partitions: *partitions,
-                writers: Vec::new(),
-            });
-            positions::begin_at(session, to, &begins.collect::<Vec<_>>()).await?;
+            begin_at(session, plan, begins).await?;
         }
+    }
+    begin_at(session, plan, &plan.moves).await?;
+    for (partition, next) in &plan.moves {
+        let go_to = Statement::new(session.dialect(), &[])
+            .add("UPDATE write_behind_offsets SET next_offset = ?", [next.0.into()])
+            .of_partition(to, *partition);
+        session.perform(go_to).await?;
     }
     let count = Statement::new(session.dialect(), &[])
         .add("UPDATE write_behind_offsets SET partitions = ?", [i64::from(*partitions).into()])
@@ -69,6 +72,21 @@ pub async fn hand_over(
     session.perform(count).await?;
     claims::replace(session, table, from, to).await?;
     open.commit().await.map_err(Failure::of_no_row)
+}
+
+/// Inserts where partitions begin of which the database knows nothing.
+async fn begin_at<S: Statements>(
+    session: &mut S,
+    plan: &HandOver,
+    begins: &[(Partition, NextOffset)],
+) -> Result<(), StoreError> {
+    let begins = begins.iter().map(|(partition, next)| Position {
+        partition: *partition,
+        next: *next,
+        partitions: plan.partitions,
+        writers: Vec::new(),
+    });
+    positions::begin_at(session, &plan.to, &begins.collect::<Vec<_>>()).await
 }
 
 /// Whether the database stands where the plan says, in every partition. Locks their offsets.

@@ -51,6 +51,7 @@ mod unreached;
 pub use any_store::AnyStore;
 pub use database::Database;
 pub use more_records::{MoreRecords, Part, PartFuture, Unread};
+pub(crate) use positions::positions_in_any_cluster;
 pub use timeouts::Timeouts;
 
 /// Log filter that silences the database client, which reports on every start that the bookkeeping

@@ -7,7 +7,7 @@ use crate::core::batch::{LastRecord, Span, WriterSeen};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::store::line::{Line, select};
 use crate::store::statement::{Statement, Statements, ValueKind};
-use crate::store::{Known, Position, StoreError};
+use crate::store::{AnyStore, Known, Position, StoreError};
 
 const OFFSETS: &str = "write_behind_offsets";
 
@@ -74,6 +74,25 @@ pub(super) async fn known<S: Statements>(
         Some(Known { partition, next, partitions, last_record: (offset.0 >= 0).then_some(last) })
     };
     select(store, statement, OFFSETS, known).await
+}
+
+/// Where a pipeline stands in a topic, whose cluster nobody can name now; `None`: it has stood in
+/// topics of this name in several clusters.
+pub(crate) async fn positions_in_any_cluster(
+    store: &mut AnyStore,
+    pipeline: &str,
+    topic: &str,
+) -> Result<Option<Vec<(Partition, NextOffset)>>, StoreError> {
+    const COLUMNS: &[ValueKind] = &[ValueKind::Integer, ValueKind::Integer, ValueKind::Text];
+    let statement = Statement::new(store.dialect(), COLUMNS).add(
+        r#"SELECT "partition", next_offset, cluster FROM write_behind_offsets
+            WHERE pipeline = ? AND topic = ? ORDER BY "partition""#,
+        [pipeline.to_owned().into(), topic.to_owned().into()],
+    );
+    let position = |line: &mut Line| Some(((line.partition()?, line.next_offset()?), line.text()?));
+    let lines = select(store, statement, OFFSETS, position).await?;
+    let is_of_one = lines.iter().all(|(_, cluster)| *cluster == lines[0].1);
+    Ok(is_of_one.then(|| lines.into_iter().map(|(position, _)| position).collect()))
 }
 
 /// Inserts where each partition begins. A partition that has a row keeps it.

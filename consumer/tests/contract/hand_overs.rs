@@ -17,6 +17,7 @@ fn plan(from: &BookkeepingKey, to: &BookkeepingKey, seen: &[(i32, i64)]) -> Hand
         seen: seen.iter().map(place).collect(),
         begins: None,
         partitions: 3,
+        moves: Vec::new(),
         lines: Vec::new(),
     }
 }
@@ -77,6 +78,17 @@ pub async fn what_begins_forgets_what_the_offsets_said(lab: impl Lab) {
     assert_eq!(stands(&mut bench, &scope()).await, [(0, 4, 3), (1, 0, 3), (2, 0, 3)]);
     assert_eq!(letters_of(&mut bench, "p").await, 0);
     assert_eq!(bench.store.claims(&bench.table, &scope()).await.unwrap().len(), 1);
+}
+
+pub async fn a_partition_that_is_moved_stands_there_and_the_others_where_they_stood(lab: impl Lab) {
+    let mut bench = written(lab).await;
+    // One that the database knows, and one that it does not.
+    let moves = vec![(Partition(0), NextOffset(7)), (Partition(2), NextOffset(3))];
+    let (old, new) = (scope(), BookkeepingKey { pipeline: "new".to_owned(), ..scope() });
+    let plan = HandOver { moves, ..plan(&old, &new, &[(0, 2), (1, 0)]) };
+    hand_over(&mut bench.store, &bench.table, &plan).await.unwrap();
+    assert_eq!(stands(&mut bench, &new).await, [(0, 7, 3), (1, 0, 3), (2, 3, 3)]);
+    assert_eq!(letters_of(&mut bench, "new").await, 1);
 }
 
 pub async fn nothing_is_handed_over_once_the_offsets_have_moved(lab: impl Lab) {

@@ -261,6 +261,7 @@ macro_rules! contract {
             claims::the_bookkeeping_tables_are_no_target,
             hand_overs::what_goes_on_takes_offsets_letters_and_the_table_along,
             hand_overs::what_begins_forgets_what_the_offsets_said,
+            hand_overs::a_partition_that_is_moved_stands_there_and_the_others_where_they_stood,
             hand_overs::nothing_is_handed_over_once_the_offsets_have_moved,
             rows::values_take_their_columns_types,
             rows::a_partial_update_leaves_the_other_columns_alone,

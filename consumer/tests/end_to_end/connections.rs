@@ -2,12 +2,13 @@
 
 use std::io::Read as _;
 use std::net::TcpListener;
+use std::process::Command;
 
 use write_behind_consumer::check::{self, Grade};
 use write_behind_consumer::config::Config;
 use write_behind_consumer::run::RunOptions;
 
-use super::world::{Running, World, wait_for};
+use super::world::{Running, TOPIC, World, wait_for};
 
 /// A configuration for the broker at `address`.
 fn config(address: &str, kafka: &str) -> Config {
@@ -82,4 +83,35 @@ fn a_consumer_that_waits_for_kafka_says_where_and_why() {
     let says = format!("{closed}: connection refused");
     wait_for("it says why", why, |why| why.contains(&says));
     consumer.drain().unwrap();
+}
+
+#[test]
+fn where_kafka_is_away_status_shows_what_the_database_knows() {
+    let world = World::new();
+    world.send("1", Some("{}"), None);
+    world.flush();
+    let written = || world.is_initialised() && world.number("SELECT count(*) FROM scores") == 1;
+    world.start_and_drain_when("it is written", written);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let status = |database: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_write-behind"))
+            .args(["status", "--direct"])
+            .env("WRITE_BEHIND_NAME", "scores")
+            .env("WRITE_BEHIND_KAFKA_BOOTSTRAP_SERVERS", closed.to_string())
+            .env("WRITE_BEHIND_DATABASE_URL", format!("sqlite://{database}"))
+            .env("WRITE_BEHIND_ROUTE_0_TOPIC", TOPIC)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let (code, said) = status(&world.file().display().to_string());
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("kafka: ") && said.contains("connection refused"), "{said}");
+    let of_database = |line: &str| line.split_whitespace().nth(4).map(str::to_owned);
+    let rows: Vec<_> = said.lines().filter(|line| line.contains("unknown")).collect();
+    let known = rows.iter().filter_map(|line| of_database(line)).filter(|next| next == "1");
+    assert_eq!(known.count(), 1, "{said}");
+    let (code, said) = status("/nosuch/world.db");
+    assert_eq!(code, Some(1), "of neither anything is known: {said}");
 }

@@ -2,6 +2,7 @@
 
 mod churn;
 mod identity;
+mod references;
 mod scale;
 mod silence;
 

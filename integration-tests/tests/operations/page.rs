@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use integration_tests::browser::Browser;
+use integration_tests::log::Raw;
 use integration_tests::wait::PATIENCE;
 use integration_tests::wire::Door;
 
@@ -56,6 +57,8 @@ async fn the_page_shows_numbers_charts_and_troubles_in_any_window() -> Result<()
     shot(&browser, "dark").await?;
     browser.resize(1200, 900).await?;
 
+    lists_its_letters(&scene, &browser).await?;
+
     scene.wire.set(Door::Refusing);
     scene.append(50).await?;
     let told = "return !document.getElementById('troubles').hidden
@@ -83,6 +86,22 @@ async fn the_page_shows_numbers_charts_and_troubles_in_any_window() -> Result<()
     let gone = "return document.getElementById('state').textContent.includes('does not answer')";
     browser.waits_for("the end of the worker", gone).await?;
     Ok(())
+}
+
+/// A record that can't be applied is named by its topic, with the command to look at it.
+async fn lists_its_letters(scene: &Scene, browser: &Browser) -> Result<()> {
+    let hidden = browser.evaluate("return document.getElementById('letters').hidden").await?;
+    ensure!(hidden == true, "no record waits for a person yet");
+    scene.pipeline.append(&[Raw::put("key-1", r#"{"nosuch":1}"#)]).await?;
+    let listed = format!(
+        "const letters = [...document.getElementById('letter-list').children];
+         return !document.getElementById('letters').hidden && letters.length === 1
+            && letters[0].textContent.includes({:?}) && letters[0].textContent.includes('1')
+            && document.getElementById('open-letters').textContent === '1'",
+        format!("write-behind dead-letters list --topic {}", scene.pipeline.name)
+    );
+    browser.waits_for("the record that waits for a person", &listed).await?;
+    shot(browser, "letters").await
 }
 
 /// Where `PAGE_SCREENSHOTS` names a folder, what the page looks like.

@@ -12,6 +12,7 @@ use crate::core::pipeline::bounds::Bounds;
 use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::commit::CommitId;
 use crate::core::pipeline::schedule::Priority;
+use crate::core::pipeline::skips::{LookId, SkipLook};
 
 /// The limits on batches and on what is held.
 #[derive(Clone, Copy, Debug)]
@@ -83,8 +84,10 @@ pub struct Located {
     pub epoch: Epoch,
     /// The database's next offset.
     pub next: NextOffset,
-    /// The offset that the group has committed.
+    /// The offset that the group has committed; `None`, too, if it must commit again.
     pub committed: Option<NextOffset>,
+    /// Whether its offset was adopted, now or before.
+    pub was_adopted: bool,
     /// The last sequence of each writer.
     pub writers: Vec<WriterSeen>,
 }
@@ -101,6 +104,12 @@ pub enum Action {
     Write(Closed),
     /// Hand a parked batch to a worker again.
     WriteAgain(BatchId, Box<Batch>),
+    /// Have another client read a span with skipped offsets, and answer with
+    /// [`Pipeline::looked_at_skip`](super::Pipeline::looked_at_skip) and the look's number.
+    LookAtSkip(RoutePartition, LookId, SkipLook),
+    /// Stop: from this offset on, the client passes over records that are in the log, also after the
+    /// partition was read again.
+    GiveUp(RoutePartition, NextOffset),
     /// Stop fetching these.
     Pause(Vec<RoutePartition>),
     /// Resume fetching these.
@@ -124,9 +133,14 @@ pub enum Notice {
     /// The record at this offset lies in another partition than its key's, which is this one. Told
     /// once a route.
     Misplaced(RoutePartition, Offset, Partition),
-    /// The log skips from the first offset to the second: transaction markers, or records that
-    /// compaction removed.
-    OffsetsSkipped(RoutePartition, NextOffset, Offset),
+    /// A compaction may have removed this many records between the offsets, before they were
+    /// written.
+    RecordsLost(RoutePartition, NextOffset, NextOffset, u64),
+    /// The client passed over records between the offsets. The partition is read again.
+    PassedOver(RoutePartition, NextOffset, NextOffset),
+    /// Why it is not known what the skipped offsets from this one on were. The partition is read
+    /// again.
+    SkipUnknown(RoutePartition, NextOffset, String),
     /// The database is behind what was written to it: it was restored. Its records are read again
     /// from there.
     DatabaseWentBack(RoutePartition, NextOffset, NextOffset),
@@ -162,8 +176,10 @@ pub struct Counts {
     pub strays: u64,
     /// Records in another partition than their key's.
     pub misplaced: u64,
-    /// Gaps in a partition's offsets.
+    /// Places where offsets were skipped.
     pub skips: u64,
+    /// Records that a compaction may have removed before they were written.
+    pub lost: u64,
     /// Batches handed to workers.
     pub batches: u64,
     /// Rows in those batches.

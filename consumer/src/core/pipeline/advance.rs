@@ -19,6 +19,7 @@ impl Pipeline {
     pub(super) fn advance(&mut self, now: Duration) {
         self.probe_stopped(now);
         self.try_held(now);
+        self.look_at_skips(now);
         self.dispatch_parked(now);
         self.dispatch(now);
         self.pause_and_resume();
@@ -89,6 +90,10 @@ impl Pipeline {
         else {
             return false;
         };
+        // The offset would pass records that nobody has read.
+        if !partition.skips.are_proved() {
+            return false;
+        }
         let route_state = &self.routes[tp.route];
         !partition.reading
             || route_state.fill(buffer, self.limits.max_bytes) >= Fill::Ripe
@@ -177,7 +182,9 @@ impl Pipeline {
 
     /// Drops a partition's open buffer.
     pub(super) fn drop_buffer(&mut self, tp: RoutePartition) -> Option<Buffer> {
-        let buffer = self.partitions.get_mut(&tp)?.buffer.take()?;
+        let partition = self.partitions.get_mut(&tp)?;
+        partition.skips.dropped();
+        let buffer = partition.buffer.take()?;
         self.budget.changed(self.routes[tp.route].limits.priority, buffer.bytes(), 0);
         Some(buffer)
     }

@@ -28,6 +28,7 @@ use crate::core::pipeline::partition::{Fetching, PartitionState};
 use crate::core::pipeline::placement::Placement;
 use crate::core::pipeline::route::RouteState;
 use crate::core::pipeline::schedule::Schedule;
+use crate::core::pipeline::skips::LookId;
 use crate::core::pipeline::stopped_routes::StoppedRoutes;
 use crate::core::pipeline::throttle::Ceiling;
 use crate::core::record::Incoming;
@@ -55,6 +56,8 @@ mod hold_partitions;
 mod parked;
 pub mod ahead;
 mod park_batches;
+pub mod skips;
+mod look_at_skips;
 mod advance;
 mod progress;
 
@@ -82,6 +85,7 @@ pub struct Pipeline {
     drained: bool,
     last_epoch: Epoch,
     last_batch: BatchId,
+    last_look: LookId,
     counts: Counts,
     actions: VecDeque<Action>,
 }
@@ -133,6 +137,7 @@ impl Pipeline {
             drained: false,
             last_epoch: 0,
             last_batch: 0,
+            last_look: 0,
             counts: Counts::default(),
             actions: VecDeque::new(),
         }
@@ -251,13 +256,8 @@ impl Pipeline {
                 return;
             }
         };
-        if record.offset != partition.next.offset() {
-            self.counts.skips += 1;
-            if !std::mem::replace(&mut partition.told_skip, true) {
-                let notice = Notice::OffsetsSkipped(tp, partition.next, record.offset);
-                self.actions.push_back(Action::Tell(notice));
-            }
-        }
+        let is_skip = partition.skips.folded(partition.next, record.offset);
+        self.counts.skips += u64::from(is_skip);
         let (start, route_state, max_bytes) =
             (partition.next, &mut self.routes[route], self.limits.max_bytes);
         let (opened, buffer) = match &mut partition.buffer {

@@ -5,6 +5,7 @@ use write_behind_shared::NextOffset;
 use crate::core::batch::{BatchId, Epoch};
 use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::memory::PartitionMemory;
+use crate::core::pipeline::skips::Skips;
 
 /// The state of a partition.
 #[derive(Debug)]
@@ -23,7 +24,8 @@ pub(super) struct PartitionState {
     pub(super) memory: PartitionMemory,
     /// What the source was last told to do.
     pub(super) fetching: Fetching,
-    pub(super) told_skip: bool,
+    /// The offsets that the client passed over.
+    pub(super) skips: Skips,
 }
 
 /// What the source does with a partition.
@@ -47,7 +49,7 @@ impl PartitionState {
             in_flight: None,
             memory: PartitionMemory::default(),
             fetching: Fetching::NotYet,
-            told_skip: false,
+            skips: Skips::default(),
         }
     }
 

@@ -13,11 +13,16 @@ const STANDS_AT_5: PartitionFacts = PartitionFacts {
     partitions_then: 1,
     partitions_now: 1,
     committed: None,
+    was_adopted: false,
     low: NextOffset(0),
     high: NextOffset(9),
     last: None,
     trace: None,
 };
+
+/// A log that is shorter than what the database has, and one of which it has nothing.
+const RECREATED: PartitionFacts = PartitionFacts { high: NextOffset(3), ..STANDS_AT_5 };
+const NEW: PartitionFacts = PartitionFacts { database: None, ..STANDS_AT_5 };
 
 /// Plans with what `change` makes of the usual case: everything as it was before.
 fn planned<'a>(
@@ -42,6 +47,7 @@ fn planned<'a>(
         open_letters: 0,
         torn_key: None,
         accept_disorder: false,
+        accept_loss: 0,
     };
     change(&mut facts);
     plan(&facts)
@@ -123,17 +129,64 @@ fn a_beginning_loses_no_row_no_letter_and_no_record_of_the_topic_before() {
         planned(HandOverMode::Begin, &ours, &ours, |facts| change(facts))
     };
     refused(begin(&|facts| facts.is_empty = false), "--keep-rows");
-    assert!(
-        begin(&|facts| {
-            facts.is_empty = false;
-            facts.keep_rows = true;
+    let kept = |partitions: &'static [(Partition, PartitionFacts)]| {
+        begin(&move |facts| {
+            (facts.is_empty, facts.keep_rows) = (false, true);
+            facts.partitions = partitions;
         })
-        .is_ok()
-    );
+    };
+    refused(kept(&[(Partition(0), STANDS_AT_5)]), "increments would count again");
+    assert!(kept(&[(Partition(0), RECREATED)]).is_ok());
+    assert!(kept(&[(Partition(0), NEW)]).is_ok());
     refused(begin(&|facts| facts.open_letters = 3), "3 open dead letters");
     refused(planned(HandOverMode::Begin, &old, &ours, |_| {}), "write the rest first");
     let drained = [(Partition(0), NextOffset(9), Some(NextOffset(9)))];
     let gone = [(Partition(0), NextOffset(5), None)];
     assert!(planned(HandOverMode::Begin, &old, &ours, |facts| facts.before = &drained).is_ok());
     assert!(planned(HandOverMode::Begin, &old, &ours, |facts| facts.before = &gone).is_ok());
+}
+
+#[test]
+fn a_loss_is_accepted_by_its_number_and_not_by_that_of_another_one() {
+    let ours = scope("p", "t");
+    let lost = [
+        (Partition(0), PartitionFacts { low: NextOffset(8), ..STANDS_AT_5 }),
+        (Partition(1), PartitionFacts { low: NextOffset(6), ..STANDS_AT_5 }),
+        (Partition(2), STANDS_AT_5),
+    ];
+    let with = |accept_loss| {
+        planned(HandOverMode::GoOn, &ours, &ours, |facts| {
+            (facts.partitions, facts.accept_loss) = (&lost, accept_loss);
+        })
+    };
+    refused(with(0), "add --accept-loss 4");
+    refused(with(9), "add --accept-loss 4");
+    let plan = with(4).unwrap();
+    assert_eq!(plan.moves, [(Partition(0), NextOffset(8)), (Partition(1), NextOffset(6))]);
+    assert_eq!(plan.begins, None);
+    let said = plan.lines.join("\n");
+    assert!(
+        said.contains("partition 1: goes on at offset 6, without the records from 5"),
+        "{said}"
+    );
+    assert!(said.contains("partition 2: goes on at offset 5"), "{said}");
+}
+
+#[test]
+fn offsets_of_the_group_are_adopted_only_where_the_database_knows_none() {
+    let ours = scope("p", "t");
+    let unknown = PartitionFacts { database: None, was_adopted: true, ..STANDS_AT_5 };
+    let committed = PartitionFacts { committed: Some(NextOffset(7)), ..unknown };
+    let adopt = |before: &[Stand], partitions: &[(Partition, PartitionFacts)]| {
+        planned(HandOverMode::Adopt, &ours, &ours, |facts| {
+            (facts.before, facts.partitions) = (before, partitions);
+        })
+    };
+    let adopted = adopt(&[], &[(Partition(0), committed), (Partition(1), unknown)]).unwrap();
+    assert_eq!(adopted.moves, [(Partition(0), NextOffset(7)), (Partition(1), NextOffset(0))]);
+    refused(adopt(&[], &[(Partition(0), unknown)]), "nothing to adopt");
+    let known = &[(Partition(0), NextOffset(5), Some(NextOffset(9)))];
+    refused(adopt(known, &[(Partition(0), committed)]), "nothing to adopt");
+    let beyond = PartitionFacts { committed: Some(NextOffset(70)), ..unknown };
+    refused(adopt(&[], &[(Partition(0), beyond)]), "the log ends at 9");
 }

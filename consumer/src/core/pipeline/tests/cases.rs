@@ -43,6 +43,7 @@ pub(super) fn reading_all(mut pipeline: Pipeline, tps: &[RoutePartition]) -> Pip
         epoch,
         next: NextOffset(0),
         committed: Some(NextOffset(0)),
+        was_adopted: false,
         writers: Vec::new(),
     };
     let [Action::Locate(asked)] = &actions(&mut pipeline)[..] else { panic!("asks") };
@@ -147,12 +148,12 @@ fn what_is_on_its_way_counts_as_the_oldest_until_it_is_written() {
     let mut pipeline = reading(some_limits(), 1);
     let oldest = |pipeline: &Pipeline| pipeline.progress(NOW).partitions[0].oldest;
     assert_eq!(oldest(&pipeline), None);
-    (5..8).for_each(|offset| record(&mut pipeline, NOW, 0, offset));
+    (0..3).for_each(|offset| record(&mut pipeline, NOW, 0, offset));
     let batch = closed(actions(&mut pipeline)).unwrap();
-    record(&mut pipeline, NOW, 0, 9);
-    assert_eq!(oldest(&pipeline), Some(5));
+    record(&mut pipeline, NOW, 0, 3);
+    assert_eq!(oldest(&pipeline), Some(0));
     written(&mut pipeline, NOW, batch);
-    assert_eq!(oldest(&pipeline), Some(9));
+    assert_eq!(oldest(&pipeline), Some(3));
 }
 
 #[test]
@@ -335,19 +336,11 @@ fn an_answer_to_an_earlier_question_is_not_taken_for_the_present_one() {
     pipeline.assign(&[tp(0)]);
     let (tp, epoch) = old[0];
     let (next, committed) = (NextOffset(7), None);
-    pipeline.located(NOW, vec![Located { tp, epoch, next, committed, writers: Vec::new() }]);
+    pipeline.located(
+        NOW,
+        vec![Located { tp, epoch, next, committed, was_adopted: false, writers: Vec::new() }],
+    );
     assert!(!actions(&mut pipeline).iter().any(|action| matches!(action, Action::Read(_))));
-}
-
-#[test]
-fn offsets_that_the_log_lacks_are_told_once() {
-    let mut pipeline = reading(PipelineLimits { max_rows: 100, ..some_limits() }, 1);
-    for offset in [0, 2, 4] {
-        record(&mut pipeline, NOW, 0, offset);
-    }
-    let notice = Notice::OffsetsSkipped(tp(0), NextOffset(1), Offset(2));
-    assert!(matches!(&actions(&mut pipeline)[..], [Action::Tell(told)] if *told == notice));
-    assert_eq!(pipeline.counts().skips, 2);
 }
 
 #[test]
@@ -365,7 +358,8 @@ fn a_partition_whose_database_went_back_while_it_was_idle_is_read_again_from_the
     let [(doubted, epoch)] = asked[..] else { panic!("only what was left there: {asked:?}") };
     assert_eq!(doubted, tp(0));
     let (next, committed) = (NextOffset(1), Some(NextOffset(3)));
-    let found = Located { tp: doubted, epoch, next, committed, writers: Vec::new() };
+    let found =
+        Located { tp: doubted, epoch, next, committed, was_adopted: false, writers: Vec::new() };
     pipeline.located(NOW, vec![found]);
     let actions = actions(&mut pipeline);
     let goes_back = Notice::DatabaseWentBack(tp(0), NextOffset(3), NextOffset(1));

@@ -45,6 +45,7 @@ impl World {
                 self.step(&Op::Assign(partition));
                 self.step(&Op::Deliver(partition, 10));
             }
+            self.step(&Op::Look(true));
             self.step(&Op::Locate);
             self.step(&Op::Finish(0));
             self.step(&Op::Commit(Answer::Taken));

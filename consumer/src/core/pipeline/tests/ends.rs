@@ -74,7 +74,8 @@ fn nothing_is_begun_while_it_drains() {
     pipeline.assign(&[tp(1)]);
     let (tp, epoch) = asked[0];
     let (next, committed, writers) = (NextOffset(0), None, Vec::new());
-    pipeline.located(NOW, vec![Located { tp, epoch, next, committed, writers }]);
+    pipeline
+        .located(NOW, vec![Located { tp, epoch, next, committed, was_adopted: false, writers }]);
     let left = actions(&mut pipeline);
     assert!(matches!(&left[..], [Action::Drained]), "{left:?}");
 }

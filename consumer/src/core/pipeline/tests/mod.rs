@@ -12,9 +12,11 @@ use super::*;
 use crate::core::batch::{Batch, Stop};
 use crate::core::pipeline::bounds::Bounds;
 use crate::core::pipeline::schedule::Priority;
+use crate::core::pipeline::skips::{SkipFacts, SkipLook};
 
 mod model;
 mod ops;
+mod answers;
 mod cases;
 mod checks;
 mod early;
@@ -22,6 +24,7 @@ mod placements;
 mod shares;
 mod stops;
 mod ends;
+mod look_at_skips;
 use model::{Entry, Kind, Table, prefix, transact};
 use ops::{Answer, Op, an_op};
 
@@ -44,7 +47,10 @@ struct World {
     revoking: bool,
     /// The offset that the source fetches next, and whether it is paused.
     fetching: BTreeMap<usize, (usize, bool)>,
+    /// The record that the client lost last.
+    lost: [Option<usize>; PARTITIONS],
     asked: Vec<(RoutePartition, Epoch)>,
+    looks: Vec<(RoutePartition, LookId, SkipLook)>,
     /// How often each partition was started, which tells batches apart.
     lives: [usize; PARTITIONS],
     batches: Vec<(BatchId, Batch)>,
@@ -92,7 +98,9 @@ impl World {
             owned: Default::default(),
             revoking: false,
             fetching: BTreeMap::new(),
+            lost: Default::default(),
             asked: Vec::new(),
+            looks: Vec::new(),
             lives: Default::default(),
             batches: Vec::new(),
             batch_lives: BTreeMap::new(),
@@ -146,67 +154,6 @@ impl World {
         self.pipeline.record(self.now, tp(partition).route, &incoming);
     }
 
-    fn finish(&mut self, chosen: usize) {
-        let all = self.batches.len() + self.orphans.len();
-        if all == 0 {
-            return;
-        }
-        let chosen = chosen % all;
-        if chosen >= self.batches.len() {
-            let orphan = self.orphans.swap_remove(chosen - self.batches.len());
-            transact(&mut self.tables, &orphan);
-            self.moved = [true; PARTITIONS];
-            return;
-        }
-        let (id, batch) = self.batches.swap_remove(chosen);
-        let ended = transact(&mut self.tables, &batch);
-        self.pipeline.finished(self.now, id, &ended);
-    }
-
-    /// A batch was not written, for a reason that only time or a person ends.
-    fn give_back(&mut self, chosen: usize, op: &Op) {
-        let Some(chosen) = chosen.checked_rem(self.batches.len()) else { return };
-        let (id, batch) = self.batches.swap_remove(chosen);
-        match op {
-            Op::Refuse(_) => {
-                let stop = Stop { why: "no table".to_owned(), partition: None };
-                self.pipeline.stopped(self.now, id, &stop);
-            }
-            Op::Delay(_) => self.pipeline.hold(self.now, id, "locked"),
-            _ => {
-                self.held.push(id);
-                self.pipeline.park(self.now, id, Box::new(batch), &ahead::Survey::default());
-            }
-        }
-    }
-
-    fn answer_commit(&mut self, answer: Answer) {
-        let Some((id, offsets)) = self.committing.take() else { return };
-        if !matches!(answer, Answer::Refused) {
-            for (tp, next) in offsets {
-                let partition = tp.partition.0 as usize;
-                self.committed[partition] = Some(next.0);
-            }
-        }
-        self.pipeline.commit_answered(self.now, id, matches!(answer, Answer::Taken));
-    }
-
-    fn locate(&mut self) {
-        let found = std::mem::take(&mut self.asked).into_iter().map(|(tp, epoch)| {
-            let partition = tp.partition.0 as usize;
-            let table = &self.tables[partition];
-            Located {
-                tp,
-                epoch,
-                next: NextOffset(table.next as i64),
-                committed: self.committed[partition].map(NextOffset),
-                writers: table.writers(tp.partition),
-            }
-        });
-        let found = found.collect();
-        self.pipeline.located(self.now, found);
-    }
-
     fn crash(&mut self) {
         self.orphans.extend(self.batches.drain(..).map(|(_, batch)| batch));
         self.pipeline = Pipeline::new(limits(self.ceiling), [ROUTE; 2]);
@@ -214,6 +161,7 @@ impl World {
         self.held.clear();
         self.fetching.clear();
         self.asked.clear();
+        self.looks.clear();
         self.committing = None;
         self.owned = Default::default();
         self.revoking = false;
@@ -225,10 +173,14 @@ impl World {
             Op::Deliver(partition, count) => self.deliver(partition, count),
             Op::DeliverAgain(partition) => {
                 let fetching = self.fetching.get(&partition).copied();
-                if let Some((offset, _)) = fetching.filter(|(offset, _)| *offset > 0) {
-                    self.deliver_one(partition, offset - 1);
+                let before = fetching.and_then(|(offset, _)| offset.checked_sub(1));
+                if let Some(offset) = before.filter(|offset| self.lost[partition] != Some(*offset))
+                {
+                    self.deliver_one(partition, offset);
                 }
             }
+            Op::PassOver(partition) => self.pass_over(partition),
+            Op::Look(is_answered) => self.look(is_answered),
             Op::Tick(millis) => {
                 self.now += Duration::from_millis(millis);
                 self.pipeline.tick(self.now);
@@ -313,6 +265,9 @@ impl World {
                         self.fetching.remove(&index(tp));
                     }
                 }
+                Action::LookAtSkip(tp, id, look) => self.looks.push((tp, id, look)),
+                // Its process ends, and the next one begins with a new client.
+                Action::GiveUp(..) => self.crash(),
                 Action::Drained => panic!("unasked: {action:?}"),
                 Action::Tell(_) => {}
             }

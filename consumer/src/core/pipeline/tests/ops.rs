@@ -14,6 +14,10 @@ pub(super) enum Op {
     Deliver(usize, usize),
     /// The client delivers an old record again, as after a fetch that overlaps a pause.
     DeliverAgain(usize),
+    /// The client loses the next record, and goes on behind it.
+    PassOver(usize),
+    /// Another client looks at what was passed over; or nobody answers.
+    Look(bool),
     Tick(u64),
     Locate,
     /// A worker's transaction commits, and the answer arrives.
@@ -65,6 +69,8 @@ pub(super) fn an_op() -> impl Strategy<Value = Op> {
         20 => (partition(), kind).prop_map(|(partition, kind)| Op::Append(partition, kind)),
         20 => (partition(), 1_usize..12).prop_map(|(partition, n)| Op::Deliver(partition, n)),
         2 => partition().prop_map(Op::DeliverAgain),
+        2 => partition().prop_map(Op::PassOver),
+        8 => prop::bool::weighted(0.8).prop_map(Op::Look),
         8 => (0_u64..200).prop_map(Op::Tick),
         8 => Just(Op::Locate),
         8 => (0_usize..8).prop_map(Op::Finish),

@@ -81,6 +81,7 @@ impl Scene {
                         epoch,
                         next: NextOffset(self.next.get(&tp).copied().unwrap_or(0)),
                         committed: None,
+                        was_adopted: false,
                         writers: Vec::new(),
                     };
                     let found = asked.into_iter().map(located).collect();
@@ -96,7 +97,9 @@ impl Scene {
                 Action::Tell(notice) => self.told.push(notice),
                 Action::Commit(id, _) => self.pipeline.commit_answered(now, id, true),
                 Action::Resume(_) | Action::Release(_) => {}
-                Action::Drained => panic!("unasked: {action:?}"),
+                Action::LookAtSkip(..) | Action::GiveUp(..) | Action::Drained => {
+                    panic!("unasked: {action:?}")
+                }
             }
         }
     }

@@ -80,6 +80,7 @@ impl World {
                         epoch: asked[0].1,
                         next: NextOffset(table.next as i64),
                         committed: Some(NextOffset(self.committed)),
+                        was_adopted: false,
                         writers: table.writers(asked[0].0.partition),
                     };
                     self.pipeline.located(self.now, vec![found]);

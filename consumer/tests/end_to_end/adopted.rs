@@ -1,0 +1,64 @@
+//! A database that knows nothing of a group's offsets: refused, or told once to take them for its own.
+
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use write_behind_consumer::run::{RunError, RunOptions};
+
+use super::world::{Running, TOPIC, World, wait_for};
+use super::{send_visits, visits};
+
+#[test]
+fn a_group_that_has_committed_and_a_database_that_knows_nothing_are_refused() {
+    let world = World::new();
+    send_visits(&world, 100);
+    let consumer = world.start();
+    wait_for("it is written", || world.is_initialised() && visits(&world) == 100, |done| *done);
+    consumer.drain().unwrap();
+    world.execute("DELETE FROM write_behind_offsets");
+    let refused = world.start().ended();
+    let Err(RunError::Refused(why)) = refused else { panic!("not refused: {refused:?}") };
+    assert!(why.contains("--adopt-offsets"), "{why}");
+    assert_eq!(visits(&world), 100, "nothing was applied twice");
+    let options = RunOptions { adopt_offsets: true, ..RunOptions::default() };
+    let consumer = Running::start(world.config("", ""), options);
+    send_visits(&world, 50);
+    wait_for("it goes on", || visits(&world), |visits| *visits >= 150);
+    consumer.drain().unwrap();
+    assert_eq!(visits(&world), 150);
+}
+
+#[test]
+fn a_flag_that_adopts_offsets_and_stays_adopts_no_emptied_database() {
+    let world = World::new();
+    let adopting = || {
+        let options = RunOptions { adopt_offsets: true, ..RunOptions::default() };
+        Running::start(world.config("", ""), options)
+    };
+    let client = world.client();
+    let mut of_another_program = TopicPartitionList::new();
+    of_another_program.add_partition_offset(TOPIC, 0, Offset::Offset(0)).unwrap();
+    client.commit(&of_another_program, CommitMode::Sync).unwrap();
+    let empty = "DELETE FROM write_behind_offsets";
+    let consumer = adopting();
+    // No record comes, so nothing but the note itself is committed.
+    wait_for("it has adopted", || consumer.status.unreadiness(), Option::is_none);
+    consumer.drain().unwrap();
+    world.execute(empty);
+    let refused = adopting().ended();
+    let Err(RunError::Refused(why)) = refused else { panic!("not refused: {refused:?}") };
+    assert!(why.contains("once already") && why.contains("hand-over adopt"), "{why}");
+    // What it commits later does not hide that it has adopted, nor does a start without the flag.
+    world.execute(
+        "INSERT INTO write_behind_offsets (pipeline, cluster, topic, \"partition\", \
+                   next_offset, partitions) SELECT pipeline, cluster, topic, column1, 0, 4 \
+                   FROM write_behind_tables, (VALUES (0), (1), (2), (3))",
+    );
+    send_visits(&world, 100);
+    let consumer = world.start();
+    wait_for("it goes on", || visits(&world), |visits| *visits >= 100);
+    consumer.drain().unwrap();
+    assert_eq!(world.committed(), world.positions());
+    world.execute(empty);
+    let refused = adopting().ended();
+    assert!(matches!(refused, Err(RunError::Refused(_))), "{refused:?}");
+}
