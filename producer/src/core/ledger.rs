@@ -179,6 +179,14 @@ impl Ledger {
         }
     }
 
+    /// A copy of the write may be in the log.
+    pub(crate) fn mark_in_doubt(&mut self, sequence: Sequence) {
+        let Some(place) = sequence.checked_sub(self.replicated()) else { return };
+        if let Some((_, write)) = self.unanswered.get_mut(place as usize) {
+            write.mark_in_doubt();
+        }
+    }
+
     /// The Kafka client is gone, or has given back all that it had: what is not answered is sent
     /// again. INV-15: not the writes that this gives, which later ones have overtaken.
     pub(crate) fn requeue(&mut self) -> Vec<Sequence> {

@@ -62,6 +62,8 @@ pub(crate) struct Failure {
     pub(crate) low_bits: usize,
     pub(crate) how: GivenBack,
     pub(crate) reason: Arc<str>,
+    /// An attempt whose answer was lost may have put it into the log.
+    pub(crate) may_be_logged: bool,
 }
 
 /// What is known of the writes after one.
@@ -105,6 +107,13 @@ impl Unanswered {
         match self.0 {
             Known::Open { doubt } | Known::Back { doubt, .. } => doubt,
             Known::Answered(_) => true,
+        }
+    }
+
+    /// A copy of it may be in the log.
+    pub(crate) fn mark_in_doubt(&mut self) {
+        if let Known::Open { doubt } | Known::Back { doubt, .. } = &mut self.0 {
+            *doubt = true;
         }
     }
 

@@ -16,6 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
 use tracing::{debug, warn};
+use write_behind_delivery_status::may_be_in_the_log;
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::record::{ADD, WRITE_ID};
 use write_behind_shared::{Partition, WriteId};
@@ -70,7 +71,14 @@ struct ReportBatch {
     answers: Vec<DeliveryReport>,
     /// Writes that were not delivered, by place and partition: what that means is known at the end
     /// of the turn.
-    failures: BTreeMap<(usize, i32), Vec<(usize, RDKafkaErrorCode)>>,
+    failures: BTreeMap<(usize, i32), Vec<Undelivered>>,
+}
+
+/// A record that was not delivered.
+struct Undelivered {
+    low_bits: usize,
+    code: RDKafkaErrorCode,
+    may_be_logged: bool,
 }
 
 /// How long the reports of purged records may take.
@@ -231,7 +239,8 @@ impl ProducerContext for DeliveryReports {
             Err((error, message)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
                 let failures = gathered.failures.entry((place, message.partition())).or_default();
-                failures.push((low_bits, code));
+                let may_be_logged = may_be_in_the_log(message);
+                failures.push(Undelivered { low_bits, code, may_be_logged });
                 return;
             }
         };
@@ -282,19 +291,19 @@ impl DeliveryReports {
         &self,
         place: usize,
         partition: Partition,
-        failures: Vec<(usize, RDKafkaErrorCode)>,
+        failures: Vec<Undelivered>,
         has_failed: bool,
     ) {
         let failures = failures.into_iter();
         if self.is_closing.load(Ordering::Acquire) {
-            let unknown = |(low_bits, code): (usize, RDKafkaErrorCode)| {
+            let unknown = |Undelivered { low_bits, code, .. }| {
                 (low_bits, Err(Loss::Unknown(code.to_string().into())))
             };
             self.listener.answered(place, partition, &mut failures.map(unknown).collect());
         } else {
-            let failure = |(low_bits, code): (usize, RDKafkaErrorCode)| {
+            let failure = |Undelivered { low_bits, code, may_be_logged }| {
                 let how = given_back(code, has_failed)?;
-                Some(Failure { low_bits, how, reason: code.to_string().into() })
+                Some(Failure { low_bits, how, reason: code.to_string().into(), may_be_logged })
             };
             let mut failures: Vec<Failure> = failures.filter_map(failure).collect();
             let too_large = |failure: &&Failure| failure.how == GivenBack::BatchTooLarge;

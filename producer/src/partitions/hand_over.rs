@@ -176,8 +176,12 @@ impl State {
     fn failed(&mut self, failures: &[Failure], cache: &impl Cache) -> Vec<(Key, Loss)> {
         let mut lost = Vec::new();
         let mut refused = Vec::new();
-        for Failure { low_bits, how, reason } in failures {
+        for Failure { low_bits, how, reason, may_be_logged } in failures {
             let Some(sequence) = self.core.give_back(*low_bits, *how) else { continue };
+            if *may_be_logged {
+                // Refused now, it may have been taken by an attempt whose answer was lost.
+                self.core.ledger.mark_in_doubt(sequence);
+            }
             match how {
                 GivenBack::Refused | GivenBack::BatchTooLarge => {
                     refused.push((sequence, *how, reason));

@@ -111,6 +111,23 @@ async fn a_topic_that_a_broker_does_not_know_yet_is_asked_for_again() {
     scores.put(&1, &score("known", 1)).await.unwrap().replicated().await.unwrap();
 }
 
+/// The first attempt may be in the log, though the second is refused.
+#[tokio::test]
+async fn a_write_that_is_refused_after_an_answer_was_lost_is_told_as_unknown_and_not_as_failed() {
+    let kafka = Kafka::start(1);
+    let scores: Handle = kafka.builder(&[]).build().await.unwrap();
+    scores.put(&1, &score("good", 1)).await.unwrap().replicated().await.unwrap();
+    let refusals = [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD,
+    ];
+    kafka.cluster().request_errors(RDKafkaApiKey::Produce, &refusals);
+    let write = scores.put(&1, &score("perhaps", 2)).await.unwrap();
+    let error = soon("an end", write.replicated()).await.unwrap_err();
+    assert!(matches!(error, DeliveryError::Unknown(_)), "{error:?}");
+    assert_eq!(scores.get(&1).await.unwrap(), Some(score("perhaps", 2)), "it may be in the log");
+}
+
 #[tokio::test]
 async fn the_neighbours_of_a_record_that_a_broker_refuses_are_in_the_log() {
     let kafka = Kafka::start(1);

@@ -9,7 +9,7 @@ use crate::imports::Crate;
 
 /// Where Rust lives in this repository.
 pub(crate) const MEMBERS: &[&str] =
-    &["shared", "producer", "consumer", "demo", "integration-tests", "bench"];
+    &["shared", "delivery-status", "producer", "consumer", "demo", "integration-tests", "bench"];
 
 /// The crates that are divided into rooms.
 pub(crate) const DIVIDED: &[&str] = &["shared", "producer", "consumer"];

@@ -67,6 +67,7 @@ impl ProducerClient for Scripted {
             low_bits: *sequence as usize,
             how: *how,
             reason: "not authorized".into(),
+            may_be_logged: false,
         };
         let failures: Vec<Failure> = failures.iter().map(failure).collect();
         self.listener.failed(0, PARTITION, &failures);
