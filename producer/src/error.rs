@@ -47,6 +47,25 @@ pub enum Halt {
         /// Partitions now.
         now: i32,
     },
+    /// Kafka acknowledged writes past the end of the partition as it is now: the topic was deleted
+    /// and created again, or the log was cut off. What was acknowledged may be gone.
+    #[error(
+        "partition {partition} ends at {end}, and Kafka had acknowledged a write at {acked}: the \
+         topic was created again, or its log was cut off; look what the database has, then build a \
+         new handle"
+    )]
+    LogReplaced {
+        /// The partition.
+        partition: i32,
+        /// Where it ends now.
+        end: i64,
+        /// The offset of an acknowledged write.
+        acked: i64,
+    },
+    /// A part of the handle panicked, which is a defect of this crate: what is pending here is no
+    /// longer known for sure.
+    #[error("a part of the handle panicked; build a new one, and please report the panic")]
+    Panicked,
 }
 
 /// Why a write can never be accepted.

@@ -81,6 +81,12 @@ pub enum Event {
     /// The oldest write that is not in the database is again younger than half of
     /// [`lagging_after`](crate::Builder::lagging_after).
     CaughtUp,
+    /// Writes have waited for five seconds, and the sink group has never committed an offset of the
+    /// topic: is its name right, and does its consumer run? Told once.
+    NeverCommitted {
+        /// The sink group.
+        group: Arc<str>,
+    },
     /// This many events were missed, because more than 1,024 waited to be taken.
     Missed(u64),
 }

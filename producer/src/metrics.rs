@@ -5,6 +5,7 @@
 //! ten times a second, by the polling thread.
 
 use std::cell::Cell;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use prometheus::core::{AtomicF64, GenericGauge};
@@ -41,6 +42,7 @@ pub(crate) struct Metrics {
     client_failures: IntCounter,
     watch_errors: IntCounter,
     follow_lag: IntGauge,
+    counting: Mutex<()>,
 }
 
 /// One in this many writes of a thread is timed.
@@ -101,6 +103,7 @@ impl Metrics {
             )?,
             watch_errors: counter("watch_errors_total", "Failed looks at the sink group.")?,
             follow_lag: gauge("follow_lag_records", "Records in the log that were not read.")?,
+            counting: Mutex::default(),
         })
     }
 
@@ -144,6 +147,8 @@ impl Metrics {
 
     /// What all partitions show.
     pub(crate) fn measured(&self, stats: &Stats) {
+        // One at a time: two threads that add the same difference would count it twice.
+        let _counting = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
         for (counter, now) in [
             (&self.writes, stats.accepted + stats.coalesced),
             (&self.coalesced, stats.coalesced),

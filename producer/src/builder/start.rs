@@ -78,12 +78,15 @@ where
         let (metrics, registration) = Metrics::new(&registry, &self.topic)?;
         let metrics = Arc::new(metrics);
         let partitions = Arc::new(Partitions::new(self.setup(partition_count)));
+        let never_committed = topic.committed.is_empty();
+        partitions.start_at(&topic.committed);
         let mut letters = self.loader.as_ref().and_then(Letters::of);
         if let Some(letters) = &mut letters {
             letters.start_at(topic.committed);
         }
         let (shared, measured) = (Arc::clone(&partitions), Arc::clone(&metrics));
         let poller = CommitPoller::new(group_offsets, shared, measured, letters, Instant::now());
+        let poller = poller.expect_first_commit(never_committed.then_some(group));
         let commit_poller = poll_on_a_thread(poller, self.poll_interval)?;
         // Both are held here while the log is read: a caller that goes away ends their threads.
         let (tail, following) = if self.follow {

@@ -14,6 +14,8 @@ use write_behind_shared::NextOffset;
 pub(crate) struct Forgotten {
     /// Empty until something is forgotten. In each slot: below which offset a row was forgotten.
     slots: Vec<NextOffset>,
+    /// The highest of them.
+    highest: NextOffset,
     /// How many there are then: a power of two.
     slot_count: usize,
     /// Every row may have been written below this offset.
@@ -25,7 +27,13 @@ impl Forgotten {
     /// Nothing forgotten yet.
     pub(crate) fn new(slots: usize) -> Self {
         let slot_count = slots.next_power_of_two();
-        Self { slots: Vec::new(), slot_count, all: NextOffset::ZERO, hash: RandomState::new() }
+        Self {
+            slots: Vec::new(),
+            highest: NextOffset::ZERO,
+            slot_count,
+            all: NextOffset::ZERO,
+            hash: RandomState::new(),
+        }
     }
 
     /// The row's latest write that was forgotten lies below `next`.
@@ -35,6 +43,15 @@ impl Forgotten {
         }
         let slot = self.slot(key);
         self.slots[slot] = self.slots[slot].max(next);
+        self.highest = self.highest.max(next);
+    }
+
+    /// The group has committed `committed`: with all of them in the database, their memory is given
+    /// back.
+    pub(crate) fn passed(&mut self, committed: NextOffset) {
+        if !self.slots.is_empty() && committed >= self.highest {
+            self.slots = Vec::new();
+        }
     }
 
     /// Any row may have a write below `next` that was never seen here.
@@ -75,6 +92,18 @@ mod tests {
         assert_eq!(forgotten.forgotten_below(b"7", None), Some(NextOffset(5)));
         assert_eq!(forgotten.forgotten_below(b"7", Some(NextOffset(4))), Some(NextOffset(5)));
         assert_eq!(forgotten.forgotten_below(b"7", Some(NextOffset(5))), None);
+    }
+
+    #[test]
+    fn the_memory_is_given_back_once_all_that_was_forgotten_is_in_the_database() {
+        let mut forgotten = Forgotten::new(Bounds::STANDARD.forgotten_slots);
+        forgotten.add(b"7", NextOffset(5));
+        forgotten.passed(NextOffset(4));
+        assert!(!forgotten.slots.is_empty());
+        forgotten.passed(NextOffset(5));
+        assert!(forgotten.slots.is_empty());
+        forgotten.add(b"8", NextOffset(9));
+        assert_eq!(forgotten.forgotten_below(b"8", None), Some(NextOffset(9)));
     }
 
     #[test]

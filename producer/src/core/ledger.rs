@@ -43,6 +43,8 @@ pub(crate) struct Ledger {
     runs: VecDeque<OffsetRun>,
     persisted: Sequence,
     last_acked: Option<Offset>,
+    /// What the group had committed before the first write: all of them lie from there on.
+    starts_at: NextOffset,
     committed: Option<NextOffset>,
     pub(crate) lost: LostWrites,
     bounds: Bounds,
@@ -75,6 +77,7 @@ impl Ledger {
             runs: VecDeque::new(),
             persisted: 0,
             last_acked: None,
+            starts_at: NextOffset::ZERO,
             committed: None,
             lost: LostWrites::new(bounds.losses),
             bounds,
@@ -94,6 +97,11 @@ impl Ledger {
     /// Every write below is persisted or lost.
     pub(crate) fn persisted(&self) -> Sequence {
         self.persisted
+    }
+
+    /// The highest offset at which Kafka acknowledged a write.
+    pub(crate) fn last_acked(&self) -> Option<Offset> {
+        self.last_acked
     }
 
     /// The group's committed offset, as last heard.
@@ -246,12 +254,17 @@ impl Ledger {
         write.answer().is_none().then(|| Key::clone(key))
     }
 
+    /// The group had committed `next` before the first write.
+    pub(crate) fn start_at(&mut self, next: NextOffset) {
+        self.starts_at = next;
+    }
+
     /// The offset in an acknowledgement, if it can be trusted. librdkafka reports a duplicate
     /// sequence as success with an offset that counts up from -1, so an offset that does not
-    /// advance says nothing about where the record is.
+    /// advance, or lies before the first write, says nothing about where the record is.
     pub(crate) fn trusted_offset(&mut self, sequence: Sequence, offset: i64) -> Option<Offset> {
         let advances = self.last_acked.is_none_or(|last| offset > last.0);
-        if offset < 0 || !advances {
+        if offset < 0 || !advances || self.starts_at.is_past(Offset(offset)) {
             return None;
         }
         self.last_acked = Some(Offset(offset));
@@ -301,6 +314,16 @@ impl Ledger {
             }
         }
         self.advance();
+    }
+
+    /// Shrinks its queues to what `room` says of a capacity and a length.
+    pub(crate) fn give_back_memory(&mut self, room: impl Fn(usize, usize) -> Option<usize>) {
+        if let Some(room) = room(self.unanswered.capacity(), self.unanswered.len()) {
+            self.unanswered.shrink_to(room);
+        }
+        if let Some(room) = room(self.runs.capacity(), self.runs.len()) {
+            self.runs.shrink_to(room);
+        }
     }
 
     fn push_run(&mut self, sequence: Sequence, persisted_when: PersistedWhen) {

@@ -25,15 +25,15 @@ pub(crate) enum Loss {
 pub(crate) struct LostWrites {
     ranges: VecDeque<(Range<Sequence>, Loss)>,
     ranges_max: usize,
-    /// Below this, ranges were forgotten.
-    known_from: Sequence,
+    /// All ranges that were forgotten lie in this one.
+    forgotten: Range<Sequence>,
     untold: Untold,
 }
 
 impl LostWrites {
     pub(crate) fn new(ranges_max: usize) -> Self {
         let untold = Untold::new(ranges_max);
-        Self { ranges: VecDeque::new(), ranges_max, known_from: 0, untold }
+        Self { ranges: VecDeque::new(), ranges_max, forgotten: 0..0, untold }
     }
 
     /// Remembers that the write was lost.
@@ -44,22 +44,23 @@ impl LostWrites {
             _ => self.ranges.push_back((sequence..sequence + 1, loss)),
         }
         if self.ranges.len() > self.ranges_max
-            && let Some((forgotten, _)) = self.ranges.pop_front()
+            && let Some((range, _)) = self.ranges.pop_front()
         {
-            self.known_from = self.known_from.max(forgotten.end);
+            let none = self.forgotten.is_empty();
+            let first = if none { range.start } else { self.forgotten.start.min(range.start) };
+            self.forgotten = first..self.forgotten.end.max(range.end);
         }
     }
 
     /// The first loss among the writes.
     pub(crate) fn first_in(&self, sequences: &Range<Sequence>) -> Option<Loss> {
-        if sequences.start < self.known_from {
+        if overlap(&self.forgotten, sequences) {
             return Some(Loss::Unknown(
                 "it is no longer known: too many writes were lost since".into(),
             ));
         }
-        let overlaps =
-            |range: &Range<Sequence>| range.start < sequences.end && sequences.start < range.end;
-        self.ranges.iter().find(|(range, _)| overlaps(range)).map(|(_, loss)| loss.clone())
+        let lost = self.ranges.iter().find(|(range, _)| overlap(range, sequences));
+        lost.map(|(_, loss)| loss.clone())
     }
 
     /// The first loss among the writes, for a caller that is told of it now.
@@ -75,5 +76,26 @@ impl LostWrites {
         let loss = self.first_in(&(first..end));
         self.untold.told(&(0..end));
         loss
+    }
+}
+
+fn overlap(one: &Range<Sequence>, other: &Range<Sequence>) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_forgotten_makes_no_doubt_of_writes_that_lie_apart_from_it() {
+        let mut lost = LostWrites::new(2);
+        for sequence in [10, 12, 14, 16] {
+            lost.add(sequence, Loss::Failed("refused".into()));
+        }
+        let first_in = |sequence: Sequence| lost.first_in(&(sequence..sequence + 1));
+        assert_eq!([9, 13, 15, 17].map(first_in), [None, None, None, None]);
+        assert!(matches!(first_in(10), Some(Loss::Unknown(_))), "it is no longer known");
+        assert!(matches!(first_in(14), Some(Loss::Failed(_))));
     }
 }

@@ -56,7 +56,9 @@ impl Kafka {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let builder = ThreadBuilder::new().name("write-behind-publish".to_owned());
-        let thread = builder.spawn(move || polling.run(&stopped)).inspect_err(|_| {
+        let told = Arc::clone(&handles);
+        let thread = builder.spawn(move || told.run(|| polling.run(&stopped)));
+        let thread = thread.inspect_err(|_| {
             // The client and the handles know each other: nothing else would end the client.
             handles.set_producer(None);
         })?;
@@ -112,6 +114,8 @@ impl Kafka {
         }
         handle.partitions.close();
         handles.remove(handle.place);
+        // Somebody may keep a write for long: it must not keep the client.
+        handle.partitions.set_outlet(None);
         handle.measure(Instant::now());
     }
 
@@ -121,6 +125,7 @@ impl Kafka {
         if Arc::strong_count(&self.0) > 1 {
             handle.partitions.close();
             self.0.handles.remove(handle.place);
+            handle.partitions.set_outlet(None);
         }
     }
 }

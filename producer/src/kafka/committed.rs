@@ -7,16 +7,18 @@
 //! log leave everything pending.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, Thread, current, park_timeout};
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
-use write_behind_shared::{NextOffset, Partition};
+use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::core::pace::{Asked, Pace};
 use crate::error::{BuildError, Halt};
+use crate::event::Event;
 use crate::kafka::dead_letters::Letters;
 use crate::kafka::offsets::{NoAnswer, Offsets};
 use crate::metrics::Metrics;
@@ -36,8 +38,19 @@ pub(crate) struct CommitPoller<O> {
     /// The partitions whose end nobody says, and when that is asked again.
     silent: HashMap<Partition, Instant>,
     letters: Option<Letters>,
+    /// None: the group has committed something.
+    never_committed: Option<NeverCommitted>,
     healthy: bool,
     partitions_checked: Instant,
+}
+
+/// A group that has committed no offset of the topic.
+#[derive(Debug)]
+struct NeverCommitted {
+    group: Arc<str>,
+    /// Since when writes wait for it.
+    since: Option<Instant>,
+    told: bool,
 }
 
 /// Stops the poller's thread when it is dropped.
@@ -61,6 +74,10 @@ const PARTITIONS_INTERVAL: Duration = Duration::from_secs(30);
 const SILENT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Polls every `interval` at least, until the guard is dropped.
+/// How long writes wait before it is told that the group has never committed.
+const FIRST_COMMIT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Polls every `interval`, until the guard is dropped.
 pub(crate) fn poll_on_a_thread(
     mut poller: CommitPoller<impl Offsets + 'static>,
     interval: Duration,
@@ -69,12 +86,18 @@ pub(crate) fn poll_on_a_thread(
     let stops = Arc::clone(&stopped);
     let thread = Builder::new().name("write-behind-persisted".to_owned()).spawn(move || {
         let mut pace = Pace::new(interval);
-        poller.partitions.wake.set_thread(current());
-        while !stops.load(Ordering::Acquire) {
-            match poller.poll(Instant::now()) {
-                asked @ Asked::Nothing => poller.sleep(&mut pace, asked),
-                asked => park_timeout(pace.after(asked)),
+        let partitions = Arc::clone(&poller.partitions);
+        partitions.wake.set_thread(current());
+        let polls = || {
+            while !stops.load(Ordering::Acquire) {
+                match poller.poll(Instant::now()) {
+                    asked @ Asked::Nothing => poller.sleep(&mut pace, asked),
+                    asked => park_timeout(pace.after(asked)),
+                }
             }
+        };
+        if catch_unwind(AssertUnwindSafe(polls)).is_err() {
+            partitions.panicked();
         }
     })?;
     Ok(CommitPollerGuard { stopped, thread: thread.thread().clone() })
@@ -97,6 +120,7 @@ impl<O: Offsets> CommitPoller<O> {
             past_the_end: HashSet::new(),
             silent: HashMap::new(),
             letters,
+            never_committed: None,
             healthy: true,
             partitions_checked: now,
         }
@@ -114,6 +138,19 @@ impl<O: Offsets> CommitPoller<O> {
         if wake.goes_on() {
             park_timeout(pace.after_the_first_write());
         }
+    }
+
+    /// This group had committed nothing when the handle was built; or it had.
+    pub(crate) fn expect_first_commit(mut self, group: Option<&str>) -> Self {
+        let Some(group) = group else { return self };
+        warn!(
+            sink_group = group,
+            "the sink group has never committed an offset of the topic: no consumer with that name \
+             has written anything"
+        );
+        let group = group.into();
+        self.never_committed = Some(NeverCommitted { group, since: None, told: false });
+        self
     }
 
     /// Asks what the group has committed, and now and then whether the topic is as it was.
@@ -152,8 +189,14 @@ impl<O: Offsets> CommitPoller<O> {
             return Ok(Asked::Nothing);
         }
         self.place_unknown_offsets(&behind, now);
+        if matches!(self.partitions.halt.get(), Some(Halt::LogReplaced { .. })) {
+            // What the group has committed is of the log before, or of this one.
+            return Ok(Asked::StandsStill);
+        }
+        let committed = self.offsets.committed(&behind)?;
+        self.look_for_first_commit(!committed.is_empty(), now);
         let mut advanced = Vec::new();
-        for (partition, committed) in self.offsets.committed(&behind)? {
+        for (partition, committed) in committed {
             if self.is_within_the_log(partition, committed, now) {
                 advanced.push((partition, committed));
             }
@@ -171,6 +214,25 @@ impl<O: Offsets> CommitPoller<O> {
             self.partitions.committed(partition, committed);
         }
         Ok(if moved { Asked::Moved } else { Asked::StandsStill })
+    }
+
+    /// Tells once of writes that wait for a group which has never committed.
+    fn look_for_first_commit(&mut self, has_committed: bool, now: Instant) {
+        if has_committed {
+            self.never_committed = None;
+        }
+        let Some(never) = &mut self.never_committed else { return };
+        let since = *never.since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= FIRST_COMMIT_WITHIN && !never.told {
+            never.told = true;
+            let group = &never.group;
+            warn!(
+                %group,
+                "writes wait, and the sink group has never committed an offset of the topic; is its \
+                 name right, and does its consumer run?"
+            );
+            self.partitions.events.tell(|| Event::NeverCommitted { group: Arc::clone(group) });
+        }
     }
 
     /// Writes whose offset is unknown lie below the end of the log as it is now: the mark is taken
@@ -195,9 +257,15 @@ impl<O: Offsets> CommitPoller<O> {
         if self.silent.get(&partition).is_some_and(|until| now < *until) {
             return None;
         }
-        match self.offsets.end(partition) {
+        // Before the end is asked for, which may be further by then.
+        let acked = self.partitions.of(partition)?.lock().core.ledger().last_acked();
+        match self.end_past(partition, acked) {
             Ok(end) => {
                 self.silent.remove(&partition);
+                if let Some(acked) = acked.filter(|acked| !end.is_past(*acked)) {
+                    self.log_replaced(partition, end, acked);
+                    return None;
+                }
                 Some(end)
             }
             Err(error) => {
@@ -207,6 +275,28 @@ impl<O: Offsets> CommitPoller<O> {
                 }
                 None
             }
+        }
+    }
+
+    /// Where the partition ends. One that does not lie past `acked` is asked for once more: a leader
+    /// that was elected just now may not know yet how far the log is.
+    fn end_past(
+        &self,
+        partition: Partition,
+        acked: Option<Offset>,
+    ) -> Result<NextOffset, NoAnswer> {
+        let end = self.offsets.end(partition)?;
+        match acked {
+            Some(acked) if !end.is_past(acked) => self.offsets.end(partition),
+            _ => Ok(end),
+        }
+    }
+
+    /// Offsets of this log say nothing of what was written to the one before it.
+    fn log_replaced(&self, partition: Partition, end: NextOffset, acked: Offset) {
+        let halt = Halt::LogReplaced { partition: partition.0, end: end.0, acked: acked.0 };
+        if self.partitions.halt(halt.clone()) {
+            error!(%halt, "writes are halted");
         }
     }
 
@@ -239,8 +329,10 @@ impl<O: Offsets> CommitPoller<O> {
 
     fn check_partitions(&self) {
         let was = self.partitions.count();
-        if let Ok(now) = self.offsets.partition_count()
-            && now != was
+        let count = || self.offsets.partition_count().ok().filter(|now| *now != was);
+        // Twice: a handle that is halted never goes on, and one broker may know less than others.
+        if count().is_some()
+            && let Some(now) = count()
             && self.partitions.halt(Halt::Repartitioned { was, now })
         {
             error!(was, now, "the topic's partition count changed; writes are halted");

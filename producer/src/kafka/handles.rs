@@ -1,5 +1,6 @@
 //! The handles that share a Kafka client: what it reports reaches each by its place.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -107,6 +108,15 @@ impl ClientHandles {
         by_place.push(Some(Arc::clone(&handle)));
         self.share_the_queue(&by_place);
         Ok(handle)
+    }
+
+    /// Runs a thread of the client. Should it panic, all handles are told: accepted writes would
+    /// stay here, and nobody would know.
+    pub(crate) fn run(&self, thread: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(thread)).is_err() {
+            self.set_producer(None);
+            self.each(|handle| handle.partitions.panicked());
+        }
     }
 
     /// Frees the handle at `place`.

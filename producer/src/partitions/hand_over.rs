@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use uuid::Uuid;
-use write_behind_shared::{Partition, WriteId};
+use write_behind_shared::{NextOffset, Partition, WriteId};
 
 use crate::core::cache::Cache;
 use crate::core::gate::GateNews;
@@ -55,6 +55,15 @@ impl Partitions {
             lost
         });
         self.tell_settled(pending, lost);
+    }
+
+    /// What the group had committed before the first write.
+    pub(crate) fn start_at(&self, committed: &[(Partition, NextOffset)]) {
+        for (partition, next) in committed {
+            if let Some(pending) = self.of(*partition) {
+                pending.lock().core.ledger.start_at(*next);
+            }
+        }
     }
 
     /// How much of each partition the client may have.

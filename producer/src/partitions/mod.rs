@@ -5,6 +5,7 @@ pub(crate) mod partition;
 pub(crate) mod admission;
 pub(crate) mod cache;
 pub(crate) mod outlet;
+pub(crate) mod commits;
 pub(crate) mod hand_over;
 pub(crate) mod loads;
 pub(crate) mod losses;
@@ -15,15 +16,14 @@ mod dead_letters;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
-use tracing::warn;
+use tracing::{error, warn};
 use uuid::Uuid;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::core::bounds::Bounds;
-use crate::core::ledger::{Key, Sequence};
+use crate::core::ledger::Key;
 use crate::core::logged::Rules;
 use crate::core::lost_writes::Loss;
 use crate::core::tail::LogRecord;
@@ -45,7 +45,7 @@ pub(crate) struct Partitions {
     pub(crate) cache: RowCache,
     pub(crate) limits: Limits,
     pub(crate) when_full: WhenFull,
-    pub(crate) halt: OnceLock<Halt>,
+    pub(crate) halt: Arc<OnceLock<Halt>>,
     pub(crate) events: Events,
     /// Who writes here: what every `write-id` begins with.
     pub(crate) writer: Uuid,
@@ -89,16 +89,17 @@ impl Partitions {
     pub(crate) fn new(setup: Setup) -> Self {
         let rules = Rules { exact: setup.loads, tail: setup.follows.then_some(NextOffset::ZERO) };
         let (bounds, now) = (setup.bounds, (setup.clock)());
+        let halt = Arc::<OnceLock<Halt>>::default();
         let pending = |partition| {
-            let pending = SharedPending::new(partition, rules, bounds, setup.coalesce, now);
-            Arc::new(pending)
+            let whole = (now, Arc::clone(&halt));
+            Arc::new(SharedPending::new(partition, rules, bounds, setup.coalesce, whole))
         };
         Self {
             by_partition: (0..).map(Partition).take(setup.partitions).map(pending).collect(),
             cache: setup.cache,
             limits: setup.limits,
             when_full: setup.when_full,
-            halt: OnceLock::new(),
+            halt,
             events: Events::default(),
             bounds: setup.bounds,
             writer: setup.writer,
@@ -253,32 +254,6 @@ impl Partitions {
         forgotten > 0
     }
 
-    /// The group committed `next` of `partition`.
-    pub(crate) fn committed(&self, partition: Partition, next: NextOffset) {
-        let Some(pending) = self.of(partition) else { return };
-        if self.change(pending.lock(), |state, cache| state.core.committed(next, cache)) {
-            self.release_the_rest(pending);
-        }
-        pending.notify_waiters();
-    }
-
-    /// Releases what is in the database, a few rows under each lock.
-    fn release_the_rest(&self, pending: &SharedPending) {
-        while self.change(pending.lock(), |state, cache| state.core.release_waiters(cache)) {
-            // Those who wait for the lock get it: it is not handed on by itself.
-            yield_now();
-        }
-    }
-
-    /// The log of `partition` ended at `end` after all writes below `mark` were answered.
-    pub(crate) fn sampled(&self, partition: Partition, mark: Sequence, end: NextOffset) {
-        let Some(pending) = self.of(partition) else { return };
-        self.change(pending.lock(), |state, cache| {
-            state.core.sampled(mark, end, cache);
-        });
-        pending.notify_waiters();
-    }
-
     /// The client that writes are given to; with none, they wait.
     pub(crate) fn set_outlet(&self, outlet: Option<&Arc<dyn Outlet>>) {
         for pending in &self.by_partition {
@@ -300,6 +275,10 @@ impl Partitions {
         self.by_partition.iter().filter(answered).for_each(|pending| pending.notify_waiters());
         if self.limits.waiting.load(Ordering::Acquire) > 0 {
             self.make_room(Partition(0), 0);
+            if self.halt.get().is_some() {
+                // No room would ever come.
+                self.limits.close();
+            }
         }
     }
 
@@ -316,6 +295,14 @@ impl Partitions {
         let first = self.halt.set(reason).is_ok();
         self.limits.close();
         first
+    }
+
+    /// A thread of the handle panicked: those who wait for it learn it, and nothing is accepted.
+    pub(crate) fn panicked(&self) {
+        if self.halt(Halt::Panicked) {
+            error!("a thread of the handle panicked; its writes are halted");
+        }
+        self.close();
     }
 
     /// Nothing will move any more: those who still wait learn it.

@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -21,7 +21,7 @@ use crate::core::outbox::Outbox;
 use crate::core::pending::Pending;
 use crate::core::usage::{Full, Usage};
 use crate::core::window::Window;
-use crate::error::DeliveryError;
+use crate::error::{DeliveryError, Halt};
 use crate::partitions::loads::Loads;
 use crate::partitions::outlet::Outlet;
 use crate::partitions::sync::{Mutex, MutexGuard};
@@ -36,6 +36,8 @@ pub(crate) struct SharedPending {
     waiting: AtomicBool,
     replicated: watch::Sender<Watermark>,
     persisted: watch::Sender<Watermark>,
+    /// Of the whole handle.
+    halt: Arc<OnceLock<Halt>>,
 }
 
 /// What the lock covers.
@@ -101,7 +103,7 @@ impl SharedPending {
         rules: Rules,
         bounds: Bounds,
         coalesce: Option<Duration>,
-        now: Instant,
+        (now, halt): (Instant, Arc<OnceLock<Halt>>),
     ) -> Self {
         let state = State {
             core: Pending::new(rules, bounds),
@@ -121,13 +123,17 @@ impl SharedPending {
             waiting: AtomicBool::new(false),
             replicated: watch::Sender::default(),
             persisted: watch::Sender::default(),
+            halt,
         }
     }
 
-    /// Locks it. No code of a user runs under the lock.
+    /// Locks it. No code of a user runs under the lock. After a panic of one who held it, nothing
+    /// more is accepted: its state is not known for sure.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        #[expect(clippy::expect_used, reason = "after a panic in the core its state is not known")]
-        self.state.lock().expect("the pending core does not panic")
+        self.state.lock().unwrap_or_else(|poisoned| {
+            let _ = self.halt.set(Halt::Panicked);
+            poisoned.into_inner()
+        })
     }
 
     /// Waits until all of `writes` have passed `stage`. A loss among them is told by this.
@@ -208,6 +214,7 @@ impl SharedPending {
             state.gate.is_idle(now);
         }
         state.mark(next, persisted, now);
+        state.core.give_back_memory();
         Stats {
             accepted: next,
             coalesced: state.outbox.coalesced,

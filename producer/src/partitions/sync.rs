@@ -31,6 +31,7 @@ mod plain {
 mod scheduled {
     use std::cell::Cell;
     use std::ops::{Deref, DerefMut};
+    use std::sync::{LockResult, PoisonError};
     use std::time::Duration;
 
     use tokio::runtime::Handle;
@@ -72,10 +73,6 @@ mod scheduled {
         Scheduled(shuttle::sync::MutexGuard<'m, T>),
     }
 
-    /// The holder of the lock panicked.
-    #[derive(Debug)]
-    pub(crate) struct Poisoned;
-
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
             if SCHEDULED.get() {
@@ -85,13 +82,18 @@ mod scheduled {
             }
         }
 
-        pub(crate) fn lock(&self) -> Result<MutexGuard<'_, T>, Poisoned> {
+        pub(crate) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
             match self {
-                Self::Plain(lock) => lock.lock().map(MutexGuard::Plain).map_err(|_| Poisoned),
-                Self::Scheduled(lock) => {
-                    lock.lock().map(MutexGuard::Scheduled).map_err(|_| Poisoned)
-                }
+                Self::Plain(lock) => guarded(lock.lock(), MutexGuard::Plain),
+                Self::Scheduled(lock) => guarded(lock.lock(), MutexGuard::Scheduled),
             }
+        }
+    }
+
+    fn guarded<G, M>(locked: LockResult<G>, guard: impl Fn(G) -> M) -> LockResult<M> {
+        match locked {
+            Ok(locked) => Ok(guard(locked)),
+            Err(poisoned) => Err(PoisonError::new(guard(poisoned.into_inner()))),
         }
     }
 

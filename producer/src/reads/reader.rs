@@ -185,7 +185,10 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
 
     /// Whether rows may be in partitions that were added, which are not read here.
     fn moved(&self) -> bool {
-        matches!(self.partitions.halt.get(), Some(Halt::Repartitioned { .. }))
+        matches!(
+            self.partitions.halt.get(),
+            Some(Halt::Repartitioned { .. } | Halt::LogReplaced { .. })
+        )
     }
 
     /// The row, if it is known here.

@@ -55,6 +55,9 @@ pub(crate) struct Pending {
     rows_at_once: usize,
 }
 
+/// Tables with no more than this are next to empty.
+const FEW: usize = 256;
+
 /// The memory, in bytes, that a write takes at least until it is persisted.
 pub(crate) fn cost(key: &[u8], delta: &Delta) -> usize {
     OVERHEAD_BYTES + key.len() + delta.bytes()
@@ -187,6 +190,7 @@ impl Pending {
     /// The group has committed `next`. Says whether more rows wait to be released.
     pub(crate) fn committed(&mut self, next: NextOffset, cache: &impl Cache) -> bool {
         self.ledger.commit(next);
+        self.forgotten.passed(next);
         self.release_waiters(cache)
     }
 
@@ -248,6 +252,19 @@ impl Pending {
     /// Below which offset a write of the row was forgotten that the group has not committed past.
     pub(crate) fn forgotten_below(&self, key: &[u8]) -> Option<NextOffset> {
         self.forgotten.forgotten_below(key, self.ledger.committed())
+    }
+
+    /// Gives back the memory that its tables took at their peak, once next to nothing is in them:
+    /// then it is quick.
+    pub(crate) fn give_back_memory(&mut self) {
+        let is_a_peak = |capacity: usize, len: usize| len <= FEW && capacity > 16 * (FEW + len);
+        if is_a_peak(self.entries.capacity(), self.entries.len()) {
+            self.entries.shrink_to(FEW);
+        }
+        if is_a_peak(self.waiters.capacity(), self.waiters.len()) {
+            self.waiters.shrink_to(FEW);
+        }
+        self.ledger.give_back_memory(|capacity, len| is_a_peak(capacity, len).then_some(FEW));
     }
 
     /// Whether committed offsets are of interest.

@@ -198,3 +198,13 @@ fn the_answer_for_a_write_that_was_sent_twice_does_not_say_where_it_is() {
     ledger.acknowledge(1, PersistedWhen::EndCommitted);
     assert_eq!(ledger.trusted_offset(2, 21), Some(Offset(21)));
 }
+
+/// As librdkafka reports the first batch of a handle, sent twice.
+#[test]
+fn an_offset_from_before_the_first_write_says_nothing_of_where_the_record_is() {
+    let mut ledger = Ledger::new(Bounds::STANDARD);
+    ledger.start_at(NextOffset(100));
+    ledger.issue(Key::from(*b"k"));
+    assert_eq!([-1, 0, 1, 99].map(|offset| ledger.trusted_offset(0, offset)), [None; 4]);
+    assert_eq!(ledger.trusted_offset(0, 100), Some(Offset(100)));
+}

@@ -20,6 +20,7 @@ struct Scripted {
     /// Partitions without a leader.
     leaderless: Vec<Partition>,
     ends_asked: u32,
+    never_committed: bool,
 }
 
 type Shared = Arc<Mutex<Scripted>>;
@@ -29,6 +30,9 @@ impl Offsets for Shared {
         &self,
         partitions: &[Partition],
     ) -> Result<Vec<(Partition, NextOffset)>, NoAnswer> {
+        if self.lock().unwrap().never_committed {
+            return Ok(Vec::new());
+        }
         let committed = self.lock().unwrap().committed.map(NextOffset);
         let committed = committed.ok_or_else(|| NoAnswer("the coordinator is away".to_owned()))?;
         Ok(partitions.iter().map(|partition| (*partition, committed)).collect())
@@ -152,4 +156,56 @@ fn the_first_write_that_kafka_takes_wakes_a_poller_that_sleeps() {
         std::thread::yield_now();
     }
     drop(guard);
+}
+
+/// The topic was deleted and created again; the group's offset is of the log before.
+#[test]
+fn an_end_below_what_kafka_acknowledged_is_another_log_and_halts_the_handle() {
+    let start = Instant::now();
+    let (mut poller, kafka, partitions) = poller(start, 1);
+    kafka.lock().unwrap().committed = Some(4);
+    poller.poll(start);
+    // Acknowledged at an offset of the new log, which says nothing of where it is.
+    partitions.change(partitions.of(PARTITION).unwrap().lock(), |state, cache| {
+        state.core.accept(Key::from(*b"8"), Delta::Delete, cache);
+        state.core.mark_sent(1);
+        state.core.acked(1, 0, cache);
+    });
+    kafka.lock().unwrap().end = 1;
+    kafka.lock().unwrap().committed = Some(5);
+    poller.poll(start);
+    let replaced = Halt::LogReplaced { partition: 0, end: 1, acked: 4 };
+    assert_eq!(partitions.halt.get(), Some(&replaced));
+    assert!(is_pending(&partitions), "nothing of it counts as persisted");
+    poller.poll(start);
+    assert!(is_pending(&partitions));
+}
+
+#[test]
+fn a_group_that_has_never_committed_is_told_of_once_when_writes_have_waited_for_five_seconds() {
+    let start = Instant::now();
+    let (poller, kafka, partitions) = poller(start, 1);
+    let mut poller = poller.expect_first_commit(Some("scroes"));
+    let mut events = partitions.events.listen();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    kafka.lock().unwrap().never_committed = true;
+    (0..5).for_each(|seconds| poller.poll(at(seconds)));
+    assert_eq!(events.try_next(), None, "a consumer may need a moment");
+    (5..60).for_each(|seconds| poller.poll(at(seconds)));
+    assert_eq!(events.try_next(), Some(Event::NeverCommitted { group: "scroes".into() }));
+    assert_eq!(events.try_next(), None, "once");
+}
+
+#[test]
+fn a_group_that_commits_for_the_first_time_in_time_is_not_told_of() {
+    let start = Instant::now();
+    let (poller, kafka, partitions) = poller(start, 1);
+    let mut poller = poller.expect_first_commit(Some("sink"));
+    let mut events = partitions.events.listen();
+    kafka.lock().unwrap().never_committed = true;
+    poller.poll(start);
+    kafka.lock().unwrap().never_committed = false;
+    kafka.lock().unwrap().committed = Some(1);
+    (4..60).for_each(|seconds| poller.poll(start + Duration::from_secs(seconds)));
+    assert_eq!(events.try_next(), None);
 }

@@ -9,7 +9,7 @@ use write_behind_shared::{Partition, WriteId};
 use super::*;
 use crate::core::delta::Delta;
 use crate::core::ledger::Key;
-use crate::error::{DeliveryError, Refusal};
+use crate::error::{DeliveryError, Halt, Refusal};
 use crate::partitions::outlet::{Content, NotTaken, Outlet};
 use crate::partitions::partition::Stage;
 use crate::partitions::setup::setup;
@@ -136,4 +136,34 @@ fn many_losses_of_one_reason_are_one_line_in_the_log() {
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.contains("partition=0 writes=501") && log.contains("unknown topic"), "{log}");
+}
+
+#[tokio::test]
+async fn a_thread_that_panics_halts_its_handles_and_wakes_all_who_wait() {
+    let handles = ClientHandles::default();
+    let (ClientHandle { partitions, .. }, write) = handle();
+    let joined = handles.add(|place| ClientHandle {
+        place,
+        partitions: Arc::clone(&partitions),
+        ..handle().0
+    });
+    joined.unwrap();
+    let waiting = tokio::spawn(async move { write.replicated().await });
+    tokio::task::yield_now().await;
+    handles.run(|| panic!("a defect"));
+    assert_eq!(partitions.halt.get(), Some(&Halt::Panicked));
+    assert!(partitions.limits.are_closed());
+    let told = tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("an answer");
+    assert_eq!(told.unwrap(), Err(DeliveryError::Closed));
+}
+
+#[test]
+fn a_panic_under_a_partitions_lock_halts_the_handle_and_reads_go_on() {
+    let (ClientHandle { partitions, .. }, write) = handle();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        partitions.change(write.pending.lock(), |_, _| panic!("a defect"));
+    }));
+    assert!(panicked.is_err());
+    assert!(write.pending.lock().core.read(b"7").is_some());
+    assert_eq!(partitions.halt.get(), Some(&Halt::Panicked));
 }

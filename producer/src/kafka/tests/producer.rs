@@ -56,7 +56,11 @@ fn refuse_in_all(batch_bytes: &str, records: usize) -> (usize, Vec<Failure>) {
     let told = Arc::new(Told::default());
     let reports = DeliveryReports::new(told.clone(), Arc::clone(&batch_limit), 100);
     for partition in 0..12 {
-        let failures = (0..records).map(|one| (one, RDKafkaErrorCode::MessageSizeTooLarge));
+        let failures = (0..records).map(|low_bits| Undelivered {
+            low_bits,
+            code: RDKafkaErrorCode::MessageSizeTooLarge,
+            may_be_logged: false,
+        });
         reports.tell_failures(0, Partition(partition), failures.collect(), true);
     }
     let told = told.0.lock().unwrap().clone();

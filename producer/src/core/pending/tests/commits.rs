@@ -27,3 +27,25 @@ fn a_commit_of_many_rows_releases_a_few_under_one_lock_and_in_the_end_all() {
     }
     assert_eq!((rounds, pending.entries.len()), (10, 0));
 }
+
+/// After an outage, say.
+#[test]
+fn the_memory_of_a_peak_is_given_back_once_its_rows_are_in_the_database() {
+    let copies = Copies::default();
+    let mut pending = Pending::new(Rules { exact: true, tail: None }, Bounds::STANDARD);
+    let rows = 20_000_u32;
+    for n in 0..rows {
+        pending.accept(Key::from(n.to_be_bytes()), Delta::Delete, &copies);
+    }
+    for n in 0..rows {
+        pending.acked(n as usize, i64::from(n), &copies);
+    }
+    pending.give_back_memory();
+    assert!(pending.entries.capacity() >= rows as usize, "its rows are still here");
+    pending.committed(NextOffset(i64::from(rows)), &copies);
+    while pending.release_waiters(&copies) {}
+    assert!(pending.entries.capacity() >= rows as usize);
+    pending.give_back_memory();
+    let room = pending.entries.capacity() + pending.waiters.capacity();
+    assert!(room < 2_000, "{room}");
+}
