@@ -12,15 +12,28 @@ impl Partitions {
     /// The group committed `next` of `partition`.
     pub(crate) fn committed(&self, partition: Partition, next: NextOffset) {
         let Some(pending) = self.of(partition) else { return };
-        if self.change(pending.lock(), |state, cache| state.core.committed(next, cache)) {
-            self.release_the_rest(pending);
-        }
+        self.change(pending.lock(), |state, _| state.core.committed(next));
+        self.release(pending);
         pending.notify_waiters();
     }
 
-    /// Releases what is in the database, a few rows under each lock.
-    pub(super) fn release_the_rest(&self, pending: &SharedPending) {
-        while self.change(pending.lock(), |state, cache| state.core.release_waiters(cache)) {
+    /// Releases what is in the database, a few rows under each lock. The cache may keep a caller
+    /// waiting, so it is not touched while others wait for the lock.
+    pub(super) fn release(&self, pending: &SharedPending) {
+        loop {
+            let taken = self.change(pending.lock(), |state, cache| state.core.begin_release(cache));
+            let (leaving, mut more) = taken;
+            if !leaving.is_empty() {
+                for row in &leaving {
+                    row.put_into(&self.cache);
+                }
+                more |= self.change(pending.lock(), |state, cache| {
+                    state.core.finish_release(leaving, cache)
+                });
+            }
+            if !more {
+                return;
+            }
             // Those who wait for the lock get it: it is not handed on by itself.
             yield_now();
         }

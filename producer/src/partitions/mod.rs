@@ -204,7 +204,7 @@ impl Partitions {
             (followed, state.core.take_overtaken())
         });
         self.tell_lost(partition, lost);
-        self.release_the_rest(pending);
+        self.release(pending);
         self.counts.followed.fetch_add(followed, Ordering::Relaxed);
         pending.notify_waiters();
         // What others wrote must not take the room of this handle's writes.
@@ -218,11 +218,11 @@ impl Partitions {
     pub(crate) fn log_lost(&self, partition: Partition, next: NextOffset) {
         let Some(pending) = self.of(partition) else { return };
         self.change(pending.lock(), |state, cache| {
-            state.core.log_lost(next, cache);
+            state.core.log_lost(next);
             // Cached rows do not know their partition. Under the lock: no row is cached in between.
             cache.clear();
         });
-        self.release_the_rest(pending);
+        self.release(pending);
         self.events.tell(|| Event::LogLost { partition: partition.0, below: next.0 });
     }
 

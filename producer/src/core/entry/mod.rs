@@ -16,6 +16,7 @@ use crate::core::age::{KnownRow, KnownSince};
 use crate::core::cache::Cache;
 use crate::core::delta::{Alteration, Delta, Row};
 use crate::core::in_flight::InFlight;
+use crate::core::leaves::Leaves;
 use crate::core::ledger::Sequence;
 use crate::core::logged::{LoggedChanges, Rules};
 use crate::core::unanswered::PersistedWhen;
@@ -72,6 +73,8 @@ pub(crate) struct Entry {
     pub(crate) pins: u32,
     /// Whether this entry is among those that wait for a commit.
     pub(crate) is_waiting: bool,
+    /// Whether its row is being put into the cache.
+    pub(crate) leaves: Leaves,
 }
 
 impl Entry {
@@ -97,6 +100,7 @@ impl Entry {
             maybe_stale_below: None,
             pins: 0,
             is_waiting: false,
+            leaves: Leaves::No,
         }
     }
 
@@ -121,7 +125,7 @@ impl Entry {
     pub(crate) fn can_be_forgotten(&self, own_too: bool) -> bool {
         let logged =
             matches!(self.persisted_when, PersistedWhen::Committed(_)) && self.in_flight.is_empty();
-        logged && self.is_free() && (own_too || !self.own)
+        logged && self.is_free() && (own_too || !self.own) && self.leaves == Leaves::No
     }
 
     /// Whether nothing keeps the entry, as of `committed`.
@@ -254,9 +258,12 @@ impl Entry {
 
     /// Whether the write is in the log cannot be told. It stays visible, and is not cached.
     pub(crate) fn unknown(&mut self, sequence: Sequence, rules: Rules) {
+        // What lands after it need not be later in the log: it may be another's write, or an earlier
+        // one of our own that Kafka has not answered. Otherwise a later write ends the doubt.
+        let is_first = self.in_flight.iter().all(|(other, _)| *other >= sequence);
+        let ends = rules.tail.is_none() && is_first;
         self.acked(sequence, None, rules);
-        // Of our own alone, a later write is later in the log too.
-        self.mark_uncertain_below(rules.tail.map_or(NextOffset::ZERO, |_| NextOffset(i64::MAX)));
+        self.mark_uncertain_below(if ends { NextOffset::ZERO } else { NextOffset(i64::MAX) });
     }
 
     /// What is known of the row's writes below `next` may be wrong.
@@ -311,13 +318,12 @@ impl Entry {
     }
 
     /// The row to cache once nothing is pending, and since when what is beneath it is known.
-    pub(crate) fn into_cached(mut self, cache: &impl Cache) -> (RowState, KnownSince) {
+    pub(crate) fn cached(&mut self, cache: &impl Cache) -> (RowState, KnownSince) {
         let since = self.since.unwrap_or_else(|| cache.now());
         if self.uncertain_below.is_some() || self.invalidated || cache.is_too_old(since) {
             return (RowState::Unknown, since);
         }
-        self.fold_visible();
-        (self.visible, since)
+        (self.read(), since)
     }
 
     fn take(&mut self, sequence: Sequence) -> Option<Delta> {

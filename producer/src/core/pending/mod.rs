@@ -13,6 +13,7 @@ mod loads;
 mod tail;
 mod forget;
 mod pins;
+pub(crate) mod release;
 pub(crate) mod dead_letters;
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
@@ -108,7 +109,9 @@ impl Pending {
         let entry = match self.entries.entry(key) {
             Occupied(entry) => {
                 before = entry.get().usage(key_bytes);
-                entry.into_mut()
+                let entry = entry.into_mut();
+                entry.leaves.changes();
+                entry
             }
             Vacant(entry) => {
                 let cached = if delta.is_absolute() { None } else { cache.get(entry.key()) };
@@ -187,11 +190,10 @@ impl Pending {
         });
     }
 
-    /// The group has committed `next`. Says whether more rows wait to be released.
-    pub(crate) fn committed(&mut self, next: NextOffset, cache: &impl Cache) -> bool {
+    /// The group has committed `next`.
+    pub(crate) fn committed(&mut self, next: NextOffset) {
         self.ledger.commit(next);
         self.forgotten.passed(next);
-        self.release_waiters(cache)
     }
 
     /// How far the log is in the database, and was read here if it is followed. A row leaves only
@@ -200,31 +202,6 @@ impl Pending {
     pub(crate) fn passed(&self) -> Option<NextOffset> {
         let committed = self.ledger.committed()?;
         Some(self.rules.tail.map_or(committed, |tail| tail.min(committed)))
-    }
-
-    /// Releases rows whose last logged write is passed, as many as may be under one lock. Says
-    /// whether there are more; they stay pending until this is called again.
-    pub(crate) fn release_waiters(&mut self, cache: &impl Cache) -> bool {
-        let Some(passed) = self.passed() else { return false };
-        let is_passed = |waiter: &CommitWaiter| waiter.next <= passed;
-        // A base that was given up is not found again without a loader.
-        let loads = self.rules.exact;
-        for _ in 0..self.rows_at_once {
-            if !self.waiters.peek().is_some_and(is_passed) {
-                return false;
-            }
-            let Some(CommitWaiter { key, .. }) = self.waiters.pop() else { return false };
-            self.change(&key, |entry| {
-                entry.is_waiting = false;
-                entry.prune(passed);
-                if loads {
-                    entry.age(passed, cache);
-                }
-            });
-            self.wait_for_commit(&key);
-            self.let_leave(&key, cache);
-        }
-        self.waiters.peek().is_some_and(is_passed)
     }
 
     /// The log ended at `end` after all writes below `mark` were answered.
@@ -302,29 +279,6 @@ impl Pending {
         }
     }
 
-    /// The row goes to the cache in the same step in which it stops being pending, so that no
-    /// read falls between the two.
-    pub(crate) fn let_leave(&mut self, key: &Key, cache: &impl Cache) {
-        let passed = self.passed();
-        if !self.entries.get(key).is_some_and(|entry| entry.may_leave(passed)) {
-            return;
-        }
-        // Both happen under the partition's lock. A read that finds the entry gone looks in the
-        // cache afterwards, so the row must be there before the lock is released.
-        let Some((key, entry)) = self.remove(key) else { return };
-        let outdates_cache = entry.outdates_cache;
-        let (row, since) = entry.into_cached(cache);
-        match row {
-            RowState::Known(_) if outdates_cache && !cache.keeps_written() => cache.remove(&key),
-            RowState::Known(Some(row)) => cache.insert(key, row, since),
-            RowState::Known(None) => cache.insert_missing(key, since),
-            // The cache may hold the row as it was before these writes; they are in the database
-            // now, so a read of it would go back in time.
-            RowState::Unknown if outdates_cache => cache.remove(&key),
-            RowState::Unknown => {}
-        }
-    }
-
     pub(crate) fn insert(&mut self, key: Key, entry: Entry) {
         self.account(Usage::default(), entry.usage(key.len()));
         self.entries.insert(key, entry);
@@ -339,6 +293,7 @@ impl Pending {
     pub(crate) fn change(&mut self, key: &Key, change: impl FnOnce(&mut Entry)) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let before = entry.usage(key.len());
+        entry.leaves.changes();
         change(entry);
         let after = entry.usage(key.len());
         self.account(before, after);

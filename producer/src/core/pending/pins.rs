@@ -3,6 +3,7 @@
 use crate::core::cache::Cache;
 use crate::core::delta::Row;
 use crate::core::entry::{Entry, RowState};
+use crate::core::leaves::Leaves;
 use crate::core::ledger::Key;
 use crate::core::pending::Pending;
 
@@ -28,7 +29,9 @@ impl Pending {
     pub(crate) fn unpin(&mut self, key: &Key, cache: &impl Cache) {
         self.change(key, |entry| entry.pins = entry.pins.saturating_sub(1));
         let passed = self.passed();
-        let is_untouched = |entry: &Entry| !entry.outdates_cache && entry.may_leave(passed);
+        let is_untouched = |entry: &Entry| {
+            !entry.outdates_cache && entry.may_leave(passed) && entry.leaves == Leaves::No
+        };
         if self.entries.get(key).is_some_and(is_untouched) {
             // The cache has the row, unless it has thrown it out: put there again, the row would be
             // served for longer than `time_to_live`.

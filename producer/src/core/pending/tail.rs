@@ -39,12 +39,11 @@ impl Pending {
             }
         }
         self.read_up_to(next);
-        self.release_waiters(cache);
         of_others
     }
 
     /// The records below `next` are gone, unread. No row that is here now is cached as it is.
-    pub(crate) fn log_lost(&mut self, next: NextOffset, cache: &impl Cache) {
+    pub(crate) fn log_lost(&mut self, next: NextOffset) {
         self.forgotten.add_all(next);
         self.foreign.lost_below = self.ledger.next();
         self.foreign.dead_letters = self.foreign.dead_letters.split_off(&next.offset());
@@ -60,7 +59,6 @@ impl Pending {
             self.place_no_longer(&key);
         }
         self.read_up_to(next);
-        self.release_waiters(cache);
     }
 
     /// The tail will not say any more where the row's writes are.

@@ -43,6 +43,6 @@ fn a_hot_row_with_many_increments_in_flight_is_read_and_handed_over_in_linear_ti
     while let Some((sequence, ..)) = pending.next_unsent() {
         pending.mark_sent(sequence);
     }
-    pending.committed(NextOffset(1), &NoCache);
+    pending.committed_at_once(NextOffset(1), &NoCache);
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }

@@ -189,9 +189,13 @@ fn a_group_that_has_never_committed_is_told_of_once_when_writes_have_waited_for_
     let mut events = partitions.events.listen();
     let at = |seconds| start + Duration::from_secs(seconds);
     kafka.lock().unwrap().never_committed = true;
-    (0..5).for_each(|seconds| poller.poll(at(seconds)));
+    for seconds in 0..5 {
+        poller.poll(at(seconds));
+    }
     assert_eq!(events.try_next(), None, "a consumer may need a moment");
-    (5..60).for_each(|seconds| poller.poll(at(seconds)));
+    for seconds in 5..60 {
+        poller.poll(at(seconds));
+    }
     assert_eq!(events.try_next(), Some(Event::NeverCommitted { group: "scroes".into() }));
     assert_eq!(events.try_next(), None, "once");
 }
@@ -206,6 +210,8 @@ fn a_group_that_commits_for_the_first_time_in_time_is_not_told_of() {
     poller.poll(start);
     kafka.lock().unwrap().never_committed = false;
     kafka.lock().unwrap().committed = Some(1);
-    (4..60).for_each(|seconds| poller.poll(start + Duration::from_secs(seconds)));
+    for seconds in 4..60 {
+        poller.poll(start + Duration::from_secs(seconds));
+    }
     assert_eq!(events.try_next(), None);
 }

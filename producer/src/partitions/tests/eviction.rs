@@ -66,8 +66,8 @@ fn rows_that_are_not_in_the_database_are_all_read_though_the_cache_takes_no_new_
     let mut pending = pending();
     write_all(&mut pending, &cache);
     assert_eq!(readable(&mut pending, &cache), ROWS as usize);
-    pending.committed(NextOffset(i64::from(ROWS)), &cache);
-    while pending.release_waiters(&cache) {}
+    pending.committed_at_once(NextOffset(i64::from(ROWS)), &cache);
+    while pending.release_at_once(&cache) {}
     cache.rows.run_pending_tasks();
     assert!(cache.rows.entry_count() <= 10, "the cache is bounded");
     assert_eq!((pending.usage()[Full::PendingRows], pending.bytes()), (0, 0));
@@ -90,8 +90,8 @@ fn nothing_rests_on_being_told_of_evictions() {
     });
     let mut pending = pending();
     write_all(&mut pending, &cache);
-    pending.committed(NextOffset(i64::from(ROWS)), &cache);
-    while pending.release_waiters(&cache) {}
+    pending.committed_at_once(NextOffset(i64::from(ROWS)), &cache);
+    while pending.release_at_once(&cache) {}
     cache.rows.invalidate_all();
     cache.rows.run_pending_tasks();
     assert_eq!(

@@ -111,8 +111,14 @@ impl World {
         self.step(Op::Sample);
         self.step(Op::Apply(usize::MAX));
         self.step(Op::Letters);
+        for _ in 0..self.leaving.len() {
+            self.step(Op::IsCached);
+        }
+        while !self.leaving.is_empty() {
+            self.step(Op::ReleaseEnds);
+        }
         self.step(Op::Commit);
-        while self.pending.release_waiters(&self.copies) {}
+        while self.pending.release_at_once(&self.copies) {}
         for name in 0..3 {
             self.step(Op::LoadFails(name));
             self.step(Op::ModifyEnds(name));

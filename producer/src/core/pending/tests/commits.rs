@@ -15,14 +15,14 @@ fn a_commit_of_many_rows_releases_a_few_under_one_lock_and_in_the_end_all() {
             pending.accept(Key::from(n.to_be_bytes()), Delta::Put(Row::from(*b"{}")), &copies);
         pending.acked(sequence as usize, i64::from(n), &copies);
     }
-    let mut more = pending.committed(NextOffset(i64::from(rows)), &copies);
+    let mut more = pending.committed_at_once(NextOffset(i64::from(rows)), &copies);
     assert_eq!(pending.ledger().persisted(), u64::from(rows), "those who wait are told at once");
     let mut rounds = 1;
     while more {
         let cached = copies.rows.borrow().len();
         assert_eq!(cached, rounds * Bounds::STANDARD.rows_at_once, "in round {rounds}");
         assert_eq!(pending.entries.len(), rows as usize - cached, "a row is here or there");
-        more = pending.release_waiters(&copies);
+        more = pending.release_at_once(&copies);
         rounds += 1;
     }
     assert_eq!((rounds, pending.entries.len()), (10, 0));
@@ -42,8 +42,8 @@ fn the_memory_of_a_peak_is_given_back_once_its_rows_are_in_the_database() {
     }
     pending.give_back_memory();
     assert!(pending.entries.capacity() >= rows as usize, "its rows are still here");
-    pending.committed(NextOffset(i64::from(rows)), &copies);
-    while pending.release_waiters(&copies) {}
+    pending.committed_at_once(NextOffset(i64::from(rows)), &copies);
+    while pending.release_at_once(&copies) {}
     assert!(pending.entries.capacity() >= rows as usize);
     pending.give_back_memory();
     let room = pending.entries.capacity() + pending.waiters.capacity();

@@ -56,8 +56,13 @@ pub(super) enum Op {
     Apply(usize),
     /// The dead letters below what the group has committed are heard of.
     Letters,
-    /// Then, its offset is.
+    /// Then, its offset is, and a row leaves.
     Commit,
+    /// Its offset is, and rows leave later, in steps.
+    CommitHeard,
+    ReleaseBegins,
+    IsCached,
+    ReleaseEnds,
     /// The producer hears of the end of the log.
     Sample,
     Read(Name),
@@ -123,6 +128,12 @@ pub(super) fn ops(plan: Plan) -> impl Strategy<Value = Vec<Op>> {
         8 => (1_usize..5).prop_map(Op::Ack),
         1 => Just(Op::AckSomewhere),
     ];
+    let release = prop_oneof![
+        3 => Just(Op::CommitHeard),
+        5 => Just(Op::ReleaseBegins),
+        5 => Just(Op::IsCached),
+        5 => Just(Op::ReleaseEnds),
+    ];
     let log = prop_oneof![
         often(plan.follow, 8) => (0_u8..4, name(), kind(plan), rarely())
             .prop_map(|(w, n, k, refused)| Op::Foreign(w, n, k, refused)),
@@ -131,7 +142,8 @@ pub(super) fn ops(plan: Plan) -> impl Strategy<Value = Vec<Op>> {
         often(plan.follow, 1) => rarely().prop_map(|gap| if gap { Op::TailLost(2) } else { Op::Tail(2) }),
         10 => (1_usize..8).prop_map(Op::Apply),
         3 => Just(Op::Letters),
-        8 => Just(Op::Commit),
+        6 => Just(Op::Commit),
+        18 => release,
         2 => Just(Op::Sample),
     ];
     let reads = prop_oneof![

@@ -197,7 +197,7 @@ impl World {
                 }
             }
             Op::Commit => {
-                self.pending.committed(NextOffset(self.next as i64), &self.copy);
+                self.pending.committed_at_once(NextOffset(self.next as i64), &self.copy);
             }
             Op::Meddle(n) => {
                 self.database = set(n);

@@ -88,6 +88,7 @@ impl Scene {
         let offset = Offset(offset);
         let record = LogRecord { offset, key: id(), delta, write_id };
         self.pending.log_read(Uuid::nil(), vec![record], offset.next(), &self.copies);
+        self.pending.release_at_once(&self.copies);
     }
 
     pub(super) fn accept(&mut self, delta: Delta) -> usize {
@@ -101,7 +102,7 @@ impl Scene {
     }
 
     pub(super) fn commit(&mut self, next: i64) {
-        self.pending.committed(NextOffset(next), &self.copies);
+        self.pending.committed_at_once(NextOffset(next), &self.copies);
     }
 
     pub(super) fn loaded(&mut self, found: &Loaded) -> Result<Reading, Sequence> {
@@ -359,7 +360,7 @@ fn a_row_of_before_a_gap_in_the_log_is_not_cached() {
     let mut scene = Scene::following();
     let sequence = scene.accept(Delta::Put(row(1)));
     scene.ack(sequence, 0);
-    scene.pending.log_lost(NextOffset(3), &scene.copies);
+    scene.pending.log_lost(NextOffset(3));
     scene.commit(3);
     assert_eq!((scene.pending.read(&id()), scene.copies.row()), (None, None));
 }

@@ -139,7 +139,7 @@ impl World {
             }
             Op::Commit => {
                 let next = NextOffset(self.applied as i64);
-                self.pending.committed(next, &self.copies);
+                self.pending.committed_at_once(next, &self.copies);
             }
             Op::Evict => self.copies.remove(&key()),
             Op::TimePasses => self.copies.time_passes(),

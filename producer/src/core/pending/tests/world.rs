@@ -12,6 +12,7 @@ use super::ops::{Kind, Op, Plan};
 use crate::core::age::{KnownRow, KnownSince};
 use crate::core::delta::Row;
 use crate::core::loaded::{Loaded, Validity};
+use crate::core::pending::release::Leaving;
 
 #[derive(Debug, Default)]
 pub(super) struct Copies {
@@ -43,7 +44,6 @@ impl Cache for Copies {
     }
 
     fn insert(&self, key: Key, row: Row, since: KnownSince) {
-        assert!(!self.is_too_old(since), "what is too old is not cached once more");
         self.rows.borrow_mut().insert(key, (row, since));
     }
 
@@ -91,6 +91,8 @@ pub(super) struct World {
     pub(super) loads: HashMap<Name, Option<Read>>,
     /// Read-modify-writes under way, and the row that each was given, if it was known.
     pub(super) modifies: HashMap<Name, Option<RowState>>,
+    /// Rows between the two steps of their release, and whether they are in the cache.
+    pub(super) leaving: Vec<(Vec<Leaving>, bool)>,
     pub(super) may_be_behind: bool,
 }
 
@@ -140,6 +142,7 @@ impl World {
             untold: Vec::new(),
             loads: HashMap::new(),
             modifies: HashMap::new(),
+            leaving: Vec::new(),
             may_be_behind: false,
         }
     }
@@ -166,6 +169,7 @@ impl World {
             Op::Tail(count) => {
                 let (records, next) = self.log.read(self.tail, count);
                 self.pending.log_read(writer(OWN), records, next, &self.copies);
+                self.pending.release_at_once(&self.copies);
                 self.tail = next.0;
             }
             Op::Foreign(number, name, kind, refused) => self.foreign(number, name, kind, refused),
@@ -175,8 +179,10 @@ impl World {
             Op::Letters => self.letters(),
             // One row leaves; the others stay pending until the next commit is heard of.
             Op::Commit => {
-                self.pending.committed(NextOffset(self.told), &self.copies);
+                self.pending.committed_at_once(NextOffset(self.told), &self.copies);
             }
+            Op::CommitHeard => self.pending.committed(NextOffset(self.told)),
+            Op::ReleaseBegins | Op::IsCached | Op::ReleaseEnds => self.release(&op),
             Op::Sample => {
                 if let Some(mark) = self.pending.wants_sample() {
                     self.pending.sampled(mark, NextOffset(self.log.end()), &self.copies);
@@ -221,6 +227,30 @@ impl World {
         own.change.fold(sent(delta).1);
     }
 
+    fn release(&mut self, op: &Op) {
+        match op {
+            Op::ReleaseBegins => {
+                let (leaving, _) = self.pending.begin_release(&self.copies);
+                self.leaving.push((leaving, false));
+            }
+            Op::IsCached => {
+                if let Some((rows, cached @ false)) = self.leaving.iter_mut().find(|(_, c)| !c) {
+                    for row in &*rows {
+                        row.put_into(&self.copies);
+                    }
+                    *cached = true;
+                }
+            }
+            Op::ReleaseEnds => {
+                if let Some(place) = self.leaving.iter().position(|(_, cached)| *cached) {
+                    let (rows, _) = self.leaving.remove(place);
+                    self.pending.finish_release(rows, &self.copies);
+                }
+            }
+            _ => {}
+        }
+    }
+
     pub(super) fn refused(&mut self, name: Name, at: i64) {
         self.untold.push((name, at));
         self.doubt(name, Doubt::All);
@@ -248,7 +278,8 @@ impl World {
             (self.tail, self.gap) = (next, next);
             self.may_be_behind = true;
             (0..3).for_each(|name| self.doubt(name, Doubt::All));
-            self.pending.log_lost(NextOffset(next), &self.copies);
+            self.pending.log_lost(NextOffset(next));
+            self.pending.release_at_once(&self.copies);
             self.copies.rows.borrow_mut().clear();
         }
     }
