@@ -76,13 +76,14 @@ impl Pipeline {
                     && self.at_workers() < self.limits.workers
                     && let Some(mut batch) = parked.batch.take()
                 {
-                    let (tries, refuse) = (parked.tries, self.limits.bounds.parked_tries);
-                    if tries > 0 {
+                    if parked.tries > 0 {
                         self.join_waiting(id, &mut flight, &mut batch);
                     }
-                    // Refuse only after enough counted tries. Refusing earlier would set a good
-                    // record aside because the row it refers to came late.
-                    batch.refuse_missing_references = tries >= refuse;
+                    // Refuse only after enough counted tries, and look only now: a batch that has
+                    // just been joined may have had fewer. Refusing earlier would set a good record
+                    // aside because the row it refers to came late.
+                    let tries = flight.parked.as_ref().map_or(0, |parked| parked.tries);
+                    batch.refuse_missing_references = tries >= self.limits.bounds.parked_tries;
                     self.actions.push_back(Action::WriteAgain(id, batch));
                 }
             }

@@ -52,8 +52,10 @@ impl ParkedBatch {
         self.tries += u32::from(!comes);
     }
 
-    /// Waits for what `other` waits for, too, but for nothing of its own partitions.
+    /// Waits for what `other` waits for, too, but for nothing of its own partitions. Only tries that
+    /// both have behind them count: what the other one lacks may still be ahead of it.
     pub(super) fn join(&mut self, other: &Self, is_own: impl Fn(RoutePartition) -> bool) {
+        self.tries = self.tries.min(other.tries);
         self.ahead.extend(&other.ahead);
         self.ahead.retain(|ahead| !is_own(ahead.tp));
     }

@@ -1,6 +1,7 @@
 //! Batches that wait for a row that another batch has, or that never comes.
 
 use super::*;
+use crate::core::pipeline::ahead::Surveyed;
 
 #[test]
 fn a_batch_that_waits_for_a_row_leaves_its_worker_to_the_batch_that_has_it() {
@@ -122,6 +123,48 @@ fn two_batches_of_a_route_that_wait_for_each_other_are_written_as_one() {
     scene.record(now, tp(0, 0));
     scene.record(now, tp(0, 1));
     assert!(!scene.batches.is_empty(), "both go on");
+}
+
+#[test]
+fn a_batch_is_refused_no_row_for_the_tries_of_another_that_it_joins() {
+    for tries in 1..=5 {
+        let (mut scene, mut now) = (Scene::new(), at(20));
+        let next = |scene: &mut Scene, now: &mut Duration| {
+            while scene.batches.is_empty() {
+                *now += at(10);
+                scene.tick(*now);
+            }
+            scene.take()
+        };
+        scene.record(NOW, tp(0, 0));
+        for _ in 0..tries {
+            let (id, batch) = next(&mut scene, &mut now);
+            assert!(!batch.refuse_missing_references);
+            scene.pipeline.park(now, id, batch, &Survey::default());
+            scene.act(now);
+        }
+        // The row that it lacks is still ahead, at another process.
+        let standing = Surveyed { end: Some(NextOffset(99)), written: Some(NextOffset(5)) };
+        let survey = Survey(BTreeMap::from([(tp(1, 7), standing)]));
+        scene.record(now, tp(0, 1));
+        let (id, batch) = next(&mut scene, &mut now);
+        assert_eq!(batch.spans[0].partition.0, 1, "the worker is free for it");
+        scene.pipeline.park(now, id, batch, &survey);
+        scene.act(now);
+        let began = now;
+        while now < began + at(30_000) {
+            let (id, batch) = next(&mut scene, &mut now);
+            let is_in = batch.spans.iter().any(|span| span.partition.0 == 1);
+            assert!(!is_in || !batch.refuse_missing_references, "after {tries} tries of the other");
+            if batch.refuse_missing_references {
+                scene.batches.push((id, batch));
+                scene.write(now);
+            } else {
+                scene.pipeline.park(now, id, batch, &survey);
+                scene.act(now);
+            }
+        }
+    }
 }
 
 #[test]
