@@ -235,11 +235,11 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
             answer.anchors.extend(facts.last.map(|last| (*tp, last)));
             let position = known.iter().find(|known| known.partition == tp.partition);
             let writers = position.map_or(Vec::new(), |position| position.writers.clone());
-            let is_adopted_now = facts.database.is_none() && facts.committed.is_some();
-            // So that the group commits it once more, with a note that it was adopted.
-            let committed = facts.committed.filter(|_| !is_adopted_now);
-            let was_adopted = facts.was_adopted || is_adopted_now;
-            adopted += usize::from(is_adopted_now);
+            adopted += usize::from(facts.database.is_none() && facts.committed.is_some());
+            // The flag counts as used, also where there was nothing to adopt: one that stays would
+            // adopt an emptied database later. So the group commits once more, with a note.
+            let committed = facts.committed.filter(|_| facts.was_adopted || !self.adopt_offsets);
+            let was_adopted = facts.was_adopted || self.adopt_offsets;
             located.push(Located { tp: *tp, epoch: *epoch, next, committed, was_adopted, writers });
         }
         // Before anything is read: otherwise the first batch would find no row to compare with, and

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
 use write_behind_shared::Partition;
 
@@ -14,8 +15,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::batch::Span;
 use crate::core::pipeline::skips::{LookId, SkipFacts, SkipLook};
+use crate::core::record::Incoming;
 use crate::kafka::client::{ANSWER_WITHIN, reader_config};
-use crate::kafka::log_reader::{LogReader, ReadError};
+use crate::kafka::log_reader::LogReader;
 use crate::kafka::messages::PollMessage;
 use crate::kafka::partition_queue::PartitionQueue;
 use crate::kafka::questions::Questions;
@@ -111,7 +113,8 @@ impl<Q: Questions, T: Clock> SkipLooks<Q, T> {
         // A span that begins below its log can't be read, and there is no need to.
         let readable =
             |span: &Span| begin.get(&span.partition).is_some_and(|low| *low <= span.start);
-        let spans: Vec<Span> = spans.into_iter().filter(readable).collect();
+        let (spans, gone): (Vec<Span>, Vec<Span>) = spans.into_iter().partition(readable);
+        let gone: Vec<Partition> = gone.iter().map(|span| span.partition).collect();
         let reader = Arc::clone(&self.reader);
         let counted = tokio::task::spawn_blocking(move || count(&reader, &topic, &spans)).await;
         let counted = counted.map_err(|error| error.to_string());
@@ -119,9 +122,14 @@ impl<Q: Questions, T: Clock> SkipLooks<Q, T> {
             Ok(counted) => counted,
             Err(why) => return all(why),
         };
+        // A partition whose leader is away holds up itself alone.
         found.extend(begin.into_iter().map(|(partition, low)| {
-            let records = counted.get(&partition).copied().unwrap_or(0);
-            (partition, Ok(SkipFacts { low, records, is_compacted }))
+            let facts = |records: u64| SkipFacts { low, records, is_compacted };
+            // A span below its log is not read: what it had is not to be known any more.
+            let nothing = gone.contains(&partition).then_some(0);
+            let unfinished = || "its leader did not send all of it in time".to_owned();
+            let records = counted.get(&partition).copied().or(nothing);
+            (partition, records.map(facts).ok_or_else(unfinished))
         }));
         found
     }
@@ -141,19 +149,17 @@ fn span(partition: Partition, look: &SkipLook) -> Span {
     Span { partition, start: look.start, end: look.end }
 }
 
-/// How many records each span has. Blocks.
+/// How many records each span has, of those that could be read to their ends. Blocks.
 fn count(
     reader: &LogReader,
     topic: &str,
     spans: &[Span],
-) -> Result<BTreeMap<Partition, u64>, ReadError> {
-    let mut counted = BTreeMap::new();
-    if spans.is_empty() {
-        return Ok(counted);
+) -> Result<BTreeMap<Partition, u64>, KafkaError> {
+    let mut counted: BTreeMap<_, _> = spans.iter().map(|span| (span.partition, 0)).collect();
+    if !spans.is_empty() {
+        let mut take = |record: &Incoming<'_>| *counted.entry(record.partition).or_default() += 1;
+        let unfinished = reader.read_best_effort(topic, spans, &mut take)?;
+        counted.retain(|partition, _| !unfinished.contains(partition));
     }
-    reader.read(topic, spans, &mut |record, _| {
-        *counted.entry(record.partition).or_default() += 1;
-        Ok::<(), ReadError>(())
-    })?;
     Ok(counted)
 }

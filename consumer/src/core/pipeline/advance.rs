@@ -22,7 +22,7 @@ impl Pipeline {
         self.look_at_skips(now);
         self.dispatch_parked(now);
         self.dispatch(now);
-        self.pause_and_resume();
+        self.pause_and_resume(now);
         if let Some((id, offsets)) = self.commits.next(now) {
             self.actions.push_back(Action::Commit(id, offsets));
         }
@@ -84,21 +84,21 @@ impl Pipeline {
         tp: RoutePartition,
         partition: &PartitionState,
     ) -> bool {
-        // One batch per partition at a time: of two in flight, the later one could reach the
-        // database first and would be fenced.
-        let Some(buffer) = partition.buffer.as_ref().filter(|_| partition.in_flight.is_none())
-        else {
+        // Unproved, the offset would pass records that nobody has read.
+        partition.skips.are_proved()
+            && (self.is_due(now, tp, partition)
+                || partition.is_open() && self.may_go_early(now, tp.route))
+    }
+
+    /// Whether a partition has no batch in flight, and something that should wait no longer.
+    fn is_due(&self, now: Duration, tp: RoutePartition, partition: &PartitionState) -> bool {
+        let Some(buffer) = partition.buffer.as_ref().filter(|_| partition.is_open()) else {
             return false;
         };
-        // The offset would pass records that nobody has read.
-        if !partition.skips.are_proved() {
-            return false;
-        }
         let route_state = &self.routes[tp.route];
         !partition.reading
             || route_state.fill(buffer, self.limits.max_bytes) >= Fill::Ripe
             || now.saturating_sub(buffer.opened()) >= self.limits.max_age
-            || self.may_go_early(now, tp.route)
             || self.budget.is_over_limit(route_state.limits.priority)
     }
 
@@ -254,8 +254,27 @@ impl Pipeline {
         self.actions.push_back(Action::Release(tps));
     }
 
-    fn pause_and_resume(&mut self) {
+    /// The partitions that only skipped offsets keep from being written now.
+    fn only_unproved(&self, now: Duration) -> Vec<RoutePartition> {
+        if self.at_workers() >= self.limits.workers {
+            return Vec::new();
+        }
+        let may_go = |route: usize| {
+            let route_state = &self.routes[route];
+            route_state.throttle.is_free(now)
+                && self.ceiling.is_free(now, route_state.limits.priority)
+        };
+        let is_one = |(tp, partition): &(&RoutePartition, &PartitionState)| {
+            !partition.skips.are_proved() && self.is_due(now, **tp, partition) && may_go(tp.route)
+        };
+        self.partitions.iter().filter(is_one).map(|(tp, _)| *tp).collect()
+    }
+
+    fn pause_and_resume(&mut self, now: Duration) {
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        // Where every transaction leaves a marker, each look would end before a new skip, and the
+        // buffer would never leave.
+        let unproved = self.only_unproved(now);
         for (tp, partition) in &mut self.partitions {
             let route_state = &self.routes[tp.route];
             let buffer = partition.buffer.as_ref();
@@ -264,6 +283,7 @@ impl Pipeline {
             });
             let stop = !partition.reading
                 || is_full
+                || unproved.contains(tp)
                 || self.budget.is_over_limit(route_state.limits.priority);
             match partition.fetching {
                 Fetching::Yes if stop => {

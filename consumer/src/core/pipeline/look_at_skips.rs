@@ -60,7 +60,14 @@ impl Pipeline {
             }
         };
         self.actions.push_back(Action::Tell(notice));
-        self.locate_again(&[tp]);
+        // While a batch is in flight, the database may answer with what it had before: that looks
+        // like a restored database.
+        if partition.in_flight.is_some() {
+            (partition.locates_again, partition.reading) = (true, false);
+            self.drop_buffer(tp);
+        } else {
+            self.locate_again(&[tp]);
+        }
         self.advance(now);
     }
 }

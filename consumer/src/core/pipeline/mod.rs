@@ -307,7 +307,7 @@ impl Pipeline {
     /// A batch was written or fenced.
     pub fn finished(&mut self, now: Duration, id: BatchId, ended: &BatchResult) {
         let Some(flight) = self.in_flight.remove(&id) else { return };
-        let mut unwritten = Vec::new();
+        let mut again = Vec::new();
         for (tp, _) in &flight.tps {
             // A partition released in the meantime no longer belongs to this batch.
             let Some(partition) = self.partitions.get_mut(tp) else { continue };
@@ -321,10 +321,13 @@ impl Pipeline {
             let Some(partition) = self.partitions.get_mut(tp) else { continue };
             match ended {
                 BatchResult::Written(written, _) => {
+                    if std::mem::take(&mut partition.locates_again) {
+                        again.push(*tp);
+                    }
                     partition.written = written.end_of(tp.partition).or(partition.written);
                     self.commits.written(*tp, written);
                 }
-                BatchResult::Fenced => unwritten.push(*tp),
+                BatchResult::Fenced => again.push(*tp),
             }
         }
         if matches!(ended, BatchResult::Written(..)) {
@@ -338,11 +341,9 @@ impl Pipeline {
                 route_state.size.written(flight.rows, *effort);
                 route_state.rests(now, effort.took, routes);
             }
-            BatchResult::Fenced => {
-                self.counts.fenced += 1;
-                self.locate_again(&unwritten);
-            }
+            BatchResult::Fenced => self.counts.fenced += 1,
         }
+        self.locate_again(&again);
         self.advance(now);
     }
 

@@ -22,6 +22,8 @@ pub(super) struct PartitionState {
     pub(super) buffer: Option<Buffer>,
     pub(super) in_flight: Option<BatchId>,
     pub(super) memory: PartitionMemory,
+    /// Whether it is located again once its batch in flight is written.
+    pub(super) locates_again: bool,
     /// What the source was last told to do.
     pub(super) fetching: Fetching,
     /// The offsets that the client passed over.
@@ -47,10 +49,17 @@ impl PartitionState {
             end: None,
             buffer: None,
             in_flight: None,
+            locates_again: false,
             memory: PartitionMemory::default(),
             fetching: Fetching::NotYet,
             skips: Skips::default(),
         }
+    }
+
+    /// Whether its buffer may leave. One batch per partition at a time: of two in flight, the later
+    /// one could reach the database first and would be fenced.
+    pub(super) fn is_open(&self) -> bool {
+        self.buffer.is_some() && self.in_flight.is_none()
     }
 
     /// Stops folding records, and ignores any answer about its position.

@@ -62,7 +62,17 @@ fn record(pipeline: &mut Pipeline, now: Duration, partition: i32, offset: i64) {
 
 /// Every record's timestamp in milliseconds equals its offset.
 pub(super) fn record_of(pipeline: &mut Pipeline, now: Duration, tp: RoutePartition, offset: i64) {
-    let key = offset.to_string();
+    record_of_key(pipeline, now, tp, offset, offset);
+}
+
+pub(super) fn record_of_key(
+    pipeline: &mut Pipeline,
+    now: Duration,
+    tp: RoutePartition,
+    offset: i64,
+    key: i64,
+) {
+    let key = key.to_string();
     let incoming = Incoming {
         partition: tp.partition,
         offset: Offset(offset),

@@ -1,6 +1,6 @@
 //! What the pipeline does where its client skipped offsets.
 
-use super::cases::{NOW, actions, at, reading_all, record_of, some_limits};
+use super::cases::{NOW, actions, at, reading_all, record_of, record_of_key, some_limits, written};
 use super::*;
 
 const TP: RoutePartition = RoutePartition { route: 0, partition: Partition(0) };
@@ -98,4 +98,53 @@ fn a_client_that_passes_over_the_same_record_twice_is_given_up() {
     let (id, _) = give(&mut pipeline, &[0, 2, 3]);
     pipeline.looked_at_skip(at(500), TP, id, &Ok(facts(0, 2, false)));
     assert!(matches!(follows(&mut pipeline)[..], [Action::GiveUp(TP, NextOffset(1))]));
+}
+
+#[test]
+fn a_buffer_leaves_although_every_record_comes_behind_a_skip() {
+    let mut pipeline = reading_all(Pipeline::new(some_limits(), [ROUTE]), &[TP]);
+    let (mut now, mut offset, mut open, mut paused, mut pauses) = (0, 0, None, false, 0);
+    for _ in 0..400 {
+        now += 1;
+        // A transaction of one record each time, of three keys that are never full.
+        if !paused {
+            record_of_key(&mut pipeline, at(now), TP, offset, offset / 2 % 2);
+            offset += 2;
+        }
+        // Another record comes before each answer.
+        if let Some((id, look)) = open.take() {
+            let SkipLook { folded, .. } = look;
+            pipeline.looked_at_skip(at(now), TP, id, &Ok(facts(0, folded, false)));
+        }
+        pipeline.tick(at(now));
+        for action in actions(&mut pipeline) {
+            match action {
+                Action::LookAtSkip(TP, id, look) => open = Some((id, look)),
+                Action::Pause(_) => (paused, pauses) = (true, pauses + 1),
+                Action::Resume(_) => paused = false,
+                Action::Write(closed) => {
+                    assert!(closed.age <= at(100 + 5), "max_age and a look or two");
+                    assert_eq!(pauses, 1, "it is paused once a batch at most");
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+    panic!("nothing was written: {pipeline:?}");
+}
+
+#[test]
+fn a_partition_with_a_batch_in_flight_is_located_again_only_once_that_is_written() {
+    let mut pipeline = reading_all(Pipeline::new(some_limits(), [ROUTE]), &[TP]);
+    (0..3).for_each(|offset| record_of(&mut pipeline, NOW, TP, offset));
+    let Some(Action::Write(first)) = actions(&mut pipeline).pop() else { panic!("the first") };
+    let (id, _) = give(&mut pipeline, &[3, 5]);
+    pipeline.looked_at_skip(at(500), TP, id, &Err("silence".to_owned()));
+    let followed = follows(&mut pipeline);
+    assert!(matches!(followed[..], [Action::Tell(Notice::SkipUnknown(..))]), "{followed:?}");
+    written(&mut pipeline, at(600), first);
+    let followed = follows(&mut pipeline);
+    let asks = |action: &Action| matches!(action, Action::Locate(asked) if asked[0].0 == TP);
+    assert!(followed.iter().any(asks), "{followed:?}");
 }
