@@ -67,7 +67,7 @@ pub enum Refusal {
     UnknownToDatabase(NextOffset),
     /// The database does not know the partition, and the group's offset was adopted once before.
     #[error(
-        "--adopt-offsets has adopted the group's offset of this partition once already, and now the \
+        "--adopt-offsets was given once already when this partition was read, and now the \
          database knows nothing of it: it is another database, or was emptied. Point `database.url` at \
          the right one; or, to fill it from the log's beginning, run `write-behind hand-over begin`; or, \
          if it does hold everything below {0}, run `write-behind hand-over adopt`"

@@ -41,7 +41,8 @@ fn a_flag_that_adopts_offsets_and_stays_adopts_no_emptied_database() {
     let empty = "DELETE FROM write_behind_offsets";
     let consumer = adopting();
     // No record comes, so nothing but the note itself is committed.
-    wait_for("it has adopted", || consumer.status.unreadiness(), Option::is_none);
+    let is_noted = || world.committed().iter().all(Option::is_some);
+    wait_for("it has adopted, and every partition's offset is noted", is_noted, |noted| *noted);
     consumer.drain().unwrap();
     world.execute(empty);
     let refused = adopting().ended();
@@ -61,4 +62,21 @@ fn a_flag_that_adopts_offsets_and_stays_adopts_no_emptied_database() {
     world.execute(empty);
     let refused = adopting().ended();
     assert!(matches!(refused, Err(RunError::Refused(_))), "{refused:?}");
+}
+
+#[test]
+fn a_flag_that_stands_there_from_the_first_start_adopts_no_emptied_database_either() {
+    let world = World::new();
+    let adopting = || {
+        let options = RunOptions { adopt_offsets: true, ..RunOptions::default() };
+        Running::start(world.config("", ""), options)
+    };
+    send_visits(&world, 100);
+    let consumer = adopting();
+    wait_for("it is written", || world.is_initialised() && visits(&world) == 100, |done| *done);
+    consumer.drain().unwrap();
+    world.execute("DELETE FROM write_behind_offsets");
+    let refused = adopting().ended();
+    let Err(RunError::Refused(why)) = refused else { panic!("not refused: {refused:?}") };
+    assert!(why.contains("once already"), "{why}");
 }
