@@ -115,12 +115,12 @@ PANELS = [
     ], "ops"),
     graph("Reads by where they were answered", [
         (rate(producer("hits_pending_total"), "topic"), "{{topic}} pending writes"),
-        (rate(producer("hits_clean_total"), "topic"), "{{topic}} cache"),
+        (rate(producer("hits_cached_total"), "topic"), "{{topic}} cache"),
         (rate(producer("misses_total"), "topic"), "{{topic}} loader, or nothing"),
     ], "ops"),
     graph("Time of a write", [
-        (quantile(0.5, producer("write_seconds_bucket")), "p50"),
-        (quantile(0.99, producer("write_seconds_bucket")), "p99"),
+        (quantile(0.5, producer("write_sampled_seconds_bucket")), "p50"),
+        (quantile(0.99, producer("write_sampled_seconds_bucket")), "p99"),
     ], "s", about="Until it is accepted; every 64th is measured."),
     graph("Pending", [(f"sum by (instance) ({producer('pending_bytes')})", "{{instance}}")], "bytes", about="max_pending limits it."),
     graph("Oldest write", [

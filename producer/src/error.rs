@@ -126,6 +126,12 @@ pub enum Refusal {
     /// everything but deletes: the consumer would make a dead letter of it.
     #[error("the version column {0:?} is not set, or is null")]
     NoVersion(String),
+    /// The headers that [`Builder::headers`](crate::Builder::headers) added can't be sent.
+    #[error("the record's headers can't be sent: {0}")]
+    Headers(String),
+    /// The loader's table has no such column that a record may name.
+    #[error("the table has no column {0:?} that a record may name")]
+    NoSuchColumn(String),
     /// Kafka's client refused it.
     #[error("the Kafka client refused the record: {0}")]
     Record(String),
@@ -155,6 +161,7 @@ pub enum DeliveryError {
 
 /// How a write-through ended otherwise than in the database.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PersistError {
     /// It was not accepted: nothing changed.
     #[error(transparent)]
@@ -180,7 +187,7 @@ pub enum ReadError {
     /// The loader failed, or did not answer within
     /// [`load_timeout`](crate::Builder::load_timeout).
     #[error("the row could not be loaded: {0}")]
-    Load(#[from] LoadError),
+    Load(LoadError),
     /// The loaded row may or may not hold a pending increment, which only Kafka's answer to that
     /// write can tell, and Kafka did not answer within
     /// [`load_timeout`](crate::Builder::load_timeout). A later read tries again.
@@ -205,15 +212,22 @@ pub enum ModifyError {
     Write(#[from] WriteError),
 }
 
-/// Why a row could not be loaded.
+/// Why a row could not be loaded. Its text and its [`source`](std::error::Error::source) are those of
+/// its cause.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
+#[error(transparent)]
 pub struct LoadError(Arc<dyn std::error::Error + Send + Sync>);
 
 impl LoadError {
     /// A loader's own error.
     pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(Arc::from(error.into()))
+    }
+
+    /// The loader's own error, to be downcast: a table loader's is its driver's, where the
+    /// database failed.
+    pub fn cause(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        &*self.0
     }
 }
 
@@ -230,6 +244,19 @@ pub enum BuildError {
     /// A limit makes no sense.
     #[error("{0}")]
     Limit(&'static str),
+    /// The row type has a field that the loader's table has no column for: its rows would become
+    /// dead letters.
+    #[error(
+        "the row type has the field {field:?}, and the loader's table has no such column that a \
+         record may name; it has {columns}. Where the field is never written, or the route renames \
+         columns, say `check_columns(false)`"
+    )]
+    NoSuchColumn {
+        /// The field.
+        field: String,
+        /// The table's columns, with commas in between.
+        columns: String,
+    },
     /// `key_columns` names no row.
     #[error("`key_columns` names {0:?} twice, or not at all")]
     KeyColumns(String),
@@ -255,10 +282,10 @@ pub enum BuildError {
     MetricsTaken(String),
     /// The metrics cannot be registered.
     #[error("the metrics cannot be registered: {0}")]
-    Metrics(#[from] prometheus::Error),
+    Metrics(prometheus::Error),
     /// A thread could not be started.
     #[error("a thread cannot be started: {0}")]
-    Thread(#[from] std::io::Error),
+    Thread(std::io::Error),
 }
 
 /// The handle was closed, and not all of its writes are in the log: some were unanswered by the
@@ -275,6 +302,20 @@ pub struct Undelivered {
     /// [`replicated_all`](crate::WriteBehind::replicated_all). Each loss was an
     /// [`Event`](crate::Event), and was logged.
     pub lost: Option<DeliveryError>,
+}
+
+// Each text below has its cause's text in it, so the cause is no `source`: who prints the chain would
+// print it twice. The variants hold it.
+impl From<LoadError> for ReadError {
+    fn from(error: LoadError) -> Self {
+        Self::Load(error)
+    }
+}
+
+impl From<std::io::Error> for BuildError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Thread(error)
+    }
 }
 
 fn and_lost(lost: Option<&DeliveryError>) -> String {
@@ -302,5 +343,43 @@ impl From<ChangeError> for Refusal {
             ChangeError::NotFinite => Self::NotFinite,
             ChangeError::NotJson(error) => Self::NotJson(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn no_text_of_an_error_stands_twice_in_its_chain() {
+        let load = || LoadError::new(std::io::Error::other("no such shard"));
+        let errors: [Box<dyn Error>; 9] = [
+            Box::new(load()),
+            Box::new(ReadError::from(load())),
+            Box::new(ModifyError::from(ReadError::from(load()))),
+            Box::new(ReadError::from(KeyError::Nul)),
+            Box::new(WriteError::from(Refusal::from(KeyError::Nul))),
+            Box::new(PersistError::from(WriteError::from(Refusal::from(KeyError::Nul)))),
+            Box::new(BuildError::Loader(load())),
+            Box::new(BuildError::from(std::io::Error::other("no more threads"))),
+            Box::new(BuildError::Metrics(prometheus::Error::AlreadyReg)),
+        ];
+        for error in errors {
+            let (text, mut next) = (error.to_string(), error.source());
+            while let Some(cause) = next {
+                assert!(!text.contains(&cause.to_string()), "{text} of {cause}");
+                next = cause.source();
+            }
+        }
+    }
+
+    #[test]
+    fn the_loaders_own_error_can_be_reached() {
+        let error = ReadError::from(LoadError::new(std::io::Error::other("no such shard")));
+        assert_eq!(error.to_string(), "the row could not be loaded: no such shard");
+        let ReadError::Load(load) = error else { panic!("{error}") };
+        assert!(load.cause().downcast_ref::<std::io::Error>().is_some());
     }
 }

@@ -153,7 +153,7 @@
 //!
 //! | what | told by | reads | what to do |
 //! |---|---|---|---|
-//! | a value that cannot be written (NUL, NaN, too large, no object) | [`WriteError::Refused`] | unchanged | mend the value |
+//! | a value that cannot be written (NUL, NaN, too large, no object, no such column in the loader's table) | [`WriteError::Refused`] | unchanged | mend the value |
 //! | no room | [`WriteError::Overloaded`] | unchanged | wait, or pass it on |
 //! | Kafka is away | nothing: writes go on up to the limits; [`Event::Lagging`] | exact | wait |
 //! | Kafka refuses the record | [`DeliveryError::Failed`], [`Event::WriteLost`] | as before the write | mend topic or rights |
@@ -247,6 +247,7 @@ mod core;
 pub mod testing;
 
 pub use builder::Builder;
+pub use core::record_headers::RecordHeaders;
 pub use error::{
     BuildError, DeliveryError, Full, Halt, LoadError, ModifyError, PersistError, ReadError,
     Refusal, Undelivered, WriteError,
@@ -257,11 +258,17 @@ pub use kafka::client::Kafka;
 pub use load::postgres::PostgresLoader;
 #[cfg(feature = "sqlite")]
 pub use load::sqlite::SqliteLoader;
-pub use load::{DeadLetter, Loaded, Loader, LogRange, Source};
+pub use load::{DeadLetter, Loaded, Loader, LogRange, Source, TableShape};
+pub use metrics::Stats;
 pub use partitions::admission::WhenFull;
 pub use write_behind::WriteBehind;
 pub use write_behind::modify::Modified;
 pub use write_behind::reads::Known;
+pub use write_behind_shared::change::{Cell, ChangeError, NotNumeric};
+pub use write_behind_shared::json::JsonError;
+pub use write_behind_shared::kafka::SettingsError;
+pub use write_behind_shared::key::{KeyColumn, KeyError, KeyKind};
+pub use write_behind_shared::number::NotANumber;
 pub use write_behind_shared::{Change, NextOffset, Number, Offset, Partition, WriteId};
 pub use writes::batch::ManyError;
 pub use writes::receipt::Receipt;

@@ -5,15 +5,18 @@
 //! ten times a second, by the polling thread.
 
 use std::cell::Cell;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::core::{AtomicF64, GenericGauge};
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
 use write_behind_shared::metrics::{Register, Registration};
 
+use crate::core::usage::Full;
 use crate::error::{BuildError, WriteError};
-use crate::partitions::partition::Stats;
+use crate::partitions::Partitions;
+use crate::partitions::admission::Limit;
 
 /// The counters of one handle.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub(crate) struct Metrics {
     pub(crate) hits_cache: IntCounter,
     pub(crate) misses: IntCounter,
     pub(crate) loads: IntCounter,
+    pub(crate) load_failures: IntCounter,
+    pub(crate) load_seconds: Histogram,
     writes: IntCounter,
     refused: IntCounter,
     overloaded: IntCounter,
@@ -34,15 +39,86 @@ pub(crate) struct Metrics {
     pending_rows: IntGauge,
     pending_bytes: IntGauge,
     in_flight: IntGauge,
+    in_flight_bytes: IntGauge,
+    waiting: IntGauge,
     held: IntGauge,
+    limits: [Gauge; Full::ALL.len()],
     replicated_lag: GenericGauge<AtomicF64>,
     persisted_lag: GenericGauge<AtomicF64>,
     write_seconds: Histogram,
+    replicated_seconds: Histogram,
     client_errors: IntCounter,
     client_failures: IntCounter,
     watch_errors: IntCounter,
     follow_lag: IntGauge,
     counting: Mutex<()>,
+}
+
+/// What a handle has counted since it was built, and what it holds now: the numbers of
+/// [`Builder::metrics`](crate::Builder::metrics), under the same names, at the moment of asking.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Writes accepted.
+    pub writes: u64,
+    /// Writes refused for what they are.
+    pub refused: u64,
+    /// Writes that found no room and were told so.
+    pub overloaded: u64,
+    /// Accepted writes that went with an earlier one of their row.
+    pub coalesced: u64,
+    /// Rows that were dropped from memory to make room.
+    pub forgotten: u64,
+    /// Records of others that were read from the log.
+    pub followed: u64,
+    /// Writes that the database refused.
+    pub dead_letters: u64,
+    /// Accepted writes that failed or whose outcome is unknown.
+    pub lost: u64,
+    /// Reads.
+    pub reads: u64,
+    /// Reads answered by pending writes.
+    pub hits_pending: u64,
+    /// Reads answered by the cache.
+    pub hits_cached: u64,
+    /// Reads that needed the loader, or found nothing.
+    pub misses: u64,
+    /// Rows asked of the loader; several reads may share one.
+    pub loads: u64,
+    /// Rows that the loader could not give.
+    pub load_failures: u64,
+    /// Rows with a write that is not in the database.
+    pub pending_rows: usize,
+    /// Memory that these take, in bytes, estimated.
+    pub pending_bytes: usize,
+    /// Writes that Kafka has not answered.
+    pub in_flight: usize,
+    /// Memory that these take, in bytes, estimated.
+    pub in_flight_bytes: usize,
+    /// Writes that wait for room.
+    pub waiting_writes: usize,
+    /// Partitions whose writes Kafka does not take now.
+    pub held_partitions: usize,
+    /// The limit of `pending_bytes`.
+    pub max_pending_bytes: Option<usize>,
+    /// The limit of `pending_rows`, if there is one.
+    pub max_pending_rows: Option<usize>,
+    /// The limit of `in_flight`, if there is one.
+    pub max_in_flight: Option<usize>,
+    /// The limit of `in_flight_bytes`, if there is one.
+    pub max_in_flight_bytes: Option<usize>,
+    /// Age of the oldest write that Kafka has not answered.
+    pub replicated_lag: Duration,
+    /// Age of the oldest write that is not in the database.
+    pub persisted_lag: Duration,
+    /// Errors of the Kafka client: brokers away, and so on.
+    pub client_errors: u64,
+    /// Kafka clients that failed for good and were replaced.
+    pub client_failures: u64,
+    /// Looks at the sink group's offsets that failed.
+    pub watch_errors: u64,
+    /// Records in the log that were not read yet; only with [`follow`](crate::Builder::follow).
+    pub follow_lag_records: u64,
 }
 
 /// One in this many writes of a thread is timed.
@@ -68,6 +144,10 @@ impl Metrics {
         let counter = |name, help| register.counter(name, help);
         let gauge = |name, help| register.gauge(name, help);
         let seconds = |name, help| register.with(name, help, Gauge::with_opts);
+        let limit_with = |name, which: Full| {
+            let help = format!("The limit `{}`; infinite without one.", which.setting());
+            register.with(name, &help, Gauge::with_opts)
+        };
         Ok(Self {
             writes: counter("writes_total", "Writes accepted.")?,
             refused: counter("refused_total", "Writes refused for what they are.")?,
@@ -79,12 +159,22 @@ impl Metrics {
             lost: counter("lost_total", "Accepted writes that failed or are unknown.")?,
             reads: counter("reads_total", "Reads.")?,
             hits_pending: counter("hits_pending_total", "Reads answered by pending writes.")?,
-            hits_cache: counter("hits_clean_total", "Reads answered by the cache.")?,
+            hits_cache: counter("hits_cached_total", "Reads answered by the cache.")?,
             misses: counter("misses_total", "Reads that needed the loader or found nothing.")?,
-            loads: counter("loads_total", "Loads begun.")?,
+            loads: counter("loads_total", "Rows asked of the loader.")?,
+            load_failures: counter("load_failures_total", "Rows that could not be loaded.")?,
+            load_seconds: register.latency("load_seconds", "Time of a question to the loader.")?,
             pending_rows: gauge("pending_rows", "Rows not yet in the database.")?,
             pending_bytes: gauge("pending_bytes", "Memory taken by pending writes.")?,
             in_flight: gauge("in_flight", "Writes that Kafka has not answered.")?,
+            in_flight_bytes: gauge("in_flight_bytes", "Memory of what Kafka has not answered.")?,
+            waiting: gauge("waiting_writes", "Writes that wait for room.")?,
+            limits: [
+                limit_with("max_pending_bytes", Full::PendingBytes)?,
+                limit_with("max_pending_rows", Full::PendingRows)?,
+                limit_with("max_in_flight", Full::InFlight)?,
+                limit_with("max_in_flight_bytes", Full::InFlightBytes)?,
+            ],
             held: gauge("held_partitions", "Partitions whose writes Kafka does not take now.")?,
             replicated_lag: seconds(
                 "replicated_lag_seconds",
@@ -94,8 +184,14 @@ impl Metrics {
                 "persisted_lag_seconds",
                 "Age of the oldest write that is not in the database.",
             )?,
-            write_seconds: register
-                .latency("write_seconds", "Time until a write is accepted, every 64th.")?,
+            write_seconds: register.latency(
+                "write_sampled_seconds",
+                "Time until a write is accepted, of every 64th.",
+            )?,
+            replicated_seconds: register.latency(
+                "replicated_sampled_seconds",
+                "Time from a write to Kafka's answer, of every 64th at most.",
+            )?,
             client_errors: counter("client_errors_total", "Errors of the Kafka client.")?,
             client_failures: counter(
                 "client_failures_total",
@@ -145,12 +241,50 @@ impl Metrics {
         self.follow_lag.set(records as i64);
     }
 
-    /// What all partitions show.
-    pub(crate) fn measured(&self, stats: &Stats) {
+    /// What a handle has counted and holds.
+    pub(crate) fn stats(&self, partitions: &Partitions, now: Instant) -> Stats {
+        let held = partitions.stats(now);
+        let limit = |which| partitions.limits.of(which).map(Limit::max);
+        Stats {
+            writes: held.accepted + held.coalesced,
+            refused: self.refused.get(),
+            overloaded: self.overloaded.get(),
+            coalesced: held.coalesced,
+            forgotten: held.forgotten,
+            followed: held.followed,
+            dead_letters: held.dead_letters,
+            lost: held.lost,
+            reads: self.reads.get(),
+            hits_pending: self.hits_pending.get(),
+            hits_cached: self.hits_cache.get(),
+            misses: self.misses.get(),
+            loads: self.loads.get(),
+            load_failures: self.load_failures.get(),
+            pending_rows: held.rows,
+            pending_bytes: held.bytes,
+            in_flight: held.in_flight,
+            in_flight_bytes: held.in_flight_bytes,
+            waiting_writes: partitions.limits.waiting.load(Ordering::Acquire),
+            held_partitions: held.held,
+            max_pending_bytes: limit(Full::PendingBytes),
+            max_pending_rows: limit(Full::PendingRows),
+            max_in_flight: limit(Full::InFlight),
+            max_in_flight_bytes: limit(Full::InFlightBytes),
+            replicated_lag: held.replicated_lag,
+            persisted_lag: held.persisted_lag,
+            client_errors: self.client_errors.get(),
+            client_failures: self.client_failures.get(),
+            watch_errors: self.watch_errors.get(),
+            follow_lag_records: self.follow_lag.get() as u64,
+        }
+    }
+
+    /// Shows what partitions hold.
+    pub(crate) fn show(&self, stats: &Stats) {
         // One at a time: two threads that add the same difference would count it twice.
         let _counting = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
         for (counter, now) in [
-            (&self.writes, stats.accepted + stats.coalesced),
+            (&self.writes, stats.writes),
             (&self.coalesced, stats.coalesced),
             (&self.forgotten, stats.forgotten),
             (&self.followed, stats.followed),
@@ -159,12 +293,34 @@ impl Metrics {
         ] {
             counter.inc_by(now.saturating_sub(counter.get()));
         }
-        self.pending_rows.set(stats.rows as i64);
-        self.pending_bytes.set(stats.bytes as i64);
-        self.in_flight.set(stats.in_flight as i64);
-        self.held.set(stats.held as i64);
+        for (gauge, now) in [
+            (&self.pending_rows, stats.pending_rows),
+            (&self.pending_bytes, stats.pending_bytes),
+            (&self.in_flight, stats.in_flight),
+            (&self.in_flight_bytes, stats.in_flight_bytes),
+            (&self.waiting, stats.waiting_writes),
+            (&self.held, stats.held_partitions),
+        ] {
+            gauge.set(now as i64);
+        }
+        let limits = [
+            stats.max_pending_bytes,
+            stats.max_pending_rows,
+            stats.max_in_flight,
+            stats.max_in_flight_bytes,
+        ];
+        for (gauge, limit) in self.limits.iter().zip(limits) {
+            gauge.set(limit.map_or(f64::INFINITY, |limit| limit as f64));
+        }
         self.replicated_lag.set(stats.replicated_lag.as_secs_f64());
         self.persisted_lag.set(stats.persisted_lag.as_secs_f64());
+    }
+
+    /// Writes were replicated, each after this time.
+    pub(crate) fn replicated(&self, times: &[Duration]) {
+        for time in times {
+            self.replicated_seconds.observe(time.as_secs_f64());
+        }
     }
 }
 
@@ -192,5 +348,30 @@ mod tests {
         registered.sort_unstable();
         listed.sort_unstable();
         assert_eq!(registered, listed);
+    }
+
+    /// Each metric but a histogram is a field of `Stats`, under its name without the unit that
+    /// its type tells.
+    #[test]
+    fn stats_have_every_number_that_the_metrics_show() {
+        let registry = Registry::new();
+        let _metrics = Metrics::new(&registry, "scores").unwrap();
+        let text = render(&registry).unwrap();
+        let kinds = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE write_behind_producer_")?.split_once(' '));
+        let mut shown: Vec<&str> = kinds
+            .filter(|(_, kind)| *kind != "histogram")
+            .map(|(name, _)| name.trim_end_matches("_total").trim_end_matches("_seconds"))
+            .collect();
+        let stats = format!("{:#?}", Stats::default());
+        let mut fields: Vec<&str> = stats
+            .lines()
+            .filter_map(|line| line.strip_prefix("    ")?.split_once(':'))
+            .map(|(name, _)| name)
+            .collect();
+        shown.sort_unstable();
+        fields.sort_unstable();
+        assert_eq!(shown, fields);
     }
 }

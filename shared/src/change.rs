@@ -51,13 +51,26 @@ pub struct NotNumeric {
 pub enum ChangeError {
     /// serde could not write it as JSON.
     #[error("the value cannot be written as JSON: {0}")]
-    NotJson(#[from] serde_json::Error),
+    NotJson(serde_json::Error),
     /// It is neither a struct nor a map.
     #[error("a row must be a struct or a map of columns: {0}")]
-    NotAnObject(#[from] json::JsonError),
+    NotAnObject(json::JsonError),
     /// A float is NaN or infinite, and JSON would turn it into null.
     #[error("a number is not finite")]
     NotFinite,
+}
+
+// The texts hold their causes' texts, so the causes are no sources.
+impl From<serde_json::Error> for ChangeError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::NotJson(error)
+    }
+}
+
+impl From<json::JsonError> for ChangeError {
+    fn from(error: json::JsonError) -> Self {
+        Self::NotAnObject(error)
+    }
 }
 
 impl Change {

@@ -225,7 +225,14 @@ macro_rules! from_integer {
         }
     )*};
 }
-from_integer!(i8, i16, i32, i64, u8, u16, u32, u64);
+from_integer!(i8, i16, i32, i64, i128, u8, u16, u32, u64);
+
+impl From<usize> for Number {
+    fn from(integer: usize) -> Self {
+        // No machine has wider ones.
+        Number::Integer(integer as i128)
+    }
+}
 
 #[cfg(test)]
 mod tests {

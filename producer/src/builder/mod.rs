@@ -13,12 +13,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{Instrument as _, field, info_span};
 
+use crate::core::record_headers::RecordHeaders;
 use crate::error::BuildError;
 use crate::kafka::client::Kafka;
 use crate::load::AnyLoader;
 use crate::partitions::admission::WhenFull;
 use crate::partitions::cache::CacheConfig;
 use crate::write_behind::WriteBehind;
+use crate::writes::encode::HeaderSource;
 
 /// Settings of a [`WriteBehind`] in the making; see [`WriteBehind::builder`].
 #[must_use = "nothing happens before `build`"]
@@ -43,6 +45,8 @@ pub struct Builder<K, V> {
     poll_interval: Duration,
     start_timeout: Duration,
     follow: bool,
+    checks_columns: bool,
+    headers: Option<HeaderSource>,
     row: PhantomData<fn(V) -> V>,
 }
 
@@ -73,6 +77,8 @@ where
             poll_interval: Duration::from_millis(100),
             start_timeout: Duration::from_secs(30),
             follow: false,
+            checks_columns: true,
+            headers: None,
             row: PhantomData,
         }
     }
@@ -204,19 +210,30 @@ where
     /// | `lost_total` | counter | accepted writes that failed or whose outcome is unknown |
     /// | `reads_total` | counter | reads |
     /// | `hits_pending_total` | counter | reads answered by pending writes |
-    /// | `hits_clean_total` | counter | reads answered by the cache |
+    /// | `hits_cached_total` | counter | reads answered by the cache |
     /// | `misses_total` | counter | reads that needed the loader, or found nothing |
     /// | `loads_total` | counter | rows asked of the loader; several reads may share one |
+    /// | `load_failures_total` | counter | rows that the loader could not give |
+    /// | `load_seconds` | histogram | time of a question to the loader, for any number of rows |
     /// | `pending_rows` | gauge | rows with a write that is not in the database |
     /// | `pending_bytes` | gauge | memory that these take, estimated |
     /// | `in_flight` | gauge | writes that Kafka has not answered |
+    /// | `in_flight_bytes` | gauge | memory that these take, estimated |
+    /// | `waiting_writes` | gauge | writes that wait for room |
+    /// | `max_pending_bytes` | gauge | the limit of `pending_bytes` |
+    /// | `max_pending_rows` | gauge | the limit of `pending_rows`; `+Inf` without one |
+    /// | `max_in_flight` | gauge | the limit of `in_flight`; `+Inf` without one |
+    /// | `max_in_flight_bytes` | gauge | the limit of `in_flight_bytes`; `+Inf` without one |
     /// | `held_partitions` | gauge | partitions whose writes Kafka does not take now |
     /// | `replicated_lag_seconds` | gauge | age of the oldest write that Kafka has not answered |
     /// | `persisted_lag_seconds` | gauge | age of the oldest write that is not in the database |
-    /// | `write_seconds` | histogram | time until a write is accepted, of every 64th write |
+    /// | `write_sampled_seconds` | histogram | time until a write is accepted, of every 64th write |
+    /// | `replicated_sampled_seconds` | histogram | time from a write to Kafka's answer, of every 64th write at most |
     /// | `client_errors_total` | counter | errors of the Kafka client: brokers away, and so on |
     /// | `client_failures_total` | counter | Kafka clients that failed for good and were replaced |
     /// | `watch_errors_total` | counter | looks at the sink group's offsets that failed |
+    /// [`WriteBehind::stats`] gives the same numbers without a registry. The times of writes are
+    /// of samples: their `_count` is not the number of writes.
     pub fn metrics(mut self, registry: &Registry) -> Self {
         self.registry = Some(registry.clone());
         self
@@ -258,6 +275,44 @@ where
     ///   it finds is given, and not kept.
     pub fn follow(mut self, follow: bool) -> Self {
         self.follow = follow;
+        self
+    }
+
+    /// Gives each record headers of its own: `add` is called by each write, on the task that writes,
+    /// so that it can name the trace that the write belongs to.
+    ///
+    /// ```no_run
+    /// # use write_behind_producer::{Builder, WriteBehind};
+    /// # fn traceparent() -> Option<String> { None }
+    /// # fn run(builder: Builder<u64, std::collections::HashMap<String, i64>>) {
+    /// builder.headers(|headers| {
+    ///     if let Some(parent) = traceparent() {               // of the current span, as W3C writes it
+    ///         headers.add("traceparent", parent);
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    ///
+    /// The consumer ignores them and keeps them with a dead letter. A record that is sent again has
+    /// the same ones, and writes that are gathered ([`coalesce`](Self::coalesce)) go under those of the
+    /// first. They take at most 1,024 bytes a record, which count beyond
+    /// [`max_pending`](Self::max_pending) until Kafka has answered; the names `write-id` and `add` are
+    /// reserved ([`Refusal::Headers`](crate::Refusal::Headers)).
+    pub fn headers(mut self, add: impl Fn(&mut RecordHeaders) + Send + Sync + 'static) -> Self {
+        self.headers = Some(HeaderSource(Arc::new(add)));
+        self
+    }
+
+    /// Whether writes are compared with the loader's table, if it knows that, as the table loaders
+    /// do: they are unless set. Then a row type with a field that the table has no column for fails
+    /// `build` ([`BuildError::NoSuchColumn`]), and a write that names another column, or whose key
+    /// does not fit the key's column, is refused at the call ([`Refusal`](crate::Refusal)). Without
+    /// it, such records become dead letters. The table is looked at once, by `build`.
+    ///
+    /// Set it to false where the route renames columns (`rename`), or the row type has fields that
+    /// it does not write, or reads by another name (`#[serde(alias)]`).
+    pub fn check_columns(mut self, check: bool) -> Self {
+        self.checks_columns = check;
         self
     }
 

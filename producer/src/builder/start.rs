@@ -23,7 +23,7 @@ use crate::kafka::follow::run::Follower;
 use crate::kafka::follow::{CaughtUp, Following, follow_on_threads};
 use crate::kafka::group_offsets::GroupOffsets;
 use crate::kafka::topic_config::TopicQuestion;
-use crate::load::Source;
+use crate::load::{AnyLoader, Source};
 use crate::metrics::Metrics;
 use crate::owner::{Owner, Threads};
 use crate::partitions::admission::Limits;
@@ -32,6 +32,7 @@ use crate::partitions::tail::Tail;
 use crate::partitions::{Partitions, Setup, sync};
 use crate::writes::accept::Acceptor;
 use crate::writes::encode::Encoder;
+use crate::writes::table_check::TableCheck;
 
 use crate::kafka::producer::record_bytes_max;
 use crate::reads::reader::Reader;
@@ -63,14 +64,14 @@ where
         let (group_offsets, topic) = preflight::ask(group_offsets, deadline, loads).await?;
         let partition_count = topic.partitions;
         Span::current().record("partitions", partition_count);
-        if let (Some(loader), Some(cluster)) = (&self.loader, topic.cluster) {
-            let source = Source::new(&self.topic, group, cluster, partition_count);
-            let source = source.key_columns(self.key_columns.iter().cloned());
-            let left = deadline.saturating_duration_since(Instant::now());
-            let prepared = sync::timeout(left, loader.prepare_boxed(&source)).await;
-            let silent = || Err(LoadError::new("it gave no answer within `start_timeout`"));
-            prepared.unwrap_or_else(silent).map_err(BuildError::Loader)?;
-        }
+        let table = match (&self.loader, topic.cluster) {
+            (Some(loader), Some(cluster)) => {
+                let source = Source::new(&self.topic, group, cluster, partition_count);
+                let source = source.key_columns(self.key_columns.iter().cloned());
+                self.prepare(&**loader, &source, deadline).await?
+            }
+            _ => None,
+        };
 
         let registry = self.registry.clone().unwrap_or_default();
         // Held here until the handle has it: what fails or is dropped from here on leaves the
@@ -105,6 +106,8 @@ where
             version: self.version.clone(),
             record_bytes: Arc::clone(&record_bytes),
             pending_bytes: self.pending_bytes.min(self.in_flight_bytes.unwrap_or(usize::MAX)),
+            headers: self.headers.take(),
+            table,
         };
         let question = TopicQuestion::new(settings, &self.topic, &runtime)?;
         question.ask_on_a_thread(topic.replicas, kafka.smaller_batches(), record_bytes)?;
@@ -121,6 +124,22 @@ where
         let threads = Threads { kafka, _commit_poller: commit_poller, _following: following };
         info!("built");
         Ok(WriteBehind::new(Owner::new(encoder, acceptor, reader, member, threads, registration)))
+    }
+
+    /// Prepares the loader, and compares the row type with its table.
+    async fn prepare(
+        &self,
+        loader: &dyn AnyLoader<K>,
+        source: &Source,
+        deadline: Instant,
+    ) -> Result<Option<Arc<TableCheck>>, BuildError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let prepared = sync::timeout(left, loader.prepare_boxed(source)).await;
+        let silent = || Err(LoadError::new("it gave no answer within `start_timeout`"));
+        prepared.unwrap_or_else(silent).map_err(BuildError::Loader)?;
+        let shape = loader.table_shape().filter(|_| self.checks_columns);
+        let check = shape.map(|shape| TableCheck::new(shape, Columns::of::<V>()));
+        Ok(check.transpose()?.map(Arc::new))
     }
 
     fn setup(&self, partition_count: i32) -> Setup {

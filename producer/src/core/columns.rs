@@ -24,6 +24,11 @@ impl Columns {
         }
     }
 
+    /// Their names, if the type says them.
+    pub(crate) fn names(self) -> Option<&'static [&'static str]> {
+        self.0
+    }
+
     /// Whether an object with these members leaves no field to the row beneath it. An optional
     /// field must be there too: absent it would read as `None`, though the row may have a value.
     pub(crate) fn are_all_in(self, members: &[Member<'_>]) -> bool {

@@ -29,3 +29,4 @@ pub(crate) mod usage;
 pub(crate) mod pace;
 pub(crate) mod bounds;
 pub(crate) mod topic_config;
+pub(crate) mod record_headers;

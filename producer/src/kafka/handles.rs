@@ -249,8 +249,9 @@ impl ClientHandle {
 
     /// Brings the metrics up to date, and tells when the database begins or ceases to lag.
     pub(crate) fn measure(&self, now: Instant) {
-        let stats = self.partitions.stats(now);
-        self.metrics.measured(&stats);
+        let stats = self.metrics.stats(&self.partitions, now);
+        self.metrics.show(&stats);
+        self.metrics.replicated(&self.partitions.take_times());
         let (replicated, persisted) = (stats.replicated_lag, stats.persisted_lag);
         let topic = &*self.topic;
         self.partitions.log_losses(topic);

@@ -199,6 +199,9 @@ impl Outlet for TopicOutlet {
         if let Some(add) = content.add {
             headers = headers.insert(Header { key: ADD, value: Some(add) });
         }
+        for (key, value) in content.headers.iter().flat_map(|headers| headers.iter()) {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
         let record = BaseRecord {
             topic: &self.topic,
             partition: Some(partition.0),

@@ -14,6 +14,7 @@ mod sqlite_row;
 use std::pin::Pin;
 
 use serde::Serialize;
+use write_behind_shared::key::KeyColumn;
 use write_behind_shared::{NextOffset, Offset, Partition, WriteId, json};
 
 use crate::core::delta::Row;
@@ -53,6 +54,12 @@ pub trait Loader<K>: Send + Sync + 'static {
     fn prepare(&self, source: &Source) -> impl Future<Output = Result<(), LoadError>> + Send {
         let _ = source;
         async { Ok(()) }
+    }
+
+    /// What the table takes, if the loader knows it once it is prepared: writes that it can't hold
+    /// are then refused at the call, and a row type that it can't hold when the handle is built.
+    fn table(&self) -> Option<TableShape> {
+        None
     }
 
     /// Whether [`dead_letters`](Self::dead_letters) is worth asking for.
@@ -105,6 +112,27 @@ impl Source {
     pub fn key_columns(mut self, names: impl IntoIterator<Item = impl Into<Box<str>>>) -> Self {
         self.key_columns = names.into_iter().map(Into::into).collect();
         self
+    }
+}
+
+/// What a table takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TableShape {
+    /// The columns that a record may name.
+    pub columns: Vec<Box<str>>,
+    /// The key's columns and their types.
+    pub key: Vec<KeyColumn>,
+}
+
+impl TableShape {
+    /// Of these columns, and with this key.
+    pub fn new(
+        columns: impl IntoIterator<Item = impl Into<Box<str>>>,
+        key: impl IntoIterator<Item = KeyColumn>,
+    ) -> Self {
+        let columns = columns.into_iter().map(Into::into).collect();
+        Self { columns, key: key.into_iter().collect() }
     }
 }
 
@@ -199,6 +227,7 @@ pub(crate) type LoaderFuture<'l, T> =
 /// A loader of any type.
 pub(crate) trait AnyLoader<K>: Send + Sync {
     fn prepare_boxed<'l>(&'l self, source: &'l Source) -> LoaderFuture<'l, ()>;
+    fn table_shape(&self) -> Option<TableShape>;
     fn load_boxed<'l>(&'l self, key: &'l K) -> LoaderFuture<'l, Loaded>;
     fn load_many_boxed<'l>(&'l self, keys: &'l [K]) -> LoaderFuture<'l, Vec<Loaded>>;
     fn knows_dead_letters(&self) -> bool;
@@ -211,6 +240,10 @@ pub(crate) trait AnyLoader<K>: Send + Sync {
 impl<K: Sync + 'static, L: Loader<K>> AnyLoader<K> for L {
     fn prepare_boxed<'l>(&'l self, source: &'l Source) -> LoaderFuture<'l, ()> {
         Box::pin(self.prepare(source))
+    }
+
+    fn table_shape(&self) -> Option<TableShape> {
+        self.table()
     }
 
     fn load_boxed<'l>(&'l self, key: &'l K) -> LoaderFuture<'l, Loaded> {

@@ -9,7 +9,7 @@ use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::error::LoadError;
 use crate::load::table_plan::{KeyTexts, TableCatalog, TableOptions, TablePlan, write_id};
-use crate::load::{DeadLetter, Loaded, Loader, LogRange, Source};
+use crate::load::{DeadLetter, Loaded, Loader, LogRange, Source, TableShape};
 
 /// Reads rows from a table, together with what the consumer has noted of their partitions.
 ///
@@ -138,6 +138,10 @@ impl<D: TableDatabase, K: Serialize + Send + Sync + 'static> Loader<K> for Table
 
     async fn load_many(&self, keys: &[K]) -> Result<Vec<Loaded>, LoadError> {
         self.rows(self.plan()?, keys).await
+    }
+
+    fn table(&self) -> Option<TableShape> {
+        self.plan.get().map(TablePlan::shape)
     }
 
     fn knows_dead_letters(&self) -> bool {

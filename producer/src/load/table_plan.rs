@@ -10,7 +10,7 @@ use write_behind_shared::key::{self, KeyColumn, KeyKind, KeyWriter};
 use write_behind_shared::{WriteId, partition, record};
 
 use crate::error::LoadError;
-use crate::load::Source;
+use crate::load::{Source, TableShape};
 
 /// What a user said of the table.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub struct TablePlan<F> {
     /// What finds a row.
     pub(super) key: Vec<TableColumn<F>>,
     key_columns: Vec<KeyColumn>,
+    /// The columns that a record may name, read or not.
+    writable: Vec<Box<str>>,
     /// Finds rows.
     pub(super) select: Arc<str>,
 }
@@ -94,8 +96,10 @@ impl TableOptions {
             Ok(KeyColumn { name, kind })
         };
         let key_columns = key.iter().map(key_column).collect::<Result<_, LoadError>>()?;
+        let writable = columns.iter().filter(|column| !column.generated);
+        let writable = writable.map(|column| column.name.as_str().into()).collect();
         let (source, select) = (source.clone(), Arc::from(""));
-        Ok(TablePlan { source, sql_name, columns: read, key, key_columns, select })
+        Ok(TablePlan { source, sql_name, columns: read, key, key_columns, writable, select })
     }
 
     /// The columns to read: those wished for, or all that a record may name.
@@ -154,6 +158,10 @@ impl TableOptions {
 }
 
 impl<F> TablePlan<F> {
+    pub(super) fn shape(&self) -> TableShape {
+        TableShape::new(self.writable.iter().cloned(), self.key_columns.iter().cloned())
+    }
+
     /// Keys as the statement takes them.
     pub(super) fn texts<K: Serialize>(&self, keys: &[K]) -> Result<KeyTexts, LoadError> {
         let mut found = KeyTexts {
@@ -184,7 +192,8 @@ impl<F> TablePlan<F> {
         key: Vec<TableColumn<F>>,
     ) -> Self {
         let (source, sql_name) = (Source::new("t", "g", "c", 1), sql_name.to_owned());
-        Self { source, sql_name, columns, key, key_columns: Vec::new(), select: Arc::from("") }
+        let (key_columns, writable) = (Vec::new(), Vec::new());
+        Self { source, sql_name, columns, key, key_columns, writable, select: Arc::from("") }
     }
 }
 

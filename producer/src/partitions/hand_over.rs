@@ -134,7 +134,9 @@ impl State {
             let write_id = WriteId { writer, sequence };
             let taken = match delta.to_record() {
                 Some((value, add)) => {
-                    let content = Content { key, value: value.as_deref(), add: add.as_deref() };
+                    let headers = self.headers.get(&sequence).map(|headers| &**headers);
+                    let (value, add) = (value.as_deref(), add.as_deref());
+                    let content = Content { key, value, add, headers };
                     outlet.enqueue(partition, write_id, content)
                 }
                 None => Err(NotTaken::Refused(Refusal::NotOneRecord)),

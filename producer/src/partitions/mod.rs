@@ -34,7 +34,7 @@ use crate::partitions::admission::{Limit, Limits, WhenFull};
 use crate::partitions::cache::RowCache;
 use crate::partitions::losses::Losses;
 use crate::partitions::outlet::Outlet;
-use crate::partitions::partition::{SharedPending, State, Stats};
+use crate::partitions::partition::{PartitionStats, SharedPending, State};
 use crate::partitions::sync::MutexGuard;
 use crate::partitions::wake::Wake;
 
@@ -164,6 +164,7 @@ impl Partitions {
             lost.append(&mut state.core.take_overtaken());
             let ledger = state.core.ledger();
             let (replicated, left) = (ledger.replicated(), ledger.in_flight());
+            state.replicated_below(replicated, self.clock);
             let opened = delivered && state.gate.delivered(replicated);
             (left == 0, delivered, opened || state.may_go_on())
         });
@@ -321,24 +322,31 @@ impl Partitions {
         self.by_partition.iter().flat_map(keys).collect()
     }
 
-    /// What the metrics show of all partitions.
-    pub(crate) fn stats(&self, now: Instant) -> Stats {
+    /// How long timed writes took to be replicated, since this was asked last.
+    pub(crate) fn take_times(&self) -> Vec<Duration> {
+        let times = self.by_partition.iter().map(|pending| pending.lock().take_times());
+        times.flatten().collect()
+    }
+
+    /// What all partitions show.
+    pub(crate) fn stats(&self, now: Instant) -> PartitionStats {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let start = Stats {
+        let start = PartitionStats {
             forgotten: count(&self.counts.forgotten),
             followed: count(&self.counts.followed),
             dead_letters: count(&self.counts.dead_letters),
             lost: count(&self.counts.lost),
-            ..Stats::default()
+            ..PartitionStats::default()
         };
         self.by_partition.iter().fold(start, |sum, pending| {
             let one = pending.stats(now);
-            Stats {
+            PartitionStats {
                 accepted: sum.accepted + one.accepted,
                 coalesced: sum.coalesced + one.coalesced,
                 rows: sum.rows + one.rows,
                 bytes: sum.bytes + one.bytes,
                 in_flight: sum.in_flight + one.in_flight,
+                in_flight_bytes: sum.in_flight_bytes + one.in_flight_bytes,
                 held: sum.held + one.held,
                 replicated_lag: sum.replicated_lag.max(one.replicated_lag),
                 persisted_lag: sum.persisted_lag.max(one.persisted_lag),

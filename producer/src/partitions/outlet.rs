@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use write_behind_shared::{Partition, WriteId};
 
+use crate::core::record_headers::RecordHeaders;
 use crate::error::Refusal;
 
 /// Takes records on their way to Kafka.
@@ -26,6 +27,8 @@ pub(crate) struct Content<'r> {
     /// `None`: a tombstone.
     pub(crate) value: Option<&'r [u8]>,
     pub(crate) add: Option<&'r str>,
+    /// Those that the service gave it.
+    pub(crate) headers: Option<&'r RecordHeaders>,
 }
 
 /// Why a record was not taken.

@@ -4,7 +4,7 @@
 //! of reads, of `write-id`s and of the log are one (INV-3). Rows that become clean are put into the
 //! cache under the same lock, so that no read falls between the two.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -19,6 +19,7 @@ use crate::core::ledger::Sequence;
 use crate::core::logged::Rules;
 use crate::core::outbox::Outbox;
 use crate::core::pending::Pending;
+use crate::core::record_headers::RecordHeaders;
 use crate::core::usage::{Full, Usage};
 use crate::core::window::Window;
 use crate::error::{DeliveryError, Halt};
@@ -56,6 +57,13 @@ pub(crate) struct State {
     /// How much of it the client may have.
     pub(crate) window: Window,
     pub(crate) closed: bool,
+    /// Headers of writes that Kafka has not answered, where a service gave them some. They never
+    /// change: a write is sent again as it was (INV-14).
+    pub(crate) headers: BTreeMap<Sequence, Arc<RecordHeaders>>,
+    /// A write that was accepted then, whose replication is timed.
+    timed: Option<(Sequence, Instant)>,
+    /// How long timed writes took to be replicated, until it is asked for.
+    replicated_after: Vec<Duration>,
     /// Points in time: every write from the sequence on was accepted after the instant.
     marks: VecDeque<(Sequence, Instant)>,
 }
@@ -74,9 +82,9 @@ pub(crate) enum Stage {
     Persisted,
 }
 
-/// What the metrics show of one partition, or of all.
+/// What one partition shows, or all.
 #[derive(Debug, Default)]
-pub(crate) struct Stats {
+pub(crate) struct PartitionStats {
     pub(crate) accepted: u64,
     pub(crate) coalesced: u64,
     pub(crate) forgotten: u64,
@@ -86,6 +94,7 @@ pub(crate) struct Stats {
     pub(crate) rows: usize,
     pub(crate) bytes: usize,
     pub(crate) in_flight: usize,
+    pub(crate) in_flight_bytes: usize,
     /// Partitions whose writes Kafka does not take now.
     pub(crate) held: usize,
     pub(crate) replicated_lag: Duration,
@@ -94,6 +103,8 @@ pub(crate) struct Stats {
 
 /// The oldest unpersisted write's age is known to within this.
 const MARK_INTERVAL: Duration = Duration::from_millis(50);
+/// Times that are kept until they are asked for, which is ten times a second.
+const TIMES_MAX: usize = 64;
 /// Marks that are kept; beyond, every other one is dropped.
 const MARKS_MAX: usize = 4_096;
 
@@ -114,6 +125,9 @@ impl SharedPending {
             gate: SendGate::new(),
             window: Window::UNBOUNDED,
             closed: false,
+            headers: BTreeMap::new(),
+            timed: None,
+            replicated_after: Vec::new(),
             marks: VecDeque::from([(0, now)]),
         };
         Self {
@@ -204,7 +218,7 @@ impl SharedPending {
     }
 
     /// What the metrics show of it.
-    pub(crate) fn stats(&self, now: Instant) -> Stats {
+    pub(crate) fn stats(&self, now: Instant) -> PartitionStats {
         let mut state = self.lock();
         let ledger = state.core.ledger();
         let (next, replicated, persisted) =
@@ -215,16 +229,18 @@ impl SharedPending {
         }
         state.mark(next, persisted, now);
         state.core.give_back_memory();
-        Stats {
+        state.headers = state.headers.split_off(&replicated);
+        PartitionStats {
             accepted: next,
             coalesced: state.outbox.coalesced,
             rows: usage[Full::PendingRows],
             bytes: usage[Full::PendingBytes],
             in_flight: usage[Full::InFlight],
+            in_flight_bytes: usage[Full::InFlightBytes],
             held: usize::from(state.gate.is_held()),
             replicated_lag: state.age(replicated, next, now),
             persisted_lag: state.age(persisted, next, now),
-            ..Stats::default()
+            ..PartitionStats::default()
         }
     }
 }
@@ -241,6 +257,28 @@ impl std::fmt::Debug for SharedPending {
 }
 
 impl State {
+    /// Times the replication of a write that was accepted at `start`, unless another is timed.
+    pub(crate) fn time(&mut self, sequence: Sequence, start: Instant) {
+        self.timed.get_or_insert((sequence, start));
+    }
+
+    /// Kafka has answered every write below.
+    pub(crate) fn replicated_below(&mut self, replicated: Sequence, clock: fn() -> Instant) {
+        if let Some((sequence, start)) = self.timed
+            && sequence < replicated
+        {
+            self.timed = None;
+            if self.replicated_after.len() < TIMES_MAX {
+                self.replicated_after.push(clock().saturating_duration_since(start));
+            }
+        }
+    }
+
+    /// How long timed writes took to be replicated, since this was asked last.
+    pub(crate) fn take_times(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.replicated_after)
+    }
+
     /// Remembers when `next` had not been accepted yet, and forgets what is persisted.
     fn mark(&mut self, next: Sequence, persisted: Sequence, now: Instant) {
         while self.marks.get(1).is_some_and(|(sequence, _)| *sequence <= persisted) {

@@ -264,7 +264,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         let Some(loader) = self.loader.clone() else { return };
         self.metrics.loads.inc_by(rows.len() as u64);
         let (timeout, clock) = (self.load_timeout, self.partitions.clock);
-        let begun = clock();
+        let (begun, metrics) = (clock(), Arc::clone(&self.metrics));
         let time_left = move || timeout.saturating_sub(clock().saturating_duration_since(begun));
         // What the loader logs, its queries for one, stands in this span.
         let span = if let [(_, load)] = &*rows {
@@ -280,9 +280,14 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
                     _ => loader.load_many_boxed(&ids).await,
                 }
             };
+            let rows = loads.len() as u64;
             let answer = sync::timeout(timeout, asked).await.unwrap_or_else(|| {
                 Err(LoadError::new(format!("the loader gave no answer within {timeout:?}")))
             });
+            metrics.load_seconds.observe(clock().saturating_duration_since(begun).as_secs_f64());
+            if answer.is_err() {
+                metrics.load_failures.inc_by(rows);
+            }
             finish_all(loads, answer, time_left).await;
         };
         // The caller's own comes first: it runs while somebody waits, the one of `build` may be gone.

@@ -16,6 +16,7 @@ use tracing::{Instrument as _, info_span};
 
 use crate::error::{Halt, Undelivered};
 use crate::event::EventStream;
+use crate::metrics::Stats;
 use crate::owner::Owner;
 
 /// A handle on the rows of one topic; clones share everything.
@@ -50,6 +51,13 @@ where
     /// [`read`](Self::read) says that it may be behind.
     pub fn tail_is_current(&self) -> bool {
         self.owner.reader.tail_is_current()
+    }
+
+    /// What this handle has counted and what it holds, now. It takes each partition's lock once, so
+    /// ask a few times a second, not for each request.
+    pub fn stats(&self) -> Stats {
+        let partitions = &self.owner.partitions;
+        self.owner.acceptor.metrics.stats(partitions, (partitions.clock)())
     }
 
     /// Why this handle accepts no more writes, if that is so; only a new handle does. Reads go on.

@@ -65,13 +65,13 @@ where
     /// ```
     ///
     /// # Between processes
-    /// Another process's write is in the log, and not known here in time: a row that two processes
-    /// write becomes what the later record says, and the other is lost without a word, also with
+    /// Another process's write is in the log, and not known here in time: of a row that two
+    /// processes write, the later record wins, and the other is lost without a word, also with
     /// [`follow`](crate::Builder::follow). Either let one process write a row, as when requests are
     /// routed by key; or use [`add`](Self::add), which loses nothing between any number of writers.
-    /// A route with `version` in the consumer makes an older row lose instead of a later record,
-    /// which is right if each writer sets a version higher than all that it has read; who loses is
-    /// not told there either.
+    /// With [`Builder::version`](crate::Builder::version), and `version` in the route, an older row
+    /// loses instead of the earlier record, if each writer sets a higher version than all that it
+    /// has read; whose row was left out is not told either.
     ///
     /// # Waiting
     /// It waits for a load, and as [`put`](Self::put) does for room. Where the loader doesn't say which increments

@@ -44,7 +44,7 @@ impl Acceptor {
         let result = prepared
             .map_err(WriteError::from)
             .and_then(|write| self.accept_if_there_is_room(&write, &mut Permits::default()));
-        self.metrics.written(start, &result);
+        self.written(start, &result);
         result
     }
 
@@ -67,8 +67,15 @@ impl Acceptor {
                 }
             }
         };
-        self.metrics.written(start, &result);
+        self.written(start, &result);
         result
+    }
+
+    fn written(&self, start: Option<Instant>, result: &Result<Receipt, WriteError>) {
+        self.metrics.written(start, result);
+        if let (Some(start), Ok(receipt)) = (start, result) {
+            receipt.pending.lock().time(receipt.sequence, start);
+        }
     }
 
     /// Takes the write if its pinned row is still `seen`. None: it is another.
@@ -217,6 +224,9 @@ impl Acceptor {
             return Ok(sequence);
         }
         let sequence = state.core.accept(Arc::clone(&write.key), write.delta.clone(), cache);
+        if let Some(headers) = &write.headers {
+            state.headers.insert(sequence, Arc::clone(headers));
+        }
         if sent {
             state.core.mark_sent(sequence);
         } else {
@@ -241,8 +251,8 @@ impl Acceptor {
             return Ok(false);
         }
         let write_id = WriteId { writer: self.partitions.writer, sequence };
-        let content =
-            Content { key: &write.key, value: write.value.as_deref(), add: write.add.as_deref() };
+        let (value, add) = (write.value.as_deref(), write.add.as_deref());
+        let content = Content { key: &write.key, value, add, headers: write.headers.as_deref() };
         match outlet.enqueue(write.partition, write_id, content) {
             Ok(()) => Ok(true),
             Err(NotTaken::Yet) => Ok(false),

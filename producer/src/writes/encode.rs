@@ -15,7 +15,9 @@ use write_behind_shared::{Cell, Change, Partition, json, partition};
 use crate::core::delta::{Delta, Row};
 use crate::core::ledger::Key;
 use crate::core::pending;
+use crate::core::record_headers::RecordHeaders;
 use crate::error::Refusal;
+use crate::writes::table_check::TableCheck;
 
 /// A write that has everything but room.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(crate) struct Prepared {
     pub(crate) value: Option<Row>,
     /// The record's `add` header.
     pub(crate) add: Option<String>,
+    /// The service's own headers.
+    pub(crate) headers: Option<Arc<RecordHeaders>>,
     pub(crate) cost: usize,
     /// What the row or change may take, in bytes, if it is joined with others.
     pub(crate) joined_bytes_max: usize,
@@ -44,6 +48,31 @@ pub(crate) struct Encoder {
     pub(crate) record_bytes: Arc<AtomicUsize>,
     /// `max_pending`.
     pub(crate) pending_bytes: usize,
+    /// Where the service's own headers come from.
+    pub(crate) headers: Option<HeaderSource>,
+    /// What the table takes, if the loader says it.
+    pub(crate) table: Option<Arc<TableCheck>>,
+}
+
+/// A service's code that is asked for the headers of each record.
+#[derive(Clone)]
+pub(crate) struct HeaderSource(pub(crate) Arc<dyn Fn(&mut RecordHeaders) + Send + Sync>);
+
+impl HeaderSource {
+    fn ask(&self) -> Result<Option<Arc<RecordHeaders>>, Refusal> {
+        let mut headers = RecordHeaders::default();
+        (self.0)(&mut headers);
+        match headers.refused() {
+            Some(why) => Err(Refusal::Headers(why)),
+            None => Ok((!headers.is_empty()).then(|| Arc::new(headers))),
+        }
+    }
+}
+
+impl std::fmt::Debug for HeaderSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HeaderSource")
+    }
 }
 
 /// The names and the write-id of the headers, and the record's own frame.
@@ -96,6 +125,9 @@ impl Encoder {
             let noticed = json_write::write(row, document);
             check(document, noticed.map_err(|error| Refusal::NotJson(error.to_string()))?)?;
             repeats_key(&scratch.key, document)?;
+            if let Some(table) = &self.table {
+                table.row(document)?;
+            }
             if self.version.is_some() {
                 // Whether it is left out depends on the row beneath it, as for any other change.
                 let change = record::decode(Some(document), None);
@@ -137,6 +169,9 @@ impl Encoder {
         let encoded = change.encode().map_err(|_| Refusal::NotOneRecord)?;
         let Some(value) = encoded.value else { return self.delete(key) };
         check(&value, Noticed::in_text(&value))?;
+        if let Some(table) = &self.table {
+            table.change(&change)?;
+        }
         for (name, cell) in change.cells() {
             if matches!(cell, Cell::Add(_)) && (name.contains(',') || name.is_empty()) {
                 return Err(Refusal::ColumnName(name.to_owned()));
@@ -174,10 +209,15 @@ impl Encoder {
         value: Option<Row>,
         add: Option<String>,
     ) -> Result<Prepared, Refusal> {
+        if let Some(table) = &self.table {
+            table.key(key)?;
+        }
+        let headers = self.headers.as_ref().map(HeaderSource::ask).transpose()?.flatten();
         let bytes = FRAME_BYTES
             + key.len()
             + value.as_ref().map_or(0, |value| value.len())
-            + add.as_ref().map_or(0, String::len);
+            + add.as_ref().map_or(0, String::len)
+            + headers.as_ref().map_or(0, |headers| headers.bytes());
         let record_bytes = self.record_bytes.load(Ordering::Relaxed);
         if bytes > record_bytes {
             return Err(Refusal::TooLarge { bytes, limit: record_bytes });
@@ -188,7 +228,8 @@ impl Encoder {
         }
         let partition = partition::partition_of(key, self.partitions);
         let joined_bytes_max = record_bytes.saturating_sub(FRAME_BYTES + key.len());
-        Ok(Prepared { key: Key::from(key), partition, delta, value, add, cost, joined_bytes_max })
+        let key = Key::from(key);
+        Ok(Prepared { key, partition, delta, value, add, headers, cost, joined_bytes_max })
     }
 }
 

@@ -4,4 +4,5 @@ pub(crate) mod accept;
 pub(crate) mod permits;
 pub(crate) mod batch;
 pub(crate) mod encode;
+pub(crate) mod table_check;
 pub(crate) mod receipt;

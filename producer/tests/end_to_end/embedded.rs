@@ -41,6 +41,8 @@ pub(crate) struct Logged {
     pub(crate) key: String,
     pub(crate) value: Option<Vec<u8>>,
     pub(crate) write_id: WriteId,
+    /// Those beside the ones of the wire contract.
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
 }
 
 impl Kafka {
@@ -106,6 +108,7 @@ impl Kafka {
             offset: record.offset.0,
             key: record.key_text(),
             write_id: record.write_id().expect("our records have a write-id"),
+            headers: own_headers(&record),
             value: record.value,
         };
         log.into_iter().map(logged).collect()
@@ -120,6 +123,12 @@ impl Kafka {
         let row = |logged: Logged| (logged.key.clone(), rows.get(&logged.key).cloned());
         self.log().into_iter().map(row).collect()
     }
+}
+
+fn own_headers(record: &testing::Record) -> Vec<(String, Vec<u8>)> {
+    let own = |(name, _): &&(String, _)| !["write-id", "add"].contains(&&**name);
+    let headers = record.headers.iter().filter(own);
+    headers.map(|(name, value)| (name.clone(), value.clone().unwrap_or_default())).collect()
 }
 
 /// Waits until `ready`, and says what it waited for if that does not come.

@@ -123,6 +123,8 @@ impl Model {
                 version: None,
                 record_bytes: Arc::new(AtomicUsize::new(PENDING_BYTES)),
                 pending_bytes: PENDING_BYTES,
+                headers: None,
+                table: None,
             },
             partitions,
             behind,

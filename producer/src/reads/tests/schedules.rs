@@ -80,6 +80,7 @@ fn prepared(delta: &Delta) -> Prepared {
         delta: delta.clone(),
         value,
         add,
+        headers: None,
         cost: cost(&key(), delta),
         joined_bytes_max: usize::MAX,
     }
