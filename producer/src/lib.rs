@@ -128,6 +128,11 @@
 //! nothing of each other. What must be one transaction belongs into one row, or into an outbox that
 //! the database fills. Many rows that need not be one: [`WriteBehind::put_many`] and its kin.
 //!
+//! # Which Rust type for which column?
+//!
+//! What serde writes must fit the column: `docs/rust-types.md` has a line for each type, with the
+//! attribute that it needs (`time`, bytes, enums). Decimals keep their digits with [`exact`].
+//!
 //! # Several processes, and restarts
 //!
 //! Alone, a handle knows what it wrote itself. With [`Builder::follow`] it reads the topic too:
@@ -243,6 +248,7 @@ mod event;
 mod error;
 mod core;
 
+pub mod exact;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -23,7 +23,7 @@ use crate::kafka::follow::run::Follower;
 use crate::kafka::follow::{CaughtUp, Following, follow_on_threads};
 use crate::kafka::group_offsets::GroupOffsets;
 use crate::kafka::topic_config::TopicQuestion;
-use crate::load::{AnyLoader, Source};
+use crate::load::Source;
 use crate::metrics::Metrics;
 use crate::owner::{Owner, Threads};
 use crate::partitions::admission::Limits;
@@ -64,14 +64,11 @@ where
         let (group_offsets, topic) = preflight::ask(group_offsets, deadline, loads).await?;
         let partition_count = topic.partitions;
         Span::current().record("partitions", partition_count);
-        let table = match (&self.loader, topic.cluster) {
-            (Some(loader), Some(cluster)) => {
-                let source = Source::new(&self.topic, group, cluster, partition_count);
-                let source = source.key_columns(self.key_columns.iter().cloned());
-                self.prepare(&**loader, &source, deadline).await?
-            }
-            _ => None,
-        };
+        let source = topic.cluster.map(|cluster| {
+            let source = Source::new(&self.topic, group, cluster, partition_count);
+            source.key_columns(self.key_columns.iter().cloned())
+        });
+        let table = self.prepare(source, deadline).await?;
 
         let registry = self.registry.clone().unwrap_or_default();
         // Held here until the handle has it: what fails or is dropped from here on leaves the
@@ -129,12 +126,12 @@ where
     /// Prepares the loader, and compares the row type with its table.
     async fn prepare(
         &self,
-        loader: &dyn AnyLoader<K>,
-        source: &Source,
+        source: Option<Source>,
         deadline: Instant,
     ) -> Result<Option<Arc<TableCheck>>, BuildError> {
+        let (Some(loader), Some(source)) = (&self.loader, source) else { return Ok(None) };
         let left = deadline.saturating_duration_since(Instant::now());
-        let prepared = sync::timeout(left, loader.prepare_boxed(source)).await;
+        let prepared = sync::timeout(left, loader.prepare_boxed(&source)).await;
         let silent = || Err(LoadError::new("it gave no answer within `start_timeout`"));
         prepared.unwrap_or_else(silent).map_err(BuildError::Loader)?;
         let shape = loader.table_shape().filter(|_| self.checks_columns);
