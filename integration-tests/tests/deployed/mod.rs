@@ -2,5 +2,6 @@
 //! both halves.
 
 mod image;
+mod draft;
 mod compose;
 mod monitoring;

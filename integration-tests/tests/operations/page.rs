@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use integration_tests::browser::Browser;
 use integration_tests::log::Raw;
-use integration_tests::wait::PATIENCE;
+use integration_tests::wait::{PATIENCE, Seen, until};
 use integration_tests::wire::Door;
 
 use super::{Scene, answers, is_ok};
@@ -15,6 +15,15 @@ const CHARTS_HAVE_POINTS: &str = r#"
     return points("chart-rate") >= 4 && points("chart-lag") >= 2 && points("chart-latency") >= 1;
 "#;
 const IS_GOOD: &str = r#"return document.getElementById("state").classList.contains("good")"#;
+/// What the page says of a lag, by its numbers at the seconds.
+const TREND: &str = r#"
+    const of = (...lags) => trend(lags.map(([second, lag_records]) => ({ time_ms: second * 1000, lag_records })), 60000);
+    return [
+        of([0, 6000], [30, 3000]), of([0, 3000], [60, 9000]), of([0, 9000], [30, null], [60, 8950]),
+        of([0, 100], [60, 0]), of([50, 100], [53, 900]), of([0, 50]), of(),
+        trend([{ time_ms: 0, lag_records: 9 }, { time_ms: 90000, lag_records: 900 }], 120000),
+    ];
+"#;
 const HAS_NO_HORIZONTAL_SCROLL: &str =
     "return document.documentElement.scrollWidth <= window.innerWidth";
 
@@ -102,6 +111,30 @@ async fn lists_its_letters(scene: &Scene, browser: &Browser) -> Result<()> {
     );
     browser.waits_for("the record that waits for a person", &listed).await?;
     shot(browser, "letters").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_says_when_a_lag_will_be_gone_or_how_fast_it_grows() -> Result<()> {
+    let scene = Scene::new("trend").await?;
+    let worker = scene.start(&scene.settings()).await?;
+    let browser = Browser::start().await?;
+    browser.client.goto(&worker.url()).await?;
+    browser.waits_for("it is well", IS_GOOD).await?;
+    let told = browser.evaluate(TREND).await?;
+    let expected = [", all in about 30 s", ", 100 more a second", "", "", "", "", "", ""];
+    ensure!(told == serde_json::json!(expected), "{told}");
+
+    scene.wire.set(Door::Refusing);
+    let grows = "return document.getElementById('lag-trend').textContent.includes('more a second')";
+    until("the lag to be seen to grow", PATIENCE, async || {
+        scene.append(20).await?;
+        let seen = browser.evaluate(grows).await?;
+        Ok(Seen::when(seen == true, || seen.to_string()))
+    })
+    .await?;
+    scene.wire.set(Door::Open);
+    let gone = "return document.getElementById('lag-trend').textContent === ''";
+    browser.waits_for("the lag to be gone", gone).await
 }
 
 /// Where `PAGE_SCREENSHOTS` names a folder, what the page looks like.

@@ -53,7 +53,7 @@ fn key_value(table: &Table, part: &KeyColumn) -> Value {
         KeyKind::Integer(range) => json!(1.clamp(*range.start(), *range.end())),
         KeyKind::Text => {
             let column = table.columns.iter().find(|column| column.name == part.name);
-            json!(fitting("ada", column.and_then(|column| length(&column.kind))))
+            json!(fitting("ada", column.and_then(length_of)))
         }
         KeyKind::Uuid => json!(UUID),
         KeyKind::Boolean => json!(true),
@@ -68,8 +68,16 @@ fn value_of(column: &Column) -> Option<Value> {
         ColumnKind::Numeric(_) if column.whole_digits.is_some_and(|digits| digits < 1) => {
             Some(json!(0))
         }
+        ColumnKind::Text => Some(json!(fitting("text", length_of(column)))),
         kind => value_of_kind(kind),
     }
+}
+
+/// The length that bounds a column's texts. Of a `char(n)` in Postgres only the database knows it; one
+/// letter fits.
+fn length_of(column: &Column) -> Option<usize> {
+    let is_fixed = matches!(&*column.sql_type, "bpchar" | "character");
+    length(&column.kind).or(is_fixed.then_some(1))
 }
 
 fn value_of_kind(kind: &ColumnKind) -> Option<Value> {
@@ -178,7 +186,10 @@ mod tests {
         };
         let id =
             Column { sql_type: "uuid".to_owned(), ..Column::plain("run", ColumnKind::Notation) };
+        let flag =
+            Column { sql_type: "bpchar".to_owned(), ..Column::plain("flag", ColumnKind::Text) };
         let columns = vec![
+            flag,
             Column::plain("tenant", ColumnKind::Short(Length::Characters(1))),
             Column::plain("at", ColumnKind::Notation),
             Column::plain("score", ColumnKind::Integer(0..=9)),
@@ -189,7 +200,7 @@ mod tests {
         table.key = vec![part("tenant", KeyKind::Text), part("day", KeyKind::Date)];
         let sample = Sample::of(&table).unwrap();
         assert_eq!(sample.key, r#"{"day":"2013-01-31","tenant":"a"}"#);
-        let value = format!(r#"{{"run":"{UUID}","score":1,"share":0}}"#);
+        let value = format!(r#"{{"flag":"t","run":"{UUID}","score":1,"share":0}}"#);
         assert_eq!((sample.value, sample.left_out), (value, vec!["at".to_owned()]));
         for kind in [KeyKind::Integer(5..=9), KeyKind::Uuid, KeyKind::Boolean, KeyKind::Date] {
             table.key = vec![part("id", kind)];

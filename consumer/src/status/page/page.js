@@ -280,6 +280,21 @@ function show(report) {
   fill(element("partitions"), routes.flatMap((route) => route.partitions.map((partition) => partitionCells(route, partition))));
 }
 
+// What becomes of the lag if it goes on as in the last minute. A change too small to tell from the
+// beat of the batches says nothing.
+const TREND_MS = 60000;
+const TREND_MS_MIN = 5000;
+
+function trend(points, now) {
+  const known = points.filter((point) => point.lag_records !== null && point.time_ms >= now - TREND_MS);
+  if (known.length < 2) return "";
+  const [first, last] = [known[0], known[known.length - 1]];
+  const [passed, fallen] = [last.time_ms - first.time_ms, first.lag_records - last.lag_records];
+  if (passed < TREND_MS_MIN || last.lag_records === 0 || Math.abs(fallen) < Math.max(20, first.lag_records / 50)) return "";
+  const rate = Math.abs(fallen) / (passed / 1000);
+  return fallen > 0 ? `, all in about ${time(last.lag_records / rate)}` : `, ${count(rate)} more a second`;
+}
+
 let points = [];
 let answered = null;
 
@@ -299,6 +314,7 @@ async function turn() {
     const from = answered - MINUTES * 60000;
     points = points.filter((point) => point.time_ms >= from);
     for (const chart of charts) chart.show(points, answered);
+    say(element("lag-trend"), trend(points, answered));
   } catch {
     const since = answered ? ` since ${new Date(answered).toLocaleTimeString()}` : "";
     mood("bad", `The consumer does not answer${since}`);
