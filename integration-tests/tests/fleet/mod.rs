@@ -3,6 +3,7 @@
 mod churn;
 mod identity;
 mod references;
+mod rollout;
 mod scale;
 mod silence;
 
