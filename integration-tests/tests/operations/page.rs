@@ -16,14 +16,14 @@ const CHARTS_HAVE_POINTS: &str = r#"
 "#;
 const IS_GOOD: &str = r#"return document.getElementById("state").classList.contains("good")"#;
 /// What the page says of a lag, by its numbers at the seconds.
-const TREND: &str = r#"
+const TREND: &str = r"
     const of = (...lags) => trend(lags.map(([second, lag_records]) => ({ time_ms: second * 1000, lag_records })), 60000);
     return [
         of([0, 6000], [30, 3000]), of([0, 3000], [60, 9000]), of([0, 9000], [30, null], [60, 8950]),
         of([0, 100], [60, 0]), of([50, 100], [53, 900]), of([0, 50]), of(),
         trend([{ time_ms: 0, lag_records: 9 }, { time_ms: 90000, lag_records: 900 }], 120000),
     ];
-"#;
+";
 const HAS_NO_HORIZONTAL_SCROLL: &str =
     "return document.documentElement.scrollWidth <= window.innerWidth";
 
