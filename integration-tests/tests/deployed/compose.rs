@@ -60,7 +60,7 @@ impl Drop for Stack {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_stack_starts_with_one_command_and_rows_arrive() -> Result<()> {
-    let name = format!("stack-{}", &Uuid::new_v4().simple().to_string()[..8]);
+    let name = format!("write-behind-test-{}", &Uuid::new_v4().simple().to_string()[..8]);
     let worker = binary::folder().await?.join("write-behind");
     let leaderboard = binary::example("leaderboard").await?;
     let tags = ["consumer", "leaderboard"].map(|what| format!("{name}-{what}"));
