@@ -10,6 +10,8 @@ mod adopted;
 mod connections;
 #[path = "end_to_end/health.rs"]
 mod health;
+#[path = "end_to_end/mirror.rs"]
+mod mirror;
 #[path = "end_to_end/records.rs"]
 mod records;
 

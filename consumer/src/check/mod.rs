@@ -9,6 +9,9 @@ use crate::check::report::counted;
 use crate::config::{Config, Route, transport};
 use crate::core::assign::{PartitionFacts, Verdict, judge};
 use crate::core::bookkeeping_key::BookkeepingKey;
+use crate::core::record::RawRecord;
+use crate::core::row_by_row::would_be_set_aside;
+use crate::core::table::Table;
 use crate::kafka::broker::KafkaBroker;
 use crate::kafka::partition_facts::facts_with;
 use crate::kafka::questions::Questions as _;
@@ -88,7 +91,9 @@ pub async fn check(config: &Config, adopt_offsets: bool) -> CheckReport {
     }
     if let Some((broker, _)) = &broker {
         for target in &targets {
-            check_records(broker, target, &mut report).await;
+            let of_it = tables.iter().find(|(topic, _)| *topic == target.scope.topic);
+            let table = of_it.map(|(_, table)| table);
+            check_records(broker, target, table, &mut report).await;
         }
     }
     report
@@ -194,8 +199,13 @@ async fn check_positions(
     }
 }
 
-/// Whether the newest records of a topic can be read, and lie where their keys belong.
-async fn check_records(broker: &KafkaBroker, target: &Target, report: &mut CheckReport) {
+/// Whether the newest records of a topic can be read, fit its table, and lie where their keys belong.
+async fn check_records(
+    broker: &KafkaBroker,
+    target: &Target,
+    table: Option<&Table>,
+    report: &mut CheckReport,
+) {
     let topic = &target.scope.topic;
     let what = format!("topic {topic}");
     let newest = match broker.newest_records(topic, target.partitions).await {
@@ -209,6 +219,9 @@ async fn check_records(broker: &KafkaBroker, target: &Target, report: &mut Check
             counted(newest.unread.len(), "partition")
         );
         report.add(Grade::Failed, &*what, found);
+    }
+    if let Some(found) = table.and_then(|table| set_aside(table, &newest.records)) {
+        report.add(Grade::Warning, &*what, found);
     }
     if let Some((partition, offset, belongs_to)) = newest.misplaced.first() {
         let found = format!(
@@ -226,6 +239,20 @@ async fn check_records(broker: &KafkaBroker, target: &Target, report: &mut Check
     } else if newest.seen > 0 {
         report.add(Grade::Ok, what, "its newest records lie in the partitions of their keys");
     }
+}
+
+/// How many of the newest records would be set aside for what they say, and why the first.
+fn set_aside(table: &Table, records: &[RawRecord]) -> Option<String> {
+    let why = |record| Some((record, would_be_set_aside(table, record)?));
+    let bad: Vec<(&RawRecord, String)> = records.iter().filter_map(why).collect();
+    let (first, why) = bad.iter().min_by_key(|(record, _)| (record.partition, record.offset))?;
+    Some(format!(
+        "of its newest {}, {} would be set aside, the first at {}:{}: {why}",
+        counted(records.len(), "record"),
+        bad.len(),
+        first.partition,
+        first.offset
+    ))
 }
 
 /// What `run` would do with a partition.

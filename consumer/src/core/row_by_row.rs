@@ -141,12 +141,30 @@ enum BadRecord {
     Misfit(#[from] Misfit),
 }
 
+impl BadRecord {
+    fn without_values(&self) -> String {
+        match self {
+            BadRecord::Record(RecordError::AddNotNumeric(column, _)) => {
+                format!("column {column:?} is an increment, but its delta is not a number")
+            }
+            BadRecord::Record(error) => error.to_string(),
+            BadRecord::Misfit(misfit) => misfit.without_values(),
+        }
+    }
+}
+
 fn judge_record(table: &Table, record: &RawRecord) -> Result<Row<'static>, BadRecord> {
     let headers = record.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
     let headers = Headers::read(headers)?;
     let key = record.key.as_deref().ok_or(RecordError::NoKey)?;
     let change = record::decode(record.value.as_deref(), headers.add)?;
     Ok(Row::judge(table, key, &change)?.into_owned())
+}
+
+/// Why a record would be set aside for what it says itself, without any of its content except column
+/// names; `None`: it would not.
+pub(crate) fn would_be_set_aside(table: &Table, record: &RawRecord) -> Option<String> {
+    judge_record(table, record).err().map(|bad| bad.without_values())
 }
 
 /// Why a record is bad, for logs and the status page: without any of its content except column
@@ -156,14 +174,8 @@ pub(crate) fn reason_without_values(table: &Table, letter: &DeadLetter) -> Strin
     if let Some(code) = &letter.sqlstate {
         return format!("the database refuses it (code {code})");
     }
-    match judge_record(table, &letter.record) {
-        Err(BadRecord::Record(RecordError::AddNotNumeric(column, _))) => {
-            format!("column {column:?} is an increment, but its delta is not a number")
-        }
-        Err(BadRecord::Record(error)) => error.to_string(),
-        Err(BadRecord::Misfit(misfit)) => misfit.without_values(),
-        Ok(_) => "the database refuses it".to_owned(),
-    }
+    let refused = || "the database refuses it".to_owned();
+    would_be_set_aside(table, &letter.record).unwrap_or_else(refused)
 }
 
 /// The place of the first of `letters`, and its [`reason_without_values`].

@@ -1,22 +1,29 @@
 //! The newest records of a topic, looked at without being applied: whether they can be read at all,
-//! and whether they lie in the partitions of their keys.
+//! what they say, and whether they lie in the partitions of their keys.
 
 use rdkafka::config::ClientConfig;
 use write_behind_shared::partition::partition_of;
 use write_behind_shared::{NextOffset, Offset, Partition};
 
 use crate::core::batch::Span;
+use crate::core::pipeline::heap_size;
+use crate::core::record::RawRecord;
 use crate::kafka::client::{ANSWER_WITHIN, BrokerError};
 use crate::kafka::log_reader::LogReader;
 
 /// How many offsets before the end are looked at: a few of them may be transaction markers.
 const LOOK_BACK: i64 = 10;
 
+/// The most bytes of records that are kept to be judged, beside one more record.
+const BYTES_MAX: usize = 16 << 20;
+
 /// What was seen of a topic's newest records.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct NewestRecords {
     /// How many there were.
     pub(crate) seen: usize,
+    /// Themselves, if they do not take too much memory.
+    pub(crate) records: Vec<RawRecord>,
     /// Those in another partition than their key's: where each lies, and where it belongs.
     pub(crate) misplaced: Vec<(Partition, Offset, Partition)>,
     /// The partitions that could not be read in time.
@@ -41,8 +48,14 @@ pub(super) fn newest_records(
             Err(_) => found.unread.push(partition),
         }
     }
+    let mut bytes = 0;
     let unread = reader.read_best_effort(topic, &spans, &mut |record| {
         found.seen += 1;
+        if bytes < BYTES_MAX {
+            let kept = RawRecord::from(record);
+            bytes += heap_size::of_record(&kept);
+            found.records.push(kept);
+        }
         let belongs_to = record.key.map(|key| partition_of(key, partitions));
         if let Some(belongs_to) = belongs_to.filter(|belongs_to| *belongs_to != record.partition) {
             found.misplaced.push((record.partition, record.offset, belongs_to));

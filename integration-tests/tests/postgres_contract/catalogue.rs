@@ -68,6 +68,8 @@ async fn what_would_lose_rows_or_can_not_be_upserted_into_is_refused_with_the_me
         .lab
         .sql(
             "CREATE UNLOGGED TABLE hasty (id integer PRIMARY KEY);
+             CREATE TABLE split (id integer PRIMARY KEY) PARTITION BY RANGE (id);
+             CREATE UNLOGGED TABLE split_1 PARTITION OF split FOR VALUES FROM (0) TO (9);
              CREATE TABLE parent (id integer PRIMARY KEY);
              CREATE TABLE child () INHERITS (parent);
              CREATE VIEW seen AS SELECT * FROM t;
@@ -78,6 +80,7 @@ async fn what_would_lose_rows_or_can_not_be_upserted_into_is_refused_with_the_me
         .await;
     for (table, why) in [
         ("hasty", "run ALTER TABLE … SET LOGGED"),
+        ("split", "has UNLOGGED partitions"),
         ("parent", "child tables (INHERITS)"),
         ("child", "has no primary key"),
         ("seen", "a view or a foreign table"),
