@@ -15,7 +15,6 @@ use crate::core::flood::{Flood, FloodLimits};
 use crate::core::record::DeadLetter;
 use crate::core::row_by_row;
 use crate::core::table::Table;
-use crate::core::table::row::Row;
 
 /// The history of a route in this process.
 #[derive(Debug)]
@@ -63,31 +62,16 @@ impl RouteHistory {
         ))
     }
 
-    /// Why to stop, if one of these refused rows lacks a column that the table has only now made
-    /// required.
-    pub(crate) fn demanded<'a>(
-        &self,
-        table: &Table,
-        mut rows: impl Iterator<Item = &'a Row<'a>>,
-    ) -> Option<String> {
+    /// The columns that the table has only now made required, by index.
+    pub(crate) fn newly_required(&self, table: &Table) -> Vec<usize> {
         let known = lock(&self.columns);
         let is_new = |name: &str| known.get(name) != Some(&true);
         let columns = table.columns.iter().enumerate();
-        let demanded: Vec<usize> = columns
+        columns
             .filter(|(_, column)| column.required && is_new(&column.name))
             .filter(|(_, column)| !table.is_key(&column.name))
             .map(|(place, _)| place)
-            .collect();
-        let place = rows.find_map(|row| {
-            let cells = row.write.as_ref()?;
-            let lacks = |place: &&usize| cells.iter().all(|(named, _)| named != *place);
-            demanded.iter().find(lacks)
-        })?;
-        let name = &table.columns[*place].name;
-        Some(format!(
-            "its column {name:?} has become NOT NULL without a default, and records do not name it; \
-             give it a default, or restart the consumer to set such records aside"
-        ))
+            .collect()
     }
 
     /// The stop for a batch with more bad records than may be set aside. It quotes nothing of their
@@ -134,13 +118,20 @@ impl RouteHistory {
     }
 }
 
+/// Why to stop, if a record was refused that lacks the newly required column `name`.
+pub(crate) fn demanded(name: &str) -> String {
+    format!(
+        "its column {name:?} has become NOT NULL without a default, and records do not name it; give \
+         it a default, or restart the consumer to set such records aside"
+    )
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use write_behind_shared::Change;
     use write_behind_shared::key::KeyKind;
 
     use super::*;
@@ -155,20 +146,18 @@ mod tests {
     }
 
     #[test]
-    fn a_column_is_demanded_when_it_became_required_and_a_refused_row_lacks_it() {
-        let row = |member: &str| {
-            let change = Change::new().set(member, "x").unwrap();
-            Row::judge(&table(true), b"7", &change).unwrap().into_owned()
-        };
+    fn a_column_is_newly_required_until_it_was_written_to_as_such() {
         let history = RouteHistory::new(FloodLimits::STANDARD);
         let mut before = table(false);
         before.columns[0].required = false;
         history.learn(&before);
-        let demanded = |lacks: &Row<'_>| history.demanded(&table(true), std::iter::once(lacks));
-        assert!(demanded(&row("m")).unwrap().contains("\"n\" has become NOT NULL"));
-        assert_eq!(demanded(&row("n")), None, "the key is no column of a row's own");
+        assert_eq!(
+            history.newly_required(&table(true)),
+            [1],
+            "the key is no column of a row's own"
+        );
         history.learn(&table(true));
-        assert_eq!(demanded(&row("m")), None, "it was required when it was written to before");
+        assert_eq!(history.newly_required(&table(true)), [0; 0]);
     }
 
     #[test]

@@ -211,7 +211,11 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
                 plan.tell_set_aside(batch, &[], &*self.observe);
                 Ok(Attempt::Ended(Applied::Written(Written::new(batch.spans.clone()), stats)))
             }
-            Outcome::Bad(_) | Outcome::Rejected(_) | Outcome::OutOfTurn | Outcome::Doubtful(_)
+            Outcome::Bad(_)
+            | Outcome::Rejected(_)
+            | Outcome::OutOfTurn
+            | Outcome::Demanded(_)
+            | Outcome::Doubtful(_)
                 if !plan.fresh =>
             {
                 // Read the table again before a record counts as bad: perhaps the table has
@@ -235,8 +239,12 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
                 target.history.doubts().doubted(&batch.spans);
                 Ok(Attempt::Ended(Applied::Held(verdict::doubtful(&code))))
             }
+            Outcome::Demanded(column) => {
+                let why = history::demanded(&plan.table.columns[column].name);
+                Ok(Attempt::Ended(Applied::Stopped(Stop { why, partition: None })))
+            }
             Outcome::Rejected(rows) => {
-                plan.fall_back(batch, rows, &target, &*self.observe)?;
+                plan.fall_back(batch, rows, &*self.observe);
                 Ok(Attempt::Again)
             }
         }
@@ -259,6 +267,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             in_log_order: plan.fallback.len() == batch.rows.len(),
         };
         let first = &plan.reread.first;
+        let newly_required = target.history.newly_required(&plan.table);
         let dead_letters = [&batch.dead_letters[..], &first.dead_letters].concat();
         let log = Arc::clone(&self.log);
         let others = plan.reread.others(&*log, &plan.table, batch);
@@ -268,6 +277,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             partitions: target.partitions,
             spans: &batch.spans,
             table: &plan.table,
+            newly_required: &newly_required,
             rows: &plan.judged.rows,
             row_by_row: &first.records,
             more_records: plan.reread.has_others().then_some(&others),
@@ -303,19 +313,13 @@ impl<'b> Plan<'b> {
         &mut self,
         batch: &'b Batch,
         rows: Vec<usize>,
-        target: &Target,
         observe: &(dyn Fn(Event<'_>) + Send + Sync),
-    ) -> Result<(), StoreError> {
-        let refused = rows.iter().filter_map(|row| self.judged.rows.get(*row));
-        if let Some(why) = target.history.demanded(&self.table, refused) {
-            return Err(StoreError::Stop(why));
-        }
+    ) {
         observe(Event::RowByRow(rows.len()));
         let places = rows.into_iter().filter_map(|row| self.judged.places.get(row).copied());
         self.fallback.extend(places);
         self.judged = row_by_row::judge(&self.table, batch, &self.fallback);
         self.read_again = false;
-        Ok(())
     }
 
     /// Tells of the records that a written batch set aside; `refused`: those that the database

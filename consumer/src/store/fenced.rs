@@ -109,6 +109,10 @@ async fn run<S: Session>(
         open.roll_back().await?;
         return Ok(Outcome::Unread);
     };
+    if let Some(column) = open.demanded {
+        open.roll_back().await?;
+        return Ok(Outcome::Demanded(column));
+    }
     if open.is_out_of_turn {
         open.roll_back().await?;
         return Ok(Outcome::OutOfTurn);
@@ -175,6 +179,8 @@ pub(super) struct Open<'s, S> {
     pub(super) doubt: Option<Rejection>,
     /// Whether a row was refused that may have been out of its turn.
     pub(super) is_out_of_turn: bool,
+    /// A newly required column that a refused record lacks.
+    pub(super) demanded: Option<usize>,
 }
 
 impl<'s, S: Session> Open<'s, S> {
@@ -184,7 +190,8 @@ impl<'s, S: Session> Open<'s, S> {
     ) -> Result<Self, StoreError> {
         session.command(TransactionCommand::Begin).await.map_err(Failure::of_no_row)?;
         let dangling = if looks_for_dangling { Some(session.dangling().await?) } else { None };
-        Ok(Self { session, dangling, wrote: Wrote::default(), doubt: None, is_out_of_turn: false })
+        let (wrote, doubt, is_out_of_turn, demanded) = (Wrote::default(), None, false, None);
+        Ok(Self { session, dangling, wrote, doubt, is_out_of_turn, demanded })
     }
 
     /// The session, for statements that no step has. After an error, drop the transaction.

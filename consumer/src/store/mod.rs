@@ -109,6 +109,8 @@ pub struct Transaction<'a> {
     pub spans: &'a [Span],
     /// The table.
     pub table: &'a Table,
+    /// Its columns, by index, that a refused record must not lack: see [`Outcome::Demanded`].
+    pub newly_required: &'a [usize],
     /// One row per key and partition, sorted by key.
     pub rows: &'a [Row<'a>],
     /// The records behind rows that the database refused, in log order: each is applied alone, and
@@ -142,6 +144,7 @@ impl<'a> Transaction<'a> {
             partitions,
             spans,
             table,
+            newly_required: &[],
             rows: &[],
             row_by_row: &[],
             more_records: None,
@@ -193,6 +196,8 @@ pub enum Outcome {
     /// Rolled back: a row has a value that another row has, and a unique key keeps them apart. Which of
     /// them is refused, and whether one is, only the order of the log tells.
     OutOfTurn,
+    /// Rolled back: a record was refused that lacks this column, one of `newly_required`.
+    Demanded(usize),
     /// Rolled back: some of `more_records` could not be read.
     Unread,
     /// Rolled back: these records are bad, and more than may be set aside.

@@ -9,7 +9,7 @@ use crate::core::writes::runs;
 use crate::store::classify::{Failure, Rejection};
 use crate::store::fenced::{Open, Wrote, is_out_of_turn};
 use crate::store::session::{Session, TransactionCommand};
-use crate::store::{StoreError, Transaction};
+use crate::store::{StoreError, Transaction, codes};
 
 /// A refusal of rows, or of one.
 struct Refusal {
@@ -80,6 +80,13 @@ impl<S: Session> Open<'_, S> {
         if open.doubt.is_none() {
             open.doubt = doubt.map(|(_, refusal)| refusal.rejection.clone());
         }
+        // Were it set aside, so would be every record of the day. One that wants what another row has is
+        // refused for that, and may be of a row that exists.
+        let lacks = |(place, refusal): &(usize, Refusal)| {
+            let is_taken = codes::is_taken(refusal.rejection.code());
+            if is_taken { None } else { rows[*place].lacks(tx.newly_required) }
+        };
+        open.demanded = open.demanded.or_else(|| refused.iter().find_map(lacks));
         let letter = |(place, refusal): (usize, Refusal)| DeadLetter {
             record: tx.row_by_row[place].0.clone(),
             reason: refusal.rejection.reason,

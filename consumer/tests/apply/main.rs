@@ -271,6 +271,30 @@ async fn a_column_that_becomes_required_stops_the_route_when_a_record_lacks_it()
 }
 
 #[tokio::test]
+async fn a_column_that_becomes_required_stops_the_route_also_beside_a_value_that_is_taken() {
+    let mut bench = Bench::new().await;
+    bench.file.sql("DROP TABLE t; CREATE TABLE t (id integer PRIMARY KEY, n bigint UNIQUE)").await;
+    bench.write(&[ONE]).await;
+    bench
+        .file
+        .sql(
+            "DROP TABLE t; \
+             CREATE TABLE t (id integer PRIMARY KEY, n bigint UNIQUE, name text NOT NULL); \
+             INSERT INTO t VALUES (1, 1, 'x')",
+        )
+        .await;
+    let lacks = [("3", r#"{"n":3}"#, ""), ("9", r#"{"n":9}"#, "")];
+    let batch = bench.batch(&[lacks[0], ("5", r#"{"n":1,"name":"y"}"#, ""), lacks[1]]);
+    let applied = bench.apply(&batch).await;
+    assert!(
+        matches!(&applied, Applied::Stopped(Stop { why, .. }) if why.contains("\"name\" has become NOT NULL")),
+        "{applied:?}"
+    );
+    assert_eq!(bench.letters().await, [""; 0]);
+    assert_eq!(bench.file.list("SELECT CAST(id AS text) FROM t").await, ["1"]);
+}
+
+#[tokio::test]
 async fn a_flood_of_bad_records_is_not_set_aside() {
     for bad in [("1", r#"{"short":"long"}"#, ""), ("1", r#"{"m":1}"#, ""), ("1", "{", "")] {
         let mut bench = Bench::new().await;

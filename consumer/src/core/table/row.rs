@@ -196,6 +196,12 @@ impl<'a> Row<'a> {
         self
     }
 
+    /// The first of `columns` that the row is written without.
+    pub(crate) fn lacks(&self, columns: &[usize]) -> Option<usize> {
+        let cells = self.write.as_ref()?;
+        columns.iter().copied().find(|place| cells.iter().all(|(named, _)| named != place))
+    }
+
     /// The texts of the key columns, then those of the written columns; `None` is NULL.
     pub(crate) fn texts(&self) -> impl Iterator<Item = Option<&str>> {
         let cells = self.write.iter().flatten().map(|(_, cell)| cell.text());
