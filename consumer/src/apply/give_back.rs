@@ -58,6 +58,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             refuse_missing_references: false,
             on_uncertain: OnUncertain::Fail,
             in_log_order: false,
+            folds_records: false,
         };
         let Ok(store) = self.connected().await else { return false };
         let Target { scope, partitions, .. } = target;

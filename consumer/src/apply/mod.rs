@@ -14,6 +14,7 @@ pub mod retry;
 pub mod log;
 pub mod history;
 mod failures;
+mod plan;
 mod give_back;
 mod prepare;
 
@@ -28,7 +29,6 @@ use crate::apply::reread::Reread;
 use crate::apply::retry::{Retry, RetryLimits, WriteError};
 use crate::clock::{Clock, MonotonicClock};
 use crate::core::batch::{Batch, Stop, Written};
-use crate::core::record::DeadLetter;
 use crate::core::row_by_row::{self, JudgedRows, Places};
 use crate::core::table::Table;
 use crate::core::verdict;
@@ -83,6 +83,8 @@ struct Plan<'b> {
     reread: Reread,
     /// Whether they have.
     read_again: bool,
+    /// See [`WriteOptions::folds_records`].
+    folds_records: bool,
 }
 
 impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
@@ -176,7 +178,6 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             *slot = Some(plan);
             return Err(error);
         }
-        let target = self.target(batch.route)?;
         let started = self.clock.now();
         let outcome = self.write(batch, &plan, refused).await;
         let took = self.clock.now().saturating_sub(started);
@@ -188,6 +189,20 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             return Ok(Attempt::Again);
         }
         let (outcome, later) = outcome?;
+        Ok(self.ended(batch, slot, outcome, later, (started, took))?)
+    }
+
+    /// What an attempt comes to whose transaction ended so. `later`: see [`Self::write`].
+    fn ended<'b>(
+        &mut self,
+        batch: &'b Batch,
+        slot: &mut Option<Plan<'b>>,
+        outcome: Outcome,
+        later: (usize, usize),
+        (started, took): (Duration, Duration),
+    ) -> Result<Attempt, StoreError> {
+        let target = self.target(batch.route)?;
+        let Some(plan) = slot else { return Ok(Attempt::Again) };
         match outcome {
             Outcome::Committed { set_aside, older, has_written } => {
                 let stats = Stats { older, ..plan.stats(batch, set_aside.len(), later, took) };
@@ -226,6 +241,9 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             }
             Outcome::OutOfTurn => {
                 plan.take_in_log_order(batch);
+                // A record is where the log has it only for some: the rows that want one value. Hot
+                // rows need not cost a statement for each of their records.
+                plan.folds_records = row_by_row::may_fold(&plan.table, batch);
                 Ok(Attempt::Again)
             }
             // Told as an error already.
@@ -265,6 +283,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             refuse_missing_references: batch.refuse_missing_references,
             on_uncertain: doubt.decide(),
             in_log_order: plan.fallback.len() == batch.rows.len(),
+            folds_records: plan.folds_records,
         };
         let first = &plan.reread.first;
         let newly_required = target.history.newly_required(&plan.table);
@@ -304,78 +323,6 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             None => self.connect.connect().await.map_err(WriteError::Connect)?,
         };
         Ok(self.store.insert(store))
-    }
-}
-
-impl<'b> Plan<'b> {
-    /// The database refused these of the judged rows: moves them to the fallback.
-    fn fall_back(
-        &mut self,
-        batch: &'b Batch,
-        rows: Vec<usize>,
-        observe: &(dyn Fn(Event<'_>) + Send + Sync),
-    ) {
-        observe(Event::RowByRow(rows.len()));
-        let places = rows.into_iter().filter_map(|row| self.judged.places.get(row).copied());
-        self.fallback.extend(places);
-        self.judged = row_by_row::judge(&self.table, batch, &self.fallback);
-        self.read_again = false;
-    }
-
-    /// Tells of the records that a written batch set aside; `refused`: those that the database
-    /// refused.
-    fn tell_set_aside(
-        &self,
-        batch: &Batch,
-        refused: &[DeadLetter],
-        observe: &(dyn Fn(Event<'_>) + Send + Sync),
-    ) {
-        let letters = || {
-            let judged = batch.dead_letters.iter().chain(&self.reread.first.dead_letters);
-            judged.chain(refused)
-        };
-        if let Some(first) = row_by_row::first_of(&self.table, letters()) {
-            observe(Event::SetAside(batch.route, letters().count(), first));
-        }
-    }
-
-    /// A row refers to a missing one. In a table that refers to itself that may be a row of this
-    /// batch: then the order of the log is one in which each is there in time. Says whether that is
-    /// tried next.
-    fn may_refer_to_itself(&mut self, batch: &'b Batch) -> bool {
-        let all = batch.rows.len();
-        let goes = !self.table.own_references.is_empty() && self.fallback.len() < all && all > 1;
-        if goes {
-            self.take_in_log_order(batch);
-        }
-        goes
-    }
-
-    /// Lets all records be written one by one, in log order.
-    fn take_in_log_order(&mut self, batch: &'b Batch) {
-        self.fallback = (0..batch.rows.len()).collect();
-        self.judged = row_by_row::judge(&self.table, batch, &self.fallback);
-        self.read_again = false;
-    }
-
-    /// `set_aside` includes the bad ones of the `later` records.
-    fn stats(
-        &self,
-        batch: &Batch,
-        set_aside: usize,
-        later: (usize, usize),
-        took: Duration,
-    ) -> Stats {
-        let first = &self.reread.first;
-        Stats {
-            rows: self.judged.rows.len(),
-            row_by_row: (first.records.len() + later.0 + later.1).saturating_sub(set_aside),
-            dead_letters: batch.dead_letters.len() + first.dead_letters.len() + set_aside,
-            older: 0,
-            retries: 0,
-            saturated: 0,
-            took,
-        }
     }
 }
 

@@ -38,7 +38,8 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         }
         fallback.extend(marked);
         let read_again = fallback.is_empty();
-        Ok(Plan { table, fresh, fallback, judged, reread: Reread::default(), read_again })
+        let (reread, folds_records) = (Reread::default(), false);
+        Ok(Plan { table, fresh, fallback, judged, reread, read_again, folds_records })
     }
 
     async fn describe(&mut self, route: usize) -> Result<Arc<Table>, WriteError> {

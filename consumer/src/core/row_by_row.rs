@@ -6,9 +6,9 @@
 //!
 //! INV-10: a record is set aside only for its own content; an outage sets nothing aside.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use write_behind_shared::{Headers, Offset, Partition, RecordError, record};
+use write_behind_shared::{Change, Headers, Offset, Partition, RecordError, record};
 
 use crate::core::batch::{Batch, FoldedRow, Span, WantedKeys};
 use crate::core::record::{DeadLetter, RawRecord};
@@ -132,6 +132,38 @@ pub(crate) fn from_log(table: &Table, batch: &Batch, records: Vec<RawRecord>) ->
     row_by_row
 }
 
+/// Whether records of the batch that follow each other may be written as one row per key: what their
+/// effect is does not depend on other rows, nor on what a row holds.
+pub(crate) fn may_fold(table: &Table, batch: &Batch) -> bool {
+    table.version.is_none()
+        && table.own_references.is_empty()
+        && !table.deletes_reach_others
+        && batch.rows.iter().all(|row| !row.row_by_row)
+}
+
+/// These of `records` as one row per key, as a batch of them alone has them. `None`: together they do
+/// not fit the table.
+pub(crate) fn folded(
+    table: &Table,
+    records: &[(RawRecord, Row<'_>)],
+    places: &[usize],
+) -> Option<Vec<Row<'static>>> {
+    let mut changes: BTreeMap<&[u8], Change> = BTreeMap::new();
+    for (record, _) in places.iter().map(|place| &records[*place]) {
+        let (key, change) = decoded(record).ok()?;
+        changes.entry(key).or_default().fold(change);
+    }
+    let judged = changes.iter().map(|(key, change)| Row::judge(table, key, change));
+    judged.map(|row| row.ok().map(Row::into_owned)).collect()
+}
+
+fn decoded(record: &RawRecord) -> Result<(&[u8], Change), RecordError> {
+    let headers = record.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
+    let headers = Headers::read(headers)?;
+    let key = record.key.as_deref().ok_or(RecordError::NoKey)?;
+    Ok((key, record::decode(record.value.as_deref(), headers.add)?))
+}
+
 /// Why a record is bad, when the database has not judged it.
 #[derive(Debug, thiserror::Error)]
 enum BadRecord {
@@ -154,10 +186,7 @@ impl BadRecord {
 }
 
 fn judge_record(table: &Table, record: &RawRecord) -> Result<Row<'static>, BadRecord> {
-    let headers = record.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
-    let headers = Headers::read(headers)?;
-    let key = record.key.as_deref().ok_or(RecordError::NoKey)?;
-    let change = record::decode(record.value.as_deref(), headers.add)?;
+    let (key, change) = decoded(record)?;
     Ok(Row::judge(table, key, &change)?.into_owned())
 }
 
@@ -192,7 +221,6 @@ pub(crate) fn first_of<'l>(
 mod tests {
     use std::sync::Arc;
 
-    use write_behind_shared::Change;
     use write_behind_shared::key::KeyKind;
 
     use super::*;

@@ -173,6 +173,9 @@ pub struct WriteOptions {
     /// Whether the rows are all written as single records, in log order. If not, no row is refused for
     /// what another row has: the transaction ends with [`Outcome::OutOfTurn`].
     pub in_log_order: bool,
+    /// Whether single records that follow each other are written folded, one row per key, and taken
+    /// apart only as far as the database refuses them.
+    pub folds_records: bool,
 }
 
 /// How a transaction that reached the database ended.

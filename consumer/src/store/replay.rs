@@ -124,6 +124,7 @@ fn of_one<'a>(
         refuse_missing_references: true,
         on_uncertain: OnUncertain::SetAside,
         in_log_order: true,
+        folds_records: false,
     };
     Transaction { row_by_row, ..Transaction::moving(&letter.scope, 0, &[], table, options) }
 }

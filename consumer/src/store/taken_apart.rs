@@ -3,6 +3,7 @@
 
 use crate::core::parents_first::{has_cycle, in_halves, in_two};
 use crate::core::record::DeadLetter;
+use crate::core::row_by_row;
 use crate::core::table::row::Row;
 use crate::core::verdict::{self, OnUncertain};
 use crate::core::writes::runs;
@@ -10,6 +11,9 @@ use crate::store::classify::{Failure, Rejection};
 use crate::store::fenced::{Open, Wrote, is_out_of_turn};
 use crate::store::session::{Session, TransactionCommand};
 use crate::store::{StoreError, Transaction, codes};
+
+/// What rows at these places are written as; `None`: take them apart.
+type Fold<'f> = dyn Fn(&[usize]) -> Option<Vec<Row<'static>>> + Send + Sync + 'f;
 
 /// A refusal of rows, or of one.
 struct Refusal {
@@ -53,13 +57,14 @@ impl<S: Session> Open<'_, S> {
         let rows: Vec<&Row<'_>> = tx.rows.iter().collect();
         let (open, refused) = {
             let in_two = |part: &[usize]| in_two(tx.table, &rows, part);
-            self.write_parts(tx, &rows, vec![(0..rows.len()).collect()], in_two).await?
+            self.write_parts(tx, &rows, vec![(0..rows.len()).collect()], None, in_two).await?
         };
         Ok((open, refused.into_iter().map(|(place, _)| place).collect()))
     }
 
     /// Writes single records in log order, and makes dead letters of the refused ones. Records that
-    /// can't be in each other's way are written together, as long as none is refused.
+    /// can't be in each other's way are written together, as long as none is refused; or, with
+    /// [`folds_records`](crate::store::WriteOptions::folds_records), any that follow each other, folded.
     pub(super) async fn write_row_by_row(
         self,
         tx: &Transaction<'_>,
@@ -74,7 +79,13 @@ impl<S: Session> Open<'_, S> {
                     in_halves(part)
                 }
             };
-            self.write_parts(tx, &rows, runs(&rows), in_two).await?
+            if tx.options.folds_records {
+                let fold = |part: &[usize]| row_by_row::folded(tx.table, tx.row_by_row, part);
+                let all = vec![(0..rows.len()).collect()];
+                self.write_parts(tx, &rows, all, Some(&fold), in_two).await?
+            } else {
+                self.write_parts(tx, &rows, runs(&rows), None, in_two).await?
+            }
         };
         let doubt = refused.iter().find(|(_, refusal)| !refusal.is_certain);
         if open.doubt.is_none() {
@@ -96,21 +107,31 @@ impl<S: Session> Open<'_, S> {
     }
 
     /// Writes `parts` of `rows`, by their places, in this order; takes each that is refused in two,
-    /// until the refused rows stand alone.
+    /// until the refused rows stand alone. `fold` says what several of them are written as.
     async fn write_parts(
         mut self,
         tx: &Transaction<'_>,
         rows: &[&Row<'_>],
         mut parts: Vec<Vec<usize>>,
+        fold: Option<&Fold<'_>>,
         in_two: impl Fn(&[usize]) -> (Vec<usize>, Vec<usize>) + Send,
     ) -> Result<(Self, Vec<(usize, Refusal)>), StoreError> {
         let mut refused = Vec::new();
         parts.reverse();
         while let Some(part) = parts.pop() {
-            let of_part: Vec<&Row<'_>> = part.iter().map(|place| rows[*place]).collect();
             if part.is_empty() {
                 continue;
             }
+            let folded = fold.filter(|_| part.len() > 1).map(|fold| fold(&part));
+            let of_part: Vec<&Row<'_>> = match &folded {
+                Some(None) => {
+                    let (first, second) = in_two(&part);
+                    parts.extend([second, first]);
+                    continue;
+                }
+                Some(Some(rows)) => rows.iter().collect(),
+                None => part.iter().map(|place| rows[*place]).collect(),
+            };
             let outcome;
             (self, outcome) = self.attempt(tx, &of_part).await?;
             match outcome {

@@ -9,6 +9,7 @@ mod records;
 mod doubts;
 mod parts;
 mod stops;
+mod unique_keys;
 
 use std::sync::Arc;
 

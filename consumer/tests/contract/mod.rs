@@ -85,6 +85,7 @@ pub const WRITE_OPTIONS: WriteOptions = WriteOptions {
     refuse_missing_references: true,
     on_uncertain: OnUncertain::Fail,
     in_log_order: true,
+    folds_records: false,
 };
 
 pub fn scope() -> BookkeepingKey {

@@ -17,7 +17,7 @@ mod log;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kinds::{CHECKED, Kind, PLAIN, UNIQUE, UNIQUE_CHECKED, VERSIONED};
@@ -37,7 +37,7 @@ use write_behind_consumer::core::record::Incoming;
 use super::records::Records;
 use super::*;
 
-/// How many records memory holds at once.
+/// How many records memory holds at once, where it does not hold all.
 const PART_MAX: usize = 3;
 /// Any number of bad records is set aside.
 const NO_FLOOD: FloodLimits =
@@ -136,8 +136,7 @@ impl<L: Lab> Cutter<L> {
             version: kind.version.map(str::to_owned),
             history: Arc::new(RouteHistory::new(NO_FLOOD)),
         };
-        let part_max = Mutex::new(Some(PART_MAX));
-        let log = Arc::new(Records { part_max, ..Records::default() });
+        let log = Arc::<Records>::default();
         let worker = Worker::new(
             (lab.database(), Timeouts::STANDARD),
             Arc::clone(&log),
@@ -225,6 +224,7 @@ impl<L: Lab> Cutter<L> {
         let records: Vec<RawRecord> =
             log.iter().enumerate().map(|(offset, entry)| entry.record(offset)).collect();
         self.log.all.lock().unwrap().clone_from(&records);
+        *self.log.part_max.lock().unwrap() = log.len().is_multiple_of(2).then_some(PART_MAX);
         let version = self.kind.version.map(Arc::from);
         let (mut memory, mut batches) =
             (PartitionMemory::default().with_version(version), Vec::new());
