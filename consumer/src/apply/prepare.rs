@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::apply::claim::judged;
+use crate::apply::claim::judged_again;
 use crate::apply::log::Log;
 use crate::apply::reread::Reread;
 use crate::apply::retry::WriteError;
@@ -47,7 +47,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         let store = self.connected().await?;
         let table = Arc::new(target.describe(store).await?);
         // It may have been dropped and created again since the offsets were read.
-        judged(store, &target, &table).await?;
+        judged_again(store, &target, &table).await?;
         if target.history.is_empty() {
             target.history.learn(&table);
         }

@@ -111,6 +111,9 @@ pub(super) async fn table(
     if is_ready && !target.scope.cluster.is_empty() {
         match judged(store, target, &table).await {
             Ok(ClaimVerdict::Ours) => report.add(Grade::Ok, what, "is this pipeline's"),
+            Ok(ClaimVerdict::NoteEmptied(emptied)) => {
+                report.add(Grade::Warning, what, emptied.warning());
+            }
             Ok(_) => report.add(Grade::Ok, what, "is no other pipeline's"),
             Err(StoreError::Refused(why)) => report.add(Grade::Refused, what, why),
             Err(error) => report.add(Grade::Failed, what, error.to_string()),

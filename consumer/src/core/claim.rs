@@ -38,6 +38,9 @@ pub struct ClaimFacts<'a> {
     pub next: &'a [(Partition, NextOffset)],
     /// Whether the table is empty, once that was asked.
     pub is_empty: Option<bool>,
+    /// Whether the route is at work, and was let go on once already. Then only what is certain stops
+    /// it: a table that the log empties now and then is altered, too.
+    pub is_running: bool,
 }
 
 /// What to do about a route's table.
@@ -47,6 +50,8 @@ pub enum ClaimVerdict {
     Ours,
     /// It may be written to, once the claim is noted.
     Note,
+    /// The same, and a person should know that it is empty and was changed.
+    NoteEmptied(EmptiedTable),
     /// It depends on whether the table is empty.
     AskWhetherEmpty,
     /// It may not be written to.
@@ -103,24 +108,25 @@ pub enum ClaimRefusal {
         /// Where the database stands.
         next: Vec<(Partition, NextOffset)>,
     },
-    /// The table is empty, and its mark has changed.
-    #[error(
-        "{now} is empty, although the pipeline {:?} has written topic {} to it ({}): it was dropped \
-         and created again, or emptied by TRUNCATE. Restore its rows; or, if it is empty because the \
-         log has deleted every row, run `write-behind hand-over go-on`; or, to fill it from the \
-         beginning of the log, run `write-behind hand-over begin`",
-        .scope.pipeline, .scope.topic, up_to(.next)
-    )]
-    Emptied {
-        /// The route's pipeline, cluster and topic.
-        scope: BookkeepingKey,
-        /// The table's name.
-        now: String,
-        /// Where the database stands.
-        next: Vec<(Partition, NextOffset)>,
-    },
+    /// The table is empty, and may be another one.
+    #[error("{}", .0.text(RESTORE))]
+    Emptied(EmptiedTable),
 }
 
+/// An empty table to which records were written, and which was changed since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmptiedTable {
+    /// The route's pipeline, cluster and topic.
+    pub scope: BookkeepingKey,
+    /// The table's name.
+    pub now: String,
+    /// Where the database stands.
+    pub next: Vec<(Partition, NextOffset)>,
+}
+
+/// The mend of a table that is empty for reasons that only a person knows.
+const RESTORE: &str = "Restore its rows; or, if it is empty because the log has deleted every row, run \
+                       `write-behind hand-over go-on`; or,";
 /// The most partitions that a message names.
 const NAMED_MAX: usize = 4;
 
@@ -132,6 +138,10 @@ pub fn judge_claim(facts: &ClaimFacts<'_>) -> ClaimVerdict {
     let likeness = |claim: &Claim| identity.compared(claim.identity.as_deref());
     let is_it = |claim: &Claim| {
         identity.is_certain && matches!(likeness(claim), Likeness::Same | Likeness::Doubtful)
+    };
+    // The same table may be noted in other words than today's, which then replace them.
+    let is_noted = |claim: &Claim| {
+        claim.table == table.sql_name && claim.identity.as_ref() == Some(&identity.text())
     };
     let on_it = |claim: &&Claim| claim.table == table.sql_name || is_it(claim);
     if let Some(other) = claims.iter().filter(on_it).find(|claim| claim.scope != *scope) {
@@ -147,10 +157,11 @@ pub fn judge_claim(facts: &ClaimFacts<'_>) -> ClaimVerdict {
     if let Some(same) = ours().find(|claim| is_it(claim)) {
         return match (likeness(same), facts.is_empty) {
             (Likeness::Doubtful, None) if written => ClaimVerdict::AskWhetherEmpty,
-            (Likeness::Doubtful, Some(true)) if written => ClaimVerdict::Refuse(facts.emptied()),
-            (Likeness::Same, _) if same.table == table.sql_name && ours().count() == 1 => {
-                ClaimVerdict::Ours
+            // TRUNCATE; or a rebuild or a new partition, after the log had deleted every row.
+            (Likeness::Doubtful, Some(true)) if written => {
+                ClaimVerdict::NoteEmptied(facts.emptied())
             }
+            (Likeness::Same, _) if is_noted(same) && ours().count() == 1 => ClaimVerdict::Ours,
             // The table was renamed, and the route follows it; or it was rebuilt.
             _ => ClaimVerdict::Note,
         };
@@ -162,7 +173,7 @@ pub fn judge_claim(facts: &ClaimFacts<'_>) -> ClaimVerdict {
         };
     };
     match (likeness(claim), facts.is_empty) {
-        (Likeness::Same, _) if ours().count() == 1 => ClaimVerdict::Ours,
+        (Likeness::Same, _) if is_noted(claim) && ours().count() == 1 => ClaimVerdict::Ours,
         (Likeness::Same | Likeness::Unknown, _) | (Likeness::Doubtful, Some(false)) => {
             ClaimVerdict::Note
         }
@@ -173,13 +184,18 @@ pub fn judge_claim(facts: &ClaimFacts<'_>) -> ClaimVerdict {
             next: facts.next.to_vec(),
         }),
         (Likeness::Doubtful, None) => ClaimVerdict::AskWhetherEmpty,
-        (Likeness::Doubtful, Some(true)) => ClaimVerdict::Refuse(facts.emptied()),
+        (Likeness::Doubtful, Some(true)) if facts.is_running => {
+            ClaimVerdict::NoteEmptied(facts.emptied())
+        }
+        (Likeness::Doubtful, Some(true)) => {
+            ClaimVerdict::Refuse(ClaimRefusal::Emptied(facts.emptied()))
+        }
     }
 }
 
 impl ClaimFacts<'_> {
-    fn emptied(&self) -> ClaimRefusal {
-        ClaimRefusal::Emptied {
+    fn emptied(&self) -> EmptiedTable {
+        EmptiedTable {
             scope: self.scope.clone(),
             now: self.table.sql_name.clone(),
             next: self.next.to_vec(),
@@ -198,6 +214,26 @@ impl ClaimFacts<'_> {
             hint,
             next: self.next.to_vec(),
         }
+    }
+}
+
+impl EmptiedTable {
+    /// What a person should know where the route goes on.
+    #[must_use]
+    pub fn warning(&self) -> String {
+        self.text("If the log has deleted every row, all is well. Else restore its rows, or,")
+    }
+
+    fn text(&self, mend: &str) -> String {
+        format!(
+            "{} is empty, although the pipeline {:?} has written topic {} to it ({}), and it was \
+             emptied by TRUNCATE, rebuilt, or dropped and created again since. {mend} to fill it \
+             from the beginning of the log, run `write-behind hand-over begin`",
+            self.now,
+            self.scope.pipeline,
+            self.scope.topic,
+            up_to(&self.next)
+        )
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use write_behind_shared::{NextOffset, Partition};
 
-use crate::apply::claim::claim;
+use crate::apply::claim::claim_again;
 use crate::apply::{Connect, Target};
 use crate::clock::Clock;
 use crate::core::assign::{RecheckVerdict, judge_again};
@@ -121,7 +121,7 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
     /// Refuses a table that is not the one that the offsets speak of. One that is missing stops its
     /// route, which tells by itself.
     async fn recheck_table(store: &mut C::Store, target: &Target) -> Result<(), RecheckError> {
-        match claim(store, target).await {
+        match claim_again(store, target).await {
             Ok(_) | Err(StoreError::Stop(_)) => Ok(()),
             Err(StoreError::Refused(why)) => Err(RecheckError::Refused(PollExit::Refused(why))),
             Err(error) => Err(passes(error)),

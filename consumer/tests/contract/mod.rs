@@ -257,6 +257,7 @@ macro_rules! contract {
             claims::a_table_that_was_dropped_and_created_again_is_refused,
             claims::nothing_is_written_to_a_table_that_was_replaced_since_it_was_described,
             claims::maintenance_that_keeps_the_rows_stops_nobody,
+            claims::a_table_that_the_log_has_emptied_may_be_changed_under_a_route_at_work,
             claims::the_first_versions_tables_are_brought_up_to_date,
             claims::a_later_versions_tables_are_refused,
             claims::the_bookkeeping_tables_are_no_target,

@@ -15,7 +15,8 @@ pub struct Identity {
     /// Whether another mark is certainly another table.
     pub is_certain: bool,
     /// What another mark does not tell: changes when the table is emptied at once (TRUNCATE), and
-    /// when it is rebuilt with its rows. Empty where the mark changes then.
+    /// when it is rebuilt with its rows. `partition:number`, by the first of the table's partitions,
+    /// which another one beside it does not change. Empty where the mark changes then.
     pub file: String,
 }
 
@@ -58,7 +59,9 @@ impl Identity {
         let (mark, file) = rest.split_once('/').unwrap_or((rest, &self.file));
         if beside != self.beside {
             Likeness::Unknown
-        } else if mark == self.mark && file == self.file {
+        } else if mark == self.mark
+            && (file == self.file || partition(file) != partition(&self.file))
+        {
             Likeness::Same
         } else if mark == self.mark {
             Likeness::Doubtful
@@ -68,4 +71,9 @@ impl Identity {
             Likeness::Doubtful
         }
     }
+}
+
+/// The partition whose number a file is.
+fn partition(file: &str) -> Option<&str> {
+    file.split_once(':').map(|(partition, _)| partition)
 }

@@ -20,8 +20,10 @@ const TABLE: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS
         c.relpersistence = 't' AS temporary, c.oid::text AS mark,
         (SELECT oid::text FROM pg_database WHERE datname = current_database())
             || '.' || coalesce(to_regclass('write_behind_offsets')::oid::text, '') AS beside,
-        (SELECT coalesce(sum(l.relfilenode::bigint), 0)::text FROM pg_class l
-            WHERE l.oid = c.oid OR l.oid IN (SELECT relid FROM pg_partition_tree(c.oid))) AS file,
+        coalesce((SELECT concat(l.oid, ':', l.relfilenode) FROM pg_class l
+            WHERE l.relfilenode <> 0
+                AND (l.oid = c.oid OR l.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))
+            ORDER BY l.oid LIMIT 1), '') AS file,
         row_security_active(c.oid) AS row_security,
         c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
             AS has_children
