@@ -103,6 +103,24 @@ pub async fn a_table_that_truncate_has_emptied_is_told_once(lab: impl ServerLab)
     assert_eq!(emptied(&mut bench).await, None, "it has rows");
 }
 
+pub async fn a_claim_that_an_earlier_consumer_noted_is_noted_again_at_the_first_start<
+    L: ServerLab,
+>(
+    lab: L,
+) {
+    let mut bench = Bench::with(lab, COUNTER).await;
+    claim(&mut bench.store, &target("t")).await.unwrap();
+    bench.write(&[("1", Change::new().add("n", 1))]).await;
+    let now = bench.store.describe("t", &[]).await.unwrap().identity;
+    let (beside, mark, file) = (now.beside, now.mark, now.file);
+    for noted in [format!("{beside}/{mark}"), format!("{beside}/{mark}/{file}")] {
+        bench.lab.sql(&format!("UPDATE write_behind_tables SET identity = '{noted}'")).await;
+        claim(&mut bench.store, &target("t")).await.unwrap();
+        bench.lab.sql("TRUNCATE TABLE t").await;
+        assert!(emptied(&mut bench).await.is_some(), "{noted}");
+    }
+}
+
 /// What a person should know before the route goes on with an empty table.
 async fn emptied<L: Lab>(bench: &mut Bench<L>) -> Option<String> {
     let table = bench.store.describe("t", &[]).await.unwrap();

@@ -120,6 +120,7 @@ contract!(Postgres:
     server::a_row_without_a_partition_is_for_a_person,
     server::the_refused_are_found_among_thousands,
     claims::a_table_that_truncate_has_emptied_is_told_once,
+    claims::a_claim_that_an_earlier_consumer_noted_is_noted_again_at_the_first_start,
     claims::partitions_may_come_and_go_while_a_table_is_empty,
 );
 

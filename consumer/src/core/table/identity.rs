@@ -34,29 +34,33 @@ pub enum Likeness {
 }
 
 impl Identity {
-    /// The text that is noted.
+    /// The text that is noted. The file stands before the mark: an earlier consumer, which knows of
+    /// none, then finds a text that was noted beside other bookkeeping, and trusts the table. Behind
+    /// the mark, it would find the mark of another table, and refuse this one.
     #[must_use]
     pub fn text(&self) -> String {
         match &*self.file {
             "" => format!("{}/{}", self.beside, self.mark),
-            file => format!("{}/{}/{file}", self.beside, self.mark),
+            file => format!("{}:{file}/{}", self.beside, self.mark),
         }
     }
 
-    /// A pattern of LIKE for the texts of this table, whatever its file; of none, where it takes more
-    /// than the mark to know the table.
+    /// A pattern of LIKE for the texts of this table, whatever its file, and of some others; of none,
+    /// where it takes more than the mark to know the table.
     #[must_use]
     pub fn pattern(&self) -> String {
-        if self.is_certain { format!("{}/{}%", self.beside, self.mark) } else { String::new() }
+        if self.is_certain { format!("{}%/{}%", self.beside, self.mark) } else { String::new() }
     }
 
     /// Compares with a noted text.
     #[must_use]
     pub fn compared(&self, noted: Option<&str>) -> Likeness {
-        let Some((beside, rest)) = noted.and_then(|noted| noted.split_once('/')) else {
+        let Some((noted, rest)) = noted.and_then(|noted| noted.split_once('/')) else {
             return Likeness::Unknown;
         };
-        let (mark, file) = rest.split_once('/').unwrap_or((rest, &self.file));
+        // An earlier consumer noted no file, or for a short time behind the mark.
+        let mark = rest.split_once('/').map_or(rest, |(mark, _)| mark);
+        let (beside, file) = noted.split_once(':').unwrap_or((noted, ""));
         if beside != self.beside {
             Likeness::Unknown
         } else if mark == self.mark

@@ -12,7 +12,11 @@ fn scope(pipeline: &str, topic: &str) -> BookkeepingKey {
 
 /// A claim of the pipeline on a table with this mark, noted beside the bookkeeping 1.
 fn claim(pipeline: &str, table: &str, mark: Option<&str>) -> Claim {
-    let identity = mark.map(|mark| format!("1/{mark}"));
+    let noted = |(mark, file): (&str, &str)| format!("1:{file}/{mark}");
+    let identity = mark.map(|mark| match mark.split_once('/') {
+        None => format!("1/{mark}"),
+        Some(with_file) => noted(with_file),
+    });
     Claim { table: table.to_owned(), scope: scope(pipeline, "t"), identity }
 }
 
@@ -52,11 +56,15 @@ fn judged(
 #[test]
 fn a_claim_is_judged_by_name_identity_and_what_was_written() {
     let restored = Claim { identity: Some("2/9".to_owned()), ..claim("p", "a", None) };
+    let behind = Claim { identity: Some("1/7/l:e".to_owned()), ..claim("p", "a", None) };
     let ours = |table, mark| claim("p", table, Some(mark));
     for (claims, is_certain, next, is_empty, verdict) in [
         (vec![], true, 5, None, "note"),
         (vec![ours("a", "7/l:f")], true, 5, None, "ours"),
         (vec![ours("a", "7")], false, 5, None, "ours"),
+        // An earlier consumer noted no file, which is noted now; or it stood behind the mark.
+        (vec![ours("a", "7")], true, 5, None, "note"),
+        (vec![behind], true, 5, None, "note"),
         // An earlier consumer noted no identity; or the bookkeeping came out of a dump.
         (vec![claim("p", "a", None)], true, 5, None, "note"),
         (vec![restored], true, 5, None, "note"),
@@ -99,6 +107,16 @@ fn a_claim_is_judged_by_name_identity_and_what_was_written() {
         let verdict = if verdict == "emptied" { "note and warn" } else { verdict };
         assert_eq!(found, verdict, "{claims:?} {is_certain} {next} {is_empty:?}, running");
     }
+}
+
+#[test]
+fn an_earlier_consumer_takes_what_is_noted_now_for_unknown() {
+    let identity = table(true).identity;
+    let text = identity.text();
+    // It compared the bookkeeping first, and another one's text said nothing.
+    let (beside, mark) = text.split_once('/').unwrap();
+    assert_ne!(beside, identity.beside, "{text}");
+    assert_eq!(mark, identity.mark, "{text}");
 }
 
 #[test]
