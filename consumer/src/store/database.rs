@@ -1,8 +1,10 @@
-//! The target database that a URL names: its servers, of which the first that takes writes is used.
+//! The target database that a URL names: its servers, of which one that takes writes is used.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -12,12 +14,18 @@ use crate::store::any_store::AnyStore;
 use crate::store::mysql::MysqlStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
+use crate::store::unreached::NO_WRITES;
 use crate::store::url::{UrlError, check_sqlite, servers};
 use crate::store::{StoreError, Timeouts};
 
 /// A target database's URL, parsed. Holds the password, and never shows it.
 #[derive(Clone)]
-pub struct Database(Vec<Server>);
+pub struct Database {
+    servers: Vec<Server>,
+    /// The server that took writes last, in all clones. Each connection begins there: else each would
+    /// wait out the limit of a server that is down.
+    last: Arc<AtomicUsize>,
+}
 
 /// One of the servers that a URL names, or a file.
 #[derive(Clone)]
@@ -66,30 +74,55 @@ impl Database {
             }
             other => return Err(UrlError::Scheme(other.to_owned())),
         };
-        Ok(Self(servers?))
+        Ok(Self::of(servers?))
     }
 
-    /// Connects to the first of its servers that takes writes.
+    fn of(servers: Vec<Server>) -> Self {
+        Self { servers, last: Arc::default() }
+    }
+
+    /// Connects to the server that took writes last, or else to the first that does.
     ///
     /// # Errors
     /// [`StoreError`]; only `Stop` does not pass by itself.
     pub async fn connect(&self, timeouts: &Timeouts) -> Result<AnyStore, StoreError> {
         let mut refused = Vec::new();
-        for server in &self.0 {
+        let last = self.last.load(Ordering::Relaxed);
+        let others = (0..self.servers.len()).filter(|place| *place != last);
+        for place in std::iter::once(last).chain(others) {
+            let Some(server) = self.servers.get(place) else { continue };
             match server.connect(timeouts).await {
-                Ok(store) => return Ok(store),
+                Ok(store) => {
+                    self.last.store(place, Ordering::Relaxed);
+                    return Ok(store);
+                }
                 Err(error) => refused.push(error),
             }
         }
-        let passes = |error: &StoreError| !matches!(error, StoreError::Stop(_));
-        let all = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        match refused.pop() {
-            Some(error) if refused.is_empty() => Err(error),
-            Some(last) if passes(&last) || refused.iter().any(passes) => {
-                Err(StoreError::Unavailable(all))
+        Err(no_writes(refused))
+    }
+}
+
+/// What it means that each server has failed.
+fn no_writes(mut refused: Vec<StoreError>) -> StoreError {
+    // One that can't be reached may be the one that takes writes, and come back.
+    let answers = |error: &StoreError| match error {
+        StoreError::Stop(_) => true,
+        other => other.to_string().ends_with(NO_WRITES),
+    };
+    let stops = |error: &StoreError| matches!(error, StoreError::Stop(_));
+    let all = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    match refused.pop() {
+        Some(error) if refused.is_empty() => error,
+        Some(last) => {
+            refused.push(last);
+            if refused.iter().all(answers) && refused.iter().any(stops) {
+                StoreError::Stop(all)
+            } else {
+                StoreError::Unavailable(all)
             }
-            _ => Err(StoreError::Stop(all)),
         }
+        None => StoreError::Unavailable(all),
     }
 }
 
@@ -137,7 +170,7 @@ impl Database {
 
     /// The host, if the connection to it may be unencrypted.
     pub fn in_the_clear(&self) -> Option<&str> {
-        self.0.iter().find_map(Server::in_the_clear)
+        self.servers.iter().find_map(Server::in_the_clear)
     }
 }
 
@@ -189,7 +222,7 @@ fn malformed(url: &str, error: &sqlx::Error) -> UrlError {
 impl fmt::Debug for Database {
     /// The places without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places: Vec<_> = self.0.iter().map(|server| format!("{server:?}")).collect();
+        let places: Vec<_> = self.servers.iter().map(|server| format!("{server:?}")).collect();
         f.write_str(&places.join(", "))
     }
 }
@@ -215,7 +248,50 @@ impl fmt::Debug for Server {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::ConnectOptions as _;
+
     use super::*;
+    use crate::store::Store as _;
+
+    #[tokio::test]
+    async fn a_connection_begins_with_the_server_that_took_writes_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = |name: &str| {
+            let options = SqliteConnectOptions::new().filename(folder.path().join(name));
+            (Server::Sqlite(Box::new(options.clone())), options.create_if_missing(true))
+        };
+        let ((first, create_first), (second, create_second)) = (server("a.db"), server("b.db"));
+        let database = Database::of(vec![first, second]);
+        let (clone, timeouts) = (database.clone(), &Timeouts::STANDARD);
+        assert!(database.connect(timeouts).await.is_err(), "there is neither");
+        let mut second = create_second.connect().await.unwrap();
+        let create = "CREATE TABLE of_the_second (id integer PRIMARY KEY)";
+        sqlx::raw_sql(create).execute(&mut second).await.unwrap();
+        clone.connect(timeouts).await.unwrap();
+        create_first.connect().await.unwrap();
+        let mut store = database.connect(timeouts).await.unwrap();
+        store.describe("of_the_second", &[]).await.unwrap();
+    }
+
+    #[test]
+    fn what_a_person_must_mend_stops_unless_a_server_may_come_back() {
+        let stop = || StoreError::Stop("wrong password".to_owned());
+        let down = || StoreError::Unavailable("connection refused".to_owned());
+        let standby = || StoreError::Unavailable(format!("it is a standby; {NO_WRITES}"));
+        for (refused, stops) in [
+            (vec![stop()], true),
+            (vec![down()], false),
+            (vec![standby(), standby()], false),
+            (vec![stop(), stop()], true),
+            (vec![stop(), standby()], true),
+            (vec![standby(), stop()], true),
+            (vec![stop(), down()], false),
+            (vec![standby(), stop(), down()], false),
+        ] {
+            let told = no_writes(refused);
+            assert_eq!(matches!(told, StoreError::Stop(_)), stops, "{told:?}");
+        }
+    }
 
     #[test]
     fn an_unknown_scheme_is_told_and_a_password_never() {

@@ -7,6 +7,9 @@ use sqlx::Error;
 
 use crate::store::StoreError;
 
+/// What a server says that can be reached and takes no writes.
+pub(super) const NO_WRITES: &str = "waiting for one that takes writes";
+
 /// An error that is not the database's own answer, as what to do about it. Nearly all of them pass:
 /// a server may be away, restart or be replaced.
 pub(super) fn judge(error: &Error) -> StoreError {

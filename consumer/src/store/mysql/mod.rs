@@ -32,6 +32,7 @@ use crate::store::connection::{Connection, Driver, within};
 use crate::store::performed::scoped;
 use crate::store::session::{Session, TransactionCommand};
 use crate::store::statement::Dialect;
+use crate::store::unreached::NO_WRITES;
 use crate::store::{StoreError, Timeouts, Transaction, bookkeeping};
 
 /// A connection to MySQL or MariaDB.
@@ -106,10 +107,9 @@ impl MysqlStore {
         };
         let (connection, packet, standby) = within(timeouts.connect, connecting).await??;
         if standby {
-            return Err(StoreError::Unavailable(
-                "the server is a replica or read-only; waiting for one that takes writes"
-                    .to_owned(),
-            ));
+            return Err(StoreError::Unavailable(format!(
+                "the server is a replica or read-only; {NO_WRITES}"
+            )));
         }
         let idle_in_transaction = timeouts.idle_in_transaction;
         let server = MysqlServer { idle_in_transaction, packet_bytes: packet as usize };

@@ -28,6 +28,7 @@ use crate::store::performed::scoped;
 use crate::store::postgres::rows::{Array, arrays};
 use crate::store::session::{Session, TransactionCommand};
 use crate::store::statement::Dialect;
+use crate::store::unreached::NO_WRITES;
 use crate::store::{StoreError, Timeouts, Transaction, bookkeeping};
 
 /// A connection to Postgres.
@@ -99,10 +100,9 @@ impl PostgresStore {
             ));
         }
         if standby {
-            return Err(StoreError::Unavailable(
-                "the server is a standby or read-only; waiting for one that takes writes"
-                    .to_owned(),
-            ));
+            return Err(StoreError::Unavailable(format!(
+                "the server is a standby or read-only; {NO_WRITES}"
+            )));
         }
         Ok(Self::new(connection, (), timeouts.answer))
     }
