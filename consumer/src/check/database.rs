@@ -26,6 +26,11 @@ pub(super) async fn connect(config: &Config, report: &mut CheckReport) -> Option
         Ok(Some(why)) => report.add(Grade::Refused, "database", why),
         Err(error) => report.add(Grade::Warning, "database", error.to_string()),
     }
+    if database.is_of_several()
+        && let Some(found) = too_many(&database.taking_writes(&Timeouts::STANDARD).await)
+    {
+        report.add(Grade::Warning, "database servers", found);
+    }
     match store.free_connections().await {
         Ok(free) => {
             if let Some(found) = too_few(config.database.connections, free) {
@@ -35,6 +40,18 @@ pub(super) async fn connect(config: &Config, report: &mut CheckReport) -> Option
         Err(error) => report.add(Grade::Warning, "database connections", error.to_string()),
     }
     Some(store)
+}
+
+/// What to say when these servers of one URL take writes: MySQL's replicas do unless they are told not
+/// to, and what is written to one is missing in the others.
+fn too_many(taking_writes: &[String]) -> Option<String> {
+    (taking_writes.len() > 1).then(|| {
+        format!(
+            "{} all take writes: set read_only = ON on those that are replicas, else records may be \
+             written to one of them alone",
+            taking_writes.join(", ")
+        )
+    })
 }
 
 /// What to say when a consumer with this many workers would find too few connections. `free`: beside
@@ -156,6 +173,14 @@ pub(super) async fn rights(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replicas_that_take_writes_are_told_with_the_setting_that_ends_it() {
+        let servers = ["mysql://a:3306/d", "mysql://b:3306/d"].map(str::to_owned);
+        assert_eq!(too_many(&servers[..1]), None);
+        let found = too_many(&servers).unwrap();
+        assert!(found.starts_with("mysql://a:3306/d, mysql://b:3306/d all take writes"), "{found}");
+    }
 
     #[test]
     fn the_workers_the_locator_and_the_dead_letters_each_need_a_connection() {

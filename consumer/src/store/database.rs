@@ -168,6 +168,23 @@ impl Database {
         Ok(shares.then(|| format!("{self:?}: {BY_TRANSACTION}")))
     }
 
+    /// Those of several servers that take writes now, by their addresses.
+    pub async fn taking_writes(&self, timeouts: &Timeouts) -> Vec<String> {
+        let mut found = Vec::new();
+        for server in &self.servers {
+            let place = format!("{server:?}");
+            if !found.contains(&place) && server.connect(timeouts).await.is_ok() {
+                found.push(place);
+            }
+        }
+        found
+    }
+
+    /// Whether the URL names several servers.
+    pub fn is_of_several(&self) -> bool {
+        self.servers.len() > 1
+    }
+
     /// The host, if the connection to it may be unencrypted.
     pub fn in_the_clear(&self) -> Option<&str> {
         self.servers.iter().find_map(Server::in_the_clear)
@@ -268,7 +285,9 @@ mod tests {
         let create = "CREATE TABLE of_the_second (id integer PRIMARY KEY)";
         sqlx::raw_sql(create).execute(&mut second).await.unwrap();
         clone.connect(timeouts).await.unwrap();
+        assert_eq!(database.taking_writes(timeouts).await.len(), 1);
         create_first.connect().await.unwrap();
+        assert_eq!(database.taking_writes(timeouts).await.len(), 2);
         let mut store = database.connect(timeouts).await.unwrap();
         store.describe("of_the_second", &[]).await.unwrap();
     }
