@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use write_behind_producer::{
-    DeadLetter, Loaded, Loader, LogRange, NextOffset, Offset, Partition, Source, SqliteLoader,
-    WriteId,
+    DeadLetter, KeyColumn, KeyKind, Loaded, Loader, LogRange, NextOffset, Offset, Partition,
+    Source, SqliteLoader, WriteId,
 };
 
 /// What `write-behind init` creates; a contract.
@@ -237,4 +237,23 @@ async fn open_dead_letters_of_this_topic_are_found_in_their_ranges() {
 fn base64_of(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+#[tokio::test]
+async fn the_table_says_which_columns_a_record_may_name_and_what_its_keys_are() {
+    let pool = database(
+        "CREATE TABLE scores (id INTEGER PRIMARY KEY, name TEXT, twice INTEGER AS (id * 2))",
+    )
+    .await;
+    let loader = SqliteLoader::table(pool, "scores").columns(["name"]);
+    assert_eq!(
+        Loader::<i64>::table(&loader),
+        None,
+        "it is not known before the loader is prepared"
+    );
+    prepare(&loader, 1).await.unwrap();
+    let shape = Loader::<i64>::table(&loader).unwrap();
+    assert_eq!(shape.columns, ["id", "name"].map(Box::from), "generated ones are not among them");
+    let key = KeyColumn { name: "id".to_owned(), kind: KeyKind::Integer(i64::MIN..=i64::MAX) };
+    assert_eq!(shape.key, [key]);
 }

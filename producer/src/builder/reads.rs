@@ -37,7 +37,9 @@ where
     /// after that time, also in a row that this handle adds to or updates all the while.
     ///
     /// A row with changes that are not in the database is loaded again as soon as those are that
-    /// were made until it was too old; while the database takes nothing, that waits.
+    /// were made until it was too old; while the database takes nothing, that waits. If the loader
+    /// does not say which offset its row holds, such a read may count an increment twice until the
+    /// group's commit of it is heard; a table loader always says it.
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.cache_config.time_to_live = Some(time.min(KEPT_MAX));
         self

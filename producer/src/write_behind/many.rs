@@ -18,8 +18,8 @@ where
     V: Serialize + DeserializeOwned,
 {
     /// [`put`](Self::put)s many rows: they are admitted together, and each partition's lock is taken
-    /// once for a few dozen of them, which is several times faster than one by one. The receipts
-    /// are in the order of the rows.
+    /// once for a few dozen of them instead of once for each. The receipts are in the order of the
+    /// rows.
     ///
     /// It is no transaction: the rows are records of their own, and show up one after the other. If
     /// there is no room for all, it waits as [`put`](Self::put) does, or none is accepted.

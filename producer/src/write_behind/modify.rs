@@ -38,6 +38,10 @@ where
     /// must not wait. What it returns as it was given, compared as `V` is serialised, is not
     /// written.
     ///
+    /// With [`follow`](crate::Builder::follow) the loader must say which offset its row holds, as a
+    /// table loader does: otherwise a row that must be loaded is never known for sure, and this
+    /// ends with [`ReadError::NoAnswerInTime`] after `load_timeout`.
+    ///
     #[cfg_attr(feature = "testing", doc = "```")]
     #[cfg_attr(not(feature = "testing"), doc = "```ignore")]
     /// # use write_behind_producer::{WriteBehind, testing};
