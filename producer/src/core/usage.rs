@@ -25,6 +25,11 @@ impl Full {
     pub(crate) const ALL: [Full; 4] =
         [Full::PendingBytes, Full::PendingRows, Full::InFlight, Full::InFlightBytes];
 
+    /// All limits, in the order in which every write takes their permits. The rows come last, under
+    /// the partition's lock: only there it is known whether a row is pending already.
+    pub(crate) const TAKEN: [Full; 4] =
+        [Full::PendingBytes, Full::InFlight, Full::InFlightBytes, Full::PendingRows];
+
     /// The setting of the [`Builder`](crate::Builder) that it is.
     pub(crate) fn setting(self) -> &'static str {
         match self {

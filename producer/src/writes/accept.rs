@@ -169,7 +169,7 @@ impl Acceptor {
     ) -> Result<(&'g Arc<SharedPending>, MutexGuard<'g, State>), WriteError> {
         self.check_open()?;
         let (limits, needed) = (&self.partitions.limits, Usage::of_write(write.cost));
-        for limit in [Full::PendingBytes, Full::InFlight, Full::InFlightBytes] {
+        for limit in Full::TAKEN.into_iter().filter(|limit| *limit != Full::PendingRows) {
             permits.take_now(limits, limit, needed)?;
         }
         let Some(pending) = self.partitions.of(write.partition) else {

@@ -122,7 +122,7 @@ impl Acceptor {
     ) -> Result<(), WriteError> {
         self.check_open()?;
         // The order in which single writes take them, so that nobody waits for one who waits for it.
-        for which in [Full::PendingBytes, Full::InFlight, Full::InFlightBytes, Full::PendingRows] {
+        for which in Full::TAKEN {
             while let Err(overloaded) = permits.take_now(&self.partitions.limits, which, needed) {
                 let is_freed = matches!(which, Full::PendingBytes | Full::PendingRows);
                 let bytes = needed[Full::PendingBytes];

@@ -29,9 +29,14 @@ impl<'l> Permits<'l> {
     }
 
     /// Like `take_now`, but waits for room. Takes nothing if the handle is closed meanwhile.
+    ///
+    /// While it waits it has no permit that is taken after this one. A write that grew between two
+    /// tries would have them, and wait for writes that wait for what it has.
     pub(crate) async fn take(&mut self, limits: &'l Limits, which: Full, needed: Usage) {
         if let Some(limit) = limits.of(which) {
-            self.0[which as usize] = None;
+            for later in Full::TAKEN.into_iter().skip_while(|taken| *taken != which) {
+                self.0[later as usize] = None;
+            }
             self.0[which as usize] = limit.take(needed[which]).await;
         }
     }
@@ -56,4 +61,34 @@ fn use_up(permit: SemaphorePermit<'_>) -> usize {
     let amount = permit.num_permits();
     permit.forget();
     amount
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[test]
+    fn a_write_that_waits_for_a_limit_has_nothing_of_those_that_are_taken_after_it() {
+        for (place, waits_for) in Full::TAKEN.into_iter().enumerate() {
+            let limits = Limits::new([Some(10); Full::ALL.len()]);
+            let (small, large) = (Usage([6; 4]), Usage([7; 4]));
+            let mut permits = Permits::default();
+            for which in Full::TAKEN {
+                permits.take_now(&limits, which, small).unwrap();
+            }
+            // Another write has the rest of this limit.
+            let mut other = Permits::default();
+            other.take_now(&limits, waits_for, Usage([4; 4])).unwrap();
+            let mut waits = pin!(permits.take(&limits, waits_for, large));
+            let mut context = Context::from_waker(Waker::noop());
+            assert_eq!(waits.as_mut().poll(&mut context), Poll::Pending, "{waits_for:?}");
+            for later in &Full::TAKEN[place + 1..] {
+                let mut third = Permits::default();
+                assert!(third.take_now(&limits, *later, Usage([10; 4])).is_ok(), "{later:?}");
+            }
+        }
+    }
 }
