@@ -95,6 +95,20 @@ impl SecureKafka {
     }
 }
 
+impl SecureKafka {
+    /// Gives [`USER`] the right to write to a topic, or takes it away.
+    pub async fn may_write(&self, topic: &str, may: bool) -> Result<()> {
+        let script = r#"
+            PATH=/opt/kafka/bin:$PATH
+            kafka-run-class.sh org.apache.kafka.tools.AclCommand --bootstrap-server localhost:9093 \
+                "$1" --force --allow-principal "User:$2" --operation Write --topic "$3"
+        "#;
+        let change = if may { "--add" } else { "--remove" };
+        let run = ["bash", "-c", script, "bash", change, USER, topic];
+        command(&self.container, ExecCommand::new(run)).await.map(drop)
+    }
+}
+
 /// A database that takes only encrypted connections, and shows a certificate for `localhost`.
 pub async fn secure_postgres(certificates: &Certificates) -> Result<Postgres> {
     let set_up = r#"

@@ -20,6 +20,7 @@ mod postgres_contract;
 mod priorities;
 mod random_operations;
 mod restart;
+mod rights;
 mod safety;
 mod hand_over;
 mod schema_trouble;

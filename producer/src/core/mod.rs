@@ -26,6 +26,7 @@ pub(crate) mod tail_position;
 pub(crate) mod columns;
 pub(crate) mod decode;
 pub(crate) mod usage;
+pub(crate) mod repeats;
 pub(crate) mod pace;
 pub(crate) mod bounds;
 pub(crate) mod topic_config;

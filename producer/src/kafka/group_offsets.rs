@@ -37,8 +37,8 @@ impl GroupOffsets {
         group: &str,
         topic: &str,
     ) -> Result<Self, BuildError> {
-        let consumer =
-            consumer_config(settings, group, &[], FIXED).create_with_context(QuietContext);
+        let consumer = consumer_config(settings, group, &[], FIXED)
+            .create_with_context(QuietContext::default());
         let consumer = consumer.map_err(|error| client_refused(&error))?;
         Ok(Self { consumer, topic: topic.to_owned() })
     }
@@ -47,7 +47,10 @@ impl GroupOffsets {
     pub(crate) fn partitions_within(&self, timeout: Duration) -> Result<i32, BuildError> {
         serve(&self.consumer);
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), timeout);
-        let metadata = metadata.map_err(|error| BuildError::NoAnswer(error.to_string()))?;
+        let metadata = metadata.map_err(|error| {
+            let trouble = self.consumer.context().trouble();
+            BuildError::NoAnswer(trouble.unwrap_or_else(|| error.to_string()))
+        })?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         match topic {
             Some(topic) if topic.error().is_none() && !topic.partitions().is_empty() => {

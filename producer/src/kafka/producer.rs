@@ -28,7 +28,7 @@ use crate::core::window::Window;
 use crate::error::{BuildError, Refusal};
 use crate::kafka::batch_limit::BatchLimit;
 use crate::kafka::producer_client::{DeliveryReport, ProducerClient, ReportListener};
-use crate::kafka::settings::{client_refused, log};
+use crate::kafka::settings::{LogLines, client_refused};
 use crate::partitions::outlet::{Content, NotTaken, Outlet};
 
 /// One life of a librdkafka producer.
@@ -59,6 +59,7 @@ struct DeliveryReports {
     is_closing: AtomicBool,
     /// Reports that the handles have not been told yet. Only the polling thread takes this lock.
     gathered: Mutex<ReportBatch>,
+    lines: LogLines,
     /// Reports in a batch at most, so that no partition is locked for long.
     batch_max: usize,
 }
@@ -282,6 +283,7 @@ impl DeliveryReports {
             waited_for: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
             gathered: Mutex::default(),
+            lines: LogLines::default(),
             batch_max,
         }
     }
@@ -371,12 +373,14 @@ fn given_back(code: RDKafkaErrorCode, has_failed: bool) -> Option<GivenBack> {
 
 impl ClientContext for DeliveryReports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        self.lines.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.listener.client_error();
-        warn!(%error, reason, "kafka client");
+        if self.lines.is_news(&error.to_string()) {
+            warn!(%error, reason, "kafka client");
+        }
     }
 }
 

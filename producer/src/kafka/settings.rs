@@ -1,6 +1,7 @@
 //! What the clients of this crate have in common: their log lines, and a consumer's properties.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -10,15 +11,33 @@ use rdkafka::types::RDKafkaConfRes;
 use tracing::{debug, error, info, warn};
 use write_behind_shared::kafka::KafkaSettings;
 
+use crate::core::repeats::Repeats;
 use crate::error::BuildError;
 use crate::kafka::offsets::NoAnswer;
 
 /// The context of a client whose errors only go to the log: what matters is whether it answers.
-pub(crate) struct QuietContext;
+#[derive(Debug, Default)]
+pub(crate) struct QuietContext {
+    lines: LogLines,
+}
+
+/// What a client of librdkafka has logged lately.
+#[derive(Debug, Default)]
+pub(crate) struct LogLines {
+    repeats: Mutex<Repeats>,
+    trouble: Mutex<Option<String>>,
+}
+
+impl QuietContext {
+    /// The last trouble with a broker that the client has logged.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.lines.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 impl ClientContext for QuietContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        self.lines.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -84,22 +103,45 @@ pub(crate) fn client_refused(error: &KafkaError) -> BuildError {
     })
 }
 
-/// Passes librdkafka's own log lines on.
-pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
+impl LogLines {
+    /// Passes one of librdkafka's own log lines on, unless it says what the last ones said.
+    pub(crate) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // It is ours, and used for what it is meant for.
-        RDKafkaLogLevel::Warning if message.contains("enable.gapless.guarantee") => {
+        let is_ours = message.contains("enable.gapless.guarantee");
+        let level = match level {
+            RDKafkaLogLevel::Warning if is_ours => RDKafkaLogLevel::Debug,
+            level => level,
+        };
+        if matches!(level, RDKafkaLogLevel::Debug) {
             debug!(target: "librdkafka", facility, "{message}");
+            return;
         }
-        RDKafkaLogLevel::Emerg
-        | RDKafkaLogLevel::Alert
-        | RDKafkaLogLevel::Critical
-        | RDKafkaLogLevel::Error => error!(target: "librdkafka", facility, "{message}"),
-        RDKafkaLogLevel::Warning => warn!(target: "librdkafka", facility, "{message}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-            info!(target: "librdkafka", facility, "{message}");
+        if facility == "FAIL" {
+            let trouble = message.rsplit("]: ").next().unwrap_or(message).to_owned();
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
         }
-        RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, "{message}"),
+        let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(left_out) = repeats.look(message, Instant::now()) else { return };
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => {
+                error!(target: "librdkafka", facility, left_out, "{message}");
+            }
+            RDKafkaLogLevel::Warning => {
+                warn!(target: "librdkafka", facility, left_out, "{message}");
+            }
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                info!(target: "librdkafka", facility, left_out, "{message}");
+            }
+        }
+    }
+
+    /// Whether an error is news: they repeat as log lines do.
+    pub(crate) fn is_news(&self, error: &str) -> bool {
+        let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+        repeats.look(error, Instant::now()).is_some()
     }
 }
 

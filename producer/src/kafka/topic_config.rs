@@ -35,7 +35,7 @@ impl TopicQuestion {
     ) -> Result<Self, BuildError> {
         let properties = settings.with(&[], &[]).filter(|(name, _)| suits_a_consumer(name));
         let config: ClientConfig = properties.collect();
-        let admin = config.create_with_context(QuietContext);
+        let admin = config.create_with_context(QuietContext::default());
         let admin = admin.map_err(|error| client_refused(&error))?;
         let (topic, compressed) = (topic.to_owned(), compresses(settings));
         Ok(Self { admin, topic, runtime: runtime.clone(), compressed })

@@ -61,7 +61,7 @@ impl TailClient {
     ) -> Result<Self, BuildError> {
         let config = consumer_config(settings, group, DEFAULTS, FIXED);
         let client = || {
-            let client = config.create_with_context(QuietContext);
+            let client = config.create_with_context(QuietContext::default());
             client.map_err(|error| client_refused(&error))
         };
         Ok(Self { consumer: client()?, asker: client()?, topic: topic.to_owned(), partitions })

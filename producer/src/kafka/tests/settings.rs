@@ -21,19 +21,22 @@ impl Write for Log {
 }
 
 #[test]
-fn a_client_that_asks_is_served_so_that_what_it_says_is_heard() {
-    let settings = KafkaSettings::new([("bootstrap.servers", "127.0.0.1:1")], &[]).unwrap();
+fn a_broker_that_cannot_be_reached_is_one_line_in_the_log_and_named_in_the_error() {
+    let properties = [("bootstrap.servers", "127.0.0.1:1"), ("reconnect.backoff.max.ms", "100")];
+    let settings = KafkaSettings::new(properties, &[]).unwrap();
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
     tracing::subscriber::with_default(subscriber, || {
         let offsets = GroupOffsets::new(&settings, "sink", "scores").unwrap();
-        for _ in 0..2 {
-            offsets.partitions_within(Duration::from_millis(300)).unwrap_err();
+        for _ in 0..4 {
+            let error = offsets.partitions_within(Duration::from_millis(500)).unwrap_err();
+            let error = error.to_string();
+            assert!(error.contains("127.0.0.1:1") && error.contains("refused"), "{error}");
         }
     });
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(log.contains("Connection refused"), "{log}");
+    assert_eq!(log.matches("Connection refused").count(), 1, "{log}");
 }
 
 #[test]
