@@ -3,7 +3,7 @@
 
 use integration_tests::mariadb;
 use serde_json::json;
-use write_behind_consumer::store::{Store as _, StoreError};
+use write_behind_consumer::store::{Outcome, Store as _, StoreError, Transaction};
 use write_behind_shared::Change;
 
 use super::{Mariadb, bench, set};
@@ -119,18 +119,25 @@ async fn a_value_that_is_there_twice_is_refused_and_never_changes_the_other_row(
 }
 
 #[tokio::test]
-async fn every_row_that_exists_is_found_whatever_the_servers_limits_of_answers_are() {
+async fn rows_are_found_and_instants_kept_whatever_the_servers_defaults_are() {
     let server = mariadb::Mariadb::start().await.unwrap();
     let lab = Mariadb { url: server.new_database().await.unwrap() };
-    let mut bench = Bench::with(lab, "id int PRIMARY KEY, n int CHECK (n < 9)").await;
+    let columns = "id int PRIMARY KEY, n int CHECK (n < 9), at timestamp NULL";
+    let mut bench = Bench::with(lab, columns).await;
     let rows = ["1", "2", "3"].map(|key| (key, Change::new().add("n", 1)));
     bench.write(&rows).await;
-    bench.lab.sql("SET GLOBAL sql_select_limit = 1; SET GLOBAL max_join_size = 1").await;
+    let defaults = "SET GLOBAL sql_select_limit = 1; SET GLOBAL max_join_size = 1; \
+                    SET GLOBAL time_zone = '+05:30'";
+    bench.lab.sql(defaults).await;
     bench.store = bench.another_store().await;
-    bench.write(&rows).await;
-    bench
-        .lab
-        .sql("SET GLOBAL sql_select_limit = DEFAULT; SET GLOBAL max_join_size = DEFAULT")
-        .await;
+    // Taken apart, each row would be found.
+    let whole = |transaction: &mut Transaction<'_>| transaction.options.in_log_order = false;
+    let outcome = bench.run(&rows, whole).await;
+    assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
+    bench.write(&[("1", set(&json!({"at": "2013-01-01T10:00:00Z"})))]).await;
+    let restored = "SET GLOBAL sql_select_limit = DEFAULT; SET GLOBAL max_join_size = DEFAULT";
+    bench.lab.sql(restored).await;
     assert_eq!(bench.table(&["n"]).await, ["2"; 3]);
+    let seconds = "SELECT CAST(unix_timestamp(at) AS char) FROM t WHERE id = 1";
+    assert_eq!(bench.lab.rows(seconds).await, [[Some("1357034400".to_owned())]]);
 }

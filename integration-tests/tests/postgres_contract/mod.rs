@@ -229,7 +229,8 @@ async fn values_mean_the_same_whatever_the_databases_defaults_are() {
         name = lab.name
     ))
     .await;
-    let columns = "id integer PRIMARY KEY, span interval, pairs pair[], doc xml, day daterange";
+    let columns = "id integer PRIMARY KEY, span interval, pairs pair[], doc xml, day daterange, \
+                   made timestamp DEFAULT CAST(timestamptz '2013-01-01T10:00:00Z' AS timestamp)";
     lab.sql("CREATE TYPE pair AS (a text, texts text[])").await;
     let mut bench = Bench::with(lab, columns).await;
     let full = json!({
@@ -238,8 +239,8 @@ async fn values_mean_the_same_whatever_the_databases_defaults_are() {
     });
     bench.write(&[("1", set(&full))]).await;
     let found = "SELECT extract(epoch FROM span)::text, ((pairs[1]).texts[1] IS NULL)::text, \
-                 doc::text, to_char(lower(day), 'YYYY-MM-DD') FROM t";
-    let expected = ["-79200.000000", "true", "no element", "2013-02-01"];
+                 doc::text, to_char(lower(day), 'YYYY-MM-DD'), to_char(made, 'HH24:MI') FROM t";
+    let expected = ["-79200.000000", "true", "no element", "2013-02-01", "10:00"];
     assert_eq!(bench.lab.rows(found).await, [expected.map(|text| Some(text.to_owned()))]);
 }
 
