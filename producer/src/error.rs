@@ -154,7 +154,8 @@ pub enum DeliveryError {
     /// It did not get there in the time given. It is still under way and may get there yet.
     #[error("the write did not get there in time, and is still under way")]
     TimedOut,
-    /// The handle was closed first. If the write was replicated, it will be in the database.
+    /// The handle was closed first. If the write was replicated, it will be in the database, unless
+    /// its topic was created again ([`Halt::LogReplaced`]): then nobody knows.
     #[error("the handle was closed before the write got there")]
     Closed,
 }

@@ -23,6 +23,7 @@ use crate::kafka::dead_letters::Letters;
 use crate::kafka::offsets::{NoAnswer, Offsets};
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
+use crate::partitions::partition::Stage;
 
 /// What is remembered from one poll to the next.
 pub(crate) struct CommitPoller<O> {
@@ -297,6 +298,8 @@ impl<O: Offsets> CommitPoller<O> {
         let halt = Halt::LogReplaced { partition: partition.0, end: end.0, acked: acked.0 };
         if self.partitions.halt(halt.clone()) {
             error!(%halt, "writes are halted");
+            // Nobody will ever know of what is not persisted by now.
+            self.partitions.iter().for_each(|(_, pending)| pending.close_stage(Stage::Persisted));
         }
     }
 

@@ -114,8 +114,9 @@ impl ClientHandles {
     /// stay here, and nobody would know.
     pub(crate) fn run(&self, thread: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(thread)).is_err() {
-            self.set_producer(None);
+            // First: the client that ends then may panic as well.
             self.each(|handle| handle.partitions.panicked());
+            self.set_producer(None);
         }
     }
 
@@ -160,8 +161,11 @@ impl ClientHandles {
         let mut current = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock that `connect` takes: a handle that joins meanwhile gets this client or the
         // next, and never keeps one that was replaced.
-        *current = producer.cloned();
+        let before = std::mem::replace(&mut *current, producer.cloned());
         self.each(|handle| handle.set_producer(producer));
+        // Outside the lock: a client that ends reports what it has not sent.
+        drop(current);
+        drop(before);
     }
 
     /// Gives a new handle the client. It is among the handles already, so that it gets the next

@@ -258,7 +258,9 @@ impl Partitions {
     /// The client that writes are given to; with none, they wait.
     pub(crate) fn set_outlet(&self, outlet: Option<&Arc<dyn Outlet>>) {
         for pending in &self.by_partition {
-            pending.lock().outlet = outlet.cloned();
+            let before = std::mem::replace(&mut pending.lock().outlet, outlet.cloned());
+            // Outside the lock: a client that ends reports what it has not sent, which takes it.
+            drop(before);
         }
     }
 
@@ -361,6 +363,9 @@ pub(crate) fn text(key: &[u8]) -> String {
     String::from_utf8_lossy(key).into_owned()
 }
 
+#[cfg(test)]
+#[path = "tests/outlets.rs"]
+mod outlets;
 #[cfg(test)]
 #[path = "tests/setup.rs"]
 pub(crate) mod setup;

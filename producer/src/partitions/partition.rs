@@ -150,6 +150,12 @@ impl SharedPending {
         })
     }
 
+    /// Whether nobody has the lock.
+    #[cfg(test)]
+    pub(crate) fn is_unlocked(&self) -> bool {
+        self.state.is_free()
+    }
+
     /// Waits until all of `writes` have passed `stage`. A loss among them is told by this.
     pub(crate) async fn pass(
         &self,
@@ -198,8 +204,13 @@ impl SharedPending {
     /// Nothing will move any more: those who still wait learn it.
     pub(crate) fn close(&self) {
         self.notify_waiters();
-        self.replicated.send_modify(|mark| mark.closed = true);
-        self.persisted.send_modify(|mark| mark.closed = true);
+        self.close_stage(Stage::Replicated);
+        self.close_stage(Stage::Persisted);
+    }
+
+    /// Nothing will pass the stage any more: those who wait for that learn it.
+    pub(crate) fn close_stage(&self, stage: Stage) {
+        self.stage(stage).send_modify(|mark| mark.closed = true);
     }
 
     /// Tells those who wait how far the stages are.

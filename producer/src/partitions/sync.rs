@@ -82,6 +82,13 @@ mod scheduled {
             }
         }
 
+        pub(crate) fn is_free(&self) -> bool {
+            match self {
+                Self::Plain(lock) => lock.try_lock().is_ok(),
+                Self::Scheduled(lock) => lock.try_lock().is_ok(),
+            }
+        }
+
         pub(crate) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
             match self {
                 Self::Plain(lock) => guarded(lock.lock(), MutexGuard::Plain),

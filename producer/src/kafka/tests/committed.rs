@@ -1,12 +1,15 @@
 //! The poller of committed offsets without a thread, a broker or a clock.
 
+use std::pin::pin;
 use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
 
 use prometheus::Registry;
 
 use super::*;
 use crate::core::delta::Delta;
 use crate::core::ledger::Key;
+use crate::error::DeliveryError;
 use crate::partitions::Setup;
 use crate::partitions::setup::setup;
 
@@ -162,7 +165,7 @@ fn the_first_write_that_kafka_takes_wakes_a_poller_that_sleeps() {
 #[test]
 fn an_end_below_what_kafka_acknowledged_is_another_log_and_halts_the_handle() {
     let start = Instant::now();
-    let (mut poller, kafka, partitions) = poller(start, 1);
+    let (mut poller, kafka, partitions) = poller(start, 2);
     kafka.lock().unwrap().committed = Some(4);
     poller.poll(start);
     // Acknowledged at an offset of the new log, which says nothing of where it is.
@@ -176,6 +179,12 @@ fn an_end_below_what_kafka_acknowledged_is_another_log_and_halts_the_handle() {
     poller.poll(start);
     let replaced = Halt::LogReplaced { partition: 0, end: 1, acked: 4 };
     assert_eq!(partitions.halt.get(), Some(&replaced));
+    let mut context = Context::from_waker(Waker::noop());
+    for (partition, pending) in partitions.iter() {
+        let told = pin!(pending.pass(Stage::Persisted, 0..1)).poll(&mut context);
+        let Poll::Ready(Err(error)) = told else { panic!("{partition} waits: {told:?}") };
+        assert_eq!(error, DeliveryError::Closed, "nobody will know any more");
+    }
     assert!(is_pending(&partitions), "nothing of it counts as persisted");
     poller.poll(start);
     assert!(is_pending(&partitions));
