@@ -85,8 +85,9 @@ async fn serve(mut stream: TcpStream, pools: Pools, sessions: Arc<Mutex<Sessions
             match statement {
                 "BEGIN" => in_transaction = true,
                 "ROLLBACK" => in_transaction = false,
-                "SELECT pg_backend_pid()" => answer.extend(row(23, &held.to_string())),
-                select if select.starts_with("SELECT") => answer.extend(row(16, "f")),
+                "SELECT pg_backend_pid()" => answer.extend(row(23, &[&held.to_string()])),
+                // It is no standby, and its triggers run.
+                select if select.starts_with("SELECT") => answer.extend(row(16, &["f", "f"])),
                 _ => {}
             }
             answer.extend(message(b'C', b"DONE 0\0"));
@@ -106,19 +107,19 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind][..], &length, body].concat()
 }
 
-/// A row of one column of this type, and before it its description.
-fn row(of_type: u32, text: &str) -> Vec<u8> {
-    let column: Vec<u8> = [
-        &1_u16.to_be_bytes()[..],
-        b"column\0",
-        &[0; 6],
-        &of_type.to_be_bytes(),
-        &[0, 4, 0xff, 0xff, 0xff, 0xff, 0, 0],
-    ]
-    .concat();
-    let length = (text.len() as u32).to_be_bytes();
-    let cell = [&1_u16.to_be_bytes()[..], &length, text.as_bytes()].concat();
-    [message(b'T', &column), message(b'D', &cell)].concat()
+/// A row of columns of this type, and before it their description.
+fn row(of_type: u32, texts: &[&str]) -> Vec<u8> {
+    let count = (texts.len() as u16).to_be_bytes();
+    let (mut columns, mut cells) = (count.to_vec(), count.to_vec());
+    for text in texts {
+        columns.extend(b"column\0");
+        columns.extend([0; 6]);
+        columns.extend(of_type.to_be_bytes());
+        columns.extend([0, 4, 0xff, 0xff, 0xff, 0xff, 0, 0]);
+        cells.extend((text.len() as u32).to_be_bytes());
+        cells.extend(text.as_bytes());
+    }
+    [message(b'T', &columns), message(b'D', &cells)].concat()
 }
 
 #[tokio::test]

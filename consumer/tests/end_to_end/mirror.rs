@@ -41,7 +41,7 @@ fn what_run_refuses_or_fails_at_check_tells_in_the_same_words() {
         (Grade::Refused, "is written by the pipeline \"scores\"", |_, config| {
             "other".clone_into(&mut config.name);
         }),
-        (Grade::Refused, "was dropped", |world, _| {
+        (Grade::Refused, "is empty, although", |world, _| {
             world.execute("DROP TABLE scores; CREATE TABLE scores (id INTEGER PRIMARY KEY)");
         }),
         (Grade::Refused, "the log ends at", |world, _| {
