@@ -89,13 +89,18 @@ fn at_level_info_a_handle_logs_its_building_and_its_closing_and_not_its_writes()
     tracing::subscriber::with_default(subscriber(LevelFilter::INFO, &log), live);
     let log = log.text();
     let lines: Vec<&str> = log.lines().filter(|line| !line.contains("librdkafka")).collect();
-    assert_eq!(lines.len(), 4, "two spans begin, and one line stands in each:\n{log}");
+    assert_eq!(
+        lines.len(),
+        5,
+        "two spans begin, and one line stands in each, and a warning:\n{log}"
+    );
+    assert!(lines[1].contains("WARN") && lines[1].contains("never committed"), "{log}");
     assert!(
-        lines[1].contains(r#"build{topic="accounts" sink_group="sink" partitions=2}"#),
+        lines[2].contains(r#"build{topic="accounts" sink_group="sink" partitions=2}"#),
         "{log}"
     );
-    assert!(lines[1].contains("built"), "{log}");
-    assert!(lines[3].contains("closed") && lines[3].contains("undelivered=0"), "{log}");
+    assert!(lines[2].contains("built"), "{log}");
+    assert!(lines[4].contains("closed") && lines[4].contains("undelivered=0"), "{log}");
 }
 
 #[test]
