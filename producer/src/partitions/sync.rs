@@ -1,9 +1,9 @@
 //! Locks and tasks: std's and tokio's, or under test those of a scheduler that tries many orders.
 
 #[cfg(not(test))]
-pub(crate) use self::plain::{Mutex, MutexGuard, spawn, timeout};
+pub(crate) use self::plain::{Mutex, MutexGuard, pause, spawn, timeout};
 #[cfg(test)]
-pub(crate) use self::scheduled::{Mutex, MutexGuard, spawn, timeout, under_scheduler};
+pub(crate) use self::scheduled::{Mutex, MutexGuard, pause, spawn, timeout, under_scheduler};
 
 #[cfg(not(test))]
 mod plain {
@@ -24,6 +24,11 @@ mod plain {
     /// What `task` gives; `None`: it took longer.
     pub(crate) async fn timeout<T>(time: Duration, task: impl Future<Output = T>) -> Option<T> {
         tokio::time::timeout(time, task).await.ok()
+    }
+
+    /// Waits.
+    pub(crate) async fn pause(time: Duration) {
+        tokio::time::sleep(time).await;
     }
 }
 
@@ -53,6 +58,15 @@ mod scheduled {
             (true, _) => drop(shuttle::future::spawn(task)),
             (false, Some(runtime)) => drop(runtime.spawn(task)),
             (false, None) => drop(tokio::spawn(task)),
+        }
+    }
+
+    /// Waits; on the scheduler, for another task's step.
+    pub(crate) async fn pause(time: Duration) {
+        if SCHEDULED.get() {
+            shuttle::future::yield_now().await;
+        } else {
+            tokio::time::sleep(time).await;
         }
     }
 

@@ -5,6 +5,8 @@
 //! can be compared. They are compared by what they say: however the row came back to what the
 //! closure saw, what the closure made of it is right.
 
+use std::time::Duration;
+
 use crate::core::delta::Row;
 use crate::core::ledger::Key;
 use crate::core::usage::Usage;
@@ -17,6 +19,11 @@ use crate::writes::accept::Acceptor;
 use crate::writes::encode::Prepared;
 use crate::writes::permits::Permits;
 use crate::writes::receipt::Receipt;
+
+/// How long at least, and at most, a row that could not be kept is left alone before it is loaded
+/// again.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// A row that stays in memory as long as this lives.
 struct PinnedRow<'p> {
@@ -104,7 +111,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         if self.loader.is_none() {
             return Err(ReadError::NoLoader);
         }
-        let begun = (self.partitions.clock)();
+        let (begun, mut pause) = ((self.partitions.clock)(), SHORTEST_PAUSE);
         loop {
             let may_be_behind = match self.load(pending, id, key).await {
                 Some(found) => found?.may_be_behind,
@@ -116,15 +123,27 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
             if may_be_behind {
                 return Err(ReadError::MayBeBehind);
             }
-            // Which of the row's increments the loaded row holds can't be told: it holds all that
-            // are in the database, so the next load is exact once they are.
-            let end = pending.lock().core.ledger().next();
             let took = (self.partitions.clock)().saturating_duration_since(begun);
             let left = self.load_timeout.saturating_sub(took);
+            if left.is_zero() {
+                return Err(ReadError::NoAnswerInTime);
+            }
+            let (has_writes, end) = {
+                let state = pending.lock();
+                (state.core.has(key), state.core.ledger().next())
+            };
+            if !has_writes {
+                // It was invalidated meanwhile, or the tail is behind what the loader found.
+                sync::pause(pause.min(left)).await;
+                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+                continue;
+            }
+            // Which of the row's increments the loaded row holds can't be told: it holds all that
+            // are in the database, so the next load is exact once they are.
             match sync::timeout(left, pending.wait(Stage::Persisted, end)).await {
-                Some(true) if !left.is_zero() => {}
+                Some(true) => {}
                 Some(false) => return Err(LoadError::new("the handle was closed").into()),
-                _ => return Err(ReadError::NoAnswerInTime),
+                None => return Err(ReadError::NoAnswerInTime),
             }
         }
     }

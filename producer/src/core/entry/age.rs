@@ -32,6 +32,14 @@ impl Entry {
         }
     }
 
+    /// Gives up a base that is too old, if nothing is written over it. Pins keep it here, however
+    /// long they follow each other.
+    pub(crate) fn age_unwritten(&mut self, cache: &impl Cache) {
+        if !self.has_writes() && self.since.is_some_and(|since| cache.is_too_old(since)) {
+            self.invalidate();
+        }
+    }
+
     /// What is beneath the changes is no longer known.
     pub(super) fn forget_base(&mut self) {
         self.base = RowState::Unknown;

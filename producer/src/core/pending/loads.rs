@@ -17,9 +17,9 @@ impl Pending {
         let forgotten = self.forgotten_below(key);
         self.entries.entry(Key::clone(key)).or_insert_with(|| Entry::over(None));
         self.change(key, |entry| {
-            if !entry.has_writes() {
+            if !entry.has_writes() && entry.pins == 0 {
                 // What an earlier load left here was passed on, and is no newer than this one's
-                // answer.
+                // answer. A pinned row is as good as a cached one: a modification depends on it.
                 entry.invalidate();
             }
             entry.loads += 1;

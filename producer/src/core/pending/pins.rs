@@ -13,7 +13,10 @@ impl Pending {
         if !self.entries.contains_key(key) {
             self.insert(Key::clone(key), Entry::known(cache.known(key)));
         }
-        self.change(key, |entry| entry.pins += 1);
+        self.change(key, |entry| {
+            entry.age_unwritten(cache);
+            entry.pins += 1;
+        });
     }
 
     /// A pinned row as reads see it. None: what lies beneath its changes must be loaded first.

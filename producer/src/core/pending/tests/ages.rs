@@ -42,3 +42,27 @@ fn a_copy_that_was_added_to_is_no_younger_for_it_and_one_that_was_written_whole_
         assert_eq!(scene.copies.row().is_some(), lives);
     }
 }
+
+#[test]
+fn a_read_that_loads_a_row_leaves_what_a_modification_of_it_has_loaded() {
+    let mut scene = Scene::new();
+    scene.pending.pin(&id(), &scene.copies);
+    scene.pending.load_begins(&id());
+    scene.loaded(&found(10, Some(0))).unwrap();
+    scene.pending.load_begins(&id());
+    assert_eq!(scene.pending.pinned(&id()), Some(Some(row(10))), "another read began a load");
+    scene.pending.invalidate(&id());
+    assert_eq!(scene.pending.pinned(&id()), None, "the database may hold another row");
+}
+
+#[test]
+fn modifications_that_follow_each_other_keep_no_row_for_longer_than_it_may_live() {
+    let mut scene = Scene::new();
+    scene.copies.insert(id(), row(10), KnownSince::at(0));
+    scene.pending.pin(&id(), &scene.copies);
+    assert_eq!(scene.pending.pinned(&id()), Some(Some(row(10))));
+    scene.copies.now.set(2);
+    scene.pending.pin(&id(), &scene.copies);
+    scene.pending.unpin(&id(), &scene.copies);
+    assert_eq!(scene.pending.pinned(&id()), None, "it is too old: it must be loaded");
+}
