@@ -245,7 +245,7 @@ impl World {
                     );
                 }
                 Action::WriteAgain(id, batch) => {
-                    self.held.retain(|held| *held != id);
+                    self.leaves_again(id, &batch);
                     self.batches.push((id, *batch));
                     assert!(
                         self.batches.len() <= limits(self.ceiling).workers,
@@ -285,6 +285,22 @@ impl World {
             assert_eq!(shared, None, "two batches of a partition are on their way");
         }
         self.batch_lives.insert(id, lives);
+    }
+
+    /// A batch that was held leaves, perhaps with others of its route in it that were held too.
+    fn leaves_again(&mut self, id: BatchId, batch: &Batch) {
+        let mut lives = self.batch_lives[&id].clone();
+        let is_new = |(partition, life): &(Partition, usize)| {
+            batch.spans.iter().any(|span| span.partition == *partition)
+                && self.lives[partition.0 as usize] == *life
+                && self.batch_lives[&id].iter().all(|(own, _)| own != partition)
+        };
+        let is_joined = |other: &BatchId| self.batch_lives[other].iter().all(is_new);
+        let (joined, held): (Vec<_>, Vec<_>) =
+            self.held.iter().filter(|held| **held != id).partition(|other| is_joined(other));
+        lives.extend(joined.iter().flat_map(|other| self.batch_lives[other].clone()));
+        self.batch_lives.insert(id, lives);
+        self.held = held;
     }
 
     fn pause(&mut self, tps: &[RoutePartition], paused: bool) {
