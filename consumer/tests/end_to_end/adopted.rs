@@ -7,6 +7,12 @@ use write_behind_consumer::run::{RunError, RunOptions};
 use super::world::{Running, TOPIC, World, wait_for};
 use super::{send_visits, visits};
 
+/// Starts a consumer that is told to adopt the group's offsets.
+fn adopting(world: &World) -> Running {
+    let options = RunOptions { adopt_offsets: true, ..RunOptions::default() };
+    Running::start(world.config("", ""), options)
+}
+
 #[test]
 fn a_group_that_has_committed_and_a_database_that_knows_nothing_are_refused() {
     let world = World::new();
@@ -19,8 +25,7 @@ fn a_group_that_has_committed_and_a_database_that_knows_nothing_are_refused() {
     let Err(RunError::Refused(why)) = refused else { panic!("not refused: {refused:?}") };
     assert!(why.contains("--adopt-offsets"), "{why}");
     assert_eq!(visits(&world), 100, "nothing was applied twice");
-    let options = RunOptions { adopt_offsets: true, ..RunOptions::default() };
-    let consumer = Running::start(world.config("", ""), options);
+    let consumer = adopting(&world);
     send_visits(&world, 50);
     wait_for("it goes on", || visits(&world), |visits| *visits >= 150);
     consumer.drain().unwrap();
@@ -30,22 +35,18 @@ fn a_group_that_has_committed_and_a_database_that_knows_nothing_are_refused() {
 #[test]
 fn a_flag_that_adopts_offsets_and_stays_adopts_no_emptied_database() {
     let world = World::new();
-    let adopting = || {
-        let options = RunOptions { adopt_offsets: true, ..RunOptions::default() };
-        Running::start(world.config("", ""), options)
-    };
     let client = world.client();
     let mut of_another_program = TopicPartitionList::new();
     of_another_program.add_partition_offset(TOPIC, 0, Offset::Offset(0)).unwrap();
     client.commit(&of_another_program, CommitMode::Sync).unwrap();
     let empty = "DELETE FROM write_behind_offsets";
-    let consumer = adopting();
+    let consumer = adopting(&world);
     // No record comes, so nothing but the note itself is committed.
     let is_noted = || world.committed().iter().all(Option::is_some);
     wait_for("it has adopted, and every partition's offset is noted", is_noted, |noted| *noted);
     consumer.drain().unwrap();
     world.execute(empty);
-    let refused = adopting().ended();
+    let refused = adopting(&world).ended();
     let Err(RunError::Refused(why)) = refused else { panic!("not refused: {refused:?}") };
     assert!(why.contains("once already") && why.contains("hand-over adopt"), "{why}");
     // What it commits later does not hide that it has adopted, nor does a start without the flag.
@@ -60,23 +61,19 @@ fn a_flag_that_adopts_offsets_and_stays_adopts_no_emptied_database() {
     consumer.drain().unwrap();
     assert_eq!(world.committed(), world.positions());
     world.execute(empty);
-    let refused = adopting().ended();
+    let refused = adopting(&world).ended();
     assert!(matches!(refused, Err(RunError::Refused(_))), "{refused:?}");
 }
 
 #[test]
 fn a_flag_that_stands_there_from_the_first_start_adopts_no_emptied_database_either() {
     let world = World::new();
-    let adopting = || {
-        let options = RunOptions { adopt_offsets: true, ..RunOptions::default() };
-        Running::start(world.config("", ""), options)
-    };
     send_visits(&world, 100);
-    let consumer = adopting();
+    let consumer = adopting(&world);
     wait_for("it is written", || world.is_initialised() && visits(&world) == 100, |done| *done);
     consumer.drain().unwrap();
     world.execute("DELETE FROM write_behind_offsets");
-    let refused = adopting().ended();
+    let refused = adopting(&world).ended();
     let Err(RunError::Refused(why)) = refused else { panic!("not refused: {refused:?}") };
     assert!(why.contains("once already"), "{why}");
 }

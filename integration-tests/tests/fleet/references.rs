@@ -1,5 +1,5 @@
-//! Rows that refer to each other, of partitions that two workers have: a missing row is waited for,
-//! whoever brings it, and however late.
+//! Rows that refer to each other, in partitions of two workers: each waits for the row that the other
+//! brings, however late it comes.
 
 use anyhow::{Context, Result, ensure};
 use integration_tests::log::Raw;

@@ -92,7 +92,7 @@ pub(crate) fn poll_on_a_thread(
         let polls = || {
             while !stops.load(Ordering::Acquire) {
                 match poller.poll(Instant::now()) {
-                    asked @ Asked::Nothing => poller.sleep(&mut pace, asked),
+                    Asked::Nothing => poller.sleep(&mut pace),
                     asked => park_timeout(pace.after(asked)),
                 }
             }
@@ -129,12 +129,12 @@ impl<O: Offsets> CommitPoller<O> {
 
     /// Waits while nothing is pending, and a little longer once something is: it is not in the
     /// database at once.
-    fn sleep(&self, pace: &mut Pace, asked: Asked) {
+    fn sleep(&self, pace: &mut Pace) {
         let wake = &self.partitions.wake;
         wake.falls_asleep();
         // Looked again: Kafka may have taken a write since the last look, and told nobody.
         if self.behind().is_empty() {
-            park_timeout(pace.after(asked));
+            park_timeout(pace.after(Asked::Nothing));
         }
         if wake.goes_on() {
             park_timeout(pace.after_the_first_write());

@@ -3,7 +3,7 @@
 #[cfg(not(test))]
 pub(crate) use self::plain::{Mutex, MutexGuard, pause, spawn, timeout};
 #[cfg(test)]
-pub(crate) use self::scheduled::{Mutex, MutexGuard, pause, spawn, timeout, under_scheduler};
+pub(crate) use self::scheduled::{Mutex, MutexGuard, in_many_orders, pause, spawn, timeout};
 
 #[cfg(not(test))]
 mod plain {
@@ -39,16 +39,25 @@ mod scheduled {
     use std::sync::{LockResult, PoisonError};
     use std::time::Duration;
 
+    use shuttle::scheduler::{PctScheduler, RandomScheduler};
+    use shuttle::{Config, Runner};
     use tokio::runtime::Handle;
 
     thread_local! {
         static SCHEDULED: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// Does `model`; locks made and tasks begun meanwhile are shuttle's.
-    pub(crate) fn under_scheduler(model: impl FnOnce()) {
+    /// Runs `model` in this many random orders, and in as many in which few threads overtake the
+    /// others; locks made and tasks begun meanwhile are shuttle's. A failure prints its schedule,
+    /// which `shuttle::replay` takes.
+    pub(crate) fn in_many_orders(orders: usize, model: impl Fn() + Clone + Send + Sync + 'static) {
+        let mut config = Config::new();
+        config.stack_size = 1 << 19;
         SCHEDULED.set(true);
-        model();
+        let random = RandomScheduler::new(orders);
+        Runner::new(random, config.clone()).run(model.clone());
+        let few = PctScheduler::new(4, orders);
+        Runner::new(few, config).run(model);
         SCHEDULED.set(false);
     }
 

@@ -3,6 +3,7 @@
 //! Batches leave, partitions pause and resume, offsets are committed, a revoke is answered, a drain
 //! ends. The order matters little, because the next event comes soon and does the rest.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use write_behind_shared::NextOffset;
@@ -115,15 +116,9 @@ impl Pipeline {
         let is_active = |partition: &PartitionState| {
             partition.buffer.is_some() || partition.in_flight.is_some()
         };
-        // The partitions are sorted by route.
-        let mut active: Vec<usize> = self
-            .partitions
-            .iter()
-            .filter(|(tp, partition)| tp.route != route && is_active(partition))
-            .map(|(tp, _)| tp.route)
-            .collect();
-        active.dedup();
-        active.len()
+        let others = self.partitions.iter().filter(|(tp, _)| tp.route != route);
+        let active = others.filter(|(_, partition)| is_active(partition));
+        active.map(|(tp, _)| tp.route).collect::<BTreeSet<usize>>().len()
     }
 
     /// The partitions of `route` that share its next batch.

@@ -21,9 +21,10 @@ pub(super) struct RouteState {
     pub(super) told_misplaced: bool,
     pub(super) size: BatchSize,
     pub(super) throttle: Throttle,
-    /// Until then, batches that are not worth writing yet wait for their age. `None`: always.
-    rests_until: Option<Duration>,
+    /// How many times as long as a batch took the database is left alone. `None`: batches that are
+    /// not worth writing yet always wait for their age.
     rest: Option<u32>,
+    rests_until: Duration,
     /// Records folded.
     pub(super) records_read: u64,
 }
@@ -51,8 +52,8 @@ impl RouteState {
             size: BatchSize::new(all, lowest),
             throttle: Throttle::new(limits.rows_per_second),
             // Under a ceiling every row must stand for as many records as it can.
-            rests_until: all.bounds.rest.filter(|_| lowest.is_none()).map(|_| Duration::ZERO),
-            rest: all.bounds.rest,
+            rest: all.bounds.rest.filter(|_| lowest.is_none()),
+            rests_until: Duration::ZERO,
             records_read: 0,
         }
     }
@@ -71,15 +72,13 @@ impl RouteState {
 
     /// Whether a batch may go that is not worth writing yet, because the database has little to do.
     pub(super) fn is_rested(&self, now: Duration) -> bool {
-        self.rests_until.is_some_and(|until| now >= until)
+        self.rest.is_some() && now >= self.rests_until
     }
 
     /// A batch took this long, while this many routes have something to write.
     pub(super) fn rests(&mut self, now: Duration, took: Duration, routes: usize) {
-        let share = self.rest.map(|times| times.saturating_mul(routes as u32));
-        if let (Some(until), Some(times)) = (&mut self.rests_until, share) {
-            *until = now.saturating_add(took.saturating_mul(times));
-        }
+        let times = self.rest.map_or(0, |times| times.saturating_mul(routes as u32));
+        self.rests_until = now.saturating_add(took.saturating_mul(times));
     }
 
     /// A batch of `rows` has left.

@@ -74,16 +74,6 @@ pub const VERSIONED: Kind = Kind {
     unique: &[],
 };
 
-/// The columns of a table with unique keys.
-const UNIQUE_DEFAULTS: &[(&str, Option<&str>)] = &[
-    ("hits", Some("0")),
-    ("price", None),
-    ("small", None),
-    ("ratio", None),
-    ("name", None),
-    ("total", None),
-    ("five", Some("5")),
-];
 const UNIQUE_KEYS: &[&[&str]] = &[&["name"], &["small", "five"]];
 
 /// Rows are in each other's way, and are proposed as inserts.
@@ -91,7 +81,7 @@ pub const UNIQUE: Kind = Kind {
     columns: "id integer PRIMARY KEY, hits integer NOT NULL DEFAULT 0, price numeric(6, 2), \
               small smallint, ratio double precision, name varchar(5) UNIQUE, total bigint, \
               five integer DEFAULT 5, UNIQUE (small, five)",
-    defaults: UNIQUE_DEFAULTS,
+    defaults: PLAIN.defaults,
     requires: false,
     version: None,
     unique: UNIQUE_KEYS,
@@ -103,7 +93,7 @@ pub const UNIQUE_CHECKED: Kind = Kind {
               price numeric(6, 2), small smallint, ratio double precision, \
               name varchar(5) UNIQUE CHECK (name <> 'bad'), total bigint, \
               five integer DEFAULT 5, UNIQUE (small, five)",
-    defaults: UNIQUE_DEFAULTS,
+    defaults: PLAIN.defaults,
     requires: false,
     version: None,
     unique: UNIQUE_KEYS,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use shuttle::sync::Mutex;
-use shuttle::{Config, Runner, future, scheduler, thread};
+use shuttle::{future, thread};
 use write_behind_shared::{Change, NextOffset, Partition, WriteId, record};
 
 use crate::LoadError;
@@ -21,7 +21,7 @@ use crate::load::{Loaded, Loader};
 use crate::metrics::Metrics;
 use crate::partitions::outlet::{Content, NotTaken, Outlet};
 use crate::partitions::setup::{PENDING_BYTES, setup};
-use crate::partitions::sync::under_scheduler;
+use crate::partitions::sync::in_many_orders;
 use crate::partitions::{Partitions, Setup};
 use crate::reads::reader::Reader;
 use crate::writes::accept::Acceptor;
@@ -218,18 +218,9 @@ fn run(is_exact: bool, metrics: &Arc<Metrics>) {
     assert_eq!((stats.rows, stats.bytes, stats.in_flight), (0, 0, 0), "nothing is held");
 }
 
-/// Tries `schedules` random orders, and as many in which few threads overtake the others.
-fn check(is_exact: bool, schedules: usize) {
+fn check(is_exact: bool, orders: usize) {
     let metrics = Arc::new(Metrics::new(&Registry::new(), "topic").unwrap().0);
-    let model = move || run(is_exact, &metrics);
-    let mut config = Config::new();
-    config.stack_size = 1 << 19;
-    under_scheduler(|| {
-        let random = scheduler::RandomScheduler::new(schedules);
-        Runner::new(random, config.clone()).run(model.clone());
-        let few = scheduler::PctScheduler::new(4, schedules);
-        Runner::new(few, config).run(model);
-    });
+    in_many_orders(orders, move || run(is_exact, &metrics));
 }
 
 #[test]

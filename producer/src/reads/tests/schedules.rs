@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use prometheus::Registry;
 use serde_json::Value;
 use shuttle::sync::Mutex;
-use shuttle::{Config, Runner, future, scheduler, thread};
+use shuttle::{future, thread};
 use uuid::Uuid;
 use write_behind_shared::{Change, NextOffset, Offset, Partition, WriteId};
 
@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::partitions::admission::WhenFull;
 use crate::partitions::outlet::{Content, NotTaken, Outlet};
 use crate::partitions::setup::{PENDING_BYTES, setup};
-use crate::partitions::sync::under_scheduler;
+use crate::partitions::sync::in_many_orders;
 use crate::partitions::{Partitions, Setup};
 use crate::reads::reader::Reader;
 use crate::writes::accept::Acceptor;
@@ -351,20 +351,10 @@ fn run(plan: &Plan, metrics: &Arc<Metrics>) {
     model.check_the_end(&reader);
 }
 
-/// Tries `schedules` random orders, and as many in which few threads overtake the others. A failure
-/// prints its schedule, which `shuttle::replay` takes.
-fn check(plan: Plan, schedules: usize) {
+fn check(plan: Plan, orders: usize) {
     let plan = Arc::new(plan);
     let metrics = Arc::new(Metrics::new(&Registry::new(), "topic").unwrap().0);
-    let model = move || run(&plan, &metrics);
-    let mut config = Config::new();
-    config.stack_size = 1 << 19;
-    under_scheduler(|| {
-        let random = scheduler::RandomScheduler::new(schedules);
-        Runner::new(random, config.clone()).run(model.clone());
-        let few = scheduler::PctScheduler::new(4, schedules);
-        Runner::new(few, config).run(model);
-    });
+    in_many_orders(orders, move || run(&plan, &metrics));
 }
 
 #[test]

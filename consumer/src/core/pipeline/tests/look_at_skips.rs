@@ -26,6 +26,13 @@ fn facts(low: i64, records: u64, is_compacted: bool) -> SkipFacts {
     SkipFacts { low: NextOffset(low), records, is_compacted }
 }
 
+/// The database and Kafka know of no record yet.
+fn located(pipeline: &mut Pipeline, (tp, epoch): (RoutePartition, Epoch)) {
+    let (next, committed, writers) = (NextOffset(0), Some(NextOffset(0)), Vec::new());
+    let located = Located { tp, epoch, next, committed, was_adopted: false, writers };
+    pipeline.located(at(500), vec![located]);
+}
+
 /// What follows, without pauses and their ends.
 fn follows(pipeline: &mut Pipeline) -> Vec<Action> {
     let is_of_fetching = |action: &Action| matches!(action, Action::Pause(_) | Action::Resume(_));
@@ -64,12 +71,7 @@ fn a_span_that_nobody_can_read_is_read_again_from_the_database_and_not_at_once_l
         let [Action::Tell(Notice::SkipUnknown(..)), Action::Locate(asked)] = &followed[..] else {
             panic!("{found:?}: {followed:?}")
         };
-        let (tp, epoch) = asked[0];
-        let (next, committed) = (NextOffset(0), Some(NextOffset(0)));
-        pipeline.located(
-            at(500),
-            vec![Located { tp, epoch, next, committed, was_adopted: false, writers: vec![] }],
-        );
+        located(&mut pipeline, asked[0]);
         for offset in [0, 2, 3] {
             record_of(&mut pipeline, at(500), TP, offset);
         }
@@ -88,12 +90,7 @@ fn a_client_that_passes_over_the_same_record_twice_is_given_up() {
     let [Action::Tell(Notice::PassedOver(..)), Action::Locate(asked)] = &followed[..] else {
         panic!("{followed:?}")
     };
-    let (tp, epoch) = asked[0];
-    let (next, committed) = (NextOffset(0), Some(NextOffset(0)));
-    pipeline.located(
-        at(500),
-        vec![Located { tp, epoch, next, committed, was_adopted: false, writers: vec![] }],
-    );
+    located(&mut pipeline, asked[0]);
     actions(&mut pipeline);
     let (id, _) = give(&mut pipeline, &[0, 2, 3]);
     pipeline.looked_at_skip(at(500), TP, id, &Ok(facts(0, 2, false)));
