@@ -35,7 +35,7 @@ impl Bounds {
         forgotten_slots: 1 << 14,
         writers: 10_000,
         missed_ends: 4,
-        records_at_once: 256,
+        records_at_once: 64,
         rows_at_once: 64,
         reports_at_once: 256,
     };

@@ -7,9 +7,9 @@ use crate::core::ledger::Key;
 /// Holds rows that stopped being pending, until they are pending again or evicted.
 pub(crate) trait Cache {
     /// The row, if it is cached and not too old.
-    fn get(&self, key: &Key) -> Option<KnownRow>;
+    fn get(&self, key: &[u8]) -> Option<KnownRow>;
     /// The same, or that there is no such row.
-    fn known(&self, key: &Key) -> Option<(Option<Row>, KnownSince)> {
+    fn known(&self, key: &[u8]) -> Option<(Option<Row>, KnownSince)> {
         self.get(key).map(|(row, since)| (Some(row), since))
     }
     /// Now. All moments are one where rows are never too old.
@@ -31,5 +31,5 @@ pub(crate) trait Cache {
         self.remove(&key);
     }
     /// What the database holds is no longer known here.
-    fn remove(&self, key: &Key);
+    fn remove(&self, key: &[u8]);
 }

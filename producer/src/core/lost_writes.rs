@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::core::untold::Untold;
 
@@ -28,16 +29,25 @@ pub(crate) struct LostWrites {
     /// All ranges that were forgotten lie in this one.
     forgotten: Range<Sequence>,
     untold: Untold,
+    /// Whether any was ever lost, for those who ask without the lock that covers the rest.
+    any: Arc<AtomicBool>,
 }
 
 impl LostWrites {
     pub(crate) fn new(ranges_max: usize) -> Self {
         let untold = Untold::new(ranges_max);
-        Self { ranges: VecDeque::new(), ranges_max, forgotten: 0..0, untold }
+        let any = Arc::default();
+        Self { ranges: VecDeque::new(), ranges_max, forgotten: 0..0, untold, any }
+    }
+
+    /// Says whether any write was ever lost.
+    pub(crate) fn any(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.any)
     }
 
     /// Remembers that the write was lost.
     pub(crate) fn add(&mut self, sequence: Sequence, loss: Loss) {
+        self.any.store(true, Ordering::Release);
         self.untold.add(sequence);
         match self.ranges.back_mut() {
             Some((range, same)) if range.end == sequence && *same == loss => range.end += 1,

@@ -20,6 +20,7 @@ pub(crate) mod versioned;
 pub(crate) mod loaded;
 pub(crate) mod commit_queue;
 pub(crate) mod leaves;
+pub(crate) mod row_filter;
 pub(crate) mod forgotten;
 pub(crate) mod tail;
 pub(crate) mod tail_position;

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::park_timeout;
+use std::thread::{park_timeout, yield_now};
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
@@ -40,6 +40,8 @@ pub(crate) struct Polling {
 /// What to wait for before the next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
+    /// Nothing: there is more to hand over.
+    ForNothing,
     /// An answer, for no longer than this.
     ForAnswer(Duration),
     /// This long, so that more answers gather or a new client may be made.
@@ -92,6 +94,8 @@ impl Polling {
     pub(crate) fn run(&mut self, stopped: &AtomicBool) {
         while !stopped.load(Ordering::Acquire) {
             match self.turn(Instant::now()) {
+                // Those who wait for the lock of a partition get it: it is not handed on by itself.
+                Wait::ForNothing => yield_now(),
                 Wait::ForAnswer(time) => self.wait_for_answer(time),
                 Wait::Park(time) => park_timeout(time),
             }
@@ -103,7 +107,7 @@ impl Polling {
     /// failed for good. Never blocks.
     pub(crate) fn turn(&mut self, now: Instant) -> Wait {
         let mut busy = std::mem::take(&mut self.answered);
-        let mut wait = None;
+        let (mut wait, mut more) = (None, false);
         match self.handles.producer() {
             Some(client) => {
                 busy |= drain(&*client);
@@ -120,7 +124,7 @@ impl Polling {
         }
         self.handles.each(|handle| {
             let handed = handle.hand_over_all(now);
-            busy |= handed.more;
+            more |= handed.more;
             self.is_stuck |= handed.is_stuck;
             handle.partitions.turn_ends();
         });
@@ -128,7 +132,12 @@ impl Polling {
             self.measured = now;
             self.handles.each(|handle| handle.measure(now));
         }
-        wait.unwrap_or_else(|| if busy { Wait::Park(GATHER) } else { self.wait_when_idle() })
+        match wait {
+            Some(wait) => wait,
+            None if more => Wait::ForNothing,
+            None if busy => Wait::Park(GATHER),
+            None => self.wait_when_idle(),
+        }
     }
 
     /// Waits for an answer; the next turn takes those that come with it.

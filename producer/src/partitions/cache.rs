@@ -80,13 +80,13 @@ impl RowCache {
 
     /// The row, or that there is none; `None`: not known here.
     #[expect(clippy::option_option, reason = "not known, and known to be missing")]
-    pub(crate) fn look_up(&self, key: &Key) -> Option<Option<Row>> {
+    pub(crate) fn look_up(&self, key: &[u8]) -> Option<Option<Row>> {
         Some(self.find(key)?.row)
     }
 
     /// moka counts the time to live from the moment that a row was put here; what is beneath its
     /// latest writes may be older.
-    fn find(&self, key: &Key) -> Option<Cached> {
+    fn find(&self, key: &[u8]) -> Option<Cached> {
         self.rows.get(key).filter(|cached| !self.is_too_old(cached.since))
     }
 
@@ -103,7 +103,7 @@ fn weight(key: &Key, cached: &Cached) -> u32 {
 }
 
 impl Cache for RowCache {
-    fn get(&self, key: &Key) -> Option<KnownRow> {
+    fn get(&self, key: &[u8]) -> Option<KnownRow> {
         let Cached { row, since } = self.find(key)?;
         Some((row?, since))
     }
@@ -119,7 +119,7 @@ impl Cache for RowCache {
         self.time_to_live.is_some_and(is_over)
     }
 
-    fn known(&self, key: &Key) -> Option<(Option<Row>, KnownSince)> {
+    fn known(&self, key: &[u8]) -> Option<(Option<Row>, KnownSince)> {
         let Cached { row, since } = self.find(key)?;
         Some((row, since))
     }
@@ -140,7 +140,7 @@ impl Cache for RowCache {
         }
     }
 
-    fn remove(&self, key: &Key) {
+    fn remove(&self, key: &[u8]) {
         self.rows.invalidate(key);
     }
 }

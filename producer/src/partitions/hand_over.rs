@@ -8,8 +8,9 @@ use uuid::Uuid;
 use write_behind_shared::{NextOffset, Partition, WriteId};
 
 use crate::core::cache::Cache;
+use crate::core::delta::Delta;
 use crate::core::gate::GateNews;
-use crate::core::ledger::Key;
+use crate::core::ledger::{Key, Sequence};
 use crate::core::lost_writes::Loss;
 use crate::core::unanswered::{Failure, GivenBack};
 use crate::core::usage::Full;
@@ -114,7 +115,9 @@ impl State {
         cache: &impl Cache,
     ) -> HandedOver {
         let mut handed = HandedOver::default();
-        let Some(outlet) = self.outlet.clone() else { return handed };
+        if self.outlet.is_none() {
+            return handed;
+        }
         if self.core.ledger().has_given_back() {
             if !self.core.ledger().client_has_none() {
                 handed.is_stuck = self.gate.lets_try(now, self.closed);
@@ -131,16 +134,7 @@ impl State {
             if sequence >= due_below || !passes || !self.window_has_room() {
                 return handed;
             }
-            let write_id = WriteId { writer, sequence };
-            let taken = match delta.to_record() {
-                Some((value, add)) => {
-                    let headers = self.headers.get(&sequence).map(|headers| &**headers);
-                    let (value, add) = (value.as_deref(), add.as_deref());
-                    let content = Content { key, value, add, headers };
-                    outlet.enqueue(partition, write_id, content)
-                }
-                None => Err(NotTaken::Refused(Refusal::NotOneRecord)),
-            };
+            let taken = self.give((partition, writer), sequence, key, delta);
             if !follows {
                 self.gate.tried(sequence);
             }
@@ -163,6 +157,37 @@ impl State {
         }
         handed.more = true;
         handed
+    }
+
+    /// Hands over a few writes that wait, as far as nothing speaks against it, so that a write which
+    /// comes behind them soon finds none. Whatever else comes of it is left to the polling thread.
+    pub(crate) fn hand_over_some(&mut self, ids: (Partition, Uuid), most: usize) {
+        if !self.gate.is_open() || self.outbox.coalesces() || self.core.ledger().has_given_back() {
+            return;
+        }
+        for _ in 0..most {
+            let Some((sequence, key, delta)) = self.core.next_unsent() else { return };
+            if !self.window_has_room() || self.give(ids, sequence, key, delta).is_err() {
+                return;
+            }
+            self.core.mark_sent(sequence);
+        }
+    }
+
+    /// Gives the client a write.
+    fn give(
+        &self,
+        (partition, writer): (Partition, Uuid),
+        sequence: Sequence,
+        key: &[u8],
+        delta: &Delta,
+    ) -> Result<(), NotTaken> {
+        let Some(outlet) = &self.outlet else { return Err(NotTaken::Yet) };
+        let record = delta.to_record();
+        let (value, add) = record.ok_or(NotTaken::Refused(Refusal::NotOneRecord))?;
+        let headers = self.headers.get(&sequence).map(|headers| &**headers);
+        let content = Content { key, value: value.as_deref(), add: add.as_deref(), headers };
+        outlet.enqueue(partition, WriteId { writer, sequence }, content)
     }
 
     /// Whether the client may have another write of this partition.

@@ -12,6 +12,7 @@ pub(crate) mod losses;
 pub(crate) mod tail;
 pub(crate) mod sync;
 pub(crate) mod wake;
+mod watermark;
 mod dead_letters;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use write_behind_shared::Partition;
 
 use crate::core::bounds::Bounds;
@@ -20,23 +19,29 @@ use crate::core::logged::Rules;
 use crate::core::outbox::Outbox;
 use crate::core::pending::Pending;
 use crate::core::record_headers::RecordHeaders;
+use crate::core::row_filter::RowFilter;
 use crate::core::usage::{Full, Usage};
 use crate::core::window::Window;
 use crate::error::{DeliveryError, Halt};
 use crate::partitions::loads::Loads;
 use crate::partitions::outlet::Outlet;
 use crate::partitions::sync::{Mutex, MutexGuard};
+use crate::partitions::watermark::Watermark;
 
 /// One partition's writes.
 pub(crate) struct SharedPending {
     pub(crate) partition: Partition,
     state: Mutex<State>,
+    /// Which rows may be pending, without the lock.
+    filter: Arc<RowFilter>,
     /// Kafka answered since the watermarks were last published.
     pub(crate) answered: AtomicBool,
     /// A write waits to be given to the Kafka client.
     waiting: AtomicBool,
-    replicated: watch::Sender<Watermark>,
-    persisted: watch::Sender<Watermark>,
+    replicated: Watermark,
+    persisted: Watermark,
+    /// Whether a write was ever lost, without the lock.
+    has_lost: Arc<AtomicBool>,
     /// Of the whole handle.
     halt: Arc<OnceLock<Halt>>,
 }
@@ -66,13 +71,6 @@ pub(crate) struct State {
     replicated_after: Vec<Duration>,
     /// Points in time: every write from the sequence on was accepted after the instant.
     marks: VecDeque<(Sequence, Instant)>,
-}
-
-/// How far a stage has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Watermark {
-    below: Sequence,
-    closed: bool,
 }
 
 /// A stage that a write can be waited for at.
@@ -116,8 +114,10 @@ impl SharedPending {
         coalesce: Option<Duration>,
         (now, halt): (Instant, Arc<OnceLock<Halt>>),
     ) -> Self {
+        let core = Pending::new(rules, bounds);
+        let (filter, has_lost) = (core.filter(), core.ledger().lost.any());
         let state = State {
-            core: Pending::new(rules, bounds),
+            core,
             granted: Usage::default(),
             loads: Loads::default(),
             outlet: None,
@@ -133,10 +133,12 @@ impl SharedPending {
         Self {
             partition,
             state: Mutex::new(state),
+            filter,
             answered: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
-            replicated: watch::Sender::default(),
-            persisted: watch::Sender::default(),
+            replicated: Watermark::new(),
+            persisted: Watermark::new(),
+            has_lost,
             halt,
         }
     }
@@ -148,6 +150,11 @@ impl SharedPending {
             let _ = self.halt.set(Halt::Panicked);
             poisoned.into_inner()
         })
+    }
+
+    /// Whether a write of the row may be pending. Without the lock.
+    pub(crate) fn may_have(&self, key: &[u8]) -> bool {
+        self.filter.may_have(key)
     }
 
     /// Whether nobody has the lock.
@@ -163,6 +170,10 @@ impl SharedPending {
         writes: Range<Sequence>,
     ) -> Result<(), DeliveryError> {
         let passed = self.wait(stage, writes.end).await;
+        // A loss is known before the write passes the stage.
+        if passed && !self.has_lost.load(Ordering::Acquire) {
+            return Ok(());
+        }
         match self.lock().core.ledger.lost.tell_first_in(&writes) {
             Some(loss) => Err(loss.into()),
             None if passed => Ok(()),
@@ -172,19 +183,15 @@ impl SharedPending {
 
     /// Waits until all writes below `end` have passed `stage`. False: the handle was closed first.
     pub(crate) async fn wait(&self, stage: Stage, end: Sequence) -> bool {
-        let mut receiver = self.stage(stage).subscribe();
-        // Subscribed before the first look, so no watermark is missed in between.
-        let passed = |mark: &Watermark| mark.below >= end || mark.closed;
-        let mark = receiver.wait_for(passed).await.map(|mark| *mark).unwrap_or_default();
-        mark.below >= end
+        self.stage(stage).wait(end).await
     }
 
     /// Whether waiters were told that the write has passed `stage`, or is lost. Without the lock.
     pub(crate) fn has_passed(&self, stage: Stage, write: Sequence) -> bool {
-        self.stage(stage).borrow().below > write
+        self.stage(stage).below() > write
     }
 
-    fn stage(&self, stage: Stage) -> &watch::Sender<Watermark> {
+    fn stage(&self, stage: Stage) -> &Watermark {
         match stage {
             Stage::Replicated => &self.replicated,
             Stage::Persisted => &self.persisted,
@@ -210,7 +217,7 @@ impl SharedPending {
 
     /// Nothing will pass the stage any more: those who wait for that learn it.
     pub(crate) fn close_stage(&self, stage: Stage) {
-        self.stage(stage).send_modify(|mark| mark.closed = true);
+        self.stage(stage).close();
     }
 
     /// Tells those who wait how far the stages are.
@@ -219,13 +226,8 @@ impl SharedPending {
             let state = self.lock();
             (state.core.ledger().replicated(), state.core.ledger().persisted())
         };
-        for (sender, below) in [(&self.replicated, replicated), (&self.persisted, persisted)] {
-            sender.send_if_modified(|mark| {
-                let advances = below > mark.below;
-                mark.below = mark.below.max(below);
-                advances
-            });
-        }
+        self.replicated.advance(replicated);
+        self.persisted.advance(persisted);
     }
 
     /// What the metrics show of it.
@@ -261,8 +263,8 @@ impl std::fmt::Debug for SharedPending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SharedPending")
             .field("partition", &self.partition)
-            .field("replicated", &self.replicated.borrow().below)
-            .field("persisted", &self.persisted.borrow().below)
+            .field("replicated", &self.replicated.below())
+            .field("persisted", &self.persisted.below())
             .finish_non_exhaustive()
     }
 }

@@ -70,8 +70,8 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         loop {
             let (pinned, row) = self.pin(id, key).await?;
             let (told, write) = change(row.as_ref())?;
-            let Some(write) = write else { return Ok((told, None)) };
-            match acceptor.write_if(start, &write, &mut permits, row.as_ref()) {
+            let Some(mut write) = write else { return Ok((told, None)) };
+            match acceptor.write_if(start, &mut write, &mut permits, row.as_ref()) {
                 Ok(Some(receipt)) => return Ok((told, Some(receipt))),
                 // Another write of the row came in between.
                 Ok(None) => {}

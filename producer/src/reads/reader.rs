@@ -58,20 +58,36 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     where
         Q: ToOwned<Owned = K> + ?Sized,
     {
+        match self.look_up(&key)? {
+            Some(row) => Ok(row),
+            None => self.read_loaded(id, key).await,
+        }
+    }
+
+    /// The same, if it is known here; otherwise it has to be loaded.
+    pub(crate) fn look_up(&self, key: &[u8]) -> Result<Option<Reading>, ReadError> {
         self.metrics.reads.inc();
+        self.find(self.pending(key)?, key)
+    }
+
+    /// The row that this process sees, which was not known here.
+    pub(crate) async fn read_loaded<Q>(&self, id: &Q, key: Key) -> Result<Reading, ReadError>
+    where
+        Q: ToOwned<Owned = K> + ?Sized,
+    {
         let pending = self.pending(&key)?;
         loop {
-            if let Some(row) = self.find(pending, &key)? {
-                return Ok(row);
-            }
             if let Some(result) = self.load(pending, id, &key).await {
                 return result;
+            }
+            if let Some(row) = self.find(pending, &key)? {
+                return Ok(row);
             }
         }
     }
 
     /// The row, if it is known here; no load.
-    pub(crate) fn peek(&self, key: &Key) -> Option<Reading> {
+    pub(crate) fn peek(&self, key: &[u8]) -> Option<Reading> {
         match self.in_memory(self.pending(key).ok()?, key) {
             InMemory::Pending(row) | InMemory::Cached(row) => Some(Reading::of(row)),
             InMemory::Beneath | InMemory::Nothing => None,
@@ -173,7 +189,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     }
 
     /// Whether the tail may have missed what others wrote of the row; never without `follow`.
-    pub(crate) fn tail_may_be_behind(&self, key: &Key) -> bool {
+    pub(crate) fn tail_may_be_behind(&self, key: &[u8]) -> bool {
         let partition = partition::partition_of(key, self.partitions.count());
         self.tail.as_ref().is_some_and(|tail| tail.may_be_behind(partition) || self.moved())
     }
@@ -192,7 +208,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
     }
 
     /// The row, if it is known here.
-    fn find(&self, pending: &SharedPending, key: &Key) -> Result<Option<Reading>, ReadError> {
+    fn find(&self, pending: &SharedPending, key: &[u8]) -> Result<Option<Reading>, ReadError> {
         let found = self.in_memory(pending, key);
         match found {
             InMemory::Pending(row) => {
@@ -215,11 +231,11 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         Ok(Some(Reading { row: None, may_be_behind }))
     }
 
-    fn in_memory(&self, pending: &SharedPending, key: &Key) -> InMemory {
+    fn in_memory(&self, pending: &SharedPending, key: &[u8]) -> InMemory {
         // The lock is not held while the cache is asked. A row goes into the cache before it stops
         // being pending, so one that was not pending a moment ago is there by now, if anywhere. The
         // other way round, cache first, a row that leaves in between would be found in neither.
-        let visible = pending.lock().core.read(key);
+        let visible = if pending.may_have(key) { pending.lock().core.read(key) } else { None };
         match visible {
             Some(RowState::Known(row)) => InMemory::Pending(row),
             Some(RowState::Unknown) => InMemory::Beneath,
@@ -295,7 +311,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         sync::spawn(runtime.as_ref(), asked.instrument(span));
     }
 
-    pub(crate) fn pending(&self, key: &Key) -> Result<&Arc<SharedPending>, ReadError> {
+    pub(crate) fn pending(&self, key: &[u8]) -> Result<&Arc<SharedPending>, ReadError> {
         let pending = self.partitions.of(partition::partition_of(key, self.partitions.count()));
         pending.ok_or_else(|| ReadError::Load(LoadError::new("the topic has no partitions")))
     }

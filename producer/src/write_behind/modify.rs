@@ -109,9 +109,11 @@ where
                     None => Some(encoder.delete(key)?),
                 };
                 // A row that was read and can't be written is another than any that can.
-                let as_it_was = as_it_was.ok().flatten().and_then(|write| write.value);
-                let write = write.filter(|write| as_it_was.is_none() || write.value != as_it_was);
-                Ok((row, write))
+                let as_it_was = as_it_was.ok().flatten();
+                let changes = |write: &Prepared| {
+                    as_it_was.as_ref().is_none_or(|before| write.value() != before.value())
+                };
+                Ok((row, write.filter(changes)))
             })
             .await?;
         Ok(Modified { row, receipt })

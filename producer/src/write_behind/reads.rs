@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 
 use super::WriteBehind;
 use crate::core::delta::Row;
-use crate::core::ledger::Key;
 use crate::core::loaded::Reading;
 use crate::error::ReadError;
+use crate::owner::Owner;
 
 /// What is known of a row: what [`WriteBehind::read`] and [`WriteBehind::peek`] find.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +42,7 @@ where
         K: Borrow<Q>,
         Q: Serialize + ToOwned<Owned = K> + ?Sized,
     {
-        let canonical = self.owner.encoder.key(key)?;
-        Known::of(self.owner.reader.read(key, canonical).await?)?.promised()
+        Known::of(self.find_or_load(key).await?)?.promised()
     }
 
     /// The row as [`get`](Self::get) finds it, or as new as is known, and whether that may be
@@ -56,10 +55,10 @@ where
         K: Borrow<Q>,
         Q: Serialize + ToOwned<Owned = K> + ?Sized,
     {
-        let canonical = self.owner.encoder.key(key)?;
-        let found = Known::of(self.owner.reader.read(key, Key::clone(&canonical)).await?)?;
+        let found = Known::of(self.find_or_load(key).await?)?;
         // Asked afterwards: a tail that broke meanwhile counts too.
-        let may_be_behind = found.may_be_behind || self.owner.reader.tail_may_be_behind(&canonical);
+        let is_behind = |key: &[u8]| self.owner.reader.tail_may_be_behind(key);
+        let may_be_behind = found.may_be_behind || self.owner.encoder.with_key(key, is_behind)?;
         Ok(Known { may_be_behind, ..found })
     }
 
@@ -91,8 +90,7 @@ where
         K: Borrow<Q>,
         Q: Serialize + ToOwned<Owned = K> + ?Sized,
     {
-        let canonical = self.owner.encoder.key(key)?;
-        let found = self.owner.reader.read(key, canonical).await?;
+        let found = self.find_or_load(key).await?;
         if found.may_be_behind { Err(ReadError::MayBeBehind) } else { Ok(found.row.is_some()) }
     }
 
@@ -109,10 +107,25 @@ where
         K: Borrow<Q>,
         Q: Serialize + ?Sized,
     {
-        let canonical = self.owner.encoder.key(key)?;
-        let Some(found) = self.owner.reader.peek(&canonical) else { return Ok(None) };
-        let may_be_behind = self.owner.reader.tail_may_be_behind(&canonical);
-        Ok(Some(Known { may_be_behind, ..Known::of(found)? }))
+        let reader = &self.owner.reader;
+        let peeked = self.owner.encoder.with_key(key, |key| {
+            let found = reader.peek(key)?;
+            Some(Reading { may_be_behind: reader.tail_may_be_behind(key), ..found })
+        });
+        peeked?.map(Known::of).transpose()
+    }
+
+    /// The row as it is known here, else from the loader.
+    async fn find_or_load<Q>(&self, key: &Q) -> Result<Reading, ReadError>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ToOwned<Owned = K> + ?Sized,
+    {
+        let Owner { encoder, reader, .. } = &*self.owner;
+        if let Some(found) = encoder.with_key(key, |key| reader.look_up(key))?? {
+            return Ok(found);
+        }
+        reader.read_loaded(key, encoder.key(key)?).await
     }
 
     /// Loads the row again, though there may be a cached row, which it replaces. If what is pending

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use write_behind_shared::WriteId;
 
-use crate::core::delta::Row;
+use crate::core::delta::{Delta, Row};
 use crate::core::ledger::Sequence;
 use crate::core::usage::{Full, Usage};
 use crate::error::{Refusal, WriteError};
@@ -24,6 +24,10 @@ use crate::partitions::sync::{self, MutexGuard};
 use crate::writes::encode::Prepared;
 use crate::writes::permits::Permits;
 use crate::writes::receipt::Receipt;
+
+/// How many writes that wait are handed over ahead of a new one. More than one, so that a backlog
+/// ends however busy the polling thread is.
+const WAITING_AT_ONCE: usize = 4;
 
 /// Takes writes of one handle.
 #[derive(Debug)]
@@ -41,9 +45,9 @@ impl Acceptor {
         start: Option<Instant>,
         prepared: Result<Prepared, Refusal>,
     ) -> Result<Receipt, WriteError> {
-        let result = prepared
-            .map_err(WriteError::from)
-            .and_then(|write| self.accept_if_there_is_room(&write, &mut Permits::default()));
+        let result = prepared.map_err(WriteError::from).and_then(|mut write| {
+            self.accept_if_there_is_room(&mut write, &mut Permits::default())
+        });
         self.written(start, &result);
         result
     }
@@ -56,12 +60,12 @@ impl Acceptor {
     ) -> Result<Receipt, WriteError> {
         let result = match prepared {
             Err(refusal) => Err(WriteError::from(refusal)),
-            Ok(write) => {
+            Ok(mut write) => {
                 // Not in the scrutinee: its permits would live on while the write waits for them.
-                let tried = self.accept_if_there_is_room(&write, &mut Permits::default());
+                let tried = self.accept_if_there_is_room(&mut write, &mut Permits::default());
                 match tried {
                     Err(WriteError::Overloaded(_)) if self.waits_for_room() => {
-                        self.in_time(self.accept_when_there_is_room(&write)).await
+                        self.in_time(self.accept_when_there_is_room(&mut write)).await
                     }
                     result => result,
                 }
@@ -82,7 +86,7 @@ impl Acceptor {
     pub(crate) fn write_if<'g>(
         &'g self,
         start: Option<Instant>,
-        write: &Prepared,
+        write: &mut Prepared,
         permits: &mut Permits<'g>,
         seen: Option<&Row>,
     ) -> Result<Option<Receipt>, WriteError> {
@@ -139,7 +143,7 @@ impl Acceptor {
 
     fn accept_if_there_is_room<'g>(
         &'g self,
-        write: &Prepared,
+        write: &mut Prepared,
         permits: &mut Permits<'g>,
     ) -> Result<Receipt, WriteError> {
         let (pending, state) = self.enter(write, permits)?;
@@ -190,7 +194,7 @@ impl Acceptor {
 
     fn accept(
         &self,
-        write: &Prepared,
+        write: &mut Prepared,
         permits: &mut Permits<'_>,
         pending: &Arc<SharedPending>,
         state: MutexGuard<'_, State>,
@@ -206,10 +210,10 @@ impl Acceptor {
     }
 
     /// Under the partition's lock: the write gets a sequence, a place in the client's queue and a
-    /// pending entry; or nothing changes.
+    /// pending entry, which has what it writes from then on; or nothing changes.
     pub(crate) fn accept_locked(
         &self,
-        write: &Prepared,
+        write: &mut Prepared,
         pending: &SharedPending,
         (state, cache): (&mut State, &RowCache),
     ) -> Result<Sequence, WriteError> {
@@ -223,9 +227,10 @@ impl Acceptor {
             state.outbox.coalesced += 1;
             return Ok(sequence);
         }
-        let sequence = state.core.accept(Arc::clone(&write.key), write.delta.clone(), cache);
-        if let Some(headers) = &write.headers {
-            state.headers.insert(sequence, Arc::clone(headers));
+        let delta = std::mem::replace(&mut write.delta, Delta::Delete);
+        let sequence = state.core.accept(&write.key, delta, cache);
+        if let Some(headers) = write.headers.take() {
+            state.headers.insert(sequence, headers);
         }
         if sent {
             state.core.mark_sent(sequence);
@@ -239,6 +244,10 @@ impl Acceptor {
     /// Enqueues the write with the Kafka client, unless it has to wait for its turn. Says whether
     /// it did.
     fn enqueue(&self, write: &Prepared, state: &mut State) -> Result<bool, WriteError> {
+        let ids = (write.partition, self.partitions.writer);
+        if !state.core.ledger().all_are_sent() {
+            state.hand_over_some(ids, WAITING_AT_ONCE);
+        }
         let Some(outlet) = &state.outlet else { return Ok(false) };
         let sequence = state.core.ledger().next();
         // Behind a write that waits, all wait (INV-15): sent now, this one would be ahead of it in
@@ -250,8 +259,8 @@ impl Acceptor {
         {
             return Ok(false);
         }
-        let write_id = WriteId { writer: self.partitions.writer, sequence };
-        let (value, add) = (write.value.as_deref(), write.add.as_deref());
+        let write_id = WriteId { writer: ids.1, sequence };
+        let (value, add) = (write.value(), write.add.as_deref());
         let content = Content { key: &write.key, value, add, headers: write.headers.as_deref() };
         match outlet.enqueue(write.partition, write_id, content) {
             Ok(()) => Ok(true),
@@ -266,7 +275,7 @@ impl Acceptor {
     }
 
     /// Waits in line for the permits that are missing. Dropped while it waits, it leaves nothing.
-    async fn accept_when_there_is_room(&self, write: &Prepared) -> Result<Receipt, WriteError> {
+    async fn accept_when_there_is_room(&self, write: &mut Prepared) -> Result<Receipt, WriteError> {
         let (mut permits, mut lacking) = (Permits::default(), Full::PendingBytes);
         loop {
             self.wait_for_room(lacking, Usage::of_write(write.cost), &mut permits).await;
@@ -293,3 +302,7 @@ impl Drop for WaitingWrite<'_> {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
+
+#[cfg(test)]
+#[path = "tests/accept.rs"]
+mod tests;

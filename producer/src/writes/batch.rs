@@ -45,26 +45,26 @@ impl Acceptor {
         prepared: Result<Vec<Prepared>, Refusal>,
     ) -> Result<Vec<Receipt>, ManyError> {
         let result = match prepared {
-            Ok(writes) => self.accept_many(&writes).await,
+            Ok(mut writes) => self.accept_many(&mut writes).await,
             Err(refusal) => Err(WriteError::from(refusal).into()),
         };
         self.metrics.written(None, &result.as_ref().map_err(|many| many.error.clone()));
         result
     }
 
-    async fn accept_many(&self, writes: &[Prepared]) -> Result<Vec<Receipt>, ManyError> {
+    async fn accept_many(&self, writes: &mut [Prepared]) -> Result<Vec<Receipt>, ManyError> {
         let mut permits = Permits::default();
         self.admit(writes, &mut permits).await?;
-        let mut places: Vec<usize> = (0..writes.len()).collect();
+        let partitions = writes.iter().map(|write| write.partition);
+        let mut places: Vec<(Partition, usize)> = partitions.zip(0..).collect();
         // Stable: the writes of one row stay in their order.
-        places.sort_by_key(|place| writes[*place].partition);
+        places.sort_by_key(|(partition, _)| *partition);
         let mut accepted = Vec::with_capacity(writes.len());
-        for same in places.chunk_by(|one, next| writes[*one].partition == writes[*next].partition) {
+        for same in places.chunk_by(|one, next| one.0 == next.0) {
             // A few under each lock: others want it too.
             for some in same.chunks(self.partitions.bounds.rows_at_once) {
-                let partition = writes[some[0]].partition;
-                let some = (writes, some);
-                if let Err(error) = self.accept_some(partition, some, &mut permits, &mut accepted) {
+                let some = (&mut *writes, some);
+                if let Err(error) = self.accept_some(some, &mut permits, &mut accepted) {
                     return Err(ManyError { error, accepted });
                 }
             }
@@ -137,21 +137,23 @@ impl Acceptor {
     /// Accepts writes of one partition, under one lock.
     fn accept_some(
         &self,
-        partition: Partition,
-        (writes, places): (&[Prepared], &[usize]),
+        (writes, places): (&mut [Prepared], &[(Partition, usize)]),
         permits: &mut Permits<'_>,
         accepted: &mut Vec<(usize, Receipt)>,
     ) -> Result<(), WriteError> {
         self.check_open()?;
-        let pending = self.partitions.of(partition).ok_or(WriteError::Closed)?;
+        let partition = places.first().map(|(partition, _)| *partition);
+        let pending = partition
+            .and_then(|partition| self.partitions.of(partition))
+            .ok_or(WriteError::Closed)?;
         let state = pending.lock();
         // Under the lock, as for a single write.
         if state.closed {
             return Err(WriteError::Closed);
         }
         self.partitions.change(state, |state, cache| {
-            for place in places {
-                let write = &writes[*place];
+            for (_, place) in places {
+                let write = &mut writes[*place];
                 let sequence = self.accept_locked(write, pending, (state, cache))?;
                 state.granted = state.granted + permits.use_some(Usage::of_write(write.cost));
                 let receipt = Receipt { pending: Arc::clone(pending), sequence };

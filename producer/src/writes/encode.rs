@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
+use smallvec::SmallVec;
 use write_behind_shared::json_write::{self, Noticed};
 use write_behind_shared::key::{KeyError, KeyWriter};
 use write_behind_shared::record::{self, Encoded};
@@ -19,14 +20,17 @@ use crate::core::record_headers::RecordHeaders;
 use crate::error::Refusal;
 use crate::writes::table_check::TableCheck;
 
+/// A key's canonical text. Most fit without an allocation; the row's own is made once it is pending.
+pub(crate) type KeyText = SmallVec<[u8; 40]>;
+
 /// A write that has everything but room.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    pub(crate) key: Key,
+    pub(crate) key: KeyText,
     pub(crate) partition: Partition,
     pub(crate) delta: Delta,
-    /// The record's value; `None` is a tombstone.
-    pub(crate) value: Option<Row>,
+    /// The record's value, if it is a change of some columns.
+    pub(crate) changed: Option<Vec<u8>>,
     /// The record's `add` header.
     pub(crate) add: Option<String>,
     /// The service's own headers.
@@ -34,6 +38,17 @@ pub(crate) struct Prepared {
     pub(crate) cost: usize,
     /// What the row or change may take, in bytes, if it is joined with others.
     pub(crate) joined_bytes_max: usize,
+}
+
+impl Prepared {
+    /// The record's value; `None` is a tombstone.
+    pub(crate) fn value(&self) -> Option<&[u8]> {
+        match &self.delta {
+            Delta::Put(row) => Some(row),
+            Delta::Delete => None,
+            Delta::Change(_) | Delta::Versioned(_) => self.changed.as_deref(),
+        }
+    }
 }
 
 /// Encodes keys and writes, and refuses what no record can carry.
@@ -113,6 +128,15 @@ impl Encoder {
         Scratch::with(|scratch| scratch.key.write(key, &self.key_columns).map(Key::from))
     }
 
+    /// What comes of the canonical text of a key. No code of a service may run in `use_it`.
+    pub(crate) fn with_key<K: Serialize + ?Sized, R>(
+        &self,
+        key: &K,
+        use_it: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, KeyError> {
+        Scratch::with(|scratch| scratch.key.write(key, &self.key_columns).map(use_it))
+    }
+
     /// A write of every column.
     pub(crate) fn put<K, V>(&self, key: &K, row: &V) -> Result<Prepared, Refusal>
     where
@@ -132,15 +156,10 @@ impl Encoder {
                 // Whether it is left out depends on the row beneath it, as for any other change.
                 let change = record::decode(Some(document), None);
                 let change = change.map_err(|error| Refusal::NotJson(error.to_string()))?;
-                let Encoded { value, add } = change.encode().map_err(|_| Refusal::NotOneRecord)?;
-                return self.prepare_change(
-                    scratch.key.text(),
-                    change,
-                    (value.map(Row::from), add),
-                );
+                let encoded = change.encode().map_err(|_| Refusal::NotOneRecord)?;
+                return self.prepare_change(scratch.key.text(), change, encoded);
             }
-            let row = Row::from(&**document);
-            self.prepare(scratch.key.text(), Delta::Put(Row::clone(&row)), Some(row), None)
+            self.prepare(scratch.key.text(), Delta::Put(Row::from(&**document)), None, None)
         })
     }
 
@@ -167,8 +186,8 @@ impl Encoder {
         K: Serialize + ?Sized,
     {
         let encoded = change.encode().map_err(|_| Refusal::NotOneRecord)?;
-        let Some(value) = encoded.value else { return self.delete(key) };
-        check(&value, Noticed::in_text(&value))?;
+        let Some(value) = &encoded.value else { return self.delete(key) };
+        check(value, Noticed::in_text(value))?;
         if let Some(table) = &self.table {
             table.change(&change)?;
         }
@@ -182,8 +201,7 @@ impl Encoder {
             for (name, cell) in change.cells() {
                 repeats_key_column(&scratch.key, name, cell)?;
             }
-            let record = (Some(Row::from(value)), encoded.add);
-            self.prepare_change(scratch.key.text(), change, record)
+            self.prepare_change(scratch.key.text(), change, encoded)
         })
     }
 
@@ -191,7 +209,7 @@ impl Encoder {
         &self,
         key: &[u8],
         change: Change,
-        (value, add): (Option<Row>, Option<String>),
+        Encoded { value, add }: Encoded,
     ) -> Result<Prepared, Refusal> {
         let delta = Delta::changes(change, self.version.as_ref());
         if let (Delta::Versioned(versioned), Some(column)) = (&delta, &self.version)
@@ -206,30 +224,32 @@ impl Encoder {
         &self,
         key: &[u8],
         delta: Delta,
-        value: Option<Row>,
+        changed: Option<Vec<u8>>,
         add: Option<String>,
     ) -> Result<Prepared, Refusal> {
         if let Some(table) = &self.table {
             table.key(key)?;
         }
         let headers = self.headers.as_ref().map(HeaderSource::ask).transpose()?.flatten();
-        let bytes = FRAME_BYTES
-            + key.len()
-            + value.as_ref().map_or(0, |value| value.len())
-            + add.as_ref().map_or(0, String::len)
-            + headers.as_ref().map_or(0, |headers| headers.bytes());
+        let cost = pending::cost(key, &delta);
+        let partition = partition::partition_of(key, self.partitions);
         let record_bytes = self.record_bytes.load(Ordering::Relaxed);
+        let joined_bytes_max = record_bytes.saturating_sub(FRAME_BYTES + key.len());
+        let key = KeyText::from_slice(key);
+        let write =
+            Prepared { key, partition, delta, changed, add, headers, cost, joined_bytes_max };
+        let bytes = FRAME_BYTES
+            + write.key.len()
+            + write.value().map_or(0, <[u8]>::len)
+            + write.add.as_ref().map_or(0, String::len)
+            + write.headers.as_ref().map_or(0, |headers| headers.bytes());
         if bytes > record_bytes {
             return Err(Refusal::TooLarge { bytes, limit: record_bytes });
         }
-        let cost = pending::cost(key, &delta);
         if cost > self.pending_bytes {
             return Err(Refusal::TooLarge { bytes: cost, limit: self.pending_bytes });
         }
-        let partition = partition::partition_of(key, self.partitions);
-        let joined_bytes_max = record_bytes.saturating_sub(FRAME_BYTES + key.len());
-        let key = Key::from(key);
-        Ok(Prepared { key, partition, delta, value, add, headers, cost, joined_bytes_max })
+        Ok(write)
     }
 }
 

@@ -133,6 +133,14 @@ impl Entry {
         self.in_flight.is_empty() && self.persisted_when.is_met_by(committed) && self.is_free()
     }
 
+    /// The committed offset that releases the row, if it waits for one from now on.
+    pub(crate) fn begins_to_wait(&mut self, passed: Option<NextOffset>) -> Option<NextOffset> {
+        let PersistedWhen::Committed(next) = self.persisted_when else { return None };
+        let begins = !self.is_waiting && !self.persisted_when.is_met_by(passed);
+        self.is_waiting |= begins;
+        begins.then_some(next)
+    }
+
     /// Whether nobody loads the row or has pinned it.
     fn is_free(&self) -> bool {
         self.loads == 0 && self.pins == 0

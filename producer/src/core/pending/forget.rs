@@ -54,12 +54,13 @@ impl Pending {
         if !is_tailed || !entry.can_be_forgotten(own_too) {
             return false;
         }
+        // The cached row is older still. First, because reads ask the cache without the lock as
+        // soon as the entry is gone.
+        cache.remove(key);
         // Under one lock: a read in between would find no entry and no warning, load the row, and
         // return what the database had before this handle's last write as if it were current.
         self.remove(key);
         self.forgotten.add(key, next);
-        // The cached row is older still.
-        cache.remove(key);
         true
     }
 }

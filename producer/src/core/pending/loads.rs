@@ -15,7 +15,9 @@ impl Pending {
         // Noted before the loader reads: the group may commit past the forgotten write while the
         // loader is at work, and its row may still be the one before that write.
         let forgotten = self.forgotten_below(key);
-        self.entries.entry(Key::clone(key)).or_insert_with(|| Entry::over(None));
+        if !self.entries.contains_key(key) {
+            self.insert(Key::clone(key), Entry::over(None));
+        }
         self.change(key, |entry| {
             if !entry.has_writes() && entry.pins == 0 {
                 // What an earlier load left here was passed on, and is no newer than this one's

@@ -16,10 +16,12 @@ mod pins;
 pub(crate) mod release;
 pub(crate) mod dead_letters;
 
-use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
 
-use ahash::HashMap;
+use ahash::RandomState;
+use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef::{Occupied, Vacant};
 use write_behind_shared::{NextOffset, Offset};
 
 use crate::core::bounds::Bounds;
@@ -31,6 +33,7 @@ use crate::core::forgotten::Forgotten;
 use crate::core::ledger::{Key, Ledger, Sequence};
 use crate::core::logged::Rules;
 use crate::core::lost_writes::Loss;
+use crate::core::row_filter::RowFilter;
 use crate::core::tail::ForeignWriters;
 use crate::core::unanswered::PersistedWhen;
 use crate::core::usage::{Full, Usage};
@@ -38,7 +41,9 @@ use crate::core::usage::{Full, Usage};
 /// The writes of one partition that are not in the database.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    pub(crate) entries: HashMap<Key, Entry>,
+    pub(crate) entries: HashMap<Key, Entry, RandomState>,
+    /// Which rows may be among them.
+    filter: Arc<RowFilter>,
     pub(crate) ledger: Ledger,
     /// Logged rows by the committed offset that releases them.
     pub(crate) waiters: BinaryHeap<CommitWaiter>,
@@ -69,6 +74,7 @@ impl Pending {
     pub(crate) fn new(rules: Rules, bounds: Bounds) -> Self {
         Self {
             entries: HashMap::default(),
+            filter: Arc::new(RowFilter::new()),
             ledger: Ledger::new(bounds),
             waiters: BinaryHeap::new(),
             unsampled: BTreeMap::new(),
@@ -84,6 +90,11 @@ impl Pending {
     /// The sequences of the writes, and how far they are.
     pub(crate) fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Says which rows may be pending, without the lock that covers the rest.
+    pub(crate) fn filter(&self) -> Arc<RowFilter> {
+        Arc::clone(&self.filter)
     }
 
     /// What its rows take of each limit.
@@ -102,31 +113,31 @@ impl Pending {
     }
 
     /// A new write. A change of a row that is not pending is folded over its cached row.
-    pub(crate) fn accept(&mut self, key: Key, delta: Delta, cache: &impl Cache) -> Sequence {
-        let key_bytes = key.len();
-        let sequence = self.ledger.issue(Key::clone(&key));
+    pub(crate) fn accept(&mut self, key: &[u8], delta: Delta, cache: &impl Cache) -> Sequence {
         let mut before = Usage::default();
-        let entry = match self.entries.entry(key) {
-            Occupied(entry) => {
-                before = entry.get().usage(key_bytes);
-                let entry = entry.into_mut();
-                entry.leaves.changes();
-                entry
+        let row = match self.entries.entry_ref(key) {
+            Occupied(mut row) => {
+                before = row.get().usage(key.len());
+                row.get_mut().leaves.changes();
+                row
             }
-            Vacant(entry) => {
-                let cached = if delta.is_absolute() { None } else { cache.get(entry.key()) };
-                entry.insert(Entry::over(cached))
+            Vacant(row) => {
+                let cached = if delta.is_absolute() { None } else { cache.get(key) };
+                self.filter.add(key);
+                row.insert_entry_with_key(Key::from(key), Entry::over(cached))
             }
         };
+        let sequence = self.ledger.issue(Key::clone(row.key()));
+        let entry = row.into_mut();
         entry.accept(sequence, delta);
-        let after = entry.usage(key_bytes);
+        let after = entry.usage(key.len());
         self.account(before, after);
         sequence
     }
 
     /// A new write, if it can go with an earlier one of its row that no Kafka client was given yet:
     /// the sequence of both.
-    pub(crate) fn join(&mut self, key: &Key, delta: &Delta, bytes_max: usize) -> Option<Sequence> {
+    pub(crate) fn join(&mut self, key: &[u8], delta: &Delta, bytes_max: usize) -> Option<Sequence> {
         let never_sent = self.ledger.never_sent();
         let mut sequence = None;
         self.change(key, |entry| sequence = entry.join(never_sent, delta, bytes_max));
@@ -160,9 +171,14 @@ impl Pending {
         cache: &impl Cache,
     ) {
         self.lose_overtaken(sequence, cache);
-        let first = self.entries.get(key).and_then(|entry| entry.sequences().next());
-        let is_placed = offset.is_some() && first == Some(sequence);
-        if self.rules.tail.is_some() && !is_placed && !self.foreign.is_from_before_a_gap(sequence) {
+        let is_first = || {
+            let entry = self.entries.get(key);
+            entry.and_then(|entry| entry.sequences().next()) == Some(sequence)
+        };
+        if self.rules.tail.is_some()
+            && !(offset.is_some() && is_first())
+            && !self.foreign.is_from_before_a_gap(sequence)
+        {
             // It stays in flight until the tail brings it, which knows its place among the records
             // of others. Placed now, without an offset or before an earlier write of its row, it
             // would be folded in at the wrong place, and reads would see an older write win.
@@ -257,40 +273,51 @@ impl Pending {
         cache: &impl Cache,
         change: impl FnOnce(&mut Entry),
     ) {
-        self.change(key, change);
+        let passed = self.passed();
+        let (mut waits, mut may_leave) = (None, false);
+        // One look-up for all: this is done for every write, by one thread for all that write.
+        self.change(key, |entry| {
+            change(entry);
+            waits = entry.begins_to_wait(passed);
+            may_leave = entry.may_leave(passed);
+        });
+        if let Some(next) = waits {
+            self.waiters.push(CommitWaiter { next, key: Key::clone(key) });
+        }
         self.ledger.acknowledge(sequence, when_committed(offset));
         if offset.is_none() {
             self.unsampled.insert(sequence, Key::clone(key));
         }
-        self.wait_for_commit(key);
-        self.let_leave(key, cache);
+        if may_leave {
+            self.let_leave(key, cache);
+        }
     }
 
     /// Queues the row, to be released when the committed offset passes its last logged write.
     pub(crate) fn wait_for_commit(&mut self, key: &Key) {
         let passed = self.passed();
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        if let PersistedWhen::Committed(next) = entry.persisted_when()
-            && !entry.is_waiting
-            && !entry.persisted_when().is_met_by(passed)
-        {
-            entry.is_waiting = true;
+        let entry = self.entries.get_mut(key);
+        if let Some(next) = entry.and_then(|entry| entry.begins_to_wait(passed)) {
             self.waiters.push(CommitWaiter { next, key: Key::clone(key) });
         }
     }
 
     pub(crate) fn insert(&mut self, key: Key, entry: Entry) {
         self.account(Usage::default(), entry.usage(key.len()));
+        self.filter.add(&key);
         self.entries.insert(key, entry);
     }
 
-    pub(crate) fn remove(&mut self, key: &Key) -> Option<(Key, Entry)> {
-        let (key, entry) = self.entries.remove_entry(key)?;
-        self.account(entry.usage(key.len()), Usage::default());
-        Some((key, entry))
+    /// The row is no longer pending. What reads are to find in the cache from now on must be there,
+    /// and what they are not to find must be gone: they may look there without the lock.
+    pub(crate) fn remove(&mut self, key: &[u8]) {
+        if let Some((key, entry)) = self.entries.remove_entry(key) {
+            self.account(entry.usage(key.len()), Usage::default());
+            self.filter.remove(&key);
+        }
     }
 
-    pub(crate) fn change(&mut self, key: &Key, change: impl FnOnce(&mut Entry)) {
+    pub(crate) fn change(&mut self, key: &[u8], change: impl FnOnce(&mut Entry)) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let before = entry.usage(key.len());
         entry.leaves.changes();
@@ -316,6 +343,10 @@ mod tests;
 #[cfg(test)]
 #[path = "tests/races.rs"]
 mod races;
+
+#[cfg(test)]
+#[path = "tests/filter.rs"]
+mod filter;
 
 #[cfg(test)]
 #[path = "tests/ages.rs"]

@@ -21,7 +21,7 @@ impl Pending {
 
     /// A pinned row as reads see it. None: what lies beneath its changes must be loaded first.
     #[expect(clippy::option_option, reason = "not known, and known to be missing")]
-    pub(crate) fn pinned(&mut self, key: &Key) -> Option<Option<Row>> {
+    pub(crate) fn pinned(&mut self, key: &[u8]) -> Option<Option<Row>> {
         match self.entries.get_mut(key)?.read() {
             RowState::Known(row) => Some(row),
             RowState::Unknown => None,

@@ -16,13 +16,13 @@ use crate::core::pending::Pending;
 struct NoCache;
 
 impl Cache for NoCache {
-    fn get(&self, _: &Key) -> Option<KnownRow> {
+    fn get(&self, _: &[u8]) -> Option<KnownRow> {
         None
     }
 
     fn insert(&self, _: Key, _: Row, _: KnownSince) {}
 
-    fn remove(&self, _: &Key) {}
+    fn remove(&self, _: &[u8]) {}
 }
 
 /// With work for each write in proportion to those before it, this takes minutes.
@@ -31,12 +31,12 @@ fn a_hot_row_with_many_increments_in_flight_is_read_and_handed_over_in_linear_ti
     let (start, count) = (Instant::now(), 60_000);
     let mut pending = Pending::new(Rules { exact: true, tail: None }, Bounds::STANDARD);
     let key = Key::from(*b"7");
-    pending.accept(Key::clone(&key), Delta::Put(Row::from(*br#"{"n":0}"#)), &NoCache);
+    pending.accept(&key, Delta::Put(Row::from(*br#"{"n":0}"#)), &NoCache);
     pending.mark_sent(0);
     pending.acked(0, 0, &NoCache);
     for n in 1..=count {
         let add = Delta::Change(Box::new(Change::new().add("n", 1)));
-        pending.accept(Key::clone(&key), add, &NoCache);
+        pending.accept(&key, add, &NoCache);
         let row = Row::from(format!(r#"{{"n":{n}}}"#).into_bytes());
         assert_eq!(pending.read(&key), Some(RowState::Known(Some(row))));
     }

@@ -8,7 +8,6 @@ use prometheus::Registry;
 
 use super::*;
 use crate::core::delta::Delta;
-use crate::core::ledger::Key;
 use crate::error::DeliveryError;
 use crate::partitions::Setup;
 use crate::partitions::setup::setup;
@@ -63,7 +62,7 @@ fn poller(start: Instant, count: i32) -> (CommitPoller<Shared>, Shared, Arc<Part
     let partitions = Arc::new(partitions);
     for (_, pending) in partitions.iter() {
         partitions.change(pending.lock(), |state, cache| {
-            state.core.accept(Key::from(*b"7"), Delta::Delete, cache);
+            state.core.accept(b"7", Delta::Delete, cache);
             state.core.mark_sent(0);
             state.core.acked(0, 4, cache);
         });
@@ -151,7 +150,7 @@ fn the_first_write_that_kafka_takes_wakes_a_poller_that_sleeps() {
     kafka.lock().unwrap().end = 6;
     kafka.lock().unwrap().committed = Some(6);
     partitions.change(partitions.of(PARTITION).unwrap().lock(), |state, cache| {
-        state.core.accept(Key::from(*b"7"), Delta::Delete, cache);
+        state.core.accept(b"7", Delta::Delete, cache);
         state.core.mark_sent(1);
     });
     partitions.answered(PARTITION, std::iter::once((1, Ok(5))));
@@ -170,7 +169,7 @@ fn an_end_below_what_kafka_acknowledged_is_another_log_and_halts_the_handle() {
     poller.poll(start);
     // Acknowledged at an offset of the new log, which says nothing of where it is.
     partitions.change(partitions.of(PARTITION).unwrap().lock(), |state, cache| {
-        state.core.accept(Key::from(*b"8"), Delta::Delete, cache);
+        state.core.accept(b"8", Delta::Delete, cache);
         state.core.mark_sent(1);
         state.core.acked(1, 0, cache);
     });

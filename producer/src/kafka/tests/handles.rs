@@ -8,7 +8,6 @@ use write_behind_shared::{Partition, WriteId};
 
 use super::*;
 use crate::core::delta::Delta;
-use crate::core::ledger::Key;
 use crate::error::{DeliveryError, Halt, Refusal};
 use crate::partitions::outlet::{Content, NotTaken, Outlet};
 use crate::partitions::partition::Stage;
@@ -33,7 +32,7 @@ fn handle() -> (ClientHandle, Receipt) {
     let pending = Arc::clone(partitions.of(PARTITION).unwrap());
     let sequence = partitions.change(pending.lock(), |state, cache| {
         pending.set_waiting(true);
-        state.core.accept(Key::from(*b"7"), Delta::Put(b"{}".to_vec().into()), cache)
+        state.core.accept(b"7", Delta::Put(b"{}".to_vec().into()), cache)
     });
     let handle = ClientHandle {
         topic: "scores".into(),
@@ -120,7 +119,7 @@ fn many_losses_of_one_reason_are_one_line_in_the_log() {
     let (handle, write) = handle();
     for n in 0..500_u32 {
         handle.partitions.change(write.pending.lock(), |state, cache| {
-            state.core.accept(Key::from(n.to_be_bytes()), Delta::Delete, cache)
+            state.core.accept(&n.to_be_bytes(), Delta::Delete, cache)
         });
     }
     handle.partitions.set_outlet(Some(&(Arc::new(Refuses) as Arc<dyn Outlet>)));

@@ -132,7 +132,7 @@ impl Scene {
     fn write(&self) {
         let pending = self.partitions.of(PARTITION).unwrap();
         self.partitions.change(pending.lock(), |state, cache| {
-            state.core.accept(Key::from(*b"7"), Delta::Delete, cache);
+            state.core.accept(b"7", Delta::Delete, cache);
             pending.set_waiting(true);
         });
     }
@@ -166,6 +166,18 @@ fn a_turn_hands_over_what_waits_and_an_idle_one_waits_for_answers() {
     let pending = scene.partitions.of(PARTITION).unwrap();
     assert_eq!(pending.lock().core.ledger().replicated(), 1);
     assert_eq!(scene.turn(2), Wait::ForAnswer(IDLE_POLL));
+}
+
+#[test]
+fn a_backlog_is_handed_over_a_part_under_each_lock_and_without_a_wait_between_them() {
+    let mut scene = Scene::new();
+    scene.begin();
+    let part = scene.partitions.bounds.records_at_once;
+    (0..=part).for_each(|_| scene.write());
+    assert_eq!(scene.turn(1), Wait::ForNothing);
+    assert_eq!(scene.taken(0).len(), part);
+    assert_eq!(scene.turn(1), Wait::ForAnswer(IDLE_POLL));
+    assert_eq!(scene.taken(0).len(), part + 1);
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ fn cache(build: impl FnOnce(Builder) -> Builder) -> RowCache {
 /// Writes all rows, and has Kafka answer for them.
 fn write_all(pending: &mut Pending, cache: &RowCache) {
     for n in 0..ROWS {
-        let sequence = pending.accept(key(n), Delta::Put(row(n)), cache);
+        let sequence = pending.accept(&key(n), Delta::Put(row(n)), cache);
         pending.mark_sent(sequence);
         pending.acked(sequence as usize, i64::from(n), cache);
         cache.rows.run_pending_tasks();

@@ -33,7 +33,7 @@ async fn a_read_that_needs_kafkas_answer_waits_no_longer_than_a_load_may_take() 
     let pending = Arc::clone(partitions.of(Partition(0)).unwrap());
     let sequence = partitions.change(pending.lock(), |state, cache| {
         let add = Delta::Change(Box::new(Change::new().add("n", 1)));
-        let sequence = state.core.accept(Key::clone(&key), add, cache);
+        let sequence = state.core.accept(&key, add, cache);
         state.core.mark_sent(sequence);
         sequence
     });
@@ -79,7 +79,7 @@ async fn a_modification_does_not_wait_for_writes_of_other_rows_to_be_persisted()
     let loader = Invalidated { partitions: Arc::clone(&partitions), loads: AtomicU32::new(0) };
     // Nobody commits this write.
     partitions.change(partitions.of(Partition(0)).unwrap().lock(), |state, cache| {
-        state.core.accept(Key::from(*b"8"), Delta::Delete, cache);
+        state.core.accept(b"8", Delta::Delete, cache);
         state.core.mark_sent(0);
     });
     let reader = Reader {

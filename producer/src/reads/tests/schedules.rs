@@ -35,7 +35,7 @@ use crate::partitions::sync::in_many_orders;
 use crate::partitions::{Partitions, Setup};
 use crate::reads::reader::Reader;
 use crate::writes::accept::Acceptor;
-use crate::writes::encode::Prepared;
+use crate::writes::encode::{KeyText, Prepared};
 
 const PARTITION: Partition = Partition(0);
 /// What the write that the broker refuses adds: it tells itself from all others.
@@ -75,10 +75,10 @@ fn initial() -> Row {
 fn prepared(delta: &Delta) -> Prepared {
     let (value, add) = delta.to_record().expect("one record says it");
     Prepared {
-        key: key(),
+        key: KeyText::from_slice(&key()),
         partition: PARTITION,
         delta: delta.clone(),
-        value,
+        changed: value.map(|value| value.to_vec()),
         add,
         headers: None,
         cost: cost(&key(), delta),

@@ -11,8 +11,7 @@ fn a_commit_of_many_rows_releases_a_few_under_one_lock_and_in_the_end_all() {
     let mut pending = Pending::new(Rules { exact: true, tail: None }, Bounds::STANDARD);
     let rows = 10 * Bounds::STANDARD.rows_at_once as u32;
     for n in 0..rows {
-        let sequence =
-            pending.accept(Key::from(n.to_be_bytes()), Delta::Put(Row::from(*b"{}")), &copies);
+        let sequence = pending.accept(&n.to_be_bytes(), Delta::Put(Row::from(*b"{}")), &copies);
         pending.acked(sequence as usize, i64::from(n), &copies);
     }
     let mut more = pending.committed_at_once(NextOffset(i64::from(rows)), &copies);
@@ -35,7 +34,7 @@ fn the_memory_of_a_peak_is_given_back_once_its_rows_are_in_the_database() {
     let mut pending = Pending::new(Rules { exact: true, tail: None }, Bounds::STANDARD);
     let rows = 20_000_u32;
     for n in 0..rows {
-        pending.accept(Key::from(n.to_be_bytes()), Delta::Delete, &copies);
+        pending.accept(&n.to_be_bytes(), Delta::Delete, &copies);
     }
     for n in 0..rows {
         pending.acked(n as usize, i64::from(n), &copies);

@@ -18,7 +18,7 @@ use crate::core::loaded::{Loaded, Reading, Validity};
 struct Copy(RefCell<Option<Option<Row>>>);
 
 impl Cache for Copy {
-    fn get(&self, _: &Key) -> Option<KnownRow> {
+    fn get(&self, _: &[u8]) -> Option<KnownRow> {
         Some((self.0.borrow().clone().flatten()?, KnownSince::default()))
     }
 
@@ -30,7 +30,7 @@ impl Cache for Copy {
         *self.0.borrow_mut() = Some(None);
     }
 
-    fn remove(&self, _: &Key) {
+    fn remove(&self, _: &[u8]) {
         *self.0.borrow_mut() = None;
     }
 }
@@ -112,7 +112,7 @@ impl World {
     }
 
     fn write(&mut self, delta: Delta, change: Change) {
-        self.pending.accept(id(), delta, &self.copy);
+        self.pending.accept(&id(), delta, &self.copy);
         self.log.push(change);
     }
 

@@ -29,7 +29,7 @@ impl Copies {
 }
 
 impl Cache for Copies {
-    fn get(&self, key: &Key) -> Option<KnownRow> {
+    fn get(&self, key: &[u8]) -> Option<KnownRow> {
         self.rows.borrow().get(key).filter(|(_, since)| !self.is_too_old(*since)).cloned()
     }
 
@@ -45,7 +45,7 @@ impl Cache for Copies {
         self.rows.borrow_mut().insert(key, (row, since));
     }
 
-    fn remove(&self, key: &Key) {
+    fn remove(&self, key: &[u8]) {
         self.rows.borrow_mut().remove(key);
     }
 }
@@ -92,7 +92,7 @@ impl Scene {
     }
 
     pub(super) fn accept(&mut self, delta: Delta) -> usize {
-        let sequence = self.pending.accept(id(), delta, &self.copies);
+        let sequence = self.pending.accept(&id(), delta, &self.copies);
         self.pending.mark_sent(sequence);
         sequence as usize
     }
@@ -383,7 +383,7 @@ fn a_write_is_not_joined_with_one_that_a_client_was_given_before() {
     scene.accept(add(1));
     scene.pending.requeue(&"gone".into(), &scene.copies);
     assert_eq!(scene.pending.join(&id(), &add(1), 1_000), None, "the log may have the first alone");
-    scene.pending.accept(id(), add(1), &scene.copies);
+    scene.pending.accept(&id(), add(1), &scene.copies);
     assert_eq!(scene.pending.join(&id(), &add(1), 1_000), Some(1));
 }
 

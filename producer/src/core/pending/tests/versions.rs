@@ -114,13 +114,13 @@ impl World {
     fn step(&mut self, op: Op) {
         match op {
             Op::Put(..) | Op::Update(..) | Op::Add(..) | Op::Delete => {
-                self.pending.accept(key(), delta_of(op), &self.copies);
+                self.pending.accept(&key(), delta_of(op), &self.copies);
                 self.log.push(op);
             }
             // In the record of the write before it, or as one of its own: it is the same.
             Op::Join(..) => {
                 if self.pending.join(&key(), &delta_of(op), 1_000).is_none() {
-                    self.pending.accept(key(), delta_of(op), &self.copies);
+                    self.pending.accept(&key(), delta_of(op), &self.copies);
                     self.log.push(op);
                 } else if matches!(self.log.last(), Some(last) if replaces(op, *last)) {
                     *self.log.last_mut().unwrap() = op;

@@ -31,7 +31,7 @@ impl Copies {
 }
 
 impl Cache for Copies {
-    fn get(&self, key: &Key) -> Option<KnownRow> {
+    fn get(&self, key: &[u8]) -> Option<KnownRow> {
         self.rows.borrow().get(key).filter(|(_, since)| !self.is_too_old(*since)).cloned()
     }
 
@@ -47,7 +47,7 @@ impl Cache for Copies {
         self.rows.borrow_mut().insert(key, (row, since));
     }
 
-    fn remove(&self, key: &Key) {
+    fn remove(&self, key: &[u8]) {
         self.rows.borrow_mut().remove(key);
     }
 }
@@ -210,7 +210,7 @@ impl World {
 
     pub(super) fn write(&mut self, name: Name, delta: &Delta, at_once: bool) {
         let at_once = at_once && self.pending.ledger().all_are_sent();
-        let sequence = self.pending.accept(key(name), delta.clone(), &self.copies);
+        let sequence = self.pending.accept(&key(name), delta.clone(), &self.copies);
         let (_, change) = sent(delta);
         self.own.insert(sequence, Own { name, change, at: None, gone: false });
         if at_once {
