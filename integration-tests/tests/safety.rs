@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use integration_tests::log::{Log, Raw};
+use integration_tests::log::Raw;
 use integration_tests::stack::{Pipeline, same_rows};
 use integration_tests::wait::{PATIENCE, Seen, until};
 use integration_tests::worker::{Settings, Worker};
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -110,7 +110,7 @@ async fn has(settings: &Settings, grade: &str, says: &str) -> Result<()> {
     Ok(())
 }
 
-fn admin(pipeline: &Pipeline) -> Result<AdminClient<DefaultClientContext>> {
+pub(crate) fn admin(pipeline: &Pipeline) -> Result<AdminClient<DefaultClientContext>> {
     Ok(ClientConfig::new().set("bootstrap.servers", pipeline.kafka.bootstrap()).create()?)
 }
 
@@ -128,14 +128,6 @@ async fn recreate_topic(pipeline: &Pipeline) -> Result<()> {
         Ok(created.map_or_else(|error| Seen::NotYet(format!("{error:#}")), Seen::Done))
     })
     .await
-}
-
-async fn add_partitions(pipeline: &Pipeline, count: usize) -> Result<()> {
-    let more = NewPartitions::new(&pipeline.name, count);
-    for result in admin(pipeline)?.create_partitions([&more], &AdminOptions::new()).await? {
-        result.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
-    }
-    Ok(())
 }
 
 /// Commits for the group, as an operator's tool does: only a group without members takes it.
@@ -216,28 +208,6 @@ async fn a_topic_that_is_recreated_and_filled_while_it_is_read_stops_the_worker(
     // Beyond the worker's position at once: its next fetch meets no error.
     pipeline.append(&increments(50)).await?;
     stops_saying(&worker, "topic was recreated").await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn added_partitions_stop_a_worker_and_are_refused_at_the_next_start() -> Result<()> {
-    let mut pipeline = applied("grown", 2, 5).await?;
-    let worker = pipeline.settings("reading").start().await?;
-    pipeline.settled(&[&worker]).await?;
-    add_partitions(&pipeline, 3).await?;
-    stops_saying(&worker, "the topic had 2 partitions and has 3").await?;
-    is_refused(&pipeline.settings("again"), "the topic had 2 partitions and has 3").await?;
-    let settings = pipeline.settings("more");
-    let of_many_rows: Vec<Raw> =
-        (0..20).map(|at| Raw::put(&at.to_string(), r#"{"n":1}"#).adding("n")).collect();
-    // A producer that does not know of the third partition yet.
-    pipeline.append(&of_many_rows).await?;
-    let (status, said) = settings.command(&["hand-over", "go-on", "--dry-run"]).await?;
-    ensure!(status.success() && said.contains("partition 2: begins at offset 0"), "{said}");
-    pipeline.partitions = 3;
-    pipeline.log = Log::new(&pipeline.kafka.bootstrap())?;
-    pipeline.append(&of_many_rows).await?;
-    is_not_handed_over(&settings, &["go-on", "--yes"], "wait in partitions").await?;
-    handed_over(&pipeline, &settings, &["go-on", "--yes", "--accept-disorder"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

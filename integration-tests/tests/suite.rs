@@ -5,6 +5,7 @@
 mod contract;
 
 mod bad_records;
+mod changed_logs;
 mod broker_faults;
 mod dead_letters;
 mod deployed;

@@ -60,8 +60,8 @@ pub struct Worker<C: Connect, L, T = MonotonicClock> {
     /// Shared by all workers: what a route set aside is counted by its time.
     clock: T,
     store: Option<C::Store>,
-    /// The targets' tables, as far as they were needed.
-    tables: Vec<Option<Arc<Table>>>,
+    /// The targets' tables, as far as they were needed, each with the time when it was read.
+    tables: Vec<Option<(Arc<Table>, Duration)>>,
 }
 
 /// The outcome of one attempt.

@@ -13,14 +13,17 @@ use crate::core::record::RawRecord;
 use crate::core::row_by_row::would_be_set_aside;
 use crate::core::table::Table;
 use crate::kafka::broker::KafkaBroker;
+use crate::kafka::letter_topic::LetterTopic;
 use crate::kafka::partition_facts::facts_with;
 use crate::kafka::questions::Questions as _;
+use crate::kafka::reading;
 use crate::kafka::settings::{Configuration, compaction, topic_configurations};
 use crate::store::{AnyStore, BookkeepingState, Known, Store as _, StoreError};
 
 pub(crate) mod database;
 pub(crate) mod topic;
 mod init;
+mod listener;
 pub mod draft;
 mod report;
 pub mod positions;
@@ -39,6 +42,9 @@ pub fn lint(config: &Config) -> CheckReport {
 
 fn configuration(config: &Config, report: &mut CheckReport) {
     report.add(Grade::Ok, "configuration", counted(config.routes.len(), "route"));
+    if let Some(why) = reading::unfit(config) {
+        report.add(Grade::Failed, "configuration", why);
+    }
     for warning in transport::in_the_clear(config) {
         report.add(Grade::Warning, "configuration", warning);
     }
@@ -48,6 +54,7 @@ fn configuration(config: &Config, report: &mut CheckReport) {
 pub async fn check(config: &Config, adopt_offsets: bool) -> CheckReport {
     let mut report = CheckReport::default();
     configuration(config, &mut report);
+    listener::check(config, &mut report).await;
     let broker = check_broker(config, &mut report).await;
     let asked = tokio::spawn(configurations(config.clone(), broker.is_some()));
     let mut store = database::connect(config, &mut report).await;
@@ -80,7 +87,7 @@ pub async fn check(config: &Config, adopt_offsets: bool) -> CheckReport {
         database::one_table_each(&tables, &mut report);
     }
     if let (Some((broker, _)), Some(topic)) = (&broker, &config.dead_letters.topic) {
-        check_letter_topic(broker, topic, &mut report).await;
+        check_letter_topic(config, broker, topic, &mut report).await;
     }
     if let (Some(store), Some((broker, _)), Some(bookkeeping)) = (&mut store, &broker, bookkeeping)
     {
@@ -119,8 +126,16 @@ async fn check_broker(config: &Config, report: &mut CheckReport) -> Option<(Kafk
     }
 }
 
-async fn check_letter_topic(broker: &KafkaBroker, topic: &str, report: &mut CheckReport) {
+async fn check_letter_topic(
+    config: &Config,
+    broker: &KafkaBroker,
+    topic: &str,
+    report: &mut CheckReport,
+) {
     let what = format!("topic {topic} for dead letters");
+    if let Err(error) = LetterTopic::new(&config.kafka, topic) {
+        return report.add(Grade::Failed, what, error.to_string());
+    }
     match broker.partitions(topic).await {
         Ok(partitions) => report.add(Grade::Ok, what, counted(partitions as usize, "partition")),
         Err(error) => report.add(Grade::Failed, what, error.to_string()),

@@ -5,11 +5,11 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use write_behind_consumer::config::Config;
 use write_behind_consumer::hand_over::{HandOverMode, HandOverOptions, PlannedHandOver};
+use write_behind_shared::{Offset, Partition};
 
-use crate::command::{DONE, USAGE, agreed};
+use crate::command::{DONE, USAGE, agreed, place};
 
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct HandOverArgs {
     /// From where the records are written.
     from: From,
@@ -25,9 +25,10 @@ pub(crate) struct HandOverArgs {
     /// With `begin`: writes onto the rows that the table has.
     #[arg(long)]
     keep_rows: bool,
-    /// With `go-on`, after partitions were added: also where a key's records wait in two of them.
-    #[arg(long)]
-    accept_disorder: bool,
+    /// With `go-on`, after partitions were added: also where a key's records wait in two of them, the
+    /// first of them at this place. Without the flag, the command says where that is.
+    #[arg(long, value_name = "PARTITION:OFFSET", value_parser = place)]
+    accept_disorder: Option<(i32, i64)>,
     /// With `go-on`: without this number of records, which the log has lost before they were written.
     /// Without the flag, the command says how many they are.
     #[arg(long, value_name = "RECORDS", default_value_t = 0, hide_default_value = true)]
@@ -69,7 +70,9 @@ impl HandOverArgs {
             from_pipeline: self.from_pipeline,
             from_topic: self.from_topic,
             keep_rows: self.keep_rows,
-            accept_disorder: self.accept_disorder,
+            accept_disorder: self
+                .accept_disorder
+                .map(|(partition, offset)| (Partition(partition), Offset(offset))),
             accept_loss: self.accept_loss,
         };
         let planned = PlannedHandOver::plan(config, route, &options).await?;

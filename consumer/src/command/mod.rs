@@ -31,6 +31,14 @@ pub(crate) const REFUSED: u8 = 3;
 /// Nobody reads its output any more: what a shell reports of a tool that SIGPIPE has ended.
 const UNREAD: i32 = 128 + 13;
 
+/// A record's place as a person writes it.
+pub(crate) fn place(text: &str) -> Result<(i32, i64), String> {
+    let parts = text.split_once(':');
+    let parsed =
+        parts.and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
+    parsed.ok_or_else(|| "write it like 3:4711, the partition and the offset".to_owned())
+}
+
 /// Whether a person agrees on a terminal, or has agreed beforehand.
 pub(crate) fn agreed(question: &str, yes: bool) -> anyhow::Result<bool> {
     if yes {

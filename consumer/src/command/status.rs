@@ -2,7 +2,6 @@
 //! each second.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
@@ -110,7 +109,7 @@ impl StatusArgs {
 
 /// Where the pipeline's consumer listens on this machine.
 fn listens(config: &Result<Config, ConfigError>) -> Option<String> {
-    config.as_ref().ok()?.http.map(reachable)
+    config.as_ref().ok()?.http.map(ask::url_of)
 }
 
 /// The report of the consumer at `url`, which must be of the pipeline `wanted`.
@@ -122,16 +121,6 @@ async fn asked(url: &str, wanted: Option<&str>) -> Result<StatusReport, AskError
         }
         None => Ok(report),
     }
-}
-
-/// The URL of a listener; one on every address is reached on the loopback.
-fn reachable(listens: SocketAddr) -> String {
-    let ip = match listens.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    format!("http://{}", SocketAddr::new(ip, listens.port()))
 }
 
 fn print(lines: &[String]) {

@@ -12,6 +12,7 @@ use write_behind_shared::{NextOffset, Partition};
 use crate::core::assign::{PartitionFacts, Refusal, Verdict, judge};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::claim::Claim;
+use crate::core::torn_keys::{RecordPlace, TornKeys};
 
 /// Where the database stands in a partition, and where its log ends, if it is there.
 pub type Stand = (Partition, NextOffset, Option<NextOffset>);
@@ -55,10 +56,10 @@ pub struct HandOverFacts<'a> {
     pub partitions: &'a [(Partition, PartitionFacts)],
     /// How many open dead letters `to` has.
     pub open_letters: u64,
-    /// A key whose records wait in two partitions, with these, if the number of partitions changed.
-    pub torn_key: Option<(String, Partition, Partition)>,
-    /// Whether the order of such records may be lost.
-    pub accept_disorder: bool,
+    /// The keys whose records wait in two partitions, if the number of partitions changed.
+    pub torn_keys: Option<TornKeys>,
+    /// The first record of the keys whose order may be lost.
+    pub accept_disorder: Option<RecordPlace>,
     /// How many records the table may lack that the log has lost before they were written.
     pub accept_loss: u64,
 }
@@ -143,20 +144,7 @@ fn go_on(facts: &HandOverFacts<'_>, plan: &mut HandOver) -> Result<(), String> {
             to.pipeline, to.topic
         ));
     }
-    if let Some((key, one, other)) = &facts.torn_key
-        && !facts.accept_disorder
-    {
-        return Err(format!(
-            "partitions were added, and records of one key ({key}) wait in partitions {one} and \
-             {other}, which have no order between them: the row may end as the earlier record says. \
-             To accept that for such keys, add --accept-disorder"
-        ));
-    }
-    if let Some((key, one, other)) = &facts.torn_key {
-        plan.lines.push(format!(
-            "records of one key ({key}) wait in partitions {one} and {other}: their order is lost"
-        ));
-    }
+    accept_disorder(facts, plan)?;
     let is_gone = |partition| facts.partitions.iter().all(|(there, _)| *there != partition);
     if let Some((partition, ..)) = facts.before.iter().find(|(partition, ..)| is_gone(*partition)) {
         return Err(format!(
@@ -186,6 +174,25 @@ fn go_on(facts: &HandOverFacts<'_>, plan: &mut HandOver) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Goes on although records of a key wait in two partitions, if it is those that the operator was told
+/// of.
+fn accept_disorder(facts: &HandOverFacts<'_>, plan: &mut HandOver) -> Result<(), String> {
+    let Some(TornKeys { keys, first, key }) = &facts.torn_keys else { return Ok(()) };
+    let (partition, offset) = first;
+    let which = format!(
+        "records of one key wait in two partitions, those of {keys} keys, the first ({key}) at \
+         {partition}:{offset}"
+    );
+    if facts.accept_disorder == Some(*first) {
+        plan.lines.push(format!("{which}: their order is lost"));
+        return Ok(());
+    }
+    Err(format!(
+        "partitions were added, and {which}; these have no order between them, so a row may end as the \
+         earlier record says. To accept that for these keys, add --accept-disorder {partition}:{offset}"
+    ))
 }
 
 /// Moves the partitions whose logs have lost records that were not written to where these begin.

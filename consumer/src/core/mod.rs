@@ -7,6 +7,7 @@ pub mod bookkeeping_key;
 pub mod assign;
 pub mod claim;
 pub mod hand_over;
+pub mod torn_keys;
 pub(crate) mod row_by_row;
 pub(crate) mod parents_first;
 pub(crate) mod writes;

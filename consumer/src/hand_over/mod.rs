@@ -17,6 +17,7 @@ use crate::core::dead_letters::{DeadLetterState, Filter};
 pub use crate::core::hand_over::HandOverMode;
 use crate::core::hand_over::{HandOver, HandOverFacts, Stand, plan};
 use crate::core::table::Table;
+use crate::core::torn_keys::RecordPlace;
 use crate::kafka::broker::KafkaBroker;
 use crate::kafka::client::BrokerError;
 use crate::kafka::partition_facts::{FactsError, facts_with};
@@ -34,8 +35,8 @@ pub struct HandOverOptions {
     pub from_topic: Option<String>,
     /// Whether a log may be read from its beginning onto rows that are there.
     pub keep_rows: bool,
-    /// Whether the order of a key's records in two partitions may be lost.
-    pub accept_disorder: bool,
+    /// The first record of the keys whose records wait in two partitions, if their order may be lost.
+    pub accept_disorder: Option<RecordPlace>,
     /// How many records the table may lack that the log has lost before they were written.
     pub accept_loss: u64,
 }
@@ -120,9 +121,9 @@ impl Planning<'_> {
         let next = self.store.known(&to).await?;
         let judged_by = if options.mode == HandOverMode::GoOn { &before } else { &next };
         let partitions = self.facts(judged_by).await?;
-        let torn_key = match options.mode {
+        let torn_keys = match options.mode {
             HandOverMode::GoOn if grew(&before, &partitions) => {
-                waiting::torn_key(self.config, &to.topic, &partitions)
+                waiting::torn_keys(self.config, &to.topic, &partitions)
                     .await
                     .map_err(HandOverError::Failed)?
             }
@@ -141,7 +142,7 @@ impl Planning<'_> {
             next: &next.iter().map(|known| (known.partition, known.next)).collect::<Vec<_>>(),
             partitions: &partitions,
             open_letters: self.open_letters(&to).await?,
-            torn_key,
+            torn_keys,
             accept_disorder: options.accept_disorder,
             accept_loss: options.accept_loss,
         };

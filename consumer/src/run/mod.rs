@@ -131,12 +131,7 @@ impl Consumer {
         let mut tasks = JoinSet::new();
         let mut page = None;
         if let Some(address) = self.config.http {
-            let listener = http::listen(address).await.map_err(|error| {
-                RunError::Failed(format!(
-                    "can't listen on `http.listen` = {address}: {error}; is another write-behind \
-                     there? WRITE_BEHIND_HTTP_LISTEN gives this one another address"
-                ))
-            })?;
+            let listener = http::listen(address).await.map_err(RunError::Failed)?;
             page = listener.local_addr().ok();
             let (status, registry) = (self.status(), self.options.registry.clone());
             tasks.spawn(async move { match http::serve(listener, status, registry).await {} });

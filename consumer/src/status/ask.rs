@@ -1,5 +1,6 @@
 //! The client of `/status` and `/healthz`: asks a running consumer for its report, or whether it is alive.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -32,6 +33,17 @@ pub enum AskError {
     /// Another program or another version answers there.
     #[error("what answers at {0} is no consumer of this version: {1}")]
     Strange(String, String),
+}
+
+/// The URL of a listener; one on every address is reached on the loopback.
+#[must_use]
+pub fn url_of(listens: SocketAddr) -> String {
+    let ip = match listens.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, listens.port()))
 }
 
 /// The report of the consumer that listens at `url`.

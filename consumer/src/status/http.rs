@@ -78,8 +78,16 @@ struct After {
 }
 
 /// Starts to listen.
-pub(crate) async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
+///
+/// # Errors
+/// Why it can't, and what to do.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| {
+        format!(
+            "can't listen on `http.listen` = {address}: {error}; is another write-behind there? \
+             WRITE_BEHIND_HTTP_LISTEN gives this one another address"
+        )
+    })
 }
 
 /// Answers until it is dropped.

@@ -42,6 +42,9 @@ pub(crate) struct Script {
     pub(crate) faults: Mutex<VecDeque<Fault>>,
     pub(crate) manners: Mutex<Vec<WriteOptions>>,
     pub(crate) connections: Mutex<usize>,
+    /// Whether the database gives no sign to a transaction that the table was altered, as MySQL gives none
+    /// of a trigger.
+    pub(crate) gives_no_sign: Mutex<bool>,
     pub(crate) clock: SkippingClock,
 }
 
@@ -121,7 +124,13 @@ impl Store for Scripted {
     async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<Outcome, StoreError> {
         self.script.manners.lock().unwrap().push(transaction.options);
         let fault = self.script.faults.lock().unwrap().pop_front();
+        let gives_no_sign = *self.script.gives_no_sign.lock().unwrap();
         match fault {
+            None if gives_no_sign => {
+                let identity = self.store.describe("t", &[]).await?.identity;
+                let table = Table { identity, ..transaction.table.clone() };
+                self.store.apply(&Transaction { table: &table, ..*transaction }).await
+            }
             None => self.store.apply(transaction).await,
             Some(Fault::Fails(error)) => Err(error),
             Some(Fault::FailsLate(error)) => {

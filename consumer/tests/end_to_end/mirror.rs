@@ -30,7 +30,7 @@ fn is_told(config: &Config, grade: Grade, says: &str) {
 
 #[test]
 fn what_run_refuses_or_fails_at_check_tells_in_the_same_words() {
-    let cases: [(Grade, &str, Wrong); 9] = [
+    let cases: [(Grade, &str, Wrong); 11] = [
         (Grade::Failed, "does not exist", |_, config| {
             "nosuch".clone_into(&mut config.routes[0].topic);
         }),
@@ -55,6 +55,15 @@ fn what_run_refuses_or_fails_at_check_tells_in_the_same_words() {
         }),
         (Grade::Refused, "a newer one has written here", |world, _| {
             world.execute("UPDATE write_behind_schema SET version = version + 1");
+        }),
+        (Grade::Failed, "can't listen on `http.listen`", |_, config| {
+            let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            config.http = Some(other.local_addr().unwrap());
+            // As long as the test runs.
+            std::mem::forget(other);
+        }),
+        (Grade::Failed, "`receive.message.max.bytes` must be >= ", |world, config| {
+            *config = world.config("\"receive.message.max.bytes\" = 2000000", "");
         }),
     ];
     for (grade, says, wrong) in cases {

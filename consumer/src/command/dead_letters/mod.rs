@@ -13,7 +13,7 @@ use write_behind_consumer::dead_letters::admin::Admin;
 use write_behind_consumer::dead_letters::replay::{Fate, ReplayOptions};
 use write_behind_consumer::dead_letters::{DeadLetterState, Filter};
 
-use crate::command::{DONE, FAILED, REFUSED, USAGE, agreed};
+use crate::command::{DONE, FAILED, REFUSED, USAGE, agreed, place};
 
 #[derive(Debug, Args)]
 pub(crate) struct DeadLettersArgs {
@@ -285,11 +285,4 @@ fn state(text: &str) -> Result<AnyState, String> {
         return Ok(AnyState(None));
     }
     text.parse().map(|state| AnyState(Some(state))).map_err(|why| format!("{why}, or all"))
-}
-
-fn place(text: &str) -> Result<(i32, i64), String> {
-    let parts = text.split_once(':');
-    let parsed =
-        parts.and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
-    parsed.ok_or_else(|| "write it like 3:4711, the partition and the offset".to_owned())
 }

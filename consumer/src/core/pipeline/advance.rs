@@ -21,6 +21,7 @@ impl Pipeline {
         self.probe_stopped(now);
         self.try_held(now);
         self.look_at_skips(now);
+        self.look_at_ends(now);
         self.dispatch_parked(now);
         self.dispatch(now);
         self.pause_and_resume(now);

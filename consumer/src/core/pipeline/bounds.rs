@@ -30,6 +30,8 @@ pub struct Bounds {
     /// probe that meets no record for the longest one ends: the route runs if the log has none, and
     /// otherwise another partition is tried.
     pub stopped: Waits,
+    /// How long a partition stands still before its end until that is looked at.
+    pub stands_still: Duration,
     /// Waits after commits that failed.
     pub commit: Waits,
     /// A commit without an answer counts as failed after this time.
@@ -56,6 +58,7 @@ impl Bounds {
         parked_tries: 4,
         parked: Waits { first: Duration::from_millis(100), longest: Duration::from_secs(5) },
         stopped: Waits { first: Duration::from_millis(500), longest: Duration::from_secs(10) },
+        stands_still: Duration::from_secs(10),
         commit: Waits { first: Duration::from_millis(100), longest: Duration::from_secs(10) },
         commit_answer: Duration::from_mins(1),
     };

@@ -93,6 +93,16 @@ impl Buffer {
         }
     }
 
+    /// A buffer that takes the offset from `start` to `end` past offsets without a record.
+    pub fn without_records(
+        partition: Partition,
+        start: NextOffset,
+        end: NextOffset,
+        now: Duration,
+    ) -> Self {
+        Self { next: end, ..Self::new(partition, start, now) }
+    }
+
     /// Folds the next record of the partition.
     ///
     /// # Errors

@@ -30,6 +30,9 @@ impl Pipeline {
         id: LookId,
         found: &Result<SkipFacts, String>,
     ) {
+        if self.looked_at_end(now, tp, id, found) {
+            return;
+        }
         let Some(partition) = self.partitions.get_mut(&tp) else { return };
         // Its buffer may have been dropped since, and the partition assigned again.
         let Some(look) = partition.skips.answered(id) else { return };

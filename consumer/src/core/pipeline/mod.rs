@@ -58,6 +58,8 @@ pub mod ahead;
 mod park_batches;
 pub mod skips;
 mod look_at_skips;
+mod look_at_ends;
+mod stand_still;
 mod advance;
 mod progress;
 

@@ -6,6 +6,7 @@ use crate::core::batch::{BatchId, Epoch};
 use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::memory::PartitionMemory;
 use crate::core::pipeline::skips::Skips;
+use crate::core::pipeline::stand_still::StandStill;
 
 /// The state of a partition.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct PartitionState {
     pub(super) fetching: Fetching,
     /// The offsets that the client passed over.
     pub(super) skips: Skips,
+    /// Whether it stands still before its end.
+    pub(super) still: StandStill,
 }
 
 /// What the source does with a partition.
@@ -53,6 +56,7 @@ impl PartitionState {
             memory: PartitionMemory::default(),
             fetching: Fetching::NotYet,
             skips: Skips::default(),
+            still: StandStill::default(),
         }
     }
 

@@ -24,7 +24,7 @@ fn claim(pipeline: &str, table: &str, mark: Option<&str>) -> Claim {
 fn table(is_certain: bool) -> Table {
     let (beside, mark) = ("1".to_owned(), "7".to_owned());
     let file = if is_certain { "l:f".to_owned() } else { String::new() };
-    let identity = Identity { beside, mark, is_certain, file };
+    let identity = Identity { beside, mark, is_certain, file, shape: String::new() };
     Table { identity, ..Table::plain("a", KeyKind::Text, Vec::new()) }
 }
 

@@ -1,5 +1,7 @@
 //! What a hand-over may do.
 
+use write_behind_shared::Offset;
+
 use super::*;
 
 fn scope(pipeline: &str, topic: &str) -> BookkeepingKey {
@@ -45,8 +47,8 @@ fn planned<'a>(
         next: &[],
         partitions: ONE,
         open_letters: 0,
-        torn_key: None,
-        accept_disorder: false,
+        torn_keys: None,
+        accept_disorder: None,
         accept_loss: 0,
     };
     change(&mut facts);
@@ -109,17 +111,21 @@ fn what_goes_on_needs_offsets_that_the_log_still_has() {
 }
 
 #[test]
-fn a_key_that_waits_in_two_partitions_is_told_before_its_order_is_lost() {
+fn a_disorder_is_accepted_by_its_first_record_and_not_by_that_of_an_earlier_one() {
     let ours = scope("p", "t");
-    let torn = Some(("k".to_owned(), Partition(0), Partition(2)));
-    let with = |accept| {
+    let first = (Partition(1), Offset(7));
+    let with = |accept: Option<(i32, i64)>| {
         planned(HandOverMode::GoOn, &ours, &ours, |facts| {
-            facts.torn_key = torn.clone();
-            facts.accept_disorder = accept;
+            facts.torn_keys = Some(TornKeys { keys: 3, first, key: "ada".to_owned() });
+            facts.accept_disorder =
+                accept.map(|(partition, offset)| (Partition(partition), Offset(offset)));
         })
     };
-    refused(with(false), "--accept-disorder");
-    assert!(with(true).is_ok());
+    for other in [None, Some((0, 7)), Some((1, 6)), Some((1, 8))] {
+        refused(with(other), "add --accept-disorder 1:7");
+    }
+    let said = with(Some((1, 7))).unwrap().lines.join("\n");
+    assert!(said.contains("those of 3 keys, the first (ada) at 1:7"), "{said}");
 }
 
 #[test]

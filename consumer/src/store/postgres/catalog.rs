@@ -15,7 +15,27 @@ use crate::store::postgres::surroundings::read;
 use crate::store::postgres::types::Types;
 use crate::store::postgres::{proposed, references};
 
-const TABLE: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name,
+/// The `shape` of an [`Identity`], of the table `c`: how many rows of the catalogue it has, and by which
+/// transactions. Maintenance (VACUUM, ANALYZE) changes none of them.
+macro_rules! shape {
+    () => {
+        "concat_ws(' ', c.xmin,
+            (SELECT concat(count(*), ':', sum(xmin::text::bigint)) FROM pg_attribute
+                WHERE attrelid = c.oid AND attnum > 0),
+            (SELECT concat(count(*), ':', sum(xmin::text::bigint)) FROM pg_constraint
+                WHERE conrelid = c.oid),
+            (SELECT concat(count(*), ':', sum(xmin::text::bigint)) FROM pg_index
+                WHERE indrelid = c.oid),
+            (SELECT concat(count(*), ':', sum(xmin::text::bigint)) FROM pg_trigger
+                WHERE tgrelid = c.oid))"
+    };
+}
+pub(super) use shape;
+
+const TABLE: &str = concat!(
+    "SELECT c.oid, ",
+    shape!(),
+    " AS shape, n.nspname::text AS schema, c.relname::text AS name,
         c.relkind::text AS kind, c.relpersistence = 'u' AS unlogged,
         c.relpersistence = 't' AS temporary, c.oid::text AS mark,
         (SELECT oid::text FROM pg_database WHERE datname = current_database())
@@ -29,7 +49,8 @@ const TABLE: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS
             AS has_children
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-        AND CASE WHEN $1::text IS NULL THEN pg_table_is_visible(c.oid) ELSE n.nspname = $1 END";
+        AND CASE WHEN $1::text IS NULL THEN pg_table_is_visible(c.oid) ELSE n.nspname = $1 END"
+);
 
 /// The tables that there are, each as a route would name it.
 const NAMES: &str = "SELECT c.relname::text AS name, CASE WHEN pg_table_is_visible(c.oid)
@@ -155,6 +176,7 @@ pub(super) async fn describe(
             beside: table.try_get("beside")?,
             mark: table.try_get("mark")?,
             file: table.try_get("file")?,
+            shape: table.try_get("shape")?,
             is_certain: true,
         },
         warnings,

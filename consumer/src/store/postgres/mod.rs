@@ -214,7 +214,8 @@ impl Session for PostgresStore {
             .bind(span.end.0)
             .bind(partitions)
             .bind(&*table.sql_name)
-            .bind(&*table.identity.mark);
+            .bind(&*table.identity.mark)
+            .bind(&*table.identity.shape);
         let query = match last {
             Some(last) => query.bind(last.offset.0).bind(last.timestamp),
             None => query,

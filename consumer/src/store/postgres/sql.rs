@@ -10,6 +10,7 @@ use write_behind_shared::key::KeyKind;
 use write_behind_shared::table_name::quoted;
 
 use crate::core::table::{Column, ColumnKind, Table};
+use crate::store::postgres::catalog::shape;
 use crate::store::sql::{key_list, not_newer, places, same_key};
 
 /// Stores dead letters. Parameters: scope, then an array a column.
@@ -38,22 +39,25 @@ pub(super) const NOTE_WRITERS: &str = "INSERT INTO write_behind_writers AS w
 /// the compare-and-set, the record's offset, its timestamp.
 const NOTE_LAST_RECORD: &str = "INSERT INTO write_behind_last_records
         (pipeline, cluster, topic, partition, record_offset, record_timestamp)
-    SELECT $1, $2, $3, $4, $10, $11 FROM moved LIMIT 1
+    SELECT $1, $2, $3, $4, $11, $12 FROM moved LIMIT 1
     ON CONFLICT (pipeline, cluster, topic, partition) DO UPDATE
     SET record_offset = excluded.record_offset, record_timestamp = excluded.record_timestamp";
 
-/// The compare-and-set. Parameters: scope, partition, start, end, partitions, the table's name and
-/// its oid.
+/// The compare-and-set. Parameters: scope, partition, start, end, partitions, the table's name, its
+/// oid and its shape.
 ///
-/// The offset moves only if the name still means the table that was described. The statement names
-/// the table, too, which locks it: until COMMIT nobody can drop or rename it.
+/// The offset moves only if the name still means the table that was described, with the columns that
+/// it had then: Postgres would round a value that was judged by an earlier type, and say nothing. The
+/// statement names the table, too, which locks it: until COMMIT nobody can drop, rename or alter it.
 pub(super) fn move_offset(table: &Table, notes_last_record: bool) -> String {
     let update = format!(
         "UPDATE write_behind_offsets \
          SET next_offset = $6, partitions = $7, updated_at = CURRENT_TIMESTAMP \
          WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4 \
          AND next_offset = $5 AND to_regclass($8)::oid::text = $9 \
+         AND (SELECT {} FROM pg_class c WHERE c.oid = to_regclass($8)) = $10 \
          AND NOT EXISTS (SELECT FROM {} WHERE false)",
+        shape!(),
         table.sql_name
     );
     if !notes_last_record {

@@ -25,6 +25,7 @@ mod shares;
 mod stops;
 mod ends;
 mod look_at_skips;
+mod look_at_ends;
 use model::{Entry, Kind, Table, prefix, transact};
 use ops::{Answer, Op, an_op};
 
@@ -80,7 +81,7 @@ fn limits(rows_per_second: Option<u32>) -> PipelineLimits {
         memory: MEMORY,
         workers: 2,
         rows_per_second,
-        bounds: Bounds::STANDARD,
+        bounds: Bounds { stands_still: Duration::from_millis(100), ..Bounds::STANDARD },
     }
 }
 
@@ -183,6 +184,9 @@ impl World {
             Op::Look(is_answered) => self.look(is_answered),
             Op::Tick(millis) => {
                 self.now += Duration::from_millis(millis);
+                let ends =
+                    (0..PARTITIONS).map(|at| (tp(at), NextOffset(self.logs[at].len() as i64)));
+                self.pipeline.ends(ends);
                 self.pipeline.tick(self.now);
             }
             Op::Locate => self.locate(),
