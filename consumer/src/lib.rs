@@ -11,7 +11,7 @@
 //! The modules are rooms, listed top-down: each imports only what stands below it, and `core` is pure.
 //!
 //! Public is what a program embeds: [`run`], [`config`], [`check`], [`verify`], [`status`],
-//! [`dead_letters`] and [`hand_over`]. The feature `internals` shows the other rooms to this workspace's benchmarks
+//! [`dead_letters`], [`hand_over`] and [`plan`]. The feature `internals` shows the other rooms to this workspace's benchmarks
 //! and tests, and promises nothing.
 
 #![cfg_attr(feature = "internals", allow(missing_docs))]
@@ -49,3 +49,5 @@ pub(crate) mod clock;
 pub mod core;
 #[cfg(not(feature = "internals"))]
 pub(crate) mod core;
+
+pub use crate::core::plan;

@@ -76,6 +76,12 @@ enum Command {
     /// Prints a configuration to begin with, in which every setting is explained.
     #[command(after_help = "Example: write-behind example > scores.toml")]
     Example,
+    /// Says what a pipeline will need before there is one: partitions, consumers, memory, retention;
+    /// and how late the database will be. Connects to nothing.
+    #[command(
+        after_help = "Example: write-behind plan --writes 50000 --rows 1000 --keys 10000 --window 1m"
+    )]
+    Plan(command::plan::PlanArgs),
     /// Creates the bookkeeping tables, or brings an earlier version's up to date. With `--table`:
     /// prints a configuration for a table.
     #[command(after_help = "Examples:
@@ -210,6 +216,7 @@ async fn perform(
         }
         Command::Man { folder } => clap_mangen::generate_to(Cli::command(), folder)?,
         Command::Init(init) => return init.perform(config).await.map(ExitCode::from),
+        Command::Plan(plan) => return plan.perform().map(ExitCode::from),
         Command::Lint(lint) => return lint.perform(config).map(ExitCode::from),
         Command::DeadLetters(letters) => {
             return letters.perform(&config?).await.map(ExitCode::from);

@@ -124,6 +124,25 @@ fn completions_and_man_pages_know_every_command() {
 }
 
 #[test]
+fn a_plan_needs_no_configuration_and_says_why_there_is_none() {
+    let plan = ["plan", "--writes", "50_000", "--rows", "1000", "--keys", "10000"];
+    let text = printed(&run(&plan, &[], ""));
+    assert!(text.contains("fold        50.0 writes become one row"), "{text}");
+    assert!(
+        text.contains("batch.max_rows = 10000") && text.contains("at 1.00 million writes/s"),
+        "{text}"
+    );
+    let json = printed(&run(&[&plan[..], &["--json"]].concat(), &[], ""));
+    let sizing: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(sizing["partitions"], 12);
+
+    let nothing_folds = ["plan", "--writes", "50000", "--rows", "1000", "--keys", "3000000"];
+    ends(&run(&nothing_folds, &[], ""), 3, "nothing folds: 3000000 different rows");
+    ends(&run(&[&plan[..], &["--window", "60"]].concat(), &[], ""), 2, "a time with its unit");
+    ends(&run(&["plan", "--writes", "0", "--rows", "1", "--keys", "1"], &[], ""), 2, "at least 1");
+}
+
+#[test]
 fn a_configuration_is_made_from_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("game.db").display());

@@ -15,6 +15,7 @@ macro_rules! outln {
 pub(crate) mod log;
 pub(crate) mod check;
 pub(crate) mod init;
+pub(crate) mod plan;
 pub(crate) mod dead_letters;
 pub(crate) mod hand_over;
 pub(crate) mod verify;

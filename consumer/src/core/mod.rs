@@ -18,4 +18,5 @@ pub mod verdict;
 pub mod doubts;
 pub mod table;
 pub mod pipeline;
+pub mod plan;
 pub mod dead_letters;
