@@ -11,7 +11,7 @@
 //! The modules are rooms, listed top-down: each imports only what stands below it, and `core` is pure.
 //!
 //! Public is what a program embeds: [`run`], [`config`], [`check`], [`verify`], [`status`],
-//! [`dead_letters`], [`hand_over`] and [`plan`]. The feature `internals` shows the other rooms to this workspace's benchmarks
+//! [`dead_letters`], [`hand_over`], [`fleet`] and [`plan`]. The feature `internals` shows the other rooms to this workspace's benchmarks
 //! and tests, and promises nothing.
 
 #![cfg_attr(feature = "internals", allow(missing_docs))]
@@ -20,6 +20,7 @@
 pub mod run;
 pub mod dead_letters;
 pub mod hand_over;
+pub mod fleet;
 pub mod check;
 pub mod verify;
 #[cfg(feature = "internals")]

@@ -12,8 +12,12 @@ mod connections;
 mod health;
 #[path = "end_to_end/mirror.rs"]
 mod mirror;
+#[path = "end_to_end/page.rs"]
+mod page;
 #[path = "end_to_end/records.rs"]
 mod records;
+#[path = "end_to_end/traces.rs"]
+mod traces;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

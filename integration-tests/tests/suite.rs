@@ -26,6 +26,7 @@ mod safety;
 mod hand_over;
 mod schema_trouble;
 mod security;
+mod snippets;
 mod verify;
 mod walk;
 mod wires;

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use write_behind_shared::{Offset, Partition};
 
 use crate::apply::failures::Failures;
 use crate::apply::log::{Log, RereadError};
@@ -45,9 +46,9 @@ pub enum Event<'a> {
     Failed(usize, &'a WriteError),
     /// This many rows were refused; their records are tried one by one.
     RowByRow(usize),
-    /// This many records of this route were set aside: the place of the first, and why it is bad,
+    /// These records of this route were set aside, and the place of the first with why it is bad,
     /// without its values.
-    SetAside(usize, usize, String),
+    SetAside(usize, Vec<(Partition, Offset)>, String),
 }
 
 /// A writer of batches, with one connection.

@@ -35,7 +35,8 @@ impl<'b> Plan<'b> {
             judged.chain(refused)
         };
         if let Some(first) = row_by_row::first_of(&self.table, letters()) {
-            observe(Event::SetAside(batch.route, letters().count(), first));
+            let places = letters().map(|letter| (letter.record.partition, letter.record.offset));
+            observe(Event::SetAside(batch.route, places.collect(), first));
         }
     }
 

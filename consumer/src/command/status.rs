@@ -8,7 +8,8 @@ use clap::Args;
 use terminal_size::{Height, terminal_size};
 use write_behind_consumer::check::positions;
 use write_behind_consumer::config::{Config, ConfigError};
-use write_behind_consumer::status::ask::{self, AskError};
+use write_behind_consumer::fleet::{Fleet, table as fleet_table};
+use write_behind_consumer::status::ask;
 use write_behind_consumer::status::report::StatusReport;
 use write_behind_consumer::status::table;
 
@@ -36,6 +37,10 @@ pub(crate) struct StatusArgs {
     /// Asks Kafka and the database even if a consumer runs: they know the partitions of a whole fleet.
     #[arg(long, conflicts_with = "url")]
     direct: bool,
+    /// Asks all members of the group, each for its own partitions; docs/status.md says how they are
+    /// found.
+    #[arg(long, conflicts_with_all = ["url", "direct", "health"])]
+    fleet: bool,
 }
 
 impl StatusArgs {
@@ -43,6 +48,9 @@ impl StatusArgs {
     pub(crate) async fn perform(self, config: Result<Config, ConfigError>) -> anyhow::Result<u8> {
         if self.health {
             return self.judge_health(&config).await;
+        }
+        if self.fleet {
+            return self.fleet(&Fleet::of(&config?)).await;
         }
         if !self.watch {
             let (report, asked) = self.fetch(&config).await?;
@@ -53,26 +61,28 @@ impl StatusArgs {
             }
             return Ok(DONE);
         }
-        let mut ended = std::pin::pin!(tokio::signal::ctrl_c());
-        let mut screen = Screen { begun: false };
-        loop {
-            let looked = tokio::select! {
-                biased;
-                _ = &mut ended => return Ok(DONE),
-                looked = self.fetch(&config) => looked,
-            };
-            // A consumer that is being restarted will answer again.
-            let lines = looked.map_or_else(
+        // A consumer that is being restarted will answer again.
+        watch(async || {
+            self.fetch(&config).await.map_or_else(
                 |error| vec![format!("error: {error:#}")],
                 |(report, asked)| table::lines(&report, &asked),
-            );
-            screen.show(lines)?;
-            tokio::select! {
-                biased;
-                _ = &mut ended => return Ok(DONE),
-                () = tokio::time::sleep(WATCH_EVERY) => {}
-            }
+            )
+        })
+        .await
+    }
+
+    async fn fleet(&self, fleet: &Fleet) -> anyhow::Result<u8> {
+        if self.watch {
+            return watch(async || fleet_table::lines(&fleet.report().await)).await;
         }
+        let report = fleet.report().await;
+        if self.json {
+            outln!("{}", serde_json::to_string(&report)?);
+        } else {
+            print(&fleet_table::lines(&report));
+        }
+        // Nobody answered: that is no report.
+        Ok(if report.members.iter().any(|member| member.report.is_some()) { DONE } else { FAILED })
     }
 
     async fn judge_health(&self, config: &Result<Config, ConfigError>) -> anyhow::Result<u8> {
@@ -94,7 +104,7 @@ impl StatusArgs {
         let mut silent = String::new();
         if let Some(url) = url {
             let wanted = config.as_ref().ok().map(|config| &*config.name);
-            match asked(&url, wanted).await {
+            match ask::ask_of(&url, wanted).await {
                 Ok(report) => return Ok((report, format!("the consumer at {url}"))),
                 // A consumer that was named is the only one to ask.
                 Err(error) if self.url.is_some() => return Err(error.into()),
@@ -112,14 +122,22 @@ fn listens(config: &Result<Config, ConfigError>) -> Option<String> {
     config.as_ref().ok()?.http.map(ask::url_of)
 }
 
-/// The report of the consumer at `url`, which must be of the pipeline `wanted`.
-async fn asked(url: &str, wanted: Option<&str>) -> Result<StatusReport, AskError> {
-    let report = ask::ask(url).await?;
-    match wanted.filter(|wanted| *wanted != report.pipeline) {
-        Some(wanted) => {
-            Err(AskError::Other(url.to_owned(), report.pipeline.clone(), wanted.to_owned()))
+/// Shows lines each second, until Ctrl-C.
+async fn watch(lines: impl AsyncFn() -> Vec<String>) -> anyhow::Result<u8> {
+    let mut ended = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut screen = Screen { begun: false };
+    loop {
+        let lines = tokio::select! {
+            biased;
+            _ = &mut ended => return Ok(DONE),
+            lines = lines() => lines,
+        };
+        screen.show(lines)?;
+        tokio::select! {
+            biased;
+            _ = &mut ended => return Ok(DONE),
+            () = tokio::time::sleep(WATCH_EVERY) => {}
         }
-        None => Ok(report),
     }
 }
 

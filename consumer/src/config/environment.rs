@@ -14,10 +14,11 @@ const PREFIX: &str = "WRITE_BEHIND_";
 /// Variables of the command line.
 const OF_THE_COMMAND: [&str; 5] = ["config", "log", "log_format", "adopt_offsets", "no_init"];
 /// Sections whose keys have variables; `kafka` and `route` apart.
-const SECTIONS: [&str; 7] =
-    ["database", "batch", "memory", "watchdog", "http", "dead_letters", "bad_records"];
+const SECTIONS: [&str; 8] =
+    ["database", "batch", "memory", "watchdog", "http", "traces", "dead_letters", "bad_records"];
 /// Keys whose values are integers.
-const NUMBERS: [&str; 4] = ["connections", "rows_per_second", "max_rows", "max_per_second"];
+const NUMBERS: [&str; 5] =
+    ["connections", "rows_per_second", "max_rows", "max_per_second", "max_records"];
 
 /// Replaces every `${NAME}` in the texts of `table`.
 pub fn substitute(table: &mut Table, variables: &Variables) -> Result<(), ConfigError> {
@@ -158,11 +159,15 @@ fn typed(variable: &str, key: &str, value: &str) -> Result<Value, ConfigError> {
         let ratio = value.trim().parse().map(Value::Float);
         return ratio.map_err(|_| refused("is not a number such as 0.5"));
     }
+    if key == "actions" {
+        let switch = value.trim().parse().map(Value::Boolean);
+        return switch.map_err(|_| refused("is neither true nor false"));
+    }
     if NUMBERS.contains(&key) {
         let number = value.trim().parse().map(Value::Integer);
         return number.map_err(|_| refused("is not a number"));
     }
-    if LISTS.contains(&key) {
+    if LISTS.contains(&key) || key == "members" {
         return Ok(list_of(value));
     }
     if key == "rename" {

@@ -1,6 +1,5 @@
 //! The configuration as it is written, section by section, and the checks that make it valid.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -9,9 +8,11 @@ use write_behind_shared::kafka::{KafkaSettings, RESERVED_BY_CONSUMER};
 use crate::config::bad_records::BadRecordsFile;
 use crate::config::dead_letters::DeadLettersFile;
 use crate::config::error::{ConfigError, refuse};
+use crate::config::http::HttpFile;
 use crate::config::memory::MemoryLimits;
 use crate::config::route::{Route, check_routes, unfit_name};
 use crate::config::settings::{BatchSettings, Config, DatabaseSettings, session_timeout};
+use crate::config::traces::TracesFile;
 use crate::config::units::{HumanDuration, HumanSize};
 use crate::store;
 
@@ -45,6 +46,8 @@ pub(super) struct File {
     watchdog: WatchdogFile,
     #[serde(default)]
     http: HttpFile,
+    #[serde(default)]
+    traces: TracesFile,
 }
 
 #[derive(Deserialize)]
@@ -77,12 +80,6 @@ struct WatchdogFile {
     patience: HumanDuration,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct HttpFile {
-    listen: String,
-}
-
 impl Default for BatchFile {
     fn default() -> Self {
         Self {
@@ -104,12 +101,6 @@ impl Default for MemoryFile {
 impl Default for WatchdogFile {
     fn default() -> Self {
         Self { patience: HumanDuration(Duration::from_mins(1)) }
-    }
-}
-
-impl Default for HttpFile {
-    fn default() -> Self {
-        Self { listen: "127.0.0.1:9464".to_owned() }
     }
 }
 
@@ -136,7 +127,8 @@ impl File {
             let why = "is too short to tell a slow fetch from none; set it to 1s or more";
             return Err(refuse("watchdog.patience", why));
         }
-        let http = self.http.check()?;
+        let (http, page) = self.http.check()?;
+        let traces = self.traces.check()?;
         let config = Config {
             name: self.name,
             kafka,
@@ -148,6 +140,8 @@ impl File {
             memory,
             patience,
             http,
+            page,
+            traces,
         };
         if config.has_new_protocol() {
             let set =
@@ -237,29 +231,4 @@ impl BatchFile {
         }
         Ok(batch)
     }
-}
-
-impl HttpFile {
-    fn check(self) -> Result<Option<SocketAddr>, ConfigError> {
-        let listen = self.listen.trim();
-        if listen.eq_ignore_ascii_case("off") {
-            return Ok(None);
-        }
-        let why = "must be an address and a port such as \"127.0.0.1:9464\", \":9464\" for every \
-                   address of this machine, or \"off\"";
-        address_of(listen).map(Some).ok_or_else(|| refuse("http.listen", why))
-    }
-}
-
-fn address_of(listen: &str) -> Option<SocketAddr> {
-    if let Ok(address) = listen.parse() {
-        return Some(address);
-    }
-    let (host, port) = listen.rsplit_once(':')?;
-    let host = match host {
-        "" | "*" => Ipv4Addr::UNSPECIFIED,
-        _ if host.eq_ignore_ascii_case("localhost") => Ipv4Addr::LOCALHOST,
-        _ => return None,
-    };
-    Some(SocketAddr::from((host, port.parse().ok()?)))
 }

@@ -21,6 +21,8 @@ pub mod memory;
 pub mod route;
 mod bad_records;
 mod dead_letters;
+mod traces;
+pub mod http;
 pub mod transport;
 
 use std::collections::BTreeMap;
@@ -32,6 +34,7 @@ pub use crate::config::dead_letters::DeadLetterSettings;
 pub use crate::config::error::ConfigError;
 pub use crate::config::route::{OnBadRecord, Route};
 pub use crate::config::settings::{BatchSettings, Config, DatabaseSettings};
+pub use crate::config::traces::TraceSettings;
 pub use crate::core::pipeline::placement::OnWrongPartition;
 pub use crate::store::Database;
 pub use crate::store::url::UrlError;

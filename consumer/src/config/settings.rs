@@ -6,8 +6,10 @@ use std::time::Duration;
 use write_behind_shared::kafka::KafkaSettings;
 
 use crate::config::dead_letters::DeadLetterSettings;
+use crate::config::http::HttpSettings;
 use crate::config::memory::MemoryLimits;
 use crate::config::route::Route;
+use crate::config::traces::TraceSettings;
 use crate::core::flood::FloodLimits;
 use crate::store;
 
@@ -37,6 +39,10 @@ pub struct Config {
     pub patience: Duration,
     /// Where to serve metrics and health; `None`: nowhere.
     pub http: Option<SocketAddr>,
+    /// What the page may do, and where the other members are.
+    pub page: HttpSettings,
+    /// Where spans of traced records are sent; `None`: nowhere.
+    pub traces: Option<TraceSettings>,
 }
 
 /// The target database.

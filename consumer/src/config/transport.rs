@@ -29,6 +29,13 @@ pub fn in_the_clear(config: &Config) -> Vec<String> {
             "`http.listen` is {address}: who reaches it sees topics, tables, offsets and errors, for there \
              is no login; let only people reach it who may"
         ));
+        if config.page.actions.is_some() {
+            warnings.push(
+                "`http.actions` is on, and the token travels to this page unencrypted; let the page be \
+                 reached by way of a tunnel or a proxy with TLS"
+                    .to_owned(),
+            );
+        }
     }
     warnings
 }
@@ -90,6 +97,13 @@ mod tests {
             let text = format!("{LEAST}[http]\nlisten = \"{listen}\"\n");
             let told = in_the_clear(&Config::read(&text, &Variables::new()).unwrap());
             assert_eq!(told.len(), warnings, "{told:?}");
+        }
+        for (listen, warnings) in [("[::1]:1", 0), ("10.0.0.7:9464", 2)] {
+            let token = "actions = true\ntoken = \"hush-0123456789abcdef\"";
+            let text = format!("{LEAST}[http]\nlisten = \"{listen}\"\n{token}\n");
+            let told = in_the_clear(&Config::read(&text, &Variables::new()).unwrap());
+            assert_eq!(told.len(), warnings, "{told:?}");
+            assert!(told.iter().all(|told| !told.contains("hush")), "{told:?}");
         }
         let mysql = "mysql://app@db.example/app";
         assert_eq!(warned("localhost:9092", "plaintext", mysql).len(), 1);

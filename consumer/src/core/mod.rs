@@ -2,6 +2,8 @@
 //! Callers report events and carry out what comes back.
 
 pub mod record;
+#[cfg(feature = "otlp")]
+pub(crate) mod traced_records;
 pub mod batch;
 pub mod bookkeeping_key;
 pub mod assign;

@@ -21,6 +21,7 @@ use crate::core::dead_letters::{DeadLetterState, Filter, StoredDeadLetter};
 use crate::core::table::Table;
 use crate::core::table::row::Row;
 use crate::core::table::version::VersionColumn;
+use crate::dead_letters::fate::Fate;
 use crate::kafka::reread::Scan;
 use crate::store::replay::{Decision, ReplayPoint, Replayed};
 use crate::store::session::Session;
@@ -33,30 +34,6 @@ const BYTES_MAX: usize = 256 << 20;
 /// How often a letter is tried when the database or the log does not answer.
 const ATTEMPTS: u32 = 5;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// What became of a letter, or would become of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It is applied, without these columns, which later records have set.
-    Replayed(Vec<String>),
-    /// Later records have set or deleted everything that it changes.
-    Superseded,
-    /// It is refused again, and stays open.
-    Rejected {
-        /// Why.
-        reason: String,
-        /// The database's code, when it was the database that refused.
-        sqlstate: Option<String>,
-    },
-    /// Its record can't be decoded, so it can never be replayed.
-    Undecodable(String),
-    /// The log no longer has what came after it.
-    Gone,
-    /// The log has another record in its place.
-    AnotherLog,
-    /// It is closed already: by another replay, or by this one when the answer was lost.
-    Closed(DeadLetterState),
-}
 
 /// Why replaying ended early.
 #[derive(Debug, thiserror::Error)]

@@ -33,6 +33,12 @@ const FIRST_LOOK: Duration = Duration::from_millis(100);
 const HOPELESS_AFTER: Duration = Duration::from_millis(500);
 /// How long it waits for brokers of which nothing is heard.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
+/// What a broker says while a group has no coordinator yet, or gets another one.
+const WITHOUT_COORDINATOR: [RDKafkaErrorCode; 3] = [
+    RDKafkaErrorCode::NotCoordinator,
+    RDKafkaErrorCode::CoordinatorNotAvailable,
+    RDKafkaErrorCode::CoordinatorLoadInProgress,
+];
 /// How many of the client's events are heard after a question.
 const EVENTS_MAX: usize = 100;
 
@@ -105,6 +111,15 @@ impl KafkaBroker {
         let (group, topic) = (group.to_owned(), topic.to_owned());
         self.ask(move |clients| members::count(&clients.consumer, &clients.reader, &group, &topic))
             .await
+    }
+
+    /// The host of each member of the group; `None`: Kafka does not tell.
+    pub(crate) async fn member_hosts(
+        &self,
+        group: &str,
+    ) -> Result<Option<Vec<String>>, BrokerError> {
+        let group = group.to_owned();
+        self.ask(move |clients| members::hosts(&clients.consumer, &group)).await
     }
 
     async fn ask<T: Send + 'static>(
@@ -246,7 +261,17 @@ impl Clients {
         for partition in partitions {
             asked.add_partition(topic, partition.0);
         }
-        let answer = self.answered(self.consumer.committed_offsets(asked, ANSWER_WITHIN))?;
+        let begun = Instant::now();
+        let answer = loop {
+            let answer = self.consumer.committed_offsets(asked.clone(), ANSWER_WITHIN);
+            // A young cluster makes the topic of all groups' offsets now.
+            let is_early = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+            let is_early = is_early.is_some_and(|code| WITHOUT_COORDINATOR.contains(&code));
+            if !is_early || begun.elapsed() >= ANSWER_WITHIN {
+                break self.answered(answer)?;
+            }
+            std::thread::sleep(FIRST_LOOK);
+        };
         let mut committed = BTreeMap::new();
         for element in answer.elements() {
             element.error().map_err(|error| BrokerError::Unreachable(error.to_string()))?;

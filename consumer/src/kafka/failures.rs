@@ -117,7 +117,8 @@ fn in_words(text: &str) -> String {
         return format!("its certificate is not accepted ({text}); is `ssl.ca.location` right?");
     } else if says("Connection setup timed out") {
         "it does not take the connection: is there a firewall?"
-    } else if says("ApiVersionRequest failed") {
+    } else if says("ApiVersionRequest failed") || says("Invalid response size") {
+        // librdkafka takes the first bytes of another protocol for a size, and advises to allow it.
         "it answers nothing that Kafka would: is it a TLS port, or no Kafka?"
     } else {
         return text.to_owned();
@@ -159,6 +160,12 @@ mod tests {
                 "b:9093",
                 "it closes the connection at once: is it a TLS port (`security.protocol`), or no \
                  Kafka?",
+            ),
+            (
+                "db:5432/bootstrap: Receive failed: Invalid response size 1157627904 (0..100000000): \
+                 increase receive.message.max.bytes (after 2ms in state APIVERSION_QUERY)",
+                "db:5432",
+                "it answers nothing that Kafka would: is it a TLS port, or no Kafka?",
             ),
             (
                 "GroupCoordinator: b-2:9092: Disconnected (after 5ms in state UP)",

@@ -44,6 +44,22 @@ pub(super) fn count(
     Ok(list.groups().iter().map(members).sum())
 }
 
+/// The host of each member of `group`, as the broker sees it; `None`: the list does not tell. Blocks.
+///
+/// # Errors
+/// [`BrokerError::Unreachable`].
+pub(super) fn hosts(
+    consumer: &BaseConsumer<Quiet>,
+    group: &str,
+) -> Result<Option<Vec<String>>, BrokerError> {
+    let list = consumer.fetch_group_list(Some(group), ANSWER_WITHIN).map_err(unreachable)?;
+    if list.groups().iter().any(|info| info.state() == OF_ANOTHER_PROTOCOL) {
+        return Ok(None);
+    }
+    let hosts = list.groups().iter().flat_map(GroupInfo::members);
+    Ok(Some(hosts.map(|member| member.client_host().to_owned()).collect()))
+}
+
 fn by_a_commit(
     consumer: &BaseConsumer<Quiet>,
     config: &ClientConfig,

@@ -171,10 +171,13 @@ impl<R: Reader, T: Clock> Source<R, T> {
     fn read(&mut self) -> ControlFlow<PollExit> {
         let mut wait = if self.pipeline.is_idle() { WAIT_IDLE } else { WAIT_BUSY };
         for _ in 0..BURST {
-            let Self { reader, pipeline, now, .. } = self;
+            let Self { reader, pipeline, now, ends, .. } = self;
             let (mut out_of_range, mut failed) = (None, None);
             let heard = reader.poll(wait, |heard| match heard {
-                Heard::Record(route, record) => pipeline.record(*now, route, record),
+                Heard::Record(route, record) => {
+                    ends.status.record_read(route, record);
+                    pipeline.record(*now, route, record);
+                }
                 Heard::OutOfRange(error) => out_of_range = Some(error),
                 Heard::Failed(error) => failed = Some(error),
             });
@@ -227,6 +230,7 @@ impl<R: Reader, T: Clock> Source<R, T> {
             GroupEvent::Lost(tps) => {
                 tracing::warn!(partitions = tps.len(), "partitions lost: the group gave them away");
                 self.ends.status.left();
+                self.ends.status.partitions_released(&tps);
                 self.pipeline.lose(self.now, tps);
             }
             GroupEvent::Committed(id, result) => {
@@ -304,6 +308,7 @@ impl<R: Reader, T: Clock> Source<R, T> {
                     // Otherwise the locator could answer for a partition that came back since, with
                     // a position from before its other owner wrote.
                     self.ends.wanted.forget(&tps);
+                    self.ends.status.partitions_released(&tps);
                     done("unassign", self.reader.release(&tps))?;
                 }
                 Action::Drained => return ControlFlow::Break(PollExit::Drained { clean: true }),

@@ -5,6 +5,7 @@
 
 mod workers;
 mod introduction;
+mod page;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,9 +34,9 @@ use crate::kafka::skip_looks::{SkipLooks, SkipQueue};
 use crate::kafka::source::{Ends, Source};
 use crate::kafka::watch::Watch;
 use crate::run::workers::Workers;
+use crate::status::Status;
 use crate::status::metrics::Metrics;
 use crate::status::outage::{Reporter, Subject};
-use crate::status::{Status, http};
 use crate::store::{Store, StoreError, Timeouts};
 
 pub use crate::store::QUIET_LOG;
@@ -129,14 +130,9 @@ impl Consumer {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, RunError> {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut tasks = JoinSet::new();
-        let mut page = None;
-        if let Some(address) = self.config.http {
-            let listener = http::listen(address).await.map_err(RunError::Failed)?;
-            page = listener.local_addr().ok();
-            let (status, registry) = (self.status(), self.options.registry.clone());
-            tasks.spawn(async move { match http::serve(listener, status, registry).await {} });
-        }
+        let page = self.listen(&mut tasks).await?;
         tracing::info!("{}", introduction::first_line(&self.config, page));
+        self.status.start_traces(&self.config).map_err(RunError::Failed)?;
         let prepared = tokio::select! {
             biased;
             () = &mut shutdown => return Ok(Drained { clean: true }),
@@ -169,6 +165,7 @@ impl Consumer {
         };
         self.status.stopped();
         let _ = end_workers.send(true);
+        self.status.end_traces().await;
         if tokio::time::timeout(CLOSE_WITHIN, closed).await.is_err() {
             tracing::warn!("closing the Kafka client takes too long; leaving it");
         }

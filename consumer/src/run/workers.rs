@@ -1,6 +1,7 @@
 //! The workers' tasks: each applies closed batches and reports the outcome to the poll thread.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -56,8 +57,9 @@ impl Workers {
         let status = Arc::clone(&self.status);
         let observe = move |event: Event<'_>| match event {
             Event::Failed(route, error) => status.write_failed(number, route, error),
-            Event::SetAside(route, records, first) => {
-                status.set_aside(route, records as u64, first);
+            Event::SetAside(route, places, first) => {
+                status.records_set_aside(route, &places);
+                status.set_aside(route, places.len() as u64, first);
             }
             Event::RowByRow(rows) => tracing::debug!(rows, "rows are taken record by record"),
         };
@@ -91,7 +93,7 @@ impl Workers {
             return Some(PollMessage::End(PollExit::Failed(format!("there is no route {route}"))));
         };
         let metrics = self.status.metrics();
-        let taken = self.clock.now();
+        let (taken, taken_at) = (self.clock.now(), SystemTime::now());
         let (id, batch) = match work {
             Work::Closed(closed) => {
                 metrics.batch_taken(closed.age);
@@ -104,6 +106,7 @@ impl Workers {
                 let (route, records) = (batch.route, batch.records);
                 let took = self.clock.now().saturating_sub(taken);
                 self.status.batch_written(route, records, &stats, took);
+                self.status.records_written(&batch, &stats, taken_at);
                 let effort = WriteCost { took: stats.took, saturated: stats.saturated };
                 Some(PollMessage::Finished(id, BatchResult::Written(written, effort)))
             }

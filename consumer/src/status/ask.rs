@@ -64,6 +64,20 @@ pub async fn ask(url: &str) -> Result<StatusReport, AskError> {
     Ok(report)
 }
 
+/// The report of the consumer at `url`, which must be of the pipeline `wanted`, if one is named.
+///
+/// # Errors
+/// As for [`ask`]; also if it is of another pipeline.
+pub async fn ask_of(url: &str, wanted: Option<&str>) -> Result<StatusReport, AskError> {
+    let report = ask(url).await?;
+    match wanted.filter(|wanted| *wanted != report.pipeline) {
+        Some(wanted) => {
+            Err(AskError::Other(url.to_owned(), report.pipeline.clone(), wanted.to_owned()))
+        }
+        None => Ok(report),
+    }
+}
+
 /// What the consumer that listens at `url` says of its health: `None` if it is alive, else why it
 /// should be replaced.
 ///

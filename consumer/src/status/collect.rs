@@ -28,6 +28,7 @@ impl Status {
             partitions: progress.partitions.len(),
             brokers: self.brokers.clone(),
             database: self.database.clone(),
+            actions: self.actions,
             memory: MemoryReport {
                 held_bytes: progress.open_bytes + progress.in_flight_bytes,
                 limit_bytes: self.memory_limit,
@@ -51,9 +52,14 @@ impl Status {
         }
     }
 
-    /// The last minutes.
+    /// The last five minutes, second by second.
     pub fn history(&self) -> Vec<Point> {
-        self.lock().history.points().copied().collect()
+        self.lock().history.seconds().copied().collect()
+    }
+
+    /// The last hour, a point for twelve seconds.
+    pub fn history_of_the_hour(&self) -> Vec<Point> {
+        self.lock().history.hour().copied().collect()
     }
 
     fn route(&self, state: &StatusState, route: usize) -> RouteReport {

@@ -1,5 +1,5 @@
-//! The history of the last five minutes, a point a second, which a reloaded page draws; and rates from
-//! running totals.
+//! The history that a reloaded page draws: the last five minutes, a point a second, and the last hour, a
+//! point for twelve seconds; and rates from running totals.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 /// How far apart points are.
 pub const STEP: Duration = Duration::from_secs(1);
-/// How many are kept: five minutes.
+/// How many are kept of either: five minutes, and an hour.
 const POINTS_MAX: usize = 300;
+/// How many seconds are one point of the hour.
+pub const SECONDS_OF_HOUR: usize = 12;
 /// The time over which a rate is the mean.
 const WINDOW: Duration = Duration::from_secs(5);
 
@@ -35,21 +37,62 @@ pub struct Point {
 /// Points in their order.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    points: VecDeque<Point>,
+    seconds: VecDeque<Point>,
+    hour: VecDeque<Point>,
+    /// What the hour's next point is made of.
+    newest: Vec<Point>,
 }
 
 impl History {
-    /// Adds a point; a full history drops its oldest.
+    /// Adds a second's point; a full history drops its oldest.
     pub fn push(&mut self, point: Point) {
-        if self.points.len() == POINTS_MAX {
-            self.points.pop_front();
+        push(&mut self.seconds, point);
+        self.newest.push(point);
+        if self.newest.len() == SECONDS_OF_HOUR {
+            push(&mut self.hour, Point::over(&self.newest));
+            self.newest.clear();
         }
-        self.points.push_back(point);
     }
 
-    /// All of them, the oldest first.
-    pub fn points(&self) -> impl Iterator<Item = &Point> {
-        self.points.iter()
+    /// The last five minutes, the oldest second first.
+    pub fn seconds(&self) -> impl Iterator<Item = &Point> {
+        self.seconds.iter()
+    }
+
+    /// The last hour, the oldest first.
+    pub fn hour(&self) -> impl Iterator<Item = &Point> {
+        self.hour.iter()
+    }
+}
+
+fn push(points: &mut VecDeque<Point>, point: Point) {
+    if points.len() == POINTS_MAX {
+        points.pop_front();
+    }
+    points.push_back(point);
+}
+
+impl Point {
+    /// Several points as one: rates and times on average, but the worst lag and the slowest
+    /// transaction, or an hour would hide what somebody was woken by.
+    fn over(points: &[Self]) -> Self {
+        let mean = |of: fn(&Self) -> Option<f64>| {
+            let (count, sum) = points
+                .iter()
+                .filter_map(of)
+                .fold((0_u32, 0.0), |(count, sum), one| (count + 1, sum + one));
+            (count > 0).then(|| sum / f64::from(count))
+        };
+        let worst = |of: fn(&Self) -> Option<f64>| points.iter().filter_map(of).reduce(f64::max);
+        Self {
+            time_ms: points.last().map_or(0, |last| last.time_ms),
+            records_per_second: mean(|point| Some(point.records_per_second)).unwrap_or(0.0),
+            rows_per_second: mean(|point| Some(point.rows_per_second)).unwrap_or(0.0),
+            lag_records: points.iter().filter_map(|point| point.lag_records).max(),
+            lag_seconds: worst(|point| Some(point.lag_seconds)).unwrap_or(0.0),
+            transaction_seconds: mean(|point| point.transaction_seconds),
+            transaction_seconds_max: worst(|point| point.transaction_seconds_max),
+        }
     }
 }
 
@@ -129,7 +172,40 @@ mod tests {
         for second in 0..1_000 {
             history.push(Point { time_ms: second * 1_000, ..Point::default() });
         }
-        let kept: Vec<u64> = history.points().map(|point| point.time_ms / 1_000).collect();
+        let kept: Vec<u64> = history.seconds().map(|point| point.time_ms / 1_000).collect();
         assert_eq!(kept, (700..1_000).collect::<Vec<u64>>());
+        for second in 1_000..5_000 {
+            history.push(Point { time_ms: second * 1_000, ..Point::default() });
+        }
+        let hour: Vec<u64> = history.hour().map(|point| point.time_ms / 1_000).collect();
+        assert_eq!(hour.len(), 300);
+        assert!(hour.windows(2).all(|pair| pair[1] - pair[0] == 12), "{hour:?}");
+        assert!(hour[299] >= 4_988 && hour[0] + 12 * 299 == hour[299], "{hour:?}");
+    }
+
+    #[test]
+    fn a_point_of_the_hour_keeps_the_worst_lag_and_the_slowest_transaction() {
+        let mut history = History::default();
+        for second in 0..12_u32 {
+            history.push(Point {
+                time_ms: u64::from(second) * 1_000,
+                records_per_second: f64::from(second),
+                lag_records: (second != 5).then_some(u64::from(second % 7)),
+                lag_seconds: if second == 3 { 9.0 } else { 1.0 },
+                transaction_seconds: (second % 2 == 0).then_some(0.5),
+                transaction_seconds_max: (second == 2).then_some(4.0),
+                ..Point::default()
+            });
+        }
+        let expected = Point {
+            time_ms: 11_000,
+            records_per_second: 5.5,
+            rows_per_second: 0.0,
+            lag_records: Some(6),
+            lag_seconds: 9.0,
+            transaction_seconds: Some(0.5),
+            transaction_seconds_max: Some(4.0),
+        };
+        assert_eq!(history.hour().collect::<Vec<_>>(), [&expected]);
     }
 }

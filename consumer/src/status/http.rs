@@ -1,5 +1,5 @@
-//! The HTTP server: the live page, `/status`, `/history`, `/metrics`, `/healthz`, `/readyz`. It answers
-//! GET only, changes nothing, and shows no secret.
+//! The HTTP server: the live page, `/status`, `/history`, `/metrics`, `/healthz`, `/readyz`. What it
+//! answers itself changes nothing, and shows no secret; what other rooms answer is given to it.
 //!
 //! Clients are limited: in the number of connections, the bytes of a request's head, the time to send
 //! it, and the lifetime of a connection.
@@ -49,6 +49,8 @@ const LIMITS: ServerLimits = ServerLimits {
     connection_within: Duration::from_mins(1),
 };
 
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
 /// Sent with every answer. The page loads only its own files, and may be in no frame.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [
     (
@@ -75,6 +77,9 @@ struct After {
     /// Those later than this, in milliseconds since 1970.
     #[serde(default)]
     after: u64,
+    /// Those of the last hour, and not second by second.
+    #[serde(default)]
+    hour: bool,
 }
 
 /// Starts to listen.
@@ -90,13 +95,14 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
     })
 }
 
-/// Answers until it is dropped.
+/// Answers until it is dropped. `more`: what other rooms answer.
 pub(crate) async fn serve(
     listener: TcpListener,
     status: Arc<Status>,
     registry: Registry,
+    more: Router,
 ) -> Infallible {
-    accept(listener, router(Shown { status, registry }), LIMITS).await
+    accept(listener, router(Shown { status, registry }, more), LIMITS).await
 }
 
 async fn accept(listener: TcpListener, router: Router, limits: ServerLimits) -> Infallible {
@@ -133,14 +139,16 @@ async fn converse(stream: TcpStream, router: Router, limits: ServerLimits) {
     }
 }
 
-fn router(shown: Shown) -> Router {
+fn router(shown: Shown, more: Router) -> Router {
     let file = |kind: &'static str, text: &'static str| {
         get(async move || ([(CONTENT_TYPE, HeaderValue::from_static(kind))], text))
     };
     Router::new()
         .route("/", file("text/html; charset=utf-8", include_str!("page/page.html")))
         .route("/page.css", file("text/css; charset=utf-8", include_str!("page/page.css")))
-        .route("/page.js", file("text/javascript; charset=utf-8", include_str!("page/page.js")))
+        .route("/page.js", file(SCRIPT, include_str!("page/page.js")))
+        .route("/letters.js", file(SCRIPT, include_str!("page/letters.js")))
+        .route("/fleet.js", file(SCRIPT, include_str!("page/fleet.js")))
         .route("/icon.svg", file("image/svg+xml", include_str!("page/icon.svg")))
         .route("/icon-warn.svg", file("image/svg+xml", include_str!("page/icon-warn.svg")))
         .route("/icon-bad.svg", file("image/svg+xml", include_str!("page/icon-bad.svg")))
@@ -149,11 +157,12 @@ fn router(shown: Shown) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .with_state(shown)
+        .merge(more)
         .layer(map_response(async |mut answer: Response| {
             answer.headers_mut().extend(HEADERS);
             answer
         }))
-        .with_state(shown)
 }
 
 async fn status(State(shown): State<Shown>) -> Json<StatusReport> {
@@ -162,7 +171,8 @@ async fn status(State(shown): State<Shown>) -> Json<StatusReport> {
 
 /// For the page alone: its form may change.
 async fn history(State(shown): State<Shown>, Query(asked): Query<After>) -> Json<Vec<Point>> {
-    let mut points = shown.status.history();
+    let status = &shown.status;
+    let mut points = if asked.hour { status.history_of_the_hour() } else { status.history() };
     points.retain(|point| point.time_ms > asked.after);
     Json(points)
 }

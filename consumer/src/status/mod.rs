@@ -12,13 +12,15 @@ mod set_aside;
 pub(crate) mod told;
 mod collect;
 mod readiness;
+mod traces;
+mod traced;
 #[cfg(test)]
 #[path = "tests/report.rs"]
-mod report_tests;
+pub(crate) mod report_tests;
 pub(crate) mod http;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use write_behind_shared::NextOffset;
@@ -33,6 +35,7 @@ use crate::status::logs::LogsSeen;
 use crate::status::metrics::Metrics;
 use crate::status::outage::{Outage, Outages, Reporter, Subject};
 use crate::status::set_aside::SetAsideLog;
+use crate::status::traces::Spans;
 
 /// How often the poll thread publishes its numbers.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
@@ -46,11 +49,14 @@ pub struct Status {
     database: String,
     routes: Vec<Route>,
     memory_limit: usize,
+    /// Whether people may act on the page.
+    actions: bool,
     /// How long a partition may wait for another producer's transaction.
     patience: Duration,
     /// How long the group waits for a member that did not leave.
     session: Duration,
     started: Instant,
+    spans: OnceLock<Arc<Spans>>,
     state: Mutex<StatusState>,
 }
 
@@ -150,9 +156,11 @@ impl Status {
             database: format!("{:?}", config.database.target),
             routes: config.routes.clone(),
             memory_limit: config.memory.0,
+            actions: config.page.actions.is_some(),
             patience: config.patience,
             session: config.session_timeout(),
             started: Instant::now(),
+            spans: OnceLock::new(),
             state: Mutex::new(state),
         }
     }

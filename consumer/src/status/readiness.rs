@@ -12,8 +12,9 @@ use crate::status::logs::{Fetched, Standstill};
 use crate::status::outage::{Outage, Reporter, Subject};
 use crate::status::{Status, StatusState};
 
-/// How long the consumer waits for its group before a person is told why.
-const TOLD_AFTER: Duration = Duration::from_secs(3);
+/// How long the consumer waits for its group before a person is told why: longer than a broker waits for
+/// further members of a new group (`group.initial.rebalance.delay.ms`, by default three seconds).
+const TOLD_AFTER: Duration = Duration::from_secs(5);
 
 impl Status {
     /// Why the process should be replaced, if it should.

@@ -66,6 +66,9 @@ pub struct Process {
     /// The database that it writes to, without user and password.
     #[serde(default)]
     pub database: String,
+    /// Whether dead letters can be replayed and discarded on its page: `http.actions`.
+    #[serde(default)]
+    pub actions: bool,
     /// Its memory.
     pub memory: MemoryReport,
 }

@@ -7,11 +7,11 @@ use serde::Serialize;
 use crate::status::report::{PartitionReport, ReportSource, RouteReport, StatusReport};
 
 /// A column: its head, its alignment, and what stands in it.
-type Column<T> = (&'static str, Align, fn(&T) -> String);
+pub(crate) type TableColumn<T> = (&'static str, Align, fn(&T) -> String);
 /// A partition, with its route.
 type PartitionRow<'r> = (&'r RouteReport, &'r PartitionReport);
 
-const ROUTE: [Column<RouteReport>; 12] = [
+const ROUTE: [TableColumn<RouteReport>; 12] = [
     ("TOPIC", Align::Left, |route| route.topic.clone()),
     ("TABLE", Align::Left, |route| route.table.clone()),
     ("PRIORITY", Align::Left, |route| word(&route.priority)),
@@ -27,7 +27,7 @@ const ROUTE: [Column<RouteReport>; 12] = [
 ];
 
 /// The columns of the table of partitions.
-const fn partition_columns<'r>() -> [Column<PartitionRow<'r>>; 11] {
+const fn partition_columns<'r>() -> [TableColumn<PartitionRow<'r>>; 11] {
     [
         ("TOPIC", Align::Left, |(route, _)| route.topic.clone()),
         ("PARTITION", Align::Right, |(_, one)| one.partition.to_string()),
@@ -44,7 +44,7 @@ const fn partition_columns<'r>() -> [Column<PartitionRow<'r>>; 11] {
 }
 
 #[derive(Clone, Copy)]
-enum Align {
+pub(crate) enum Align {
     Left,
     Right,
 }
@@ -103,8 +103,8 @@ fn open_letters(route: &RouteReport) -> Option<String> {
     ))
 }
 
-fn table<'t, T: 't, const N: usize>(
-    columns: &[Column<T>; N],
+pub(crate) fn table<'t, T: 't, const N: usize>(
+    columns: &[TableColumn<T>; N],
     rows: impl Iterator<Item = &'t T>,
 ) -> Vec<String> {
     let head = columns.each_ref().map(|(name, ..)| (*name).to_owned());
@@ -124,7 +124,7 @@ fn table<'t, T: 't, const N: usize>(
 }
 
 /// A state, as JSON spells it.
-fn word(state: &impl Serialize) -> String {
+pub(crate) fn word(state: &impl Serialize) -> String {
     struct Word<'s, T>(&'s T);
     impl<T: Serialize> fmt::Display for Word<'_, T> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,19 +134,19 @@ fn word(state: &impl Serialize) -> String {
     Word(state).to_string()
 }
 
-fn unknown() -> String {
+pub(crate) fn unknown() -> String {
     "-".to_owned()
 }
 
-fn number(number: Option<impl ToString>) -> String {
+pub(crate) fn number(number: Option<impl ToString>) -> String {
     number.map_or_else(unknown, |number| number.to_string())
 }
 
-fn rate(rate: Option<f64>) -> String {
+pub(crate) fn rate(rate: Option<f64>) -> String {
     rate.map_or_else(unknown, |rate| format!("{rate:.0}"))
 }
 
-fn time(seconds: Option<f64>) -> String {
+pub(crate) fn time(seconds: Option<f64>) -> String {
     match seconds {
         None => unknown(),
         Some(seconds) if seconds < 10.0 => format!("{seconds:.1} s"),
@@ -167,7 +167,7 @@ fn bytes(bytes: Option<usize>) -> String {
 }
 
 /// An error may quote another program, and must not move the terminal's cursor.
-fn without_controls(line: &str) -> String {
+pub(crate) fn without_controls(line: &str) -> String {
     line.replace(|c: char| c.is_control(), " ")
 }
 

@@ -242,8 +242,8 @@ impl Bench {
         let set_aside = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&set_aside);
         let observe = move |event: Event<'_>| {
-            if let Event::SetAside(_, records, first) = event {
-                told.lock().unwrap().push((records, first));
+            if let Event::SetAside(_, places, first) = event {
+                told.lock().unwrap().push((places.len(), first));
             }
         };
         let worker = Worker::new(

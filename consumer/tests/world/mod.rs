@@ -126,12 +126,26 @@ impl World {
         value: Option<&str>,
         add: Option<&str>,
     ) {
+        let headers: Vec<(&str, &str)> = add.map(|add| ("add", add)).into_iter().collect();
+        self.send_with(partition, key, value, &headers);
+    }
+
+    /// Writes a record with these headers.
+    pub(crate) fn send_with(
+        &self,
+        partition: i32,
+        key: Option<&str>,
+        value: Option<&str>,
+        headers: &[(&str, &str)],
+    ) {
         let mut record: BaseRecord<'_, str, str> = BaseRecord::to(TOPIC).partition(partition);
         record.key = key;
         record.payload = value;
-        if let Some(add) = add {
-            let header = Header { key: "add", value: Some(add) };
-            record = record.headers(OwnedHeaders::new().insert(header));
+        if !headers.is_empty() {
+            let insert = |headers: OwnedHeaders, (key, value): &(&str, &str)| {
+                headers.insert(Header { key, value: Some(*value) })
+            };
+            record = record.headers(headers.iter().fold(OwnedHeaders::new(), insert));
         }
         while let Err((error, again)) = self.producer.send(record) {
             assert_eq!(

@@ -2,6 +2,7 @@
 //! outage, signals and the deadline of a drain.
 
 mod page;
+mod page_actions;
 mod outage;
 mod signals;
 mod status;

@@ -5,6 +5,7 @@ use integration_tests::browser::Browser;
 use integration_tests::log::Raw;
 use integration_tests::wait::{PATIENCE, Seen, until};
 use integration_tests::wire::Door;
+use sqlx::AssertSqlSafe;
 
 use super::{Scene, answers, is_ok};
 
@@ -14,7 +15,8 @@ const CHARTS_HAVE_POINTS: &str = r#"
         .reduce((sum, path) => sum + path.getAttribute("d").split(/[ML]/).length - 1, 0);
     return points("chart-rate") >= 4 && points("chart-lag") >= 2 && points("chart-latency") >= 1;
 "#;
-const IS_GOOD: &str = r#"return document.getElementById("state").classList.contains("good")"#;
+pub(super) const IS_GOOD: &str =
+    r#"return document.getElementById("state").classList.contains("good")"#;
 /// What the page says of a lag, by its numbers at the seconds.
 const TREND: &str = r"
     const of = (...lags) => trend(lags.map(([second, lag_records]) => ({ time_ms: second * 1000, lag_records })), 60000);
@@ -51,7 +53,7 @@ async fn the_page_shows_numbers_charts_and_troubles_in_any_window() -> Result<()
     let moved = format!("{} > {}", written, before.unwrap_or_default());
     browser.waits_for("the numbers to move", &moved).await?;
     browser.waits_for("charts", CHARTS_HAVE_POINTS).await?;
-    shot(&browser, "wide").await?;
+    shot(&browser, "well").await?;
 
     // A reload shows the past minutes at once: they come from the process.
     browser.client.refresh().await?;
@@ -74,11 +76,13 @@ async fn the_page_shows_numbers_charts_and_troubles_in_any_window() -> Result<()
         && document.getElementById('trouble-list').textContent.includes('the database')
         && document.getElementById('routes').textContent.includes('postgres://')";
     browser.waits_for("the error of a stopped database", told).await?;
-    shot(&browser, "stopped").await?;
+    shot(&browser, "database-down").await?;
     scene.wire.set(Door::Open);
     let over =
         format!("return document.getElementById('troubles').hidden && (() => {{ {IS_GOOD} }})()");
     browser.waits_for("the error to go away", &over).await?;
+
+    shows_a_stopped_route(&scene, &browser).await?;
 
     let complaints = browser.complaints().await?;
     ensure!(complaints.is_empty(), "the console: {complaints:?}");
@@ -109,8 +113,30 @@ async fn lists_its_letters(scene: &Scene, browser: &Browser) -> Result<()> {
             && document.getElementById('open-letters').textContent === '1'",
         format!("write-behind dead-letters list --topic {}", scene.pipeline.name)
     );
-    browser.waits_for("the record that waits for a person", &listed).await?;
-    shot(browser, "letters").await
+    browser.waits_for("the record that waits for a person", &listed).await
+}
+
+/// A table that is gone stops its route until it is there again.
+async fn shows_a_stopped_route(scene: &Scene, browser: &Browser) -> Result<()> {
+    let table = &scene.pipeline.name;
+    let rename = async |from: &str, to: &str| {
+        let rename = format!("ALTER TABLE public.{from} RENAME TO {to}");
+        sqlx::query(AssertSqlSafe(rename)).execute(&scene.pipeline.sql).await.map(drop)
+    };
+    let elsewhere = format!("{table}_away");
+    rename(table, &elsewhere).await?;
+    scene.append(50).await?;
+    let told = "const row = document.getElementById('routes').rows[0];
+        return row.cells[3].textContent === 'stopped' && row.cells[3].className === 'bad'
+            && row.cells[4].textContent.includes('public.')";
+    browser.waits_for("a stopped route", told).await?;
+    shot(browser, "stopped-route").await?;
+    rename(&elsewhere, table).await?;
+    let runs = format!(
+        "return document.getElementById('routes').rows[0].cells[3].textContent === 'running' \
+         && (() => {{ {IS_GOOD} }})()"
+    );
+    browser.waits_for("the route to run again", &runs).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,7 +164,7 @@ async fn the_page_says_when_a_lag_will_be_gone_or_how_fast_it_grows() -> Result<
 }
 
 /// Where `PAGE_SCREENSHOTS` names a folder, what the page looks like.
-async fn shot(browser: &Browser, name: &str) -> Result<()> {
+pub(super) async fn shot(browser: &Browser, name: &str) -> Result<()> {
     if let Some(folder) = std::env::var_os("PAGE_SCREENSHOTS") {
         let png = browser.client.screenshot().await?;
         std::fs::write(std::path::Path::new(&folder).join(format!("{name}.png")), png)?;

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use write_behind_consumer::config::Config;
 use write_behind_consumer::config::units::HumanDuration;
 use write_behind_consumer::dead_letters::admin::Admin;
-use write_behind_consumer::dead_letters::replay::{Fate, ReplayOptions};
+use write_behind_consumer::dead_letters::fate::Fate;
+use write_behind_consumer::dead_letters::replay::ReplayOptions;
 use write_behind_consumer::dead_letters::{DeadLetterState, Filter};
 
 use crate::command::{DONE, FAILED, REFUSED, USAGE, agreed, place};

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use write_behind_consumer::dead_letters::replay::Fate;
+use write_behind_consumer::dead_letters::fate::Fate;
 use write_behind_consumer::dead_letters::{StoredDeadLetter, Tally};
 
 const HEAD: [&str; 7] = ["TOPIC", "PLACE", "STATE", "SET ASIDE", "KEY", "SQLSTATE", "REASON"];
@@ -99,7 +99,7 @@ pub(super) fn whole(letter: &StoredDeadLetter) {
 
 /// Prints what happened to a letter, or would happen.
 pub(super) fn fate(letter: &StoredDeadLetter, fate: &Fate, dry_run: bool, as_json: bool) {
-    let (outcome, why) = told(fate);
+    let (outcome, why) = fate.told();
     if as_json {
         let mut object = at(letter);
         object.insert("outcome".to_owned(), outcome.into());
@@ -114,37 +114,6 @@ pub(super) fn fate(letter: &StoredDeadLetter, fate: &Fate, dry_run: bool, as_jso
     let would = if dry_run { "would be " } else { "" };
     let why = why.map_or_else(String::new, |why| format!(": {}", escaped(why.as_bytes())));
     outln!("{} {} {would}{outcome}{why}", escaped(letter.scope.topic.as_bytes()), place(letter));
-}
-
-/// The outcome in a word or two, and what there is to say of it.
-fn told(fate: &Fate) -> (&'static str, Option<String>) {
-    match fate {
-        Fate::Replayed(left_out) if left_out.is_empty() => ("replayed", None),
-        Fate::Replayed(left_out) => {
-            ("replayed", Some(format!("later records' values stay in {}", left_out.join(", "))))
-        }
-        Fate::Superseded => {
-            ("superseded", Some("later records have set or deleted all that it says".to_owned()))
-        }
-        Fate::Rejected { reason, sqlstate: None } => ("left open", Some(reason.clone())),
-        Fate::Rejected { reason, sqlstate: Some(code) } => {
-            ("left open", Some(format!("{reason} ({code})")))
-        }
-        Fate::Undecodable(reason) => {
-            let mend = "it can never be applied: discard it, and write a corrected record";
-            ("left open", Some(format!("{reason}; {mend}")))
-        }
-        Fate::Gone => {
-            let mend = "the log no longer has the records behind it, so newer values could be \
-                        overwritten: discard it, or --force if nothing wrote to the row since";
-            ("left open", Some(mend.to_owned()))
-        }
-        Fate::AnotherLog => {
-            let mend = "the log has another record at this offset: the topic was created again";
-            ("left open", Some(mend.to_owned()))
-        }
-        Fate::Closed(state) => ("closed already", Some(format!("it is {state}"))),
-    }
 }
 
 /// A letter as a JSON object. Bytes that are no text are in base64, under a name that says so.

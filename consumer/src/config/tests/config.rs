@@ -218,7 +218,7 @@ fn the_documented_configurations_are_valid() {
     ] {
         let rest = text.split_once("```toml\n").map_or(text, |(_, rest)| rest);
         let (example, _) = rest.split_once("```").unwrap_or((rest, ""));
-        let secrets = [("PASSWORD".to_owned(), "hush".to_owned())].into();
+        let secrets = variables(&[("PASSWORD", "hush"), ("PAGE_TOKEN", "hush-0123456789abcdef")]);
         let config = Config::read(example, &secrets).unwrap_or_else(|why| panic!("{page}: {why}"));
         assert_eq!(config.name, "scores", "{page}");
     }

@@ -1,14 +1,17 @@
-// The live page: asks /status and /history each second, and draws what they say.
+// The live page: asks /status and /history each second, and draws what they say. Letters and members have
+// files of their own, which are loaded before this one.
 //
 // Whatever comes from the consumer (topics, tables, errors) is set as text, never as markup.
 "use strict";
 
 const EVERY_MS = 1000;
 const ANSWER_WITHIN_MS = 5000;
-const MINUTES = 5;
-const POINTS_MAX = MINUTES * 60;
-// Points further apart than this are not joined by a line: nobody was there.
-const GAP_MS = 3500;
+// What the charts show. Points further apart than the gap are not joined by a line: nobody was there.
+const RANGES = [
+  { name: "5 minutes", minutes: 5, gap: 3500, query: "", points: [] },
+  { name: "1 hour", minutes: 60, gap: 40000, query: "hour=true&", points: [] },
+];
+let range = RANGES[0];
 const WIDTH = 600;
 const HEIGHT = 160;
 
@@ -16,7 +19,7 @@ const element = (id) => document.getElementById(id);
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 const whole = new Intl.NumberFormat("en");
 
-const count = (n) => (n === null || n === undefined ? "–" : n < 10000 ? whole.format(Math.round(n)) : short.format(n));
+const count = (n) => (n === null || n === undefined ? "–" : n < 10000 ? whole.format(n < 10 ? Math.round(n * 10) / 10 : Math.round(n)) : short.format(n));
 const offset = (n) => (n === null || n === undefined ? "–" : String(n));
 const ratio = (n) => (n === null || n === undefined ? "–" : n.toFixed(n < 10 ? 1 : 0));
 
@@ -77,7 +80,7 @@ function draw(name, attributes) {
   return node;
 }
 
-// A chart of one or two lines over the last minutes.
+// A chart of one or two lines over the range that is shown.
 class Chart {
   constructor(id, title, format, lines) {
     this.format = format;
@@ -95,7 +98,8 @@ class Chart {
     this.middle = make("span", "middle");
     plot.append(this.svg, this.top, this.middle);
     const times = make("div", "times");
-    times.append(make("span", "", `${MINUTES} min ago`), make("span", "", "now"));
+    this.from = make("span");
+    times.append(this.from, make("span", "", "now"));
     this.figure.append(caption, plot, times);
     this.title = title;
   }
@@ -103,6 +107,7 @@ class Chart {
   show(points, now) {
     const values = (line) => points.map((point) => point[line.field]).filter((value) => value !== null);
     const highest = Math.max(0, ...this.lines.flatMap(values));
+    say(this.from, `${range.name} ago`);
     const top = ceiling(highest);
     say(this.top, this.format(top));
     say(this.middle, this.format(top / 2));
@@ -113,7 +118,7 @@ class Chart {
       say(this.legends[at], text);
       return text;
     });
-    this.svg.setAttribute("aria-label", `${this.title} over the last ${MINUTES} minutes; now ${told.join(", ")}; highest ${this.format(highest)}`);
+    this.svg.setAttribute("aria-label", `${this.title} over the last ${range.name}; now ${told.join(", ")}; highest ${this.format(highest)}`);
   }
 }
 
@@ -130,9 +135,9 @@ function path(points, field, top, now) {
   for (const point of points) {
     const value = point[field];
     if (value === null) { before = null; continue; }
-    const x = WIDTH * (1 - (now - point.time_ms) / (MINUTES * 60000));
+    const x = WIDTH * (1 - (now - point.time_ms) / (range.minutes * 60000));
     const y = HEIGHT * (1 - value / top);
-    const joined = before !== null && point.time_ms - before < GAP_MS;
+    const joined = before !== null && point.time_ms - before < range.gap;
     // A point alone is a line as well, or it could not be seen.
     d += joined ? `L${x.toFixed(1)} ${y.toFixed(1)}` : `M${x.toFixed(1)} ${y.toFixed(1)}h2`;
     before = point.time_ms;
@@ -225,13 +230,6 @@ function trouble(node, { text, when }) {
   say(began, when);
 }
 
-function letter(node, { topic, open_dead_letters: open }) {
-  const [told, command] = node.children.length ? node.children : [make("span"), make("code")];
-  if (!node.children.length) node.append(told, " ", command);
-  say(told, `${whole.format(open)} of topic ${topic}:`);
-  say(command, `write-behind dead-letters list --topic ${topic}`);
-}
-
 const known = (values) => values.filter((value) => value !== null && value !== undefined);
 const sum = (values) => (known(values).length ? known(values).reduce((a, b) => a + b, 0) : null);
 
@@ -261,9 +259,7 @@ function show(report) {
   say(element("places"), `from ${process.brokers} to ${process.database}`);
 
   list(element("trouble-list"), troubles, trouble);
-  const letters = routes.filter((route) => route.open_dead_letters > 0);
-  list(element("letter-list"), letters, letter);
-  element("letters").hidden = letters.length === 0;
+  showLetters(routes, process.actions);
   element("troubles").hidden = troubles.length === 0;
 
   const all = (field) => routes.map((route) => route[field]);
@@ -295,26 +291,53 @@ function trend(points, now) {
   return fallen > 0 ? `, all in about ${time(last.lag_records / rate)}` : `, ${count(rate)} more a second`;
 }
 
-let points = [];
 let answered = null;
 
-async function ask(path) {
-  const answer = await fetch(path, { signal: AbortSignal.timeout(ANSWER_WITHIN_MS), cache: "no-store" });
+async function ask(path, within = ANSWER_WITHIN_MS) {
+  const answer = await fetch(path, { signal: AbortSignal.timeout(within), cache: "no-store" });
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer.json();
 }
 
+// The newer points of a range.
+async function extend(one) {
+  const after = one.points.length ? one.points[one.points.length - 1].time_ms : 0;
+  const newer = await ask(`/history?${one.query}after=${after}`);
+  // Another question for the same range may have been answered meanwhile.
+  const last = one.points.length ? one.points[one.points.length - 1].time_ms : 0;
+  one.points = one.points.concat(newer.filter((point) => point.time_ms > last));
+}
+
+// Each range keeps its own; the seconds are asked for always, because the trend is of them.
+function drawCharts() {
+  for (const one of RANGES) {
+    one.points = one.points.filter((point) => point.time_ms >= answered - one.minutes * 60000);
+  }
+  for (const chart of charts) chart.show(range.points, answered);
+}
+
+function ranges() {
+  return RANGES.map((one) => {
+    const button = make("button", "", one.name);
+    button.setAttribute("aria-pressed", String(one === range));
+    button.addEventListener("click", async () => {
+      range = one;
+      for (const other of element("ranges").children) other.setAttribute("aria-pressed", String(other === button));
+      await extend(one).catch(() => {});
+      if (answered) drawCharts();
+    });
+    return button;
+  });
+}
+
 async function turn() {
   try {
-    const after = points.length ? points[points.length - 1].time_ms : 0;
-    const [report, newer] = await Promise.all([ask("/status"), ask(`/history?after=${after}`)]);
-    points = points.concat(newer).slice(-POINTS_MAX);
+    const shown = new Set([RANGES[0], range]);
+    const [report] = await Promise.all([ask("/status"), ...[...shown].map(extend)]);
     answered = report.time_ms;
     show(report);
-    const from = answered - MINUTES * 60000;
-    points = points.filter((point) => point.time_ms >= from);
-    for (const chart of charts) chart.show(points, answered);
-    say(element("lag-trend"), trend(points, answered));
+    drawCharts();
+    say(element("lag-trend"), trend(RANGES[0].points, answered));
   } catch {
     const since = answered ? ` since ${new Date(answered).toLocaleTimeString()}` : "";
     mood("bad", `The consumer does not answer${since}`);
@@ -322,5 +345,7 @@ async function turn() {
   setTimeout(turn, EVERY_MS);
 }
 
+element("ranges").append(...ranges());
 element("charts").append(...charts.map((chart) => chart.figure));
 turn();
+askFleet();

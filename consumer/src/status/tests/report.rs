@@ -24,7 +24,7 @@ fn partition(partition: i32, lag: u64) -> PartitionReport {
 }
 
 /// A report in which every object is there.
-pub(super) fn report() -> StatusReport {
+pub(crate) fn report() -> StatusReport {
     let partitions = vec![partition(0, 7), partition(1, 123_456)];
     let message = "no table".to_owned();
     let route = RouteReport {
@@ -60,6 +60,7 @@ pub(super) fn report() -> StatusReport {
             partitions: 2,
             brokers: "kafka:9092".to_owned(),
             database: "postgres://db:5432/game".to_owned(),
+            actions: false,
             memory,
         }),
         troubles: vec![OutageReport {
