@@ -83,14 +83,14 @@ fn actions_of(token: Option<String>) -> Result<Token, ConfigError> {
 fn member_of(member: &str) -> Result<String, ConfigError> {
     let member = member.trim().trim_end_matches('/');
     let uri: Option<Uri> = member.parse().ok();
-    match uri.as_ref().map(|uri| (uri.scheme_str(), uri.host(), uri.path())) {
-        Some((Some("http"), Some(_), "" | "/")) => Ok(member.to_owned()),
-        _ => {
-            let why = "names something that is no URL of a consumer; write each like \
-                       http://10.0.0.7:9464";
-            Err(refuse("http.members", why))
-        }
+    let is_plain = uri.is_some_and(|uri| {
+        uri.scheme_str() == Some("http") && uri.host().is_some() && matches!(uri.path(), "" | "/")
+    });
+    if is_plain {
+        return Ok(member.to_owned());
     }
+    let why = "names something that is no URL of a consumer; write each like http://10.0.0.7:9464";
+    Err(refuse("http.members", why))
 }
 
 fn listen_of(listen: &str) -> Result<Option<SocketAddr>, ConfigError> {

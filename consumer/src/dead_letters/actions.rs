@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
-use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -99,7 +99,7 @@ async fn with_token(
     request: Request,
     next: Next,
 ) -> Response {
-    let given = request.headers().get(AUTHORIZATION).map(|header| header.as_bytes());
+    let given = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
     let token = given.and_then(|given| given.strip_prefix(b"Bearer "));
     if token.is_some_and(|token| actions.token.is(token)) {
         return next.run(request).await;
