@@ -56,6 +56,12 @@ REFUSED = [
 ]
 
 
+def of_the_page():
+    """The values that deploy/README.md installs the chart with."""
+    page = (CHART.parent.parent / "README.md").read_text()
+    return yaml.safe_load(page.split("```yaml\n", 1)[1].split("```", 1)[0])
+
+
 def require(holds, what):
     if not holds:
         sys.exit(f"the chart: {what}")
@@ -84,6 +90,9 @@ def judge(name, values, kinds, binary):
     probes = [container[probe]["httpGet"]["path"] for probe in ("livenessProbe", "readinessProbe")]
     require(probes == ["/healthz", "/readyz"], f"{name}: probes {probes}")
     require(container["securityContext"]["readOnlyRootFilesystem"], f"{name}: it may write")
+    for policy in (one for one in resources if one["kind"] == "NetworkPolicy"):
+        own = {"podSelector": policy["spec"]["podSelector"]}
+        require(own in policy["spec"]["ingress"][0]["from"], f"{name}: pods can't ask each other")
     lint(name, resources, container, binary)
 
 
@@ -102,7 +111,8 @@ def lint(name, resources, container, binary):
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    for name, (values, kinds) in CASES.items():
+    page = {"deploy/README.md": (of_the_page(), CASES["defaults"][1])}
+    for name, (values, kinds) in (CASES | page).items():
         judge(name, values, kinds, sys.argv[1])
     for values in REFUSED:
         try:
@@ -110,7 +120,7 @@ def main():
         except helm_python.errors.HelmError:
             continue
         sys.exit(f"the chart takes {values}")
-    print(f"the chart is well: {len(CASES)} sets of values, Kubernetes {' and '.join(VERSIONS)}")
+    print(f"the chart is well: {len(CASES) + 1} sets of values, Kubernetes {' and '.join(VERSIONS)}")
 
 
 main()

@@ -147,8 +147,20 @@ impl Questions for KafkaBroker {
         topic: &str,
         partitions: &[Partition],
     ) -> Result<BTreeMap<Partition, GroupOffset>, BrokerError> {
-        let (topic, partitions) = (topic.to_owned(), partitions.to_vec());
-        self.ask(move |clients| clients.committed(&topic, &partitions)).await
+        let begun = Instant::now();
+        loop {
+            let (topic, partitions) = (topic.to_owned(), partitions.to_vec());
+            let committed = self.ask(move |clients| clients.committed(&topic, &partitions)).await?;
+            match committed {
+                Some(committed) => return Ok(committed),
+                // A young cluster makes the topic of all groups' offsets only now.
+                None if begun.elapsed() < ANSWER_WITHIN => tokio::time::sleep(FIRST_LOOK).await,
+                None => {
+                    let why = "the group has no coordinator yet".to_owned();
+                    return Err(BrokerError::Unreachable(why));
+                }
+            }
+        }
     }
 
     async fn logs(&self, topic: &str, partitions: &[Partition]) -> Result<Logs, BrokerError> {
@@ -252,26 +264,22 @@ impl Clients {
         Ok(partitions.iter().map(|partition| partition.replicas().len()).min())
     }
 
+    /// What the group has committed; `None`: it has no coordinator yet.
     fn committed(
         &self,
         topic: &str,
         partitions: &[Partition],
-    ) -> Result<BTreeMap<Partition, GroupOffset>, BrokerError> {
+    ) -> Result<Option<BTreeMap<Partition, GroupOffset>>, BrokerError> {
         let mut asked = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             asked.add_partition(topic, partition.0);
         }
-        let begun = Instant::now();
-        let answer = loop {
-            let answer = self.consumer.committed_offsets(asked.clone(), ANSWER_WITHIN);
-            // A young cluster makes the topic of all groups' offsets now.
-            let is_early = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code);
-            let is_early = is_early.is_some_and(|code| WITHOUT_COORDINATOR.contains(&code));
-            if !is_early || begun.elapsed() >= ANSWER_WITHIN {
-                break self.answered(answer)?;
-            }
-            std::thread::sleep(FIRST_LOOK);
-        };
+        let answer = self.consumer.committed_offsets(asked, ANSWER_WITHIN);
+        let code = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+        if code.is_some_and(|code| WITHOUT_COORDINATOR.contains(&code)) {
+            return Ok(None);
+        }
+        let answer = self.answered(answer)?;
         let mut committed = BTreeMap::new();
         for element in answer.elements() {
             element.error().map_err(|error| BrokerError::Unreachable(error.to_string()))?;
@@ -281,7 +289,7 @@ impl Clients {
                 committed.insert(Partition(element.partition()), offset);
             }
         }
-        Ok(committed)
+        Ok(Some(committed))
     }
 
     /// Notes that Kafka answered, if it did; otherwise tells why its brokers can't be reached.

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use write_behind_shared::kafka::KafkaSettings;
@@ -12,6 +13,7 @@ use write_behind_shared::kafka::KafkaSettings;
 use crate::config::ConfigError;
 use crate::config::error::refuse;
 use crate::core::nearest::did_you_mean;
+use crate::kafka::client::{Quiet, client_config};
 
 /// What people set most, for a name that is nearly one of them.
 const COMMON: [&str; 33] = [
@@ -50,6 +52,9 @@ const COMMON: [&str; 33] = [
     "broker.address.family",
 ];
 
+/// Where the brokers are.
+const BROKERS: [&str; 2] = ["bootstrap.servers", "metadata.broker.list"];
+
 /// Properties of the Java client that librdkafka has under another name.
 const OF_JAVA: [(&str, &str); 5] = [
     ("sasl.jaas.config", "set `sasl.username` and `sasl.password`"),
@@ -83,7 +88,21 @@ pub fn check(settings: &KafkaSettings) -> Result<(), ConfigError> {
             return refused(format!("{value:?} can't be read: {error}"));
         }
     }
-    Ok(())
+    fit_together(settings)
+}
+
+/// What does not fit together, a client alone tells. Without brokers it connects to nothing.
+fn fit_together(settings: &KafkaSettings) -> Result<(), ConfigError> {
+    let mut config = client_config(settings, "of-nobody");
+    for broker in BROKERS {
+        config.remove(broker);
+    }
+    match config.create_with_context::<_, BaseConsumer<Quiet>>(Quiet::default()) {
+        Err(KafkaError::ClientCreation(why)) => {
+            Err(refuse("kafka", format!("librdkafka can't make a client of it: {why}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What librdkafka says, without the value that it quotes.
@@ -100,6 +119,18 @@ fn unfit(why: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn properties_that_do_not_fit_together_are_refused_before_there_is_a_client() {
+        let login = |more: &[(&'static str, &str)]| {
+            let least = [("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "PLAIN")];
+            let all = least.iter().chain(more).map(|(name, value)| (*name, *value));
+            check(&KafkaSettings::new(all, &[]).unwrap()).map_err(|error| error.to_string())
+        };
+        let told = "`kafka`: librdkafka can't make a client of it: sasl.username and sasl.password must be set";
+        assert_eq!(login(&[]).unwrap_err(), told);
+        assert_eq!(login(&[("sasl.username", "ada"), ("sasl.password", "hush")]), Ok(()));
+    }
 
     fn refusal(name: &str, value: &str) -> Option<String> {
         let settings = KafkaSettings::new([("bootstrap.servers", "b:1"), (name, value)], &[]);

@@ -177,14 +177,18 @@ impl Status {
             state.progress.partitions.iter().any(|partition| partition.tp == *tp)
         };
         state.read.retain(|tp, _| held(tp));
-        for partition in state.progress.partitions.iter().filter(|partition| partition.reading) {
-            let meter = state.read.entry(partition.tp).or_default();
-            meter.observe(now, partition.next.0.unsigned_abs());
+        for partition in &state.progress.partitions {
+            if partition.reading {
+                let meter = state.read.entry(partition.tp).or_default();
+                meter.observe_offset(now, partition.next.0.unsigned_abs());
+            } else if let Some(meter) = state.read.get_mut(&partition.tp) {
+                // Nothing comes, and that is a rate, too.
+                meter.observe_offset(now, 0);
+            }
         }
         for written in &mut state.written {
             written.meter.observe(now, written.rows);
         }
-        state.records.observe(now, state.counts.records);
         let time_ms = unix_ms();
         let transactions = std::mem::take(&mut state.transactions);
         let partitions = &state.progress.partitions;
@@ -193,7 +197,7 @@ impl Status {
             .then(|| transactions.total.as_secs_f64() / f64::from(transactions.count));
         let point = Point {
             time_ms,
-            records_per_second: state.records.per_second_now(),
+            records_per_second: state.read.values().map(super::Meter::per_second_now).sum(),
             rows_per_second: state.written.iter().map(|one| one.meter.per_second_now()).sum(),
             lag_records: partitions.iter().map(|partition| state.logs.lag(partition)).sum(),
             lag_seconds: ages.fold(0.0, f64::max),

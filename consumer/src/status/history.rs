@@ -20,7 +20,7 @@ const WINDOW: Duration = Duration::from_secs(5);
 pub struct Point {
     /// When it ended, in milliseconds since 1970.
     pub time_ms: u64,
-    /// Records read and folded, per second.
+    /// Records read, per second; none of those that are read again.
     pub records_per_second: f64,
     /// Rows written, per second.
     pub rows_per_second: f64,
@@ -114,6 +114,12 @@ impl Meter {
         }
     }
 
+    /// Notes the next offset of a partition at `now`. What is read a second time is nothing new.
+    pub fn observe_offset(&mut self, now: Duration, next: u64) {
+        let highest = self.seen.back().map_or(0, |(_, highest)| *highest);
+        self.observe(now, next.max(highest));
+    }
+
     /// How much it grew per second, over the last five seconds.
     pub fn per_second(&self) -> f64 {
         self.per_second_over(self.seen.len())
@@ -164,6 +170,19 @@ mod tests {
         assert!(meter.per_second().abs() < f64::EPSILON);
         meter.observe(STEP * 3, 20);
         assert!((meter.per_second() - 10.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_read_a_second_time_is_nothing_new() {
+        let mut meter = Meter::default();
+        // A stopped route reads the same hundred again and again, and then what is behind them.
+        for (second, next) in [(0, 900), (1, 1_000), (2, 900), (3, 1_000), (4, 900), (5, 1_000)] {
+            meter.observe_offset(STEP * second, next);
+            let expected = if second == 1 { 100.0 } else { 0.0 };
+            assert!((meter.per_second_now() - expected).abs() < 1e-9, "second {second}");
+        }
+        meter.observe_offset(STEP * 6, 1_050);
+        assert!((meter.per_second_now() - 50.0).abs() < 1e-9);
     }
 
     #[test]

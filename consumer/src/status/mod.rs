@@ -86,8 +86,6 @@ struct StatusState {
     set_aside: Vec<SetAsideLog>,
     /// Offsets read, of each partition.
     read: BTreeMap<RoutePartition, Meter>,
-    /// Records folded.
-    records: Meter,
     /// Since the last sample.
     transactions: Transactions,
     history: History,
@@ -144,7 +142,6 @@ impl Status {
             open_letters: vec![None; config.routes.len()],
             set_aside: vec![SetAsideLog::default(); config.routes.len()],
             read: BTreeMap::new(),
-            records: Meter::default(),
             transactions: Transactions::default(),
             history: History::default(),
             sampled: None,

@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::net::TcpListener;
 use std::process::Command;
 
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use write_behind_consumer::check::{self, Grade};
 use write_behind_consumer::config::Config;
 use write_behind_consumer::run::RunOptions;
@@ -114,4 +115,15 @@ fn where_kafka_is_away_status_shows_what_the_database_knows() {
     assert_eq!(known.count(), 1, "{said}");
     let (code, said) = status("/nosuch/world.db");
     assert_eq!(code, Some(1), "of neither anything is known: {said}");
+}
+
+#[test]
+fn a_group_whose_coordinator_is_still_being_made_is_waited_for() {
+    let world = World::new();
+    let early = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
+    world.cluster.request_errors(RDKafkaApiKey::OffsetFetch, &[early; 12]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let report = runtime.block_on(check::check(&world.config("", ""), false));
+    let would = |finding: &check::Finding| finding.found.contains("would begin at offset 0");
+    assert!(report.findings.iter().any(would), "{report:?}");
 }

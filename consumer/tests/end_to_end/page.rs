@@ -32,10 +32,10 @@ impl Page {
     fn ask(&self, what: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.0)).unwrap();
         let headers = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        let headers = headers.collect::<Vec<_>>().concat();
         let request = format!(
-            "{what} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n{}\r\n{body}",
+            "{what} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}",
             body.len(),
-            headers.collect::<String>(),
         );
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();

@@ -65,8 +65,8 @@ fn attributes(pairs: &[KeyValue]) -> BTreeMap<String, String> {
 /// The n-th request's trace and span, as bytes and as its `traceparent`.
 fn request(n: u8, sampled: bool) -> (Vec<u8>, Vec<u8>, String) {
     let (trace, span) = ([n; 16], [n; 8]);
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let header = format!("00-{}-{}-0{}", hex(&trace), hex(&span), u8::from(sampled));
+    let (trace_id, span_id) = (u128::from_be_bytes(trace), u64::from_be_bytes(span));
+    let header = format!("00-{trace_id:032x}-{span_id:016x}-0{}", u8::from(sampled));
     (trace.into(), span.into(), header)
 }
 

@@ -9,6 +9,8 @@ use sqlx::AssertSqlSafe;
 
 use super::{Scene, answers, is_ok};
 
+/// Names a folder, if pictures of the page are wanted.
+const PICTURES: &str = "PAGE_SCREENSHOTS";
 /// Points that each line of a chart has at least; drawn as in the page's script.
 const CHARTS_HAVE_POINTS: &str = r#"
     const points = (id) => [...document.querySelectorAll(`#${id} path`)]
@@ -53,7 +55,7 @@ async fn the_page_shows_numbers_charts_and_troubles_in_any_window() -> Result<()
     let moved = format!("{} > {}", written, before.unwrap_or_default());
     browser.waits_for("the numbers to move", &moved).await?;
     browser.waits_for("charts", CHARTS_HAVE_POINTS).await?;
-    shot(&browser, "well").await?;
+    shows_a_minute_of_work(&scene, &browser).await?;
 
     // A reload shows the past minutes at once: they come from the process.
     browser.client.refresh().await?;
@@ -116,6 +118,20 @@ async fn lists_its_letters(scene: &Scene, browser: &Browser) -> Result<()> {
     browser.waits_for("the record that waits for a person", &listed).await
 }
 
+/// Charts with something in them take a minute, so only pictures wait for it.
+async fn shows_a_minute_of_work(scene: &Scene, browser: &Browser) -> Result<()> {
+    if std::env::var_os(PICTURES).is_none() {
+        return Ok(());
+    }
+    until("a minute of work", PATIENCE, async || {
+        scene.append(20).await?;
+        let points = browser.evaluate("return RANGES[0].points.length").await?;
+        Ok(Seen::when(points.as_u64() >= Some(60), || points.to_string()))
+    })
+    .await?;
+    shot(browser, "well").await
+}
+
 /// A table that is gone stops its route until it is there again.
 async fn shows_a_stopped_route(scene: &Scene, browser: &Browser) -> Result<()> {
     let table = &scene.pipeline.name;
@@ -165,7 +181,7 @@ async fn the_page_says_when_a_lag_will_be_gone_or_how_fast_it_grows() -> Result<
 
 /// Where `PAGE_SCREENSHOTS` names a folder, what the page looks like.
 pub(super) async fn shot(browser: &Browser, name: &str) -> Result<()> {
-    if let Some(folder) = std::env::var_os("PAGE_SCREENSHOTS") {
+    if let Some(folder) = std::env::var_os(PICTURES) {
         let png = browser.client.screenshot().await?;
         std::fs::write(std::path::Path::new(&folder).join(format!("{name}.png")), png)?;
     }
