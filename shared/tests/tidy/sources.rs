@@ -8,11 +8,19 @@ use crate::architecture::Architecture;
 use crate::imports::Crate;
 
 /// Where Rust lives in this repository.
-pub(crate) const MEMBERS: &[&str] =
-    &["shared", "delivery-status", "producer", "consumer", "demo", "integration-tests", "bench"];
+pub(crate) const MEMBERS: &[&str] = &[
+    "shared",
+    "delivery-status",
+    "journal",
+    "producer",
+    "consumer",
+    "demo",
+    "integration-tests",
+    "bench",
+];
 
 /// The crates that are divided into rooms.
-pub(crate) const DIVIDED: &[&str] = &["shared", "producer", "consumer"];
+pub(crate) const DIVIDED: &[&str] = &["shared", "journal", "producer", "consumer"];
 
 /// A text, and its path from the root of the repository, with slashes.
 #[derive(Clone)]
