@@ -10,12 +10,13 @@ use uuid::Uuid;
 use crate::core::bytes::{BootId, Position};
 use crate::core::head::LABEL_MAX;
 use crate::core::recovery::Cut;
+use crate::core::salvage::Salvaged;
 use crate::core::tail::Layout;
 use crate::error::OpenError;
 use crate::file_system::{DirectoryLock, FileSystem, network_file_system};
 use crate::progress::Progress;
 use crate::recorder::Recorder;
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// What an entry survives once it is recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,6 +137,17 @@ impl Journal {
         let id = Uuid::new_v4().into_bytes();
         let store = Store::open(&mut disk, layout, (id, boot_id()))?;
         Ok(OpenedJournal { store, disk, lock })
+    }
+
+    /// Reads what can still be read of a journal that [`open`](Self::open) refuses: calls `visit` for
+    /// each intact entry that was not released, in order, and says which are missing between them.
+    /// Changes nothing: move the directory away afterwards, and begin with an empty one.
+    ///
+    /// # Errors
+    /// Another process has the journal, or a file can't be read at all.
+    pub fn salvage(&self, visit: impl FnMut(Position, &[u8])) -> Result<Salvaged, OpenError> {
+        let _lock = self.lock()?;
+        Ok(store::salvage(&mut FileSystem::open(&self.directory)?, visit)?)
     }
 
     /// The lock, as soon as no other process has it.

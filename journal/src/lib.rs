@@ -58,6 +58,7 @@ mod tests;
 
 pub use core::bytes::Position;
 pub use core::recovery::{Cut, Refused};
+pub use core::salvage::Salvaged;
 pub use core::tail::NoRoom;
 pub use error::{AppendError, Ended, OpenError};
 pub use journal::{Crash, Journal, OpenedJournal};

@@ -5,6 +5,7 @@ use std::io;
 use crate::core::bytes::{BootId, JournalId, Position, VERSION};
 use crate::core::head::{HEAD_BYTES, Head, NoHead};
 use crate::core::recovery::{Cut, Kept, Plan, Recovery, Refused};
+use crate::core::salvage::{Salvage, Salvaged};
 use crate::core::segment::{SEGMENT_HEADER, SegmentHeader, entries};
 use crate::core::tail::{Layout, Step, Tail, Work};
 use crate::disk::{Disk, FileName};
@@ -115,6 +116,20 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Visits every entry that can be read, whatever else is wrong; changes nothing.
+pub(crate) fn salvage(
+    disk: &mut impl Disk,
+    mut visit: impl FnMut(Position, &[u8]),
+) -> io::Result<Salvaged> {
+    let mut files = disk.list()?;
+    files.sort_unstable();
+    let mut salvage = Salvage::new(read_head(disk, &files)?.ok());
+    for number in files.iter().filter_map(segment_number) {
+        salvage.segment(number, &disk.read(FileName::Segment(number))?, &mut visit);
+    }
+    Ok(salvage.salvaged)
 }
 
 fn segment_number(file: &FileName) -> Option<u64> {

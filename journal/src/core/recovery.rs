@@ -19,7 +19,7 @@ pub enum Refused {
     /// Bytes that were on the disk are not what was written.
     #[error(
         "segment {segment} is damaged at byte {offset}: entries from position {position} on were on the disk and can't be read. \
-         Restore the directory from a copy; or, to give these entries up, move it away and begin with an empty one"
+         Restore the directory from a copy; or salvage what is intact, move it away and begin with an empty one"
     )]
     Damaged {
         /// The segment's number, as in its file's name.
@@ -31,8 +31,8 @@ pub enum Refused {
     },
     /// A segment's file is not there.
     #[error(
-        "segment {segment} is missing: its entries were not released. Put the file back; or, to give its entries up, \
-         move the directory away and begin with an empty one"
+        "segment {segment} is missing: its entries were not released. Put the file back; or salvage what is \
+         intact, move the directory away and begin with an empty one"
     )]
     Missing {
         /// The segment's number, as in its file's name.
@@ -48,8 +48,8 @@ pub enum Refused {
     },
     /// No copy of the head is whole, and there are segments.
     #[error(
-        "the file `head` is damaged in both its copies. Restore the directory from a copy; or, to give its entries up, \
-         move it away and begin with an empty one"
+        "the file `head` is damaged in both its copies. Restore the directory from a copy; or salvage what is intact, move \
+         it away and begin with an empty one"
     )]
     Head,
     /// A newer program wrote this journal.

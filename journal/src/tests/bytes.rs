@@ -7,10 +7,11 @@ use proptest::prelude::*;
 use crate::core::bytes::Position;
 use crate::core::head::Head;
 use crate::core::recovery::Recovery;
+use crate::core::salvage::Salvage;
 use crate::core::segment::{SegmentHeader, entries};
 use crate::disk::FileName;
 use crate::error::OpenError;
-use crate::store::{Store, perform, write_head};
+use crate::store::{Store, perform, salvage, write_head};
 use crate::tests::histories::{SEGMENT, layout};
 use crate::tests::simulated::{Numbers, SECTOR, SimulatedDisk};
 
@@ -139,6 +140,46 @@ proptest! {
                     prop_assert_eq!(entry, &entries[*position as usize]);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_a_spoiled_file_does_not_hold_is_all_that_is_not_salvaged(
+        entries in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..150), 1..14),
+        released in 0_u64..14,
+        which in any::<usize>(),
+        how in spoils(),
+    ) {
+        let released = released.min(entries.len() as u64);
+        let mut disk = written(&entries, released, true);
+        let whole = disk.clone();
+        spoil(&mut disk, which, &how);
+        let mut found = Vec::new();
+        let visit = |position, entry: &[u8]| found.push((position, entry.to_vec()));
+        let salvaged = salvage(&mut disk, visit).expect("a disk that works");
+        prop_assert_eq!(salvaged.entries, found.len() as u64);
+        for (position, entry) in &found {
+            prop_assert_eq!(entry, &entries[*position as usize]);
+        }
+        prop_assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order, each once");
+        // Here each entry is a batch. What is lost of a file is lost; of the others, nothing is.
+        let of_file = |number| {
+            let mut salvage = Salvage::new(None);
+            salvage.segment(number, &whole.file(FileName::Segment(number)), &mut |_, _| {});
+            salvage.salvaged.entries
+        };
+        let largest = whole.segments().into_iter().map(of_file).max().unwrap_or_default();
+        let lost_at_most = match how {
+            Spoil::Flip { .. } => 1,
+            Spoil::Zero { .. } | Spoil::Shorten { .. } | Spoil::Lose | Spoil::Swap { .. } => largest,
+        };
+        let needed = entries.len() as u64 - released;
+        prop_assert!(found.len() as u64 + lost_at_most >= needed, "{} of {}", found.len(), needed);
+        let last = found.last().map_or(0, |(position, _)| position + 1);
+        let missing: u64 = salvaged.missing.iter().map(|range| range.end - range.start).sum();
+        let told = found.iter().filter(|(position, _)| *position >= released).count() as u64 + missing;
+        if !matches!(how, Spoil::Swap { .. }) {
+            prop_assert!(told >= last.saturating_sub(released), "what is missing in between is told");
         }
     }
 

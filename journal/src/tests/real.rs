@@ -11,7 +11,9 @@ use crate::file_system::DirectoryLock;
 use crate::store::Store;
 use crate::tests::histories::layout;
 use crate::tests::simulated::{Numbers, SimulatedDisk};
-use crate::{AppendError, Crash, Ended, Journal, NoRoom, OpenError, OpenedJournal, Recorder};
+use crate::{
+    AppendError, Crash, Ended, Journal, NoRoom, OpenError, OpenedJournal, Recorder, Refused,
+};
 
 fn journal(directory: &Path) -> Journal {
     Journal::at(directory).max_bytes(1 << 20)
@@ -158,6 +160,30 @@ fn an_entry_is_recorded_though_nobody_waits_for_it_and_no_other_comes() {
             assert!(told.iter().any(|recorded| recorded > n), "the journal goes on");
         }
     }
+}
+
+#[test]
+fn a_journal_that_is_refused_is_salvaged_but_for_what_is_damaged() {
+    let directory = tempdir().expect("a directory");
+    let recorder = start(journal(directory.path()));
+    for n in 0..100_u64 {
+        let position = append(&recorder, &n.to_le_bytes());
+        recorder.wait_recorded(position + 1).expect("a good disk");
+    }
+    recorder.close().expect("a good disk");
+    // The batch behind the header's sector, and a few more.
+    let path = directory.path().join("00000000000000000001.segment");
+    let mut bytes = fs::read(&path).expect("it is there");
+    bytes[3 * 4_096 + 50] ^= 1;
+    fs::write(&path, bytes).expect("it is written");
+    let refused = journal(directory.path()).open();
+    assert!(matches!(refused, Err(OpenError::Refused(Refused::Damaged { position: 2, .. }))));
+    let mut found = Vec::new();
+    let salvaged = journal(directory.path()).salvage(|position, _| found.push(position));
+    let salvaged = salvaged.expect("it is read");
+    assert_eq!(salvaged.entries, 99);
+    assert_eq!(salvaged.missing, std::slice::from_ref(&(2..3)));
+    assert!(found.into_iter().eq((0..2).chain(3..100)));
 }
 
 #[test]
