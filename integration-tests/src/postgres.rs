@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 
-use testcontainers::core::{IntoContainerPort, WaitFor};
+use testcontainers::core::{CmdWaitFor, ExecCommand, IntoContainerPort, WaitFor};
 use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 
 use crate::containers::{self, Container};
@@ -51,6 +51,12 @@ impl Postgres {
         format!("postgres://postgres:{PASSWORD}@127.0.0.1:{port}/postgres")
     }
 
+    /// The address of a database that several servers may have: the one that takes writes.
+    pub fn url_of_several(ports: &[u16]) -> String {
+        let hosts: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        format!("postgres://postgres:{PASSWORD}@{}/postgres", hosts.join(","))
+    }
+
     /// The tests' own connections, straight to the database.
     pub async fn connect(&self) -> Result<PgPool> {
         PgPoolOptions::new()
@@ -69,6 +75,15 @@ impl Postgres {
     /// Lets it go on where it was.
     pub async fn thaw(&self) -> Result<()> {
         Ok(self.container.unpause().await?)
+    }
+
+    /// Makes it a standby: it answers, and takes no writes.
+    pub async fn become_standby(&self) -> Result<()> {
+        let signal = ExecCommand::new(["sh", "-c", "touch \"$PGDATA/standby.signal\""]);
+        let signal = signal.with_cmd_ready_condition(CmdWaitFor::exit_code(0));
+        self.container.exec(signal).await?;
+        self.kill().await?;
+        self.restart().await
     }
 
     /// Kills the database, as a crash of its machine would.

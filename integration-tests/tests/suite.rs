@@ -25,6 +25,7 @@ mod rights;
 mod safety;
 mod hand_over;
 mod schema_trouble;
+mod several_servers;
 mod security;
 mod snippets;
 mod verify;

@@ -74,11 +74,14 @@ enum Attempt {
 }
 
 /// How to write a batch, by what is known so far.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Plan<'b> {
     table: Arc<Table>,
     /// Whether the catalogue was read for this batch. No record counts as bad by an older reading.
     fresh: bool,
     fallback: Places,
+    /// Whether the rows that may be in each other's way are all among them.
+    in_log_order: bool,
     judged: JudgedRows<'b>,
     /// The records of `fallback`, if they have been read again.
     reread: Reread,
@@ -241,7 +244,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
                 Ok(Attempt::Again)
             }
             Outcome::OutOfTurn => {
-                plan.take_in_log_order(batch);
+                plan.take_in_log_order(batch, row_by_row::contested(&plan.table, batch));
                 // A record is where the log has it only for some: the rows that want one value. Hot
                 // rows need not cost a statement for each of their records.
                 plan.folds_records = row_by_row::may_fold(&plan.table, batch);
@@ -283,7 +286,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             set_aside_max: target.history.allowance(self.clock.now(), batch.records),
             refuse_missing_references: batch.refuse_missing_references,
             on_uncertain: doubt.decide(),
-            in_log_order: plan.fallback.len() == batch.rows.len(),
+            in_log_order: plan.in_log_order || plan.fallback.len() == batch.rows.len(),
             folds_records: plan.folds_records,
         };
         let first = &plan.reread.first;

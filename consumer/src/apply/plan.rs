@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::apply::{Event, Plan, Stats};
 use crate::core::batch::Batch;
 use crate::core::record::DeadLetter;
-use crate::core::row_by_row;
+use crate::core::row_by_row::{self, Places};
 
 impl<'b> Plan<'b> {
     /// The database refused these of the judged rows: moves them to the fallback.
@@ -47,14 +47,16 @@ impl<'b> Plan<'b> {
         let all = batch.rows.len();
         let goes = !self.table.own_references.is_empty() && self.fallback.len() < all && all > 1;
         if goes {
-            self.take_in_log_order(batch);
+            self.take_in_log_order(batch, (0..all).collect());
         }
         goes
     }
 
-    /// Lets all records be written one by one, in log order.
-    pub(super) fn take_in_log_order(&mut self, batch: &'b Batch) {
-        self.fallback = (0..batch.rows.len()).collect();
+    /// Lets the records of these rows be written one by one, in log order: no other row can be in the way
+    /// of one of them.
+    pub(super) fn take_in_log_order(&mut self, batch: &'b Batch, rows: Places) {
+        self.in_log_order = true;
+        self.fallback.extend(rows);
         self.judged = row_by_row::judge(&self.table, batch, &self.fallback);
         self.read_again = false;
     }

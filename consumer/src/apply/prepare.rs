@@ -43,8 +43,16 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         }
         fallback.extend(marked);
         let read_again = fallback.is_empty();
-        let (reread, folds_records) = (Reread::default(), false);
-        Ok(Plan { table, fresh, fallback, judged, reread, read_again, folds_records })
+        Ok(Plan {
+            table,
+            fresh,
+            fallback,
+            in_log_order: false,
+            judged,
+            reread: Reread::default(),
+            read_again,
+            folds_records: false,
+        })
     }
 
     /// The table as it was read not long ago. What stands around it (a trigger of a partition, a function,

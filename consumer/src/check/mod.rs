@@ -16,7 +16,6 @@ use crate::kafka::broker::KafkaBroker;
 use crate::kafka::letter_topic::LetterTopic;
 use crate::kafka::partition_facts::facts_with;
 use crate::kafka::questions::Questions as _;
-use crate::kafka::reading;
 use crate::kafka::settings::{Configuration, compaction, topic_configurations};
 use crate::store::{AnyStore, BookkeepingState, Known, Store as _, StoreError};
 
@@ -42,9 +41,6 @@ pub fn lint(config: &Config) -> CheckReport {
 
 fn configuration(config: &Config, report: &mut CheckReport) {
     report.add(Grade::Ok, "configuration", counted(config.routes.len(), "route"));
-    if let Some(why) = reading::unfit(config) {
-        report.add(Grade::Failed, "configuration", why);
-    }
     for warning in transport::in_the_clear(config) {
         report.add(Grade::Warning, "configuration", warning);
     }

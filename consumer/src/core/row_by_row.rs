@@ -141,6 +141,21 @@ pub(crate) fn may_fold(table: &Table, batch: &Batch) -> bool {
         && batch.rows.iter().all(|row| !row.row_by_row)
 }
 
+/// The rows of the batch that may be in another's way, or make way: those that name a column by which
+/// that is decided, or are deleted. All of them, where that is not known of the table.
+pub(crate) fn contested(table: &Table, batch: &Batch) -> Places {
+    let columns = table.contested.as_ref().filter(|_| may_fold(table, batch));
+    let is_one = |name: &str| match (columns, table.member(name)) {
+        (Some(columns), Some(place)) => columns.contains(&table.columns[place].name),
+        _ => true,
+    };
+    let may_be = |row: &FoldedRow| {
+        columns.is_none() || row.change.resets() || row.change.cells().any(|(name, _)| is_one(name))
+    };
+    let rows = batch.rows.iter().enumerate();
+    rows.filter(|(_, row)| may_be(row)).map(|(place, _)| place).collect()
+}
+
 /// These of `records` as one row per key, as a batch of them alone has them. `None`: together they do
 /// not fit the table.
 pub(crate) fn folded(
@@ -225,6 +240,30 @@ mod tests {
 
     use super::*;
     use crate::core::batch::FoldedRow;
+    use crate::core::table::{Column, ColumnKind};
+
+    #[test]
+    fn only_rows_that_want_or_give_up_a_unique_value_are_read_again() {
+        let column = |name| Column::plain(name, ColumnKind::Text);
+        let plain = Table::plain("t", KeyKind::Text, vec![column("n"), column("mail")]);
+        let known = Table { contested: Some(vec!["mail".to_owned()]), ..plain.clone() };
+        let versioned = Table { version: Some(0), ..known.clone() };
+        let row = |key: &str, change: Change| FoldedRow {
+            partition: Partition(0),
+            key: key.as_bytes().into(),
+            change,
+            row_by_row: false,
+        };
+        let set = |name| Change::new().set(name, "x").unwrap();
+        let changes = [set("n"), set("mail"), Change::delete(), Change::new(), set("unknown")];
+        let rows = ["a", "b", "c", "d", "e"].into_iter().zip(changes);
+        let rows = rows.map(|(key, change)| row(key, change)).collect();
+        let batch = Batch { rows, ..Batch::default() };
+        assert_eq!(contested(&known, &batch), Places::from([1, 2, 4]));
+        for table in [plain, versioned] {
+            assert_eq!(contested(&table, &batch).len(), 5, "{table:?}");
+        }
+    }
 
     #[test]
     fn rows_are_sorted_by_key_so_that_transactions_that_meet_lock_in_one_order() {

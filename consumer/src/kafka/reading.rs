@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
+use rdkafka::consumer::{Consumer, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::config::memory::MemoryLimits;
 use crate::core::batch::RoutePartition;
 use crate::core::pipeline::commit::CommitId;
-use crate::kafka::client::{self, Quiet};
+use crate::kafka::client;
 use crate::kafka::failures::is_of_connection;
 use crate::kafka::group::{self, GroupEvent, Member, Partitions, fatal};
 use crate::kafka::incoming::incoming;
@@ -226,22 +226,6 @@ fn client_config(config: &Config) -> ClientConfig {
     client.set("statistics.interval.ms", EVERY_MS);
     fetch_ahead(&mut client, &config.kafka, config.memory);
     client
-}
-
-/// Why librdkafka makes no such client: properties that each are fine may not go together. Connects to
-/// nothing.
-pub(crate) fn unfit(config: &Config) -> Option<String> {
-    let mut client = client_config(config);
-    client.remove("bootstrap.servers");
-    let made: KafkaResult<BaseConsumer<Quiet>> = client.create_with_context(Quiet::default());
-    match made {
-        Ok(consumer) => {
-            // Closing may take its time.
-            std::thread::spawn(move || drop(consumer));
-            None
-        }
-        Err(error) => Some(error.to_string()),
-    }
 }
 
 /// Sets how much a client fetches ahead, and how soon it fetches again after that: our own defaults

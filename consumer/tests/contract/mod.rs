@@ -339,6 +339,7 @@ macro_rules! contract {
             cuts::rows_and_letters_of_rows_with_versions_do_not_depend_on_where_batches_end,
             cuts::rows_and_letters_of_a_table_with_unique_keys_do_not_depend_on_where_batches_end,
             cuts::rows_and_letters_of_unique_keys_and_checks_do_not_depend_on_where_batches_end,
+            cuts::rows_and_letters_of_unique_keys_and_versions_do_not_depend_on_where_batches_end,
         );
     };
     ($lab:ty: $($module:ident :: $test:ident),* $(,)?) => {

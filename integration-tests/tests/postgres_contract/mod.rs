@@ -4,6 +4,8 @@
 
 mod altered;
 mod catalogue;
+mod contested;
+mod encodings;
 mod inserts;
 mod references;
 mod sqlstate;
@@ -124,16 +126,6 @@ contract!(Postgres:
     claims::a_claim_that_an_earlier_consumer_noted_is_noted_again_at_the_first_start,
     claims::partitions_may_come_and_go_while_a_table_is_empty,
 );
-
-#[tokio::test]
-async fn letters_are_stored_in_databases_of_any_encoding() {
-    for encoding in ["LATIN1", "SQL_ASCII", "EUC_JP", "WIN1251"] {
-        let options = format!("TEMPLATE template0 ENCODING {encoding} LOCALE 'C'");
-        let lab = Postgres::with(&options).await;
-        let mut bench = Bench::with(lab, "id integer PRIMARY KEY").await;
-        contract::letters::any_letter_is_stored(&mut bench).await;
-    }
-}
 
 async fn bench(columns: &str) -> Bench<Postgres> {
     Bench::with(Postgres::new().await, columns).await

@@ -43,6 +43,8 @@ pub struct Table {
     /// Whether a delete may delete or change other rows of the table: by a referential action, or by
     /// a trigger.
     pub deletes_reach_others: bool,
+    /// The columns by which two rows can be in each other's way; `None`: any row may be.
+    pub contested: Option<Vec<String>>,
     /// What records call the columns that the route renames, if any.
     pub renamed: Option<Renamed>,
     /// The index of the version column, if the route has one: a write is left out where the row has
@@ -371,6 +373,7 @@ impl Table {
             sees_empty_inserts: false,
             own_references: Vec::new(),
             deletes_reach_others: false,
+            contested: None,
             renamed: None,
             version: None,
             identity: Identity::default(),

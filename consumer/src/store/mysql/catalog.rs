@@ -130,6 +130,7 @@ pub(super) async fn describe(
         sees_empty_inserts: false,
         own_references,
         deletes_reach_others,
+        contested: None,
         renamed: None,
         version: None,
         // A rebuild makes a new table of it, too.

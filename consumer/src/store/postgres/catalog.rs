@@ -13,7 +13,7 @@ use crate::store::StoreError;
 use crate::store::defaults::is_plain;
 use crate::store::postgres::surroundings::read;
 use crate::store::postgres::types::Types;
-use crate::store::postgres::{proposed, references};
+use crate::store::postgres::{contested, proposed, references};
 
 /// The `shape` of an [`Identity`], of the table `c`: how many rows of the catalogue it has, and by which
 /// transactions. Maintenance (VACUUM, ANALYZE) changes none of them.
@@ -161,6 +161,7 @@ pub(super) async fn describe(
     let deletes_reach_others =
         references::deletes_reach_others(&mut *connection, oid, &table_name).await?;
     let key = key_columns(name, key, &keys, &columns).map_err(StoreError::Stop)?;
+    let contested = contested::of(&mut *connection, oid, &key).await?;
     Ok(Table {
         sql_name: format!("{}.{}", quoted(&schema), quoted(&table_name)),
         columns: columns.into_iter().filter(|c| c.is_written).map(|c| c.column).collect(),
@@ -170,6 +171,7 @@ pub(super) async fn describe(
         sees_empty_inserts: proposed.by_statement,
         own_references,
         deletes_reach_others,
+        contested,
         renamed: None,
         version: None,
         identity: Identity {

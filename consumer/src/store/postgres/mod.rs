@@ -1,6 +1,7 @@
 //! Postgres: the connection, and the statements of a transaction.
 
 mod catalog;
+mod contested;
 mod types;
 mod inspect;
 mod pooling;

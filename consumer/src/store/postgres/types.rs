@@ -24,6 +24,7 @@ const TYPES: &str = "WITH RECURSIVE reached(oid) AS (
         ) AS part(oid) WHERE part.oid <> 0)
     SELECT t.oid, t.typname::text AS name, t.typtype::text AS sort,
         t.typnamespace = 'pg_catalog'::regnamespace AS built_in,
+        current_setting('server_encoding') = 'SQL_ASCII' AS counts_bytes,
         t.typbasetype AS base, t.typtypmod AS modifier, t.typdelim::text AS delimiter,
         coalesce(e.oid, 0) AS element, coalesce(r.rngsubtype, 0) AS bound,
         array(SELECT a.atttypid FROM pg_attribute a
@@ -43,6 +44,8 @@ struct CatalogType {
     /// Postgres' own letter: a base type, a domain, a composite type, a range, a multirange.
     sort: String,
     built_in: bool,
+    /// Whether the database takes each byte of a text for a character.
+    counts_bytes: bool,
     base: Oid,
     modifier: i32,
     /// An array's elements, and what separates them.
@@ -72,6 +75,7 @@ impl Types {
                     name: row.try_get("name")?,
                     sort: row.try_get("sort")?,
                     built_in: row.try_get("built_in")?,
+                    counts_bytes: row.try_get("counts_bytes")?,
                     base: row.try_get("base")?,
                     modifier: row.try_get("modifier")?,
                     element: row.try_get("element")?,
@@ -101,7 +105,7 @@ impl Types {
                 let element = Box::new(self.kind(of.element, modifier)?);
                 return Some(ColumnKind::Array(element, of.delimiter));
             }
-            "b" if of.built_in => return built_in(&of.name, modifier),
+            "b" if of.built_in => return built_in(of, modifier),
             "b" if of.name == "citext" => ColumnKind::Text,
             _ => ColumnKind::Notation,
         };
@@ -112,10 +116,10 @@ impl Types {
 
 /// The kind of a type that Postgres has itself. `money` means something else in each locale, and an
 /// object's name something else as soon as another object has it: nothing fits these.
-fn built_in(name: &str, modifier: i32) -> Option<ColumnKind> {
+fn built_in(of: &CatalogType, modifier: i32) -> Option<ColumnKind> {
     let given = modifier >= 0;
     let digits = if given { modifier.unsigned_abs() } else { 6 };
-    Some(match name {
+    Some(match &*of.name {
         "int2" => ColumnKind::Integer(i16::MIN.into()..=i16::MAX.into()),
         "int4" => ColumnKind::Integer(i32::MIN.into()..=i32::MAX.into()),
         "int8" => ColumnKind::Integer(i64::MIN..=i64::MAX),
@@ -128,7 +132,9 @@ fn built_in(name: &str, modifier: i32) -> Option<ColumnKind> {
         "float8" => ColumnKind::Float(Float::DOUBLE),
         "bool" => ColumnKind::Boolean,
         "varchar" if modifier >= 4 => {
-            ColumnKind::Short(Length::Characters((modifier - 4).unsigned_abs() as usize))
+            let most = (modifier - 4).unsigned_abs() as usize;
+            let characters = Length::Characters(most);
+            ColumnKind::Short(if of.counts_bytes { Length::Bytes(most) } else { characters })
         }
         "text" | "varchar" | "bpchar" => ColumnKind::Text,
         "name" => ColumnKind::Short(Length::Bytes(63)),

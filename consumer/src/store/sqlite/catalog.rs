@@ -121,6 +121,7 @@ pub(super) async fn describe(
         sees_empty_inserts: false,
         own_references,
         deletes_reach_others,
+        contested: None,
         renamed: None,
         version: None,
         // Any change of the file's schema changes it.

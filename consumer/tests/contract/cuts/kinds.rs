@@ -87,6 +87,17 @@ pub const UNIQUE: Kind = Kind {
     unique: UNIQUE_KEYS,
 };
 
+/// Rows are in each other's way, and an older version never overwrites a newer one.
+pub const UNIQUE_VERSIONED: Kind = Kind {
+    columns: "id integer PRIMARY KEY, v bigint, hits integer NOT NULL DEFAULT 0, \
+              price numeric(6, 2), small smallint, ratio double precision, name varchar(5) UNIQUE, \
+              total bigint, five integer DEFAULT 5, UNIQUE (small, five)",
+    defaults: VERSIONED.defaults,
+    requires: false,
+    version: Some("v"),
+    unique: UNIQUE_KEYS,
+};
+
 /// Rows are in each other's way, and those that exist are updated first.
 pub const UNIQUE_CHECKED: Kind = Kind {
     columns: "id integer PRIMARY KEY, hits integer NOT NULL DEFAULT 0 CHECK (hits >= 0), \

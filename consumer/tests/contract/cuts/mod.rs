@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kinds::{CHECKED, Kind, PLAIN, UNIQUE, UNIQUE_CHECKED, VERSIONED};
+use kinds::{CHECKED, Kind, PLAIN, UNIQUE, UNIQUE_CHECKED, UNIQUE_VERSIONED, VERSIONED};
 use log::{Entry, Rows, a_log, are_same, examples, in_the_way, rows_of};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
@@ -69,6 +69,12 @@ pub async fn rows_and_letters_of_unique_keys_and_checks_do_not_depend_on_where_b
     lab: impl Lab,
 ) {
     hold(lab, &UNIQUE_CHECKED).await;
+}
+
+pub async fn rows_and_letters_of_unique_keys_and_versions_do_not_depend_on_where_batches_end(
+    lab: impl Lab,
+) {
+    hold(lab, &UNIQUE_VERSIONED).await;
 }
 
 #[expect(clippy::await_holding_refcell_ref, reason = "one case runs at a time")]
