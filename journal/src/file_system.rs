@@ -1,13 +1,13 @@
 //! A journal's directory in the file system.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::disk::{Disk, FileName};
 use crate::error::OpenError;
@@ -21,19 +21,16 @@ pub(crate) struct FileSystem {
     open: BTreeMap<FileName, File>,
 }
 
+/// Entries are a service's data: nobody else reads them.
+const OWNER_ONLY_DIRECTORY: u32 = 0o700;
+const OWNER_ONLY_FILE: u32 = 0o600;
 /// Zeros are written in pieces of this size, where room can't be reserved otherwise.
 const ZEROS: usize = 1 << 16;
 
 impl FileSystem {
     /// Opens the directory, and makes it if it is not there.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
-        if !directory.is_dir() {
-            fs::create_dir_all(directory)?;
-            // Else a power cut may take the directory away with all that is in it.
-            for parent in directory.ancestors().skip(1).filter(|parent| parent.is_dir()) {
-                File::open(parent)?.sync_all()?;
-            }
-        }
+        make_durably(directory)?;
         let handle = File::open(directory)?;
         Ok(Self { directory: directory.to_owned(), handle, open: BTreeMap::new() })
     }
@@ -67,6 +64,7 @@ impl Disk for FileSystem {
     fn create(&mut self, name: FileName, length: u64) -> io::Result<()> {
         self.open.remove(&name);
         let mut options = OpenOptions::new();
+        options.mode(OWNER_ONLY_FILE);
         let file =
             options.read(true).write(true).create(true).truncate(true).open(self.path(name))?;
         reserve(&file, length)?;
@@ -98,9 +96,29 @@ impl Disk for FileSystem {
     }
 }
 
+/// Makes a directory, and those above it that are missing, and makes their names durable: else a
+/// power cut may take the directory away with all that is in it.
+fn make_durably(directory: &Path) -> io::Result<()> {
+    let missing = directory.ancestors().take_while(|path| !is_there(path)).count();
+    DirBuilder::new().recursive(true).mode(OWNER_ONLY_DIRECTORY).create(directory)?;
+    for parent in directory.ancestors().skip(1).take(missing) {
+        File::open(here_or(parent))?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn is_there(path: &Path) -> bool {
+    here_or(path).exists()
+}
+
+/// The path; the working directory, if it is what is above a relative one.
+fn here_or(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}
+
 /// Reserves room for a file, so that writes within it never meet a full disk.
 fn reserve(file: &File, length: u64) -> io::Result<()> {
-    match fallocate(file, FallocateFlags::empty(), 0, length) {
+    match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, length)) {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
             let zeros = vec![0; ZEROS];

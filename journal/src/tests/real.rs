@@ -1,6 +1,7 @@
 //! Journals in real directories.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -184,6 +185,21 @@ fn a_journal_that_is_refused_is_salvaged_but_for_what_is_damaged() {
     assert_eq!(salvaged.entries, 99);
     assert_eq!(salvaged.missing, std::slice::from_ref(&(2..3)));
     assert!(found.into_iter().eq((0..2).chain(3..100)));
+}
+
+#[test]
+fn what_is_recorded_is_for_the_owner_of_the_process_alone() {
+    let directory = tempdir().expect("a directory");
+    let made = directory.path().join("above").join("journal");
+    let recorder = start(journal(&made));
+    append(&recorder, b"an entry");
+    recorder.close().expect("a good disk");
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode(&made), 0o700);
+    for entry in fs::read_dir(&made).expect("it is there").flatten() {
+        let is_open = mode(&entry.path()) & 0o077 != 0 && entry.file_name() != "lock";
+        assert!(!is_open, "others can read {}", entry.path().display());
+    }
 }
 
 #[test]
