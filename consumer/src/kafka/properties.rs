@@ -123,7 +123,11 @@ mod tests {
     #[test]
     fn properties_that_do_not_fit_together_are_refused_before_there_is_a_client() {
         let login = |more: &[(&'static str, &str)]| {
-            let least = [("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "PLAIN")];
+            let least = [
+                ("bootstrap.servers", "b:1"),
+                ("security.protocol", "sasl_plaintext"),
+                ("sasl.mechanism", "PLAIN"),
+            ];
             let all = least.iter().chain(more).map(|(name, value)| (*name, *value));
             check(&KafkaSettings::new(all, &[]).unwrap()).map_err(|error| error.to_string())
         };

@@ -215,10 +215,24 @@ impl Status {
 }
 
 impl StatusState {
+    /// Notes the oldest records that are not written. What was read and dropped again, as a stopped
+    /// route drops it, is still missing in the database.
+    pub(super) fn remember_oldest(&mut self, partitions: &[PartitionProgress]) {
+        let before = std::mem::take(&mut self.oldest);
+        for partition in partitions {
+            let known = before.get(&partition.tp);
+            let known = known.filter(|(written, _)| *written == partition.written);
+            let oldest = known.map(|(_, oldest)| *oldest).into_iter().chain(partition.oldest).min();
+            if let Some(oldest) = oldest {
+                self.oldest.insert(partition.tp, (partition.written, oldest));
+            }
+        }
+    }
+
     /// How old the oldest record is that was read and is not in the database.
     pub(super) fn lag_seconds(&self, partition: &PartitionProgress, unix_ms: u64) -> Option<f64> {
         let behind = self.logs.lag(partition)? > 0;
-        let oldest = partition.oldest.filter(|_| behind);
+        let oldest = self.oldest.get(&partition.tp).map(|(_, oldest)| *oldest).filter(|_| behind);
         let age = |oldest: i64| (unix_ms as f64 - oldest as f64).max(0.0) / 1_000.0;
         Some(oldest.map_or(0.0, age))
     }

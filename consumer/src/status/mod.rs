@@ -84,6 +84,9 @@ struct StatusState {
     open_letters: Vec<Option<u64>>,
     /// Of each route: what to tell of records that were set aside.
     set_aside: Vec<SetAsideLog>,
+    /// The oldest record of each partition that was read and is not written, with where the database
+    /// stood then.
+    oldest: BTreeMap<RoutePartition, (Option<NextOffset>, i64)>,
     /// Offsets read, of each partition.
     read: BTreeMap<RoutePartition, Meter>,
     /// Since the last sample.
@@ -141,6 +144,7 @@ impl Status {
             topic_partitions: Vec::new(),
             open_letters: vec![None; config.routes.len()],
             set_aside: vec![SetAsideLog::default(); config.routes.len()],
+            oldest: BTreeMap::new(),
             read: BTreeMap::new(),
             transactions: Transactions::default(),
             history: History::default(),
@@ -224,6 +228,7 @@ impl Status {
         }
         self.metrics.in_group(state.in_group);
         state.logs.observe(at, &progress.partitions);
+        state.remember_oldest(&progress.partitions);
         state.progress = progress;
         self.metrics.held(&state.progress);
         let time_ms = unix_ms();

@@ -144,7 +144,8 @@ async fn shows_a_stopped_route(scene: &Scene, browser: &Browser) -> Result<()> {
     scene.append(50).await?;
     let told = "const row = document.getElementById('routes').rows[0];
         return row.cells[3].textContent === 'stopped' && row.cells[3].className === 'bad'
-            && row.cells[4].textContent.includes('public.')";
+            && row.cells[4].textContent.includes('public.') && document.title.startsWith('✕')
+            && document.getElementById('icon').getAttribute('href') === '/icon-bad.svg'";
     browser.waits_for("a stopped route", told).await?;
     shot(browser, "stopped-route").await?;
     rename(&elsewhere, table).await?;

@@ -105,6 +105,21 @@ fn a_partition_lags_by_the_records_that_the_database_lacks_since_the_oldest_of_t
 }
 
 #[test]
+fn what_a_stopped_route_drops_is_as_old_as_before_until_the_database_has_it() {
+    let ten_seconds_ago = unix_ms() as i64 - 10_000;
+    let status = published(progress(PartitionProgress { oldest: Some(ten_seconds_ago), ..part() }));
+    let age = |second: u64, part: PartitionProgress| {
+        status.publish(Duration::from_secs(second), Counts::default(), || progress(part));
+        status.report().routes[0].flow.lag_seconds.unwrap()
+    };
+    assert!(age(1, part()) >= 10.0, "dropped, and the database stands where it stood");
+    let again = PartitionProgress { oldest: Some(ten_seconds_ago + 9_000), ..part() };
+    assert!(age(2, again) >= 10.0, "read again from further on");
+    let written = PartitionProgress { written: Some(NextOffset(6)), ..part() };
+    assert!(age(3, written) < 1.0, "the database has it");
+}
+
+#[test]
 fn a_partition_is_shown_as_what_is_being_done_with_it() {
     for (part, state) in [
         (part(), PartitionStatus::Reading),
