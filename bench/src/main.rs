@@ -1,8 +1,8 @@
 //! The pipeline's hot loops beside raw loops that do the least possible, in one run.
 //!
-//! `cargo run --release -p bench -- put | get | fold | apply | latency | all`. `put` and `get` need
-//! nothing; `fold` starts a broker and `apply` a database in a container, unless told where one is;
-//! `latency` starts both.
+//! `cargo run --release -p bench -- put | get | fold | apply | latency | catch-up | all`. `put` and
+//! `get` need nothing; `fold` starts a broker and `apply` a database in a container, unless told where
+//! one is; `latency` and `catch-up` start both.
 
 mod rounds;
 mod players;
@@ -11,6 +11,7 @@ mod get;
 mod fold;
 mod apply;
 mod latency;
+mod catch_up;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -31,6 +32,9 @@ struct Arguments {
     /// A real Postgres, as postgres://…; a container otherwise.
     #[arg(long, value_name = "URL")]
     database: Option<String>,
+    /// How many records the backlogs of `catch-up` have.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    records: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -45,13 +49,15 @@ enum What {
     Apply,
     /// How long a write takes until Kafka has it, and until the database has.
     Latency,
+    /// How fast a consumer catches up with a backlog, and how busy it keeps its connections.
+    CatchUp,
     /// All of them.
     All,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Arguments { what, rounds, kafka, database } = Arguments::parse();
+    let Arguments { what, rounds, kafka, database, records } = Arguments::parse();
     let wants = |one: What| what == one || what == What::All;
     if wants(What::Put) {
         put::run(rounds, kafka.clone()).await?;
@@ -67,6 +73,9 @@ async fn main() -> Result<()> {
     }
     if wants(What::Latency) {
         latency::run().await?;
+    }
+    if wants(What::CatchUp) {
+        catch_up::run(rounds, records).await?;
     }
     Ok(())
 }

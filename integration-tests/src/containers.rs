@@ -5,8 +5,10 @@
 
 use std::net::TcpListener;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use testcontainers::core::ExecCommand;
 use testcontainers::core::client::docker_client_instance;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage};
@@ -60,6 +62,22 @@ pub(crate) async fn start_once(request: ContainerRequest<GenericImage>) -> Resul
 pub(crate) async fn kill(container: &Container) -> Result<()> {
     let engine = docker_client_instance().await?;
     Ok(engine.kill_container(container.id(), None).await?)
+}
+
+/// The CPU time of all processes in it so far, as far as they or their ended children are there.
+pub(crate) async fn cpu(container: &Container) -> Result<Duration> {
+    let all = ExecCommand::new(["sh", "-c", "cat /proc/[0-9]*/stat"]);
+    let mut run = container.exec(all).await?;
+    let lines = String::from_utf8(run.stdout_to_vec().await?)?;
+    Ok(lines.lines().map(|line| cpu_of(line, line.starts_with("1 "))).sum())
+}
+
+/// The CPU time that a line of `/proc/…/stat` names: the process's own, and with `children` that of
+/// its ended children. The kernel counts in hundredths of a second.
+pub(crate) fn cpu_of(stat: &str, children: bool) -> Duration {
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+    let times = fields.skip(11).take(if children { 4 } else { 2 });
+    Duration::from_millis(times.filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() * 10)
 }
 
 /// Freezes every process in it.

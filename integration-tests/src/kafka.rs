@@ -41,6 +41,11 @@ impl Kafka {
         self.container.id()
     }
 
+    /// The CPU time that it has taken so far.
+    pub async fn cpu(&self) -> Result<Duration> {
+        containers::cpu(&self.container).await
+    }
+
     /// Where tests connect.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.direct)

@@ -41,6 +41,11 @@ impl Postgres {
         self.container.id()
     }
 
+    /// The CPU time that it has taken so far.
+    pub async fn cpu(&self) -> Result<Duration> {
+        containers::cpu(&self.container).await
+    }
+
     /// The port on this machine.
     pub fn port(&self) -> u16 {
         self.port

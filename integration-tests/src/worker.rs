@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::binary;
-use crate::containers::free_port;
+use crate::containers::{cpu_of, free_port};
 use crate::wait::{PATIENCE, Seen, until};
 
 const LOG_LINES_SHOWN: usize = 60;
@@ -277,6 +277,11 @@ impl Worker {
     /// The most memory it has occupied since it started, in bytes.
     pub fn peak(&self) -> Result<u64> {
         of_status(self.pid, "VmHWM:")
+    }
+
+    /// The CPU time that it has taken so far.
+    pub fn cpu(&self) -> Result<Duration> {
+        Ok(cpu_of(&std::fs::read_to_string(format!("/proc/{}/stat", self.pid))?, false))
     }
 
     /// What it has logged so far.
