@@ -162,8 +162,8 @@ impl Backlog {
         let last = self.reaches(&worker, self.records as i64).await?;
         let millions = self.records as f64 / 1e6;
         let (cpu, peak) = (worker.cpu()?.as_secs_f64(), worker.peak()?);
-        let postgres_cpu = (postgres.cpu().await? - postgres_before).as_secs_f64();
-        let kafka_cpu = (kafka.cpu().await? - kafka_before).as_secs_f64();
+        let postgres_cpu = postgres.cpu().await?.saturating_sub(postgres_before).as_secs_f64();
+        let kafka_cpu = kafka.cpu().await?.saturating_sub(kafka_before).as_secs_f64();
         let metric = async |name: &str| {
             let name = format!("write_behind_consumer_{name}");
             anyhow::Ok(worker.metric(&name).await?.unwrap_or_default())
@@ -192,7 +192,7 @@ impl Backlog {
         })
     }
 
-    /// When the database has so many records.
+    /// When the database has this number of records.
     async fn reaches(&self, worker: &Worker, records: i64) -> Result<Instant> {
         let began = Instant::now();
         loop {

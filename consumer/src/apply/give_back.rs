@@ -65,7 +65,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         let transaction = Transaction::moving(scope, *partitions, &spans, table, options);
         let answer = store.apply(&transaction).await;
         if answer.is_err() {
-            self.store = None;
+            self.drop_connection();
         }
         answer.is_ok()
     }
@@ -77,11 +77,12 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         for target in targets.iter() {
             let Ok(store) = self.connected().await else { break };
             let Ok(known) = store.known(&target.scope).await else {
-                self.store = None;
+                self.drop_connection();
                 break;
             };
             all.push(known);
         }
+        self.give_connection_back();
         all
     }
 }

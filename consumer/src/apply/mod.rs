@@ -3,11 +3,13 @@
 //!
 //! It judges a batch's rows, retries while the database is away, and isolates the rows that the
 //! database refuses. One worker owns one connection and replaces it after any error that is not the
-//! data's. It does not know where batches come from, or what happens to Kafka's offsets.
+//! data's; workers can share connections, and have one only while they use it. It does not know where
+//! batches come from, or what happens to Kafka's offsets.
 
 mod target;
 mod applied;
 mod connect;
+mod connections;
 mod reread;
 pub mod claim;
 pub mod retry;
@@ -24,6 +26,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use write_behind_shared::{Offset, Partition};
 
+use crate::apply::connections::Lent;
 use crate::apply::failures::Failures;
 use crate::apply::log::{Log, RereadError};
 use crate::apply::reread::Reread;
@@ -37,6 +40,7 @@ use crate::store::{Outcome, Store, StoreError, Transaction, WriteOptions};
 
 pub use crate::apply::applied::{Applied, Stats};
 pub use crate::apply::connect::Connect;
+pub use crate::apply::connections::Connections;
 pub use crate::apply::target::Target;
 
 /// What a worker reports while it works.
@@ -51,7 +55,7 @@ pub enum Event<'a> {
     SetAside(usize, Vec<(Partition, Offset)>, String),
 }
 
-/// A writer of batches, with one connection.
+/// A writer of batches, which has one connection at most.
 pub struct Worker<C: Connect, L, T = MonotonicClock> {
     connect: C,
     log: Arc<L>,
@@ -60,7 +64,9 @@ pub struct Worker<C: Connect, L, T = MonotonicClock> {
     observe: Arc<dyn Fn(Event<'_>) + Send + Sync>,
     /// Shared by all workers: what a route set aside is counted by its time.
     clock: T,
-    store: Option<C::Store>,
+    connections: Arc<Connections<C::Store>>,
+    /// The connection that it has.
+    lent: Option<Lent<C::Store>>,
     /// The targets' tables, as far as they were needed, each with the time when it was read.
     tables: Vec<Option<(Arc<Table>, Duration)>>,
 }
@@ -92,7 +98,7 @@ struct Plan<'b> {
 }
 
 impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
-    /// A worker that connects once there is something to write.
+    /// A worker with a connection of its own, which connects once there is something to write.
     pub fn new(
         connect: C,
         log: Arc<L>,
@@ -104,13 +110,30 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         let (limits, seed) = retry;
         let tables = vec![None; targets.len()];
         let retry = Retry::new(limits, seed);
-        Self { connect, log, targets, retry, observe, clock, store: None, tables }
+        let (connections, lent) = (Arc::new(Connections::new(1)), None);
+        Self { connect, log, targets, retry, observe, clock, connections, lent, tables }
+    }
+
+    /// The same, with these connections instead of its own.
+    #[must_use]
+    pub fn sharing(self, connections: Arc<Connections<C::Store>>) -> Self {
+        Self { connections, ..self }
     }
 
     /// Writes `batch`, for as long as it takes while nobody could write; a batch that fails alone is
     /// given back. When `shutdown` becomes true, the attempt under way is finished, and no other one
     /// starts.
     pub async fn apply(&mut self, batch: &Batch, shutdown: &mut watch::Receiver<bool>) -> Applied {
+        let applied = self.apply_until(batch, shutdown).await;
+        self.give_connection_back();
+        applied
+    }
+
+    async fn apply_until(
+        &mut self,
+        batch: &Batch,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Applied {
         let mut plan = None;
         let mut failures = Failures::default();
         loop {
@@ -126,7 +149,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             let table = plan.as_ref().map(|plan| Arc::clone(&plan.table));
             if let WriteError::Connect(_) | WriteError::Store(_) = error {
                 // The table may have changed during the failure.
-                self.store = None;
+                self.drop_connection();
                 self.tables.fill(None);
                 plan = None;
             }
@@ -151,6 +174,8 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             if let Some(why) = self.fails_alone(batch, table, failures, &error).await {
                 return Applied::Held(why);
             }
+            // Others may have more luck meanwhile.
+            self.give_connection_back();
             tokio::select! {
                 biased;
                 () = told(shutdown) => return Applied::Interrupted,
@@ -176,11 +201,21 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             Some(plan) => plan,
             None => self.plan(batch).await?,
         };
-        if !plan.read_again
-            && let Err(error) = self.read_again(batch, &mut plan).await
-        {
+        if !plan.read_again {
+            // Others may write while Kafka is asked.
+            self.give_connection_back();
+            if let Err(error) = self.read_again(batch, &mut plan).await {
+                *slot = Some(plan);
+                return Err(error);
+            }
+        }
+        // The wait for a connection is no work of the database, and may be long.
+        if let Err(error) = self.connected().await {
             *slot = Some(plan);
             return Err(error);
+        }
+        if !plan.fresh && self.known_table(batch.route).is_none() {
+            return Ok(Attempt::Again);
         }
         let started = self.clock.now();
         let outcome = self.write(batch, &plan, refused).await;
@@ -189,7 +224,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         if let Err(WriteError::Store(StoreError::MissingReference(_))) = outcome
             && plan.may_refer_to_itself(batch)
         {
-            self.store = None;
+            self.drop_connection();
             return Ok(Attempt::Again);
         }
         let (outcome, later) = outcome?;
@@ -321,12 +356,31 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         target.ok_or_else(|| StoreError::Stop(format!("there is no route {route}")))
     }
 
+    /// Its connection, which it waits for if all are lent.
     async fn connected(&mut self) -> Result<&mut C::Store, WriteError> {
-        let store = match self.store.take() {
+        let lent = match self.lent.take() {
+            Some(lent) => lent,
+            None => self.connections.lend().await,
+        };
+        let lent = self.lent.insert(lent);
+        let store = match lent.store.take() {
             Some(store) => store,
             None => self.connect.connect().await.map_err(WriteError::Connect)?,
         };
-        Ok(self.store.insert(store))
+        Ok(lent.store.insert(store))
+    }
+
+    /// Its connection is in doubt: the next call makes another one.
+    fn drop_connection(&mut self) {
+        if let Some(lent) = &mut self.lent {
+            lent.store = None;
+        }
+    }
+
+    fn give_connection_back(&mut self) {
+        if let Some(lent) = self.lent.take() {
+            self.connections.take_back(lent);
+        }
     }
 }
 
@@ -337,6 +391,6 @@ pub async fn told(shutdown: &mut watch::Receiver<bool>) {
 
 impl<C: Connect, L, T> std::fmt::Debug for Worker<C, L, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker").field("connected", &self.store.is_some()).finish_non_exhaustive()
+        f.debug_struct("Worker").field("connected", &self.lent.is_some()).finish_non_exhaustive()
     }
 }

@@ -57,7 +57,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
 
     /// The table as it was read not long ago. What stands around it (a trigger of a partition, a function,
     /// a foreign key of another table) may change without a sign that the transaction would see.
-    fn known_table(&self, route: usize) -> Option<Arc<Table>> {
+    pub(super) fn known_table(&self, route: usize) -> Option<Arc<Table>> {
         let (table, read) = self.tables.get(route)?.as_ref()?;
         let age = self.clock.now().saturating_sub(*read);
         (age < DESCRIBED_FOR).then(|| Arc::clone(table))
@@ -74,6 +74,8 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             target.history.learn(&table);
         }
         self.tables[route] = Some((Arc::clone(&table), read));
+        // Others may write while rows are judged.
+        self.give_connection_back();
         Ok(table)
     }
 

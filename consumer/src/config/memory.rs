@@ -33,17 +33,19 @@ impl MemoryLimits {
         self.0 / 4 / connections.max(1)
     }
 
-    /// For records fetched ahead, as librdkafka's properties. Half is for their bytes and half for
-    /// their overhead; a single fetch is an eighth.
+    /// For records fetched ahead into this number of queues, as librdkafka's properties. Half is for their
+    /// bytes and half for their overhead, in equal parts for each queue; a single fetch is a quarter
+    /// of that.
     #[must_use]
-    pub fn fetched_ahead(self) -> [(&'static str, usize); 4] {
+    pub fn fetched_ahead(self, queues: usize) -> [(&'static str, usize); 4] {
         let half = self.0 / 16;
+        let queue = half / queues.max(1);
         [
-            ("queued.max.messages.kbytes", (half >> 10).clamp(64, 1 << 20)),
-            ("queued.min.messages", (half / RECORD_OVERHEAD).clamp(100, 100_000)),
+            ("queued.max.messages.kbytes", (queue >> 10).clamp(16, 1 << 20)),
+            ("queued.min.messages", (queue / RECORD_OVERHEAD).clamp(100, 100_000)),
             // librdkafka refuses less than its `message.max.bytes`.
             ("fetch.max.bytes", (half / 4).max(1 << 20)),
-            ("fetch.message.max.bytes", (half / 4).clamp(16 << 10, 1 << 20)),
+            ("fetch.message.max.bytes", (queue / 4).clamp(16 << 10, 1 << 20)),
         ]
     }
 }
@@ -57,9 +59,13 @@ mod tests {
         for (memory, connections) in [(256 << 20, 2), (64 << 20, 8), (8 << 20, 1)] {
             let shares = MemoryLimits(memory);
             let batches = shares.of_batch(usize::MAX, connections) * connections;
-            let [(_, kbytes), (_, records), ..] = shares.fetched_ahead();
-            let ahead = (kbytes << 10) + records * RECORD_OVERHEAD;
-            assert!(shares.held() + batches * WRITING + ahead <= memory, "of {memory}");
+            for queues in [1, 8, 100] {
+                let [(_, kbytes), (_, records), ..] = shares.fetched_ahead(queues);
+                let ahead = ((kbytes << 10) + records * RECORD_OVERHEAD) * queues;
+                let held = shares.held() + batches * WRITING + ahead;
+                // A queue has room for a hundred records at least.
+                assert!(held <= memory || records == 100, "{queues} queues of {memory}");
+            }
         }
     }
 
@@ -72,8 +78,8 @@ mod tests {
     #[test]
     fn of_little_memory_librdkafka_is_asked_for_no_less_than_it_takes() {
         let [(_, kbytes), (_, records), (_, fetch), (_, of_partition)] =
-            MemoryLimits(64 << 10).fetched_ahead();
-        assert_eq!((kbytes, records, fetch, of_partition), (64, 100, 1 << 20, 16 << 10));
+            MemoryLimits(64 << 10).fetched_ahead(1);
+        assert_eq!((kbytes, records, fetch, of_partition), (16, 100, 1 << 20, 16 << 10));
     }
 
     #[test]

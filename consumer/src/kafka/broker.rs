@@ -195,6 +195,9 @@ impl Clients {
     /// that is connected goes on waiting between two questions.
     fn cluster_id(&self) -> Result<String, BrokerError> {
         let asked = Instant::now();
+        // A client connects once it is asked for metadata; for the id it would wait until it does so by
+        // itself, which takes a second. No answer is one to the question below, too.
+        let _ = self.consumer.fetch_metadata(None, FIRST_LOOK);
         loop {
             if let Some(id) = self.consumer.client().fetch_cluster_id(FIRST_LOOK) {
                 return self.answered(Ok(id));

@@ -18,12 +18,14 @@ use std::thread::JoinHandle;
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::base_consumer::PartitionQueue as FetchedQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use crate::core::pipeline::commit::CommitId;
+use crate::kafka::bell::Bell;
 use crate::kafka::failures::ConnectionFailures;
 use crate::kafka::statistics::{FetchedLogs, logs};
 
@@ -114,11 +116,14 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Makes a consumer and its committing thread.
-    pub(crate) fn new(config: &ClientConfig) -> Result<Self, String> {
+    /// Makes a consumer and its committing thread. `bell` rings when it has something to tell.
+    pub(crate) fn new(config: &ClientConfig, bell: &Arc<Bell>) -> Result<Self, String> {
         let consumer = config.create_with_context(Group::default());
-        let consumer: Arc<BaseConsumer<Group>> =
-            Arc::new(consumer.map_err(|error: KafkaError| error.to_string())?);
+        let mut consumer: BaseConsumer<Group> =
+            consumer.map_err(|error: KafkaError| error.to_string())?;
+        let (rung, answered) = (Arc::clone(bell), Arc::clone(bell));
+        consumer.set_nonempty_callback(move || rung.ring());
+        let consumer = Arc::new(consumer);
         let (commits, offsets) = sync_channel::<(CommitId, TopicPartitionList)>(1);
         let is_committing = Arc::new(AtomicBool::new(false));
         let (committing, is_waiting) = (Arc::clone(&consumer), Arc::clone(&is_committing));
@@ -131,11 +136,26 @@ impl Member {
                 // Before the event: the poll thread may commit again as soon as it hears it.
                 is_waiting.store(false, Ordering::SeqCst);
                 committing.context().lock().push_back(GroupEvent::Committed(id, result));
+                answered.ring();
             }
         };
         let thread = std::thread::Builder::new().name("write-behind-commit".to_owned());
         let committer = thread.spawn(commit).map_err(|error| error.to_string())?;
         Ok(Self { consumer, commits, is_committing, committer })
+    }
+
+    /// The queue of a partition, for what is fetched of it from its next assignment on. `bell` rings
+    /// when there is something in it.
+    pub(crate) fn queue(
+        &self,
+        topic: &str,
+        partition: i32,
+        bell: &Arc<Bell>,
+    ) -> Option<FetchedQueue<Group>> {
+        let mut queue = self.consumer.split_partition_queue(topic, partition)?;
+        let rung = Arc::clone(bell);
+        queue.set_nonempty_callback(move || rung.ring());
+        Some(queue)
     }
 
     /// Commits `offsets` as the commit `id`; an event tells how that went. `false`: the commit

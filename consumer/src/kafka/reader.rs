@@ -55,10 +55,10 @@ pub(crate) trait Reader {
         next_of: impl Fn(RoutePartition) -> Option<NextOffset>,
     ) -> Result<(), Self::Error>;
 
-    /// Stops fetching these, for now.
+    /// Passes on no records of these, for now. What was fetched of them is kept.
     fn pause(&mut self, tps: &[RoutePartition]) -> Result<(), Self::Error>;
 
-    /// Fetches these again.
+    /// Passes on records of these again.
     fn resume(&mut self, tps: &[RoutePartition]) -> Result<(), Self::Error>;
 
     /// Gives these back to the group.

@@ -71,7 +71,7 @@ impl KafkaLog {
     /// Reads with the settings of the consumer of `group`.
     pub fn new(settings: &KafkaSettings, group: &str, limits: RereadLimits) -> Self {
         let mut config = reader_config(settings, group);
-        fetch_ahead(&mut config, settings, limits.memory);
+        fetch_ahead(&mut config, settings, limits.memory, 1);
         let reader = Arc::new(LogReader::new(config, limits.silence));
         Self { reader, bytes_max: limits.bytes }
     }

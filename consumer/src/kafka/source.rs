@@ -3,7 +3,8 @@
 //!
 //! One OS thread owns the reader and the pipeline. It never waits for the database, a worker or a
 //! channel: it asks through one queue and is answered through another, and polls all the while, so
-//! that the consumer stays in its group however long the database is away.
+//! that the consumer stays in its group however long the database is away. Who answers may ring the
+//! reader's bell, so that it is heard at once.
 //!
 //! An assignment is acknowledged at once, as an empty one, so that a database that is away does not
 //! hold up the whole group. The partitions are read as soon as their positions are known.
@@ -88,13 +89,16 @@ pub(crate) struct Source<R, T> {
 impl<R: Reader, T: Clock> Source<R, T> {
     /// Reads by `reader`, which is about to join the group. Nothing is read before the first turn.
     pub(crate) fn new(config: &Config, reader: R, clock: T, ends: Ends) -> Self {
+        // Workers beyond the connections prepare what is written next.
+        let connections = config.database.connections.min(ends.workers.len());
         let limits = PipelineLimits {
             max_rows: config.batch.max_rows,
-            max_bytes: config.memory.of_batch(config.batch.max_bytes, ends.workers.len()),
+            max_bytes: config.memory.of_batch(config.batch.max_bytes, connections),
             max_age: config.batch.max_age,
             target_time: config.batch.target_time,
             memory: config.memory.held(),
-            workers: ends.workers.len(),
+            workers: connections,
+            prepared: ends.workers.len() - connections,
             rows_per_second: config.database.rows_per_second,
             bounds: Bounds::STANDARD,
         };

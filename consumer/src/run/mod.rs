@@ -4,6 +4,7 @@
 //! several. Dropping its future ends it at once, like a crash: nothing is lost.
 
 mod workers;
+mod polling;
 mod introduction;
 mod page;
 
@@ -12,27 +13,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::apply::Target;
 use crate::apply::claim::claim;
+use crate::apply::{Connections, Target};
 use crate::check::refuse_compaction;
 use crate::clock::MonotonicClock;
 use crate::config::{Config, Route};
 use crate::core::pipeline::placement::Placement;
 use crate::dead_letters::maintenance::Maintenance;
+use crate::kafka::bell::Bell;
 use crate::kafka::broker::KafkaBroker;
 use crate::kafka::client::BrokerError;
 use crate::kafka::locator::{LocateQueue, Locator};
 use crate::kafka::messages::{PollExit, PollMessage};
 use crate::kafka::properties;
 use crate::kafka::questions::Questions as _;
-use crate::kafka::reading::Reading;
 use crate::kafka::reread::{KafkaLog, RereadLimits};
 use crate::kafka::skip_looks::{SkipLooks, SkipQueue};
-use crate::kafka::source::{Ends, Source};
+use crate::kafka::source::Ends;
 use crate::kafka::watch::Watch;
+use crate::run::polling::start_polling;
 use crate::run::workers::Workers;
 use crate::status::Status;
 use crate::status::metrics::Metrics;
@@ -44,6 +46,8 @@ pub use crate::store::QUIET_LOG;
 /// How long closing the Kafka client may take. It only says goodbye to the group; nothing depends
 /// on that.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// How many workers there are for each connection: one writes while another prepares the next batch.
+const WORKERS: usize = 2;
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How long the start waits for the topics' settings.
 const SETTINGS_WITHIN: Duration = Duration::from_secs(1);
@@ -138,10 +142,15 @@ impl Consumer {
             () = &mut shutdown => return Ok(Drained { clean: true }),
             prepared = self.prepare() => prepared?,
         };
-        let (orders, inbox) = mpsc::channel(self.config.database.connections + 8);
+        let workers = self.config.database.connections * WORKERS;
+        let (orders, inbox) = mpsc::channel(workers + 8);
         let (end_workers, shutdown_of_workers) = watch::channel(false);
-        let ends = self.start(prepared, &orders, inbox, shutdown_of_workers, &mut tasks)?;
-        let (mut exit, closed) = start_polling(&self.config, ends)?;
+        let bell = Arc::new(Bell::default());
+        let partitions = prepared.targets.iter().map(|target| target.partitions as usize).sum();
+        let answers = (&orders, Arc::clone(&bell));
+        let ends = self.start(prepared, answers, inbox, shutdown_of_workers, &mut tasks)?;
+        let (mut exit, closed) =
+            start_polling(&self.config, partitions, ends, &bell).map_err(failed)?;
         let mut draining = false;
         let exit = loop {
             tokio::select! {
@@ -156,6 +165,7 @@ impl Consumer {
                         "draining: what is held is written; a second signal ends it at once"
                     );
                     order(&orders, PollMessage::Drain).await;
+                    bell.ring();
                 }
                 Some(ended) = tasks.join_next() => {
                     let why = ended.unwrap_or_else(|error| error.to_string());
@@ -180,7 +190,7 @@ impl Consumer {
     fn start(
         &self,
         prepared: Prepared,
-        answers: &mpsc::Sender<PollMessage>,
+        (answers, bell): (&mpsc::Sender<PollMessage>, Arc<Bell>),
         inbox: mpsc::Receiver<PollMessage>,
         shutdown: watch::Receiver<bool>,
         tasks: &mut JoinSet<String>,
@@ -199,9 +209,11 @@ impl Consumer {
             clock: MonotonicClock::start(),
             status: self.status(),
             answers: answers.clone(),
+            bell,
+            connections: Arc::new(Connections::new(self.config.database.connections)),
             shutdown,
         };
-        let workers = workers.start(self.config.database.connections, tasks);
+        let workers = workers.start(self.config.database.connections * WORKERS, tasks);
         let wanted = Arc::new(LocateQueue::default());
         let locator = Locator {
             targets: Arc::clone(&targets),
@@ -319,27 +331,6 @@ impl Consumer {
         let first = unclaimed.into_values().next();
         Err(StoreError::Stop(first.unwrap_or_else(|| "there are no routes".to_owned())))
     }
-}
-
-/// Starts the poll thread. The first receiver gets how it ended; the second completes once the
-/// client is closed.
-fn start_polling(
-    config: &Config,
-    ends: Ends,
-) -> Result<(oneshot::Receiver<PollExit>, oneshot::Receiver<()>), RunError> {
-    let reading = Reading::subscribe(config).map_err(failed)?;
-    let source = Source::new(config, reading, MonotonicClock::start(), ends);
-    let (tell_exit, exit) = oneshot::channel();
-    let (tell_closed, closed) = oneshot::channel();
-    let poll = move || {
-        let (exit, reading) = source.run();
-        // The receiver is gone if the consumer's future was dropped. The thread ends either way.
-        let _ = tell_exit.send(exit);
-        reading.close();
-        let _ = tell_closed.send(());
-    };
-    std::thread::Builder::new().name("write-behind-poll".to_owned()).spawn(poll).map_err(failed)?;
-    Ok((exit, closed))
 }
 
 async fn order(orders: &mpsc::Sender<PollMessage>, input: PollMessage) {

@@ -7,17 +7,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::apply::retry::RetryLimits;
-use crate::apply::{Applied, Event, Target, Worker, told};
+use crate::apply::{Applied, Connections, Event, Target, Worker, told};
 use crate::clock::{Clock as _, MonotonicClock};
 use crate::core::batch::Stop;
 use crate::core::pipeline::action::{BatchResult, WriteCost};
+use crate::kafka::bell::Bell;
 use crate::kafka::broker::KafkaBroker;
 use crate::kafka::messages::{PollExit, PollMessage, Work};
 use crate::kafka::reread::KafkaLog;
 use crate::kafka::survey::survey;
 use crate::status::Status;
 use crate::status::outage::Reporter;
-use crate::store::{Database, Timeouts};
+use crate::store::{AnyStore, Database, Timeouts};
 
 /// What every worker needs.
 #[derive(Clone)]
@@ -29,6 +30,9 @@ pub(crate) struct Workers {
     pub(crate) clock: MonotonicClock,
     pub(crate) status: Arc<Status>,
     pub(crate) answers: mpsc::Sender<PollMessage>,
+    /// Wakes the poll thread for an answer.
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) connections: Arc<Connections<AnyStore>>,
     /// True once no further attempt may start.
     pub(crate) shutdown: watch::Receiver<bool>,
 }
@@ -66,7 +70,8 @@ impl Workers {
         let connect = (self.database.clone(), Timeouts::STANDARD);
         let (log, targets) = (Arc::clone(&self.log), Arc::clone(&self.targets));
         let retry = (RetryLimits::STANDARD, u64::from(std::process::id()) << 32 | number);
-        let mut worker = Worker::new(connect, log, targets, retry, Arc::new(observe), self.clock);
+        let worker = Worker::new(connect, log, targets, retry, Arc::new(observe), self.clock);
+        let mut worker = worker.sharing(Arc::clone(&self.connections));
         while let Some(work) = batches.recv().await {
             let input = self.write(&mut worker, work).await;
             // Its end came first: what it failed at is not over.
@@ -76,6 +81,7 @@ impl Workers {
             if self.answers.send(input).await.is_err() {
                 return;
             }
+            self.bell.ring();
         }
     }
 

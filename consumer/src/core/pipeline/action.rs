@@ -27,8 +27,10 @@ pub struct PipelineLimits {
     pub target_time: Duration,
     /// The most bytes held, over all buffers and batches.
     pub memory: usize,
-    /// The most batches in flight.
+    /// The most batches written at a time.
     pub workers: usize,
+    /// How many more may be in flight, to be parsed and judged while those are written.
+    pub prepared: usize,
     /// The most rows written per second.
     pub rows_per_second: Option<u32>,
     /// The limits that no setting changes.

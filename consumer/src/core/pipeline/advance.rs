@@ -51,11 +51,37 @@ impl Pipeline {
 
     /// Hands ripe buffers to free workers.
     fn dispatch(&mut self, now: Duration) {
-        while self.at_workers() < self.limits.workers {
+        while self.at_workers() < self.limits.workers + self.limits.prepared {
             let Some(route) = self.whose_turn(now) else { return };
             let tps = self.gather(now, route);
+            if self.at_workers() >= self.limits.workers && !self.may_prepare(now, &tps) {
+                return;
+            }
             self.close(now, route, &tps);
         }
+    }
+
+    /// Whether the batch of these partitions, which is the next in turn, may be closed although it
+    /// can't be written yet.
+    ///
+    /// Only full buffers are: all others go on folding until a connection is free. And only while all
+    /// batches that are prepared or written fit the memory of those that are written. What is not
+    /// prepared waits at the front of the queue, or it would never come to its turn.
+    fn may_prepare(&self, now: Duration, tps: &[RoutePartition]) -> bool {
+        let mut bytes: usize = 0;
+        for tp in tps {
+            let Some(partition) = self.partitions.get(tp) else { return false };
+            let Some(buffer) = &partition.buffer else { return false };
+            let fill = self.routes[tp.route].fill(buffer, self.limits.max_bytes);
+            if fill < Fill::Full && partition.reading {
+                return false;
+            }
+            bytes += buffer.bytes();
+        }
+        let at_workers = self.in_flight.values().filter(|flight| !flight.is_parked());
+        bytes += at_workers.map(|flight| flight.bytes).sum::<usize>();
+        bytes <= self.limits.max_bytes.saturating_mul(self.limits.workers)
+            && !self.has_parked_due(now)
     }
 
     /// The route whose batch goes next, if one may go.

@@ -93,6 +93,7 @@ mod tests {
             target_time,
             memory: 0,
             workers: 1,
+            prepared: 0,
             rows_per_second: None,
             bounds: Bounds::STANDARD,
         };

@@ -55,6 +55,12 @@ impl Pipeline {
         }
     }
 
+    /// Whether a parked batch waits for nothing but a connection.
+    pub(super) fn has_parked_due(&self, now: Duration) -> bool {
+        let mut parked = self.in_flight.values().filter(|flight| flight.is_parked());
+        parked.any(|flight| flight.parked.as_ref().is_some_and(|parked| parked.until <= now))
+    }
+
     /// How many workers have a batch.
     pub(super) fn at_workers(&self) -> usize {
         self.in_flight.values().filter(|flight| !flight.is_parked()).count()

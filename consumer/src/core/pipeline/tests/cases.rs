@@ -24,6 +24,7 @@ pub(super) fn some_limits() -> PipelineLimits {
         target_time: at(1_000),
         memory: 1 << 30,
         workers: 1,
+        prepared: 0,
         rows_per_second: None,
         bounds: Bounds { rest: None, ..Bounds::STANDARD },
     }

@@ -21,6 +21,7 @@ mod cases;
 mod checks;
 mod early;
 mod placements;
+mod prepared;
 mod shares;
 mod stops;
 mod ends;
@@ -80,6 +81,7 @@ fn limits(rows_per_second: Option<u32>) -> PipelineLimits {
         target_time: Duration::from_millis(200),
         memory: MEMORY,
         workers: 2,
+        prepared: 1,
         rows_per_second,
         bounds: Bounds { stands_still: Duration::from_millis(100), ..Bounds::STANDARD },
     }
@@ -243,18 +245,12 @@ impl World {
                     let batch = closed.into_batch(Arc::from("topic"));
                     self.check_alone(id, &batch);
                     self.batches.push((id, batch));
-                    assert!(
-                        self.batches.len() <= limits(self.ceiling).workers,
-                        "every worker is busy"
-                    );
+                    self.check_workers();
                 }
                 Action::WriteAgain(id, batch) => {
                     self.leaves_again(id, &batch);
                     self.batches.push((id, *batch));
-                    assert!(
-                        self.batches.len() <= limits(self.ceiling).workers,
-                        "every worker is busy"
-                    );
+                    self.check_workers();
                 }
                 Action::Pause(tps) => self.pause(&tps, true),
                 Action::Resume(tps) => self.pause(&tps, false),
@@ -277,6 +273,11 @@ impl World {
             }
         }
         self.check();
+    }
+
+    fn check_workers(&self) {
+        let PipelineLimits { workers, prepared, .. } = limits(self.ceiling);
+        assert!(self.batches.len() <= workers + prepared, "every worker is busy");
     }
 
     /// A partition has one batch in flight, unless it was released and started again.

@@ -56,6 +56,7 @@ fn shared_limits() -> PipelineLimits {
         target_time: at(200),
         memory: 1 << 30,
         workers: 1,
+        prepared: 0,
         rows_per_second: None,
         bounds: Bounds { rest: None, ..Bounds::STANDARD },
     }

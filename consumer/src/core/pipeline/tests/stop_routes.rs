@@ -53,6 +53,7 @@ impl Scene {
             target_time: at(1_000),
             memory,
             workers,
+            prepared: 0,
             rows_per_second: None,
             bounds: Bounds { rest: None, ..Bounds::STANDARD },
         };

@@ -63,6 +63,7 @@ impl Simulated {
             target_time: seconds(sizing.target_time),
             memory: sizing.buffers as usize,
             workers: workers as usize,
+            prepared: 0,
             rows_per_second: None,
             bounds: Bounds::STANDARD,
         };
