@@ -122,6 +122,12 @@ impl Change {
     /// Then adds `delta` to `column`.
     #[must_use]
     pub fn add(mut self, column: &str, delta: impl Into<Number>) -> Self {
+        if let Some(columns) = &mut self.written
+            && columns.is_empty()
+        {
+            // Most have this column alone, and many wait in memory.
+            columns.reserve_exact(1);
+        }
         self.write(column, Cell::add(delta.into()));
         self
     }

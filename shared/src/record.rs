@@ -11,6 +11,7 @@
 //! somebody's topic can no longer be read.
 
 use std::borrow::Cow;
+use std::io::Write as _;
 
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -260,7 +261,8 @@ impl Change {
             match cell {
                 Cell::Set(set) => value.extend_from_slice(set.get().as_bytes()),
                 Cell::Add(delta) => {
-                    value.extend_from_slice(delta.to_string().as_bytes());
+                    // Writing to memory cannot fail.
+                    let _ = write!(value, "{delta}");
                     if !add.is_empty() {
                         add.push(',');
                     }

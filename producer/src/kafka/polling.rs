@@ -188,11 +188,13 @@ impl Polling {
         was_well: bool,
         now: Instant,
     ) {
-        self.was_well = was_well;
         // No write may reach the old client once it is purged, and none the new one before the old
         // one's reports are in: it would overtake those that are sent again.
         self.handles.set_producer(None);
         client.end(true);
+        // What it could not deliver is among the last that it reports, if its end was seen first.
+        let was_well = self.handles.take_gave_back() || was_well;
+        self.was_well = was_well;
         if was_well {
             info!(%reason, "another kafka client takes over");
         } else {

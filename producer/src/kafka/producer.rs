@@ -13,10 +13,10 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext, PurgeConfig};
 use tracing::{debug, warn};
-use write_behind_delivery_status::may_be_in_the_log;
+use write_behind_librdkafka::{Record, Topic, may_be_in_the_log};
 use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::record::{ADD, WRITE_ID};
 use write_behind_shared::{Partition, WriteId};
@@ -33,14 +33,13 @@ use crate::partitions::outlet::{Content, NotTaken, Outlet};
 
 /// One life of a librdkafka producer.
 pub(crate) struct KafkaProducer {
-    client: BaseProducer<DeliveryReports>,
+    client: Arc<BaseProducer<DeliveryReports>>,
 }
 
 /// A client as the way of one handle's records to its topic.
 #[derive(Debug)]
 struct TopicOutlet {
-    producer: Arc<KafkaProducer>,
-    topic: Arc<str>,
+    topic: Result<Topic<DeliveryReports>, RDKafkaErrorCode>,
     /// The handle's place among those that share the client.
     place: usize,
 }
@@ -140,13 +139,13 @@ impl KafkaProducer {
         config.set("batch.size", reports.batch_bytes.to_string());
         let client = config.create_with_context(reports);
         let client = client.map_err(|error| client_refused(&error))?;
-        Ok(Self { client })
+        Ok(Self { client: Arc::new(client) })
     }
 }
 
 impl ProducerClient for KafkaProducer {
     fn outlet(self: Arc<Self>, topic: Arc<str>, place: usize) -> Arc<dyn Outlet> {
-        Arc::new(TopicOutlet { producer: self, topic, place })
+        Arc::new(TopicOutlet { topic: Topic::new(Arc::clone(&self.client), &topic), place })
     }
 
     fn poll(&self, wait: Duration) -> bool {
@@ -195,37 +194,27 @@ impl Outlet for TopicOutlet {
     ) -> Result<(), NotTaken> {
         let sequence = write_id.sequence as usize & LOW_BITS;
         let write_id = write_id.encode();
-        let mut headers = OwnedHeaders::new_with_capacity(2)
-            .insert(Header { key: WRITE_ID, value: Some(&write_id) });
-        if let Some(add) = content.add {
-            headers = headers.insert(Header { key: ADD, value: Some(add) });
-        }
-        for (key, value) in content.headers.iter().flat_map(|headers| headers.iter()) {
-            headers = headers.insert(Header { key, value: Some(value) });
-        }
-        let record = BaseRecord {
-            topic: &self.topic,
-            partition: Some(partition.0),
-            payload: content.value,
-            key: Some(content.key),
-            timestamp: None,
-            headers: Some(headers),
-            delivery_opaque: self.place << (usize::BITS - HANDLE_BITS) | sequence,
-        };
-        self.producer.client.send(record).map_err(|(error, _)| not_taken(&error, content))
+        let add = content.add.map(|add| (ADD, add.as_bytes()));
+        let others = content.headers.iter().flat_map(|headers| headers.iter());
+        let headers = [(WRITE_ID, &write_id[..])].into_iter().chain(add).chain(others);
+        let (key, value) = (content.key, content.value);
+        let record = Record { partition: partition.0, key, value, headers };
+        let opaque = self.place << (usize::BITS - HANDLE_BITS) | sequence;
+        let topic = self.topic.as_ref().map_err(|code| not_taken(*code, content))?;
+        topic.send(record, opaque).map_err(|code| not_taken(code, content))
     }
 }
 
-fn not_taken(error: &KafkaError, content: Content<'_>) -> NotTaken {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::Fatal) => NotTaken::Yet,
-        Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+fn not_taken(code: RDKafkaErrorCode, content: Content<'_>) -> NotTaken {
+    match code {
+        RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::Fatal => NotTaken::Yet,
+        RDKafkaErrorCode::MessageSizeTooLarge => {
             let bytes = content.key.len() + content.value.map_or(0, <[u8]>::len);
             NotTaken::Refused(Refusal::TooLarge { bytes, limit: bytes - 1 })
         }
         // The client says what it last heard of the topic: it is unknown, or not for us. Topics
         // come back, and rights are given.
-        _ => NotTaken::NotNow(error.to_string().into()),
+        _ => NotTaken::NotNow(code.to_string().into()),
     }
 }
 

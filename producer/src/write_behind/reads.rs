@@ -179,5 +179,10 @@ impl<V: DeserializeOwned> Known<V> {
 
 /// A row of `V`.
 pub(super) fn decoded<V: DeserializeOwned>(row: &Row) -> Result<V, ReadError> {
-    serde_json::from_slice(row).map_err(|error| ReadError::Type(Arc::new(error)))
+    // Checked as a whole, which is quicker than text by text. What is not UTF-8 is told by serde.
+    let read = match std::str::from_utf8(row) {
+        Ok(row) => serde_json::from_str(row),
+        Err(_) => serde_json::from_slice(row),
+    };
+    read.map_err(|error| ReadError::Type(Arc::new(error)))
 }

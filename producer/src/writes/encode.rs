@@ -21,7 +21,7 @@ use crate::error::Refusal;
 use crate::writes::table_check::TableCheck;
 
 /// A key's canonical text. Most fit without an allocation; the row's own is made once it is pending.
-pub(crate) type KeyText = SmallVec<[u8; 40]>;
+pub(crate) type KeyText = SmallVec<[u8; 32]>;
 
 /// A write that has everything but room.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use crate::imports::Crate;
 /// Where Rust lives in this repository.
 pub(crate) const MEMBERS: &[&str] = &[
     "shared",
-    "delivery-status",
+    "librdkafka",
     "journal",
     "producer",
     "consumer",

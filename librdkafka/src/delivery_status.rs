@@ -1,7 +1,6 @@
 //! Whether a record that librdkafka could not deliver may be in the log all the same.
 //!
-//! librdkafka knows it: an answer may have been lost before the attempt that failed. `rdkafka` does
-//! not show it, so this crate makes the one call into C that does, and nothing else.
+//! librdkafka knows it: an answer may have been lost before the attempt that failed.
 
 use rdkafka::bindings::{rd_kafka_message_status, rd_kafka_msg_status_t};
 use rdkafka::message::BorrowedMessage;

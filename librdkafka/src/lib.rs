@@ -1,0 +1,8 @@
+//! The calls into librdkafka that `rdkafka` does not have, and nothing else: all unsafe code of this
+//! workspace is here, and what each file offers is safe.
+
+mod delivery_status;
+mod topic;
+
+pub use delivery_status::may_be_in_the_log;
+pub use topic::{Record, Topic};
