@@ -9,6 +9,7 @@ use integration_tests::stack::{Pipeline, SetAside, same_rows};
 use integration_tests::wait::{PATIENCE, Seen, until};
 use integration_tests::worker::Worker;
 use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 
 const COLUMNS: &str = "id bigint primary key, n bigint check (n < 1000), name varchar(20)";
 const BATCH: usize = 31;
@@ -221,4 +222,22 @@ async fn stopped_at(worker: &Worker, pipeline: &Pipeline, offset: i64) -> Result
         Ok(line.map_or(Seen::NotYet(log.clone()), |line| Seen::Done(line.to_owned())))
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_trigger_says_of_a_record_is_not_in_the_log() -> Result<()> {
+    let pipeline = Pipeline::new("talkative", 1, COLUMNS).await?;
+    let name = &pipeline.name;
+    let trigger = format!(
+        "create function say_{name}() returns trigger language plpgsql as $$ begin
+           raise warning 'wrote %', new.name; raise info 'wrote %', new.name; return null; end $$;
+         create trigger says after insert on {name} for each row execute function say_{name}()"
+    );
+    sqlx::raw_sql(AssertSqlSafe(trigger)).execute(&pipeline.sql).await?;
+    let worker = pipeline.settings("worker").start().await?;
+    pipeline.append(&[Raw::put("1", r#"{"name":"sesame"}"#)]).await?;
+    pipeline.drained(&[&worker], PATIENCE).await?;
+    let log = worker.log();
+    ensure!(!log.contains("sesame") && log.contains("partitions assigned"), "{log}");
+    Ok(())
 }

@@ -56,7 +56,7 @@ pub use timeouts::Timeouts;
 
 /// Log filter that silences the database client, which reports on every start that the bookkeeping
 /// tables exist.
-pub const QUIET_LOG: &str = "sqlx::postgres::notice=warn";
+pub const QUIET_LOG: &str = "sqlx::postgres::notice=off";
 
 /// What the database knows of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]

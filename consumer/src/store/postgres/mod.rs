@@ -53,10 +53,10 @@ impl Driver for Postgres {
     }
 }
 
-/// What the texts of values mean, whatever the defaults of the server, the database or the role.
+/// What the texts of values mean, and that no function may tell the log of them by a WARNING, whatever the defaults of the server, the database or the role.
 const NOTATION: &str = "SET timezone = 'UTC'; SET datestyle = 'ISO, MDY'; \
     SET intervalstyle = 'postgres'; SET array_nulls = on; SET xmloption = content; \
-    SET extra_float_digits = 3";
+    SET extra_float_digits = 3; SET client_min_messages = error";
 
 impl PostgresStore {
     /// Connects to a server that accepts writes.
