@@ -62,8 +62,9 @@ fn what_run_refuses_or_fails_at_check_tells_in_the_same_words() {
             // As long as the test runs.
             std::mem::forget(other);
         }),
-        (Grade::Failed, "`receive.message.max.bytes` must be >= ", |world, config| {
-            *config = world.config("\"receive.message.max.bytes\" = 2000000", "");
+        (Grade::Failed, "`max.in.flight` must be set <= 5", |world, config| {
+            let letters = "[dead_letters]\ntopic = \"letters\"";
+            *config = world.config("\"max.in.flight\" = 10", letters);
         }),
     ];
     for (grade, says, wrong) in cases {
