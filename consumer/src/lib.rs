@@ -11,10 +11,10 @@
 //! The modules are rooms, listed top-down: each imports only what stands below it, and `core` is pure.
 //!
 //! Public is what a program embeds: [`run`], [`config`], [`check`], [`verify`], [`status`],
-//! [`dead_letters`], [`hand_over`], [`fleet`] and [`plan`]. The feature `internals` shows the other rooms to this workspace's benchmarks
-//! and tests, and promises nothing.
+//! [`dead_letters`], [`hand_over`], [`fleet`] and [`plan`]. The feature `internals` shows the other rooms to this
+//! workspace's benchmarks, tests and simulation, and promises nothing.
 
-#![cfg_attr(feature = "internals", allow(missing_docs))]
+#![cfg_attr(feature = "internals", allow(missing_docs, missing_debug_implementations))]
 #![cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
 
 pub mod run;

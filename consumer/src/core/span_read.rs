@@ -18,7 +18,7 @@ use crate::core::batch::Span;
 
 /// A read of each record of some spans, one span per partition.
 #[derive(Clone, Debug)]
-pub(crate) struct SpanRead {
+pub struct SpanRead {
     /// What is left of each span.
     unread: Vec<Span>,
     /// Time spent waiting for Kafka since the read last advanced; for a best effort, in total.
@@ -37,7 +37,7 @@ pub(crate) struct SpanRead {
 
 /// What the read needs next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ReadStep {
+pub enum ReadStep {
     /// The next record or event.
     Poll,
     /// Where the partition's log starts and ends, according to its leader.
@@ -50,7 +50,7 @@ pub(crate) enum ReadStep {
 
 /// Why spans can't be read to their ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReadFailure {
+pub enum ReadFailure {
     /// No record came within this time. Another read may succeed.
     Silence(Duration),
     /// The leader's log ends before the span does. Another read may succeed: a newly elected leader
@@ -81,7 +81,7 @@ impl fmt::Display for ReadFailure {
 
 impl SpanRead {
     /// Starts a read of `spans`. It fails if nothing comes for longer than `patience`.
-    pub(crate) fn new(spans: &[Span], patience: Duration) -> Self {
+    pub fn new(spans: &[Span], patience: Duration) -> Self {
         Self {
             unread: spans.iter().copied().filter(|span| span.start < span.end).collect(),
             silent: Duration::ZERO,
@@ -96,35 +96,35 @@ impl SpanRead {
 
     /// Starts a best effort: it reads what it can of `spans` within `limit`, which bounds the whole
     /// read. A span that fails does not stop the others.
-    pub(crate) fn best_effort(spans: &[Span], limit: Duration) -> Self {
+    pub fn best_effort(spans: &[Span], limit: Duration) -> Self {
         Self { is_best_effort: true, ..Self::new(spans, limit) }
     }
 
     /// The partitions whose spans were not read to their ends.
-    pub(crate) fn unfinished(&self) -> Vec<Partition> {
+    pub fn unfinished(&self) -> Vec<Partition> {
         let unread = self.unread.iter().map(|span| span.partition);
         self.given_up.iter().copied().chain(unread).collect()
     }
 
     /// The partitions of which nothing more is wanted, each once. A client that goes on fetching them
     /// keeps the others waiting: an answer has room for one large batch, and theirs comes first.
-    pub(crate) fn take_ended(&mut self) -> Vec<Partition> {
+    pub fn take_ended(&mut self) -> Vec<Partition> {
         std::mem::take(&mut self.ended)
     }
 
     /// How long to wait for an answer from a leader.
-    pub(crate) fn answer_within(&self) -> Duration {
+    pub fn answer_within(&self) -> Duration {
         let spent = if self.is_best_effort { self.silent } else { Duration::ZERO };
         self.patience.saturating_sub(spent)
     }
 
     /// What is left of each span.
-    pub(crate) fn unread(&self) -> &[Span] {
+    pub fn unread(&self) -> &[Span] {
         &self.unread
     }
 
     /// What to do next.
-    pub(crate) fn step(&self) -> ReadStep {
+    pub fn step(&self) -> ReadStep {
         match (self.failed, self.ask) {
             _ if self.unread.is_empty() => ReadStep::Finished,
             (Some(failure), _) => ReadStep::Failed(failure),
@@ -137,7 +137,7 @@ impl SpanRead {
     }
 
     /// Takes a record. If it lies in a span, returns how many offsets the read advanced by.
-    pub(crate) fn record(&mut self, partition: Partition, offset: Offset) -> Option<u64> {
+    pub fn record(&mut self, partition: Partition, offset: Offset) -> Option<u64> {
         let span = self.unread.iter_mut().find(|span| span.partition == partition)?;
         let (before, end) = (span.start, span.end);
         // Below the start, the client repeats itself; past the end, it has fetched ahead.
@@ -148,14 +148,14 @@ impl SpanRead {
     }
 
     /// The client reached the end of one replica's log, at `position` if it has one.
-    pub(crate) fn end_of_log(&mut self, partition: Partition, position: Option<NextOffset>) {
+    pub fn end_of_log(&mut self, partition: Partition, position: Option<NextOffset>) {
         self.reached(partition, position.unwrap_or(NextOffset::ZERO));
         let is_unread = self.unread.iter().any(|span| span.partition == partition);
         self.ask = is_unread.then_some(partition);
     }
 
     /// The leader of the partition in question has the records from `low` up to `high`.
-    pub(crate) fn ends(&mut self, low: NextOffset, high: NextOffset) {
+    pub fn ends(&mut self, low: NextOffset, high: NextOffset) {
         let asked = self.ask.take();
         let asked = self.unread.iter().find(|span| Some(span.partition) == asked);
         let Some(&Span { partition, start, end }) = asked else { return };
@@ -175,7 +175,7 @@ impl SpanRead {
     }
 
     /// The leader did not answer. Returns whether the read continues without its span.
-    pub(crate) fn no_answer(&mut self) -> bool {
+    pub fn no_answer(&mut self) -> bool {
         let asked = self.ask.take().filter(|_| self.is_best_effort);
         if let Some(partition) = asked {
             self.give_up(partition);
@@ -185,14 +185,14 @@ impl SpanRead {
 
     /// The client asked for an offset that the log does not have. It does not name the partition,
     /// so a best effort reads on until its time is up.
-    pub(crate) fn out_of_range(&mut self) {
+    pub fn out_of_range(&mut self) {
         if !self.is_best_effort {
             self.failed = Some(ReadFailure::Gone);
         }
     }
 
     /// Counts the time spent on a question to a leader, answered or not, in a best effort only.
-    pub(crate) fn asked_for(&mut self, time: Duration) {
+    pub fn asked_for(&mut self, time: Duration) {
         if self.is_best_effort {
             self.silent += time;
         }
@@ -206,7 +206,7 @@ impl SpanRead {
 
     /// Counts the time spent waiting for the client. Call it after each poll, whatever came:
     /// otherwise records of a finished partition would hide that another partition is silent.
-    pub(crate) fn waited(&mut self, time: Duration) {
+    pub fn waited(&mut self, time: Duration) {
         self.silent += time;
     }
 

@@ -23,18 +23,18 @@ pub(crate) struct Writes<'a> {
 
 /// One statement.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct WriteStatement<'w> {
+pub struct WriteStatement<'w> {
     /// What the statement does.
-    pub(crate) kind: WriteKind,
+    pub kind: WriteKind,
     /// The columns that it writes, key columns excluded.
-    pub(crate) shape: &'w [(usize, bool)],
+    pub shape: &'w [(usize, bool)],
     /// Its rows.
-    pub(crate) rows: &'w [&'w Row<'w>],
+    pub rows: &'w [&'w Row<'w>],
 }
 
 /// What a statement does with its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WriteKind {
+pub enum WriteKind {
     /// Deletes the rows.
     Delete,
     /// Inserts the rows, or updates those that exist.

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 /// A bell. It stays rung until somebody waits for it.
 #[derive(Debug, Default)]
-pub(crate) struct Bell {
+pub struct Bell {
     is_rung: Mutex<bool>,
     rung: Condvar,
 }
 
 impl Bell {
     /// Wakes who waits, or the next who does.
-    pub(crate) fn ring(&self) {
+    pub fn ring(&self) {
         *self.is_rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.rung.notify_one();
     }
 
     /// Waits until it rings, and no longer than `at_most`.
-    pub(crate) fn wait(&self, at_most: Duration) {
+    pub fn wait(&self, at_most: Duration) {
         let is_rung = self.is_rung.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.rung.wait_timeout_while(is_rung, at_most, |is_rung| !*is_rung);
         *waited.unwrap_or_else(PoisonError::into_inner).0 = false;

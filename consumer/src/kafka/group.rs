@@ -30,11 +30,11 @@ use crate::kafka::failures::ConnectionFailures;
 use crate::kafka::statistics::{FetchedLogs, logs};
 
 /// Partitions by topic and number.
-pub(crate) type Partitions = Vec<(String, i32)>;
+pub type Partitions = Vec<(String, i32)>;
 
 /// Something the group decided or answered.
 #[derive(Debug)]
-pub(crate) enum GroupEvent<P = Partitions> {
+pub enum GroupEvent<P = Partitions> {
     /// These partitions are ours now.
     Assigned(P),
     /// The group wants these back.

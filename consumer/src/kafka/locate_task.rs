@@ -37,7 +37,7 @@ struct LocateAnswer {
 
 impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
     /// Answers until nobody listens, or a safety check refuses to go on.
-    pub(crate) async fn run(self) {
+    pub async fn run(self) {
         let mut store = None;
         let mut backoff = BACKOFF_MIN;
         let mut told = BTreeMap::new();
@@ -199,9 +199,12 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
         let scope = &self.targets[route].scope;
         let partitions: Vec<Partition> = asked.iter().map(|(tp, _)| tp.partition).collect();
         let store = self.connected(store).await?;
+        // Before the facts. The writers that are read in between belong to an offset that is the
+        // same before and after: those of a later one would make duplicates of its records, and were
+        // the database then restored to the earlier offset, nothing would fence their loss.
+        let known = store.positions(scope, &partitions).await?;
         let all_facts =
             partition_facts(&self.broker, store, scope, &partitions, &BTreeMap::new()).await?;
-        let known = store.positions(scope, &partitions).await?;
         self.status.answered(Reporter::Locator);
         let end = |((tp, _), facts): (&(RoutePartition, Epoch), &FactsAnswer)| {
             Some((*tp, facts.as_ref().ok()?.high))
@@ -216,6 +219,11 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
                     continue;
                 }
             };
+            let position = known.iter().find(|known| known.partition == tp.partition);
+            if position.map(|position| position.next) != facts.database {
+                answer.later.insert(*tp, "its last owner has just written it".to_owned());
+                continue;
+            }
             let next = match judge(&facts, self.adopt_offsets) {
                 Verdict::Continue(next) => {
                     tell_difference(scope, *tp, next, facts.committed);
@@ -233,7 +241,6 @@ impl<C: Connect, Q: Questions, T: Clock> Locator<C, Q, T> {
                 }
             };
             answer.anchors.extend(facts.last.map(|last| (*tp, last)));
-            let position = known.iter().find(|known| known.partition == tp.partition);
             let writers = position.map_or(Vec::new(), |position| position.writers.clone());
             adopted += usize::from(facts.database.is_none() && facts.committed.is_some());
             // The flag counts as used, also where there was nothing to adopt: one that stays would

@@ -17,21 +17,21 @@ use crate::status::Status;
 use crate::store::StoreError;
 
 /// Partitions whose positions are asked for.
-pub(crate) type LocateQueue = PartitionQueue<Epoch>;
+pub type LocateQueue = PartitionQueue<Epoch>;
 
 /// Finds out where partitions stand.
-pub(crate) struct Locator<C, Q, T> {
-    pub(crate) targets: Arc<[Target]>,
-    pub(crate) connect: C,
-    pub(crate) broker: Q,
-    pub(crate) clock: T,
-    pub(crate) adopt_offsets: bool,
-    pub(crate) wanted: Arc<LocateQueue>,
+pub struct Locator<C, Q, T> {
+    pub targets: Arc<[Target]>,
+    pub connect: C,
+    pub broker: Q,
+    pub clock: T,
+    pub adopt_offsets: bool,
+    pub wanted: Arc<LocateQueue>,
     /// The routes whose tables could not be claimed at the start. Nothing of them is read before
     /// that.
-    pub(crate) unclaimed: BTreeSet<usize>,
-    pub(crate) status: Arc<Status>,
-    pub(crate) answers: mpsc::Sender<PollMessage>,
+    pub unclaimed: BTreeSet<usize>,
+    pub status: Arc<Status>,
+    pub answers: mpsc::Sender<PollMessage>,
 }
 
 impl<C: Connect, Q, T> Locator<C, Q, T> {

@@ -24,7 +24,7 @@ pub enum PollExit {
 
 /// A batch for a worker to write.
 #[derive(Debug)]
-pub(crate) enum Work {
+pub enum Work {
     /// It was just closed.
     Closed(Closed),
     /// It was rolled back.
@@ -49,7 +49,7 @@ impl PollExit {
 
 /// An answer or an order to the poll thread.
 #[derive(Debug)]
-pub(crate) enum PollMessage {
+pub enum PollMessage {
     /// Where partitions stand.
     Located(Vec<Located>),
     /// These partitions must be located again: the database no longer stands at the offset where it

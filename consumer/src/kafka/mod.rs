@@ -4,8 +4,8 @@
 //! out what the [`pipeline`](crate::core::pipeline) says, and report to it what came.
 
 mod failures;
-pub(crate) mod client;
-pub(crate) mod questions;
+pub mod client;
+pub mod questions;
 pub(crate) mod broker;
 mod headers;
 mod incoming;
@@ -15,20 +15,20 @@ pub(crate) mod settings;
 pub(crate) mod properties;
 pub(crate) mod newest_records;
 pub(crate) mod partition_facts;
-mod partition_queue;
-pub(crate) mod locator;
-pub(crate) mod skip_looks;
+pub mod partition_queue;
+pub mod locator;
+pub mod skip_looks;
 mod locate_task;
-pub(crate) mod watch;
+pub mod watch;
 pub(crate) mod survey;
 mod probe;
 mod members;
 mod recheck;
 mod statistics;
-pub(crate) mod bell;
-pub(crate) mod group;
+pub mod bell;
+pub mod group;
 mod own_queues;
-pub(crate) mod reader;
+pub mod reader;
 pub(crate) mod reading;
 pub mod messages;
 pub mod source;

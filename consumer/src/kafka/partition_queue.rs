@@ -12,7 +12,7 @@ use crate::core::batch::RoutePartition;
 
 /// The open questions: one at most about each partition.
 #[derive(Debug)]
-pub(crate) struct PartitionQueue<T> {
+pub struct PartitionQueue<T> {
     questions: Mutex<BTreeMap<RoutePartition, T>>,
     asked: Notify,
 }
@@ -25,13 +25,13 @@ impl<T> Default for PartitionQueue<T> {
 
 impl<T: Copy + PartialEq> PartitionQueue<T> {
     /// Asks these questions. Never waits.
-    pub(crate) fn ask(&self, questions: impl IntoIterator<Item = (RoutePartition, T)>) {
+    pub fn ask(&self, questions: impl IntoIterator<Item = (RoutePartition, T)>) {
         self.lock().extend(questions);
         self.asked.notify_one();
     }
 
     /// Forgets what was asked about these partitions, which were given back.
-    pub(crate) fn forget(&self, tps: &[RoutePartition]) {
+    pub fn forget(&self, tps: &[RoutePartition]) {
         self.lock().retain(|tp, _| !tps.contains(tp));
     }
 
@@ -41,7 +41,7 @@ impl<T: Copy + PartialEq> PartitionQueue<T> {
     }
 
     /// The open questions, as soon as there is one.
-    pub(super) async fn next(&self) -> BTreeMap<RoutePartition, T> {
+    pub async fn next(&self) -> BTreeMap<RoutePartition, T> {
         loop {
             let open = self.lock().clone();
             if !open.is_empty() {
@@ -53,7 +53,7 @@ impl<T: Copy + PartialEq> PartitionQueue<T> {
 
     /// Forgets what was answered. Another question asked meanwhile about the same partition stays
     /// open.
-    pub(super) fn answered(&self, answered: impl IntoIterator<Item = (RoutePartition, T)>) {
+    pub fn answered(&self, answered: impl IntoIterator<Item = (RoutePartition, T)>) {
         let mut open = self.lock();
         for (tp, question) in answered {
             if open.get(&tp) == Some(&question) {

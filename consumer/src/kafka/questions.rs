@@ -13,25 +13,25 @@ use crate::kafka::client::BrokerError;
 
 /// A topic's partitions, and where the logs of some of them begin and end.
 #[derive(Debug)]
-pub(crate) struct Logs {
+pub struct Logs {
     /// How many partitions the topic has.
-    pub(crate) partitions: i32,
+    pub partitions: i32,
     /// The first offset and the end of each partition asked about, in the order of the question; or
     /// why they are not known.
-    pub(crate) ends: Vec<Result<(NextOffset, NextOffset), BrokerError>>,
+    pub ends: Vec<Result<(NextOffset, NextOffset), BrokerError>>,
 }
 
 /// An offset that a group has committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct GroupOffset {
-    pub(crate) next: NextOffset,
+pub struct GroupOffset {
+    pub next: NextOffset,
     /// Whether it, or one before it, was adopted.
-    pub(crate) was_adopted: bool,
+    pub was_adopted: bool,
 }
 
 /// A cluster that answers questions. Each is answered within seconds, if only by an error; dropping
 /// the future of an answer is safe.
-pub(crate) trait Questions: Send + Sync + 'static {
+pub trait Questions: Send + Sync + 'static {
     /// The cluster's id.
     fn cluster_id(&self) -> impl Future<Output = Result<String, BrokerError>> + Send;
 

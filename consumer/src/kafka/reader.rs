@@ -17,7 +17,7 @@ use crate::status::logs::Fetched;
 
 /// What one poll heard.
 #[derive(Debug)]
-pub(crate) enum Heard<'a> {
+pub enum Heard<'a> {
     /// A record of this route.
     Record(usize, &'a Incoming<'a>),
     /// The log does not have the offset that was to be read next.
@@ -28,7 +28,7 @@ pub(crate) enum Heard<'a> {
 
 /// A member of a group that reads the partitions it was told to start. No call waits for Kafka,
 /// except that [`Reader::poll`] waits as long as it is told.
-pub(crate) trait Reader {
+pub trait Reader {
     /// Why a call failed. The client can't go on then.
     type Error: Display;
 

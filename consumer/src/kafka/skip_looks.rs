@@ -27,7 +27,7 @@ use crate::kafka::settings::{compaction, topic_configurations};
 const KNOWN_FOR: Duration = Duration::from_secs(10);
 
 /// The looks that are asked for.
-pub(crate) type SkipQueue = PartitionQueue<(LookId, SkipLook)>;
+pub type SkipQueue = PartitionQueue<(LookId, SkipLook)>;
 
 /// What a look found, or why nothing is known.
 type Found = Result<SkipFacts, String>;

@@ -48,23 +48,23 @@ const WAIT_IDLE: Duration = Duration::from_millis(50);
 const COMMIT_FAILURES_TOLD: u32 = 10;
 
 /// What the poll thread is connected to.
-pub(crate) struct Ends {
+pub struct Ends {
     /// A queue for each worker, with room for one batch.
-    pub(crate) workers: Vec<mpsc::Sender<Work>>,
+    pub workers: Vec<mpsc::Sender<Work>>,
     /// Answers and orders. When all its senders are gone, nobody runs this consumer any more.
-    pub(crate) inbox: mpsc::Receiver<PollMessage>,
+    pub inbox: mpsc::Receiver<PollMessage>,
     /// The locator's queue: partitions whose positions are asked for.
-    pub(crate) wanted: Arc<LocateQueue>,
+    pub wanted: Arc<LocateQueue>,
     /// The queue of who looks at skipped offsets.
-    pub(crate) skips: Arc<SkipQueue>,
+    pub skips: Arc<SkipQueue>,
     /// Where the keys of each route's topic belong.
-    pub(crate) placements: Vec<Placement>,
+    pub placements: Vec<Placement>,
     /// What metrics, health and the status page show.
-    pub(crate) status: Arc<Status>,
+    pub status: Arc<Status>,
 }
 
 /// The poll thread's state.
-pub(crate) struct Source<R, T> {
+pub struct Source<R, T> {
     reader: R,
     /// The topic of each route.
     topics: Vec<Arc<str>>,
@@ -88,7 +88,7 @@ pub(crate) struct Source<R, T> {
 
 impl<R: Reader, T: Clock> Source<R, T> {
     /// Reads by `reader`, which is about to join the group. Nothing is read before the first turn.
-    pub(crate) fn new(config: &Config, reader: R, clock: T, ends: Ends) -> Self {
+    pub fn new(config: &Config, bounds: Bounds, reader: R, clock: T, ends: Ends) -> Self {
         // Workers beyond the connections prepare what is written next.
         let connections = config.database.connections.min(ends.workers.len());
         let limits = PipelineLimits {
@@ -100,7 +100,7 @@ impl<R: Reader, T: Clock> Source<R, T> {
             workers: connections,
             prepared: ends.workers.len() - connections,
             rows_per_second: config.database.rows_per_second,
-            bounds: Bounds::STANDARD,
+            bounds,
         };
         let limits_of = |route: &Route| RouteLimits {
             priority: route.priority,
@@ -127,7 +127,7 @@ impl<R: Reader, T: Clock> Source<R, T> {
     }
 
     /// Reads until told to stop, and returns the reader, still in its group.
-    pub(crate) fn run(mut self) -> (PollExit, R) {
+    pub fn run(mut self) -> (PollExit, R) {
         loop {
             if let ControlFlow::Break(exit) = self.turn() {
                 self.publish();
@@ -137,7 +137,7 @@ impl<R: Reader, T: Clock> Source<R, T> {
     }
 
     /// One turn: records, the group's events, answers, the time; then what they make possible.
-    pub(crate) fn turn(&mut self) -> ControlFlow<PollExit> {
+    pub fn turn(&mut self) -> ControlFlow<PollExit> {
         self.now = self.clock.now();
         self.read()?;
         let fetched = self.reader.fetched();

@@ -30,20 +30,20 @@ const LOOK_WITHIN: Duration = Duration::from_millis(2_300);
 const IN_VAIN_MAX: u32 = 2;
 
 /// Watches the partitions from outside the poll thread.
-pub(crate) struct Watch<Q, T> {
-    pub(crate) broker: Q,
-    pub(crate) clock: T,
-    pub(crate) targets: Arc<[Target]>,
-    pub(crate) patience: Duration,
+pub struct Watch<Q, T> {
+    pub broker: Q,
+    pub clock: T,
+    pub targets: Arc<[Target]>,
+    pub patience: Duration,
     /// `bootstrap.servers`.
-    pub(crate) servers: String,
-    pub(crate) status: Arc<Status>,
-    pub(crate) answers: mpsc::Sender<PollMessage>,
+    pub servers: String,
+    pub status: Arc<Status>,
+    pub answers: mpsc::Sender<PollMessage>,
 }
 
 impl<Q: Questions, T: Clock> Watch<Q, T> {
     /// Watches until nobody listens.
-    pub(crate) async fn run(self) {
+    pub async fn run(self) {
         let mut watchdog = Watchdog::new(self.patience);
         let mut found = Vec::new();
         let (mut answered, mut in_vain) = (self.clock.now(), 0);

@@ -3,6 +3,10 @@
 //! It runs inside the caller's tokio runtime and keeps no global state, so one process can run
 //! several. Dropping its future ends it at once, like a crash: nothing is lost.
 
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod workers;
+#[cfg(not(feature = "internals"))]
 mod workers;
 mod polling;
 mod introduction;
@@ -198,7 +202,7 @@ impl Consumer {
         let Prepared { broker, targets, unclaimed, compaction } = prepared;
         let placements = placements(&self.config, &targets);
         let workers = Workers {
-            database: self.config.database.target.clone(),
+            connect: (self.config.database.target.clone(), Timeouts::STANDARD),
             log: Arc::new(KafkaLog::new(
                 &self.config.kafka,
                 &self.config.name,
@@ -207,6 +211,7 @@ impl Consumer {
             broker: broker.clone(),
             targets: Arc::clone(&targets),
             clock: MonotonicClock::start(),
+            seed: u64::from(std::process::id()),
             status: self.status(),
             answers: answers.clone(),
             bell,

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::MonotonicClock;
 use crate::config::Config;
+use crate::core::pipeline::bounds::Bounds;
 use crate::kafka::bell::Bell;
 use crate::kafka::messages::PollExit;
 use crate::kafka::reading::Reading;
@@ -20,7 +21,7 @@ pub(super) fn start_polling(
     bell: &Arc<Bell>,
 ) -> Result<(oneshot::Receiver<PollExit>, oneshot::Receiver<()>), String> {
     let reading = Reading::subscribe(config, partitions, Arc::clone(bell))?;
-    let source = Source::new(config, reading, MonotonicClock::start(), ends);
+    let source = Source::new(config, Bounds::STANDARD, reading, MonotonicClock::start(), ends);
     let (tell_exit, exit) = oneshot::channel();
     let (tell_closed, closed) = oneshot::channel();
     let poll = move || {

@@ -6,44 +6,65 @@ use std::time::SystemTime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::apply::log::Log;
 use crate::apply::retry::RetryLimits;
-use crate::apply::{Applied, Connections, Event, Target, Worker, told};
-use crate::clock::{Clock as _, MonotonicClock};
+use crate::apply::{Applied, Connect, Connections, Event, Target, Worker, told};
+use crate::clock::Clock;
 use crate::core::batch::Stop;
 use crate::core::pipeline::action::{BatchResult, WriteCost};
 use crate::kafka::bell::Bell;
-use crate::kafka::broker::KafkaBroker;
 use crate::kafka::messages::{PollExit, PollMessage, Work};
-use crate::kafka::reread::KafkaLog;
+use crate::kafka::questions::Questions;
 use crate::kafka::survey::survey;
 use crate::status::Status;
 use crate::status::outage::Reporter;
-use crate::store::{AnyStore, Database, Timeouts};
 
 /// What every worker needs.
-#[derive(Clone)]
-pub(crate) struct Workers {
-    pub(crate) database: Database,
-    pub(crate) log: Arc<KafkaLog>,
-    pub(crate) broker: KafkaBroker,
-    pub(crate) targets: Arc<[Target]>,
-    pub(crate) clock: MonotonicClock,
-    pub(crate) status: Arc<Status>,
-    pub(crate) answers: mpsc::Sender<PollMessage>,
+pub struct Workers<C: Connect, L, Q, T> {
+    pub connect: C,
+    pub log: Arc<L>,
+    pub broker: Q,
+    pub targets: Arc<[Target]>,
+    pub clock: T,
+    /// Workers wait for different times after a failure, by this and their numbers.
+    pub seed: u64,
+    pub status: Arc<Status>,
+    pub answers: mpsc::Sender<PollMessage>,
     /// Wakes the poll thread for an answer.
-    pub(crate) bell: Arc<Bell>,
-    pub(crate) connections: Arc<Connections<AnyStore>>,
+    pub bell: Arc<Bell>,
+    pub connections: Arc<Connections<C::Store>>,
     /// True once no further attempt may start.
-    pub(crate) shutdown: watch::Receiver<bool>,
+    pub shutdown: watch::Receiver<bool>,
 }
 
-impl Workers {
+/// By hand, since the log is shared whatever it is.
+impl<C: Connect + Clone, L, Q: Clone, T: Clone> Clone for Workers<C, L, Q, T> {
+    fn clone(&self) -> Self {
+        Self {
+            connect: self.connect.clone(),
+            log: Arc::clone(&self.log),
+            broker: self.broker.clone(),
+            targets: Arc::clone(&self.targets),
+            clock: self.clock.clone(),
+            seed: self.seed,
+            status: Arc::clone(&self.status),
+            answers: self.answers.clone(),
+            bell: Arc::clone(&self.bell),
+            connections: Arc::clone(&self.connections),
+            shutdown: self.shutdown.clone(),
+        }
+    }
+}
+
+impl<C, L, Q, T> Workers<C, L, Q, T>
+where
+    C: Connect + Clone,
+    L: Log,
+    Q: Questions + Clone,
+    T: Clock + Clone,
+{
     /// Starts `count` workers, each with a queue of its own.
-    pub(crate) fn start(
-        &self,
-        count: usize,
-        tasks: &mut JoinSet<String>,
-    ) -> Vec<mpsc::Sender<Work>> {
+    pub fn start(&self, count: usize, tasks: &mut JoinSet<String>) -> Vec<mpsc::Sender<Work>> {
         let mut queues = Vec::with_capacity(count);
         for number in 0..count {
             let (queue, batches) = mpsc::channel(1);
@@ -57,7 +78,8 @@ impl Workers {
         queues
     }
 
-    async fn work(mut self, number: u64, mut batches: mpsc::Receiver<Work>) {
+    /// Writes the batches of one queue, until nobody listens or no further attempt may start.
+    pub async fn work(mut self, number: u64, mut batches: mpsc::Receiver<Work>) {
         let status = Arc::clone(&self.status);
         let observe = move |event: Event<'_>| match event {
             Event::Failed(route, error) => status.write_failed(number, route, error),
@@ -67,10 +89,10 @@ impl Workers {
             }
             Event::RowByRow(rows) => tracing::debug!(rows, "rows are taken record by record"),
         };
-        let connect = (self.database.clone(), Timeouts::STANDARD);
+        let (connect, clock) = (self.connect.clone(), self.clock.clone());
         let (log, targets) = (Arc::clone(&self.log), Arc::clone(&self.targets));
-        let retry = (RetryLimits::STANDARD, u64::from(std::process::id()) << 32 | number);
-        let worker = Worker::new(connect, log, targets, retry, Arc::new(observe), self.clock);
+        let retry = (RetryLimits::STANDARD, self.seed << 32 | number);
+        let worker = Worker::new(connect, log, targets, retry, Arc::new(observe), clock);
         let mut worker = worker.sharing(Arc::clone(&self.connections));
         while let Some(work) = batches.recv().await {
             let input = self.write(&mut worker, work).await;
@@ -86,11 +108,7 @@ impl Workers {
     }
 
     /// Writes one batch; `None`: shutdown came before it was written.
-    async fn write(
-        &mut self,
-        worker: &mut Worker<(Database, Timeouts), KafkaLog>,
-        work: Work,
-    ) -> Option<PollMessage> {
+    async fn write(&mut self, worker: &mut Worker<C, L, T>, work: Work) -> Option<PollMessage> {
         let route = match &work {
             Work::Closed(closed) => closed.route,
             Work::Again(_, batch) => batch.route,

@@ -181,7 +181,7 @@ const REASON_CHARS: usize = 2_000;
 
 /// How a letter's texts are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spelling {
+pub enum Spelling {
     /// In their own characters.
     AsTheyAre,
     /// In ASCII, which every encoding of a database has: another character is written as `\u{e9}`.

@@ -44,8 +44,10 @@ impl<S: Session> Open<'_, S> {
         mut part: PartFuture<'_>,
     ) -> Result<Result<Option<Part>, Unread>, StoreError> {
         loop {
-            if let Ok(part) = tokio::time::timeout(SIGN_OF_LIFE, &mut part).await {
-                return Ok(part);
+            tokio::select! {
+                biased;
+                part = &mut part => return Ok(part),
+                () = self.session().wait(SIGN_OF_LIFE) => {}
             }
             for command in [TransactionCommand::Savepoint, TransactionCommand::Release] {
                 self.session().command(command).await.map_err(Failure::of_no_row)?;

@@ -1,6 +1,8 @@
 //! What differs between the databases: the statements of a transaction, the catalogue, the
 //! bookkeeping tables. Everything else is written once, over [`Session`].
 
+use std::time::Duration;
+
 use crate::core::batch::{LastRecord, Span, WriterSeen};
 use crate::core::bookkeeping_key::BookkeepingKey;
 use crate::core::record::DeadLetter;
@@ -15,7 +17,7 @@ use crate::store::{StoreError, Transaction};
 ///
 /// The bookkeeping statements fail with [`StoreError`], since no row of the target table is
 /// involved; only [`Session::write`] and COMMIT can refuse a row, and [`Session::set_aside`] a text.
-pub(crate) trait Session: Statements + Sized {
+pub trait Session: Statements + Sized {
     /// Creates the missing bookkeeping tables.
     fn create_bookkeeping(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
@@ -65,6 +67,11 @@ pub(crate) trait Session: Statements + Sized {
         spelling: Spelling,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// Waits for `time`, by the clock that also limits the answers.
+    fn wait(&self, time: Duration) -> impl Future<Output = ()> + Send {
+        tokio::time::sleep(time)
+    }
+
     /// How many references to missing rows only COMMIT would find: zero where the database checks
     /// each statement.
     fn dangling(&mut self) -> impl Future<Output = Result<u64, StoreError>> + Send {
@@ -74,7 +81,7 @@ pub(crate) trait Session: Statements + Sized {
 
 /// A command without parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TransactionCommand {
+pub enum TransactionCommand {
     /// Begins a transaction. Constraints that can be deferred are checked at COMMIT, once all rows
     /// are written.
     Begin,

@@ -18,22 +18,22 @@ const OF_TOPIC: &str = " WHERE pipeline = ? AND cluster = ? AND topic = ?";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialect {
     /// Parameters are `$1`, `$2`, …; otherwise each is `?`.
-    pub(crate) numbered: bool,
+    pub numbered: bool,
     /// Ends an INSERT that does nothing where the row exists.
-    pub(crate) unless_there: &'static str,
+    pub unless_there: &'static str,
     /// When a dead letter was set aside, in seconds since 1970.
-    pub(crate) failed_at: &'static str,
+    pub failed_at: &'static str,
     /// The function that finds a text in another one.
-    pub(crate) find: &'static str,
+    pub find: &'static str,
     /// The headers as text.
-    pub(crate) headers: &'static str,
+    pub headers: &'static str,
     /// The query of the bookkeeping tables' names.
-    pub(crate) bookkeeping: &'static str,
+    pub bookkeeping: &'static str,
 }
 
 /// A value that goes into a statement or comes out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Value {
+pub enum Value {
     /// An integer.
     Integer(i64),
     /// A text, or NULL.
@@ -44,7 +44,7 @@ pub(crate) enum Value {
 
 /// The kind of a column of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ValueKind {
+pub enum ValueKind {
     /// [`Value::Integer`].
     Integer,
     /// [`Value::Text`].
@@ -55,19 +55,19 @@ pub(crate) enum ValueKind {
 
 /// A statement with its values.
 #[derive(Debug)]
-pub(crate) struct Statement {
+pub struct Statement {
     /// Its text.
-    pub(crate) text: String,
+    pub text: String,
     /// Its parameters, in their order.
-    pub(crate) values: Vec<Value>,
+    pub values: Vec<Value>,
     /// The columns of its answer.
-    pub(crate) columns: &'static [ValueKind],
+    pub columns: &'static [ValueKind],
     numbered: bool,
 }
 
 /// A connection that runs such statements. No row of the target table is involved, so none can be
 /// refused.
-pub(crate) trait Statements: Send {
+pub trait Statements: Send {
     /// Its dialect.
     fn dialect(&self) -> Dialect;
 

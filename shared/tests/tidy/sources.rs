@@ -16,6 +16,7 @@ pub(crate) const MEMBERS: &[&str] = &[
     "consumer",
     "demo",
     "integration-tests",
+    "simulation",
     "bench",
 ];
 

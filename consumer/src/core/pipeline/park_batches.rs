@@ -10,10 +10,10 @@ use std::time::Duration;
 use write_behind_shared::NextOffset;
 
 use crate::core::batch::{Batch, BatchId, RoutePartition};
-use crate::core::pipeline::action::Action;
+use crate::core::pipeline::action::{Action, Notice};
 use crate::core::pipeline::ahead::{Ahead, Survey, Surveyed};
 use crate::core::pipeline::parked::ParkedBatch;
-use crate::core::pipeline::partition::Fetching;
+use crate::core::pipeline::partition::{Fetching, PartitionState};
 use crate::core::pipeline::{InFlight, Pipeline};
 
 impl Pipeline {
@@ -37,6 +37,7 @@ impl Pipeline {
             for (tp, _) in &flight.tps {
                 self.held.remove(*tp);
             }
+            self.look_for_a_restore(now, &flight, &mut parked, survey);
             parked.batch = Some(batch);
             flight.parked = Some(parked);
             self.in_flight.insert(id, flight);
@@ -44,6 +45,43 @@ impl Pipeline {
             self.budget.changed(self.routes[flight.route].limits.priority, flight.bytes, 0);
         }
         self.advance(now);
+    }
+
+    /// A database that was restored may have lost the missing row with what was written to it, and a
+    /// partition without new records would meet no fence that says so. So a partition of which it
+    /// holds less than was written, at two looks in a row, is located and read again, and waited for.
+    /// One look proves nothing: it may be from before the last batch.
+    fn look_for_a_restore(
+        &mut self,
+        now: Duration,
+        flight: &InFlight,
+        parked: &mut ParkedBatch,
+        survey: &Survey,
+    ) {
+        let behind = |(tp, partition): (&RoutePartition, &PartitionState)| {
+            let (written, standing) = (partition.written?, survey.0.get(tp)?);
+            let is_idle = partition.reading && partition.in_flight.is_none();
+            let is_other = flight.tps.iter().all(|(own, _)| own != tp);
+            let is_behind = is_idle && is_other && standing.written? < written;
+            is_behind.then_some((*tp, written))
+        };
+        let behind: Vec<(RoutePartition, NextOffset)> =
+            self.partitions.iter().filter_map(behind).collect();
+        let before = std::mem::replace(&mut parked.behind, behind);
+        let restored: Vec<_> =
+            parked.behind.iter().copied().filter(|one| before.contains(one)).collect();
+        for (tp, written) in &restored {
+            let Some(partition) = self.partitions.get_mut(tp) else { continue };
+            let Some(standing) = survey.0.get(tp) else { continue };
+            let end = Some(partition.next.max(partition.end.unwrap_or_default()));
+            parked.waits_also_for(Ahead::new(now, *tp, Surveyed { end, ..*standing }));
+            // Not when it is located: until then the row would count as one that has come.
+            partition.written = standing.written;
+            let back = standing.written.unwrap_or_default();
+            self.actions.push_back(Action::Tell(Notice::DatabaseWentBack(*tp, *written, back)));
+        }
+        let restored: Vec<RoutePartition> = restored.into_iter().map(|(tp, _)| tp).collect();
+        self.locate_again(&restored);
     }
 
     /// Updates where these partitions' logs end.

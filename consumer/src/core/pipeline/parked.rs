@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use write_behind_shared::NextOffset;
+
 use crate::core::batch::{Batch, RoutePartition};
 use crate::core::pipeline::ahead::{Ahead, Survey};
 use crate::core::pipeline::bounds::Waits;
@@ -20,6 +22,9 @@ pub(super) struct ParkedBatch {
     pub(super) tries: u32,
     /// The other partitions that must come first.
     ahead: Vec<Ahead>,
+    /// The partitions of which the database held less, at the last look, than was written to it; and
+    /// how much that was.
+    pub(super) behind: Vec<(RoutePartition, NextOffset)>,
 }
 
 impl ParkedBatch {
@@ -31,7 +36,8 @@ impl ParkedBatch {
     /// Parks a batch after its first try.
     pub(super) fn new(now: Duration, waits: Waits, ahead: Vec<Ahead>) -> Self {
         let wait = waits.first;
-        Self { batch: None, until: now + wait, since: now, waits, wait, tries: 0, ahead }
+        let (batch, tries, behind) = (None, 0, Vec::new());
+        Self { batch, until: now + wait, since: now, waits, wait, tries, ahead, behind }
     }
 
     /// A later try failed. It counts only if nothing ahead can still arrive.
@@ -58,6 +64,11 @@ impl ParkedBatch {
         self.tries = self.tries.min(other.tries);
         self.ahead.extend(&other.ahead);
         self.ahead.retain(|ahead| !is_own(ahead.tp));
+    }
+
+    /// Another partition must come first.
+    pub(super) fn waits_also_for(&mut self, ahead: Ahead) {
+        self.ahead.push(ahead);
     }
 
     /// Forgets what has arrived. With nothing left ahead, the batch is due at once.

@@ -145,3 +145,35 @@ fn what_is_ahead_is_remembered_while_memory_is_short() {
         scene.pipeline.in_flight.values().filter_map(|flight| flight.parked.as_ref()).collect();
     assert_eq!(waits_for[0].ahead().len(), 1, "memory may be free at the next try");
 }
+
+#[test]
+fn what_a_restored_database_has_lost_is_waited_for_though_it_was_written() {
+    let (mut scene, mut now) = (Scene::with(1 << 30, 2), at(100));
+    scene.record(at(0), tp(1, 2));
+    scene.write(at(20));
+    let at_end = |written: i64| {
+        let (end, written) = (Some(NextOffset(1)), Some(NextOffset(written)));
+        Survey(BTreeMap::from([(tp(1, 2), Surveyed { end, written })]))
+    };
+    scene.record(now, tp(0, 0));
+    scene.next.insert(tp(1, 2), 0);
+    scene.read.clear();
+    assert_eq!(fail(&mut scene, &mut now, 1, &at_end(0)), None);
+    assert_eq!(scene.read, [], "one look may be an old one");
+    assert_eq!(fail(&mut scene, &mut now, 1, &at_end(0)), None);
+    assert_eq!(scene.read, [tp(1, 2)]);
+    let back = Notice::DatabaseWentBack(tp(1, 2), NextOffset(1), NextOffset(0));
+    assert_eq!(scene.told, [back]);
+    while now < at(60_000) {
+        assert_eq!(fail(&mut scene, &mut now, 1, &at_end(0)), None, "at {now:?}");
+    }
+    let (child, batch) = scene.take();
+    scene.record(now, tp(1, 2));
+    assert!(!batch.refuse_missing_references);
+    scene.write(now);
+    scene.pipeline.park(now, child, batch, &at_end(1));
+    scene.act(now);
+    now += at(5_000);
+    scene.tick(now);
+    assert!(fail(&mut scene, &mut now, 99, &at_end(1)).is_some(), "it has come");
+}

@@ -30,7 +30,8 @@ pub(in crate::core::pipeline) fn tp(route: usize, partition: i32) -> RoutePartit
 /// A pipeline with one worker and two routes: the first has partitions 0 and 1, the second 2.
 pub(in crate::core::pipeline) struct Scene {
     pub(in crate::core::pipeline) pipeline: Pipeline,
-    next: BTreeMap<RoutePartition, i64>,
+    /// Where the database stands.
+    pub(in crate::core::pipeline) next: BTreeMap<RoutePartition, i64>,
     /// Actions not looked at yet.
     pub(in crate::core::pipeline) batches: Vec<(BatchId, Box<Batch>)>,
     pub(in crate::core::pipeline) told: Vec<Notice>,

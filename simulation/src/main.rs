@@ -1,0 +1,170 @@
+//! The simulation's command line.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use simulation::choices::Choices;
+use simulation::exhaust::{exhaust, worlds};
+use simulation::history::{json_lines, page};
+use simulation::mutants;
+use simulation::run::{Failed, run};
+use simulation::shrink::shrink;
+use simulation::world::{Outcome, simulate, simulate_plan};
+
+/// Simulates the consumer against models of Kafka and of a database, in virtual time.
+#[derive(Parser)]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs random histories until one fails.
+    Run {
+        /// The seeds, as FIRST..END.
+        #[arg(long, default_value = "0..1000")]
+        seeds: String,
+        /// Runs for this many seconds instead, from the first seed on.
+        #[arg(long)]
+        seconds: Option<u64>,
+        /// Prints in how many histories each rare thing happened.
+        #[arg(long)]
+        reach: bool,
+        /// Where the tape of a failure is left.
+        #[arg(long, default_value = "failure.tape")]
+        tape: PathBuf,
+        /// How many seconds a failure is shrunk for.
+        #[arg(long, default_value_t = 60)]
+        shrink_seconds: u64,
+    },
+    /// Runs the history of a tape, and prints it.
+    Replay {
+        tape: PathBuf,
+        /// Prints one JSON object a line.
+        #[arg(long)]
+        json: bool,
+        /// Only up to this step.
+        #[arg(long)]
+        until: Option<u64>,
+    },
+    /// Runs every history of a small world in which no more than a few choices are not plain.
+    Exhaust {
+        /// The world; without it, all of them.
+        name: Option<String>,
+        /// How many choices may not be plain, if other than the world says.
+        #[arg(long)]
+        deviations: Option<usize>,
+        /// No more histories than this of each.
+        #[arg(long, default_value_t = u64::MAX)]
+        histories_max: u64,
+    },
+    /// Puts known bugs into a copy of the tree, one after the other, and looks whether each is found.
+    Mutants {
+        /// Only those whose file names contain this.
+        only: Option<String>,
+        /// Where the copy is made.
+        #[arg(long, default_value = "target/mutants")]
+        tree: PathBuf,
+        /// How long the simulation looks for each.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let holds = match Options::parse().command {
+        Command::Run { seeds, seconds, reach, tape, shrink_seconds } => {
+            let (first, end) = seeds.split_once("..").context("--seeds FIRST..END")?;
+            let (first, end): (u64, u64) = (first.parse()?, end.parse()?);
+            let end = if seconds.is_some() { u64::MAX } else { end };
+            let begun = Instant::now();
+            let (summary, failed) = run(first..end, seconds.map(Duration::from_secs));
+            println!("{}", summary.line(begun.elapsed()));
+            if reach {
+                print!("{}", summary.reach_table());
+            }
+            match &failed {
+                Some(failed) => tell(failed, &tape, Duration::from_secs(shrink_seconds))?,
+                None => println!("no history failed"),
+            }
+            failed.is_none()
+        }
+        Command::Replay { tape, json, until } => {
+            let bytes = std::fs::read(&tape).with_context(|| tape.display().to_string())?;
+            let outcome = simulate(Choices::tape(&bytes), true);
+            print(&outcome, json, until);
+            outcome.violation.is_none()
+        }
+        Command::Exhaust { name, deviations, histories_max } => {
+            enumerate(name.as_deref(), deviations, histories_max)
+        }
+        Command::Mutants { only, tree, seconds } => examine_all(only.as_deref(), &tree, seconds)?,
+    };
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints a failure, as short as it can be made, and leaves its tape.
+fn tell(failed: &Failed, tape: &Path, within: Duration) -> anyhow::Result<()> {
+    let violation = failed.outcome.violation.as_ref().context("it failed")?;
+    println!("seed {}: {}: {}", failed.seed, violation.invariant, violation.what);
+    let short = shrink(failed.outcome.choices.used(), violation.invariant, within);
+    std::fs::write(tape, &short)?;
+    print(&simulate(Choices::tape(&short), true), false, None);
+    println!("{} bytes of choices; the tape is {}", short.len(), tape.display());
+    Ok(())
+}
+
+fn enumerate(name: Option<&str>, deviations: Option<usize>, histories_max: u64) -> bool {
+    let mut holds = true;
+    for mut world in worlds() {
+        if name.is_some_and(|name| name != world.name) {
+            continue;
+        }
+        world.deviations_max = deviations.unwrap_or(world.deviations_max);
+        let begun = Instant::now();
+        let (count, deepest, failed) = exhaust(&world, histories_max);
+        let (name, seconds) = (world.name, begun.elapsed().as_secs_f64());
+        let most = world.deviations_max;
+        println!(
+            "{name}: {count} histories of up to {deepest} choices, at most {most} not plain, in {seconds:.1} s"
+        );
+        if let Some(outcome) = failed {
+            holds = false;
+            let again = outcome.choices.into_odometer().map(Choices::enumerated);
+            let again = again.unwrap_or_else(|| Choices::tape(&[]));
+            print(&simulate_plan(again, world.plan, true), false, None);
+        }
+    }
+    holds
+}
+
+fn examine_all(only: Option<&str>, tree: &Path, seconds: u64) -> anyhow::Result<bool> {
+    mutants::copy(tree)?;
+    let mut all_found = true;
+    for mutant in mutants::mutants()? {
+        let name = mutant.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if only.is_some_and(|only| !name.contains(only)) {
+            continue;
+        }
+        let found = mutants::examine(&mutant, tree, seconds)?;
+        all_found &= found.is_some();
+        match found {
+            Some((took, who)) => println!("{name}: found in {:.1} s by {who}", took.as_secs_f64()),
+            None => println!("{name}: NOT FOUND: {}", mutant.what),
+        }
+    }
+    Ok(all_found)
+}
+
+fn print(outcome: &Outcome, json: bool, until: Option<u64>) {
+    let told = outcome.lines.iter().filter(|line| until.is_none_or(|until| line.step <= until));
+    let lines: Vec<_> = told.cloned().collect();
+    print!("{}", if json { json_lines(&lines) } else { page(&lines) });
+    if let Some(violation) = &outcome.violation {
+        println!("violated: {}: {}", violation.invariant, violation.what);
+    }
+}
