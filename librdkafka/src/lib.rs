@@ -2,7 +2,9 @@
 //! workspace is here, and what each file offers is safe.
 
 mod delivery_status;
+mod send_now;
 mod topic;
 
 pub use delivery_status::may_be_in_the_log;
+pub use send_now::send_now;
 pub use topic::{Record, Topic};

@@ -8,6 +8,7 @@ use write_behind_shared::kafka::SettingsError;
 use write_behind_shared::key::KeyError;
 
 use crate::core::lost_writes::Loss;
+use crate::core::reason::Reason;
 pub use crate::core::usage::Full;
 
 /// Why a write was not accepted. Nothing changed: reads see what they saw before.
@@ -132,9 +133,6 @@ pub enum Refusal {
     /// The loader's table has no such column that a record may name.
     #[error("the table has no column {0:?} that a record may name")]
     NoSuchColumn(String),
-    /// Kafka's client refused it.
-    #[error("the Kafka client refused the record: {0}")]
-    Record(String),
 }
 
 /// How a write ended that is not known to be where it was waited for.
@@ -143,10 +141,10 @@ pub enum Refusal {
 pub enum DeliveryError {
     /// It is not in the log and never will be. Reads see again what they saw without it.
     #[error("the write failed: {0}")]
-    Failed(Arc<str>),
+    Failed(Reason),
     /// Whether it is in the log cannot be told.
     #[error("whether the write is in the log is unknown: {0}")]
-    Unknown(Arc<str>),
+    Unknown(Reason),
     /// It is in the log, but the database refused it: it is a dead letter. Told only if the loader
     /// knows of dead letters, as the table loaders do.
     #[error("the database refused the write: {0}")]
@@ -233,7 +231,7 @@ impl LoadError {
 }
 
 /// Why a handle cannot be built.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// A Kafka property is reserved, or no broker is named.
@@ -258,15 +256,28 @@ pub enum BuildError {
         /// The table's columns, with commas in between.
         columns: String,
     },
+    /// [`start_offline`](crate::Builder::start_offline) was given another partition count than the
+    /// topic's.
+    #[error("`start_offline` says that the topic has {said} partitions, and it has {has}")]
+    Partitions {
+        /// What was said.
+        said: i32,
+        /// What the topic has.
+        has: i32,
+    },
     /// `key_columns` names no row.
     #[error("`key_columns` names {0:?} twice, or not at all")]
     KeyColumns(String),
     /// The Kafka client refused its configuration.
     #[error("the Kafka client cannot be made: {0}")]
     Client(String),
-    /// No broker answered in time.
+    /// No broker answered in time; [`Reason::kafka`] says whether that is the network, the login, or
+    /// something else.
     #[error("Kafka did not answer: {0}")]
-    NoAnswer(String),
+    NoAnswer(Reason),
+    /// This client may not see the topic.
+    #[error("the topic {0:?} is not for this client: give it the rights Describe and Write there")]
+    NotAuthorized(String),
     /// The topic does not exist, and is not created.
     #[error("the topic {0:?} does not exist; create it first, with its final partition count")]
     NoTopic(String),
@@ -283,10 +294,10 @@ pub enum BuildError {
     MetricsTaken(String),
     /// The metrics cannot be registered.
     #[error("the metrics cannot be registered: {0}")]
-    Metrics(prometheus::Error),
+    Metrics(Arc<prometheus::Error>),
     /// A thread could not be started.
     #[error("a thread cannot be started: {0}")]
-    Thread(std::io::Error),
+    Thread(Arc<std::io::Error>),
 }
 
 /// The handle was closed, and not all of its writes are in the log: some were unanswered by the
@@ -315,7 +326,7 @@ impl From<LoadError> for ReadError {
 
 impl From<std::io::Error> for BuildError {
     fn from(error: std::io::Error) -> Self {
-        Self::Thread(error)
+        Self::Thread(Arc::new(error))
     }
 }
 
@@ -365,7 +376,7 @@ mod tests {
             Box::new(PersistError::from(WriteError::from(Refusal::from(KeyError::Nul)))),
             Box::new(BuildError::Loader(load())),
             Box::new(BuildError::from(std::io::Error::other("no more threads"))),
-            Box::new(BuildError::Metrics(prometheus::Error::AlreadyReg)),
+            Box::new(BuildError::Metrics(Arc::new(prometheus::Error::AlreadyReg))),
         ];
         for error in errors {
             let (text, mut next) = (error.to_string(), error.source());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::core::reason::Reason;
 use crate::error::DeliveryError;
 
 /// Something that the service may want to act on.
@@ -47,11 +48,14 @@ pub enum Event {
         /// The records below this offset are gone.
         below: i64,
     },
+    /// Kafka answers a handle that was built while it was away
+    /// ([`start_offline`](crate::Builder::start_offline)): what was written meanwhile is sent.
+    Connected,
     /// The Kafka client gave up for good, as it must when it can no longer promise order. It is
     /// being replaced, and what it had not delivered will be sent again, in order.
     ClientFailed {
         /// What it said.
-        reason: Arc<str>,
+        reason: Reason,
     },
     /// A new Kafka client took over.
     Recovered,
@@ -63,7 +67,7 @@ pub enum Event {
         /// The partition.
         partition: i32,
         /// What Kafka or its client said.
-        reason: Arc<str>,
+        reason: Reason,
     },
     /// Kafka takes the writes of a partition again.
     WritesResumed {

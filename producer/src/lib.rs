@@ -105,8 +105,8 @@
 //!   for a page that rather shows an old score than none.
 //! - Increments over a row that is only in the database are added to what the loader finds. A loader
 //!   that gives the partition's next offset in the same snapshot ([`Loaded::at`]) makes that exact:
-//!   nothing that the database holds already is added again: `PostgresLoader::table` and
-//!   `SqliteLoader::table` (features `postgres`, `sqlite`) do. A closure cannot, so that its answer
+//!   nothing that the database holds already is added again: `PostgresLoader::table`,
+//!   `MySqlLoader::table` and `SqliteLoader::table` (features `postgres`, `mysql`, `sqlite`) do. A closure cannot, so that its answer
 //!   may count a pending increment twice, and is not cached.
 //! - [`WriteBehind::peek`] looks at what is in memory, without waiting and without a load;
 //!   [`WriteBehind::contains`] tells whether there is such a row.
@@ -153,6 +153,11 @@
 //! same fold that the consumer uses: 10,000 increments of a counter become a handful of records.
 //! Each write is visible at once, and each [`Receipt`] resolves. It costs the window in latency to
 //! `replicated()`, and loosens the order between different rows by as much; that of one row stays.
+//!
+//! # A write that is urgent
+//!
+//! [`WriteBehind::with_priority`] makes a clone of the handle whose writes do not wait in a window
+//! or for `linger.ms`, and whose partitions the consumer writes ahead of others.
 //!
 //! # What goes wrong, and where it is told
 //!
@@ -244,6 +249,7 @@ mod kafka;
 mod metrics;
 mod partitions;
 mod load;
+mod not_now;
 mod event;
 mod error;
 mod core;
@@ -253,6 +259,8 @@ pub mod exact;
 pub mod testing;
 
 pub use builder::Builder;
+pub use core::priority::Priority;
+pub use core::reason::{KafkaCause, Reason};
 pub use core::record_headers::RecordHeaders;
 pub use error::{
     BuildError, DeliveryError, Full, Halt, LoadError, ModifyError, PersistError, ReadError,
@@ -260,6 +268,9 @@ pub use error::{
 };
 pub use event::{Event, EventStream};
 pub use kafka::client::Kafka;
+pub use kafka::connection::AccessToken;
+#[cfg(feature = "mysql")]
+pub use load::mysql::MySqlLoader;
 #[cfg(feature = "postgres")]
 pub use load::postgres::PostgresLoader;
 #[cfg(feature = "sqlite")]
@@ -268,6 +279,7 @@ pub use load::{DeadLetter, Loaded, Loader, LogRange, Source, TableShape};
 pub use metrics::Stats;
 pub use partitions::admission::WhenFull;
 pub use write_behind::WriteBehind;
+pub use write_behind::many::ManyWrites;
 pub use write_behind::modify::Modified;
 pub use write_behind::reads::Known;
 pub use write_behind_shared::change::{Cell, ChangeError, NotNumeric};

@@ -136,7 +136,7 @@ impl Metrics {
         match metrics {
             Ok(metrics) => Ok((metrics, registration)),
             Err(prometheus::Error::AlreadyReg) => Err(BuildError::MetricsTaken(topic.to_owned())),
-            Err(error) => Err(BuildError::Metrics(error)),
+            Err(error) => Err(BuildError::Metrics(error.into())),
         }
     }
 

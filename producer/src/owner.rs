@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 use write_behind_shared::metrics::Registration;
 
@@ -38,6 +39,18 @@ pub(crate) struct Threads {
     pub(crate) _commit_poller: CommitPollerGuard,
     /// Dropping it stops the threads that follow the log.
     pub(crate) _following: Option<Following>,
+    /// Dropping it ends the start of a handle that was built while Kafka was away.
+    pub(crate) _offline: Option<OfflineGuard>,
+}
+
+/// The rest of a start, as a task that ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct OfflineGuard(pub(crate) JoinHandle<()>);
+
+impl Drop for OfflineGuard {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl<K> Owner<K> {

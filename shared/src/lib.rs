@@ -35,6 +35,7 @@
 //! | **writer** | One life of a producer's handle, known by its UUID. |
 //! | **sequence** | A writer's own count of its records in a partition, from 0, without gaps. |
 //! | **write-id** | Writer and sequence ([`WriteId`]): the same when a write is sent again. |
+//! | **urgent record** | A record with the header `priority: high`: its partition goes ahead of others. |
 //! | **duplicate** | A record whose sequence its writer has reached before ([`Sequences`]). |
 //! | **pending** | Accepted by the producer and not known to be in the database. |
 //! | **replicated** | In Kafka, on all in-sync replicas. |

@@ -5,6 +5,7 @@
 //! value    a JSON object of columns; none (a tombstone): delete the row
 //! headers  add       = names of columns in the value that are increments, comma-separated
 //!          write-id  = 16 bytes writer, 8 bytes sequence (big-endian)
+//!          priority  = high: its partition is written ahead of others until this record is
 //! ```
 //!
 //! Other headers are ignored. Its tests hold golden bytes: if one of them fails, records in
@@ -25,6 +26,11 @@ use crate::offset::Partition;
 pub const ADD: &str = "add";
 /// The header that identifies a write.
 pub const WRITE_ID: &str = "write-id";
+
+/// The header that asks for a record to be written ahead of other partitions' records.
+pub const PRIORITY: &str = "priority";
+/// The only value of [`PRIORITY`] that means something.
+pub const HIGH: &str = "high";
 
 /// How many digits a delta may have before the point, and how many after it: as many as a column of
 /// Postgres may declare. Without a limit, the sum of `1e131000` and 1 would take 131,001 bytes.
@@ -54,6 +60,8 @@ pub struct Headers<'a> {
     pub add: Option<&'a str>,
     /// The write's identity.
     pub write_id: Option<WriteId>,
+    /// Whether `priority` is `high`.
+    pub is_high: bool,
 }
 
 /// A change as a record's value and `add` header.
@@ -144,6 +152,8 @@ impl<'a> Headers<'a> {
                         return Err(RecordError::WriteIdHeader);
                     }
                 }
+                // Any other value is a header of somebody's own.
+                PRIORITY => found.is_high |= value == Some(HIGH.as_bytes()),
                 UNREADABLE => return Err(RecordError::HeaderName),
                 _ => {}
             }

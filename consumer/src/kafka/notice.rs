@@ -12,7 +12,8 @@ pub(crate) fn tell(topics: &[Arc<str>], notice: &Notice) {
         Notice::RecordsMissing(tp, offset, id) => tracing::error!(
             topic = %topic(tp), partition = %tp.partition, %offset,
             writer = %id.writer, sequence = id.sequence,
-            "records of this writer before this one are missing from the log"
+            "records of this writer before this one are missing from the log; nothing is lost if its \
+             producer has told that they failed (`WriteLost`)"
         ),
         Notice::Misplaced(tp, offset, belongs_to) => tracing::warn!(
             topic = %topic(tp), partition = %tp.partition, %offset, %belongs_to,

@@ -4,6 +4,7 @@
 
 mod inserts;
 mod letters;
+mod loader;
 mod pipeline;
 use std::any::Any;
 use std::time::Duration;

@@ -3,6 +3,8 @@
 mod reads;
 mod preflight;
 mod start;
+mod away;
+mod offline;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -22,7 +24,8 @@ use crate::partitions::cache::CacheConfig;
 use crate::write_behind::WriteBehind;
 use crate::writes::encode::HeaderSource;
 
-/// Settings of a [`WriteBehind`] in the making; see [`WriteBehind::builder`].
+/// Settings of a [`WriteBehind`] in the making; see [`WriteBehind::builder`]. A clone can be built
+/// where the first attempt failed for a reason that may pass ([`BuildError::may_pass`]).
 #[must_use = "nothing happens before `build`"]
 pub struct Builder<K, V> {
     topic: String,
@@ -44,6 +47,8 @@ pub struct Builder<K, V> {
     registry: Option<Registry>,
     poll_interval: Duration,
     start_timeout: Duration,
+    /// The partition count with which a handle is built though Kafka is away.
+    offline_partitions: Option<i32>,
     follow: bool,
     checks_columns: bool,
     headers: Option<HeaderSource>,
@@ -76,6 +81,7 @@ where
             registry: None,
             poll_interval: Duration::from_millis(100),
             start_timeout: Duration::from_secs(30),
+            offline_partitions: None,
             follow: false,
             checks_columns: true,
             headers: None,
@@ -296,8 +302,8 @@ where
     /// The consumer ignores them and keeps them with a dead letter. A record that is sent again has
     /// the same ones, and writes that are gathered ([`coalesce`](Self::coalesce)) go under those of the
     /// first. They take at most 1,024 bytes a record, which count beyond
-    /// [`max_pending`](Self::max_pending) until Kafka has answered; the names `write-id` and `add` are
-    /// reserved ([`Refusal::Headers`](crate::Refusal::Headers)).
+    /// [`max_pending`](Self::max_pending) until Kafka has answered; the names `write-id`, `add` and
+    /// `priority` are reserved ([`Refusal::Headers`](crate::Refusal::Headers)).
     pub fn headers(mut self, add: impl Fn(&mut RecordHeaders) + Send + Sync + 'static) -> Self {
         self.headers = Some(HeaderSource(Arc::new(add)));
         self

@@ -9,6 +9,7 @@ use write_behind_shared::{NextOffset, Partition};
 
 use crate::error::BuildError;
 use crate::kafka::group_offsets::GroupOffsets;
+use crate::kafka::offsets::NoAnswer;
 
 /// How long before Kafka is asked again for what it did not answer.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -25,6 +26,15 @@ pub(crate) struct Topic {
     pub(crate) cluster: Option<String>,
     /// How many replicas the partition with the fewest has, if that was told.
     pub(crate) replicas: Option<usize>,
+    /// Whether Kafka said so.
+    pub(crate) is_online: bool,
+}
+
+impl Topic {
+    /// What a handle goes by until Kafka answers.
+    pub(super) fn taken_for_granted(partitions: i32) -> Self {
+        Self { partitions, committed: Vec::new(), cluster: None, replicas: None, is_online: false }
+    }
 }
 
 /// Asks about the topic again and again until `deadline`, on a thread of its own: a question blocks,
@@ -53,7 +63,7 @@ pub(crate) async fn ask(
         // Nobody waits any more when the building was given up.
         let _ = tell.send(answer.map(|topic| (group_offsets, topic)));
     })?;
-    answer.await.map_err(|error| BuildError::NoAnswer(error.to_string()))?
+    answer.await.map_err(|error| BuildError::NoAnswer(error.to_string().into()))?
 }
 
 fn ask_once(
@@ -66,8 +76,8 @@ fn ask_once(
     let partitions = group_offsets.partitions_within(left())?;
     let all: Vec<Partition> = (0..partitions).map(Partition).collect();
     let committed = group_offsets.committed_within(left(), &all);
-    let committed = committed.map_err(|error| BuildError::NoAnswer(error.to_string()))?;
+    let committed = committed.map_err(|NoAnswer(reason)| BuildError::NoAnswer(reason))?;
     let cluster = cluster_too.then(|| group_offsets.cluster_id(left())).transpose()?;
     let replicas = group_offsets.replicas_within(left());
-    Ok(Topic { partitions, committed, cluster, replicas })
+    Ok(Topic { partitions, committed, cluster, replicas, is_online: true })
 }

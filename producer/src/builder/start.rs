@@ -1,22 +1,24 @@
 //! The start of a handle: Kafka and the loader are asked what they must know, and its threads
 //! begin.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
-use tracing::{Span, info};
+use tracing::{Span, info, warn};
 use uuid::Uuid;
-use write_behind_shared::kafka::KafkaSettings;
 
+use super::offline::{OfflineLoader, OfflineStart};
+use super::preflight::Topic;
 use super::{Builder, preflight};
 use crate::core::bounds::Bounds;
 use crate::core::columns::Columns;
 use crate::error::{BuildError, LoadError};
-use crate::kafka::committed::{CommitPoller, poll_on_a_thread};
+use crate::kafka::committed::{CommitPoller, CommitPollerGuard, poll_on_a_thread};
+use crate::kafka::connection::Connection;
 use crate::kafka::dead_letters::Letters;
 use crate::kafka::follow::client::TailClient;
 use crate::kafka::follow::run::Follower;
@@ -24,8 +26,9 @@ use crate::kafka::follow::{CaughtUp, Following, follow_on_threads};
 use crate::kafka::group_offsets::GroupOffsets;
 use crate::kafka::topic_config::TopicQuestion;
 use crate::load::Source;
+use crate::load::late::LateLoader;
 use crate::metrics::Metrics;
-use crate::owner::{Owner, Threads};
+use crate::owner::{OfflineGuard, Owner, Threads};
 use crate::partitions::admission::Limits;
 use crate::partitions::cache::RowCache;
 use crate::partitions::tail::Tail;
@@ -57,46 +60,34 @@ where
         self.start_timeout = self.start_timeout.min(TIME_MAX);
         let deadline = Instant::now() + self.start_timeout;
         let kafka = std::mem::replace(&mut self.kafka, Err(BuildError::NoSinkGroup))?;
-        let settings = kafka.settings();
-        let group = self.sink_group.as_deref().ok_or(BuildError::NoSinkGroup)?;
-        let group_offsets = GroupOffsets::new(settings, group, &self.topic)?;
-        let loads = self.loader.is_some();
-        let (group_offsets, topic) = preflight::ask(group_offsets, deadline, loads).await?;
+        let connection = kafka.connection();
+        let group = &*self.sink_group.clone().ok_or(BuildError::NoSinkGroup)?;
+        let (group_offsets, topic) = self.meet_kafka(connection, group, deadline).await?;
         let partition_count = topic.partitions;
         Span::current().record("partitions", partition_count);
-        let source = topic.cluster.map(|cluster| {
-            let source = Source::new(&self.topic, group, cluster, partition_count);
-            source.key_columns(self.key_columns.iter().cloned())
-        });
-        let table = self.prepare(source, deadline).await?;
+        let table = Arc::new(self.prepare(&topic, group, deadline).await?);
 
-        let registry = self.registry.clone().unwrap_or_default();
         // Held here until the handle has it: what fails or is dropped from here on leaves the
         // registry as it was, so that the next build can register the same metrics.
+        let registry = self.registry.take().unwrap_or_default();
         let (metrics, registration) = Metrics::new(&registry, &self.topic)?;
         let metrics = Arc::new(metrics);
         let partitions = Arc::new(Partitions::new(self.setup(partition_count)));
-        let never_committed = topic.committed.is_empty();
+        let late = self.late_loader(topic.is_online, &table);
         partitions.start_at(&topic.committed);
-        let mut letters = self.loader.as_ref().and_then(Letters::of);
-        if let Some(letters) = &mut letters {
-            letters.start_at(topic.committed);
-        }
-        let (shared, measured) = (Arc::clone(&partitions), Arc::clone(&metrics));
-        let poller = CommitPoller::new(group_offsets, shared, measured, letters, Instant::now());
-        let poller = poller.expect_first_commit(never_committed.then_some(group));
-        let commit_poller = poll_on_a_thread(poller, self.poll_interval)?;
+        let shared = (&partitions, &metrics);
+        let commit_poller = self.poll_commits(group_offsets, &topic, group, shared)?;
         // Both are held here while the log is read: a caller that goes away ends their threads.
         let (tail, following) = if self.follow {
             let (tail, following, caught_up) =
-                self.begin_to_follow(settings, group, partition_count, (&partitions, &metrics))?;
-            let ended = |_| BuildError::NoAnswer("the reading of the log ended".to_owned());
+                self.begin_to_follow(connection, group, partition_count, shared)?;
+            let ended = |_| BuildError::NoAnswer("the reading of the log ended".into());
             caught_up.await.map_err(ended)??;
             (Some(tail), Some(following))
         } else {
             (None, None)
         };
-        let record_bytes = Arc::new(AtomicUsize::new(record_bytes_max(settings)));
+        let record_bytes = Arc::new(AtomicUsize::new(record_bytes_max(&connection.settings)));
         let encoder = Encoder {
             partitions: partition_count,
             key_columns: self.key_columns.as_slice().into(),
@@ -106,10 +97,19 @@ where
             headers: self.headers.take(),
             table,
         };
-        let question = TopicQuestion::new(settings, &self.topic, &runtime)?;
-        question.ask_on_a_thread(topic.replicas, kafka.smaller_batches(), record_bytes)?;
+        let question = TopicQuestion::new(connection, &self.topic, &runtime)?;
         let times = (self.coalesce, self.lagging_after);
-        let member = kafka.join(&self.topic, &partitions, &metrics, times)?;
+        let member = kafka.join(&self.topic, &partitions, &metrics, times, topic.is_online)?;
+        let smaller_batches = kafka.smaller_batches();
+        let question =
+            move |replicas| question.ask_on_a_thread(replicas, smaller_batches, record_bytes);
+        let offline = if topic.is_online {
+            question(topic.replicas)?;
+            None
+        } else {
+            let connect = (kafka.connect_later(&member), question);
+            Some(self.go_on_later(connection, group, &partitions, (connect, late)))
+        };
         let (loader, load_timeout) = (self.loader, self.load_timeout);
         let acceptor = Acceptor {
             partitions: Arc::clone(&partitions),
@@ -118,25 +118,134 @@ where
         };
         let runtime = Some(runtime);
         let reader = Reader { partitions, loader, load_timeout, metrics, tail, runtime };
-        let threads = Threads { kafka, _commit_poller: commit_poller, _following: following };
+        let threads = Threads {
+            kafka,
+            _commit_poller: commit_poller,
+            _following: following,
+            _offline: offline,
+        };
         info!("built");
         Ok(WriteBehind::new(Owner::new(encoder, acceptor, reader, member, threads, registration)))
     }
 
-    /// Prepares the loader, and compares the row type with its table.
+    /// What Kafka says of the topic, or what is taken for granted while it is away.
+    async fn meet_kafka(
+        &self,
+        connection: &Connection,
+        group: &str,
+        deadline: Instant,
+    ) -> Result<(GroupOffsets, Topic), BuildError> {
+        let client = || GroupOffsets::new(connection, group, &self.topic);
+        let asked = preflight::ask(client()?, deadline, self.loader.is_some()).await;
+        match (asked, self.offline_partitions) {
+            (Ok((_, Topic { partitions: has, .. })), Some(said)) if has != said => {
+                Err(BuildError::Partitions { said, has })
+            }
+            (Err(BuildError::NoAnswer(reason)), Some(partitions)) => {
+                warn!(%reason, "built while kafka is away; writes wait until it answers");
+                Ok((client()?, Topic::taken_for_granted(partitions)))
+            }
+            (asked, _) => asked,
+        }
+    }
+
+    /// Starts the thread that asks what the group has committed.
+    fn poll_commits(
+        &self,
+        group_offsets: GroupOffsets,
+        topic: &Topic,
+        group: &str,
+        (partitions, metrics): (&Arc<Partitions>, &Arc<Metrics>),
+    ) -> Result<CommitPollerGuard, BuildError> {
+        let mut letters = self.loader.as_ref().and_then(Letters::of);
+        if let Some(letters) = &mut letters {
+            letters.start_at(topic.committed.clone());
+        }
+        let (shared, measured) = (Arc::clone(partitions), Arc::clone(metrics));
+        let poller = CommitPoller::new(group_offsets, shared, measured, letters, Instant::now());
+        let never_committed = topic.is_online && topic.committed.is_empty();
+        let poller = poller.expect_first_commit(never_committed.then_some(group));
+        poll_on_a_thread(poller, self.poll_interval)
+    }
+
+    /// Of a handle that starts while Kafka is away: makes loads wait for the loader to be prepared.
+    fn late_loader(
+        &mut self,
+        is_online: bool,
+        table: &Arc<OnceLock<TableCheck>>,
+    ) -> Option<OfflineLoader<K>> {
+        let loader = self.loader.take()?;
+        if is_online {
+            self.loader = Some(loader);
+            return None;
+        }
+        let (late, ready) = LateLoader::new(Arc::clone(&loader));
+        self.loader = Some(Arc::new(late));
+        Some(OfflineLoader {
+            loader,
+            ready,
+            key_columns: self.key_columns.clone(),
+            columns: self.checks_columns.then(Columns::of::<V>),
+            table: Arc::clone(table),
+        })
+    }
+
+    /// Goes on with the start once Kafka answers.
+    fn go_on_later(
+        &self,
+        connection: &Connection,
+        group: &str,
+        partitions: &Arc<Partitions>,
+        ((connect, question), loader): (
+            (
+                impl FnOnce() + Send + 'static,
+                impl FnOnce(Option<usize>) -> Result<(), BuildError> + Send + 'static,
+            ),
+            Option<OfflineLoader<K>>,
+        ),
+    ) -> OfflineGuard {
+        let connect = move |replicas| {
+            connect();
+            if let Err(error) = question(replicas) {
+                warn!(%error, "the topic's limits are not looked at");
+            }
+        };
+        let names = (connection.clone(), group.to_owned(), self.topic.clone());
+        let ask = move || GroupOffsets::new(&names.0, &names.1, &names.2);
+        let start = OfflineStart {
+            topic: self.topic.clone(),
+            group: group.to_owned(),
+            partitions: Arc::clone(partitions),
+            group_offsets: Box::new(ask),
+            attempt: self.start_timeout,
+            connect: Box::new(connect),
+            loader,
+        };
+        start.go_on()
+    }
+
+    /// Prepares the loader, and compares the row type with its table. What comes of that is set
+    /// once: here, or when Kafka answers.
     async fn prepare(
         &self,
-        source: Option<Source>,
+        topic: &Topic,
+        group: &str,
         deadline: Instant,
-    ) -> Result<Option<Arc<TableCheck>>, BuildError> {
-        let (Some(loader), Some(source)) = (&self.loader, source) else { return Ok(None) };
+    ) -> Result<OnceLock<TableCheck>, BuildError> {
+        let none = OnceLock::new();
+        let (Some(loader), Some(cluster)) = (&self.loader, &topic.cluster) else {
+            return Ok(none);
+        };
+        let source = Source::new(&self.topic, group, cluster, topic.partitions);
+        let source = source.key_columns(self.key_columns.iter().cloned());
         let left = deadline.saturating_duration_since(Instant::now());
         let prepared = sync::timeout(left, loader.prepare_boxed(&source)).await;
         let silent = || Err(LoadError::new("it gave no answer within `start_timeout`"));
         prepared.unwrap_or_else(silent).map_err(BuildError::Loader)?;
-        let shape = loader.table_shape().filter(|_| self.checks_columns);
-        let check = shape.map(|shape| TableCheck::new(shape, Columns::of::<V>()));
-        Ok(check.transpose()?.map(Arc::new))
+        match loader.table_shape().filter(|_| self.checks_columns) {
+            Some(shape) => Ok(TableCheck::new(shape, Columns::of::<V>())?.into()),
+            None => Ok(none),
+        }
     }
 
     fn setup(&self, partition_count: i32) -> Setup {
@@ -161,12 +270,12 @@ where
 
     fn begin_to_follow(
         &self,
-        settings: &KafkaSettings,
+        connection: &Connection,
         group: &str,
         partition_count: i32,
         (partitions, metrics): (&Arc<Partitions>, &Arc<Metrics>),
     ) -> Result<(Arc<Tail>, Following, CaughtUp), BuildError> {
-        let client = TailClient::new(settings, group, &self.topic, partition_count)?;
+        let client = TailClient::new(connection, group, &self.topic, partition_count)?;
         let follower = Follower {
             partitions: Arc::clone(partitions),
             metrics: Arc::clone(metrics),
@@ -194,6 +303,10 @@ where
             "`version` needs a loader: whether a write is left out depends on the row that is there"
         } else if self.write_timeout.is_some_and(|time| time.is_zero()) {
             "`write_timeout` must be positive; a write that waits for nothing is a `try_` one"
+        } else if self.offline_partitions.is_some_and(|partitions| partitions < 1) {
+            "`start_offline` needs the topic's partition count, which is positive"
+        } else if self.offline_partitions.is_some() && self.follow {
+            "`follow` reads the log when the handle is built, so it can't `start_offline`"
         } else if self.coalesce.is_some_and(|window| window > COALESCE_MAX) {
             "`coalesce` must be at most an hour"
         } else {

@@ -59,7 +59,7 @@ impl Decoder {
         if belongs_to != partition {
             return Err(Unread::Astray(belongs_to));
         }
-        let Headers { add, write_id } = Headers::read(headers)?;
+        let Headers { add, write_id, .. } = Headers::read(headers)?;
         let delta = self.delta(value, add)?;
         Ok(Decoded { key: Key::from(key), delta, write_id })
     }

@@ -14,10 +14,10 @@
 //!   refusal costs a client, so a few of them go one by one.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::ledger::Sequence;
+use crate::core::reason::Reason;
 
 /// Whether a partition's writes may go to the Kafka client.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(crate) struct SendGate {
 /// The partition is held.
 #[derive(Debug)]
 struct OnHold {
-    reason: Arc<str>,
+    reason: Reason,
     /// Not known before it is asked for the first time.
     until: Option<Instant>,
     /// How long it is held between two attempts.
@@ -51,7 +51,7 @@ struct OnHold {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GateNews {
     /// Kafka does not take its writes now, for this reason.
-    OnHold(Arc<str>),
+    OnHold(Reason),
     /// Kafka takes them again.
     Open,
 }
@@ -99,7 +99,7 @@ impl SendGate {
     }
 
     /// Why it is held.
-    pub(crate) fn reason(&self) -> Option<&Arc<str>> {
+    pub(crate) fn reason(&self) -> Option<&Reason> {
         self.held.as_ref().map(|held| &held.reason)
     }
 
@@ -138,20 +138,20 @@ impl SendGate {
     }
 
     /// Kafka does not take the partition's writes now.
-    pub(crate) fn hold(&mut self, reason: &Arc<str>) {
+    pub(crate) fn hold(&mut self, reason: &Reason) {
         self.part_goes = false;
         match &mut self.held {
             Some(held) if held.tried.is_some() => {
                 held.tried = None;
                 held.delay = (held.delay * 2).min(HELD_FOR.1);
                 held.until = None;
-                held.reason = Arc::clone(reason);
+                held.reason.clone_from(reason);
             }
             // More of what failed in the same moment.
             Some(_) => {}
             None => {
-                let (delay, reason) = (HELD_FOR.0, Arc::clone(reason));
-                self.news = Some(GateNews::OnHold(Arc::clone(&reason)));
+                let (delay, reason) = (HELD_FOR.0, reason.clone());
+                self.news = Some(GateNews::OnHold(reason.clone()));
                 self.held = Some(OnHold { reason, until: None, delay, tried: None });
             }
         }

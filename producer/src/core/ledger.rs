@@ -140,6 +140,11 @@ impl Ledger {
         self.sent == self.next
     }
 
+    /// Whether no client was given the write yet.
+    pub(crate) fn is_unsent(&self, sequence: Sequence) -> bool {
+        sequence >= self.sent
+    }
+
     /// The write that the Kafka client gets next.
     pub(crate) fn next_unsent(&self) -> Option<(Sequence, &Key)> {
         let first = self.replicated();

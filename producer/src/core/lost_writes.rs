@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::core::reason::Reason;
 use crate::core::untold::Untold;
 
 /// A write's place in its partition.
@@ -14,9 +15,9 @@ type Sequence = u64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// It is not in the log and never will be.
-    Failed(Arc<str>),
+    Failed(Reason),
     /// Whether it is in the log cannot be told.
-    Unknown(Arc<str>),
+    Unknown(Reason),
     /// It is in the log, but the database refused it: it is a dead letter.
     DeadLetter(Arc<str>),
 }

@@ -32,3 +32,5 @@ pub(crate) mod pace;
 pub(crate) mod bounds;
 pub(crate) mod topic_config;
 pub(crate) mod record_headers;
+pub(crate) mod priority;
+pub(crate) mod reason;

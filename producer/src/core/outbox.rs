@@ -16,6 +16,8 @@ pub(crate) struct Outbox {
     window: Option<Duration>,
     /// Points in time: every write from the sequence on was accepted at or after the instant.
     opened: VecDeque<(Sequence, Instant)>,
+    /// Writes below do not wait for their window.
+    at_once_below: Sequence,
     /// How many writes went with an earlier one.
     pub(crate) coalesced: u64,
 }
@@ -25,7 +27,7 @@ const PARTS: u32 = 8;
 
 impl Outbox {
     pub(crate) fn new(window: Option<Duration>) -> Self {
-        Self { window, opened: VecDeque::new(), coalesced: 0 }
+        Self { window, opened: VecDeque::new(), at_once_below: 0, coalesced: 0 }
     }
 
     /// Whether writes of one row are gathered.
@@ -43,6 +45,11 @@ impl Outbox {
         }
     }
 
+    /// The write does not wait for its window, nor do those before it: the order stays.
+    pub(crate) fn hurries(&mut self, sequence: Sequence) {
+        self.at_once_below = self.at_once_below.max(sequence + 1);
+    }
+
     /// Writes below may be given to the client; all, if `at_once`.
     pub(crate) fn due_below(&mut self, next: Sequence, now: Instant, at_once: bool) -> Sequence {
         let Some(window) = self.window.filter(|_| !at_once) else { return next };
@@ -50,7 +57,8 @@ impl Outbox {
         while self.opened.front().is_some_and(is_over) {
             self.opened.pop_front();
         }
-        self.opened.front().map_or(next, |(sequence, _)| *sequence)
+        let due_below = self.opened.front().map_or(next, |(sequence, _)| *sequence);
+        due_below.max(self.at_once_below)
     }
 }
 
@@ -71,6 +79,17 @@ mod tests {
         assert_eq!(outbox.due_below(4, at(90), false), 2);
         assert_eq!(outbox.due_below(4, at(120), false), 3);
         assert_eq!(outbox.due_below(4, at(150), false), 4);
+    }
+
+    #[test]
+    fn a_write_that_hurries_is_due_at_once_with_those_before_it_and_none_behind_it() {
+        let now = Instant::now();
+        let mut outbox = Outbox::new(Some(Duration::from_secs(1)));
+        (0..5).for_each(|sequence| outbox.waits(sequence, || now));
+        outbox.hurries(2);
+        outbox.hurries(1);
+        assert_eq!(outbox.due_below(5, now, false), 3);
+        assert_eq!(outbox.due_below(5, now + Duration::from_secs(2), false), 5);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Headers that a service gives its records.
 
-use write_behind_shared::record::{ADD, UNREADABLE, WRITE_ID};
+use write_behind_shared::record::{ADD, PRIORITY, UNREADABLE, WRITE_ID};
 
 /// The headers of a record in the making: what [`Builder::headers`](crate::Builder::headers) adds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl RecordHeaders {
 
     /// Why no record can have them, if so.
     pub(crate) fn refused(&self) -> Option<String> {
-        let reserved = [ADD, WRITE_ID, UNREADABLE];
+        let reserved = [ADD, WRITE_ID, PRIORITY, UNREADABLE];
         let is_bad =
             |name: &str| name.is_empty() || name.contains('\0') || reserved.contains(&name);
         if let Some((name, _)) = self.iter().find(|(name, _)| is_bad(name)) {
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn reserved_names_and_headers_without_measure_are_refused() {
-        for name in ["write-id", "add", "", "a\0b", "\u{fffd}"] {
+        for name in ["write-id", "add", "priority", "", "a\0b", "\u{fffd}"] {
             assert!(refused(name, "x"), "{name:?}");
         }
         assert!(refused("baggage", &"x".repeat(BYTES_MAX)));

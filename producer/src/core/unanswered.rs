@@ -1,8 +1,8 @@
 //! What is known of a write that Kafka has not answered.
 
-use std::sync::Arc;
-
 use write_behind_shared::NextOffset;
+
+use crate::core::reason::Reason;
 
 /// A write that Kafka has not answered, or that waits for the answers to those before it.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub(crate) struct Failure {
     /// The low bits of its sequence.
     pub(crate) low_bits: usize,
     pub(crate) how: GivenBack,
-    pub(crate) reason: Arc<str>,
+    pub(crate) reason: Reason,
     /// An attempt whose answer was lost may have put it into the log.
     pub(crate) may_be_logged: bool,
 }

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::{Offset, TopicPartitionList};
-use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
+use crate::core::reason::KafkaCause;
 use crate::error::BuildError;
+use crate::kafka::codes::{cause_of, reason_of_error};
+use crate::kafka::connection::Connection;
 use crate::kafka::offsets::{NoAnswer, Offsets};
-use crate::kafka::settings::{QuietContext, client_refused, consumer_config, serve};
+use crate::kafka::settings::{QuietContext, client_refused, consumer_config, serve, serve_login};
 
 /// Asks Kafka about the sink group and the topic.
 pub(crate) struct GroupOffsets {
@@ -33,29 +36,32 @@ const END_TIMEOUT: Duration = Duration::from_secs(2);
 impl GroupOffsets {
     /// A client that asks for the offsets of `group` in `topic`.
     pub(crate) fn new(
-        settings: &KafkaSettings,
+        connection: &Connection,
         group: &str,
         topic: &str,
     ) -> Result<Self, BuildError> {
-        let consumer = consumer_config(settings, group, &[], FIXED)
-            .create_with_context(QuietContext::default());
+        let consumer = consumer_config(connection, group, &[], FIXED)
+            .create_with_context(QuietContext::of(connection));
         let consumer = consumer.map_err(|error| client_refused(&error))?;
         Ok(Self { consumer, topic: topic.to_owned() })
     }
 
     /// How many partitions the topic has. Blocks until Kafka answers or `timeout` is over.
     pub(crate) fn partitions_within(&self, timeout: Duration) -> Result<i32, BuildError> {
-        serve(&self.consumer);
+        serve_login(&self.consumer, timeout);
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), timeout);
         let metadata = metadata.map_err(|error| {
+            // What the client had to say of its brokers is queued for this.
+            serve(&self.consumer);
             let trouble = self.consumer.context().trouble();
-            BuildError::NoAnswer(trouble.unwrap_or_else(|| error.to_string()))
+            BuildError::NoAnswer(trouble.unwrap_or_else(|| reason_of_error(&error)))
         })?;
-        let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
-        match topic {
-            Some(topic) if topic.error().is_none() && !topic.partitions().is_empty() => {
-                Ok(topic.partitions().len() as i32)
-            }
+        let found = metadata.topics().iter().find(|topic| topic.name() == self.topic);
+        let error = found.and_then(MetadataTopic::error).map(RDKafkaErrorCode::from);
+        let count = found.map_or(0, |topic| topic.partitions().len() as i32);
+        match error.map(cause_of) {
+            None if count > 0 => Ok(count),
+            Some(KafkaCause::NotAuthorized) => Err(BuildError::NotAuthorized(self.topic.clone())),
             _ => Err(BuildError::NoTopic(self.topic.clone())),
         }
     }
@@ -71,7 +77,7 @@ impl GroupOffsets {
     /// The cluster's id. Blocks until Kafka answers or `timeout` is over.
     pub(crate) fn cluster_id(&self, timeout: Duration) -> Result<String, BuildError> {
         let id = self.consumer.client().fetch_cluster_id(timeout);
-        id.ok_or_else(|| BuildError::NoAnswer("no cluster id".to_owned()))
+        id.ok_or_else(|| BuildError::NoAnswer("no cluster id".into()))
     }
 
     /// What the group has committed, of these partitions; those without an answer are left out.
@@ -113,7 +119,7 @@ impl Offsets for GroupOffsets {
     }
 
     fn partition_count(&self) -> Result<i32, NoAnswer> {
-        self.partitions_within(ANSWER_TIMEOUT).map_err(|error| NoAnswer(error.to_string()))
+        self.partitions_within(ANSWER_TIMEOUT).map_err(|error| NoAnswer(error.to_string().into()))
     }
 }
 

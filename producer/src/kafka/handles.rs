@@ -46,6 +46,8 @@ pub(crate) struct ClientHandle {
     /// How long writes are gathered at most.
     pub(crate) coalesce: Option<Duration>,
     pub(crate) lag: Lag,
+    /// Its records may leave: the topic is known to be as it was taken to be.
+    pub(crate) may_send: AtomicBool,
 }
 
 /// What came of handing over in all partitions.
@@ -213,7 +215,7 @@ impl ClientHandle {
         let outlet = |client: &Arc<dyn ProducerClient>| {
             Arc::clone(client).outlet(Arc::clone(&self.topic), self.place)
         };
-        let outlet = producer.map(outlet);
+        let outlet = producer.filter(|_| self.may_send.load(Ordering::Acquire)).map(outlet);
         self.partitions.set_outlet(outlet.as_ref());
     }
 
@@ -233,7 +235,7 @@ impl ClientHandle {
         let (topic, partition) = (&*self.topic, pending.partition.0);
         match &handed.news {
             Some(GateNews::OnHold(reason)) => {
-                let reason = Arc::clone(reason);
+                let reason = reason.clone();
                 warn!(
                     topic,
                     partition,

@@ -2,6 +2,8 @@
 
 use write_behind_shared::{NextOffset, Partition};
 
+use crate::core::reason::Reason;
+
 /// Answers what the sink group has committed and where the log ends: Kafka, or what stands in for
 /// it.
 pub(crate) trait Offsets: Send {
@@ -19,4 +21,4 @@ pub(crate) trait Offsets: Send {
 /// Why Kafka did not answer, in its client's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct NoAnswer(pub(crate) String);
+pub(crate) struct NoAnswer(pub(crate) Reason);

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+use crate::core::reason::Reason;
 use crate::error::BuildError;
 use crate::event::Event;
 use crate::kafka::handles::ClientHandles;
@@ -184,7 +185,7 @@ impl Polling {
     fn give_up(
         &mut self,
         client: &dyn ProducerClient,
-        reason: &Arc<str>,
+        reason: &Reason,
         was_well: bool,
         now: Instant,
     ) {
@@ -204,7 +205,7 @@ impl Polling {
             handle.partitions.requeue();
             if !was_well {
                 handle.metrics.client_failed();
-                let failed = || Event::ClientFailed { reason: Arc::clone(reason) };
+                let failed = || Event::ClientFailed { reason: reason.clone() };
                 handle.partitions.events.tell(failed);
             }
         });

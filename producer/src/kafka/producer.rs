@@ -6,40 +6,48 @@
 //! queue is full, is never used.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext, PurgeConfig};
 use tracing::{debug, warn};
-use write_behind_librdkafka::{Record, Topic, may_be_in_the_log};
+use write_behind_librdkafka::{Record, Topic, may_be_in_the_log, send_now};
 use write_behind_shared::kafka::KafkaSettings;
-use write_behind_shared::record::{ADD, WRITE_ID};
+use write_behind_shared::record::{ADD, HIGH, PRIORITY, WRITE_ID};
 use write_behind_shared::{Partition, WriteId};
 
 use crate::core::ledger::{HANDLE_BITS, LOW_BITS};
 use crate::core::lost_writes::Loss;
+use crate::core::priority::Priority;
+use crate::core::reason::{KafkaCause, Reason};
 use crate::core::unanswered::{Failure, GivenBack};
 use crate::core::window::Window;
-use crate::error::{BuildError, Refusal};
+use crate::error::BuildError;
 use crate::kafka::batch_limit::BatchLimit;
+use crate::kafka::codes::{given_back, not_taken, reason_of};
+use crate::kafka::connection::{Connection, Tokens};
 use crate::kafka::producer_client::{DeliveryReport, ProducerClient, ReportListener};
+use crate::kafka::send_now::{Lingers, SendNow, linger_of};
 use crate::kafka::settings::{LogLines, client_refused};
 use crate::partitions::outlet::{Content, NotTaken, Outlet};
 
 /// One life of a librdkafka producer.
 pub(crate) struct KafkaProducer {
     client: Arc<BaseProducer<DeliveryReports>>,
+    send_now: SendNow,
 }
 
 /// A client as the way of one handle's records to its topic.
 #[derive(Debug)]
 struct TopicOutlet {
     topic: Result<Topic<DeliveryReports>, RDKafkaErrorCode>,
+    producer: Arc<KafkaProducer>,
     /// The handle's place among those that share the client.
     place: usize,
 }
@@ -59,6 +67,7 @@ struct DeliveryReports {
     /// Reports that the handles have not been told yet. Only the polling thread takes this lock.
     gathered: Mutex<ReportBatch>,
     lines: LogLines,
+    tokens: Tokens,
     /// Reports in a batch at most, so that no partition is locked for long.
     batch_max: usize,
 }
@@ -84,10 +93,15 @@ struct Undelivered {
 /// How long the reports of purged records may take.
 const PURGE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Milliseconds that a batch waits for more records, unless set.
+const LINGER_MS: &str = "5";
+/// librdkafka counts in whole milliseconds.
+const SHORTEST_FLUSH: Duration = Duration::from_millis(1);
+
 /// Ours, unless the user sets them: small batches leave early, and the queue is bounded by what a
 /// service can spare, not by librdkafka's gigabyte.
 const DEFAULTS: &[(&str, &str)] = &[
-    ("linger.ms", "5"),
+    ("linger.ms", LINGER_MS),
     ("queue.buffering.max.messages", "200000"),
     ("queue.buffering.max.kbytes", "131072"),
     // How long a client that heard of no such topic takes it for gone after it is there again.
@@ -129,23 +143,33 @@ pub(crate) fn record_bytes_max(settings: &KafkaSettings) -> usize {
 impl KafkaProducer {
     /// A new client. `batch_max`: delivery reports told at once.
     pub(crate) fn new(
-        settings: &KafkaSettings,
+        Connection { settings, tokens }: &Connection,
         listener: Arc<dyn ReportListener>,
         batch_limit: Arc<BatchLimit>,
         batch_max: usize,
     ) -> Result<Self, BuildError> {
         let mut config: ClientConfig = settings.with(DEFAULTS, FIXED).collect();
-        let reports = DeliveryReports::new(listener, batch_limit, batch_max);
+        let tokens = tokens.clone();
+        let reports =
+            DeliveryReports { tokens, ..DeliveryReports::new(listener, batch_limit, batch_max) };
         config.set("batch.size", reports.batch_bytes.to_string());
         let client = config.create_with_context(reports);
         let client = client.map_err(|error| client_refused(&error))?;
-        Ok(Self { client: Arc::new(client) })
+        let linger = linger_of(settings, LINGER_MS);
+        Ok(Self { client: Arc::new(client), send_now: SendNow::new(linger) })
+    }
+}
+
+impl Lingers for KafkaProducer {
+    fn send_now(&self, at_most: Duration) {
+        send_now(self.client.client(), at_most.max(SHORTEST_FLUSH));
     }
 }
 
 impl ProducerClient for KafkaProducer {
     fn outlet(self: Arc<Self>, topic: Arc<str>, place: usize) -> Arc<dyn Outlet> {
-        Arc::new(TopicOutlet { topic: Topic::new(Arc::clone(&self.client), &topic), place })
+        let topic = Topic::new(Arc::clone(&self.client), &topic);
+        Arc::new(TopicOutlet { topic, producer: self, place })
     }
 
     fn poll(&self, wait: Duration) -> bool {
@@ -169,9 +193,10 @@ impl ProducerClient for KafkaProducer {
         }
     }
 
-    fn fatal_error(&self) -> Option<Arc<str>> {
+    fn fatal_error(&self) -> Option<Reason> {
         // The error event of a fatal error does not say that it is fatal, so the client is asked.
-        self.client.client().fatal_error().map(|(_, reason)| reason.into())
+        let error = self.client.client().fatal_error();
+        error.map(|(_, text)| Reason::of_kafka(KafkaCause::ClientFailed, text))
     }
 
     fn end(&self, replaced: bool) {
@@ -195,26 +220,23 @@ impl Outlet for TopicOutlet {
         let sequence = write_id.sequence as usize & LOW_BITS;
         let write_id = write_id.encode();
         let add = content.add.map(|add| (ADD, add.as_bytes()));
+        let is_high = content.priority == Priority::High;
+        let high = is_high.then_some((PRIORITY, HIGH.as_bytes()));
         let others = content.headers.iter().flat_map(|headers| headers.iter());
-        let headers = [(WRITE_ID, &write_id[..])].into_iter().chain(add).chain(others);
+        let headers = [(WRITE_ID, &write_id[..])].into_iter().chain(add).chain(high).chain(others);
         let (key, value) = (content.key, content.value);
         let record = Record { partition: partition.0, key, value, headers };
         let opaque = self.place << (usize::BITS - HANDLE_BITS) | sequence;
         let topic = self.topic.as_ref().map_err(|code| not_taken(*code, content))?;
-        topic.send(record, opaque).map_err(|code| not_taken(code, content))
-    }
-}
-
-fn not_taken(code: RDKafkaErrorCode, content: Content<'_>) -> NotTaken {
-    match code {
-        RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::Fatal => NotTaken::Yet,
-        RDKafkaErrorCode::MessageSizeTooLarge => {
-            let bytes = content.key.len() + content.value.map_or(0, <[u8]>::len);
-            NotTaken::Refused(Refusal::TooLarge { bytes, limit: bytes - 1 })
+        topic.send(record, opaque).map_err(|code| not_taken(code, content))?;
+        if is_high {
+            self.send_now();
         }
-        // The client says what it last heard of the topic: it is unknown, or not for us. Topics
-        // come back, and rights are given.
-        _ => NotTaken::NotNow(code.to_string().into()),
+        Ok(())
+    }
+
+    fn send_now(&self) {
+        self.producer.send_now.ask(|| Arc::downgrade(&self.producer));
     }
 }
 
@@ -273,6 +295,7 @@ impl DeliveryReports {
             is_closing: AtomicBool::new(false),
             gathered: Mutex::default(),
             lines: LogLines::default(),
+            tokens: Tokens::default(),
             batch_max,
         }
     }
@@ -291,13 +314,13 @@ impl DeliveryReports {
         let failures = failures.into_iter();
         if self.is_closing.load(Ordering::Acquire) {
             let unknown = |Undelivered { low_bits, code, .. }| {
-                (low_bits, Err(Loss::Unknown(code.to_string().into())))
+                (low_bits, Err(Loss::Unknown(reason_of(code))))
             };
             self.listener.answered(place, partition, &mut failures.map(unknown).collect());
         } else {
             let failure = |Undelivered { low_bits, code, may_be_logged }| {
                 let how = given_back(code, has_failed)?;
-                Some(Failure { low_bits, how, reason: code.to_string().into(), may_be_logged })
+                Some(Failure { low_bits, how, reason: reason_of(code), may_be_logged })
             };
             let mut failures: Vec<Failure> = failures.filter_map(failure).collect();
             let too_large = |failure: &&Failure| failure.how == GivenBack::BatchTooLarge;
@@ -323,44 +346,14 @@ impl ReportBatch {
     }
 }
 
-/// What an error says of a record that was reported with it; none: nothing, it was only cut off by
-/// the end of the client. `has_failed`: the client has failed for good, as it does whenever a
-/// broker refuses a batch (`enable.gapless.guarantee`).
-fn given_back(code: RDKafkaErrorCode, has_failed: bool) -> Option<GivenBack> {
-    use RDKafkaErrorCode::{
-        BrokerDestroy, DuplicateSequenceNumber, Fatal, GaplessGuarantee, InvalidDifferentRecord,
-        InvalidMessage, InvalidMessageSize, InvalidProducerEpoch, InvalidProducerIdMapping,
-        InvalidRecord, MessageBatchTooLarge, MessageSizeTooLarge, OutOfOrderSequenceNumber,
-        PurgeInflight, PurgeQueue, UnknownPartition, UnknownProducerId, UnknownTopic,
-    };
-    match code {
-        // Of all records in the batch together.
-        MessageSizeTooLarge | MessageBatchTooLarge | InvalidMessageSize => {
-            Some(GivenBack::BatchTooLarge)
-        }
-        // Of the records themselves, perhaps of only one in the batch.
-        InvalidMessage | InvalidRecord => Some(GivenBack::Refused),
-        PurgeQueue | PurgeInflight => None,
-        InvalidDifferentRecord
-        | Fatal
-        | GaplessGuarantee
-        | OutOfOrderSequenceNumber
-        | DuplicateSequenceNumber
-        | InvalidProducerEpoch
-        | InvalidProducerIdMapping
-        | UnknownProducerId
-            if has_failed =>
-        {
-            None
-        }
-        // The client dropped the topic because of what it heard of it, or it is being ended.
-        UnknownTopic | UnknownPartition | BrokerDestroy => Some(GivenBack::Unsent),
-        _ if has_failed => Some(GivenBack::NotNow),
-        _ => Some(GivenBack::Unsent),
-    }
-}
-
 impl ClientContext for DeliveryReports {
+    // Asked only where librdkafka has no token of its own.
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens.next()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.lines.log(level, facility, message);
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use write_behind_shared::Partition;
 
 use crate::core::lost_writes::Loss;
+use crate::core::reason::Reason;
 use crate::core::unanswered::Failure;
 use crate::error::BuildError;
 use crate::partitions::outlet::Outlet;
@@ -25,7 +26,7 @@ pub(crate) trait ProducerClient: Debug + Send + Sync {
     fn tell_handles(&self);
 
     /// Why the client failed for good, if it has.
-    fn fatal_error(&self) -> Option<Arc<str>>;
+    fn fatal_error(&self) -> Option<Reason>;
 
     /// Ends the client, and takes the answers it still has. `replaced`: what it has not delivered
     /// will be sent by another; otherwise each such write is told that it is not known.

@@ -1,24 +1,33 @@
 //! What the clients of this crate have in common: their log lines, and a consumer's properties.
 
+use std::error::Error;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use tracing::{debug, error, info, warn};
-use write_behind_shared::kafka::KafkaSettings;
 
+use crate::core::reason::{KafkaCause, Reason};
 use crate::core::repeats::Repeats;
 use crate::error::BuildError;
+use crate::kafka::codes::{cause_of, reason_of_error};
+use crate::kafka::connection::{Connection, Tokens};
 use crate::kafka::offsets::NoAnswer;
 
 /// The context of a client whose errors only go to the log: what matters is whether it answers.
 #[derive(Debug, Default)]
 pub(crate) struct QuietContext {
     lines: LogLines,
+    /// The cause of the last error, unless that only says that no broker is left.
+    cause: Mutex<Option<KafkaCause>>,
+    tokens: Tokens,
+    /// A token was asked for.
+    has_token: AtomicBool,
 }
 
 /// What a client of librdkafka has logged lately.
@@ -29,19 +38,39 @@ pub(crate) struct LogLines {
 }
 
 impl QuietContext {
+    /// Of a client of this connection.
+    pub(crate) fn of(connection: &Connection) -> Self {
+        Self { tokens: connection.tokens.clone(), ..Self::default() }
+    }
+
     /// The last trouble with a broker that the client has logged.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.lines.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn trouble(&self) -> Option<Reason> {
+        let text = self.lines.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let cause = *self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Reason::of_kafka(cause.unwrap_or(KafkaCause::Unreachable), text))
     }
 }
 
 impl ClientContext for QuietContext {
+    // Asked only where librdkafka has no token of its own.
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        let token = self.tokens.next();
+        self.has_token.store(true, Ordering::Release);
+        token
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.lines.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(%error, reason, "kafka client that asks or follows");
+        let cause = error.rdkafka_error_code().map(cause_of);
+        if let Some(cause) = cause.filter(|cause| *cause != KafkaCause::Unreachable) {
+            *self.cause.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+        }
     }
 }
 
@@ -49,14 +78,14 @@ impl ConsumerContext for QuietContext {}
 
 impl From<KafkaError> for NoAnswer {
     fn from(error: KafkaError) -> Self {
-        Self(error.to_string())
+        Self(reason_of_error(&error))
     }
 }
 
 /// The properties of a consumer that asks about `group`: `defaults`, overridden by those of
 /// `settings` that suit a consumer, overridden by what is `fixed`.
 pub(crate) fn consumer_config(
-    settings: &KafkaSettings,
+    Connection { settings, .. }: &Connection,
     group: &str,
     defaults: &[(&str, &str)],
     fixed: &[(&str, &str)],
@@ -88,6 +117,19 @@ pub(crate) fn suits_a_consumer(property: &str) -> bool {
 /// tokens to refresh. Unserved it is kept for ever, and nobody sees it.
 pub(crate) fn serve(consumer: &BaseConsumer<QuietContext>) {
     while consumer.poll(Duration::ZERO).is_some() {}
+}
+
+/// Serves a consumer until it has asked for the token that it logs in with: the next question would
+/// block, and nothing would serve it meanwhile.
+pub(crate) fn serve_login(consumer: &BaseConsumer<QuietContext>, timeout: Duration) {
+    let (context, start) = (consumer.context(), Instant::now());
+    serve(consumer);
+    while context.tokens.are_given()
+        && !context.has_token.load(Ordering::Acquire)
+        && start.elapsed() < timeout
+    {
+        let _ = consumer.poll(Duration::from_millis(10));
+    }
 }
 
 /// Why a client cannot be made, without the value of any property: it may be a password.

@@ -14,6 +14,7 @@ use write_behind_shared::kafka::KafkaSettings;
 
 use crate::core::topic_config::TopicConfig;
 use crate::error::BuildError;
+use crate::kafka::connection::Connection;
 use crate::kafka::settings::{QuietContext, client_refused, suits_a_consumer};
 
 /// Asks how a topic is configured.
@@ -29,13 +30,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl TopicQuestion {
     pub(crate) fn new(
-        settings: &KafkaSettings,
+        connection: &Connection,
         topic: &str,
         runtime: &Handle,
     ) -> Result<Self, BuildError> {
+        let settings = &connection.settings;
         let properties = settings.with(&[], &[]).filter(|(name, _)| suits_a_consumer(name));
         let config: ClientConfig = properties.collect();
-        let admin = config.create_with_context(QuietContext::default());
+        let admin = config.create_with_context(QuietContext::of(connection));
         let admin = admin.map_err(|error| client_refused(&error))?;
         let (topic, compressed) = (topic.to_owned(), compresses(settings));
         Ok(Self { admin, topic, runtime: runtime.clone(), compressed })

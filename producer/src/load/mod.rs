@@ -1,15 +1,20 @@
 //! Loaders: they find a row that is neither pending nor cached in the database.
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod table;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod table_plan;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+#[cfg(feature = "mysql")]
+pub(crate) mod mysql;
+#[cfg(feature = "mysql")]
+mod mysql_row;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 #[cfg(feature = "sqlite")]
 mod sqlite_row;
+pub(crate) mod late;
 
 use std::pin::Pin;
 

@@ -128,7 +128,11 @@ impl<D: TableDatabase, K: Serialize + Send + Sync + 'static> Loader<K> for Table
         // Asked for nothing, they show whether all they need is there and may be read.
         self.rows::<K>(&plan, &[]).await?;
         self.letters(source, &[]).await?;
-        self.plan.set(plan).map_err(|_| LoadError::new(PREPARED_TWICE))
+        // Again by a build whose first attempt failed; another handle's rows would be other ones.
+        match self.plan.set(plan) {
+            Err(plan) if self.plan()?.source != plan.source => Err(LoadError::new(PREPARED_TWICE)),
+            _ => Ok(()),
+        }
     }
 
     async fn load(&self, key: &K) -> Result<Loaded, LoadError> {

@@ -1,6 +1,5 @@
 //! The hand-over: a partition's waiting writes go to the Kafka client, in order.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -12,6 +11,8 @@ use crate::core::delta::Delta;
 use crate::core::gate::GateNews;
 use crate::core::ledger::{Key, Sequence};
 use crate::core::lost_writes::Loss;
+use crate::core::priority::Priority;
+use crate::core::reason::{KafkaCause, Reason};
 use crate::core::unanswered::{Failure, GivenBack};
 use crate::core::usage::Full;
 use crate::core::window::Window;
@@ -45,6 +46,33 @@ impl Partitions {
         });
         self.tell_settled(pending, lost);
         handed
+    }
+
+    /// Gives the client a write that must not wait for its window, and all that is ahead of it. What
+    /// does not go now waits for the polling thread, as always.
+    pub(crate) fn hurry(&self, pending: &SharedPending, sequence: Sequence) {
+        let ids = (pending.partition, self.writer);
+        loop {
+            let (mut lost, now) = (Vec::new(), (self.clock)());
+            let goes_on = self.change(pending.lock(), |state, cache| {
+                // It may have to wait until Kafka has what the client has, which must not linger.
+                if let Some(outlet) = &state.outlet {
+                    outlet.send_now();
+                }
+                // Whatever else there is to do is the polling thread's, which tells of it.
+                if !state.gate.is_open() || state.core.ledger().has_given_back() {
+                    return false;
+                }
+                let at_once = self.bounds.records_at_once;
+                let handed = state.hand_over(ids, at_once, now, &mut lost, cache);
+                pending.set_waiting(state.has_waiting());
+                handed.more && state.core.ledger().is_unsent(sequence)
+            });
+            self.tell_settled(pending, lost);
+            if !goes_on {
+                return;
+            }
+        }
     }
 
     /// The client could not deliver writes of a partition.
@@ -185,8 +213,11 @@ impl State {
         let Some(outlet) = &self.outlet else { return Err(NotTaken::Yet) };
         let record = delta.to_record();
         let (value, add) = record.ok_or(NotTaken::Refused(Refusal::NotOneRecord))?;
-        let headers = self.headers.get(&sequence).map(|headers| &**headers);
-        let content = Content { key, value: value.as_deref(), add: add.as_deref(), headers };
+        let extras = self.extras.get(&sequence);
+        let headers = extras.and_then(|extras| extras.headers.as_deref());
+        let priority = extras.map_or(Priority::Normal, |extras| extras.priority);
+        let (value, add) = (value.as_deref(), add.as_deref());
+        let content = Content { key, value, add, headers, priority };
         outlet.enqueue(partition, WriteId { writer, sequence }, content)
     }
 
@@ -230,7 +261,7 @@ impl State {
             [] | [_, .., (_, GivenBack::BatchTooLarge, _)] => {}
             // All writes of a batch fail at once, so this one had a batch to itself.
             [(sequence, _, reason)] => {
-                let loss = Loss::Failed(Arc::clone(reason));
+                let loss = Loss::Failed((*reason).clone());
                 lost.extend(self.core.lose(*sequence, loss, cache));
             }
             [(first, _, _), .., (last, _, _)] => self.gate.split(*first..last + 1),
@@ -244,8 +275,9 @@ impl State {
     }
 
     fn requeue(&mut self, cache: &impl Cache) -> Vec<(Key, Loss)> {
-        let why = self.gate.reason().map_or("a broker refused its batch", |reason| &**reason);
+        let refused = Reason::of_kafka(KafkaCause::Invalid, "a broker refused its batch");
+        let why = self.gate.reason().unwrap_or(&refused);
         let reason = format!("{why}; and a later write of its partition is, or may be, in the log");
-        self.core.requeue(&reason.into(), cache)
+        self.core.requeue(&why.told_as(reason), cache)
     }
 }

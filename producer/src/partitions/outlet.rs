@@ -1,10 +1,11 @@
 //! The outlet of a partition's records: a Kafka client bound to its topic, or a test's stand-in.
 
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use write_behind_shared::{Partition, WriteId};
 
+use crate::core::priority::Priority;
+use crate::core::reason::Reason;
 use crate::core::record_headers::RecordHeaders;
 use crate::error::Refusal;
 
@@ -18,6 +19,10 @@ pub(crate) trait Outlet: Debug + Send + Sync {
         write_id: WriteId,
         content: Content<'_>,
     ) -> Result<(), NotTaken>;
+
+    /// What was taken by now is sent without waiting for more. It never blocks. An outlet that sends
+    /// each record at once has nothing to do.
+    fn send_now(&self) {}
 }
 
 /// A record's content.
@@ -29,6 +34,7 @@ pub(crate) struct Content<'r> {
     pub(crate) add: Option<&'r str>,
     /// Those that the service gave it.
     pub(crate) headers: Option<&'r RecordHeaders>,
+    pub(crate) priority: Priority,
 }
 
 /// Why a record was not taken.
@@ -37,7 +43,7 @@ pub(crate) enum NotTaken {
     /// Not yet: the client's queue is full, or it failed for good and will be replaced.
     Yet,
     /// Not now, for this reason, which may pass: the topic is unknown, or not for this client.
-    NotNow(Arc<str>),
+    NotNow(Reason),
     /// Never.
     Refused(Refusal),
 }

@@ -18,6 +18,7 @@ use crate::core::ledger::Sequence;
 use crate::core::logged::Rules;
 use crate::core::outbox::Outbox;
 use crate::core::pending::Pending;
+use crate::core::priority::Priority;
 use crate::core::record_headers::RecordHeaders;
 use crate::core::row_filter::RowFilter;
 use crate::core::usage::{Full, Usage};
@@ -62,15 +63,23 @@ pub(crate) struct State {
     /// How much of it the client may have.
     pub(crate) window: Window,
     pub(crate) closed: bool,
-    /// Headers of writes that Kafka has not answered, where a service gave them some. They never
-    /// change: a write is sent again as it was (INV-14).
-    pub(crate) headers: BTreeMap<Sequence, Arc<RecordHeaders>>,
+    /// Of writes that Kafka has not answered: what goes with those that are not ordinary. It does
+    /// not change once a client was given the write, which is sent again as it was (INV-14).
+    pub(crate) extras: BTreeMap<Sequence, Extras>,
     /// A write that was accepted then, whose replication is timed.
     timed: Option<(Sequence, Instant)>,
     /// How long timed writes took to be replicated, until it is asked for.
     replicated_after: Vec<Duration>,
     /// Points in time: every write from the sequence on was accepted after the instant.
     marks: VecDeque<(Sequence, Instant)>,
+}
+
+/// What a record has beside a row's change.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extras {
+    /// Those that the service gave it.
+    pub(crate) headers: Option<Arc<RecordHeaders>>,
+    pub(crate) priority: Priority,
 }
 
 /// A stage that a write can be waited for at.
@@ -125,7 +134,7 @@ impl SharedPending {
             gate: SendGate::new(),
             window: Window::UNBOUNDED,
             closed: false,
-            headers: BTreeMap::new(),
+            extras: BTreeMap::new(),
             timed: None,
             replicated_after: Vec::new(),
             marks: VecDeque::from([(0, now)]),
@@ -242,7 +251,7 @@ impl SharedPending {
         }
         state.mark(next, persisted, now);
         state.core.give_back_memory();
-        state.headers = state.headers.split_off(&replicated);
+        state.extras = state.extras.split_off(&replicated);
         PartitionStats {
             accepted: next,
             coalesced: state.outbox.coalesced,

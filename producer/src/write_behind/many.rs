@@ -1,6 +1,7 @@
 //! The calls that write many rows at once.
 
 use std::borrow::Borrow;
+use std::pin::Pin;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,6 +12,13 @@ use crate::error::Refusal;
 use crate::writes::batch::ManyError;
 use crate::writes::encode::Prepared;
 use crate::writes::receipt::Receipt;
+
+/// Many writes on their way to be accepted.
+///
+/// Its type says nothing of where the writes came from: a future that did could not be spawned as
+/// soon as a closure that borrows makes them.
+pub type ManyWrites<'h> =
+    Pin<Box<dyn Future<Output = Result<Vec<Receipt>, ManyError>> + Send + 'h>>;
 
 impl<K, V> WriteBehind<K, V>
 where
@@ -49,89 +57,84 @@ where
     ///
     /// # Errors
     /// [`ManyError`], which says which rows were accepted: usually none.
-    pub async fn put_many<'r, Q>(
-        &self,
-        rows: impl IntoIterator<Item = (&'r Q, &'r V)>,
-    ) -> Result<Vec<Receipt>, ManyError>
+    pub fn put_many<'r, Q>(&self, rows: impl IntoIterator<Item = (&'r Q, &'r V)>) -> ManyWrites<'_>
     where
         K: Borrow<Q>,
         Q: Serialize + ?Sized + 'r,
         V: 'r,
     {
         let encoder = &self.owner.encoder;
-        self.write_many(rows.into_iter().map(|(key, row)| encoder.put(key, row))).await
+        self.write_many(rows.into_iter().map(|(key, row)| encoder.put(key, row)))
     }
 
     /// [`update`](Self::update)s many rows, as [`put_many`](Self::put_many) puts them.
     ///
     /// # Errors
     /// As of [`put_many`](Self::put_many).
-    pub async fn update_many<'r, Q, F>(
+    pub fn update_many<'r, Q, F>(
         &self,
         rows: impl IntoIterator<Item = (&'r Q, &'r F)>,
-    ) -> Result<Vec<Receipt>, ManyError>
+    ) -> ManyWrites<'_>
     where
         K: Borrow<Q>,
         Q: Serialize + ?Sized + 'r,
         F: Serialize + ?Sized + 'r,
     {
         let encoder = &self.owner.encoder;
-        self.write_many(rows.into_iter().map(|(key, fields)| encoder.update(key, fields))).await
+        self.write_many(rows.into_iter().map(|(key, fields)| encoder.update(key, fields)))
     }
 
     /// [`add`](Self::add)s to one column of many rows, as [`put_many`](Self::put_many) puts them.
     ///
     /// # Errors
     /// As of [`put_many`](Self::put_many).
-    pub async fn add_many<'r, Q>(
+    pub fn add_many<'r, Q>(
         &self,
         column: &str,
         deltas: impl IntoIterator<Item = (&'r Q, impl Into<Number>)>,
-    ) -> Result<Vec<Receipt>, ManyError>
+    ) -> ManyWrites<'_>
     where
         K: Borrow<Q>,
         Q: Serialize + ?Sized + 'r,
     {
         let change = |(key, delta)| (key, Change::new().add(column, delta));
-        self.change_many(deltas.into_iter().map(change)).await
+        self.change_many(deltas.into_iter().map(change))
     }
 
     /// [`change`](Self::change)s many rows, as [`put_many`](Self::put_many) puts them.
     ///
     /// # Errors
     /// As of [`put_many`](Self::put_many).
-    pub async fn change_many<'r, Q>(
+    pub fn change_many<'r, Q>(
         &self,
         changes: impl IntoIterator<Item = (&'r Q, Change)>,
-    ) -> Result<Vec<Receipt>, ManyError>
+    ) -> ManyWrites<'_>
     where
         K: Borrow<Q>,
         Q: Serialize + ?Sized + 'r,
     {
         let encoder = &self.owner.encoder;
-        self.write_many(changes.into_iter().map(|(key, change)| encoder.change(key, change))).await
+        self.write_many(changes.into_iter().map(|(key, change)| encoder.change(key, change)))
     }
 
     /// [`delete`](Self::delete)s many rows, as [`put_many`](Self::put_many) puts them.
     ///
     /// # Errors
     /// As of [`put_many`](Self::put_many).
-    pub async fn delete_many<'r, Q>(
-        &self,
-        keys: impl IntoIterator<Item = &'r Q>,
-    ) -> Result<Vec<Receipt>, ManyError>
+    pub fn delete_many<'r, Q>(&self, keys: impl IntoIterator<Item = &'r Q>) -> ManyWrites<'_>
     where
         K: Borrow<Q>,
         Q: Serialize + ?Sized + 'r,
     {
         let encoder = &self.owner.encoder;
-        self.write_many(keys.into_iter().map(|key| encoder.delete(key))).await
+        self.write_many(keys.into_iter().map(|key| encoder.delete(key)))
     }
 
-    async fn write_many(
+    fn write_many(
         &self,
         writes: impl Iterator<Item = Result<Prepared, Refusal>>,
-    ) -> Result<Vec<Receipt>, ManyError> {
-        self.owner.acceptor.write_many(writes.collect()).await
+    ) -> ManyWrites<'_> {
+        let writes = writes.map(|write| write.map(|write| self.prioritised(write)));
+        Box::pin(self.owner.acceptor.write_many(writes.collect()))
     }
 }

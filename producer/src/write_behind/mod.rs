@@ -4,7 +4,7 @@ pub(crate) mod reads;
 mod writes;
 mod waits;
 pub(crate) mod modify;
-mod many;
+pub(crate) mod many;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -14,10 +14,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{Instrument as _, info_span};
 
+use crate::core::priority::Priority;
 use crate::error::{Halt, Undelivered};
 use crate::event::EventStream;
 use crate::metrics::Stats;
 use crate::owner::Owner;
+use crate::writes::encode::Prepared;
 
 /// A handle on the rows of one topic; clones share everything.
 ///
@@ -26,6 +28,7 @@ use crate::owner::Owner;
 /// newtype is what it holds. `V` is the row: a struct whose fields are the table's columns.
 pub struct WriteBehind<K, V> {
     owner: Arc<Owner<K>>,
+    priority: Priority,
     row: PhantomData<fn(V) -> V>,
 }
 
@@ -35,7 +38,43 @@ where
     V: Serialize + DeserializeOwned,
 {
     pub(crate) fn new(owner: Owner<K>) -> Self {
-        Self { owner: Arc::new(owner), row: PhantomData }
+        Self { owner: Arc::new(owner), priority: Priority::Normal, row: PhantomData }
+    }
+
+    /// This handle, whose writes have this priority: every call that writes, of this clone alone.
+    ///
+    #[cfg_attr(feature = "testing", doc = "```")]
+    #[cfg_attr(not(feature = "testing"), doc = "```ignore")]
+    /// # use write_behind_producer::{Priority, WriteBehind, testing};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let kafka = testing::Broker::start()?.topic("orders", 1)?;
+    /// let orders = WriteBehind::<u64, serde_json::Value>::builder("orders", kafka.properties())
+    ///     .sink_group("order-writer")
+    ///     .build()
+    ///     .await?;
+    /// let urgent = orders.with_priority(Priority::High);      // keep it: it costs a reference count
+    /// orders.put(&7, &serde_json::json!({"state": "new"})).await?;
+    /// urgent.put(&7, &serde_json::json!({"state": "paid"})).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A write of [`Priority::High`] does not wait for its window of
+    /// [`coalesce`](crate::Builder::coalesce), nor for `linger.ms`, and its record has the header
+    /// `priority: high`: as soon as the consumer has read it, it schedules the record's partition
+    /// as one of a route of high priority, until the record is written.
+    ///
+    /// The order stays, so everything that is ahead of the write in its partition goes first, and
+    /// goes as fast. It gains nothing over those; it passes other partitions only. Where the
+    /// consumer is further behind than it holds in memory, it learns of the write when it comes
+    /// to it. The other partitions keep a share: of a database that all wait for, those with urgent
+    /// writes have four rows for each row of a normal route. `linger.ms` is a setting of the whole
+    /// client: whatever it has queued leaves with the write. So keep it for few writes: where all
+    /// are urgent, none is, and batches are small.
+    #[must_use]
+    pub fn with_priority(&self, priority: Priority) -> Self {
+        Self { priority, ..self.clone() }
     }
 
     /// What happens to this handle's writes and to its connections from now on. A listener that is
@@ -79,9 +118,17 @@ where
     }
 }
 
+impl<K, V> WriteBehind<K, V> {
+    /// The write, with this clone's priority.
+    fn prioritised(&self, mut write: Prepared) -> Prepared {
+        write.priority = self.priority;
+        write
+    }
+}
+
 impl<K, V> Clone for WriteBehind<K, V> {
     fn clone(&self) -> Self {
-        Self { owner: Arc::clone(&self.owner), row: PhantomData }
+        Self { owner: Arc::clone(&self.owner), priority: self.priority, row: PhantomData }
     }
 }
 

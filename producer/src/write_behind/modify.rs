@@ -131,9 +131,12 @@ where
     {
         let Owner { encoder, acceptor, reader, .. } = &*self.owner;
         let canonical = encoder.key(key).map_err(ReadError::from)?;
-        let write = |found: Option<&Row>| match found {
-            Some(_) => Ok(((), None)),
-            None => Ok(((), Some(encoder.put(key, row).map_err(WriteError::from)?))),
+        let write = |found: Option<&Row>| {
+            if found.is_some() {
+                return Ok(((), None));
+            }
+            let write = encoder.put(key, row).map_err(WriteError::from)?;
+            Ok(((), Some(self.prioritised(write))))
         };
         let ((), receipt) = reader.modify(acceptor, (key, &canonical), write).await?;
         Ok(receipt)
@@ -177,7 +180,8 @@ where
         let canonical = encoder.key(key).map_err(ReadError::from)?;
         let change = |found: Option<&Row>| {
             let found = found.map(|row| decoded(row)).transpose()?;
-            change(found).map_err(|refusal| WriteError::from(refusal).into())
+            let (told, write) = change(found).map_err(WriteError::from)?;
+            Ok((told, write.map(|write| self.prioritised(write))))
         };
         reader.modify(acceptor, (key, &canonical), change).await
     }

@@ -33,7 +33,7 @@ where
         Q: Serialize + ?Sized,
     {
         let start = Metrics::sampled_start();
-        let prepared = self.owner.encoder.put(key, row);
+        let prepared = self.owner.encoder.put(key, row).map(|write| self.prioritised(write));
         self.owner.acceptor.write(start, prepared).await
     }
 
@@ -47,7 +47,8 @@ where
         Q: Serialize + ?Sized,
     {
         let start = Metrics::sampled_start();
-        self.owner.acceptor.try_write(start, self.owner.encoder.put(key, row))
+        let prepared = self.owner.encoder.put(key, row).map(|write| self.prioritised(write));
+        self.owner.acceptor.try_write(start, prepared)
     }
 
     /// Writes the columns that `fields` (a struct or a map) has, and leaves the others. The row is
@@ -77,7 +78,7 @@ where
         F: Serialize + ?Sized,
     {
         let start = Metrics::sampled_start();
-        let prepared = self.owner.encoder.update(key, fields);
+        let prepared = self.owner.encoder.update(key, fields).map(|write| self.prioritised(write));
         self.owner.acceptor.write(start, prepared).await
     }
 
@@ -92,7 +93,8 @@ where
         F: Serialize + ?Sized,
     {
         let start = Metrics::sampled_start();
-        self.owner.acceptor.try_write(start, self.owner.encoder.update(key, fields))
+        let prepared = self.owner.encoder.update(key, fields).map(|write| self.prioritised(write));
+        self.owner.acceptor.try_write(start, prepared)
     }
 
     /// Adds `delta` to one column, exactly once. A missing row is inserted with the delta.
@@ -139,7 +141,7 @@ where
         Q: Serialize + ?Sized,
     {
         let start = Metrics::sampled_start();
-        let prepared = self.owner.encoder.change(key, change);
+        let prepared = self.owner.encoder.change(key, change).map(|write| self.prioritised(write));
         self.owner.acceptor.write(start, prepared).await
     }
 
@@ -153,7 +155,8 @@ where
         Q: Serialize + ?Sized,
     {
         let start = Metrics::sampled_start();
-        self.owner.acceptor.try_write(start, self.owner.encoder.change(key, change))
+        let prepared = self.owner.encoder.change(key, change).map(|write| self.prioritised(write));
+        self.owner.acceptor.try_write(start, prepared)
     }
 
     /// Writes every column of the row and waits until the database has it, but no longer than
@@ -196,7 +199,7 @@ where
         Q: Serialize + ?Sized,
     {
         let start = Metrics::sampled_start();
-        let prepared = self.owner.encoder.delete(key);
+        let prepared = self.owner.encoder.delete(key).map(|write| self.prioritised(write));
         self.owner.acceptor.write(start, prepared).await
     }
 
@@ -210,6 +213,7 @@ where
         Q: Serialize + ?Sized,
     {
         let start = Metrics::sampled_start();
-        self.owner.acceptor.try_write(start, self.owner.encoder.delete(key))
+        let prepared = self.owner.encoder.delete(key).map(|write| self.prioritised(write));
+        self.owner.acceptor.try_write(start, prepared)
     }
 }

@@ -12,6 +12,7 @@ use write_behind_shared::WriteId;
 
 use crate::core::delta::{Delta, Row};
 use crate::core::ledger::Sequence;
+use crate::core::priority::Priority;
 use crate::core::usage::{Full, Usage};
 use crate::error::{Refusal, WriteError};
 use crate::metrics::Metrics;
@@ -19,7 +20,7 @@ use crate::partitions::Partitions;
 use crate::partitions::admission::WhenFull;
 use crate::partitions::cache::RowCache;
 use crate::partitions::outlet::{Content, NotTaken};
-use crate::partitions::partition::{SharedPending, State};
+use crate::partitions::partition::{Extras, SharedPending, State};
 use crate::partitions::sync::{self, MutexGuard};
 use crate::writes::encode::Prepared;
 use crate::writes::permits::Permits;
@@ -146,8 +147,45 @@ impl Acceptor {
         write: &mut Prepared,
         permits: &mut Permits<'g>,
     ) -> Result<Receipt, WriteError> {
-        let (pending, state) = self.enter(write, permits)?;
-        self.accept(write, permits, pending, state)
+        match self.enter(write, permits) {
+            Ok((pending, state)) => self.accept(write, permits, pending, state),
+            Err(WriteError::Overloaded(full)) => {
+                self.accept_without_room(write).ok_or(WriteError::Overloaded(full))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes a write that goes with an earlier one of its row and adds next to nothing to it: another
+    /// increment of a counter needs no room.
+    fn accept_without_room(&self, write: &Prepared) -> Option<Receipt> {
+        let pending = self.partitions.of(write.partition)?;
+        let state = pending.lock();
+        if state.closed || !state.outbox.coalesces() {
+            return None;
+        }
+        let sequence = self.partitions.change(state, |state, _| {
+            let sequence = state.core.join_without_room(&write.key, &write.delta)?;
+            Self::joined(state, write, sequence);
+            Some(sequence)
+        })?;
+        self.hurry(write, pending, sequence);
+        Some(Receipt { pending: Arc::clone(pending), sequence })
+    }
+
+    /// The write went with an earlier one.
+    fn joined(state: &mut State, write: &Prepared, sequence: Sequence) {
+        state.outbox.coalesced += 1;
+        if write.priority == Priority::High {
+            state.extras.entry(sequence).or_default().priority = Priority::High;
+            state.outbox.hurries(sequence);
+        }
+    }
+
+    fn hurry(&self, write: &Prepared, pending: &SharedPending, sequence: Sequence) {
+        if write.priority == Priority::High && pending.has_waiting() {
+            self.partitions.hurry(pending, sequence);
+        }
     }
 
     /// The lock of the write's partition, with permits for what the write needs. Makes room, where
@@ -206,6 +244,7 @@ impl Acceptor {
             }
             accepted
         })?;
+        self.hurry(write, pending, sequence);
         Ok(Receipt { pending: Arc::clone(pending), sequence })
     }
 
@@ -224,18 +263,22 @@ impl Acceptor {
             && let Some(sequence) =
                 state.core.join(&write.key, &write.delta, write.joined_bytes_max)
         {
-            state.outbox.coalesced += 1;
+            Self::joined(state, write, sequence);
             return Ok(sequence);
         }
         let delta = std::mem::replace(&mut write.delta, Delta::Delete);
         let sequence = state.core.accept(&write.key, delta, cache);
-        if let Some(headers) = write.headers.take() {
-            state.headers.insert(sequence, headers);
+        if write.headers.is_some() || write.priority != Priority::Normal {
+            let extras = Extras { headers: write.headers.take(), priority: write.priority };
+            state.extras.insert(sequence, extras);
         }
         if sent {
             state.core.mark_sent(sequence);
         } else {
             state.outbox.waits(sequence, self.partitions.clock);
+            if write.priority == Priority::High {
+                state.outbox.hurries(sequence);
+            }
             pending.set_waiting(true);
         }
         Ok(sequence)
@@ -261,7 +304,8 @@ impl Acceptor {
         }
         let write_id = WriteId { writer: ids.1, sequence };
         let (value, add) = (write.value(), write.add.as_deref());
-        let content = Content { key: &write.key, value, add, headers: write.headers.as_deref() };
+        let (headers, priority) = (write.headers.as_deref(), write.priority);
+        let content = Content { key: &write.key, value, add, headers, priority };
         match outlet.enqueue(write.partition, write_id, content) {
             Ok(()) => Ok(true),
             Err(NotTaken::Yet) => Ok(false),

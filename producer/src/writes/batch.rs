@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use write_behind_shared::Partition;
 
+use crate::core::priority::Priority;
 use crate::core::usage::{Full, Usage};
 use crate::error::{Refusal, WriteError};
 use crate::partitions::admission::Limit;
@@ -151,15 +152,23 @@ impl Acceptor {
         if state.closed {
             return Err(WriteError::Closed);
         }
-        self.partitions.change(state, |state, cache| {
+        let mut hurries = None;
+        let result = self.partitions.change(state, |state, cache| {
             for (_, place) in places {
                 let write = &mut writes[*place];
                 let sequence = self.accept_locked(write, pending, (state, cache))?;
                 state.granted = state.granted + permits.use_some(Usage::of_write(write.cost));
                 let receipt = Receipt { pending: Arc::clone(pending), sequence };
                 accepted.push((*place, receipt));
+                hurries = hurries.max((write.priority == Priority::High).then_some(sequence));
             }
             Ok(())
-        })
+        });
+        if let Some(sequence) = hurries
+            && pending.has_waiting()
+        {
+            self.partitions.hurry(pending, sequence);
+        }
+        result
     }
 }

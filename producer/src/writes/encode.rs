@@ -3,8 +3,8 @@
 //! Everything that can be refused is refused here, before a permit, a lock or Kafka is touched.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use smallvec::SmallVec;
@@ -16,6 +16,7 @@ use write_behind_shared::{Cell, Change, Partition, json, partition};
 use crate::core::delta::{Delta, Row};
 use crate::core::ledger::Key;
 use crate::core::pending;
+use crate::core::priority::Priority;
 use crate::core::record_headers::RecordHeaders;
 use crate::error::Refusal;
 use crate::writes::table_check::TableCheck;
@@ -35,6 +36,7 @@ pub(crate) struct Prepared {
     pub(crate) add: Option<String>,
     /// The service's own headers.
     pub(crate) headers: Option<Arc<RecordHeaders>>,
+    pub(crate) priority: Priority,
     pub(crate) cost: usize,
     /// What the row or change may take, in bytes, if it is joined with others.
     pub(crate) joined_bytes_max: usize,
@@ -65,8 +67,8 @@ pub(crate) struct Encoder {
     pub(crate) pending_bytes: usize,
     /// Where the service's own headers come from.
     pub(crate) headers: Option<HeaderSource>,
-    /// What the table takes, if the loader says it.
-    pub(crate) table: Option<Arc<TableCheck>>,
+    /// What the table takes, once the loader has said it.
+    pub(crate) table: Arc<OnceLock<TableCheck>>,
 }
 
 /// A service's code that is asked for the headers of each record.
@@ -149,7 +151,7 @@ impl Encoder {
             let noticed = json_write::write(row, document);
             check(document, noticed.map_err(|error| Refusal::NotJson(error.to_string()))?)?;
             repeats_key(&scratch.key, document)?;
-            if let Some(table) = &self.table {
+            if let Some(table) = self.table.get() {
                 table.row(document)?;
             }
             if self.version.is_some() {
@@ -188,7 +190,7 @@ impl Encoder {
         let encoded = change.encode().map_err(|_| Refusal::NotOneRecord)?;
         let Some(value) = &encoded.value else { return self.delete(key) };
         check(value, Noticed::in_text(value))?;
-        if let Some(table) = &self.table {
+        if let Some(table) = self.table.get() {
             table.change(&change)?;
         }
         for (name, cell) in change.cells() {
@@ -227,7 +229,7 @@ impl Encoder {
         changed: Option<Vec<u8>>,
         add: Option<String>,
     ) -> Result<Prepared, Refusal> {
-        if let Some(table) = &self.table {
+        if let Some(table) = self.table.get() {
             table.key(key)?;
         }
         let headers = self.headers.as_ref().map(HeaderSource::ask).transpose()?.flatten();
@@ -235,9 +237,18 @@ impl Encoder {
         let partition = partition::partition_of(key, self.partitions);
         let record_bytes = self.record_bytes.load(Ordering::Relaxed);
         let joined_bytes_max = record_bytes.saturating_sub(FRAME_BYTES + key.len());
-        let key = KeyText::from_slice(key);
-        let write =
-            Prepared { key, partition, delta, changed, add, headers, cost, joined_bytes_max };
+        let (key, priority) = (KeyText::from_slice(key), Priority::Normal);
+        let write = Prepared {
+            key,
+            partition,
+            delta,
+            changed,
+            add,
+            headers,
+            priority,
+            cost,
+            joined_bytes_max,
+        };
         let bytes = FRAME_BYTES
             + write.key.len()
             + write.value().map_or(0, <[u8]>::len)

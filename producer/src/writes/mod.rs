@@ -6,3 +6,7 @@ pub(crate) mod batch;
 pub(crate) mod encode;
 pub(crate) mod table_check;
 pub(crate) mod receipt;
+
+#[cfg(test)]
+#[path = "tests/deliveries.rs"]
+mod deliveries;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use write_behind_producer::{WhenFull, WriteBehind};
+use write_behind_producer::{WhenFull, WriteBehind, WriteError};
 
 use crate::embedded::{DEADLINE, Kafka, Score, score, soon};
 
@@ -77,4 +77,28 @@ async fn what_is_gathered_counts_as_one_against_the_limit() {
     assert_eq!(scores.get(&1).await.unwrap(), Some(score("x", 999)));
     scores.close(DEADLINE).await.unwrap();
     assert_eq!(kafka.log().len(), 1);
+}
+
+#[tokio::test]
+async fn a_full_handle_takes_an_increment_that_goes_with_an_earlier_one_of_its_row() {
+    let kafka = Kafka::start(1);
+    let scores: Handle = kafka
+        .builder(&[])
+        .coalesce(Duration::from_mins(1))
+        .max_pending(2_000, WhenFull::Reject)
+        .build()
+        .await
+        .unwrap();
+    scores.try_add(&1, "score", 1).unwrap();
+    let mut others = 2..;
+    let full = others.find_map(|id| scores.try_add(&id, "score", 1).err()).unwrap();
+    assert!(matches!(full, WriteError::Overloaded(_)) && full.may_pass(), "{full}");
+    for _ in 0..1_000 {
+        scores.try_add(&1, "score", 1).unwrap();
+    }
+    let longer = scores.try_put(&1, &score(&"x".repeat(600), 1)).unwrap_err();
+    assert!(matches!(longer, WriteError::Overloaded(_)), "it says more than there is room for");
+    scores.close(DEADLINE).await.unwrap();
+    let sum = kafka.fold()["1"].clone().unwrap();
+    assert_eq!(sum["score"], serde_json::json!(1_001));
 }

@@ -29,7 +29,7 @@ pub(crate) fn score(name: &str, score: i64) -> Score {
 
 /// An embedded broker with one topic.
 pub(crate) struct Kafka {
-    broker: testing::Broker,
+    pub(crate) broker: testing::Broker,
     pub(crate) partitions: i32,
 }
 

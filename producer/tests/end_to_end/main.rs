@@ -6,10 +6,12 @@ mod embedded;
 #[path = "../../../consumer/tests/world/raw_record.rs"]
 mod raw_record;
 mod building;
+mod away;
 mod durability;
 mod limits;
 mod forget;
 mod coalesce;
+mod priority;
 mod by_hand;
 mod reads;
 mod modify;

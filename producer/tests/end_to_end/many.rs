@@ -79,3 +79,22 @@ async fn a_batch_waits_for_room_for_all_of_it_and_no_longer_than_a_write_may() {
     assert_eq!((late.error, late.accepted.len()), (WriteError::NoRoomInTime, 0));
     assert_eq!(scores.peek(&2).unwrap(), None);
 }
+
+#[tokio::test]
+async fn many_writes_can_be_made_by_a_closure_that_borrows_in_a_task_of_its_own() {
+    let kafka = Kafka::start(1);
+    let scores: Handle = kafka.builder(&[]).build().await.unwrap();
+    // What matters is that it compiles: the future that is spawned is `Send`.
+    let task = tokio::spawn(async move {
+        let ids = [1, 2];
+        scores.add_many("score", ids.iter().map(|id| (id, 5))).await.unwrap();
+        let changes = |id| (id, write_behind_producer::Change::new().add("score", 1));
+        scores.change_many(ids.iter().map(changes)).await.unwrap();
+        let rows = [(3, score("a", 3))];
+        scores.put_many(rows.iter().map(|(id, row)| (id, row))).await.unwrap();
+        scores.delete_many(rows.iter().map(|(id, _)| id)).await.unwrap();
+        scores.replicated_all().await.unwrap();
+    });
+    soon("the task", task).await.unwrap();
+    assert_eq!(kafka.log().len(), 6);
+}

@@ -80,7 +80,7 @@ fn headers_are_read_and_unknown_ones_ignored() {
     let id = write_id().encode();
     let headers = [("trace", None), (ADD, Some(&b"a,b"[..])), (WRITE_ID, Some(&id[..]))];
     let read = Headers::read(headers.into_iter()).unwrap();
-    assert_eq!(read, Headers { add: Some("a,b"), write_id: Some(write_id()) });
+    assert_eq!(read, Headers { add: Some("a,b"), write_id: Some(write_id()), is_high: false });
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::core::pipeline::action::{Action, Closed, Notice};
 use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::partition::{Fetching, PartitionState};
 use crate::core::pipeline::route::Fill;
+use crate::core::pipeline::schedule::TurnOwner;
 use crate::core::pipeline::{InFlight, Pipeline};
 
 impl Pipeline {
@@ -52,12 +53,12 @@ impl Pipeline {
     /// Hands ripe buffers to free workers.
     fn dispatch(&mut self, now: Duration) {
         while self.at_workers() < self.limits.workers + self.limits.prepared {
-            let Some(route) = self.whose_turn(now) else { return };
-            let tps = self.gather(now, route);
+            let Some(owner) = self.whose_turn(now) else { return };
+            let tps = self.gather(now, owner);
             if self.at_workers() >= self.limits.workers && !self.may_prepare(now, &tps) {
                 return;
             }
-            self.close(now, route, &tps);
+            self.close(now, owner, &tps);
         }
     }
 
@@ -84,25 +85,34 @@ impl Pipeline {
             && !self.has_parked_due(now)
     }
 
-    /// The route whose batch goes next, if one may go.
-    fn whose_turn(&self, now: Duration) -> Option<usize> {
-        let (mut waiting, mut leaving) = (vec![false; self.routes.len()], false);
+    /// Whose batch goes next, if one may go.
+    fn whose_turn(&self, now: Duration) -> Option<TurnOwner> {
+        let (mut waiting, mut leaving) = (BTreeSet::new(), false);
         for (tp, partition) in &self.partitions {
             if self.is_waiting(now, *tp, partition) {
                 // Partitions being released have a deadline, so they go first: a revoke that runs
                 // out of time drops its buffer, and the next owner reads the same records again.
                 if !partition.reading && !leaving {
                     leaving = true;
-                    waiting.fill(false);
+                    waiting.clear();
                 }
-                waiting[tp.route] |= !leaving || !partition.reading;
+                if !leaving || !partition.reading {
+                    waiting.insert(Self::turn_owner(*tp, partition));
+                }
             }
         }
-        let may_go = |route: &usize| waiting[*route] && self.routes[*route].throttle.is_free(now);
-        let first = self.schedule.first((0..self.routes.len()).filter(may_go))?;
-        // If the first route must wait for the ceiling, the others wait too; otherwise they would
+        let may_go = |owner: &TurnOwner| self.routes[owner.route].throttle.is_free(now);
+        let first = self.schedule.first(waiting.into_iter().filter(may_go))?;
+        // If the first must wait for the ceiling, the others wait too; otherwise they would
         // overtake it forever.
-        self.ceiling.is_free(now, self.routes[first].limits.priority).then_some(first)
+        self.ceiling.is_free(now, self.schedule.priority(first)).then_some(first)
+    }
+
+    /// In whose turn a partition's buffer goes: an urgent record takes its buffer into another turn,
+    /// and so everything that is ahead of it in its partition.
+    fn turn_owner(tp: RoutePartition, partition: &PartitionState) -> TurnOwner {
+        let is_urgent = partition.buffer.as_ref().is_some_and(Buffer::is_urgent);
+        TurnOwner { route: tp.route, is_urgent }
     }
 
     /// Whether a partition has something to write and no batch in flight.
@@ -148,12 +158,15 @@ impl Pipeline {
         active.map(|(tp, _)| tp.route).collect::<BTreeSet<usize>>().len()
     }
 
-    /// The partitions of `route` that share its next batch.
-    fn gather(&self, now: Duration, route: usize) -> Vec<RoutePartition> {
+    /// The partitions that share the next batch of this turn.
+    fn gather(&self, now: Duration, owner: TurnOwner) -> Vec<RoutePartition> {
+        let route = owner.route;
         let mut waiting: Vec<_> = self
             .partitions
             .iter()
-            .filter(|(tp, partition)| tp.route == route && self.is_waiting(now, **tp, partition))
+            .filter(|(tp, partition)| {
+                Self::turn_owner(**tp, partition) == owner && self.is_waiting(now, **tp, partition)
+            })
             .filter_map(|(tp, partition)| {
                 Some((partition.reading, partition.buffer.as_ref()?, *tp))
             })
@@ -175,7 +188,8 @@ impl Pipeline {
     }
 
     /// Closes these partitions' buffers and sends them to a worker as one batch.
-    fn close(&mut self, now: Duration, route: usize, tps: &[RoutePartition]) {
+    fn close(&mut self, now: Duration, owner: TurnOwner, tps: &[RoutePartition]) {
+        let route = owner.route;
         self.last_batch += 1;
         let id = self.last_batch;
         let mut buffers = Vec::with_capacity(tps.len());
@@ -190,10 +204,9 @@ impl Pipeline {
             buffers.push(buffer);
         }
         let opened = buffers.iter().map(Buffer::opened).min().unwrap_or(now);
-        let route_state = &mut self.routes[route];
-        route_state.went(now, flight.rows);
-        self.ceiling.charge(now, route_state.limits.priority, flight.rows);
-        self.schedule.went(route, flight.rows);
+        self.routes[route].went(now, flight.rows);
+        self.ceiling.charge(now, self.schedule.priority(owner), flight.rows);
+        self.schedule.went(owner, flight.rows);
         self.counts.batches += 1;
         self.counts.rows += flight.rows as u64;
         self.in_flight.insert(id, flight);

@@ -55,6 +55,8 @@ pub struct Buffer {
     opened: Duration,
     oldest: Option<i64>,
     newest: Option<i64>,
+    /// A record in it asks to be written ahead of other partitions' records.
+    is_urgent: bool,
 }
 
 /// The contents of a buffer.
@@ -90,6 +92,7 @@ impl Buffer {
             opened: now,
             oldest: None,
             newest: None,
+            is_urgent: false,
         }
     }
 
@@ -128,6 +131,7 @@ impl Buffer {
         }
         self.to_forget = memory.forget_writers();
         let headers = headers?;
+        self.is_urgent |= headers.is_high;
         let key = record.key.ok_or(RecordError::NoKey)?;
         memory.place(self.partition, key, id.is_some())?;
         let add = headers.add.filter(|names| !names.is_empty());
@@ -187,6 +191,11 @@ impl Buffer {
     /// The timestamp of its first record, in milliseconds since 1970.
     pub fn oldest(&self) -> Option<i64> {
         self.oldest
+    }
+
+    /// Whether a record in it has the header `priority: high`.
+    pub fn is_urgent(&self) -> bool {
+        self.is_urgent
     }
 
     /// Its last record, if that has a timestamp.

@@ -58,12 +58,12 @@ impl RouteState {
         }
     }
 
-    /// How far a buffer has filled, by rows and bytes.
+    /// How far a buffer has filled, by rows and bytes. One with an urgent record is worth writing.
     pub(super) fn fill(&self, buffer: &Buffer, max_bytes: usize) -> Fill {
         let (rows, bytes) = (buffer.rows(), buffer.bytes());
         if bytes >= max_bytes || rows >= self.size.full() {
             Fill::Full
-        } else if rows >= self.size.target() {
+        } else if rows >= self.size.target() || buffer.is_urgent() {
             Fill::Ripe
         } else {
             Fill::Filling

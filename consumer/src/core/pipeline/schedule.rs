@@ -33,10 +33,24 @@ impl Priority {
     }
 }
 
+/// Who takes turns: a route, or its partitions that hold an urgent record.
+///
+/// Those have a turn of their own with the weight of a high route: they pass others, and whatever
+/// they write, everybody else keeps a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TurnOwner {
+    /// The route's index in the configuration.
+    pub route: usize,
+    /// Whether it is for the partitions with urgent records alone.
+    pub is_urgent: bool,
+}
+
 /// The turns of all routes, by their index in the configuration.
 #[derive(Debug)]
 pub struct Schedule {
     turns: Vec<Turn>,
+    /// The turns of their partitions with urgent records.
+    urgent: Vec<Turn>,
     /// The pass of the route that went last: no waiting route is behind it.
     clock: u64,
 }
@@ -51,22 +65,35 @@ impl Schedule {
     /// A schedule in which no route has written yet.
     pub fn new(priorities: impl IntoIterator<Item = Priority>) -> Self {
         let turn = |priority| Turn { priority, pass: 0 };
-        Self { turns: priorities.into_iter().map(turn).collect(), clock: 0 }
+        let turns: Vec<Turn> = priorities.into_iter().map(turn).collect();
+        let urgent = turns.iter().map(|_| turn(Priority::High)).collect();
+        Self { turns, urgent, clock: 0 }
     }
 
-    /// Which of the `waiting` routes goes first; at equal passes, the one of higher priority.
-    pub fn first(&self, waiting: impl Iterator<Item = usize>) -> Option<usize> {
-        waiting.min_by_key(|route| {
-            let turn = &self.turns[*route];
-            (turn.pass.max(self.clock), turn.priority, *route)
+    /// Whose batch goes first of those that wait; at equal passes, that of higher priority.
+    pub fn first(&self, waiting: impl Iterator<Item = TurnOwner>) -> Option<TurnOwner> {
+        waiting.min_by_key(|owner| {
+            let turn = self.turn(*owner);
+            (turn.pass.max(self.clock), turn.priority, !owner.is_urgent, *owner)
         })
     }
 
-    /// A batch of `rows` rows of `route` has left.
-    pub fn went(&mut self, route: usize, rows: usize) {
-        let turn = &mut self.turns[route];
+    /// The priority of its turn.
+    pub fn priority(&self, owner: TurnOwner) -> Priority {
+        self.turn(owner).priority
+    }
+
+    /// A batch of `rows` rows has left in this turn.
+    pub fn went(&mut self, owner: TurnOwner, rows: usize) {
+        let turns = if owner.is_urgent { &mut self.urgent } else { &mut self.turns };
+        let turn = &mut turns[owner.route];
         self.clock = turn.pass.max(self.clock);
         turn.pass = self.clock + rows.max(1) as u64 * turn.priority.stride();
+    }
+
+    fn turn(&self, owner: TurnOwner) -> &Turn {
+        let turns = if owner.is_urgent { &self.urgent } else { &self.turns };
+        &turns[owner.route]
     }
 }
 
@@ -87,6 +114,15 @@ mod tests {
         prop::collection::vec((a_priority(), 1_usize..2_000), 2..6)
     }
 
+    /// A route's ordinary turn.
+    fn of(route: usize) -> TurnOwner {
+        TurnOwner { route, is_urgent: false }
+    }
+
+    fn first(schedule: &Schedule, waiting: impl Iterator<Item = usize>) -> Option<usize> {
+        schedule.first(waiting.map(of)).map(|owner| owner.route)
+    }
+
     fn schedule(routes: &[(Priority, usize)]) -> Schedule {
         Schedule::new(routes.iter().map(|(priority, _)| *priority))
     }
@@ -100,9 +136,9 @@ mod tests {
             let mut schedule = schedule(&routes);
             let mut rows = vec![0_u64; routes.len()];
             for size in sizes {
-                let route = schedule.first(0..routes.len()).unwrap();
+                let route = first(&schedule, 0..routes.len()).unwrap();
                 let batch = 1 + (routes[route].1 as f64 * size) as usize;
-                schedule.went(route, batch);
+                schedule.went(of(route), batch);
                 rows[route] += batch as u64;
             }
             for (one, (priority, most)) in routes.iter().enumerate() {
@@ -134,9 +170,9 @@ mod tests {
             let mut since = 0;
             for (present, size) in comings {
                 let waiting = (0..routes.len()).filter(|r| *r == 0 || present >> r & 1 == 1);
-                let route = schedule.first(waiting).unwrap();
+                let route = first(&schedule, waiting).unwrap();
                 let batch = 1 + (routes[route].1 as f64 * size) as usize;
-                schedule.went(route, batch);
+                schedule.went(of(route), batch);
                 since = if route == 0 { 0 } else { since + batch as u64 };
                 prop_assert!(since <= bound, "{since} rows of others, {bound} at most");
             }
@@ -150,12 +186,26 @@ mod tests {
             for size in batches {
                 // One batch of each in turn, the high one no larger than its share allows.
                 let high = ((low * 16) as f64 * size) as usize;
-                prop_assert_eq!(schedule.first([0, 1].into_iter()), Some(1));
-                schedule.went(1, high);
-                prop_assert_eq!(schedule.first(std::iter::once(0)), Some(0));
-                schedule.went(0, low);
+                prop_assert_eq!(first(&schedule, [0, 1].into_iter()), Some(1));
+                schedule.went(of(1), high);
+                prop_assert_eq!(first(&schedule, std::iter::once(0)), Some(0));
+                schedule.went(of(0), low);
             }
         }
+    }
+
+    #[test]
+    fn urgent_partitions_go_first_and_leave_everybody_a_share() {
+        let mut schedule = Schedule::new([Priority::Normal, Priority::Low]);
+        let urgent = TurnOwner { route: 1, is_urgent: true };
+        let mut rows = [0, 0, 0];
+        for turn in 0..2_100 {
+            let owner = schedule.first([of(0), of(1), urgent].into_iter()).unwrap();
+            assert!(turn > 0 || owner == urgent, "the first of those that wait");
+            schedule.went(owner, 1);
+            rows[if owner.is_urgent { 2 } else { owner.route }] += 1;
+        }
+        assert_eq!(rows, [400, 100, 1_600], "as a normal, a low and a high route share");
     }
 
     #[test]
@@ -167,9 +217,9 @@ mod tests {
     fn a_route_that_was_idle_has_saved_nothing_up() {
         let mut schedule = Schedule::new([Priority::Normal, Priority::Normal]);
         for _ in 0..100 {
-            schedule.went(0, 10);
+            schedule.went(of(0), 10);
         }
-        schedule.went(1, 10);
-        assert_eq!(schedule.first([0, 1].into_iter()), Some(0), "they take turns from here on");
+        schedule.went(of(1), 10);
+        assert_eq!(first(&schedule, [0, 1].into_iter()), Some(0), "they take turns from here on");
     }
 }

@@ -198,7 +198,7 @@ impl Entry {
     }
 
     /// The writes that Kafka has not answered, or whose place the tail has yet to tell; in order.
-    pub(crate) fn sequences(&self) -> impl Iterator<Item = Sequence> {
+    pub(crate) fn sequences(&self) -> impl DoubleEndedIterator<Item = Sequence> {
         self.in_flight.iter().map(|(sequence, _)| *sequence)
     }
 

@@ -1,11 +1,10 @@
 //! Writes that a Kafka client could not deliver: which are sent again, and which are lost.
 
-use std::sync::Arc;
-
 use crate::core::cache::Cache;
 use crate::core::ledger::{Key, Sequence};
 use crate::core::lost_writes::Loss;
 use crate::core::pending::Pending;
+use crate::core::reason::Reason;
 use crate::core::unanswered::{GivenBack, PersistedWhen};
 
 impl Pending {
@@ -19,9 +18,9 @@ impl Pending {
 
     /// The Kafka client is gone, or has given back all that it had: what it has not answered is
     /// sent again. Gives the rows of writes that can't be, because later ones have overtaken them.
-    pub(crate) fn requeue(&mut self, reason: &Arc<str>, cache: &impl Cache) -> Vec<(Key, Loss)> {
+    pub(crate) fn requeue(&mut self, reason: &Reason, cache: &impl Cache) -> Vec<(Key, Loss)> {
         let overtaken = self.ledger.requeue().into_iter().rev();
-        let lose = |sequence| self.lose(sequence, Loss::Failed(Arc::clone(reason)), cache);
+        let lose = |sequence| self.lose(sequence, Loss::Failed(reason.clone()), cache);
         overtaken.filter_map(lose).collect()
     }
 

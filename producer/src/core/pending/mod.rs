@@ -61,6 +61,9 @@ pub(crate) struct Pending {
     rows_at_once: usize,
 }
 
+/// Writes of one row are joined though there is no room, as long as they take no more bytes than
+/// this: a row may take that much beyond the limit, and no more with any number of writes.
+const JOINED_ANYWAY: usize = 512;
 /// Tables with no more than this are next to empty.
 const FEW: usize = 256;
 
@@ -142,6 +145,13 @@ impl Pending {
         let mut sequence = None;
         self.change(key, |entry| sequence = entry.join(never_sent, delta, bytes_max));
         sequence
+    }
+
+    /// The same without room, if both take no more than the earlier one alone, or very little.
+    pub(crate) fn join_without_room(&mut self, key: &[u8], delta: &Delta) -> Option<Sequence> {
+        let entry = self.entries.get(key)?;
+        let bytes = entry.in_flight(entry.sequences().next_back()?)?.bytes();
+        self.join(key, delta, bytes.max(JOINED_ANYWAY))
     }
 
     /// The write that the Kafka client gets next.

@@ -28,10 +28,10 @@ fn nothing_follows_the_first_write_of_a_client_before_kafka_has_it() {
 fn a_held_partition_is_tried_again_after_ever_longer_waits_until_kafka_takes_it() {
     let (mut gate, start) = (SendGate::new(), Instant::now());
     gate.delivered(5);
-    let reason: Arc<str> = "not authorized".into();
+    let reason: Reason = "not authorized".into();
     gate.hold(&reason);
     gate.hold(&"more of the same".into());
-    assert_eq!(gate.take_news(), Some(GateNews::OnHold(Arc::clone(&reason))));
+    assert_eq!(gate.take_news(), Some(GateNews::OnHold(reason.clone())));
     assert!(!gate.is_open() && gate.is_held());
     let mut now = 0;
     for wait in [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
@@ -174,7 +174,7 @@ proptest! {
 fn a_held_partition_is_tried_soon_once_its_handle_is_being_closed() {
     let (mut gate, start) = (SendGate::new(), Instant::now());
     gate.delivered(5);
-    let reason: Arc<str> = "not authorized".into();
+    let reason: Reason = "not authorized".into();
     for _ in 0..8 {
         gate.hold(&reason);
         gate.tried(5);

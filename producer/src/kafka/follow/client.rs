@@ -9,14 +9,14 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
-use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::error::BuildError;
+use crate::kafka::connection::Connection;
 use crate::kafka::follow::source::{Lost, TailEvent, TailRecord, TailSource};
 use crate::kafka::headers::headers;
 use crate::kafka::offsets::NoAnswer;
-use crate::kafka::settings::{QuietContext, client_refused, consumer_config, serve};
+use crate::kafka::settings::{QuietContext, client_refused, consumer_config, serve, serve_login};
 
 /// Reads the log of one topic.
 pub(crate) struct TailClient {
@@ -54,17 +54,20 @@ const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 impl TailClient {
     /// A client for all partitions of `topic`, and for what `group` has committed there.
     pub(crate) fn new(
-        settings: &KafkaSettings,
+        connection: &Connection,
         group: &str,
         topic: &str,
         partitions: i32,
     ) -> Result<Self, BuildError> {
-        let config = consumer_config(settings, group, DEFAULTS, FIXED);
+        let config = consumer_config(connection, group, DEFAULTS, FIXED);
         let client = || {
-            let client = config.create_with_context(QuietContext::default());
+            let client = config.create_with_context(QuietContext::of(connection));
             client.map_err(|error| client_refused(&error))
         };
-        Ok(Self { consumer: client()?, asker: client()?, topic: topic.to_owned(), partitions })
+        let (consumer, asker) = (client()?, client()?);
+        serve_login(&consumer, ANSWER_TIMEOUT);
+        serve_login(&asker, ANSWER_TIMEOUT);
+        Ok(Self { consumer, asker, topic: topic.to_owned(), partitions })
     }
 
     /// Where all partitions begin or end, in their order. One request to each leader.

@@ -101,7 +101,7 @@ mod tests {
 
     fn follow(bootstrap: &str) -> (Arc<Tail>, Following, CaughtUp) {
         let settings = KafkaSettings::new([("bootstrap.servers", bootstrap)], &[]).unwrap();
-        let client = TailClient::new(&settings, "sink", "scores", 1).unwrap();
+        let client = TailClient::new(&settings.into(), "sink", "scores", 1).unwrap();
         let partitions = Partitions::new(Setup { follows: true, ..setup() });
         let follower = Follower {
             partitions: Arc::new(partitions),

@@ -143,7 +143,7 @@ impl<'s, S: TailSource> TailReader<'s, S> {
             match self.relocate(lost) {
                 Ok(LogIdentity::Same) => self.lost = None,
                 Ok(LogIdentity::Other) => self.phase = Phase::Over,
-                Err(NoAnswer(reason)) => self.last_error = Some(reason),
+                Err(NoAnswer(reason)) => self.last_error = Some(reason.to_string()),
             }
         }
         self.judge(now);

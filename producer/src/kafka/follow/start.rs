@@ -31,13 +31,13 @@ impl<S: TailSource> TailReader<'_, S> {
     /// Finds where to begin, and begins there.
     pub(super) fn begin(&mut self, stopped: &Receiver<()>) -> Result<(), BuildError> {
         let asked = Instant::now();
-        while let Err(error) = self.locate() {
+        while let Err(NoAnswer(reason)) = self.locate() {
             let timeout = self.follower.start_timeout;
             if asked.elapsed() >= timeout {
-                return Err(BuildError::NoAnswer(error.to_string()));
+                return Err(BuildError::NoAnswer(reason));
             }
             if stopped.recv_timeout(RETRY_INTERVAL) != Err(RecvTimeoutError::Timeout) {
-                return Err(BuildError::NoAnswer("the handle was given up".to_owned()));
+                return Err(BuildError::NoAnswer("the handle was given up".into()));
             }
         }
         Ok(())
@@ -95,13 +95,13 @@ impl<S: TailSource> TailReader<'_, S> {
         let mut backlog = Backlog { targets, records, missing: records, moved: start, told: start };
         while backlog.missing > 0 {
             if stopped.try_recv() != Err(TryRecvError::Empty) {
-                return Err(BuildError::NoAnswer("the handle was given up".to_owned()));
+                return Err(BuildError::NoAnswer("the handle was given up".into()));
             }
             self.read();
             let now = Instant::now();
             self.turn(now);
             if self.phase == Phase::Over {
-                return Err(BuildError::NoAnswer("the log changed while it was read".to_owned()));
+                return Err(BuildError::NoAnswer("the log changed while it was read".into()));
             }
             self.note_progress(&mut backlog, now)?;
         }
@@ -126,7 +126,7 @@ impl<S: TailSource> TailReader<'_, S> {
             let error =
                 self.last_error.as_ref().map_or(String::new(), |error| format!(": {error}"));
             let reason = format!("{missing} records of the log were not given{error}");
-            return Err(BuildError::NoAnswer(reason));
+            return Err(BuildError::NoAnswer(reason.into()));
         }
         if now.saturating_duration_since(backlog.told) >= PROGRESS_INTERVAL {
             backlog.told = now;

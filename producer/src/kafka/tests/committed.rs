@@ -36,7 +36,7 @@ impl Offsets for Shared {
             return Ok(Vec::new());
         }
         let committed = self.lock().unwrap().committed.map(NextOffset);
-        let committed = committed.ok_or_else(|| NoAnswer("the coordinator is away".to_owned()))?;
+        let committed = committed.ok_or_else(|| NoAnswer("the coordinator is away".into()))?;
         Ok(partitions.iter().map(|partition| (*partition, committed)).collect())
     }
 
@@ -44,7 +44,7 @@ impl Offsets for Shared {
         let mut kafka = self.lock().unwrap();
         kafka.ends_asked += 1;
         if kafka.leaderless.contains(&partition) {
-            return Err(NoAnswer("the leader is away".to_owned()));
+            return Err(NoAnswer("the leader is away".into()));
         }
         Ok(NextOffset(kafka.end))
     }

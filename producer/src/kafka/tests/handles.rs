@@ -22,7 +22,7 @@ struct Refuses;
 
 impl Outlet for Refuses {
     fn enqueue(&self, _: Partition, _: WriteId, _: Content<'_>) -> Result<(), NotTaken> {
-        Err(NotTaken::Refused(Refusal::Record("unknown topic".to_owned())))
+        Err(NotTaken::Refused(Refusal::TooLarge { bytes: 2, limit: 1 }))
     }
 }
 
@@ -41,6 +41,7 @@ fn handle() -> (ClientHandle, Receipt) {
         metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap().0),
         coalesce: None,
         lag: Lag::new(Duration::from_mins(1)),
+        may_send: AtomicBool::new(true),
     };
     (handle, Receipt { pending, sequence })
 }
@@ -134,7 +135,7 @@ fn many_losses_of_one_reason_are_one_line_in_the_log() {
     });
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert_eq!(log.lines().count(), 1, "{log}");
-    assert!(log.contains("partition=0 writes=501") && log.contains("unknown topic"), "{log}");
+    assert!(log.contains("partition=0 writes=501") && log.contains("takes 2 bytes"), "{log}");
 }
 
 #[tokio::test]

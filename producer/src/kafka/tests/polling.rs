@@ -73,7 +73,7 @@ impl ProducerClient for Scripted {
         self.listener.failed(0, PARTITION, &failures);
     }
 
-    fn fatal_error(&self) -> Option<Arc<str>> {
+    fn fatal_error(&self) -> Option<Reason> {
         self.fatal.load(Ordering::Acquire).then(|| "fenced".into())
     }
 
@@ -119,6 +119,7 @@ impl Scene {
             metrics: Arc::new(Metrics::new(&Registry::new(), "scores").unwrap().0),
             coalesce: None,
             lag: Lag::new(Duration::from_mins(1)),
+            may_send: AtomicBool::new(true),
         });
         handles.connect(&handle.unwrap());
         Self { polling, clients, partitions, start }

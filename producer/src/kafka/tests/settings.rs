@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use write_behind_shared::kafka::KafkaSettings;
+
 use super::*;
 use crate::kafka::group_offsets::GroupOffsets;
 
@@ -28,7 +30,7 @@ fn a_broker_that_cannot_be_reached_is_one_line_in_the_log_and_named_in_the_error
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
     tracing::subscriber::with_default(subscriber, || {
-        let offsets = GroupOffsets::new(&settings, "sink", "scores").unwrap();
+        let offsets = GroupOffsets::new(&settings.clone().into(), "sink", "scores").unwrap();
         let ask = || offsets.partitions_within(Duration::from_millis(500)).unwrap_err().to_string();
         // The client may not have tried to connect before the first question times out.
         let errors: Vec<String> = std::iter::repeat_with(ask).take(8).collect();
@@ -50,7 +52,7 @@ fn a_consumer_gets_neither_a_producers_tuning_nor_statistics_and_debug_lines() {
         ("sasl.username", "scores"),
     ];
     let settings = KafkaSettings::new(given, &[]).unwrap();
-    let config = consumer_config(&settings, "sink", &[], &[]);
+    let config = consumer_config(&settings.into(), "sink", &[], &[]);
     for stripped in ["linger.ms", "statistics.interval.ms", "debug"] {
         assert_eq!(config.get(stripped), None, "{stripped}");
     }

@@ -124,7 +124,7 @@ impl Model {
                 record_bytes: Arc::new(AtomicUsize::new(PENDING_BYTES)),
                 pending_bytes: PENDING_BYTES,
                 headers: None,
-                table: None,
+                table: Arc::default(),
             },
             partitions,
             behind,

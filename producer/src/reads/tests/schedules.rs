@@ -24,6 +24,7 @@ use crate::core::delta::{Delta, Row};
 use crate::core::ledger::{Key, Sequence};
 use crate::core::lost_writes::Loss;
 use crate::core::pending::cost;
+use crate::core::priority::Priority;
 use crate::core::tail::LogRecord;
 use crate::core::usage::Full;
 use crate::load::{Loaded, Loader};
@@ -81,6 +82,7 @@ fn prepared(delta: &Delta) -> Prepared {
         changed: value.map(|value| value.to_vec()),
         add,
         headers: None,
+        priority: Priority::Normal,
         cost: cost(&key(), delta),
         joined_bytes_max: usize::MAX,
     }

@@ -38,6 +38,7 @@ fn write(acceptor: &Acceptor) {
         changed: None,
         add: None,
         headers: None,
+        priority: Priority::Normal,
         cost: 400,
         joined_bytes_max: 0,
     };

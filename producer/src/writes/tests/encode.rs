@@ -19,7 +19,7 @@ fn encoder(key_columns: &[&str]) -> Encoder {
         record_bytes,
         pending_bytes: 10_000,
         headers: None,
-        table: None,
+        table: Arc::default(),
     }
 }
 

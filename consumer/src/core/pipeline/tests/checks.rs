@@ -34,7 +34,7 @@ impl World {
     pub(super) fn advance(&mut self) {
         for partition in 0..PARTITIONS {
             if self.moved[partition] {
-                self.append(partition, Kind::Add(0, 1));
+                self.append(partition, Kind::Add(0, 1), false);
             }
         }
         for _ in 0..1_000 {

@@ -20,6 +20,7 @@ mod answers;
 mod cases;
 mod checks;
 mod early;
+mod urgent;
 mod placements;
 mod prepared;
 mod shares;
@@ -113,13 +114,16 @@ impl World {
         }
     }
 
-    fn append(&mut self, partition: usize, kind: Kind) {
+    fn append(&mut self, partition: usize, kind: Kind, is_urgent: bool) {
         let log = &mut self.logs[partition];
         let last = log.iter().rev().find(|entry| !matches!(entry.kind, Kind::Marker)).cloned();
         let entry = match (kind, last) {
             (Kind::Repeat, Some(last)) => last,
             (Kind::Repeat, None) => return,
-            (kind, last) => Entry { kind, sequence: last.map_or(0, |last| last.sequence + 1) },
+            (kind, last) => {
+                let sequence = last.map_or(0, |last| last.sequence + 1);
+                Entry { kind, sequence, is_urgent }
+            }
         };
         log.push(entry);
     }
@@ -144,6 +148,8 @@ impl World {
         let (key, value, add) = entry.value();
         let id = WriteId { writer: Uuid::from_u128(1), sequence: entry.sequence }.encode();
         let mut headers = vec![(record::WRITE_ID, Some(&id[..]))];
+        let high = Some(record::HIGH.as_bytes());
+        headers.extend(entry.is_urgent.then_some((record::PRIORITY, high)));
         headers.extend(add.map(|add| (record::ADD, Some(add.as_bytes()))));
         let key = key.map(|key| [key]);
         let incoming = Incoming {
@@ -172,7 +178,7 @@ impl World {
 
     fn step(&mut self, op: &Op) {
         match *op {
-            Op::Append(partition, kind) => self.append(partition, kind),
+            Op::Append(partition, kind, is_urgent) => self.append(partition, kind, is_urgent),
             Op::Deliver(partition, count) => self.deliver(partition, count),
             Op::DeliverAgain(partition) => {
                 let fetching = self.fetching.get(&partition).copied();

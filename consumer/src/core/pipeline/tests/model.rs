@@ -22,6 +22,7 @@ pub(super) enum Kind {
 pub(super) struct Entry {
     pub(super) kind: Kind,
     pub(super) sequence: u64,
+    pub(super) is_urgent: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -9,8 +9,8 @@ use super::model::Kind;
 #[derive(Clone, Debug)]
 pub(super) enum Op {
     /// A producer writes to a partition: a value, an increment, a tombstone, its last record again,
-    /// or something that is not a valid record.
-    Append(usize, Kind),
+    /// or something that is not a valid record. It may be urgent.
+    Append(usize, Kind, bool),
     Deliver(usize, usize),
     /// The client delivers an old record again, as after a fetch that overlaps a pause.
     DeliverAgain(usize),
@@ -66,7 +66,8 @@ pub(super) fn an_op() -> impl Strategy<Value = Op> {
         1 => Just(Answer::Refused),
     ];
     prop_oneof![
-        20 => (partition(), kind).prop_map(|(partition, kind)| Op::Append(partition, kind)),
+        20 => (partition(), kind, prop::bool::weighted(0.1))
+            .prop_map(|(partition, kind, is_urgent)| Op::Append(partition, kind, is_urgent)),
         20 => (partition(), 1_usize..12).prop_map(|(partition, n)| Op::Deliver(partition, n)),
         2 => partition().prop_map(Op::DeliverAgain),
         2 => partition().prop_map(Op::PassOver),

@@ -22,7 +22,7 @@ impl World {
     fn new(kinds: Vec<Kind>, max_rows: usize) -> Self {
         let limits = PipelineLimits { max_rows, ..some_limits() };
         let pipeline = reading_all(Pipeline::new(limits, [ROUTE]), &[tp(0)]);
-        let entry = |(sequence, kind)| Entry { kind, sequence: sequence as u64 };
+        let entry = |(sequence, kind)| Entry { kind, sequence: sequence as u64, is_urgent: false };
         let log = kinds.into_iter().enumerate().map(entry).collect();
         let (tables, mended) = (Default::default(), false);
         Self { pipeline, log, tables, mended, committed: 0, fetching: 0, now: NOW }
