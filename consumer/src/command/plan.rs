@@ -85,7 +85,7 @@ impl PlanArgs {
 fn print(load: &PlannedLoad, sizing: &Sizing) {
     let Sizing { fold, lag, partitions, consumers, connections, .. } = sizing;
     outln!("fold        {} writes become one row", short(*fold));
-    outln!("lag         {} at most while all is well", time(*lag));
+    outln!("lag         about {} at worst while all is well", time(*lag));
     outln!(
         "topic       {partitions} partitions; retention.ms={}; {}/s before replication",
         (sizing.retention * 1_000.0) as u64,
@@ -136,7 +136,7 @@ fn print_many(load: &PlannedLoad) {
     outln!("");
     match plan(&load, &Costs::MEASURED) {
         Ok(many) => outln!(
-            "at {} writes/s to the same rows: {} : 1, {} late at most, {} consumers on {} partitions, \
+            "at {} writes/s to the same rows: {} : 1, about {} late at worst, {} consumers on {} partitions, \
              {} cores there and {} in the services, {}/s before replication",
             short(MANY_WRITES),
             short(many.fold),

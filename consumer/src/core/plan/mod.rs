@@ -38,7 +38,7 @@ pub struct PlannedLoad {
 pub struct Sizing {
     /// Writes that become one row.
     pub fold: f64,
-    /// How old a write is at most when it reaches the database, while all is well.
+    /// About how old the oldest write is when it reaches the database, while all is well.
     pub lag: f64,
     /// Partitions of the topic.
     pub partitions: u32,

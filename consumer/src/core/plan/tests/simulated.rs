@@ -219,6 +219,7 @@ proptest! {
         let seen = run(&load, &sizing, rows_in_use, seed);
         let fold = seen.records / seen.rows;
         prop_assert!(is_near(fold, sizing.fold, 0.05), "{fold} of {sizing:?}");
-        prop_assert!(is_near(seen.lag, sizing.lag, 0.4), "{} of {sizing:?}", seen.lag);
+        // The latest of some thousand batches: with many partitions one may miss its turn.
+        prop_assert!(is_near(seen.lag, sizing.lag, 0.75), "{} of {sizing:?}", seen.lag);
     }
 }
