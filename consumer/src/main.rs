@@ -15,7 +15,7 @@ use clap_complete::Shell;
 use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
 use tokio::signal::unix::{SignalKind, signal};
-use write_behind_consumer::check::{InitError, check_properties};
+use write_behind_consumer::check::{InitError, check_properties, fit_together};
 use write_behind_consumer::config::{Config, ConfigError, secrets, transport};
 use write_behind_consumer::dead_letters::admin::AdminError;
 use write_behind_consumer::hand_over::HandOverError;
@@ -178,15 +178,25 @@ fn configuration(cli: &Cli) -> Result<Config, ConfigError> {
     // An empty variable, as templates leave it, names no file.
     let Some(path) = cli.config.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from) else {
         let config = Config::read("", &variables)?;
-        check_properties(&config.kafka)?;
+        judge(&cli.command, &config)?;
         return Ok(config);
     };
     let file = path.display().to_string();
     let text = std::fs::read_to_string(&path)
         .map_err(|error| ConfigError::Unreadable(format!("{file}: {error}")))?;
     let config = Config::read_file(&file, &text, &variables)?;
-    check_properties(&config.kafka).map_err(|error| error.in_file(&file, &text))?;
+    judge(&cli.command, &config).map_err(|error| error.in_file(&file, &text))?;
     Ok(config)
+}
+
+/// What Kafka's client does not take is known before anything is done. Who only asks the database or
+/// a consumer may have no login for Kafka.
+fn judge(command: &Command, config: &Config) -> Result<(), ConfigError> {
+    check_properties(&config.kafka)?;
+    if matches!(command, Command::Init(_) | Command::Status(_)) {
+        return Ok(());
+    }
+    fit_together(&config.kafka)
 }
 
 async fn perform(

@@ -28,8 +28,10 @@ const READ_BACK_EVERY: u64 = 1_000;
 const MODIFY_EVERY: u64 = 200;
 const BATCH_MAX: u64 = 20;
 
-/// A row as a service would have it, and as the model keeps it.
+/// A row as a service would have it, and as the model keeps it. One that was only added to has no
+/// other column until the database has given it its defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 struct Row {
     name: Option<String>,
     score: Option<i64>,

@@ -29,6 +29,7 @@ pub mod positions;
 
 pub use crate::kafka::client::BrokerError;
 pub use crate::kafka::properties::check as check_properties;
+pub use crate::kafka::properties::fit_together;
 pub use init::{InitError, init};
 pub use report::{CheckReport, Finding, Grade};
 

@@ -88,11 +88,15 @@ pub fn check(settings: &KafkaSettings) -> Result<(), ConfigError> {
             return refused(format!("{value:?} can't be read: {error}"));
         }
     }
-    fit_together(settings)
+    Ok(())
 }
 
-/// What does not fit together, a client alone tells. Without brokers it connects to nothing.
-fn fit_together(settings: &KafkaSettings) -> Result<(), ConfigError> {
+/// Checks that a client can be made of them. Only a client tells what does not fit together, such as
+/// a login without a password; without brokers it connects to nothing.
+///
+/// # Errors
+/// [`ConfigError`], without a value.
+pub fn fit_together(settings: &KafkaSettings) -> Result<(), ConfigError> {
     let mut config = client_config(settings, "of-nobody");
     for broker in BROKERS {
         config.remove(broker);
@@ -129,7 +133,9 @@ mod tests {
                 ("sasl.mechanism", "PLAIN"),
             ];
             let all = least.iter().chain(more).map(|(name, value)| (*name, *value));
-            check(&KafkaSettings::new(all, &[]).unwrap()).map_err(|error| error.to_string())
+            let settings = KafkaSettings::new(all, &[]).unwrap();
+            check(&settings).unwrap();
+            fit_together(&settings).map_err(|error| error.to_string())
         };
         let told = "`kafka`: librdkafka can't make a client of it: sasl.username and sasl.password must be set";
         assert_eq!(login(&[]).unwrap_err(), told);

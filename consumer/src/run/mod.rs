@@ -124,6 +124,7 @@ impl Consumer {
     /// Creates a consumer and registers its metrics.
     pub fn new(config: Config, options: RunOptions) -> Result<Self, RunError> {
         properties::check(&config.kafka).map_err(failed)?;
+        properties::fit_together(&config.kafka).map_err(failed)?;
         let metrics = Metrics::new(&options.registry, &config.name).map_err(failed)?;
         let status = Arc::new(Status::new(metrics, &config));
         Ok(Self { config, options, status })
