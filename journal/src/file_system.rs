@@ -137,7 +137,15 @@ fn reserve(file: &File, length: u64) -> io::Result<()> {
 /// The lock on a directory: one process has it, until it ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
-    _file: File,
+    pub(crate) file: File,
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // A process that another thread is starting has a copy of the file until it runs its own program:
+        // the lock would stand as long as that, if it were only closed here.
+        let _ = self.file.unlock();
+    }
 }
 
 impl DirectoryLock {
@@ -150,7 +158,7 @@ impl DirectoryLock {
                 file.set_len(0)?;
                 file.rewind()?;
                 write!(file, "{}", std::process::id())?;
-                Ok(Self { _file: file })
+                Ok(Self { file })
             }
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();

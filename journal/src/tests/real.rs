@@ -232,6 +232,16 @@ fn settings_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_directory_is_free_although_a_process_that_is_being_started_has_a_copy_of_its_lock() {
+    let directory = tempdir().expect("a directory");
+    let lock = DirectoryLock::take(directory.path()).expect("nobody has it");
+    let _copy = lock.file.try_clone().expect("a copy, as fork makes one");
+    assert!(DirectoryLock::take(directory.path()).is_err(), "it is taken");
+    drop(lock);
+    DirectoryLock::take(directory.path()).expect("it is free");
+}
+
+#[test]
 fn an_error_of_the_disk_ends_the_journal_for_good() {
     let directory = tempdir().expect("a directory");
     for seed in 0..30 {
