@@ -160,7 +160,6 @@ fn short(number: f64) -> String {
     let step = STEPS.iter().find(|(step, _)| number >= *step).unwrap_or(&(1.0, ""));
     let value = number / step.0;
     match value {
-        _ if value >= 1_000.0 => format!("{value:.0}{}", step.1),
         _ if value >= 100.0 => format!("{value:.0}{}", step.1),
         _ if value >= 10.0 => format!("{value:.1}{}", step.1),
         _ => format!("{value:.2}{}", step.1),

@@ -9,11 +9,12 @@ use crate::config::bad_records::BadRecordsFile;
 use crate::config::dead_letters::DeadLettersFile;
 use crate::config::error::{ConfigError, refuse};
 use crate::config::http::HttpFile;
-use crate::config::memory::MemoryLimits;
 use crate::config::route::{Route, check_routes, unfit_name};
 use crate::config::settings::{BatchSettings, Config, DatabaseSettings, session_timeout};
 use crate::config::traces::TracesFile;
 use crate::config::units::{HumanDuration, HumanSize};
+use crate::core::defaults;
+use crate::core::memory::MemoryLimits;
 use crate::store;
 
 /// How long draining may take, unless the session is too short for it.
@@ -83,10 +84,10 @@ struct WatchdogFile {
 impl Default for BatchFile {
     fn default() -> Self {
         Self {
-            max_rows: 10_000,
-            max_bytes: HumanSize(8 << 20),
-            max_age: HumanDuration(Duration::from_millis(200)),
-            target_time: HumanDuration(Duration::from_secs(1)),
+            max_rows: defaults::MAX_ROWS,
+            max_bytes: HumanSize(defaults::MAX_BYTES),
+            max_age: HumanDuration(defaults::MAX_AGE),
+            target_time: HumanDuration(defaults::TARGET_TIME),
             drain_time: None,
         }
     }
@@ -94,7 +95,7 @@ impl Default for BatchFile {
 
 impl Default for MemoryFile {
     fn default() -> Self {
-        Self { buffers: HumanSize(256 << 20) }
+        Self { buffers: HumanSize(defaults::BUFFERS) }
     }
 }
 

@@ -7,10 +7,10 @@ use write_behind_shared::kafka::KafkaSettings;
 
 use crate::config::dead_letters::DeadLetterSettings;
 use crate::config::http::HttpSettings;
-use crate::config::memory::MemoryLimits;
 use crate::config::route::Route;
 use crate::config::traces::TraceSettings;
 use crate::core::flood::FloodLimits;
+use crate::core::memory::MemoryLimits;
 use crate::store;
 
 /// librdkafka's own default of `session.timeout.ms`, and a broker's of `group.consumer.session.timeout.ms`.

@@ -19,6 +19,8 @@ pub mod nearest;
 pub mod verdict;
 pub mod doubts;
 pub mod table;
+pub(crate) mod defaults;
+pub mod memory;
 pub mod pipeline;
 pub mod plan;
 pub mod dead_letters;

@@ -20,8 +20,8 @@ use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::config::Config;
-use crate::config::memory::MemoryLimits;
 use crate::core::batch::RoutePartition;
+use crate::core::memory::MemoryLimits;
 use crate::core::pipeline::commit::CommitId;
 use crate::kafka::bell::Bell;
 use crate::kafka::client;

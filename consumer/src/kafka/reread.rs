@@ -9,8 +9,8 @@ use write_behind_shared::kafka::KafkaSettings;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::apply::log::{Log, RereadError, RereadPart, gone};
-use crate::config::memory::MemoryLimits;
 use crate::core::batch::{Span, WantedKeys};
+use crate::core::memory::MemoryLimits;
 use crate::core::pipeline::heap_size;
 use crate::core::record::{Incoming, RawRecord};
 use crate::core::span_read::ReadFailure;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use write_behind_shared::kafka::RESERVED_BY_CONSUMER;
 
 use super::*;
-use crate::config::memory::MemoryLimits;
+use crate::core::memory::MemoryLimits;
 use crate::core::pipeline::schedule::Priority;
 
 pub(super) const WHOLE: &str = r#"

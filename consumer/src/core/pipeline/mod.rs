@@ -397,4 +397,4 @@ impl Pipeline {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::core) mod tests;

@@ -7,6 +7,8 @@
 
 use serde::Serialize;
 
+use crate::core::defaults;
+use crate::core::memory::MemoryLimits;
 use crate::core::pipeline::bounds::Bounds;
 use crate::core::plan::costs::Costs;
 use crate::core::plan::spread::Spread;
@@ -107,22 +109,12 @@ pub enum PlanError {
     },
 }
 
-/// `batch.max_rows`, `batch.max_bytes`, `batch.target_time`, `batch.max_age` and `memory.buffers`
-/// unless they are set.
-const MAX_ROWS: f64 = 10_000.0;
-const MAX_BYTES: f64 = (8 << 20) as f64;
-const TARGET_TIME: f64 = 1.0;
-const MAX_AGE: f64 = 0.2;
-const BUFFERS: f64 = (256 << 20) as f64;
 /// Partitions unless more are needed.
 const PARTITIONS: u32 = 12;
 /// The share of a consumer's poll thread that is planned for: the rest catches up.
 const BUSY: f64 = 0.5;
 /// Buffers are planned larger than their mean by this, since rows are never spread evenly.
 const UNEVEN: f64 = 1.25;
-/// The shares of `memory.buffers` for folded rows, and for batches being written.
-const FOLDED: f64 = 0.5;
-const IN_FLIGHT: f64 = 0.375;
 const DAY: f64 = 86_400.0;
 
 /// What `load` needs at these costs.
@@ -144,7 +136,11 @@ pub fn plan(load: &PlannedLoad, costs: &Costs) -> Result<Sizing, PlanError> {
     // The oldest write of a row came at the beginning of a round, and is in the database at the end
     // of its batch, which takes the target time or its partition's turn.
     let turn = round * f64::from(workers.in_all()) / f64::from(workers.partitions);
-    let lag = if round > 0.0 { round + turn.max(held.target_time) } else { MAX_AGE };
+    let lag = if round > 0.0 {
+        round + turn.max(held.target_time)
+    } else {
+        defaults::MAX_AGE.as_secs_f64()
+    };
 
     let sustained = held.sustains(spread, rows, workers.partitions);
     let reads = f64::from(workers.consumers) / costs.record;
@@ -190,7 +186,7 @@ pub fn plan(load: &PlannedLoad, costs: &Costs) -> Result<Sizing, PlanError> {
 
 /// Writes a row that a batch of `max_age` holds, while the database keeps up.
 fn writes_in_batch(spread: Spread, writes_per_second: f64) -> f64 {
-    let writes = writes_per_second * MAX_AGE;
+    let writes = writes_per_second * defaults::MAX_AGE.as_secs_f64();
     writes / spread.distinct(writes)
 }
 
@@ -210,7 +206,7 @@ impl Workers {
         let (consumers, connections) = (consumers as u32, connections as u32);
         // As many partitions as transactions at least, twice over so that one may wait while the
         // other is written; in steps of a number that divides well.
-        let needed = (2 * consumers * connections).max(consumers).div_ceil(PARTITIONS) * PARTITIONS;
+        let needed = (2 * consumers * connections).div_ceil(PARTITIONS) * PARTITIONS;
         Self { consumers, connections, partitions: load.partitions.unwrap_or(needed).max(1) }
     }
 
@@ -238,14 +234,17 @@ impl Held {
         let of_a_partition = (rows / f64::from(workers.partitions) * UNEVEN).ceil();
         // The batch size follows the target time, and a buffer folds up to `denser` times that.
         let pace = load.rows_per_second / f64::from(workers.in_all());
-        let target_time = (of_a_partition / denser / pace).ceil().max(TARGET_TIME);
-        let max_rows = of_a_partition.max(MAX_ROWS);
+        let shortest = defaults::TARGET_TIME.as_secs_f64();
+        let target_time = (of_a_partition / denser / pace).ceil().max(shortest);
+        let max_rows = of_a_partition.max(defaults::MAX_ROWS as f64);
         let full = max_rows.min(denser * pace * target_time);
-        let max_bytes = (of_a_partition * row_bytes).max(MAX_BYTES);
-        let consumers = f64::from(workers.consumers);
-        let folded = rows * UNEVEN * row_bytes / consumers / FOLDED;
-        let in_flight = of_a_partition * row_bytes * f64::from(workers.connections) / IN_FLIGHT;
-        Self { max_rows, max_bytes, target_time, full, buffers: folded.max(in_flight).max(BUFFERS) }
+        let batch = of_a_partition * row_bytes;
+        let max_bytes = batch.max(defaults::MAX_BYTES as f64);
+        let folded = rows * UNEVEN * row_bytes / f64::from(workers.consumers);
+        let connections = workers.connections as usize;
+        let needed = MemoryLimits::holding(folded as usize, batch as usize, connections);
+        let buffers = needed.0.max(defaults::BUFFERS) as f64;
+        Self { max_rows, max_bytes, target_time, buffers, full }
     }
 
     /// Writes a second that the database bears with full buffers: a buffer's rows stand for the most

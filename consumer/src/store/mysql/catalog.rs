@@ -4,6 +4,7 @@
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySqlConnection, Row as _};
 use write_behind_shared::key::{KeyColumn, KeyKind};
+use write_behind_shared::mysql_type::has_texts;
 use write_behind_shared::table_name::quoted;
 
 use crate::core::nearest::{TableSpelling, hint_at_table};
@@ -12,7 +13,7 @@ use crate::core::table::surroundings::judge;
 use crate::core::table::{Column, ColumnKind, Name, Table};
 use crate::store::StoreError;
 use crate::store::defaults::is_plain;
-use crate::store::mysql::types::{CatalogType, WITHOUT_TEXTS};
+use crate::store::mysql::types::CatalogType;
 use crate::store::mysql::{references, surroundings};
 
 const TABLE: &str = "SELECT CAST(table_schema AS char) AS found_schema,
@@ -188,7 +189,7 @@ fn described(row: &MySqlRow, checks: &[String]) -> Result<Described, sqlx::Error
     let nullable: bool = row.try_get("nullable")?;
     let optional = nullable || default.is_some() || counted;
     let generated: bool = row.try_get("generated")?;
-    let is_written = !generated && !WITHOUT_TEXTS.contains(&&*type_name);
+    let is_written = !generated && has_texts(&type_name);
     // NULL is the current time to one, and the next number to the other.
     let takes_null = !counted && (nullable || type_name != "timestamp");
     let evaluated: bool = row.try_get("evaluated")?;

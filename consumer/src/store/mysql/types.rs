@@ -3,20 +3,6 @@
 use crate::core::table::calendar::{Calendar, Eras};
 use crate::core::table::{ColumnKind, Float, Length};
 
-/// Types whose values are no texts to a statement: geometry and vectors.
-pub(super) const WITHOUT_TEXTS: [&str; 10] = [
-    "geometry",
-    "point",
-    "linestring",
-    "polygon",
-    "multipoint",
-    "multilinestring",
-    "multipolygon",
-    "geometrycollection",
-    "geomcollection",
-    "vector",
-];
-
 /// What the catalogue says of a column's type.
 pub(super) struct CatalogType<'a> {
     /// Its name alone.

@@ -37,7 +37,7 @@ fn reading(limits: PipelineLimits, partitions: usize) -> Pipeline {
 }
 
 /// The pipeline, reading these from offset 0, as Kafka knows.
-pub(super) fn reading_all(mut pipeline: Pipeline, tps: &[RoutePartition]) -> Pipeline {
+pub(in crate::core) fn reading_all(mut pipeline: Pipeline, tps: &[RoutePartition]) -> Pipeline {
     pipeline.assign(tps);
     let located = |(tp, epoch)| Located {
         tp,

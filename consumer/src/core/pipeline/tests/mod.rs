@@ -17,7 +17,7 @@ use crate::core::pipeline::skips::{SkipFacts, SkipLook};
 mod model;
 mod ops;
 mod answers;
-mod cases;
+pub(in crate::core) mod cases;
 mod checks;
 mod early;
 mod urgent;

@@ -77,7 +77,7 @@ fn the_leaderboard_of_the_readme_is_late_by_some_ten_seconds_and_fits_into_the_d
 fn a_database_that_takes_every_write_needs_no_folding_and_is_late_by_a_batch() {
     let Sizing { fold, lag, .. } = planned(&load(500.0, 1_000.0, 30_000.0));
     assert!(is_near(fold, 1.0, 0.01), "{fold}");
-    assert!(is_near(lag, MAX_AGE, 0.0));
+    assert!(is_near(lag, defaults::MAX_AGE.as_secs_f64(), 0.0));
 }
 
 #[test]
@@ -92,6 +92,17 @@ fn many_rows_before_a_slow_database_need_larger_buffers_than_the_defaults() {
     let sizing = planned(&load(50_000.0, 1_000.0, 2_000_000.0));
     assert!(sizing.max_rows > 10_000 && sizing.target_time > 1.0, "{sizing:?}");
     assert!(sizing.lag > 60.0);
+}
+
+#[test]
+fn a_batch_that_must_be_larger_than_the_default_is_not_cut_short_by_memory() {
+    // Two partitions hold all rows in use, so that a turn is half of them.
+    let large = PlannedLoad { partitions: Some(2), ..load(50_000.0, 1_000.0, 1_000_000.0) };
+    let Sizing { max_bytes, buffers, connections, .. } = planned(&large);
+    let max_bytes = max_bytes as usize;
+    assert!(max_bytes > defaults::MAX_BYTES);
+    let memory = MemoryLimits(buffers as usize);
+    assert_eq!(memory.of_batch(max_bytes, connections as usize), max_bytes);
 }
 
 /// A measured run: writes a second, rows a second, rows in use, all writes; and rows written.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use write_behind_shared::{NextOffset, Offset, Partition};
+use write_behind_shared::{Offset, Partition};
 
 use super::*;
 use crate::core::batch::{RoutePartition, Written};
 use crate::core::pipeline::Pipeline;
 use crate::core::pipeline::action::{
-    Action, BatchResult, Closed, Located, PipelineLimits, RouteLimits, WriteCost,
+    Action, BatchResult, Closed, PipelineLimits, RouteLimits, WriteCost,
 };
+use crate::core::pipeline::tests::cases::reading_all;
 use crate::core::record::Incoming;
 
 const TICK: f64 = 0.01;
@@ -59,7 +60,7 @@ impl Simulated {
         let limits = PipelineLimits {
             max_rows: sizing.max_rows as usize,
             max_bytes: sizing.max_bytes as usize,
-            max_age: seconds(MAX_AGE),
+            max_age: defaults::MAX_AGE,
             target_time: seconds(sizing.target_time),
             memory: sizing.buffers as usize,
             workers: workers as usize,
@@ -67,19 +68,16 @@ impl Simulated {
             rows_per_second: None,
             bounds: Bounds::STANDARD,
         };
-        let mut pipeline = Pipeline::new(limits, [RouteLimits::default()]);
         let places: Vec<_> = (0..sizing.partitions as usize).map(place).collect();
-        pipeline.assign(&places);
-        let mut simulated = Self {
+        let pipeline = Pipeline::new(limits, [RouteLimits::default()]);
+        Self {
             now: 0.0,
-            pipeline,
+            pipeline: reading_all(pipeline, &places),
             logs: places.iter().map(|_| Log::default()).collect(),
             writing: Vec::new(),
             row_seconds: f64::from(workers) / load.rows_per_second,
             seen: Seen::default(),
-        };
-        simulated.act();
-        simulated
+        }
     }
 
     /// A write of this row comes into the log.
@@ -138,18 +136,6 @@ impl Simulated {
     fn act(&mut self) {
         while let Some(action) = self.pipeline.next_action() {
             match action {
-                Action::Locate(asked) => {
-                    let located = |(tp, epoch)| Located {
-                        tp,
-                        epoch,
-                        next: NextOffset(0),
-                        committed: Some(NextOffset(0)),
-                        was_adopted: false,
-                        writers: Vec::new(),
-                    };
-                    let located = asked.into_iter().map(located).collect();
-                    self.pipeline.located(seconds(self.now), located);
-                }
                 Action::Write(closed) => {
                     let rows: usize = closed.buffers.iter().map(Buffer::rows).sum();
                     let took = rows as f64 * self.row_seconds;

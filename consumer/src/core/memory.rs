@@ -27,6 +27,12 @@ impl MemoryLimits {
         max_bytes.min(self.0 / 8 * 3 / WRITING / connections.max(1)).max(1)
     }
 
+    /// The least that holds this many bytes of folded rows, and a batch of this size on each connection.
+    #[must_use]
+    pub fn holding(folded: usize, batch: usize, connections: usize) -> Self {
+        Self((folded * 2).max(batch * WRITING * connections * 8 / 3 + 8))
+    }
+
     /// For the records of refused rows that one connection reads again.
     #[must_use]
     pub fn read_again(self, connections: usize) -> usize {
@@ -66,6 +72,17 @@ mod tests {
                 // A queue has room for a hundred records at least.
                 assert!(held <= memory || records == 100, "{queues} queues of {memory}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_held_fits_into_its_shares() {
+        for (folded, batch, connections) in [(100 << 20, 1 << 20, 2), (0, 7_777_777, 3), (1, 1, 1)]
+        {
+            let memory = MemoryLimits::holding(folded, batch, connections);
+            assert!(memory.held() >= folded);
+            assert_eq!(memory.of_batch(batch, connections), batch);
+            assert!(memory.0 <= (folded * 2).max(batch * connections * 16 + 8));
         }
     }
 
