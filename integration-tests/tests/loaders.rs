@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor as _};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
 use write_behind_producer::{
     Loader, LogRange, NextOffset, Offset, Partition, PostgresLoader, Source, WriteBehind,
 };
@@ -60,19 +62,99 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("nothing", "bytea[]", "\u{0}"),
 ];
 
-async fn source(pipeline: &Pipeline) -> Result<Source> {
-    let bootstrap = pipeline.kafka.bootstrap();
-    let cluster = tokio::task::spawn_blocking(move || {
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Counter {
+    n: i64,
+}
+
+#[derive(Serialize)]
+pub(crate) struct CompositeKey {
+    tenant: &'static str,
+    id: i32,
+    day: &'static str,
+    active: bool,
+    token: Uuid,
+}
+
+/// What a key's text would be if it were SQL.
+pub(crate) const INJECTED: &str = "a') or 1=1 --";
+
+pub(crate) fn composite(tenant: &'static str, id: i32) -> CompositeKey {
+    CompositeKey { tenant, id, day: "2013-02-01", active: true, token: Uuid::from_u128(7) }
+}
+
+/// The record's key.
+pub(crate) fn text(key: &CompositeKey) -> Result<String> {
+    Ok(String::from_utf8(write_behind_shared::key::encode(key)?)?)
+}
+
+pub(crate) async fn cluster_id(bootstrap: String) -> Result<String> {
+    let asked = tokio::task::spawn_blocking(move || {
         let client: BaseConsumer =
             ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
         client.client().fetch_cluster_id(Duration::from_secs(20)).context("no cluster id")
     });
-    let cluster = cluster.await??;
-    Ok(Source::new(&pipeline.name, &pipeline.group, cluster, pipeline.partitions))
+    asked.await?
 }
 
 async fn prepare(loader: &PostgresLoader, pipeline: &Pipeline) -> Result<()> {
-    Ok(Loader::<i64>::prepare(loader, &source(pipeline).await?).await?)
+    let cluster = cluster_id(pipeline.kafka.bootstrap()).await?;
+    let source = Source::new(&pipeline.name, &pipeline.group, cluster, pipeline.partitions);
+    Ok(Loader::<i64>::prepare(loader, &source).await?)
+}
+
+/// A handle of counters that looks often, with this loader.
+pub(crate) async fn counters(
+    (topic, group, bootstrap): (&str, &str, String),
+    loader: impl Loader<i64>,
+) -> Result<WriteBehind<i64, Counter>> {
+    let properties = [("bootstrap.servers", bootstrap), ("linger.ms", "0".to_owned())];
+    let builder = WriteBehind::builder(topic, properties).sink_group(group);
+    Ok(builder.poll_interval(Duration::from_millis(5)).loader(loader).build().await?)
+}
+
+/// Adds to three counters, the first of which is `first`, and reads each sum back in every way.
+pub(crate) async fn count(counters: &WriteBehind<i64, Counter>, first: i64) -> Result<()> {
+    const COUNTERS: i64 = 3;
+    const ROUNDS: i64 = 400;
+    for round in 0..ROUNDS {
+        let key = first + round % COUNTERS;
+        counters.add(&key, "n", 1).await?;
+        let expected = round / COUNTERS + 1;
+        let seen = match round % 4 {
+            0 => counters.refresh(&key).await?,
+            1 => counters.get_many(&[key, 99]).await?.swap_remove(0),
+            _ => {
+                counters.invalidate(&key)?;
+                counters.get(&key).await?
+            }
+        };
+        let seen = seen.map(|counter| counter.n);
+        ensure!(seen == Some(expected), "round {round}: {seen:?} of {expected}");
+    }
+    tokio::time::timeout(PATIENCE, counters.persisted_all()).await??;
+    counters.invalidate_all();
+    let all = counters.get_many(&[first, first + 1, first + 2]).await?;
+    let sum: i64 = all.into_iter().flatten().map(|counter| counter.n).sum();
+    assert_eq!(sum, ROUNDS);
+    Ok(())
+}
+
+/// Loads row 1, whose `n` follows the offset, and row 2, which is not there, while `writer` writes.
+pub(crate) async fn load_while(
+    writer: JoinHandle<Result<()>>,
+    loader: &impl Loader<i64>,
+) -> Result<()> {
+    let mut looks = 0;
+    while !writer.is_finished() || looks == 0 {
+        let found = loader.load_many(&[1_i64, 2]).await?;
+        let row: Row = serde_json::from_slice(found[0].as_json().context("the row")?)?;
+        let next = found[0].next_offset().context("an offset")?;
+        assert_eq!(row["n"], json!(next.0));
+        assert_eq!((found[1].as_json(), found[1].next_offset()), (None, Some(next)));
+        looks += 1;
+    }
+    writer.await?
 }
 
 /// Connections with settings that change how Postgres writes values.
@@ -88,7 +170,7 @@ async fn odd_sessions(pipeline: &Pipeline) -> Result<PgPool> {
 
 #[tokio::test]
 async fn values_of_every_type_are_read_as_a_record_would_write_them() -> Result<()> {
-    let name = format!("mood_{}", uuid::Uuid::new_v4().simple());
+    let name = format!("mood_{}", Uuid::new_v4().simple());
     let sql = stack::postgres().await?.connect().await?;
     let types = format!(
         "create type {name} as enum ('sad', 'so so'); create domain d_{name} as int check (value > 0)"
@@ -149,11 +231,6 @@ async fn values_of_every_type_are_read_as_a_record_would_write_them() -> Result<
 /// H34: whatever the worker has applied, and whenever the row is loaded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn increments_are_counted_once_while_a_worker_applies_them() -> Result<()> {
-    const COUNTERS: i64 = 3;
-    #[derive(Debug, Deserialize, Serialize)]
-    struct Counter {
-        n: i64,
-    }
     let pipeline = Pipeline::new("counted", 2, "id bigint primary key, n bigint").await?;
     let mut settings = pipeline.settings("worker");
     settings.max_age = "5ms";
@@ -161,36 +238,8 @@ async fn increments_are_counted_once_while_a_worker_applies_them() -> Result<()>
     pipeline.append(&[Raw::put("0", r#"{"n":0}"#)]).await?;
     pipeline.drained(&[&worker], PATIENCE).await?;
     let loader = PostgresLoader::table(pipeline.sql.clone(), format!("public.{}", pipeline.name));
-    let counters = WriteBehind::<i64, Counter>::builder(
-        &pipeline.name,
-        [("bootstrap.servers", pipeline.kafka.bootstrap()), ("linger.ms", "0".to_owned())],
-    )
-    .sink_group(&pipeline.group)
-    .poll_interval(Duration::from_millis(5))
-    .loader(loader)
-    .build()
-    .await?;
-    for round in 0..400_i64 {
-        let key = round % COUNTERS;
-        counters.add(&key, "n", 1).await?;
-        let expected = round / COUNTERS + 1;
-        let seen = match round % 4 {
-            0 => counters.refresh(&key).await?,
-            1 => counters.get_many(&[key, 99]).await?.swap_remove(0),
-            _ => {
-                counters.invalidate(&key)?;
-                counters.get(&key).await?
-            }
-        };
-        let seen = seen.map(|counter| counter.n);
-        ensure!(seen == Some(expected), "round {round}: {seen:?} of {expected}");
-    }
-    tokio::time::timeout(PATIENCE, counters.persisted_all()).await??;
-    counters.invalidate_all();
-    let all = counters.get_many(&[0, 1, 2]).await?;
-    let sum: i64 = all.into_iter().flatten().map(|counter| counter.n).sum();
-    assert_eq!(sum, 400);
-    Ok(())
+    let place = (&*pipeline.name, &*pipeline.group, pipeline.kafka.bootstrap());
+    count(&counters(place, loader).await?, 0).await
 }
 
 /// The row and the offset are of one snapshot, or the two would differ now and then.
@@ -219,22 +268,13 @@ async fn a_row_and_its_offset_are_of_one_snapshot() -> Result<()> {
         }
         anyhow::Ok(())
     });
-    let mut looks = 0;
-    while !writer.is_finished() || looks == 0 {
-        let found = loader.load_many(&[1_i64, 2]).await?;
-        let row: Row = serde_json::from_slice(found[0].as_json().context("the row")?)?;
-        let next = found[0].next_offset().context("an offset")?;
-        assert_eq!(row["n"], json!(next.0));
-        assert_eq!((found[1].as_json(), found[1].next_offset()), (None, Some(next)));
-        looks += 1;
-    }
-    writer.await?
+    load_while(writer, &loader).await
 }
 
 #[tokio::test]
 async fn a_database_without_bookkeeping_is_refused_with_the_mend() -> Result<()> {
     let pipeline = Pipeline::new("unready", 1, "id bigint primary key, x real unique").await?;
-    let name = format!("without_{}", uuid::Uuid::new_v4().simple());
+    let name = format!("without_{}", Uuid::new_v4().simple());
     sqlx::raw_sql(AssertSqlSafe(format!("create database {name}"))).execute(&pipeline.sql).await?;
     let options = (*pipeline.sql.connect_options()).clone().database(&name);
     let empty = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
@@ -260,32 +300,19 @@ async fn a_database_without_bookkeeping_is_refused_with_the_mend() -> Result<()>
 
 #[tokio::test]
 async fn a_composite_key_is_bound_and_never_sql() -> Result<()> {
-    #[derive(Serialize)]
-    struct Key {
-        tenant: &'static str,
-        id: i32,
-        day: &'static str,
-        active: bool,
-        token: uuid::Uuid,
-    }
     let columns = "id integer, tenant varchar(40), day date, active boolean, token uuid, n integer,
         primary key (tenant, id, day, active, token)";
     let pipeline = Pipeline::new("composite", 3, columns).await?;
     let worker = pipeline.settings("worker").start().await?;
-    let tenant = "a') or 1=1 --";
-    let key = |tenant, id| {
-        let token = uuid::Uuid::from_u128(7);
-        Key { tenant, id, day: "2013-02-01", active: true, token }
-    };
-    for (n, key) in [key(tenant, 7), key("b", 7)].iter().enumerate() {
-        let text = String::from_utf8(write_behind_shared::key::encode(key)?)?;
-        pipeline.append(&[Raw::put(&text, &json!({ "n": n }).to_string())]).await?;
+    for (n, key) in [composite(INJECTED, 7), composite("b", 7)].iter().enumerate() {
+        pipeline.append(&[Raw::put(&text(key)?, &json!({ "n": n }).to_string())]).await?;
     }
     pipeline.drained(&[&worker], PATIENCE).await?;
     let loader = PostgresLoader::table(odd_sessions(&pipeline).await?, pipeline.name.clone());
     let loader = loader.columns(["n"]);
     prepare(&loader, &pipeline).await?;
-    let found = loader.load_many(&[key("b", 7), key("b", 8), key(tenant, 7)]).await?;
+    let keys = [composite("b", 7), composite("b", 8), composite(INJECTED, 7)];
+    let found = loader.load_many(&keys).await?;
     let rows: Vec<Option<&[u8]>> = found.iter().map(|found| found.as_json()).collect();
     assert_eq!(rows, [Some(&br#"{"n":1}"#[..]), None, Some(&br#"{"n":0}"#[..])]);
     let error = loader.load(&7_i64).await.unwrap_err().to_string();

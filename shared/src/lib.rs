@@ -60,6 +60,7 @@ pub mod record;
 pub mod sequences;
 pub mod table_name;
 pub mod sqlite_type;
+pub mod mysql_type;
 pub mod kafka;
 pub mod expected_panic;
 pub mod metrics;

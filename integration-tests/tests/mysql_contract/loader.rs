@@ -6,20 +6,15 @@ use integration_tests::log::{Log, Raw};
 use integration_tests::stack;
 use integration_tests::wait::{PATIENCE, Seen, until};
 use integration_tests::worker::{Settings, Worker};
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
-use std::time::Duration;
 use uuid::Uuid;
-use write_behind_producer::{
-    Loader, LogRange, MySqlLoader, NextOffset, Offset, Partition, Source, WriteBehind,
-};
+use write_behind_producer::{Loader, LogRange, MySqlLoader, NextOffset, Offset, Partition, Source};
 
 use super::Mariadb;
 use crate::contract::Lab as _;
+use crate::loaders::{INJECTED, cluster_id, composite, count, counters, load_while, text};
 
 type Row = serde_json::Map<String, Value>;
 
@@ -102,13 +97,8 @@ impl Sink {
     }
 
     async fn prepare(&self, loader: &MySqlLoader) -> Result<()> {
-        let bootstrap = self.bootstrap.clone();
-        let cluster = tokio::task::spawn_blocking(move || {
-            let client: BaseConsumer =
-                ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
-            client.client().fetch_cluster_id(Duration::from_secs(20)).context("no cluster id")
-        });
-        let source = Source::new(&self.topic, &self.topic, cluster.await??, 1);
+        let cluster = cluster_id(self.bootstrap.clone()).await?;
+        let source = Source::new(&self.topic, &self.topic, cluster, 1);
         Ok(Loader::<i64>::prepare(loader, &source).await?)
     }
 
@@ -182,39 +172,10 @@ async fn values_of_every_type_are_read_as_a_record_would_write_them() -> Result<
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn increments_are_counted_once_while_a_worker_applies_them() -> Result<()> {
-    const COUNTERS: i64 = 3;
-    #[derive(Debug, Deserialize, Serialize)]
-    struct Counter {
-        n: i64,
-    }
     let sink = Sink::new("id bigint primary key, n bigint").await?;
-    let properties = [("bootstrap.servers", sink.bootstrap.clone()), ("linger.ms", "0".to_owned())];
-    let counters = WriteBehind::<i64, Counter>::builder(&sink.topic, properties)
-        .sink_group(&sink.topic)
-        .poll_interval(Duration::from_millis(5))
-        .loader(loader(MySqlPool::connect(&sink.lab.url).await?))
-        .build()
-        .await?;
-    for round in 0..300_i64 {
-        let key = 1 + round % COUNTERS;
-        counters.add(&key, "n", 1).await?;
-        let expected = round / COUNTERS + 1;
-        let seen = match round % 4 {
-            0 => counters.refresh(&key).await?,
-            1 => counters.get_many(&[key, 99]).await?.swap_remove(0),
-            _ => {
-                counters.invalidate(&key)?;
-                counters.get(&key).await?
-            }
-        };
-        let seen = seen.map(|counter| counter.n);
-        ensure!(seen == Some(expected), "round {round}: {seen:?} of {expected}");
-    }
-    tokio::time::timeout(PATIENCE, counters.persisted_all()).await??;
-    counters.invalidate_all();
-    let all = counters.get_many(&[1, 2, 3]).await?;
-    assert_eq!(all.into_iter().flatten().map(|counter| counter.n).sum::<i64>(), 300);
-    Ok(())
+    let place = (&*sink.topic, &*sink.topic, sink.bootstrap.clone());
+    let loader = loader(MySqlPool::connect(&sink.lab.url).await?);
+    count(&counters(place, loader).await?, 1).await
 }
 
 /// The row and the offset are of one snapshot, or the two would differ now and then.
@@ -237,51 +198,29 @@ async fn a_row_and_its_offset_are_of_one_snapshot() -> Result<()> {
         }
         anyhow::Ok(())
     });
-    let mut looks = 0;
-    while !writer.is_finished() || looks == 0 {
-        let found = loader.load_many(&[1_i64, 7]).await?;
-        let row: Row = serde_json::from_slice(found[0].as_json().context("the row")?)?;
-        let next = found[0].next_offset().context("an offset")?;
-        assert_eq!(row["n"], json!(next.0));
-        assert_eq!((found[1].as_json(), found[1].next_offset()), (None, Some(next)));
-        looks += 1;
-    }
-    writer.await?
+    load_while(writer, &loader).await
 }
 
 #[tokio::test]
 async fn a_composite_key_is_bound_and_never_sql_and_dead_letters_are_found() -> Result<()> {
-    #[derive(Serialize)]
-    struct Key {
-        tenant: &'static str,
-        id: i32,
-        day: &'static str,
-        active: bool,
-        token: Uuid,
-    }
     let columns = "id integer, tenant varchar(40) collate utf8mb4_nopad_bin, day date,
         active tinyint(1), token uuid, n integer, primary key (tenant, id, day, active, token)";
-    let key = |tenant, id| {
-        let token = Uuid::from_u128(7);
-        Key { tenant, id, day: "2013-02-01", active: true, token }
-    };
     let sink = Sink::new(columns).await?;
-    let tenant = "a') or 1=1 --";
-    let text = |key: &Key| Ok::<_, anyhow::Error>(write_behind_shared::key::encode(key)?);
-    for (key, n) in [(key(tenant, 7), "0"), (key("b", 7), "1"), (key("b", 9), "\"many\"")] {
-        let key = String::from_utf8(text(&key)?)?;
-        sink.write(&[Raw::put(&key, &format!(r#"{{"n":{n}}}"#))]).await?;
+    let keys = [composite(INJECTED, 7), composite("b", 7), composite("b", 9)];
+    for (key, n) in keys.iter().zip(["0", "1", "\"many\""]) {
+        sink.write(&[Raw::put(&text(key)?, &format!(r#"{{"n":{n}}}"#))]).await?;
     }
     let loader = loader(sink.odd_sessions().await?).columns(["n"]);
     sink.prepare(&loader).await?;
-    let found = loader.load_many(&[key("b", 7), key("b", 8), key(tenant, 7)]).await?;
+    let keys = [composite("b", 7), composite("b", 8), composite(INJECTED, 7)];
+    let found = loader.load_many(&keys).await?;
     let rows: Vec<Option<&[u8]>> = found.iter().map(|found| found.as_json()).collect();
     assert_eq!(rows, [Some(&br#"{"n":1}"#[..]), None, Some(&br#"{"n":0}"#[..])]);
     let range =
         |from, to| LogRange { partition: Partition(0), from: Offset(from), to: NextOffset(to) };
     let all = Loader::<i64>::dead_letters(&loader, &[range(1, 9)]).await?;
     let [letter] = &all[..] else { panic!("one more letter: {all:?}") };
-    assert_eq!((letter.offset.0, &letter.key), (3, &text(&key("b", 9))?));
+    assert_eq!((letter.offset.0, &letter.key), (3, &text(&composite("b", 9))?.into_bytes()));
     ensure!(letter.reason.contains(r#"column "n""#), "{}", letter.reason);
     assert!(Loader::<i64>::dead_letters(&loader, &[range(1, 3)]).await?.is_empty());
     Ok(())

@@ -8,14 +8,15 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
 use sqlx::error::DatabaseError;
 use sqlx::mysql::{MySqlConnection, MySqlPool, MySqlRow};
 use sqlx::{AssertSqlSafe, Row as _};
 use write_behind_shared::key::KeyKind;
+use write_behind_shared::mysql_type::has_texts;
 use write_behind_shared::table_name::Name;
 
 use crate::error::LoadError;
+use crate::load::as_json;
 use crate::load::mysql_row::{MySqlForm, MySqlType, object};
 use crate::load::table::{
     DeadLetterRow, TableDatabase, TableLoader, failed, loaded, no_connection,
@@ -78,20 +79,6 @@ const CHECKS: &str = "SELECT CAST(c.check_clause AS char) AS clause
         /*M! AND c.table_name = k.table_name */
     WHERE k.table_schema = ? AND k.table_name = ? AND k.constraint_type = 'CHECK'";
 
-/// Types whose values no record has.
-const WITHOUT_TEXTS: [&str; 10] = [
-    "geometry",
-    "point",
-    "linestring",
-    "polygon",
-    "multipoint",
-    "multilinestring",
-    "multipolygon",
-    "geometrycollection",
-    "geomcollection",
-    "vector",
-];
-
 impl TableDatabase for MySqlPool {
     type Form = MySqlForm;
 
@@ -143,12 +130,8 @@ impl TableDatabase for MySqlPool {
         plan: &TablePlan<MySqlForm>,
         keys: KeyTexts,
     ) -> Result<Vec<Loaded>, LoadError> {
-        let keys = keys.partitions.iter().enumerate().map(|(at, partition)| {
-            let texts = keys.texts.iter().map(|column| json!(column[at]));
-            std::iter::once(json!(partition)).chain(texts).collect::<Value>()
-        });
         let rows = sqlx::query(AssertSqlSafe(Arc::clone(&plan.select)))
-            .bind(keys.collect::<Value>().to_string())
+            .bind(as_json::keys(&keys))
             .bind(&plan.source.sink_group)
             .bind(&plan.source.cluster)
             .bind(&plan.source.topic)
@@ -169,10 +152,8 @@ impl TableDatabase for MySqlPool {
         source: &Source,
         ranges: &[LogRange],
     ) -> Result<Vec<DeadLetterRow>, sqlx::Error> {
-        let ranges =
-            ranges.iter().map(|range| json!([range.partition.0, range.from.0, range.to.0]));
         sqlx::query_as(DEAD_LETTERS)
-            .bind(ranges.collect::<Value>().to_string())
+            .bind(as_json::ranges(ranges))
             .bind(&source.sink_group)
             .bind(&source.cluster)
             .bind(&source.topic)
@@ -231,7 +212,7 @@ fn column(row: &MySqlRow, checks: &[String]) -> Result<TableColumn<MySqlForm>, s
     let described = MySqlType { name: &type_name, sql_type: &sql_type, bits, is_document };
     let (form, key_kind) = (described.form(), described.key_kind());
     let is_generated: bool = row.try_get("generated")?;
-    let generated = is_generated || WITHOUT_TEXTS.contains(&&*type_name);
+    let generated = is_generated || !has_texts(&type_name);
     Ok(TableColumn { name, sql_type, generated, key_kind, form })
 }
 

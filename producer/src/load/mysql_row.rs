@@ -1,14 +1,12 @@
 //! A row of MySQL or MariaDB as the JSON object that a record would have.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use sqlx::Row as _;
 use sqlx::mysql::MySqlRow;
 use write_behind_shared::key::KeyKind;
 
 use crate::error::LoadError;
+use crate::load::as_json;
 use crate::load::table_plan::TableColumn;
 
 /// The form that a column's values have in records.
@@ -116,38 +114,25 @@ impl MySqlForm {
         Ok(match self {
             MySqlForm::Single => get::<f32>(row, at)?.map(single),
             MySqlForm::Double => get::<f64>(row, at)?.map(|float| Value::from(float).to_string()),
-            MySqlForm::Bytes => {
-                get::<Vec<u8>>(row, at)?.map(|bytes| quoted(&STANDARD.encode(bytes)))
-            }
+            MySqlForm::Bytes => get::<&[u8]>(row, at)?.map(as_json::bytes),
             MySqlForm::Number | MySqlForm::Boolean => get::<String>(row, at)?,
             MySqlForm::Local | MySqlForm::Instant | MySqlForm::Text => {
-                get::<String>(row, at)?.map(|text| quoted(&text))
+                get::<&str>(row, at)?.map(as_json::text)
             }
             MySqlForm::Json => match get::<String>(row, at)? {
-                Some(text) => Some(document(name, text)?),
+                Some(text) => Some(as_json::document(name, text)?),
                 None => None,
             },
         })
     }
 }
 
-/// The row as a JSON object; its columns follow the offset and the mark that it is there.
+/// The row as a JSON object.
 pub(super) fn object(
     row: &MySqlRow,
     columns: &[TableColumn<MySqlForm>],
 ) -> Result<Vec<u8>, LoadError> {
-    let mut object = String::from("{");
-    for (at, column) in columns.iter().enumerate() {
-        if at > 0 {
-            object.push(',');
-        }
-        object.push_str(&quoted(&column.name));
-        object.push(':');
-        let value = column.form.json(&column.name, row, at + 2)?;
-        object.push_str(value.as_deref().unwrap_or("null"));
-    }
-    object.push('}');
-    Ok(object.into_bytes())
+    as_json::object(columns, |column, at| column.form.json(&column.name, row, at))
 }
 
 fn get<'r, T>(row: &'r MySqlRow, at: usize) -> Result<Option<T>, LoadError>
@@ -158,23 +143,9 @@ where
     row.try_get_unchecked(at).map_err(LoadError::new)
 }
 
-fn document(name: &str, text: String) -> Result<String, LoadError> {
-    match serde_json::from_str::<&RawValue>(&text) {
-        Ok(_) => Ok(text),
-        Err(error) => {
-            let error = format!("the column {name:?} holds what is not JSON: {error}");
-            Err(LoadError::new(error))
-        }
-    }
-}
-
 /// The fewest digits that tell it from its neighbours of single precision.
 fn single(float: f32) -> String {
     serde_json::to_string(&float).unwrap_or_else(|_| "null".to_owned())
-}
-
-fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
 use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _};
@@ -15,6 +14,7 @@ use write_behind_shared::sqlite_type::SqliteType;
 use write_behind_shared::table_name::{Name, quoted};
 
 use crate::error::LoadError;
+use crate::load::as_json;
 use crate::load::sqlite_row::object;
 use crate::load::table::{
     DeadLetterRow, TableDatabase, TableLoader, failed, loaded, no_connection,
@@ -105,15 +105,11 @@ impl TableDatabase for SqlitePool {
         plan: &TablePlan<SqliteType>,
         keys: KeyTexts,
     ) -> Result<Vec<Loaded>, LoadError> {
-        let keys = keys.partitions.iter().enumerate().map(|(at, partition)| {
-            let texts = keys.texts.iter().map(|column| json!(column[at]));
-            std::iter::once(json!(partition)).chain(texts).collect::<Value>()
-        });
         let rows = sqlx::query(AssertSqlSafe(Arc::clone(&plan.select)))
             .bind(&plan.source.sink_group)
             .bind(&plan.source.cluster)
             .bind(&plan.source.topic)
-            .bind(keys.collect::<Value>().to_string())
+            .bind(as_json::keys(&keys))
             .fetch_all(self)
             .await
             .map_err(failed::<Self>)?;
@@ -131,13 +127,11 @@ impl TableDatabase for SqlitePool {
         source: &Source,
         ranges: &[LogRange],
     ) -> Result<Vec<DeadLetterRow>, sqlx::Error> {
-        let ranges =
-            ranges.iter().map(|range| json!([range.partition.0, range.from.0, range.to.0]));
         sqlx::query_as(DEAD_LETTERS)
             .bind(&source.sink_group)
             .bind(&source.cluster)
             .bind(&source.topic)
-            .bind(ranges.collect::<Value>().to_string())
+            .bind(as_json::ranges(ranges))
             .fetch_all(self)
             .await
     }

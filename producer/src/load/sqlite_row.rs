@@ -1,13 +1,11 @@
 //! A row of SQLite as the JSON object that a record would have.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::value::RawValue;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, TypeInfo as _, ValueRef as _};
 use write_behind_shared::sqlite_type::SqliteType;
 
 use crate::error::LoadError;
+use crate::load::as_json::{self, bytes, document, text};
 use crate::load::table_plan::TableColumn;
 
 /// A value as it is stored.
@@ -19,25 +17,15 @@ enum Stored {
     Blob(Vec<u8>),
 }
 
-/// The row as a JSON object; its columns follow the offset and the mark that it is there.
+/// The row as a JSON object.
 pub(super) fn object(
     row: &SqliteRow,
     columns: &[TableColumn<SqliteType>],
 ) -> Result<Vec<u8>, LoadError> {
-    let mut object = String::from("{");
-    for (at, column) in columns.iter().enumerate() {
-        if at > 0 {
-            object.push(',');
-        }
-        object.push_str(&quoted(&column.name));
-        object.push(':');
-        match stored(row, at + 2).map_err(LoadError::new)? {
-            None => object.push_str("null"),
-            Some(stored) => object.push_str(&json(&column.name, column.form, stored)?),
-        }
-    }
-    object.push('}');
-    Ok(object.into_bytes())
+    as_json::object(columns, |column, at| {
+        let stored = stored(row, at).map_err(LoadError::new)?;
+        stored.map(|stored| json(&column.name, column.form, stored)).transpose()
+    })
 }
 
 /// The value at this place, by the type it is stored as.
@@ -59,21 +47,15 @@ fn stored(row: &SqliteRow, at: usize) -> Result<Option<Stored>, sqlx::Error> {
 fn json(name: &str, form: SqliteType, stored: Stored) -> Result<String, LoadError> {
     Ok(match (form, stored) {
         (SqliteType::Boolean, Stored::Integer(integer)) => (integer != 0).to_string(),
-        (form, Stored::Integer(integer)) if is_text(form) => quoted(&integer.to_string()),
-        (form, Stored::Real(real)) if is_text(form) => quoted(&number(real)),
+        (form, Stored::Integer(integer)) if is_text(form) => text(&integer.to_string()),
+        (form, Stored::Real(real)) if is_text(form) => text(&number(real)),
         (_, Stored::Integer(integer)) => integer.to_string(),
         (_, Stored::Real(real)) if real.is_finite() => number(real),
-        (_, Stored::Real(real)) => quoted(if real > 0.0 { "Infinity" } else { "-Infinity" }),
-        (SqliteType::Boolean, Stored::Text(text)) if text == "true" || text == "false" => text,
-        (SqliteType::Json, Stored::Text(text)) => match serde_json::from_str::<&RawValue>(&text) {
-            Ok(document) => document.get().to_owned(),
-            Err(error) => {
-                let error = format!("the column {name:?} holds what is not JSON: {error}");
-                return Err(LoadError::new(error));
-            }
-        },
-        (_, Stored::Text(text)) => quoted(&text),
-        (_, Stored::Blob(bytes)) => quoted(&STANDARD.encode(bytes)),
+        (_, Stored::Real(real)) => text(if real > 0.0 { "Infinity" } else { "-Infinity" }),
+        (SqliteType::Boolean, Stored::Text(word)) if word == "true" || word == "false" => word,
+        (SqliteType::Json, Stored::Text(written)) => document(name, written)?,
+        (_, Stored::Text(letters)) => text(&letters),
+        (_, Stored::Blob(blob)) => bytes(&blob),
     })
 }
 
@@ -86,10 +68,6 @@ fn is_text(form: SqliteType) -> bool {
 /// With all the digits that tell it from its neighbours.
 fn number(real: f64) -> String {
     serde_json::Value::from(real).to_string()
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]

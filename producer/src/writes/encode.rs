@@ -125,6 +125,20 @@ impl Scratch {
 }
 
 impl Encoder {
+    /// Whose records may be this long, and nothing else is set.
+    #[cfg(test)]
+    pub(crate) fn plain(partitions: i32, record_bytes: usize, pending_bytes: usize) -> Self {
+        Self {
+            partitions,
+            key_columns: Arc::default(),
+            version: None,
+            record_bytes: Arc::new(AtomicUsize::new(record_bytes)),
+            pending_bytes,
+            headers: None,
+            table: Arc::default(),
+        }
+    }
+
     /// The canonical text of a key.
     pub(crate) fn key<K: Serialize + ?Sized>(&self, key: &K) -> Result<Key, KeyError> {
         Scratch::with(|scratch| scratch.key.write(key, &self.key_columns).map(Key::from))

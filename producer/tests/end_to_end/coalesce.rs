@@ -61,16 +61,16 @@ async fn what_one_record_cannot_say_is_a_record_of_its_own_in_order() {
     );
 }
 
+/// A handle that gathers for long and holds little.
+async fn small(kafka: &Kafka) -> Handle {
+    let builder = kafka.builder(&[]).coalesce(Duration::from_mins(1));
+    builder.max_pending(2_000, WhenFull::Reject).build().await.unwrap()
+}
+
 #[tokio::test]
 async fn what_is_gathered_counts_as_one_against_the_limit() {
     let kafka = Kafka::start(1);
-    let scores: Handle = kafka
-        .builder(&[])
-        .coalesce(Duration::from_mins(1))
-        .max_pending(2_000, WhenFull::Reject)
-        .build()
-        .await
-        .unwrap();
+    let scores = small(&kafka).await;
     for n in 0..1_000 {
         scores.try_put(&1, &score("x", n)).unwrap();
     }
@@ -82,13 +82,7 @@ async fn what_is_gathered_counts_as_one_against_the_limit() {
 #[tokio::test]
 async fn a_full_handle_takes_an_increment_that_goes_with_an_earlier_one_of_its_row() {
     let kafka = Kafka::start(1);
-    let scores: Handle = kafka
-        .builder(&[])
-        .coalesce(Duration::from_mins(1))
-        .max_pending(2_000, WhenFull::Reject)
-        .build()
-        .await
-        .unwrap();
+    let scores = small(&kafka).await;
     scores.try_add(&1, "score", 1).unwrap();
     let mut others = 2..;
     let full = others.find_map(|id| scores.try_add(&id, "score", 1).err()).unwrap();

@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
@@ -117,15 +116,7 @@ impl Model {
                 tail: None,
                 runtime: None,
             },
-            encoder: Encoder {
-                partitions: 1,
-                key_columns: Arc::default(),
-                version: None,
-                record_bytes: Arc::new(AtomicUsize::new(PENDING_BYTES)),
-                pending_bytes: PENDING_BYTES,
-                headers: None,
-                table: Arc::default(),
-            },
+            encoder: Encoder::plain(1, PENDING_BYTES, PENDING_BYTES),
             partitions,
             behind,
         }

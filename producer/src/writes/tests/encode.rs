@@ -11,16 +11,7 @@ use super::*;
 
 fn encoder(key_columns: &[&str]) -> Encoder {
     let key_columns = key_columns.iter().map(|name| Box::from(*name)).collect();
-    let record_bytes = Arc::new(AtomicUsize::new(1_000));
-    Encoder {
-        partitions: 12,
-        key_columns,
-        version: None,
-        record_bytes,
-        pending_bytes: 10_000,
-        headers: None,
-        table: Arc::default(),
-    }
+    Encoder { key_columns, ..Encoder::plain(12, 1_000, 10_000) }
 }
 
 fn refused(row: &impl Serialize) -> Refusal {
