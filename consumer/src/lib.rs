@@ -40,6 +40,7 @@ pub mod config;
 pub mod store;
 #[cfg(not(feature = "internals"))]
 pub(crate) mod store;
+pub mod version;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod clock;

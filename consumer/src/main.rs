@@ -21,6 +21,7 @@ use write_behind_consumer::dead_letters::admin::AdminError;
 use write_behind_consumer::hand_over::HandOverError;
 use write_behind_consumer::run::{RunError, RunOptions, run};
 use write_behind_consumer::status::ask::AskError;
+use write_behind_consumer::version;
 
 use crate::command::{FAILED, REFUSED, USAGE};
 
@@ -28,7 +29,7 @@ use crate::command::{FAILED, REFUSED, USAGE};
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused by a safety check.
 #[derive(Debug, Parser)]
-#[command(name = NAME, version, after_help = FIRST_STEPS)]
+#[command(name = NAME, version = version::TOLD, after_help = FIRST_STEPS)]
 struct Cli {
     /// The configuration file; without it all settings come from the environment.
     #[arg(long, env = "WRITE_BEHIND_CONFIG", global = true, value_name = "FILE", help_heading = GLOBAL)]

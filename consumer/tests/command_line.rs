@@ -33,6 +33,18 @@ fn ends(output: &Output, code: i32, told: &str) {
 }
 
 #[test]
+fn the_version_comes_first_and_the_commit_behind_it_where_it_is_known() {
+    let told = run(&["--version"], &[], "");
+    let told = String::from_utf8(told.stdout).unwrap();
+    let rest =
+        told.strip_prefix(concat!("write-behind ", env!("CARGO_PKG_VERSION"))).unwrap().trim_end();
+    let is_commit =
+        |text: &str| text.len() >= 12 && text.starts_with(|c: char| c.is_ascii_hexdigit());
+    let commit = rest.strip_prefix(" (").and_then(|rest| rest.strip_suffix(')'));
+    assert!(rest.is_empty() || commit.is_some_and(is_commit), "{told}");
+}
+
+#[test]
 fn what_is_wrong_with_the_start_is_told_with_the_file_and_ends_with_2() {
     let property = LEAST.replace("[database]", "\"sasl.passwrd\" = \"hush\"\n[database]");
     let parameter = LEAST.replace("sqlite:///nowhere/x.db", "postgres://u:hush@h/d?sslmod=require");

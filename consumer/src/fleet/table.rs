@@ -12,7 +12,7 @@ const MEMBER: [TableColumn<MemberReport>; 10] = [
     ("READY", Align::Left, |member| {
         of(member, |process| if process.not_ready.is_empty() { "yes" } else { "no" }.to_owned())
     }),
-    ("VERSION", Align::Left, |member| of(member, |process| process.version.clone())),
+    ("VERSION", Align::Left, |member| of(member, Process::version_told)),
     ("UP", Align::Right, |member| of(member, |process| time(Some(process.uptime_seconds as f64)))),
     ("PARTITIONS", Align::Right, |member| of(member, |process| process.partitions.to_string())),
     ("BEHIND", Align::Right, |member| number(flow(member).lag_records)),
@@ -88,7 +88,8 @@ mod tests {
         let lines = lines(&fleet(members));
         let line = |begins: &str| lines.iter().find(|line| line.starts_with(begins)).cloned();
         assert_eq!(lines[0], "scores, 2 members in the group");
-        let first = line("http://a:1  running  no     0.1.0    3.0 s").unwrap_or_default();
+        let first =
+            line("http://a:1  running  no     0.1.0 (abcdef012345)  3.0 s").unwrap_or_default();
         assert!(first.contains("123463"), "{lines:#?}");
         assert!(line("http://b:1  -        -").is_some(), "{lines:#?}");
         assert!(line("http://a:1 is not ready: no table").is_some(), "{lines:#?}");

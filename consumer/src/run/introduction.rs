@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use crate::config::Config;
+use crate::version;
 
 /// The first line. `page`: where the HTTP side listens, if it does.
 pub(super) fn first_line(config: &Config, page: Option<SocketAddr>) -> String {
-    let mut line =
-        format!("write-behind {}, pipeline {}: ", env!("CARGO_PKG_VERSION"), config.name);
+    let mut line = format!("write-behind {}, pipeline {}: ", version::TOLD, config.name);
     for (place, route) in config.routes.iter().enumerate() {
         let comma = if place == 0 { "" } else { ", " };
         let _ = write!(line, "{comma}topic {} → {}", route.topic, route.table);
@@ -45,7 +45,7 @@ mod tests {
         let text = LEAST.replace("sqlite://scores.db", url);
         let text = format!("{text}[[route]]\ntopic = \"players\"\ntable = \"public.players\"\n");
         let config = Config::read(&text, &Variables::new()).unwrap();
-        let version = env!("CARGO_PKG_VERSION");
+        let version = version::TOLD;
         assert_eq!(
             first_line(&config, config.http),
             format!(

@@ -12,6 +12,7 @@ use crate::status::report::{
     ReportSource, RouteReport, RouteStatus, SCHEMA, StatusReport,
 };
 use crate::status::{Status, StatusState, unix_ms};
+use crate::version;
 
 impl Status {
     /// The report of this moment.
@@ -20,7 +21,8 @@ impl Status {
         let facts = self.facts(&state);
         let progress = &state.progress;
         let process = Process {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: version::VERSION.to_owned(),
+            commit: version::COMMIT.to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
             state: state.phase,
             not_ready: health::unreadiness(&facts),

@@ -10,6 +10,7 @@ use write_behind_shared::metrics::Register;
 use crate::apply::Stats;
 use crate::core::dead_letters::{DeadLetterState, Tally};
 use crate::core::pipeline::action::{Counts, PartitionProgress, PipelineProgress, RouteProgress};
+use crate::version;
 
 /// A counter, and the count that it follows.
 type CountOf = (IntCounter, fn(&Counts) -> u64);
@@ -293,12 +294,12 @@ impl RouteMetrics {
 /// What failed attempts are about.
 const FAILURES_ABOUT: [&str; 3] = ["kafka", "database", "route"];
 
-/// The version, as a label of a gauge that is always 1.
+/// The version and the commit, as labels of a gauge that is always 1.
 fn build_info(on: &Register<'_>) -> Result<(), Error> {
-    let info = on.with("build_info", "Always 1; the label says the version.", |opts| {
-        IntGaugeVec::new(opts, &["version"])
+    let info = on.with("build_info", "Always 1; the labels say version and commit.", |opts| {
+        IntGaugeVec::new(opts, &["commit", "version"])
     })?;
-    info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    info.with_label_values(&[version::COMMIT, version::VERSION]).set(1);
     Ok(())
 }
 

@@ -50,6 +50,9 @@ pub enum ReportSource {
 pub struct Process {
     /// Its version.
     pub version: String,
+    /// The commit that it was built from; empty: not known.
+    #[serde(default)]
+    pub commit: String,
     /// How long it has been running.
     pub uptime_seconds: u64,
     /// The phase of its life.
@@ -219,6 +222,16 @@ pub enum PartitionStatus {
     /// No process says; also a state that a later version has added.
     #[serde(other)]
     Unknown,
+}
+
+impl Process {
+    /// Its version, and the commit that tells apart what has the same one.
+    pub(crate) fn version_told(&self) -> String {
+        if self.commit.is_empty() {
+            return self.version.clone();
+        }
+        format!("{} ({})", self.version, self.commit)
+    }
 }
 
 impl RouteReport {

@@ -58,7 +58,7 @@ pub fn lines(report: &StatusReport, asked: &str) -> Vec<String> {
         lines.push(format!(
             "{}, {ready}, version {}, up {}, {}, holds {} of {}, process {}",
             word(&process.state),
-            process.version,
+            process.version_told(),
             time(Some(process.uptime_seconds as f64)),
             report.partitions_told(process.partitions),
             bytes(Some(memory.held_bytes)),
@@ -194,6 +194,8 @@ mod tests {
         let mut report = report();
         assert!(lines(&report, "it").iter().any(|line| line.contains(", not ready, version")));
         assert!(lines(&report, "it").iter().any(|line| line == "not ready: no table"));
+        let told = "version 0.1.0 (abcdef012345), up";
+        assert!(lines(&report, "it").iter().any(|line| line.contains(told)));
         report.process.as_mut().unwrap().not_ready.clear();
         assert!(lines(&report, "it").iter().any(|line| line.contains(", ready, version")));
     }

@@ -17,7 +17,7 @@ function memberCells({ url, report, error }) {
     [process ? String(process.partitions) : "–", "number"], [count(all("lag_records")), "number"],
     [time(ages.length ? Math.max(...ages) : null), "number wide"],
     [count(all("records_per_second")), "number"], [count(all("rows_per_second")), "number"],
-    [process?.version ?? "–", "wide"],
+    [process ? versionOf(process) : "–", "wide"],
   ];
 }
 

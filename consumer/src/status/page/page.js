@@ -240,6 +240,11 @@ function partitions(process, routes) {
   return all > own ? `this process has ${own} of ${all} partitions` : `${own} ${own === 1 ? "partition" : "partitions"}`;
 }
 
+// The version, and the commit that tells apart what has the same one.
+function versionOf({ version, commit }) {
+  return commit ? `${version} (${commit})` : version;
+}
+
 function show(report) {
   const { process, routes } = report;
   pipeline = report.pipeline;
@@ -253,7 +258,7 @@ function show(report) {
   if (why) mood(process.state === "running" ? "bad" : "warn", troubles.length ? "Not ready" : `Not ready: ${why.length > FOLDED_AT ? `${why.slice(0, FOLDED_AT)} …` : why}`);
   else mood("good", "Reading and writing");
   const { held_bytes, limit_bytes, resident_bytes } = process.memory;
-  say(element("process"), `version ${process.version}, up ${time(process.uptime_seconds)}, ${partitions(process, routes)}, ` +
+  say(element("process"), `version ${versionOf(process)}, up ${time(process.uptime_seconds)}, ${partitions(process, routes)}, ` +
     `holds ${bytes(held_bytes)} of ${bytes(limit_bytes)}, process ${bytes(resident_bytes)}`);
 
   say(element("places"), `from ${process.brokers} to ${process.database}`);

@@ -14,6 +14,7 @@ use crate::core::dead_letters::{DeadLetterState, Tally};
 use crate::core::pipeline::action::{Counts, PipelineProgress, RouteProgress};
 use crate::status::metrics::Metrics;
 use crate::store::StoreError;
+use crate::version;
 
 const TP: RoutePartition = RoutePartition { route: 0, partition: Partition(3) };
 
@@ -65,8 +66,8 @@ fn counters_are_there_before_anything_is_counted_and_readiness_is_a_number() {
         let line = format!("write_behind_consumer_{metric}{{{labels}}} {number}");
         assert!(text.lines().any(|one| one == line), "{line}\n{text}");
     };
-    let version = env!("CARGO_PKG_VERSION");
-    shows("build_info", &format!(r#"pipeline="scores",version="{version}""#), 1);
+    let (commit, version) = (version::COMMIT, version::VERSION);
+    shows("build_info", &format!(r#"commit="{commit}",pipeline="scores",version="{version}""#), 1);
     for about in ["kafka", "database", "route"] {
         shows("failures_total", &format!(r#"about="{about}",pipeline="scores""#), 0);
     }

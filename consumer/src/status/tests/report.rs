@@ -53,6 +53,7 @@ pub(crate) fn report() -> StatusReport {
         time_ms: 0,
         process: Some(Process {
             version: "0.1.0".to_owned(),
+            commit: "abcdef012345".to_owned(),
             uptime_seconds: 3,
             state: Phase::Running,
             not_ready: vec![message.clone()],

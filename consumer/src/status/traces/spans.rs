@@ -26,6 +26,7 @@ use crate::core::batch::{Batch, RoutePartition};
 use crate::core::record::Incoming;
 use crate::core::traced_records::{Traced, TracedRecords};
 use crate::status::traces::collector::Collector;
+use crate::version;
 
 /// The header that names a record's trace and its parent in it.
 const TRACEPARENT: &str = "traceparent";
@@ -78,8 +79,8 @@ impl Spans {
             .with_endpoint(&settings.endpoint)
             .build()
             .map_err(|error| format!("`traces.endpoint`: {error}"))?;
-        let mut resource = Resource::builder()
-            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
+        let mut resource =
+            Resource::builder().with_attribute(KeyValue::new("service.version", version::VERSION));
         if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
             resource = resource.with_service_name(SERVICE);
         }
@@ -87,8 +88,8 @@ impl Spans {
             .with_resource(resource.build())
             .with_batch_exporter(exporter)
             .build();
-        let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
-            .with_version(env!("CARGO_PKG_VERSION"));
+        let scope =
+            InstrumentationScope::builder(env!("CARGO_PKG_NAME")).with_version(version::VERSION);
         let tracer = provider.tracer_with_scope(scope.build());
         let route = |route: &crate::config::Route| (route.topic.clone(), route.table.clone());
         Ok(Some(Self {
