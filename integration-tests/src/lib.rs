@@ -19,6 +19,7 @@ pub mod postgres;
 pub mod mariadb;
 pub mod certificates;
 pub mod secure;
+pub mod token_kafka;
 pub mod wire;
 pub mod postgres_wire;
 pub mod kafka_wire;

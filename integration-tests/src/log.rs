@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers as _, Message, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
@@ -168,6 +168,23 @@ impl Log {
             let offset = |offset| if let Offset::Offset(offset) = offset { offset } else { -1 };
             let elements = committed.elements();
             Ok(elements.iter().map(|at| (at.partition(), offset(at.offset()))).collect())
+        })
+        .await
+    }
+
+    /// Commits these offsets for a group that has no members.
+    pub async fn commit(&self, group: &str, topic: &str, next: &BTreeMap<i32, i64>) -> Result<()> {
+        let (group, topic, next) = (group.to_owned(), topic.to_owned(), next.clone());
+        self.blocking(move |log| {
+            let committing: BaseConsumer = ClientConfig::new()
+                .set("bootstrap.servers", &log.bootstrap)
+                .set("group.id", group)
+                .create()?;
+            let mut list = TopicPartitionList::new();
+            for (partition, next) in next {
+                list.add_partition_offset(&topic, partition, Offset::Offset(next))?;
+            }
+            Ok(committing.commit(&list, CommitMode::Sync)?)
         })
         .await
     }

@@ -265,6 +265,9 @@ pub enum BuildError {
         /// What the topic has.
         has: i32,
     },
+    /// No topic can have this name.
+    #[error("no topic can be named {0:?}: up to 249 of a-z, A-Z, 0-9, `.`, `_`, `-` make a name")]
+    TopicName(String),
     /// `key_columns` names no row.
     #[error("`key_columns` names {0:?} twice, or not at all")]
     KeyColumns(String),

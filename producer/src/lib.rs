@@ -61,7 +61,8 @@
 //! # }
 //! ```
 //!
-//! `examples/` holds two services that can be run at once: a leaderboard and a page-view counter.
+//! `examples/` holds two services that can be run at once, a leaderboard and a page-view counter, and one
+//! before Kafka, Postgres and the consumer, `wallets`.
 //!
 //! # How durable is a write?
 //!
@@ -218,10 +219,26 @@
 //! - What is not in the database is only in the log: the topic's retention must be longer than the
 //!   longest outage.
 //!
-//! # Runtime
+//! # Runtime, and what may be called from where
 //!
-//! [`Builder::build`] needs a tokio runtime with time enabled, and a load runs on the runtime of its
-//! reader, or on that of `build` where a thread without one reads. Kafka has threads of its own.
+//! Kafka has threads of its own, so nothing stands still when a runtime is busy or gone.
+//!
+//! | call | needs | blocks its thread |
+//! |---|---|---|
+//! | [`Builder::build`] | a tokio runtime, of one thread or many, with time enabled; without one [`BuildError::NoRuntime`] | no |
+//! | `put`, `modify` and all that write, receipts, `…_all`, `…_within`, `close`, `events` | any executor, tokio or not, and any thread | no; they wait for room, Kafka or the database as they say |
+//! | [`get`](WriteBehind::get) and all that may load | the same; the load is a task on the tokio runtime of its reader, else on that of `build`, which must still run | no |
+//! | the `try_` forms, `peek`, `invalidate`, `stats`, `halted`, dropping a handle | nothing: also a `Drop`, a thread of rayon, a log layer | for a lock that is held for microseconds |
+//!
+//! - On a runtime of one thread (`current_thread`), a load goes on only while something is awaited there.
+//! - A pool of `sqlx` belongs to the runtime that it was made on. Where each test has a runtime of its
+//!   own, make pool and handle in each.
+//! - Code of yours that this crate calls ([`Serialize`](serde::Serialize) of keys and rows, the closure of
+//!   [`modify`](WriteBehind::modify), [`Builder::headers`], loaders, what keeps the log) runs under no lock
+//!   and may call the handle. Only a loader must not wait for the very row that it is to load.
+//! - A panic in such code goes to its caller, and the handle goes on. A crate built with `panic = "abort"`
+//!   ends, of course.
+//! - After `fork` without `exec` a handle works in the parent alone: threads are not copied.
 //!
 //! # Testing
 //!

@@ -50,6 +50,7 @@ impl BuildError {
             | Self::NoSuchColumn { .. }
             | Self::Partitions { .. }
             | Self::KeyColumns(_)
+            | Self::TopicName(_)
             | Self::Client(_)
             | Self::NoRuntime
             | Self::MetricsTaken(_)

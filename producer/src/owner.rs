@@ -1,8 +1,10 @@
 //! The owner of a handle's threads: what all clones share, and how it ends.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 use write_behind_shared::metrics::Registration;
@@ -116,10 +118,7 @@ impl<K> Owner<K> {
         let undelivered = self.partitions.keys_in_flight();
         if let Some(Threads { kafka, .. }) = self.take_threads() {
             let handle = Arc::clone(&self.handle);
-            let left = tokio::task::spawn_blocking(move || kafka.leave(&handle)).await;
-            if let Err(error) = left {
-                warn!(%error, "the polling thread was not waited for");
-            }
+            leave(kafka, handle).await;
         }
         // What the client gave up when it ended is told by the keys.
         let _ = self.tell_untold_loss();
@@ -152,6 +151,22 @@ impl<K> Owner<K> {
 
     fn take_threads(&self) -> Option<Threads> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Lets the handle leave its client, on a thread, for that blocks; and a runtime may be none of tokio's,
+/// or at its end.
+async fn leave(kafka: Kafka, handle: Arc<ClientHandle>) {
+    let (done, left) = oneshot::channel();
+    let thread = Builder::new().name("write-behind-close".to_owned()).spawn(move || {
+        kafka.leave(&handle);
+        // The task that closed it may have gone away.
+        let _ = done.send(());
+    });
+    if let Err(error) = thread {
+        warn!(%error, "the polling thread is not waited for");
+    } else if left.await.is_err() {
+        warn!("the handle's end panicked");
     }
 }
 

@@ -2,14 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken test bed fails the test")]
 
+use std::cell::Cell;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde::{Deserialize, Serialize};
 use tracing::Subscriber;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use write_behind_producer::WriteBehind;
 use write_behind_producer::testing::Broker;
 
@@ -72,11 +76,81 @@ fn live() {
     });
 }
 
+/// The log of every thread: those of the handle and of librdkafka log too.
+fn log_of_all_threads() -> &'static Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    LOG.get_or_init(|| {
+        let log = Log::default();
+        let subscriber = subscriber(LevelFilter::TRACE, &log).with(WritesToo);
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        log
+    })
+}
+
+/// A log that is kept by this crate itself: each line is a write to the handle.
+struct WritesToo;
+
+static WRITTEN_TO: OnceLock<WriteBehind<u64, Account>> = OnceLock::new();
+
+impl<S: Subscriber> Layer<S> for WritesToo {
+    fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+        thread_local!(static WRITES: Cell<bool> = const { Cell::new(false) });
+        let Some(handle) = WRITTEN_TO.get() else { return };
+        // What a write logs is not written.
+        if WRITES.replace(true) {
+            return;
+        }
+        // Whether it is taken does not matter here, only that it comes back.
+        let _ = handle.try_put(&7, &Account { iban: "a line".to_owned() });
+        let _ = handle.peek(&7);
+        let _ = (handle.stats(), handle.halted(), handle.invalidate(&8));
+        WRITES.set(false);
+    }
+}
+
+/// A handle whose writes are held, lost, and given up at its end, all of which is logged.
+fn live_badly() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let kafka = Broker::start().unwrap().topic("accounts", 1).unwrap();
+        let accounts = WriteBehind::<u64, Account>::builder("accounts", kafka.properties());
+        let accounts = accounts.sink_group("sink").build().await.unwrap();
+        let accounts = WRITTEN_TO.get_or_init(|| accounts);
+        let write = async || accounts.put(&1, &Account { iban: "a row".to_owned() }).await.unwrap();
+        for (error, times, is_lost) in [
+            (RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, 3, false),
+            (RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD, 1_000, true),
+        ] {
+            let errors = vec![error; times];
+            kafka.cluster().unwrap().request_errors(RDKafkaApiKey::Produce, &errors);
+            assert_eq!(write().await.replicated().await.is_err(), is_lost, "{error:?}");
+            kafka.cluster().unwrap().clear_request_errors(RDKafkaApiKey::Produce);
+        }
+        kafka.brokers_down().unwrap();
+        write().await;
+        accounts.close(Duration::from_millis(100)).await.unwrap_err();
+    });
+}
+
+#[test]
+fn a_log_that_writes_to_the_handle_which_it_is_told_of_never_waits_for_itself() {
+    let log = log_of_all_threads();
+    let (done, is_done) = std::sync::mpsc::channel();
+    // On a thread of its own: a lock that waits for itself would hold up this one for ever.
+    std::thread::spawn(move || {
+        live_badly();
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(Duration::from_mins(1)).expect("it comes to its end");
+    let log = log.text();
+    for line in ["does not take", "writes are lost", "closed"] {
+        assert!(log.contains(line), "no line says {line:?}:\n{log}");
+    }
+}
+
 #[test]
 fn no_row_and_no_password_is_ever_logged() {
-    let log = Log::default();
-    // For every thread: those of the handle and of librdkafka log too.
-    tracing::subscriber::set_global_default(subscriber(LevelFilter::TRACE, &log)).unwrap();
+    let log = log_of_all_threads();
     live();
     let log = log.text();
     assert!(!log.contains("GB33BUKB") && !log.contains("sesame"), "{log}");

@@ -103,7 +103,8 @@ pub(crate) fn assign(
     match consumer.rebalance_protocol() {
         RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
         RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(partitions),
-    }
+    }?;
+    settle(consumer)
 }
 
 /// A consumer in its group, and the thread that commits for it.
@@ -203,7 +204,18 @@ pub(crate) fn unassign(
     match consumer.rebalance_protocol() {
         RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
         RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
+    }?;
+    settle(consumer)
+}
+
+/// Waits until librdkafka has stopped what was assigned before. It does so by and by, and ends the
+/// process by an assertion if the assignment changes again before that. Its thread answers these
+/// questions after the stops: the first has them begun, the second ended.
+pub(crate) fn settle<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> KafkaResult<()> {
+    for _ in 0..2 {
+        consumer.assignment()?;
     }
+    Ok(())
 }
 
 /// Why the client can't go on, in words for an operator.

@@ -18,6 +18,7 @@ use crate::core::batch::Span;
 use crate::core::record::Incoming;
 use crate::core::span_read::{ReadFailure, ReadStep, SpanRead};
 use crate::kafka::client::Quiet;
+use crate::kafka::group::settle;
 use crate::kafka::incoming::incoming;
 
 /// How long a reader waits for the next record before the log counts as unavailable.
@@ -116,7 +117,7 @@ impl LogReader {
             self.assign(consumer, topic, read.unread()).map_err(ReadError::from)?;
             read.asked_for(asked.elapsed());
             let outcome = read_assigned(consumer, topic, read, &mut take);
-            consumer.unassign().map_err(ReadError::from)?;
+            consumer.unassign().and_then(|()| settle(consumer)).map_err(ReadError::from)?;
             outcome
         });
         // A client that knows a topic by an earlier id may get no record of it ever again.

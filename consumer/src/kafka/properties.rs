@@ -79,7 +79,9 @@ pub fn check(settings: &KafkaSettings) -> Result<(), ConfigError> {
                 let meant = did_you_mean(name, COMMON);
                 return refused(format!("librdkafka has no such property{meant}"));
             }
-            Err(KafkaError::ClientConfig(_, why, ..)) => return refused(unfit(&why).to_owned()),
+            Err(KafkaError::ClientConfig(_, why, ..)) => {
+                return refused(unfit(name, &why).to_owned());
+            }
             Err(_) => return refused("its value has a NUL in it".to_owned()),
             Ok(_) => {}
         }
@@ -97,6 +99,16 @@ pub fn check(settings: &KafkaSettings) -> Result<(), ConfigError> {
 /// # Errors
 /// [`ConfigError`], without a value.
 pub fn fit_together(settings: &KafkaSettings) -> Result<(), ConfigError> {
+    let is = |name: &str, value: &str| {
+        settings.get(name).is_some_and(|is| is.trim().eq_ignore_ascii_case(value))
+    };
+    if ["sasl.mechanism", "sasl.mechanisms"].iter().any(|name| is(name, "OAUTHBEARER"))
+        && !is("sasl.oauthbearer.method", "oidc")
+    {
+        let why = "OAUTHBEARER needs tokens, which write-behind gets from an identity service: set \
+                   `sasl.oauthbearer.method` to \"oidc\"";
+        return Err(refuse("kafka.sasl.mechanism", why));
+    }
     let mut config = client_config(settings, "of-nobody");
     for broker in BROKERS {
         config.remove(broker);
@@ -110,7 +122,10 @@ pub fn fit_together(settings: &KafkaSettings) -> Result<(), ConfigError> {
 }
 
 /// What librdkafka says, without the value that it quotes.
-fn unfit(why: &str) -> &'static str {
+fn unfit(name: &str, why: &str) -> &'static str {
+    if why.contains("not supported in this build") && name.starts_with("sasl.oauthbearer.") {
+        return "this write-behind was built without it: it needs the feature `oidc`";
+    }
     if why.contains("not supported in this build") {
         return "this write-behind was built without it: it needs OpenSSL";
     }
@@ -140,6 +155,10 @@ mod tests {
         let told = "`kafka`: librdkafka can't make a client of it: sasl.username and sasl.password must be set";
         assert_eq!(login(&[]).unwrap_err(), told);
         assert_eq!(login(&[("sasl.username", "ada"), ("sasl.password", "hush")]), Ok(()));
+        // Nobody would ever give it a token.
+        let unsecured = ("enable.sasl.oauthbearer.unsecure.jwt", "true");
+        let refused = login(&[("sasl.mechanism", "OAUTHBEARER"), unsecured]).unwrap_err();
+        assert!(refused.contains("set `sasl.oauthbearer.method` to \"oidc\""), "{refused}");
     }
 
     fn refusal(name: &str, value: &str) -> Option<String> {

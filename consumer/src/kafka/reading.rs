@@ -162,15 +162,17 @@ impl Reader for Reading {
             // start.
             if !again.is_empty() {
                 self.member.incremental_unassign(&self.list(&again))?;
+                group::settle(&self.member)?;
             }
-            self.member.incremental_assign(&self.positions(tps))
+            self.member.incremental_assign(&self.positions(tps))?;
         } else {
             // Without the others, this would drop them: an eager `assign` replaces the whole
             // assignment.
             let position = |tp| Some((tp, next_of(tp)?));
             let all: Vec<_> = self.queues.all().filter_map(position).collect();
-            self.member.assign(&self.positions(&all))
+            self.member.assign(&self.positions(&all))?;
         }
+        group::settle(&self.member)
     }
 
     fn pause(&mut self, tps: &[RoutePartition]) -> KafkaResult<()> {

@@ -228,7 +228,8 @@ impl Metrics {
                 .set(0);
         }
         for Tally { topic, state, letters } in tallies {
-            let gauge = self.stored_dead_letters.with_label_values(&[topic, state.as_str()]);
+            let labels: [&str; 2] = [topic, state.as_str()];
+            let gauge = self.stored_dead_letters.with_label_values(&labels);
             gauge.set(*letters as i64);
         }
     }

@@ -45,6 +45,8 @@ use crate::write_behind::WriteBehind;
 const LIMIT_MAX: usize = u32::MAX as usize;
 /// How long writes may be gathered.
 const COALESCE_MAX: Duration = Duration::from_hours(1);
+/// Characters of a topic's name, at most.
+const TOPIC_NAME_MAX: usize = 249;
 /// The longest time that librdkafka and the cache can count; nobody waits longer.
 const TIME_MAX: Duration = Duration::from_hours(24 * 20);
 
@@ -54,14 +56,12 @@ where
     V: Serialize + DeserializeOwned,
 {
     pub(super) async fn start(mut self) -> Result<WriteBehind<K, V>, BuildError> {
-        self.check_limits()?;
-        self.check_key_columns()?;
+        let group = &*self.check()?;
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         self.start_timeout = self.start_timeout.min(TIME_MAX);
         let deadline = Instant::now() + self.start_timeout;
         let kafka = std::mem::replace(&mut self.kafka, Err(BuildError::NoSinkGroup))?;
         let connection = kafka.connection();
-        let group = &*self.sink_group.clone().ok_or(BuildError::NoSinkGroup)?;
         let (group_offsets, topic) = self.meet_kafka(connection, group, deadline).await?;
         let partition_count = topic.partitions;
         Span::current().record("partitions", partition_count);
@@ -95,6 +95,7 @@ where
             record_bytes: Arc::clone(&record_bytes),
             pending_bytes: self.pending_bytes.min(self.in_flight_bytes.unwrap_or(usize::MAX)),
             headers: self.headers.take(),
+            may_repeat_columns: Columns::of::<V>().names().is_none(),
             table,
         };
         let question = TopicQuestion::new(connection, &self.topic, &runtime)?;
@@ -286,6 +287,17 @@ where
         follow_on_threads(client, follower)
     }
 
+    /// Refuses settings that make no sense. Gives the sink group.
+    fn check(&self) -> Result<String, BuildError> {
+        self.check_limits()?;
+        self.check_key_columns()?;
+        if !is_a_topic(&self.topic) {
+            return Err(BuildError::TopicName(self.topic.clone()));
+        }
+        let group = self.sink_group.clone().filter(|group| !group.trim().is_empty());
+        group.ok_or(BuildError::NoSinkGroup)
+    }
+
     fn check_limits(&self) -> Result<(), BuildError> {
         let wrong = if self.pending_bytes == 0 || self.pending_bytes > LIMIT_MAX {
             "`max_pending` must be between 1 byte and 4 GiB"
@@ -297,6 +309,8 @@ where
             "`max_in_flight_bytes` must be between 1 byte and 4 GiB"
         } else if self.poll_interval.is_zero() {
             "`poll_interval` must be positive"
+        } else if self.start_timeout.is_zero() {
+            "`start_timeout` must be positive: Kafka is asked about the topic"
         } else if self.load_timeout.is_zero() {
             "`load_timeout` must be positive"
         } else if self.version.is_some() && self.loader.is_none() {
@@ -324,4 +338,13 @@ where
             None => Ok(()),
         }
     }
+}
+
+/// Whether Kafka can have a topic of this name.
+fn is_a_topic(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=TOPIC_NAME_MAX).contains(&name.len())
+        && name.bytes().all(fits)
+        && name != "."
+        && name != ".."
 }

@@ -351,7 +351,9 @@ impl ClientContext for DeliveryReports {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
-        self.tokens.next()
+        let token = self.tokens.next();
+        self.lines.tell_login(&token);
+        token
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {

@@ -58,6 +58,13 @@ impl ClientContext for QuietContext {
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
         let token = self.tokens.next();
         self.has_token.store(true, Ordering::Release);
+        self.lines.tell_login(&token);
+        if let Err(error) = &token {
+            // Nothing else that the client says of its brokers tells why.
+            self.lines.set_trouble(error.to_string());
+            *self.cause.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(KafkaCause::NotAuthenticated);
+        }
         token
     }
 
@@ -159,11 +166,13 @@ impl LogLines {
             return;
         }
         if facility == "FAIL" {
-            let trouble = message.rsplit("]: ").next().unwrap_or(message).to_owned();
-            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
+            self.set_trouble(message.rsplit("]: ").next().unwrap_or(message).to_owned());
         }
         let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(left_out) = repeats.look(message, Instant::now()) else { return };
+        let left_out = repeats.look(message, Instant::now());
+        // What keeps the log is a stranger's code, and may write to this very handle.
+        drop(repeats);
+        let Some(left_out) = left_out else { return };
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
@@ -178,6 +187,19 @@ impl LogLines {
                 info!(target: "librdkafka", facility, left_out, "{message}");
             }
         }
+    }
+
+    /// Logs that there is no token to log in with, unless that was told just now.
+    pub(crate) fn tell_login(&self, token: &Result<OAuthToken, Box<dyn Error>>) {
+        if let Err(error) = token
+            && self.is_news(&error.to_string())
+        {
+            warn!(%error, "no token to log in to kafka with; it is asked for again");
+        }
+    }
+
+    fn set_trouble(&self, trouble: String) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
     }
 
     /// Whether an error is news: they repeat as log lines do.

@@ -11,6 +11,7 @@ pub(crate) mod loads;
 pub(crate) mod losses;
 pub(crate) mod tail;
 pub(crate) mod sync;
+mod timer;
 pub(crate) mod wake;
 mod watermark;
 mod dead_letters;
@@ -346,6 +347,7 @@ impl Partitions {
             PartitionStats {
                 accepted: sum.accepted + one.accepted,
                 coalesced: sum.coalesced + one.coalesced,
+                lost: sum.lost + one.lost,
                 rows: sum.rows + one.rows,
                 bytes: sum.bytes + one.bytes,
                 in_flight: sum.in_flight + one.in_flight,

@@ -255,6 +255,7 @@ impl SharedPending {
         PartitionStats {
             accepted: next,
             coalesced: state.outbox.coalesced,
+            lost: state.core.lost_along(),
             rows: usage[Full::PendingRows],
             bytes: usage[Full::PendingBytes],
             in_flight: usage[Full::InFlight],

@@ -7,11 +7,11 @@ pub(crate) use self::scheduled::{Mutex, MutexGuard, in_many_orders, pause, spawn
 
 #[cfg(not(test))]
 mod plain {
-    use std::time::Duration;
-
     pub(crate) use std::sync::{Mutex, MutexGuard};
 
     use tokio::runtime::Handle;
+
+    pub(crate) use crate::partitions::timer::{pause, timeout};
 
     /// Runs `task` on the runtime; without one, on the caller's.
     pub(crate) fn spawn(runtime: Option<&Handle>, task: impl Future<Output = ()> + Send + 'static) {
@@ -19,16 +19,6 @@ mod plain {
             Some(runtime) => runtime.spawn(task),
             None => tokio::spawn(task),
         };
-    }
-
-    /// What `task` gives; `None`: it took longer.
-    pub(crate) async fn timeout<T>(time: Duration, task: impl Future<Output = T>) -> Option<T> {
-        tokio::time::timeout(time, task).await.ok()
-    }
-
-    /// Waits.
-    pub(crate) async fn pause(time: Duration) {
-        tokio::time::sleep(time).await;
     }
 }
 
@@ -42,6 +32,8 @@ mod scheduled {
     use shuttle::scheduler::{PctScheduler, RandomScheduler};
     use shuttle::{Config, Runner};
     use tokio::runtime::Handle;
+
+    use crate::partitions::timer;
 
     thread_local! {
         static SCHEDULED: Cell<bool> = const { Cell::new(false) };
@@ -75,13 +67,13 @@ mod scheduled {
         if SCHEDULED.get() {
             shuttle::future::yield_now().await;
         } else {
-            tokio::time::sleep(time).await;
+            timer::pause(time).await;
         }
     }
 
     /// What `task` gives; `None`: it took longer, which nothing does on the scheduler.
     pub(crate) async fn timeout<T>(time: Duration, task: impl Future<Output = T>) -> Option<T> {
-        if SCHEDULED.get() { Some(task.await) } else { tokio::time::timeout(time, task).await.ok() }
+        if SCHEDULED.get() { Some(task.await) } else { timer::timeout(time, task).await }
     }
 
     #[derive(Debug)]

@@ -54,6 +54,7 @@ enum Loading {
 
 impl<K: Clone + Send + Sync + 'static> Reader<K> {
     /// The row that this process sees.
+    #[cfg(test)]
     pub(crate) async fn read<Q>(&self, id: &Q, key: Key) -> Result<Reading, ReadError>
     where
         Q: ToOwned<Owned = K> + ?Sized,
@@ -64,7 +65,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         }
     }
 
-    /// The same, if it is known here; otherwise it has to be loaded.
+    /// The row that this process sees, if it is known here; otherwise it has to be loaded.
     pub(crate) fn look_up(&self, key: &[u8]) -> Result<Option<Reading>, ReadError> {
         self.metrics.reads.inc();
         self.find(self.pending(key)?, key)
@@ -80,7 +81,7 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
             if let Some(result) = self.load(pending, id, &key).await {
                 return result;
             }
-            if let Some(row) = self.find(pending, &key)? {
+            if let Some(row) = self.find_again(pending, &key)? {
                 return Ok(row);
             }
         }
@@ -129,7 +130,10 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
                 Lookup::Known(row) => row,
                 Lookup::Waits(waiting, joined) => match wait(waiting).await {
                     Some(result) => result?,
-                    None if joined => self.read(id, key).await?,
+                    None if joined => match self.find_again(self.pending(&key)?, &key)? {
+                        Some(row) => row,
+                        None => self.read_loaded(id, key).await?,
+                    },
                     None => cut_short()?,
                 },
             });
@@ -207,28 +211,41 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
         )
     }
 
-    /// The row, if it is known here.
+    /// The row, if it is known here; counts how the read was answered.
     fn find(&self, pending: &SharedPending, key: &[u8]) -> Result<Option<Reading>, ReadError> {
         let found = self.in_memory(pending, key);
-        match found {
-            InMemory::Pending(row) => {
-                self.metrics.hits_pending.inc();
-                return Ok(Some(Reading::of(row)));
-            }
-            InMemory::Cached(row) => {
-                self.metrics.hits_cache.inc();
-                return Ok(Some(Reading::of(row)));
-            }
+        match &found {
+            InMemory::Pending(_) => self.metrics.hits_pending.inc(),
+            InMemory::Cached(_) => self.metrics.hits_cache.inc(),
             InMemory::Beneath | InMemory::Nothing => self.metrics.misses.inc(),
         }
-        if self.loader.is_some() {
-            return Ok(None);
+        self.known(pending, key, found)
+    }
+
+    /// The same for a read that is counted already.
+    fn find_again(
+        &self,
+        pending: &SharedPending,
+        key: &[u8],
+    ) -> Result<Option<Reading>, ReadError> {
+        self.known(pending, key, self.in_memory(pending, key))
+    }
+
+    fn known(
+        &self,
+        pending: &SharedPending,
+        key: &[u8],
+        found: InMemory,
+    ) -> Result<Option<Reading>, ReadError> {
+        match found {
+            InMemory::Pending(row) | InMemory::Cached(row) => Ok(Some(Reading::of(row))),
+            InMemory::Beneath | InMemory::Nothing if self.loader.is_some() => Ok(None),
+            InMemory::Beneath => Err(ReadError::NoLoader),
+            InMemory::Nothing => {
+                let may_be_behind = pending.lock().core.forgotten_below(key).is_some();
+                Ok(Some(Reading { row: None, may_be_behind }))
+            }
         }
-        if found == InMemory::Beneath {
-            return Err(ReadError::NoLoader);
-        }
-        let may_be_behind = pending.lock().core.forgotten_below(key).is_some();
-        Ok(Some(Reading { row: None, may_be_behind }))
     }
 
     fn in_memory(&self, pending: &SharedPending, key: &[u8]) -> InMemory {

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use smallvec::SmallVec;
+use write_behind_shared::json::JsonError;
 use write_behind_shared::json_write::{self, Noticed};
 use write_behind_shared::key::{KeyError, KeyWriter};
 use write_behind_shared::record::{self, Encoded};
@@ -67,6 +68,8 @@ pub(crate) struct Encoder {
     pub(crate) pending_bytes: usize,
     /// Where the service's own headers come from.
     pub(crate) headers: Option<HeaderSource>,
+    /// The row type doesn't say its columns, so that a row may name one twice.
+    pub(crate) may_repeat_columns: bool,
     /// What the table takes, once the loader has said it.
     pub(crate) table: Arc<OnceLock<TableCheck>>,
 }
@@ -135,6 +138,7 @@ impl Encoder {
             record_bytes: Arc::new(AtomicUsize::new(record_bytes)),
             pending_bytes,
             headers: None,
+            may_repeat_columns: false,
             table: Arc::default(),
         }
     }
@@ -165,6 +169,9 @@ impl Encoder {
             let noticed = json_write::write(row, document);
             check(document, noticed.map_err(|error| Refusal::NotJson(error.to_string()))?)?;
             repeats_key(&scratch.key, document)?;
+            if self.may_repeat_columns {
+                names_each_once(document)?;
+            }
             if let Some(table) = self.table.get() {
                 table.row(document)?;
             }
@@ -287,6 +294,15 @@ fn check(document: &[u8], noticed: Noticed) -> Result<(), Refusal> {
         Noticed { too_deep: true, .. } => Err(Refusal::TooDeep),
         Noticed { nul: true, .. } => Err(Refusal::Nul),
         Noticed { not_finite: true, .. } => Err(Refusal::NotFinite),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a row that names a column twice, as one with flattened parts can.
+fn names_each_once(document: &[u8]) -> Result<(), Refusal> {
+    match json::members(document) {
+        Err(error @ JsonError::NamedTwice(_)) => Err(Refusal::NotJson(error.to_string())),
+        // What is no object was refused before.
         _ => Ok(()),
     }
 }

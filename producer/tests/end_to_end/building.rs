@@ -8,9 +8,11 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
-use write_behind_producer::{BuildError, LoadError, Loaded, Loader, Source, WriteBehind};
+use write_behind_producer::{
+    BuildError, DeliveryError, LoadError, Loaded, Loader, Source, WriteBehind, WriteError,
+};
 
-use crate::embedded::{DEADLINE, Kafka, Score, score, soon};
+use crate::embedded::{DEADLINE, Kafka, Score, TOPIC, score, soon};
 
 type Handle = WriteBehind<i64, Score>;
 
@@ -77,6 +79,24 @@ async fn the_metrics_of_a_handle_can_be_registered_again_once_it_ended_or_was_ne
 }
 
 #[tokio::test]
+async fn names_that_kafka_can_not_have_and_times_of_nothing_are_refused_and_say_so() {
+    let kafka = Kafka::start(1);
+    let named = |topic: &str| {
+        WriteBehind::<i64, Score>::builder(topic, kafka.properties()).sink_group("sink")
+    };
+    for name in ["", ".", "a b", "a\0b", &"x".repeat(250)] {
+        let error = named(name).build().await.map(drop).unwrap_err();
+        assert!(matches!(&error, BuildError::TopicName(of) if of == name), "{error}");
+    }
+    for group in ["", " "] {
+        let error = named(TOPIC).sink_group(group).build().await.map(drop).unwrap_err();
+        assert!(matches!(error, BuildError::NoSinkGroup), "{error}");
+    }
+    let error = named(TOPIC).start_timeout(Duration::ZERO).build().await.map(drop).unwrap_err();
+    assert!(matches!(error, BuildError::Limit(_)) && !error.may_pass(), "{error}");
+}
+
+#[tokio::test]
 async fn times_without_end_are_refused_or_as_good_as_endless_and_never_a_panic() {
     let kafka = Kafka::start(1);
     let builder = || kafka.builder::<i64, Score>(&[]);
@@ -105,4 +125,28 @@ fn a_handle_is_built_on_a_runtime_and_read_from_any_thread() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let scores: Handle = runtime.block_on(build()).unwrap();
     assert_eq!(without_a_runtime(scores.get(&7)).unwrap(), Some(score("loaded", 7)));
+}
+
+#[test]
+fn every_wait_ends_in_time_on_a_thread_without_a_runtime_though_that_of_build_is_gone() {
+    let kafka = Kafka::start(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let builder = kafka.builder::<i64, Score>(&[]).max_pending_rows(1);
+    let builder = builder.write_timeout(Duration::from_millis(50));
+    let scores: Handle = runtime.block_on(builder.build()).unwrap();
+    drop(runtime);
+    without_a_runtime(async {
+        let write = scores.put(&1, &score("ada", 1)).await.unwrap();
+        write.replicated_within(DEADLINE).await.unwrap();
+        let soon = Duration::from_millis(50);
+        assert_eq!(write.persisted_within(soon).await, Err(DeliveryError::TimedOut));
+        assert_eq!(scores.persisted_all_within(soon).await, Err(DeliveryError::TimedOut));
+        assert_eq!(scores.put(&2, &score("bob", 1)).await.err(), Some(WriteError::NoRoomInTime));
+        let through = scores.put_and_persist(&1, &score("ada", 2), soon).await;
+        assert_eq!(through, Err(DeliveryError::TimedOut.into()));
+        kafka.commit_all();
+        scores.persisted_all_within(DEADLINE).await.unwrap();
+        scores.close(DEADLINE).await.unwrap();
+        assert_eq!(kafka.log().len(), 2);
+    });
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use write_behind_producer::{WhenFull, WriteBehind, WriteError};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use write_behind_producer::{DeliveryError, Priority, WhenFull, WriteBehind, WriteError};
 
 use crate::embedded::{DEADLINE, Kafka, Score, score, soon};
 
@@ -95,4 +96,26 @@ async fn a_full_handle_takes_an_increment_that_goes_with_an_earlier_one_of_its_r
     scores.close(DEADLINE).await.unwrap();
     let sum = kafka.fold()["1"].clone().unwrap();
     assert_eq!(sum["score"], serde_json::json!(1_001));
+}
+
+#[tokio::test]
+async fn writes_that_are_lost_with_the_one_they_went_with_are_counted_each() {
+    let kafka = Kafka::start(1);
+    let scores: Handle =
+        kafka.builder(&[]).coalesce(Duration::from_hours(1)).build().await.unwrap();
+    let refuse = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE];
+    kafka.cluster().request_errors(RDKafkaApiKey::Produce, &refuse);
+    let mut writes = vec![scores.put(&1, &score("ada", 0)).await.unwrap()];
+    for _ in 0..9 {
+        writes.push(scores.add(&1, "score", 1).await.unwrap());
+    }
+    // It does not wait for its window.
+    let lost = scores.with_priority(Priority::High).add(&1, "score", 1).await.unwrap();
+    let error = soon("the loss", lost.replicated()).await.unwrap_err();
+    assert!(matches!(error, DeliveryError::Failed(_)), "{error}");
+    for write in writes {
+        assert_eq!(write.replicated().await, Err(error.clone()), "each is told");
+    }
+    let stats = scores.stats();
+    assert_eq!((stats.writes, stats.coalesced, stats.lost), (11, 10, 11));
 }

@@ -1,5 +1,8 @@
 //! Writes that the table can't hold, if the loader knows the table.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 use write_behind_producer::{
     BuildError, Change, KeyColumn, KeyKind, LoadError, Loaded, Loader, Refusal, TableShape,
     WriteBehind, WriteError,
@@ -54,4 +57,25 @@ async fn a_row_type_that_the_table_cannot_hold_fails_the_build_unless_nobody_loo
     let builder = kafka.builder::<i64, Score>(&[]).check_columns(false);
     let scores = builder.loader(table()).build().await.unwrap();
     scores.put(&10, &score("a", 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_row_whose_flattened_parts_name_one_column_twice_is_refused() {
+    /// A row that has columns of its own beside named ones.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Open {
+        name: String,
+        #[serde(flatten)]
+        others: BTreeMap<String, i64>,
+    }
+    let kafka = Kafka::start(1);
+    let rows: WriteBehind<i64, Open> = kafka.builder(&[]).build().await.unwrap();
+    let row = |other: &str| Open {
+        name: "ada".to_owned(),
+        others: BTreeMap::from([(other.to_owned(), 1)]),
+    };
+    rows.put(&1, &row("score")).await.unwrap();
+    let refused = rows.put(&1, &row("name")).await.unwrap_err();
+    assert!(refused.to_string().contains("\"name\""), "{refused}");
+    assert_eq!(rows.get(&1).await.unwrap(), Some(row("score")), "nothing has changed");
 }

@@ -164,6 +164,8 @@ async fn a_load_that_ends_with_its_runtime_is_begun_again_by_who_waits_for_it() 
     assert_eq!(by_hand.question(1).await, [1]);
     by_hand.answer(1, &[row(1)]).await;
     assert_eq!(soon("the other", second).await.unwrap().unwrap(), row(1));
+    let stats = scores.stats();
+    assert_eq!((stats.reads, stats.misses, stats.loads), (2, 2, 2), "a read counts once");
 }
 
 #[tokio::test]

@@ -52,6 +52,13 @@ impl Pending {
         self.lose(sequence, loss, cache)
     }
 
+    /// How many writes were lost with the earlier one that they had gone with; forgets which have gone
+    /// with those that Kafka has answered.
+    pub(crate) fn lost_along(&mut self) -> u64 {
+        self.joined = self.joined.split_off(&self.ledger.replicated());
+        self.lost_along
+    }
+
     /// The write failed, or whether Kafka has it cannot be told. Gives its row's key, and what is
     /// told.
     pub(crate) fn lose(
@@ -69,6 +76,7 @@ impl Pending {
             loss => loss,
         };
         let failed = matches!(loss, Loss::Failed(_));
+        self.lost_along += self.joined.remove(&sequence).unwrap_or_default();
         self.ledger.lost.add(sequence, loss.clone());
         if failed {
             self.change(&key, |entry| entry.failed(sequence));

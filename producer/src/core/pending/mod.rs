@@ -55,6 +55,11 @@ pub(crate) struct Pending {
     pub(crate) forgotten: Forgotten,
     /// Writes that were lost because later ones have overtaken them, and not told yet.
     overtaken: Vec<(Key, Loss)>,
+    /// How many writes have gone with an earlier one, by its sequence; of those that Kafka has answered,
+    /// until they are forgotten.
+    joined: BTreeMap<Sequence, u64>,
+    /// Writes that were lost with the earlier one that they had gone with.
+    lost_along: u64,
     /// The sum over all entries.
     rows_take: Usage,
     /// Rows that are released under one lock.
@@ -85,6 +90,8 @@ impl Pending {
             foreign: ForeignWriters::new(bounds.writers),
             forgotten: Forgotten::new(bounds.forgotten_slots),
             overtaken: Vec::new(),
+            joined: BTreeMap::new(),
+            lost_along: 0,
             rows_take: Usage::default(),
             rows_at_once: bounds.rows_at_once,
         }
@@ -144,6 +151,9 @@ impl Pending {
         let never_sent = self.ledger.never_sent();
         let mut sequence = None;
         self.change(key, |entry| sequence = entry.join(never_sent, delta, bytes_max));
+        if let Some(sequence) = sequence {
+            *self.joined.entry(sequence).or_default() += 1;
+        }
         sequence
     }
 
