@@ -4,10 +4,14 @@ use write_behind_shared::{NextOffset, Offset};
 
 use crate::core::delta::{Alteration, Row, fold_all};
 
-/// Changes in the order of the log, each with its offset where that is known.
+/// Changes in the order of the log. Boxed, because a row that is written whole has none.
 #[derive(Debug, Default)]
-pub(crate) struct LoggedChanges {
-    changes: Vec<(Alteration, Option<Offset>)>,
+pub(crate) struct LoggedChanges(Option<Box<Changes>>);
+
+#[derive(Debug, Default)]
+struct Changes {
+    /// Each with its offset where that is known.
+    in_order: Vec<(Alteration, Option<Offset>)>,
     bytes: usize,
 }
 
@@ -24,7 +28,11 @@ pub(crate) struct Rules {
 impl LoggedChanges {
     /// An estimate of the memory they take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.0.as_ref().map_or(0, |changes| changes.bytes)
+    }
+
+    fn in_order(&self) -> &[(Alteration, Option<Offset>)] {
+        self.0.as_ref().map_or(&[], |changes| &changes.in_order)
     }
 
     /// Takes a change. Two are folded into one unless they must be kept `apart`, or something may
@@ -42,19 +50,20 @@ impl LoggedChanges {
             (None, _) => true,
         };
         let comes_before = |at: Option<Offset>| offset.is_none() || at.is_none() || at < offset;
-        match (self.changes.last_mut(), change) {
+        let changes = self.0.get_or_insert_default();
+        match (changes.in_order.last_mut(), change) {
             (Some((Alteration::Plain(earlier), at)), Alteration::Plain(change))
                 if !apart && comes_before(*at) && is_final(offset) && is_final(*at) =>
             {
-                self.bytes -= earlier.bytes();
+                changes.bytes -= earlier.bytes();
                 earlier.fold(change);
-                self.bytes += earlier.bytes();
+                changes.bytes += earlier.bytes();
                 *at = offset;
             }
             (_, change) => {
-                self.bytes += change.change().bytes();
-                let place = self.changes.iter().rposition(|(_, at)| comes_before(*at));
-                self.changes.insert(place.map_or(0, |place| place + 1), (change, offset));
+                changes.bytes += change.change().bytes();
+                let place = changes.in_order.iter().rposition(|(_, at)| comes_before(*at));
+                changes.in_order.insert(place.map_or(0, |place| place + 1), (change, offset));
             }
         }
     }
@@ -69,7 +78,7 @@ impl LoggedChanges {
 
     /// Whether the offsets of all are known.
     pub(crate) fn all_are_placed(&self) -> bool {
-        self.changes.iter().all(|(_, at)| at.is_some())
+        self.in_order().iter().all(|(_, at)| at.is_some())
     }
 
     /// Forgets those whose offset is not known.
@@ -89,8 +98,8 @@ impl LoggedChanges {
 
     /// Folds those together that need not be kept apart any longer.
     pub(crate) fn compact(&mut self, tail: Option<NextOffset>) {
-        self.bytes = 0;
-        for (change, offset) in std::mem::take(&mut self.changes) {
+        let changes = self.0.take().unwrap_or_default();
+        for (change, offset) in changes.in_order {
             self.insert(change, offset, false, tail);
         }
     }
@@ -103,49 +112,45 @@ impl LoggedChanges {
             is_set_late
                 || change.change().needs_earlier_value() && (offset.is_none() || next.is_none())
         };
-        self.changes.iter().any(unplaced)
+        self.in_order().iter().any(unplaced)
     }
 
     /// The row after those that `row`, as of `next`, does not hold.
     pub(crate) fn over(&self, row: Option<Row>, next: Option<NextOffset>) -> Option<Row> {
         let from = self.first_not_in(next);
-        fold_all(row, self.changes.iter().skip(from).map(|(change, _)| change))
+        fold_all(row, self.in_order().iter().skip(from).map(|(change, _)| change))
     }
 
     /// The row after those below `passed`, which are forgotten, if versions are told apart: nothing
     /// else folds them into one.
     pub(crate) fn settle_versions(&mut self, row: Option<Row>, passed: NextOffset) -> Option<Row> {
         let versioned = |(change, _): &(Alteration, _)| matches!(change, Alteration::Versioned(_));
-        if !self.changes.first().is_some_and(versioned) {
+        if !self.in_order().first().is_some_and(versioned) {
             return row;
         }
         let settled = self.first_not_in(Some(passed));
-        let row = fold_all(row, self.changes.iter().take(settled).map(|(change, _)| change));
+        let row = fold_all(row, self.in_order().iter().take(settled).map(|(change, _)| change));
         self.keep(|place, _| place >= settled);
         row
     }
 
     fn keep(&mut self, keep: impl Fn(usize, Option<Offset>) -> bool) {
-        if self.changes.is_empty() {
-            return;
-        }
+        let Some(changes) = &mut self.0 else { return };
         let mut place = 0;
-        self.changes.retain(|(_, at)| {
+        changes.in_order.retain(|(_, at)| {
             place += 1;
             keep(place - 1, *at)
         });
-        if self.changes.is_empty() {
-            // A row may stay for hours; the room of what it folded need not.
-            self.changes = Vec::new();
-        }
-        self.bytes = self.changes.iter().map(|(change, _)| change.change().bytes()).sum();
+        changes.bytes = changes.in_order.iter().map(|(change, _)| change.change().bytes()).sum();
+        // A row may stay for hours; the room of what it folded need not.
+        self.0.take_if(|changes| changes.in_order.is_empty());
     }
 
     fn first_not_in(&self, next: Option<NextOffset>) -> usize {
         let has = |(_, offset): &(Alteration, Option<Offset>)| {
             next.is_some_and(|next| offset.is_some_and(|at| next.is_past(at)))
         };
-        self.changes.iter().rposition(has).map_or(0, |last| last + 1)
+        self.in_order().iter().rposition(has).map_or(0, |last| last + 1)
     }
 }
 

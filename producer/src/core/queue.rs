@@ -10,16 +10,17 @@ use std::collections::VecDeque;
 pub(crate) struct Queue<T> {
     /// `None` only if there is nothing at all.
     first: Option<T>,
-    rest: VecDeque<T>,
+    #[expect(clippy::box_collection, reason = "nearly every row does without, and there are many")]
+    rest: Option<Box<VecDeque<T>>>,
 }
 
 impl<T> Queue<T> {
     pub(crate) fn new() -> Self {
-        Self { first: None, rest: VecDeque::new() }
+        Self { first: None, rest: None }
     }
 
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
+        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -29,30 +30,31 @@ impl<T> Queue<T> {
     pub(crate) fn push(&mut self, item: T) {
         match self.first {
             None => self.first = Some(item),
-            Some(_) => self.rest.push_back(item),
+            Some(_) => self.rest.get_or_insert_default().push_back(item),
         }
     }
 
     /// The one that was pushed last.
     pub(crate) fn last_mut(&mut self) -> Option<&mut T> {
-        self.rest.back_mut().or(self.first.as_mut())
+        self.rest.as_mut().and_then(|rest| rest.back_mut()).or(self.first.as_mut())
     }
 
     /// Takes out what stands at `place`.
     pub(crate) fn remove(&mut self, place: usize) -> Option<T> {
         let taken = match place.checked_sub(1) {
-            None => std::mem::replace(&mut self.first, self.rest.pop_front()),
-            Some(place) => self.rest.remove(place),
+            None => {
+                let next = self.rest.as_mut().and_then(|rest| rest.pop_front());
+                std::mem::replace(&mut self.first, next)
+            }
+            Some(place) => self.rest.as_mut().and_then(|rest| rest.remove(place)),
         };
-        if self.rest.is_empty() {
-            // A row may stay for hours after a burst; the room of its queue need not.
-            self.rest = VecDeque::new();
-        }
+        // A row may stay for hours after a burst; the room of its queue need not.
+        self.rest.take_if(|rest| rest.is_empty());
         taken
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
-        self.first.iter().chain(&self.rest)
+        self.first.iter().chain(self.rest.iter().flat_map(|rest| rest.iter()))
     }
 
     /// The one with this key, and its place, by binary search: things were pushed in the order of
@@ -66,8 +68,9 @@ impl<T> Queue<T> {
         if of(first) == key {
             return Some((0, first));
         }
-        let place = self.rest.binary_search_by_key(&key, of).ok()?;
-        Some((place + 1, self.rest.get(place)?))
+        let rest = self.rest.as_ref()?;
+        let place = rest.binary_search_by_key(&key, of).ok()?;
+        Some((place + 1, rest.get(place)?))
     }
 }
 

@@ -7,6 +7,7 @@ use write_behind_shared::NextOffset;
 
 use super::{Entry, RowState};
 use crate::core::cache::Cache;
+use crate::core::maybe_next::MaybeNext;
 
 impl Entry {
     /// Gives up a base that is too old, if all below `passed` is in the database and was read here.
@@ -43,7 +44,7 @@ impl Entry {
     /// What is beneath the changes is no longer known.
     pub(super) fn forget_base(&mut self) {
         self.base = RowState::Unknown;
-        self.as_of = None;
+        self.as_of = MaybeNext::NONE;
         self.since = None;
         self.old_below = NextOffset::ZERO;
     }

@@ -8,6 +8,7 @@ use crate::core::age::KnownSince;
 use crate::core::delta::{Delta, Row};
 use crate::core::ledger::Sequence;
 use crate::core::loaded::{LoadContext, Loaded, Reading, Validity};
+use crate::core::maybe_next::MaybeNext;
 
 impl Entry {
     /// A loader found `found`. It was asked after this entry was made.
@@ -52,7 +53,7 @@ impl Entry {
             return best(self.fold_over(found));
         }
         self.logged.forget_below(found.next);
-        self.as_of = found.next;
+        self.as_of = found.next.into();
         self.base = RowState::Known(found.row.clone());
         (self.since, self.old_below) = (Some(context.now), NextOffset::ZERO);
         self.logged.compact(context.tail);
@@ -64,7 +65,7 @@ impl Entry {
     pub(crate) fn load_ends(&mut self) {
         self.loads = self.loads.saturating_sub(1);
         if self.loads == 0 {
-            self.maybe_stale_below = None;
+            self.maybe_stale_below = MaybeNext::NONE;
         }
     }
 

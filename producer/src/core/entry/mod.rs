@@ -19,6 +19,7 @@ use crate::core::in_flight::InFlight;
 use crate::core::leaves::Leaves;
 use crate::core::ledger::Sequence;
 use crate::core::logged::{LoggedChanges, Rules};
+use crate::core::maybe_next::MaybeNext;
 use crate::core::unanswered::PersistedWhen;
 use crate::core::usage::Usage;
 
@@ -40,7 +41,7 @@ pub(crate) enum RowState {
 pub(crate) struct Entry {
     base: RowState,
     /// The base came from the database as of this offset: earlier changes are in it.
-    as_of: Option<NextOffset>,
+    as_of: MaybeNext,
     /// Since when the base is known; none: it is not, or nobody asked since it is.
     since: Option<KnownSince>,
     /// Past zero: the base is too old. Changes from this offset on are kept apart, so that it can be
@@ -59,7 +60,7 @@ pub(crate) struct Entry {
     pub(crate) outdates_cache: bool,
     /// A write may or may not be in the log, or not in the database: reads go on seeing it, but it
     /// is never cached, unless it is written whole at this offset or past it.
-    uncertain_below: Option<NextOffset>,
+    uncertain_below: MaybeNext,
     /// A write of this handle is or was here; otherwise all were read from the log.
     pub(crate) own: bool,
     /// The row was invalidated while something was pending: it is never cached.
@@ -68,7 +69,7 @@ pub(crate) struct Entry {
     pub(crate) loads: u32,
     /// Below which offset a write of the row was forgotten that the database may not have had when
     /// the load began.
-    pub(crate) maybe_stale_below: Option<NextOffset>,
+    pub(crate) maybe_stale_below: MaybeNext,
     /// How many have pinned the row.
     pub(crate) pins: u32,
     /// Whether this entry is among those that wait for a commit.
@@ -83,7 +84,7 @@ impl Entry {
         let since = cached.as_ref().map(|(_, since)| *since);
         Self {
             base: cached.map_or(RowState::Unknown, |(row, _)| RowState::Known(Some(row))),
-            as_of: None,
+            as_of: MaybeNext::NONE,
             since,
             old_below: NextOffset::ZERO,
             logged: LoggedChanges::default(),
@@ -93,11 +94,11 @@ impl Entry {
             visible: RowState::Unknown,
             folded: 0,
             outdates_cache: false,
-            uncertain_below: None,
+            uncertain_below: MaybeNext::NONE,
             own: false,
             invalidated: false,
             loads: 0,
-            maybe_stale_below: None,
+            maybe_stale_below: MaybeNext::NONE,
             pins: 0,
             is_waiting: false,
             leaves: Leaves::No,
@@ -239,7 +240,7 @@ impl Entry {
             if comes_late {
                 self.forget_what_rests_on_the_log();
             }
-            if self.as_of.is_some_and(|as_of| as_of.is_past(offset)) {
+            if self.as_of.get().is_some_and(|as_of| as_of.is_past(offset)) {
                 // It is in the base already, and so is what is older than it.
                 self.logged.forget_unplaced();
                 self.forget_what_rests_on_the_log();
@@ -276,7 +277,7 @@ impl Entry {
 
     /// What is known of the row's writes below `next` may be wrong.
     pub(crate) fn mark_uncertain_below(&mut self, next: NextOffset) {
-        self.uncertain_below = self.uncertain_below.max(Some(next));
+        self.uncertain_below = self.uncertain_below.max(next.into());
     }
 
     /// The write is not in the log: reads see again what they saw without it.
@@ -328,7 +329,7 @@ impl Entry {
     /// The row to cache once nothing is pending, and since when what is beneath it is known.
     pub(crate) fn cached(&mut self, cache: &impl Cache) -> (RowState, KnownSince) {
         let since = self.since.unwrap_or_else(|| cache.now());
-        if self.uncertain_below.is_some() || self.invalidated || cache.is_too_old(since) {
+        if !self.uncertain_below.is_none() || self.invalidated || cache.is_too_old(since) {
             return (RowState::Unknown, since);
         }
         (self.read(), since)
@@ -349,12 +350,12 @@ impl Entry {
     /// the log may have been read further than Kafka has answered.
     fn rebase(&mut self, row: Option<Row>, offset: Option<Offset>) {
         self.base = RowState::Known(row);
-        self.as_of = offset.map(Offset::next);
+        self.as_of = offset.map(Offset::next).into();
         (self.since, self.old_below) = (None, NextOffset::ZERO);
         self.logged.keep_past(offset);
         let ends = |below: &NextOffset| offset.is_none_or(|offset| below.is_past(offset));
-        self.uncertain_below =
-            self.uncertain_below.filter(|below| *below > NextOffset::ZERO && ends(below));
+        let goes_on = |below: &NextOffset| *below > NextOffset::ZERO && ends(below);
+        self.uncertain_below = self.uncertain_below.get().filter(goes_on).into();
     }
 
     /// The visible row must be folded again, unless a write in flight replaces it whole anyway.

@@ -25,7 +25,7 @@ impl Pending {
                 entry.invalidate();
             }
             entry.loads += 1;
-            entry.maybe_stale_below = entry.maybe_stale_below.max(forgotten);
+            entry.maybe_stale_below = entry.maybe_stale_below.max(forgotten.into());
         });
     }
 
@@ -48,7 +48,7 @@ impl Pending {
             tail: self.rules.tail,
             forgotten_below: self
                 .forgotten_below(key)
-                .max(self.entries.get(key).and_then(|e| e.maybe_stale_below)),
+                .max(self.entries.get(key).and_then(|e| e.maybe_stale_below.get())),
         };
         let mut outcome = Ok(Reading::of(found.row.clone()));
         self.change(key, |entry| outcome = entry.loaded(found, context));

@@ -19,9 +19,6 @@ pub(crate) mod dead_letters;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use ahash::RandomState;
-use hashbrown::HashMap;
-use hashbrown::hash_map::EntryRef::{Occupied, Vacant};
 use write_behind_shared::{NextOffset, Offset};
 
 use crate::core::bounds::Bounds;
@@ -34,6 +31,7 @@ use crate::core::ledger::{Key, Ledger, Sequence};
 use crate::core::logged::Rules;
 use crate::core::lost_writes::Loss;
 use crate::core::row_filter::RowFilter;
+use crate::core::rows::Rows;
 use crate::core::tail::ForeignWriters;
 use crate::core::unanswered::PersistedWhen;
 use crate::core::usage::{Full, Usage};
@@ -41,7 +39,7 @@ use crate::core::usage::{Full, Usage};
 /// The writes of one partition that are not in the database.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    pub(crate) entries: HashMap<Key, Entry, RandomState>,
+    pub(crate) entries: Rows,
     /// Which rows may be among them.
     filter: Arc<RowFilter>,
     pub(crate) ledger: Ledger,
@@ -81,7 +79,7 @@ impl Pending {
     /// Nothing pending.
     pub(crate) fn new(rules: Rules, bounds: Bounds) -> Self {
         Self {
-            entries: HashMap::default(),
+            entries: Rows::default(),
             filter: Arc::new(RowFilter::new()),
             ledger: Ledger::new(bounds),
             waiters: BinaryHeap::new(),
@@ -124,21 +122,16 @@ impl Pending {
 
     /// A new write. A change of a row that is not pending is folded over its cached row.
     pub(crate) fn accept(&mut self, key: &[u8], delta: Delta, cache: &impl Cache) -> Sequence {
-        let mut before = Usage::default();
-        let row = match self.entries.entry_ref(key) {
-            Occupied(mut row) => {
-                before = row.get().usage(key.len());
-                row.get_mut().leaves.changes();
-                row
-            }
-            Vacant(row) => {
-                let cached = if delta.is_absolute() { None } else { cache.get(key) };
-                self.filter.add(key);
-                row.insert_entry_with_key(Key::from(key), Entry::over(cached))
-            }
-        };
-        let sequence = self.ledger.issue(Key::clone(row.key()));
-        let entry = row.into_mut();
+        let mut is_new = false;
+        let (key, entry) = self.entries.get_or_insert_with(key, || {
+            is_new = true;
+            let cached = if delta.is_absolute() { None } else { cache.get(key) };
+            self.filter.add(key);
+            Entry::over(cached)
+        });
+        let sequence = self.ledger.issue(Key::clone(key));
+        let before = if is_new { Usage::default() } else { entry.usage(key.len()) };
+        entry.leaves.changes();
         entry.accept(sequence, delta);
         let after = entry.usage(key.len());
         self.account(before, after);
@@ -272,7 +265,7 @@ impl Pending {
     pub(crate) fn give_back_memory(&mut self) {
         let is_a_peak = |capacity: usize, len: usize| len <= FEW && capacity > 16 * (FEW + len);
         if is_a_peak(self.entries.capacity(), self.entries.len()) {
-            self.entries.shrink_to(FEW);
+            self.entries.shrink();
         }
         if is_a_peak(self.waiters.capacity(), self.waiters.len()) {
             self.waiters.shrink_to(FEW);
@@ -331,7 +324,7 @@ impl Pending {
     /// The row is no longer pending. What reads are to find in the cache from now on must be there,
     /// and what they are not to find must be gone: they may look there without the lock.
     pub(crate) fn remove(&mut self, key: &[u8]) {
-        if let Some((key, entry)) = self.entries.remove_entry(key) {
+        if let Some((key, entry)) = self.entries.remove(key) {
             self.account(entry.usage(key.len()), Usage::default());
             self.filter.remove(&key);
         }
