@@ -207,6 +207,10 @@ impl fmt::Display for Number {
             Number::Decimal(decimal) => {
                 let (digits, scale) = decimal.as_bigint_and_exponent();
                 let digits_max = i64::try_from(decimal.digits()).unwrap_or(i64::MAX);
+                if scale < 0 && decimal.is_zero() {
+                    // Its zeros before the point would be no number to JSON: `0e3` is not `0000`.
+                    return f.write_str("0");
+                }
                 if scale < -ZEROS_MAX || scale > digits_max.saturating_add(ZEROS_MAX) {
                     return write!(f, "{digits}e{}", -scale);
                 }
@@ -246,6 +250,13 @@ mod tests {
     fn sums_of_decimals_are_exact_where_floats_are_not() {
         assert_eq!(number("0.1").plus(&number("0.2")), number("0.3"));
         assert_eq!(number("1e20").plus(&number("1")).to_string(), "100000000000000000001");
+    }
+
+    #[test]
+    fn a_zero_with_an_exponent_is_written_as_one_digit() {
+        for (text, written) in [("0e3", "0"), ("-0E+63", "0"), ("0e999", "0"), ("0e-2", "0.00")] {
+            assert_eq!(number(text).to_string(), written, "{text}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@
 pub mod run;
 pub mod shrink;
 pub mod exhaust;
+pub mod exam;
 pub mod mutants;
 pub mod world;
 pub mod rest;
@@ -36,6 +37,8 @@ pub mod plan;
 pub mod history;
 pub mod executor;
 pub mod clock;
+pub mod stopwatch;
+pub mod rare;
 pub mod choices;
 #[cfg(test)]
 mod facts;

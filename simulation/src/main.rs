@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use simulation::choices::Choices;
+use simulation::exam::{self, Exam};
 use simulation::exhaust::{exhaust, worlds};
 use simulation::history::{json_lines, page};
-use simulation::mutants;
+use simulation::mutants::mutants;
 use simulation::run::{Failed, run};
 use simulation::shrink::shrink;
+use simulation::stopwatch::Stopwatch;
 use simulation::world::{Outcome, simulate, simulate_plan};
 
 /// Simulates the consumer against models of Kafka and of a database, in virtual time.
@@ -28,10 +30,10 @@ enum Command {
         /// The seeds, as FIRST..END.
         #[arg(long, default_value = "0..1000")]
         seeds: String,
-        /// Runs for this many seconds instead, from the first seed on.
+        /// Runs for this many seconds of a core instead, from the first seed on.
         #[arg(long)]
         seconds: Option<u64>,
-        /// Prints in how many histories each rare thing happened.
+        /// Prints in how many histories each rare thing happened, and fails if one happened in none.
         #[arg(long)]
         reach: bool,
         /// Where the tape of a failure is left.
@@ -62,16 +64,26 @@ enum Command {
         #[arg(long, default_value_t = u64::MAX)]
         histories_max: u64,
     },
-    /// Puts known bugs into a copy of the tree, one after the other, and looks whether each is found.
+    /// Puts known bugs into a copy of the tree, each by itself, and looks whether it is found. Ends with a
+    /// failure if one is not.
     Mutants {
-        /// Only those whose file names contain this.
-        only: Option<String>,
-        /// Where the copy is made.
-        #[arg(long, default_value = "target/mutants")]
+        /// Only those whose file names contain one of these.
+        only: Vec<String>,
+        /// Where the copy of what is committed is made.
+        #[arg(long, default_value = "target/mutants/tree")]
         tree: PathBuf,
-        /// How long the simulation looks for each.
+        /// Where it is built.
+        #[arg(long, default_value = "target/mutants/target")]
+        target_dir: PathBuf,
+        /// How long the simulation looks for each whose patch does not say it.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+        /// Builds with optimisations: slower to build, faster to look.
+        #[arg(long)]
+        release: bool,
+        /// Where the verdicts are written as JSON.
+        #[arg(long, default_value = "mutants.json")]
+        json: PathBuf,
     },
 }
 
@@ -81,17 +93,21 @@ fn main() -> anyhow::Result<ExitCode> {
             let (first, end) = seeds.split_once("..").context("--seeds FIRST..END")?;
             let (first, end): (u64, u64) = (first.parse()?, end.parse()?);
             let end = if seconds.is_some() { u64::MAX } else { end };
-            let begun = Instant::now();
+            let begun = Stopwatch::start();
             let (summary, failed) = run(first..end, seconds.map(Duration::from_secs));
             println!("{}", summary.line(begun.elapsed()));
+            let never = if reach { summary.never_reached() } else { Vec::new() };
             if reach {
                 print!("{}", summary.reach_table());
+            }
+            for what in &never {
+                println!("NEVER REACHED: {what}");
             }
             match &failed {
                 Some(failed) => tell(failed, &tape, Duration::from_secs(shrink_seconds))?,
                 None => println!("no history failed"),
             }
-            failed.is_none()
+            failed.is_none() && never.is_empty()
         }
         Command::Replay { tape, json, until } => {
             let bytes = std::fs::read(&tape).with_context(|| tape.display().to_string())?;
@@ -102,7 +118,10 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Exhaust { name, deviations, histories_max } => {
             enumerate(name.as_deref(), deviations, histories_max)
         }
-        Command::Mutants { only, tree, seconds } => examine_all(only.as_deref(), &tree, seconds)?,
+        Command::Mutants { only, tree, target_dir: target, seconds, release, json } => {
+            let exam = Exam { tree, target, seconds, is_release: release };
+            examine_all(&exam, &only, &json)?
+        }
     };
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -142,22 +161,20 @@ fn enumerate(name: Option<&str>, deviations: Option<usize>, histories_max: u64) 
     holds
 }
 
-fn examine_all(only: Option<&str>, tree: &Path, seconds: u64) -> anyhow::Result<bool> {
-    mutants::copy(tree)?;
-    let mut all_found = true;
-    for mutant in mutants::mutants()? {
-        let name = mutant.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if only.is_some_and(|only| !name.contains(only)) {
-            continue;
-        }
-        let found = mutants::examine(&mutant, tree, seconds)?;
-        all_found &= found.is_some();
-        match found {
-            Some((took, who)) => println!("{name}: found in {:.1} s by {who}", took.as_secs_f64()),
-            None => println!("{name}: NOT FOUND: {}", mutant.what),
+fn examine_all(exam: &Exam, only: &[String], path: &Path) -> anyhow::Result<bool> {
+    exam.prepare()?;
+    let mut verdicts = Vec::new();
+    for mutant in mutants()? {
+        if only.is_empty() || only.iter().any(|only| mutant.name().contains(only)) {
+            let verdict = exam.examine(&mutant)?;
+            println!("{}", exam::line(&mutant, &verdict));
+            verdicts.push((mutant, verdict));
+            // What is known so far, if somebody ends it.
+            std::fs::write(path, exam::json(&verdicts))?;
         }
     }
-    Ok(all_found)
+    println!("\n{}", exam::table(&verdicts));
+    Ok(verdicts.iter().all(|(_, verdict)| verdict.is_expected()))
 }
 
 fn print(outcome: &Outcome, json: bool, until: Option<u64>) {

@@ -1,15 +1,15 @@
 //! The exam: bugs put back by patches, each of which the simulation or a named test must find.
 //!
-//! A patch begins with what it takes away, and with lines `find: simulation` or `find: test ARGUMENTS`,
-//! where the arguments are those of `cargo test`. Silence of a simulator that passes no exam is worth
-//! nothing.
+//! A patch begins with what it takes away. Then come lines that say who is to find it, tried one after
+//! the other: `find: simulation`, or `find: simulation SECONDS` if it takes longer than others;
+//! `find: test ARGUMENTS`, which are those of `cargo test`; or `find: nobody REASON`. Silence of a
+//! simulator that passes no exam is worth nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 
 /// A bug as a patch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +23,21 @@ pub struct Mutant {
 /// Who is to find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Find {
-    Simulation,
+    /// The simulation, within this many seconds if the patch says how many.
+    Simulation(Option<u64>),
+    /// A test, by the arguments of `cargo test`.
     Test(Vec<String>),
+    /// Nobody can, for this reason.
+    Nobody(String),
 }
 
-/// How long it took to find a mutant, and what did; `None`: nobody has.
-pub type Found = Option<(Duration, String)>;
+impl Mutant {
+    /// Its number and name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
 
 /// The patches, by name.
 ///
@@ -47,10 +56,13 @@ pub fn mutants() -> anyhow::Result<Vec<Mutant>> {
 fn parse(text: &str, path: PathBuf) -> anyhow::Result<Mutant> {
     let what = text.lines().next().unwrap_or_default().to_owned();
     let find = |line: &str| {
-        let how = line.strip_prefix("find: ")?;
-        let test = how.strip_prefix("test ");
-        let words = |test: &str| test.split_whitespace().map(str::to_owned).collect();
-        Some(test.map_or(Find::Simulation, |test| Find::Test(words(test))))
+        let (who, how) = line.strip_prefix("find: ")?.split_once(' ').unwrap_or((&line[6..], ""));
+        match who {
+            "simulation" => Some(Find::Simulation(how.parse().ok())),
+            "test" => Some(Find::Test(how.split_whitespace().map(str::to_owned).collect())),
+            "nobody" => Some(Find::Nobody(how.to_owned())),
+            _ => None,
+        }
     };
     let finds: Vec<Find> = text.lines().filter_map(find).collect();
     ensure!(!finds.is_empty(), "{} does not say who is to find it", path.display());
@@ -63,99 +75,16 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
-/// Runs a command in `tree`.
-fn command(tree: &Path, program: &str, arguments: &[&str]) -> anyhow::Result<Output> {
-    let output = Command::new(program).args(arguments).current_dir(tree).output();
-    output.with_context(|| format!("{program} {}", arguments.join(" ")))
-}
-
-fn must(tree: &Path, program: &str, arguments: &[&str]) -> anyhow::Result<Output> {
-    let output = command(tree, program, arguments)?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "{program} {}: {said}", arguments.join(" "));
-    Ok(output)
-}
-
 /// Whether the patch fits the tree as it is.
 ///
 /// # Errors
 /// It does not.
 pub fn fits(mutant: &Mutant) -> anyhow::Result<()> {
-    let path = mutant.path.to_string_lossy();
-    must(&root(), "git", &["apply", "--check", &path]).map(|_| ())
-}
-
-/// Makes `tree` a copy of what is committed.
-///
-/// # Errors
-/// Git can't.
-pub fn copy(tree: &Path) -> anyhow::Result<()> {
-    if tree.exists() {
-        must(tree, "git", &["checkout", "--quiet", "--force", "."])?;
-        let head = must(&root(), "git", &["rev-parse", "HEAD"])?;
-        let head = String::from_utf8_lossy(&head.stdout).trim().to_owned();
-        must(tree, "git", &["checkout", "--quiet", "--detach", &head])?;
-        return Ok(());
-    }
-    let tree = tree.to_string_lossy();
-    must(&root(), "git", &["worktree", "add", "--quiet", "--detach", &tree, "HEAD"]).map(|_| ())
-}
-
-/// Where cargo puts what it builds in `tree`.
-fn target_directory(tree: &Path) -> anyhow::Result<PathBuf> {
-    let told = must(tree, "cargo", &["metadata", "--no-deps", "--format-version", "1"])?;
-    let told = String::from_utf8_lossy(&told.stdout).into_owned();
-    let (_, path) = told.split_once(r#""target_directory":""#).context("no target directory")?;
-    Ok(PathBuf::from(path.split('"').next().unwrap_or_default()))
-}
-
-/// Puts a bug into `tree`, has it looked for, and takes it out.
-///
-/// # Errors
-/// The patch does not fit, or the tree does not build with it.
-pub fn examine(mutant: &Mutant, tree: &Path, seconds: u64) -> anyhow::Result<Found> {
-    let path = mutant.path.to_string_lossy().into_owned();
-    must(tree, "git", &["apply", &path])?;
-    let found = look(mutant, tree, seconds);
-    must(tree, "git", &["apply", "--reverse", &path])?;
-    found
-}
-
-fn look(mutant: &Mutant, tree: &Path, seconds: u64) -> anyhow::Result<Found> {
-    for find in &mutant.finds {
-        let mut arguments = match find {
-            Find::Simulation => vec!["build", "--quiet", "--workspace", "--bin", "simulation"],
-            Find::Test(_) => vec!["test", "--quiet", "--no-run", "--workspace"],
-        };
-        if let Find::Test(test) = find {
-            arguments.extend(test.iter().map(String::as_str).take_while(|word| *word != "--"));
-        }
-        must(tree, "cargo", &arguments)?;
-        let begun = Instant::now();
-        let output = match find {
-            Find::Simulation => {
-                let binary = target_directory(tree)?.join("debug/simulation");
-                let seconds = seconds.to_string();
-                let run = ["run", "--seconds", &seconds, "--shrink-seconds", "0"];
-                let no_tape = ["--tape", "/dev/null"];
-                command(tree, &binary.to_string_lossy(), &[&run[..], &no_tape].concat())?
-            }
-            Find::Test(test) => {
-                let words: Vec<&str> = test.iter().map(String::as_str).collect();
-                command(tree, "cargo", &[&["test", "--quiet", "--workspace"], &words[..]].concat())?
-            }
-        };
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            let seed = said.lines().find(|line| line.starts_with("seed "));
-            let who = match find {
-                Find::Simulation => seed.unwrap_or("the simulation ended early").to_owned(),
-                Find::Test(test) => test.join(" "),
-            };
-            return Ok(Some((begun.elapsed(), who)));
-        }
-    }
-    Ok(None)
+    let mut git = Command::new("git");
+    let output = git.args(["apply", "--check"]).arg(&mutant.path).current_dir(root()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{} does not fit: {said}", mutant.name());
+    Ok(())
 }
 
 #[cfg(test)]
@@ -174,10 +103,13 @@ mod tests {
     #[test]
     fn a_patch_says_who_is_to_find_it() {
         let text = "Breaks it.\nfind: simulation\nfind: test --lib -- core::a\n\ndiff --git a b\n";
-        let mutant = parse(text, PathBuf::from("a.patch")).unwrap();
+        let mutant = parse(text, PathBuf::from("01-a.patch")).unwrap();
         let words = ["--lib", "--", "core::a"].map(str::to_owned).to_vec();
-        assert_eq!(mutant.what, "Breaks it.");
-        assert_eq!(mutant.finds, [Find::Simulation, Find::Test(words)]);
+        assert_eq!((mutant.name().as_str(), mutant.what.as_str()), ("01-a", "Breaks it."));
+        assert_eq!(mutant.finds, [Find::Simulation(None), Find::Test(words)]);
+        let finds = |text: &str| parse(text, PathBuf::new()).unwrap().finds;
+        assert_eq!(finds("It.\nfind: simulation 600\n"), [Find::Simulation(Some(600))]);
+        assert_eq!(finds("It.\nfind: nobody no clock\n"), [Find::Nobody("no clock".to_owned())]);
         assert!(parse("Breaks it.\n", PathBuf::from("b.patch")).is_err());
     }
 }

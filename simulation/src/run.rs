@@ -1,9 +1,11 @@
 //! Histories by seeds, one after the other, and what they came to.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::choices::Choices;
+use crate::rare::RARE;
+use crate::stopwatch::Stopwatch;
 use crate::world::{Outcome, simulate};
 
 /// What many histories came to.
@@ -39,7 +41,7 @@ impl Summary {
         let count = self.histories.max(1) as f64;
         let mean = |all: u64| all as f64 / count;
         format!(
-            "{} histories in {:.1} s ({:.0} an hour): per history {:.0} steps, {:.1} records, {:.1} \
+            "{} histories in {:.1} s of a core ({:.0} an hour): per history {:.0} steps, {:.1} records, {:.1} \
              transactions, {:.2} crashes, {:.1} faults, {:.0} virtual seconds",
             self.histories,
             took.as_secs_f64(),
@@ -51,6 +53,12 @@ impl Summary {
             mean(self.faults),
             self.virtual_time.as_secs_f64() / count,
         )
+    }
+
+    /// What happened in none of the histories, of what must be able to.
+    #[must_use]
+    pub fn never_reached(&self) -> Vec<&'static str> {
+        RARE.iter().copied().filter(|what| !self.reached.contains_key(what)).collect()
     }
 
     /// In how many histories each rare thing happened.
@@ -68,12 +76,12 @@ pub struct Failed {
     pub outcome: Outcome,
 }
 
-/// Runs the histories of `seeds` until one fails, or the time is up.
+/// Runs the histories of `seeds` until one fails, or this much time of a core is taken.
 pub fn run(
     seeds: impl Iterator<Item = u64>,
     within: Option<Duration>,
 ) -> (Summary, Option<Box<Failed>>) {
-    let (mut summary, begun) = (Summary::default(), Instant::now());
+    let (mut summary, begun) = (Summary::default(), Stopwatch::start());
     for seed in seeds {
         if within.is_some_and(|within| begun.elapsed() >= within) {
             break;

@@ -17,6 +17,7 @@ pub(crate) const MEMBERS: &[&str] = &[
     "demo",
     "integration-tests",
     "simulation",
+    "fuzz",
     "bench",
 ];
 

@@ -95,10 +95,10 @@ pub fn write(
         let written = match written(&state.database, id, route, statement.kind, row, before) {
             Ok(written) => written,
             Err(failure) => {
-                state.reach(match &failure {
-                    Failure::MissingReference(_) => "a row referred to a missing one",
-                    _ => "the database refused a row",
-                });
+                match &failure {
+                    Failure::MissingReference(_) => state.reach("a row referred to a missing one"),
+                    _ => state.reach("the database refused a row"),
+                }
                 if let Some(open) = state.database.open(id) {
                     open.fail();
                 }
