@@ -26,6 +26,11 @@ impl Postgres {
         Self::started_by(request).await
     }
 
+    /// The same with `PostGIS`, on an older server.
+    pub async fn start_with_postgis() -> Result<Self> {
+        Self::started_by(|port| request_of("postgis/postgis", "15-3.3", port)).await
+    }
+
     /// The same of another container.
     pub(crate) async fn started_by(
         request: impl Fn(u16) -> ContainerRequest<GenericImage>,
@@ -119,7 +124,11 @@ impl Postgres {
 
 /// What a database here is made of.
 pub(crate) fn request(port: u16) -> ContainerRequest<GenericImage> {
-    GenericImage::new("postgres", "17")
+    request_of("postgres", "17", port)
+}
+
+fn request_of(image: &str, tag: &str, port: u16) -> ContainerRequest<GenericImage> {
+    GenericImage::new(image, tag)
         // The entry point's temporary first server says so on stdout, the one that stays on stderr.
         .with_wait_for(WaitFor::message_on_stderr("database system is ready to accept connections"))
         .with_startup_timeout(PATIENCE)

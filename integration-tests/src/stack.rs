@@ -31,6 +31,12 @@ pub async fn postgres() -> Result<Arc<Postgres>> {
     Ok(Arc::clone(started.await?))
 }
 
+/// The database with `PostGIS` that all tests of this binary share.
+pub async fn postgis() -> Result<&'static Postgres> {
+    static POSTGIS: OnceCell<Postgres> = OnceCell::const_new();
+    POSTGIS.get_or_try_init(async || in_background(Postgres::start_with_postgis).await).await
+}
+
 /// A topic, a table and a pipeline that no other test knows.
 #[derive(Debug)]
 pub struct Pipeline {

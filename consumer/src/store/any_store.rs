@@ -66,6 +66,14 @@ impl Session for AnyStore {
         inside!(self, store => store.read_catalog(table, key))
     }
 
+    async fn begin(&mut self, table: &Table) -> Result<(), Failure> {
+        inside!(self, store => store.begin(table))
+    }
+
+    async fn is_as_described(&mut self, table: &Table) -> Result<bool, StoreError> {
+        inside!(self, store => store.is_as_described(table))
+    }
+
     async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
         inside!(self, store => store.command(command))
     }

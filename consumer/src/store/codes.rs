@@ -48,6 +48,8 @@ const POSTGRES: &[(&str, Class)] = &[
     ("55P03", Class::Locked),
     // A statement that took too long, or one too large for the server's memory or disk.
     ("57014", Class::Saturated),
+    // A transaction that took longer than `transaction_timeout` (Postgres 17).
+    ("25P04", Class::Saturated),
     ("53", Class::Saturated),
     // Connections: too many, broken, ended by an administrator or a restart.
     ("53300", Class::Unavailable),

@@ -10,6 +10,7 @@
 
 use crate::core::batch::Span;
 use crate::core::record::DeadLetter;
+use crate::core::table::Table;
 use crate::core::table::row::Row;
 use crate::core::verdict::{self, OnUncertain};
 use crate::core::writes::Writes;
@@ -67,7 +68,7 @@ async fn run<S: Session>(
     tx: &Transaction<'_>,
     mode: WriteMode,
 ) -> Result<Outcome, Failure> {
-    let mut open = Open::begin(session, mode == WriteMode::CheckReferences).await?;
+    let mut open = Open::begin(session, Some(tx.table), mode == WriteMode::CheckReferences).await?;
     // The offsets move before any row is written (INV-6). The update locks the partition's
     // bookkeeping row until COMMIT, so a zombie waits here, holding nothing, and then finds that
     // the offset has moved. With the rows first it would hold row locks while it waits.
@@ -186,9 +187,14 @@ pub(super) struct Open<'s, S> {
 impl<'s, S: Session> Open<'s, S> {
     pub(super) async fn begin(
         session: &'s mut S,
+        table: Option<&Table>,
         looks_for_dangling: bool,
     ) -> Result<Self, StoreError> {
-        session.command(TransactionCommand::Begin).await.map_err(Failure::of_no_row)?;
+        let begun = match table {
+            Some(table) => session.begin(table).await,
+            None => session.command(TransactionCommand::Begin).await,
+        };
+        begun.map_err(Failure::of_no_row)?;
         let dangling = if looks_for_dangling { Some(session.dangling().await?) } else { None };
         let (wrote, doubt, is_out_of_turn, demanded) = (Wrote::default(), None, false, None);
         Ok(Self { session, dangling, wrote, doubt, is_out_of_turn, demanded })

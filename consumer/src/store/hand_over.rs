@@ -32,7 +32,7 @@ pub async fn hand_over(
     plan: &HandOver,
 ) -> Result<(), StoreError> {
     let HandOver { from, to, partitions, .. } = plan;
-    let mut open = Open::begin(store, false).await?;
+    let mut open = Open::begin(store, None, false).await?;
     if !stands(open.session(), plan).await? {
         open.roll_back().await?;
         return Err(StoreError::Refused(

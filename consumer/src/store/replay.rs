@@ -18,7 +18,7 @@ use crate::core::verdict::OnUncertain;
 use crate::store::classify::Failure;
 use crate::store::fenced::Open;
 use crate::store::session::Session;
-use crate::store::{StoreError, Transaction, WriteOptions, letters};
+use crate::store::{StoreError, Transaction, WriteOptions, inspect, letters};
 
 /// Where the database stands while the transaction decides.
 #[derive(Clone, Debug)]
@@ -65,7 +65,12 @@ pub async fn replay<S: Session, E: From<StoreError>>(
     letter: &StoredDeadLetter,
     decide: impl AsyncFnOnce(ReplayPoint) -> Result<Decision, E>,
 ) -> Result<Replayed, E> {
-    let mut open = Open::begin(store, true).await?;
+    let mut open = Open::begin(store, Some(table), true).await?;
+    // No offset moves here, by which a batch finds it out.
+    if !open.session().is_as_described(table).await? {
+        open.roll_back().await?;
+        return Err(StoreError::Conflict(inspect::table_changed(table)).into());
+    }
     let Some(next) = letters::lock(open.session(), letter).await? else {
         open.roll_back().await?;
         let topic = &letter.scope.topic;

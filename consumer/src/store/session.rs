@@ -28,6 +28,19 @@ pub trait Session: Statements + Sized {
         key: &[String],
     ) -> impl Future<Output = Result<Table, StoreError>> + Send;
 
+    /// Begins a transaction that writes to the table. Where the database can be told to, the table and
+    /// what stands around it stay as they are until its end.
+    fn begin(&mut self, table: &Table) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = table;
+        self.command(TransactionCommand::Begin)
+    }
+
+    /// Whether the table is still the one that was described.
+    fn is_as_described(
+        &mut self,
+        table: &Table,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     /// Runs one of the commands without parameters.
     fn command(
         &mut self,

@@ -23,7 +23,7 @@ fn nine(bad: &[usize]) -> Vec<(String, Change)> {
     (0..9).map(|at| ((at + 1).to_string(), doc(text(at)))).collect()
 }
 
-async fn take_apart(bench: &mut Bench<impl Lab>, rows: &[(String, Change)]) -> Outcome {
+pub async fn take_apart(bench: &mut Bench<impl Lab>, rows: &[(String, Change)]) -> Outcome {
     let rows: Vec<_> = rows.iter().map(|(key, change)| (&**key, change.clone())).collect();
     let apart = |transaction: &mut Transaction<'_>| {
         transaction.options = options(OnUncertain::TakeApart);
@@ -32,7 +32,7 @@ async fn take_apart(bench: &mut Bench<impl Lab>, rows: &[(String, Change)]) -> O
 }
 
 /// Single records, each the only one of its row.
-async fn record_by_record(
+pub async fn record_by_record(
     bench: &mut Bench<impl Lab>,
     on_uncertain: OnUncertain,
     records: &[(&str, Change)],

@@ -320,6 +320,7 @@ macro_rules! contract {
             letters::a_letter_is_stored_whatever_it_holds,
             replays::a_letter_is_replayed_with_its_state_or_not_at_all,
             replays::a_letter_is_replayed_once_and_a_refused_one_changes_nothing,
+            replays::no_letter_is_replayed_into_a_table_that_was_altered_since_it_was_described,
             replays::a_letter_of_an_older_version_is_superseded_by_the_row,
             versions::an_older_version_is_left_out_however_the_log_is_cut,
             versions::what_is_left_out_for_a_newer_version_is_counted,

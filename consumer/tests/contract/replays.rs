@@ -86,6 +86,23 @@ pub async fn a_letter_is_replayed_once_and_a_refused_one_changes_nothing(lab: im
     assert_eq!(state(1, &stored(&mut bench).await), DeadLetterState::Replayed);
 }
 
+pub async fn no_letter_is_replayed_into_a_table_that_was_altered_since_it_was_described(
+    lab: impl Lab,
+) {
+    let mut bench = Bench::with(lab, "id integer PRIMARY KEY, n bigint").await;
+    let value = r#"{"n":1}"#;
+    let letters = set_aside(&mut bench, &[value]).await;
+    bench.lab.sql("ALTER TABLE t ADD COLUMN more integer").await;
+    let outcome = replayed(&mut bench, &letters[0], value, None).await;
+    assert!(matches!(outcome, Err(StoreError::Conflict(_))), "{outcome:?}");
+    assert_eq!(stored(&mut bench).await[0].state, DeadLetterState::Open);
+    assert_eq!(bench.table(&["n"]).await, [""; 0]);
+    bench.table = bench.store.describe("t", &[]).await.unwrap();
+    let outcome = replayed(&mut bench, &letters[0], value, None).await.unwrap();
+    assert_eq!(outcome, Replayed::Closed(DeadLetterState::Replayed));
+    assert_eq!(bench.table(&["n"]).await, ["1"]);
+}
+
 pub async fn a_letter_of_an_older_version_is_superseded_by_the_row(lab: impl Lab) {
     let mut bench = Bench::with(lab, "id integer PRIMARY KEY, v bigint, a text").await;
     bench.table = bench.table.clone().with_version("v").unwrap();

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use serde_json::json;
+use write_behind_consumer::core::batch::LastRecord;
+use write_behind_consumer::core::table::Table;
 use write_behind_consumer::store::{
     Outcome, Store as _, StoreError, Timeouts, Transaction, WriteOptions,
 };
-use write_behind_shared::Change;
+use write_behind_shared::{Change, Offset, Partition};
 
 use super::{Bench, Lab, WRITE_OPTIONS, moving, scope, span};
 
@@ -20,6 +22,21 @@ pub trait ServerLab: Lab {
     const PARTITIONED: &'static str;
     /// Ends the store's connection, which is the only one, past the store.
     fn end_connection(&self) -> impl Future<Output = ()> + Send;
+    /// Finds a row as soon as a session in this database waits for a lock.
+    const WAITING: &'static str;
+    /// Tries to make a trigger on `t`, without patience; whether it could.
+    fn makes_a_trigger(&self) -> impl Future<Output = bool> + Send;
+}
+
+/// What a transaction comes to that writes a row by this reading of the table.
+pub async fn written_by(bench: &mut Bench<impl Lab>, table: &Table) -> Result<Outcome, StoreError> {
+    bench.table = table.clone();
+    let rows = [bench.row("1", &Change::of(&json!({ "n": 2, "other": 3 })).unwrap())];
+    let (scope, spans) = (scope(), [span(0, bench.next, bench.next + 1)]);
+    let transaction = Transaction { rows: &rows, ..moving(&scope, &spans, table) };
+    let outcome = bench.store.apply(&transaction).await;
+    bench.next += i64::from(matches!(outcome, Ok(Outcome::Committed { .. })));
+    outcome
 }
 
 pub async fn a_connection_that_was_ended_is_an_outage(lab: impl ServerLab) {
@@ -52,6 +69,34 @@ pub async fn a_slow_statement_and_a_long_lock_end_on_the_server<L: ServerLab>(la
             && why.contains(L::LOCK_TIMEOUT));
     assert!(told, "{outcome:?}");
     drop(held);
+}
+
+pub async fn nothing_changes_around_a_table_while_a_batch_is_written<L: ServerLab>(lab: L) {
+    const LAST: &[LastRecord] =
+        &[LastRecord { partition: Partition(0), offset: Offset(0), timestamp: 0 }];
+    let mut bench = Bench::with(lab, "id integer PRIMARY KEY, n bigint").await;
+    let add = Change::new().add("n", 1);
+    let one = [("1", add.clone())];
+    assert!(bench.run(&one, |transaction| transaction.last_records = LAST).await.is_ok());
+    // It waits behind the comparison of the table, and before its rows.
+    let held = bench.lab.hold("UPDATE write_behind_last_records SET record_offset = 7").await;
+    let rows = [bench.row("1", &add)];
+    let (scope, spans) = (scope(), [span(0, bench.next, bench.next + 1)]);
+    let transaction =
+        Transaction { rows: &rows, last_records: LAST, ..moving(&scope, &spans, &bench.table) };
+    let meanwhile = async {
+        while bench.lab.rows(L::WAITING).await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let made = bench.lab.makes_a_trigger().await;
+        drop(held);
+        made
+    };
+    let (outcome, made) = tokio::join!(bench.store.apply(&transaction), meanwhile);
+    assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}");
+    assert!(!made, "a trigger would see rows that were judged without it");
+    assert_eq!(bench.table(&["n"]).await, ["2"]);
+    assert!(bench.lab.makes_a_trigger().await, "afterwards it can be made");
 }
 
 pub async fn a_row_without_a_partition_is_for_a_person<L: ServerLab>(lab: L) {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+mod altered;
 mod inserts;
 mod letters;
 mod loader;
@@ -99,6 +100,16 @@ impl ServerLab for Mariadb {
     const PARTITIONED: &'static str =
         "ALTER TABLE t PARTITION BY RANGE (id) (PARTITION first_days VALUES LESS THAN (10))";
 
+    const WAITING: &'static str = "SELECT CAST(trx_id AS char) FROM information_schema.innodb_trx AS x \
+         JOIN information_schema.processlist AS p ON p.id = x.trx_mysql_thread_id \
+         WHERE p.db = database() AND x.trx_state = 'LOCK WAIT'";
+
+    async fn makes_a_trigger(&self) -> bool {
+        let trigger = "SET lock_wait_timeout = 1; \
+                       CREATE TRIGGER sees BEFORE INSERT ON t FOR EACH ROW SET @x = 1";
+        sqlx::raw_sql(trigger).execute(&mut self.connection().await).await.is_ok()
+    }
+
     async fn end_connection(&self) {
         let ours = "SELECT CAST(id AS text) FROM information_schema.processlist \
                     WHERE db = database() AND id <> connection_id()";
@@ -112,6 +123,7 @@ contract!(Mariadb);
 contract!(Mariadb:
     server::a_connection_that_was_ended_is_an_outage,
     server::a_slow_statement_and_a_long_lock_end_on_the_server,
+    server::nothing_changes_around_a_table_while_a_batch_is_written,
     server::a_row_without_a_partition_is_for_a_person,
     server::the_refused_are_found_among_thousands,
 );
@@ -346,4 +358,22 @@ async fn a_table_altered_under_a_prepared_statement_is_written_to() {
         bench.write(&part).await;
     }
     assert_eq!(bench.table(&["n"]).await, ["5"]);
+}
+
+#[tokio::test]
+async fn a_text_whose_spaces_would_be_cut_off_is_bad_in_every_character_set() {
+    let sets = ["utf8mb4", "latin1", "latin2", "sjis", "gbk", "ujis", "ucs2", "utf16", "utf32"];
+    let columns: Vec<String> =
+        sets.iter().map(|set| format!("{set} tinytext CHARACTER SET {set}")).collect();
+    let mut bench = bench(&format!("id integer PRIMARY KEY, {}", columns.join(", "))).await;
+    for set in sets {
+        for (letter, spaces) in [("a", 300), ("a", 5), ("\u{d7}", 254), ("\u{d7}", 20)] {
+            let text = format!("{letter}{}", " ".repeat(spaces));
+            if bench.is_bad("1", self::set(&json!({ (set): text }))).await {
+                assert!(spaces > 20, "{text:?} fits into {set}");
+                continue;
+            }
+            assert_eq!(bench.table(&[set]).await, [text], "{set}");
+        }
+    }
 }

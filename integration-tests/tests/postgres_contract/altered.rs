@@ -1,23 +1,11 @@
 //! A table that is altered between its reading and the transaction: nothing is written by the earlier
 //! reading, for Postgres itself would say nothing of it.
 
-use serde_json::json;
-use write_behind_consumer::core::table::Table;
-use write_behind_consumer::store::{Outcome, Store as _, StoreError, Transaction};
+use write_behind_consumer::store::{Outcome, Store as _, StoreError};
 
-use super::{Postgres, bench, set};
-use crate::contract::{Bench, Lab as _, moving, scope, span};
-
-/// What a transaction comes to that writes a row by this reading of the table.
-async fn written_by(bench: &mut Bench<Postgres>, table: &Table) -> Result<Outcome, StoreError> {
-    bench.table = table.clone();
-    let rows = [bench.row("1", &set(&json!({ "n": 2, "other": 3 })))];
-    let (scope, spans) = (scope(), [span(0, bench.next, bench.next + 1)]);
-    let transaction = Transaction { rows: &rows, ..moving(&scope, &spans, table) };
-    let outcome = bench.store.apply(&transaction).await;
-    bench.next += i64::from(matches!(outcome, Ok(Outcome::Committed { .. })));
-    outcome
-}
+use super::bench;
+use crate::contract::Lab as _;
+use crate::contract::server::written_by;
 
 #[tokio::test]
 async fn nothing_is_written_by_an_earlier_reading_of_a_table_that_was_altered() {

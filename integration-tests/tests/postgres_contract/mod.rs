@@ -7,6 +7,7 @@ mod catalogue;
 mod contested;
 mod encodings;
 mod inserts;
+mod postgis;
 mod references;
 mod sqlstate;
 
@@ -34,7 +35,12 @@ struct Postgres {
 impl Postgres {
     /// A database with more options.
     async fn with(options: &str) -> Self {
-        let server = Server::url_by_way_of(stack::postgres().await.unwrap().port());
+        Self::on(&*stack::postgres().await.unwrap(), options).await
+    }
+
+    /// The same on this server.
+    async fn on(server: &Server, options: &str) -> Self {
+        let server = Server::url_by_way_of(server.port());
         let name = format!("contract_{}", Uuid::new_v4().simple());
         let create = AssertSqlSafe(format!("CREATE DATABASE {name} {options}"));
         let mut connection = PgConnection::connect(&server).await.unwrap();
@@ -107,6 +113,17 @@ impl ServerLab for Postgres {
          CREATE TABLE t (id integer PRIMARY KEY) PARTITION BY RANGE (id); \
          CREATE TABLE t_first PARTITION OF t FOR VALUES FROM (0) TO (10)";
 
+    const WAITING: &'static str = "SELECT pid::text FROM pg_stat_activity \
+         WHERE datname = current_database() AND wait_event_type = 'Lock'";
+
+    async fn makes_a_trigger(&self) -> bool {
+        let trigger = "SET lock_timeout = '300ms'; \
+             CREATE OR REPLACE FUNCTION f() RETURNS trigger LANGUAGE plpgsql \
+                 AS 'BEGIN RETURN new; END'; \
+             CREATE TRIGGER sees BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()";
+        sqlx::raw_sql(trigger).execute(&mut self.connection().await).await.is_ok()
+    }
+
     async fn end_connection(&self) {
         let end = "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity \
                    WHERE application_name = 'write-behind' AND datname = current_database()";
@@ -120,6 +137,7 @@ contract!(Postgres:
     server::a_connection_that_was_ended_is_an_outage,
     server::a_slow_statement_and_a_long_lock_end_on_the_server,
     order::batches_end_in_log_order_where_deletes_set_the_default,
+    server::nothing_changes_around_a_table_while_a_batch_is_written,
     server::a_row_without_a_partition_is_for_a_person,
     server::the_refused_are_found_among_thousands,
     claims::a_table_that_truncate_has_emptied_is_told_once,

@@ -41,6 +41,7 @@ pub fn describe(database: &DatabaseModel, table: &str) -> Table {
         key_index: None,
         update_before_insert: database.has_check,
         sees_empty_inserts: false,
+        may_be_locked: false,
         own_references: Vec::new(),
         deletes_reach_others: false,
         contested: None,

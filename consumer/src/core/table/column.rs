@@ -91,7 +91,11 @@ pub fn text_of<'j>(kind: &ColumnKind, json: &'j str) -> Result<Option<Cow<'j, st
         ColumnKind::Bytes(exactly) => bytes(json, *exactly)?.into(),
         ColumnKind::Affine(kind) => return affine(kind, json),
         ColumnKind::Array(element, delimiter) => array(element, *delimiter, json)?.into(),
-        ColumnKind::Range(_) | ColumnKind::Multirange(_) | ColumnKind::Composite(_) => {
+        ColumnKind::Range(_)
+        | ColumnKind::Multirange(_)
+        | ColumnKind::Composite(_)
+        | ColumnKind::Lexemes
+        | ColumnKind::Geometry { .. } => {
             let text = string(json)?;
             if let Some(why) = notation::unfit(kind, &text) {
                 return Err(unfit(json, why));

@@ -18,9 +18,9 @@ pub struct Identity {
     /// when it is rebuilt with its rows. `partition:number`, by the first of the table's partitions,
     /// which another one beside it does not change. Empty where the mark changes then.
     pub file: String,
-    /// What changes with each column, constraint, index and trigger of the table. It is not noted: the
-    /// transaction compares it, so that no row is written by an earlier reading. Empty where the mark
-    /// changes then.
+    /// What changes with each column, constraint, index and trigger of the table, as far as the mark
+    /// does not. It is not noted: the transaction compares it, so that no row is written by an earlier
+    /// reading.
     pub shape: String,
 }
 

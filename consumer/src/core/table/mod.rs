@@ -5,8 +5,11 @@
 pub mod column;
 pub mod calendar;
 mod digits;
+mod globe;
 pub mod identity;
 mod increment;
+mod length;
+mod lexemes;
 pub(crate) mod notation;
 pub mod row;
 pub(crate) mod sample;
@@ -18,6 +21,7 @@ pub use write_behind_shared::table_name::Name;
 
 use crate::core::table::calendar::Calendar;
 use crate::core::table::identity::Identity;
+pub use crate::core::table::length::Length;
 
 /// A table that a route writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,9 @@ pub struct Table {
     pub update_before_insert: bool,
     /// Whether a trigger sees the INSERT statement itself, even one that inserts no row.
     pub sees_empty_inserts: bool,
+    /// Whether a transaction may lock the table before it writes to it: who has rights on columns
+    /// alone may not, and elsewhere than in Postgres there is no need.
+    pub may_be_locked: bool,
     /// The foreign keys from the table to itself.
     pub own_references: Vec<OwnReference>,
     /// Whether a delete may delete or change other rows of the table: by a referential action, or by
@@ -183,6 +190,13 @@ pub enum ColumnKind {
     Multirange(Box<ColumnKind>),
     /// A string in Postgres' notation of a composite value, whose fields are of these kinds.
     Composite(Vec<ColumnKind>),
+    /// A string in Postgres' notation of the words of a text, with their places.
+    Lexemes,
+    /// A string in one of `PostGIS`' notations.
+    Geometry {
+        /// Whether its places lie on the globe, so that there are none beyond 180 degrees.
+        on_globe: bool,
+    },
 }
 
 /// A column of floats.
@@ -197,30 +211,6 @@ pub struct Float {
 impl Float {
     /// One of 64 bits.
     pub const DOUBLE: Self = Self { single: false, scale: None };
-}
-
-/// The length of a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Length {
-    /// The most characters.
-    Characters(usize),
-    /// The most bytes in UTF-8.
-    Bytes(usize),
-}
-
-impl Length {
-    /// Why a column of this length would cut `text` off, spaces at its end without a word.
-    pub(crate) fn exceeded_by(self, text: &str) -> Option<String> {
-        let (most, unit, exceeded) = match self {
-            Self::Characters(most) => {
-                (most, "characters", text.len() > most && text.chars().count() > most)
-            }
-            Self::Bytes(most) => (most, "bytes", text.len() > most),
-        };
-        exceeded.then(|| {
-            format!("has more than the column's {most} {unit}, spaces at the end included")
-        })
-    }
 }
 
 impl Table {
@@ -371,6 +361,7 @@ impl Table {
             key_index: None,
             update_before_insert: false,
             sees_empty_inserts: false,
+            may_be_locked: false,
             own_references: Vec::new(),
             deletes_reach_others: false,
             contested: None,

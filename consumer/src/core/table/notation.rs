@@ -7,9 +7,9 @@
 
 use std::iter::repeat;
 
-use crate::core::table::ColumnKind;
 use crate::core::table::calendar::Calendar;
 use crate::core::table::digits::finer;
+use crate::core::table::{ColumnKind, globe, lexemes};
 
 /// Why `text` does not fit a column of this kind, to follow the words "the value".
 ///
@@ -25,6 +25,8 @@ pub(crate) fn unfit(kind: &ColumnKind, text: &str) -> Option<String> {
         ColumnKind::Instant(_) => is_not(Calendar::Instant, text),
         ColumnKind::Numeric(Some(scale)) => finer(text.trim(), *scale),
         ColumnKind::Short(length) => length.exceeded_by(text),
+        ColumnKind::Lexemes => lexemes::unfit(text),
+        ColumnKind::Geometry { on_globe } => globe::unfit(text, *on_globe),
         _ => None,
     }
 }
@@ -39,7 +41,9 @@ pub(crate) fn is_judged(kind: &ColumnKind) -> bool {
         ColumnKind::Calendar(_)
         | ColumnKind::Instant(_)
         | ColumnKind::Numeric(Some(_))
-        | ColumnKind::Short(_) => true,
+        | ColumnKind::Short(_)
+        | ColumnKind::Lexemes
+        | ColumnKind::Geometry { .. } => true,
         _ => false,
     }
 }

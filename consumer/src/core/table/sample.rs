@@ -100,7 +100,9 @@ fn value_of_kind(kind: &ColumnKind) -> Option<Value> {
         ColumnKind::Notation
         | ColumnKind::Range(_)
         | ColumnKind::Multirange(_)
-        | ColumnKind::Composite(_) => return None,
+        | ColumnKind::Composite(_)
+        | ColumnKind::Lexemes
+        | ColumnKind::Geometry { .. } => return None,
     })
 }
 
@@ -116,7 +118,9 @@ fn moment(calendar: Calendar) -> &'static str {
 
 fn length(kind: &ColumnKind) -> Option<usize> {
     match kind {
-        ColumnKind::Short(Length::Characters(most) | Length::Bytes(most)) => Some(*most),
+        ColumnKind::Short(
+            Length::Characters(most) | Length::Bytes(most) | Length::Encoded(most),
+        ) => Some(*most),
         ColumnKind::Affine(kind) => length(kind),
         _ => None,
     }

@@ -20,6 +20,8 @@ pub enum Surrounding {
     ForeignPartition,
     /// It is published with its updates or deletes, but has nothing to name a row by.
     NoReplicaIdentity,
+    /// It is published in part, and what names a row there is not in that part.
+    HalfPublished,
     /// A reference to this table, by which other rows change when a row here is deleted.
     ChangesOthers,
     /// A reference to another table, by which rows here are deleted or changed.
@@ -76,6 +78,11 @@ fn told(kind: Surrounding, names: &str) -> Result<Option<String>, String> {
             "is published with its updates or deletes, but has no replica identity ({names}), so \
              Postgres refuses each of them; run ALTER TABLE … REPLICA IDENTITY USING INDEX …, or \
              … FULL, or add a primary key"
+        )),
+        Surrounding::HalfPublished => Err(format!(
+            "is published in part ({names}), by a filter of other columns than those of its replica \
+             identity, or without one of these, so Postgres refuses each update and delete; change \
+             the publication, or run ALTER TABLE … REPLICA IDENTITY …"
         )),
         Surrounding::ChangesOthers => Ok(Some(format!(
             "a delete of a row deletes or changes other rows, too ({names}): those that come from a \

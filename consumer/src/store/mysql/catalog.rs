@@ -2,7 +2,7 @@
 //! back or that rows can't be upserted into, and columns that can't be a key, are refused.
 
 use sqlx::mysql::MySqlRow;
-use sqlx::{MySqlConnection, Row as _};
+use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 use write_behind_shared::key::{KeyColumn, KeyKind};
 use write_behind_shared::mysql_type::has_texts;
 use write_behind_shared::table_name::quoted;
@@ -13,6 +13,7 @@ use crate::core::table::surroundings::judge;
 use crate::core::table::{Column, ColumnKind, Name, Table};
 use crate::store::StoreError;
 use crate::store::defaults::is_plain;
+use crate::store::mysql::sql::SHAPE;
 use crate::store::mysql::types::CatalogType;
 use crate::store::mysql::{references, surroundings};
 
@@ -21,6 +22,12 @@ const TABLE: &str = "SELECT CAST(table_schema AS char) AS found_schema,
         CAST(engine AS char) AS found_engine, CAST(coalesce(create_time, '') AS char) AS mark
     FROM information_schema.tables
     WHERE table_schema = coalesce(?, database()) AND table_name = ?";
+
+/// Whether the table was changed in this second, or so shortly before that the clock of its file may
+/// say so.
+const IS_FRESH: &str =
+    "SELECT coalesce(max(create_time) > now(6) - INTERVAL 1100000 MICROSECOND, false)
+    FROM information_schema.tables WHERE table_schema = coalesce(?, database()) AND table_name = ?";
 
 /// The tables that there are, each as a route would name it.
 const NAMES: &str =
@@ -38,6 +45,7 @@ const COLUMNS: &str = "SELECT CAST(column_name AS char) AS name,
         CAST(character_maximum_length AS signed) AS length_max,
         CAST(character_set_name AS char) AS letters,
         coalesce(generation_expression, '') <> '' AS generated,
+        coalesce(generation_expression, '') = 'ROW END' AS ends_period,
         (extra LIKE '%DEFAULT_GENERATED%' /*M! OR true */) AS evaluated
     FROM information_schema.columns WHERE table_schema = ? AND table_name = ?
     ORDER BY ordinal_position";
@@ -67,6 +75,8 @@ struct Described {
     type_name: String,
     collation: Option<String>,
     generated: bool,
+    /// Whether it says, in a versioned table, until when a row was there.
+    ends_period: bool,
     /// Whether records can write it: it is not generated, and its values have texts.
     is_written: bool,
 }
@@ -77,6 +87,14 @@ struct UniqueKey {
     columns: Vec<String>,
     /// None of its parts is an expression or a column's beginning.
     whole: bool,
+}
+
+/// Whether the table `name` was changed a moment ago: its mark, which counts in seconds, may then stay
+/// the same at the next change.
+pub(super) async fn is_fresh(connection: &mut MySqlConnection, name: &str) -> sqlx::Result<bool> {
+    let Ok(parsed) = Name::parse(name) else { return Ok(false) };
+    let asked = sqlx::query_scalar(IS_FRESH).bind(&parsed.schema).bind(&parsed.table);
+    asked.fetch_one(connection).await
 }
 
 /// Reads the table `name` and its `key`, or its primary key.
@@ -101,12 +119,17 @@ pub(super) async fn describe(
     let schema: String = found.try_get("found_schema")?;
     let table: String = found.try_get("found_name")?;
     let about = |sql| sqlx::query(sql).bind(&schema).bind(&table);
+    // Before all that it is to speak for.
+    let shape: String = about(SHAPE).fetch_one(&mut *connection).await?.try_get(0)?;
     let checks = about(CHECKS).fetch_all(&mut *connection).await?;
     let checks = checks.iter().map(|row| row.try_get("clause")).collect::<Result<Vec<_>, _>>()?;
     let columns = about(COLUMNS).fetch_all(&mut *connection).await?;
     let columns =
         columns.iter().map(|row| described(row, &checks)).collect::<Result<Vec<_>, _>>()?;
-    let keys = unique_keys(&about(KEYS).fetch_all(&mut *connection).await?)?;
+    let mut keys = unique_keys(&about(KEYS).fetch_all(&mut *connection).await?)?;
+    // MariaDB adds a versioned table's end of period to each key, for the rows that were.
+    let ends = |name: &String| columns.iter().any(|c| c.ends_period && c.column.name == *name);
+    keys.iter_mut().for_each(|key| key.columns.retain(|name| !ends(name)));
     let of_json = |clause: &&String| columns.iter().any(|c| checks_json(clause, &c.column.name));
     let checked = checks.iter().filter(|clause| !of_json(clause)).count() > 0;
     let (own_references, deletes_reach_others) =
@@ -115,11 +138,20 @@ pub(super) async fn describe(
     let around = surroundings::read(&mut *connection, &schema, &table).await?;
     let warnings = judge(&around.found).map_err(|why| StoreError::Stop(format!("{name} {why}")))?;
     let (index, key) = key_columns(name, key, &keys, &columns).map_err(StoreError::Stop)?;
+    let sql_name = format!("{}.{}", quoted(&schema), quoted(&table));
+    let created = AssertSqlSafe(format!("SHOW CREATE TABLE {sql_name}"));
+    let created = sqlx::raw_sql(created).fetch_one(&mut *connection).await?;
+    if is_of_periods(&created.try_get::<String, _>(1)?, &index) {
+        return Err(StoreError::Stop(format!(
+            "the key of {name} is WITHOUT OVERLAPS: an upsert by it changes rows of other keys, whose \
+             periods overlap; name another unique key in the route's `key`"
+        )));
+    }
     // What no record can give to a new row may stand in an old one.
     let demands = |c: &Described| !c.is_written && !c.generated && c.column.must_be_named();
     let demanded = columns.iter().any(demands);
     Ok(Table {
-        sql_name: format!("{}.{}", quoted(&schema), quoted(&table)),
+        sql_name,
         columns: columns.into_iter().filter(|c| c.is_written).map(|c| c.column).collect(),
         key,
         key_index: Some(index),
@@ -129,13 +161,14 @@ pub(super) async fn describe(
             || generated
             || keys.len() > 1,
         sees_empty_inserts: false,
+        may_be_locked: false,
         own_references,
         deletes_reach_others,
         contested: None,
         renamed: None,
         version: None,
         // A rebuild makes a new table of it, too.
-        identity: Identity { mark: found.try_get("mark")?, ..Identity::default() },
+        identity: Identity { mark: found.try_get("mark")?, shape, ..Identity::default() },
         warnings,
     })
 }
@@ -212,6 +245,7 @@ fn described(row: &MySqlRow, checks: &[String]) -> Result<Described, sqlx::Error
         type_name,
         collation: row.try_get("found_collation")?,
         generated,
+        ends_period: row.try_get("ends_period")?,
         is_written,
     })
 }
@@ -236,6 +270,17 @@ fn unique_keys(rows: &[MySqlRow]) -> Result<Vec<UniqueKey>, sqlx::Error> {
         }
     }
     Ok(keys)
+}
+
+/// Whether the index keeps periods apart, by the statement that creates the table: MariaDB's catalogue
+/// shows it like one of whole columns.
+fn is_of_periods(created: &str, index: &str) -> bool {
+    let begins = match index {
+        "PRIMARY" => "PRIMARY KEY (".to_owned(),
+        name => format!("UNIQUE KEY {} (", quoted(name)),
+    };
+    let mut lines = created.lines().map(str::trim_start);
+    lines.any(|line| line.starts_with(&begins) && line.contains(" WITHOUT OVERLAPS)"))
 }
 
 /// The name of the index to upsert by and its columns; or what to do about its absence.

@@ -18,7 +18,8 @@ mod sql;
 
 use std::time::Duration;
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlQueryResult};
+use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlQueryResult};
+use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, MySql, Row as _};
 
 use crate::core::batch::{LastRecord, Span, WriterSeen};
@@ -83,6 +84,26 @@ fn settings(timeouts: &Timeouts) -> String {
     )
 }
 
+/// How often, and how long apart, it is looked whether a table's last change lies back.
+const SETTLING_LOOKS: u32 = 15;
+const SETTLING_LOOK: Duration = Duration::from_millis(100);
+
+/// The parameters by which a statement compares the table with what was described.
+fn as_described<'q>(
+    query: Query<'q, MySql, MySqlArguments>,
+    table: &'q Table,
+) -> Result<Query<'q, MySql, MySqlArguments>, StoreError> {
+    let name = Name::parse(&table.sql_name);
+    let name = name.map_err(|error| StoreError::Stop(error.to_string()))?;
+    Ok(query
+        .bind(name.schema.clone())
+        .bind(name.table.clone())
+        .bind(&*table.identity.mark)
+        .bind(name.schema)
+        .bind(name.table)
+        .bind(&*table.identity.shape))
+}
+
 /// Whole seconds, rounded up, at least 1: to the server 0 is no limit at all.
 fn seconds(limit: Duration) -> u64 {
     limit.as_millis().div_ceil(1_000).max(1) as u64
@@ -125,9 +146,24 @@ impl Session for MysqlStore {
         self.create(bookkeeping::CREATE_MYSQL, steps).await.map_err(Failure::of_no_row)
     }
 
+    /// A table's mark counts in whole seconds. One that was just altered is read once its second is
+    /// over: the mark then tells it from what a later change makes of it.
     async fn read_catalog(&mut self, table: &str, key: &[String]) -> Result<Table, StoreError> {
+        for _ in 0..SETTLING_LOOKS {
+            let asking = catalog::is_fresh(&mut self.raw, table);
+            if !self.answers.wait_for(asking).await.map_err(Failure::of_no_row)? {
+                break;
+            }
+            self.wait(SETTLING_LOOK).await;
+        }
         let describing = catalog::describe(&mut self.raw, table, key);
         self.answers.wait_for(describing).await.map_err(Failure::of_no_row)
+    }
+
+    async fn is_as_described(&mut self, table: &Table) -> Result<bool, StoreError> {
+        let query = sqlx::query(AssertSqlSafe(sql::is_as_described(table)));
+        let query = as_described(query, table)?;
+        Ok(!self.fetch(query).await.map_err(Failure::of_no_row)?.is_empty())
     }
 
     async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
@@ -157,19 +193,15 @@ impl Session for MysqlStore {
         last: Option<&LastRecord>,
     ) -> Result<u64, StoreError> {
         let Transaction { scope, table, partitions, .. } = *transaction;
-        let name = Name::parse(&table.sql_name);
-        let name = name.map_err(|error| StoreError::Stop(error.to_string()))?;
-        let query = sqlx::query(sql::MOVE_OFFSET)
+        let query = sqlx::query(AssertSqlSafe(sql::move_offset(table)))
             .bind(span.end.0)
             .bind(partitions)
             .bind(&*scope.pipeline)
             .bind(&*scope.cluster)
             .bind(&*scope.topic)
             .bind(span.partition.0)
-            .bind(span.start.0)
-            .bind(name.schema)
-            .bind(name.table)
-            .bind(&*table.identity.mark);
+            .bind(span.start.0);
+        let query = as_described(query, table)?;
         let moved = self.execute(query).await.map_err(Failure::of_no_row)?;
         if let Some(last) = last.filter(|_| moved > 0) {
             let (offset, timestamp) = (last.offset.0, last.timestamp);

@@ -18,14 +18,40 @@ use write_behind_shared::table_name::quoted;
 use crate::core::table::{ColumnKind, Table};
 use crate::store::sql::places;
 
-/// The compare-and-set. Parameters: end, partitions, scope, partition, start, the table's schema,
-/// name and mark. The offset moves only if the name still means the table that was described.
-pub(super) const MOVE_OFFSET: &str = r#"UPDATE write_behind_offsets
+/// The compare-and-set. Parameters: end, partitions, scope, partition, start, then those of
+/// [`unchanged`]. The offset moves only if the table is as it was described.
+pub(super) fn move_offset(table: &Table) -> String {
+    format!(
+        r#"UPDATE write_behind_offsets
     SET next_offset = ?, partitions = ?, updated_at = CURRENT_TIMESTAMP(6)
     WHERE pipeline = ? AND cluster = ? AND topic = ? AND "partition" = ? AND next_offset = ?
-        AND EXISTS (SELECT 1 FROM information_schema.tables AS i
+        AND {}"#,
+        unchanged(table)
+    )
+}
+
+/// Finds a row if the table is as it was described. The parameters of [`unchanged`].
+pub(super) fn is_as_described(table: &Table) -> String {
+    format!("SELECT 1 FROM dual WHERE {}", unchanged(table))
+}
+
+/// That the table is as it was described. Parameters: its schema, name and mark, its schema, name and
+/// shape. The table is named, too: from then on until COMMIT nobody can alter it, or its triggers.
+fn unchanged(table: &Table) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM information_schema.tables AS i
             WHERE i.table_schema = ? AND i.table_name = ?
-            AND CAST(coalesce(i.create_time, '') AS char) = ?)"#;
+            AND CAST(coalesce(i.create_time, '') AS char) = ?)
+        AND ({SHAPE}) = ? AND NOT EXISTS (SELECT 1 FROM {} WHERE false)",
+        table.sql_name
+    )
+}
+
+/// What changes with a table's triggers, which its mark does not. Parameters: schema, name.
+pub(super) const SHAPE: &str =
+    "SELECT CAST(concat(count(*), ' ', coalesce(max(g.created), '')) AS char)
+    FROM information_schema.triggers AS g
+    WHERE g.event_object_schema = ? AND g.event_object_table = ?";
 
 /// A dead letter. Parameters: scope, partition, offset, key, value, headers, reason, code.
 pub(super) const SET_ASIDE: &str = r#"INSERT INTO write_behind_dead_letters

@@ -65,13 +65,14 @@ impl CatalogType<'_> {
     }
 }
 
-/// A text of at most `bytes` bytes. Spaces beyond them would be cut off without a word; how many bytes
-/// other letters take is left to the database.
+/// A text of at most `bytes` bytes. Spaces beyond them would be cut off without a word, except where
+/// each takes several bytes.
 fn short(bytes: usize, letters: Option<&str>) -> ColumnKind {
     match letters {
         Some(letters) if letters.starts_with("utf8") => ColumnKind::Short(Length::Bytes(bytes)),
         Some("latin1" | "ascii") => ColumnKind::Short(Length::Characters(bytes)),
-        _ => ColumnKind::Text,
+        Some("ucs2" | "utf16" | "utf16le" | "utf32") | None => ColumnKind::Text,
+        Some(_) => ColumnKind::Short(Length::Encoded(bytes)),
     }
 }
 

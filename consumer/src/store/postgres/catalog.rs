@@ -45,6 +45,7 @@ const TABLE: &str = concat!(
                 AND (l.oid = c.oid OR l.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))
             ORDER BY l.oid LIMIT 1), '') AS file,
         row_security_active(c.oid) AS row_security,
+        has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE') AS may_be_locked,
         c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
             AS has_children
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -169,6 +170,7 @@ pub(super) async fn describe(
         key_index: None,
         update_before_insert: demanded || proposed.is_seen,
         sees_empty_inserts: proposed.by_statement,
+        may_be_locked: table.try_get("may_be_locked")?,
         own_references,
         deletes_reach_others,
         contested,

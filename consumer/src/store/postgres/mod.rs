@@ -25,6 +25,7 @@ use crate::core::writes::{WriteKind, WriteStatement, old_and_new};
 use crate::store::bookkeeping::Spelling;
 use crate::store::classify::Failure;
 use crate::store::connection::{Connection, Driver, within};
+use crate::store::inspect::table_changed;
 use crate::store::performed::scoped;
 use crate::store::postgres::rows::{Array, arrays};
 use crate::store::session::{Session, TransactionCommand};
@@ -109,6 +110,8 @@ impl PostgresStore {
     }
 }
 
+const BEGIN: &str = "BEGIN; SET CONSTRAINTS ALL DEFERRED";
+
 /// A statement with these arrays as its parameters.
 fn with_arrays(sql: String, arrays: Vec<Array<'_>>) -> Query<'_, Postgres, PgArguments> {
     let query = sqlx::query(AssertSqlSafe(sql));
@@ -189,11 +192,34 @@ impl Session for PostgresStore {
         self.answers.wait_for(describing).await.map_err(Failure::of_no_row)
     }
 
+    /// The lock is the one that writing rows takes, only sooner: nobody can add a trigger, an index or
+    /// a constraint between the comparison with the catalogue and the first row. It comes without a
+    /// round trip of its own.
+    async fn begin(&mut self, table: &Table) -> Result<(), Failure> {
+        if !table.may_be_locked {
+            return self.command(TransactionCommand::Begin).await;
+        }
+        let lock = format!("{BEGIN}; LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE", table.sql_name);
+        match self.run(AssertSqlSafe(lock)).await {
+            // It reads no value, whose fault an unknown name might be: the table is gone.
+            Err(Failure::Uncertain(_)) => Err(StoreError::Stop(table_changed(table)).into()),
+            begun => begun,
+        }
+    }
+
+    async fn is_as_described(&mut self, table: &Table) -> Result<bool, StoreError> {
+        let query = sqlx::query(AssertSqlSafe(sql::is_as_described(table)))
+            .bind(&*table.sql_name)
+            .bind(&*table.identity.mark)
+            .bind(&*table.identity.shape);
+        Ok(!self.fetch(query).await.map_err(Failure::of_no_row)?.is_empty())
+    }
+
     async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
         // COMMIT says that a deferred constraint is violated, but no savepoint is left then to tell
         // which row it was. SET CONSTRAINTS ALL IMMEDIATE checks what has run so far.
         self.run(match command {
-            TransactionCommand::Begin => "BEGIN; SET CONSTRAINTS ALL DEFERRED",
+            TransactionCommand::Begin => BEGIN,
             TransactionCommand::CheckDeferred => {
                 "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED"
             }

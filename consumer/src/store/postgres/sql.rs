@@ -54,16 +54,29 @@ pub(super) fn move_offset(table: &Table, notes_last_record: bool) -> String {
         "UPDATE write_behind_offsets \
          SET next_offset = $6, partitions = $7, updated_at = CURRENT_TIMESTAMP \
          WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4 \
-         AND next_offset = $5 AND to_regclass($8)::oid::text = $9 \
-         AND (SELECT {} FROM pg_class c WHERE c.oid = to_regclass($8)) = $10 \
-         AND NOT EXISTS (SELECT FROM {} WHERE false)",
-        shape!(),
-        table.sql_name
+         AND next_offset = $5 AND {}",
+        unchanged(table, [8, 9, 10])
     );
     if !notes_last_record {
         return update;
     }
     format!("WITH moved AS ({update} RETURNING 1), noted AS ({NOTE_LAST_RECORD}) SELECT FROM moved")
+}
+
+/// Finds a row if the table is as it was described. Parameters: its name, its oid and its shape.
+pub(super) fn is_as_described(table: &Table) -> String {
+    format!("SELECT 1 WHERE {}", unchanged(table, [1, 2, 3]))
+}
+
+/// That the table is as it was described, by the places of these parameters.
+fn unchanged(table: &Table, [name, oid, as_it_was]: [u8; 3]) -> String {
+    format!(
+        "to_regclass(${name})::oid::text = ${oid} \
+         AND (SELECT {} FROM pg_class c WHERE c.oid = to_regclass(${name})) = ${as_it_was} \
+         AND NOT EXISTS (SELECT FROM {} WHERE false)",
+        shape!(),
+        table.sql_name
+    )
 }
 
 /// Deletes rows. Parameters: an array a key column.

@@ -19,6 +19,16 @@ const SURROUNDINGS: &str = "WITH tree AS (
             END AS identified
         FROM tree JOIN pg_class c ON c.oid = tree.oid
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind <> 'p'),
+    identity AS (SELECT leaves.oid AS leaf, a.attname FROM leaves
+        JOIN pg_class c ON c.oid = leaves.oid
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index i
+            WHERE i.indrelid = c.oid AND a.attnum = ANY (i.indkey)
+            AND CASE c.relreplident WHEN 'd' THEN i.indisprimary ELSE i.indisreplident END)),
+    published AS (SELECT p.pubname::text AS name, leaves.oid AS leaf, r.prrelid AS home,
+            to_jsonb(r) ->> 'prattrs' AS listed, to_jsonb(r) ->> 'prqual' AS filter
+        FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+        JOIN leaves ON r.prrelid IN ($1, leaves.oid) WHERE p.pubupdate OR p.pubdelete),
     actions AS (SELECT k.conname::text AS name, k.conrelid, k.confrelid,
             k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd') AS acts
         FROM pg_constraint k WHERE k.contype = 'f' AND k.conparentid = 0)
@@ -36,6 +46,15 @@ const SURROUNDINGS: &str = "WITH tree AS (
             JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE (p.pubupdate OR p.pubdelete) AND v.schemaname = n.nspname
                 AND v.tablename = c.relname AND c.oid IN ($1, leaves.oid)) END
+    UNION SELECT 'half published', u.name FROM published u
+        WHERE u.listed IS NOT NULL AND EXISTS (SELECT FROM identity d
+            WHERE d.leaf = u.leaf AND NOT EXISTS (SELECT FROM pg_attribute a
+                WHERE a.attrelid = u.home AND a.attname = d.attname
+                AND a.attnum::text = ANY (regexp_split_to_array(u.listed, '[^0-9]+'))))
+        OR EXISTS (SELECT FROM regexp_matches(u.filter, ':varattno ([0-9]+)', 'g') AS m(found)
+            JOIN pg_attribute a ON a.attrelid = u.home AND a.attnum::text = m.found[1]
+            WHERE NOT EXISTS (SELECT FROM identity d
+                WHERE d.leaf = u.leaf AND d.attname = a.attname))
     UNION SELECT 'changes', name FROM actions
         WHERE acts AND confrelid = $1
     UNION SELECT 'changed', name FROM actions
@@ -71,6 +90,7 @@ pub(super) async fn read(
             "unlogged" => Surrounding::UnloggedPartition,
             "foreign" => Surrounding::ForeignPartition,
             "unidentified" => Surrounding::NoReplicaIdentity,
+            "half published" => Surrounding::HalfPublished,
             "changes" => Surrounding::ChangesOthers,
             _ => Surrounding::ChangedByOthers,
         };

@@ -107,6 +107,8 @@ impl Types {
             }
             "b" if of.built_in => return built_in(of, modifier),
             "b" if of.name == "citext" => ColumnKind::Text,
+            "b" if of.name == "geometry" => ColumnKind::Geometry { on_globe: false },
+            "b" if of.name == "geography" => ColumnKind::Geometry { on_globe: true },
             _ => ColumnKind::Notation,
         };
         let is_parsed = matches!(kind, ColumnKind::Text) || is_judged(&kind);
@@ -123,7 +125,7 @@ fn built_in(of: &CatalogType, modifier: i32) -> Option<ColumnKind> {
         "int2" => ColumnKind::Integer(i16::MIN.into()..=i16::MAX.into()),
         "int4" => ColumnKind::Integer(i32::MIN.into()..=i32::MAX.into()),
         "int8" => ColumnKind::Integer(i64::MIN..=i64::MAX),
-        "oid" => ColumnKind::Ordinal(0..=u32::MAX.into()),
+        "oid" | "xid" | "cid" => ColumnKind::Ordinal(0..=u32::MAX.into()),
         // The scale has 11 bits, one of them its sign, beside the precision.
         "numeric" => {
             ColumnKind::Numeric((modifier >= 4).then(|| (((modifier - 4) & 0x7ff) ^ 0x400) - 0x400))
@@ -146,7 +148,9 @@ fn built_in(of: &CatalogType, modifier: i32) -> Option<ColumnKind> {
         "timestamp" => ColumnKind::Calendar(Calendar::Timestamp(Eras::All)),
         "json" | "jsonb" => ColumnKind::Json,
         "bytea" => ColumnKind::Bytes(None),
+        "tsvector" => ColumnKind::Lexemes,
         "money" => return None,
+        "aclitem" => return None,
         name if name.starts_with("reg") => return None,
         _ => ColumnKind::Notation,
     })

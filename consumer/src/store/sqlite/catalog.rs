@@ -119,6 +119,7 @@ pub(super) async fn describe(
         key_index: None,
         update_before_insert: sees_proposed_rows || generated || counts,
         sees_empty_inserts: false,
+        may_be_locked: false,
         own_references,
         deletes_reach_others,
         contested: None,

@@ -101,6 +101,11 @@ impl Session for SqliteStore {
         self.answers.wait_for(describing).await.map_err(Failure::of_no_row)
     }
 
+    async fn is_as_described(&mut self, table: &Table) -> Result<bool, StoreError> {
+        let query = sqlx::query(sql::IS_AS_DESCRIBED).bind(&*table.identity.mark);
+        Ok(!self.fetch(query).await.map_err(Failure::of_no_row)?.is_empty())
+    }
+
     async fn command(&mut self, command: TransactionCommand) -> Result<(), Failure> {
         match command {
             // Takes the write lock at once: SQLite waits for it here, but not in a transaction that

@@ -20,6 +20,10 @@ pub(super) const MOVE_OFFSET: &str = "UPDATE write_behind_offsets
     WHERE pipeline = $1 AND cluster = $2 AND topic = $3 AND partition = $4 AND next_offset = $5
         AND (SELECT CAST(schema_version AS text) FROM pragma_schema_version) = $8";
 
+/// Finds a row if the schema is as it was when the table was described. Parameter: its version then.
+pub(super) const IS_AS_DESCRIBED: &str = "SELECT 1 FROM pragma_schema_version
+    WHERE CAST(schema_version AS text) = $1";
+
 /// A dead letter. Parameters: scope, partition, offset, key, value, headers, reason, code.
 pub(super) const SET_ASIDE: &str = "INSERT INTO write_behind_dead_letters
     (pipeline, cluster, topic, partition, record_offset, record_key, record_value, headers,

@@ -30,7 +30,7 @@ fn every_postgres_code_has_the_class_the_policy_gives_it() {
                     "08006", "08007", "25P02", "25P03", "25006", "26000",
                 ],
             ),
-            (Class::Saturated, &["57014", "53100", "53200", "53400"]),
+            (Class::Saturated, &["57014", "25P04", "53100", "53200", "53400"]),
             (
                 Class::Data,
                 &[
