@@ -128,6 +128,7 @@ fn table(kind: ColumnKind) -> Table {
         key_index: None,
         update_before_insert: false,
         sees_empty_inserts: false,
+        may_be_locked: false,
         own_references: Vec::new(),
         deletes_reach_others: false,
         contested: None,

@@ -35,7 +35,7 @@ struct Postgres {
 impl Postgres {
     /// A database with more options.
     async fn with(options: &str) -> Self {
-        Self::on(&*stack::postgres().await.unwrap(), options).await
+        Self::on(&stack::postgres().await.unwrap(), options).await
     }
 
     /// The same on this server.

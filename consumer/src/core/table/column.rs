@@ -54,13 +54,6 @@ pub fn text_of<'j>(kind: &ColumnKind, json: &'j str) -> Result<Option<Cow<'j, st
         ColumnKind::Boolean if json == "true" || json == "false" => json.into(),
         ColumnKind::Boolean => return Err(is_not(json, "true or false")),
         ColumnKind::Text | ColumnKind::Notation => string(json)?,
-        ColumnKind::Short(length) => {
-            let text = string(json)?;
-            if let Some(why) = length.exceeded_by(&text) {
-                return Err(unfit(json, why));
-            }
-            text
-        }
         ColumnKind::Calendar(calendar) => {
             let text = string(json)?;
             if !calendar.reads(&text) {
@@ -91,7 +84,8 @@ pub fn text_of<'j>(kind: &ColumnKind, json: &'j str) -> Result<Option<Cow<'j, st
         ColumnKind::Bytes(exactly) => bytes(json, *exactly)?.into(),
         ColumnKind::Affine(kind) => return affine(kind, json),
         ColumnKind::Array(element, delimiter) => array(element, *delimiter, json)?.into(),
-        ColumnKind::Range(_)
+        ColumnKind::Short(_)
+        | ColumnKind::Range(_)
         | ColumnKind::Multirange(_)
         | ColumnKind::Composite(_)
         | ColumnKind::Lexemes

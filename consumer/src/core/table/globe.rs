@@ -23,10 +23,8 @@ pub(super) fn unfit(text: &str, on_globe: bool) -> Option<String> {
     if !on_globe {
         return None;
     }
-    let points = match is_hexadecimal {
-        true => binary_points(notation),
-        false => Some(written_points(notation)),
-    };
+    let points =
+        if is_hexadecimal { binary_points(notation) } else { Some(written_points(notation)) };
     match points {
         None => Some("is not in the notation of its type".to_owned()),
         Some(points) => points.into_iter().any(is_beyond).then(|| {
@@ -148,7 +146,7 @@ mod tests {
             bytes.extend([float(*longitude), float(*latitude)].concat());
             bytes.extend(third.map(float).unwrap_or_default());
         }
-        bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+        hex(&bytes).to_uppercase()
     }
 
     #[test]
@@ -216,7 +214,8 @@ mod tests {
     }
 
     fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        digits.map(|digit| char::from_digit(digit.into(), 16).unwrap()).collect()
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::core::table::identity::Identity;
 pub use crate::core::table::length::Length;
 
 /// A table that a route writes to.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// The name in SQL: quoted, with its schema.

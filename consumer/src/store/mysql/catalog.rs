@@ -129,7 +129,9 @@ pub(super) async fn describe(
     let mut keys = unique_keys(&about(KEYS).fetch_all(&mut *connection).await?)?;
     // MariaDB adds a versioned table's end of period to each key, for the rows that were.
     let ends = |name: &String| columns.iter().any(|c| c.ends_period && c.column.name == *name);
-    keys.iter_mut().for_each(|key| key.columns.retain(|name| !ends(name)));
+    for key in &mut keys {
+        key.columns.retain(|name| !ends(name));
+    }
     let of_json = |clause: &&String| columns.iter().any(|c| checks_json(clause, &c.column.name));
     let checked = checks.iter().filter(|clause| !of_json(clause)).count() > 0;
     let (own_references, deletes_reach_others) =

@@ -149,8 +149,7 @@ fn built_in(of: &CatalogType, modifier: i32) -> Option<ColumnKind> {
         "json" | "jsonb" => ColumnKind::Json,
         "bytea" => ColumnKind::Bytes(None),
         "tsvector" => ColumnKind::Lexemes,
-        "money" => return None,
-        "aclitem" => return None,
+        "money" | "aclitem" => return None,
         name if name.starts_with("reg") => return None,
         _ => ColumnKind::Notation,
     })
