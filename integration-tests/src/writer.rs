@@ -5,6 +5,7 @@
 //! half.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
@@ -29,6 +30,8 @@ pub struct Service {
     pub partitions: i32,
     /// What it writes once it is told to.
     pub plan: Plan,
+    /// Where it records that first; without a loader then, and without following the log.
+    pub journal: Option<PathBuf>,
 }
 
 /// What it is told on its standard input.
@@ -36,6 +39,10 @@ pub struct Service {
 pub enum Order {
     /// Begin to write, and do not end.
     Write,
+    /// Begin to add 1 to rows that no other write has, and do not end.
+    Count,
+    /// Wait until Kafka has all that was written.
+    Replicate,
     /// Read every row of the plan.
     Read,
 }
@@ -47,6 +54,10 @@ pub enum Said {
     Ready,
     /// This write is replicated.
     Replicated(String),
+    /// The journal has this write, whose row has the same name.
+    Recorded(String),
+    /// Kafka has all that was written.
+    AllReplicated,
     /// A row as it reads it.
     Row(String, Option<Row>),
     /// That were all rows.
@@ -60,6 +71,7 @@ pub struct Writer {
     orders: ChildStdin,
     said: Lines<BufReader<ChildStdout>>,
     replicated: Vec<String>,
+    recorded: Vec<String>,
 }
 
 impl Writer {
@@ -75,7 +87,7 @@ impl Writer {
         let orders = child.stdin.take().context("no pipe to the writer")?;
         let said = child.stdout.take().context("no pipe from the writer")?;
         let said = BufReader::new(said).lines();
-        let mut writer = Self { child, orders, said, replicated: Vec::new() };
+        let mut writer = Self { child, orders, said, replicated: Vec::new(), recorded: Vec::new() };
         while !matches!(writer.next().await?, Said::Ready) {}
         Ok(writer)
     }
@@ -94,6 +106,36 @@ impl Writer {
         Ok(())
     }
 
+    /// Lets it count until it is killed.
+    pub async fn count(&mut self) -> Result<()> {
+        self.order(Order::Count).await
+    }
+
+    /// Waits until it says that `more` of its writes are recorded.
+    pub async fn records(&mut self, more: usize) -> Result<()> {
+        let enough = self.recorded.len() + more;
+        while self.recorded.len() < enough {
+            self.next().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until Kafka has all that it has written, and what it found in its journal.
+    pub async fn replicate(&mut self) -> Result<()> {
+        self.order(Order::Replicate).await?;
+        while !matches!(self.next().await?, Said::AllReplicated) {}
+        Ok(())
+    }
+
+    /// Kills it with SIGKILL, and returns the names of the writes that it said are recorded.
+    pub async fn kill_and_recorded(mut self) -> Result<Vec<String>> {
+        self.child.kill().await?;
+        while let Some(line) = self.said.next_line().await? {
+            self.note(&line)?;
+        }
+        Ok(self.recorded)
+    }
+
     /// Every row that it reads.
     pub async fn read(&mut self) -> Result<BTreeMap<String, Row>> {
         self.order(Order::Read).await?;
@@ -102,7 +144,11 @@ impl Writer {
             match self.next().await? {
                 Said::Row(key, Some(row)) => drop(rows.insert(key, row)),
                 Said::AllRead => return Ok(rows),
-                Said::Ready | Said::Replicated(_) | Said::Row(_, None) => {}
+                Said::Ready
+                | Said::Replicated(_)
+                | Said::Recorded(_)
+                | Said::AllReplicated
+                | Said::Row(_, None) => {}
             }
         }
     }
@@ -129,8 +175,10 @@ impl Writer {
 
     fn note(&mut self, line: &str) -> Result<Said> {
         let said = serde_json::from_str(line).with_context(|| format!("it said {line:?}"))?;
-        if let Said::Replicated(name) = &said {
-            self.replicated.push(name.clone());
+        match &said {
+            Said::Replicated(name) => self.replicated.push(name.clone()),
+            Said::Recorded(name) => self.recorded.push(name.clone()),
+            _ => {}
         }
         Ok(said)
     }

@@ -91,6 +91,7 @@ async fn a_killed_service_reads_after_its_restart_what_the_database_does_not_hav
             per_second: 1_500,
             alone: true,
         },
+        journal: None,
     };
     let worker = pipeline.settings("worker").soon_given_up().start().await?;
     pipeline.settled(&[&worker]).await?;

@@ -25,6 +25,7 @@ mod rust_types;
 mod rights;
 mod safety;
 mod hand_over;
+mod journal;
 mod schema_trouble;
 mod several_servers;
 mod security;

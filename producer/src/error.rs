@@ -7,6 +7,7 @@ use write_behind_shared::json::{DEPTH_MAX, JsonError};
 use write_behind_shared::kafka::SettingsError;
 use write_behind_shared::key::KeyError;
 
+pub use crate::core::halt::Halt;
 use crate::core::lost_writes::Loss;
 use crate::core::reason::Reason;
 pub use crate::core::usage::Full;
@@ -19,7 +20,7 @@ pub enum WriteError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// There is no room for it now; the limits are `max_pending`, `max_pending_rows`,
-    /// `max_in_flight` and `max_in_flight_bytes`.
+    /// `max_in_flight` and `max_in_flight_bytes`, and the journal's `max_bytes` and disk.
     #[error("there is no room for another write: {0}")]
     Overloaded(Full),
     /// It waited for room as long as it was given: nothing changed.
@@ -31,42 +32,6 @@ pub enum WriteError {
     /// Nothing can be written any more; a new handle is needed.
     #[error("writes are halted: {0}")]
     Halted(Halt),
-}
-
-/// Why a handle takes no more writes, for good.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Halt {
-    /// Rows would move to other partitions and lose the order of their writes.
-    #[error(
-        "the topic had {was} partitions and has {now}: keys now belong to other partitions. End every \
-         writer, run `write-behind hand-over go-on` for the consumer, and start them again"
-    )]
-    Repartitioned {
-        /// Partitions when the handle was built.
-        was: i32,
-        /// Partitions now.
-        now: i32,
-    },
-    /// Kafka acknowledged writes past the end of the partition as it is now: the topic was deleted
-    /// and created again, or the log was cut off. What was acknowledged may be gone.
-    #[error(
-        "partition {partition} ends at {end}, and Kafka had acknowledged a write at {acked}: the \
-         topic was created again, or its log was cut off; look what the database has, then build a \
-         new handle"
-    )]
-    LogReplaced {
-        /// The partition.
-        partition: i32,
-        /// Where it ends now.
-        end: i64,
-        /// The offset of an acknowledged write.
-        acked: i64,
-    },
-    /// A part of the handle panicked, which is a defect of this crate: what is pending here is no
-    /// longer known for sure.
-    #[error("a part of the handle panicked; build a new one, and please report the panic")]
-    Panicked,
 }
 
 /// Why a write can never be accepted.
@@ -149,6 +114,9 @@ pub enum DeliveryError {
     /// knows of dead letters, as the table loaders do.
     #[error("the database refused the write: {0}")]
     DeadLetter(Arc<str>),
+    /// The journal ended before it had the write, or the handle has no journal.
+    #[error("the write is not recorded: {0}")]
+    NotRecorded(Arc<str>),
     /// It did not get there in the time given. It is still under way and may get there yet.
     #[error("the write did not get there in time, and is still under way")]
     TimedOut,
@@ -301,15 +269,27 @@ pub enum BuildError {
     /// A thread could not be started.
     #[error("a thread cannot be started: {0}")]
     Thread(Arc<std::io::Error>),
+    /// The journal can't be opened; [`JournalError::InUse`](crate::JournalError::InUse) names the process
+    /// that has it.
+    #[cfg(feature = "journal")]
+    #[error("{0}")]
+    Journal(Arc<write_behind_journal::OpenError>),
+    /// The journal is another handle's, or was written for another cluster or partition count:
+    /// nothing is sent, and it is as it was.
+    #[cfg(feature = "journal")]
+    #[error("the journal is not this handle's: {0}")]
+    JournalEntry(String),
 }
 
 /// The handle was closed, and not all of its writes are in the log: some were unanswered by the
 /// deadline, or some had been lost before and nobody was told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{writes} writes of {} rows were not delivered to Kafka{}", keys.len(), and_lost(lost.as_ref()))]
+#[error("{writes} writes of {} rows were not delivered to Kafka{}{}", keys.len(), recorded(*journaled), and_lost(lost.as_ref()))]
 pub struct Undelivered {
     /// How many writes Kafka had not answered. They may be in the log or not.
     pub writes: usize,
+    /// How many of them stand in the journal: the next handle on its directory sends them.
+    pub journaled: usize,
     /// The canonical keys of their rows, sorted.
     pub keys: Vec<String>,
     /// The first write that was lost before without any call returning its loss: neither a wait for
@@ -331,6 +311,13 @@ impl From<std::io::Error> for BuildError {
     fn from(error: std::io::Error) -> Self {
         Self::Thread(Arc::new(error))
     }
+}
+
+fn recorded(journaled: usize) -> String {
+    if journaled == 0 {
+        return String::new();
+    }
+    format!("; {journaled} of them are in the journal, from which the next start sends them")
 }
 
 fn and_lost(lost: Option<&DeliveryError>) -> String {

@@ -69,8 +69,12 @@
 //! | wait for | survives | takes | use it for |
 //! |---|---|---|---|
 //! | nothing: `put(..).await?` | nothing yet: it leaves within milliseconds, and a crash of this process before that loses it | microseconds | counters, presence, what the next write replaces |
+//! | `Receipt::recorded`, with a journal (feature `journal`) | a crash of this process, and of this machine unless that was set otherwise; not the loss of its disk | a write to the disk and its `fdatasync`, shared by all that wait | "saved" while Kafka may be away |
 //! | [`Receipt::replicated`] | a crash of this process, of the consumer, of the database, and of brokers while an in-sync replica lives | a round trip to Kafka, and `linger.ms` (5 unless set) | before telling a user "saved" |
 //! | [`Receipt::persisted`], [`WriteBehind::put_and_persist`] | the same, and others find it in the database | as far as the database lags | before a query that must see it; rarely |
+//!
+//! With a journal (`Builder::journal`), what Kafka does not have when the process ends is found in a
+//! local directory by the next one, which sends it; `docs/journal.md` says what that survives.
 //!
 //! Waiting costs no memory per write and can be given up ([`Receipt::replicated_within`],
 //! [`Receipt::persisted_within`], `select!`) without unsending. All writes of a handle at once:
@@ -181,7 +185,7 @@
 //! [`WriteBehind::close`] takes no more writes, waits until all are replicated, and names the rows
 //! of those that were not, and the first loss that no call has told of ([`Undelivered`]). What is
 //! replicated needs this process no more. A handle that is dropped without it warns, and loses what
-//! Kafka does not have.
+//! Kafka does not have, unless a journal has it.
 //!
 //! # What is promised
 //!
@@ -263,6 +267,8 @@ mod owner;
 mod reads;
 mod writes;
 mod kafka;
+#[cfg(feature = "journal")]
+mod journal;
 mod metrics;
 mod partitions;
 mod load;
@@ -279,6 +285,7 @@ pub use builder::Builder;
 pub use core::priority::Priority;
 pub use core::reason::{KafkaCause, Reason};
 pub use core::record_headers::RecordHeaders;
+pub use core::stats::Stats;
 pub use error::{
     BuildError, DeliveryError, Full, Halt, LoadError, ModifyError, PersistError, ReadError,
     Refusal, Undelivered, WriteError,
@@ -293,12 +300,13 @@ pub use load::postgres::PostgresLoader;
 #[cfg(feature = "sqlite")]
 pub use load::sqlite::SqliteLoader;
 pub use load::{DeadLetter, Loaded, Loader, LogRange, Source, TableShape};
-pub use metrics::Stats;
 pub use partitions::admission::WhenFull;
 pub use write_behind::WriteBehind;
 pub use write_behind::many::ManyWrites;
 pub use write_behind::modify::Modified;
 pub use write_behind::reads::Known;
+#[cfg(feature = "journal")]
+pub use write_behind_journal::{Crash, Journal, OpenError as JournalError};
 pub use write_behind_shared::change::{Cell, ChangeError, NotNumeric};
 pub use write_behind_shared::json::JsonError;
 pub use write_behind_shared::kafka::SettingsError;

@@ -10,9 +10,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus::core::{AtomicF64, GenericGauge};
-use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
+use prometheus::{Counter, Gauge, Histogram, IntCounter, IntGauge, Registry};
 use write_behind_shared::metrics::{Register, Registration};
 
+use crate::core::stats::Stats;
 use crate::core::usage::Full;
 use crate::error::{BuildError, WriteError};
 use crate::partitions::Partitions;
@@ -51,74 +52,42 @@ pub(crate) struct Metrics {
     client_failures: IntCounter,
     watch_errors: IntCounter,
     follow_lag: IntGauge,
+    journal: JournalMetrics,
     counting: Mutex<()>,
 }
 
-/// What a handle has counted since it was built, and what it holds now: the numbers of
-/// [`Builder::metrics`](crate::Builder::metrics), under the same names, at the moment of asking.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Writes accepted.
-    pub writes: u64,
-    /// Writes refused for what they are.
-    pub refused: u64,
-    /// Writes that found no room and were told so.
-    pub overloaded: u64,
-    /// Accepted writes that went with an earlier one of their row.
-    pub coalesced: u64,
-    /// Rows that were dropped from memory to make room.
-    pub forgotten: u64,
-    /// Records of others that were read from the log.
-    pub followed: u64,
-    /// Writes that the database refused.
-    pub dead_letters: u64,
-    /// Accepted writes that failed or whose outcome is unknown.
-    pub lost: u64,
-    /// Reads.
-    pub reads: u64,
-    /// Reads answered by pending writes.
-    pub hits_pending: u64,
-    /// Reads answered by the cache.
-    pub hits_cached: u64,
-    /// Reads that needed the loader, or found nothing.
-    pub misses: u64,
-    /// Rows asked of the loader; several reads may share one.
-    pub loads: u64,
-    /// Rows that the loader could not give.
-    pub load_failures: u64,
-    /// Rows with a write that is not in the database.
-    pub pending_rows: usize,
-    /// Memory that these take, in bytes, estimated.
-    pub pending_bytes: usize,
-    /// Writes that Kafka has not answered.
-    pub in_flight: usize,
-    /// Memory that these take, in bytes, estimated.
-    pub in_flight_bytes: usize,
-    /// Writes that wait for room.
-    pub waiting_writes: usize,
-    /// Partitions whose writes Kafka does not take now.
-    pub held_partitions: usize,
-    /// The limit of `pending_bytes`.
-    pub max_pending_bytes: Option<usize>,
-    /// The limit of `pending_rows`, if there is one.
-    pub max_pending_rows: Option<usize>,
-    /// The limit of `in_flight`, if there is one.
-    pub max_in_flight: Option<usize>,
-    /// The limit of `in_flight_bytes`, if there is one.
-    pub max_in_flight_bytes: Option<usize>,
-    /// Age of the oldest write that Kafka has not answered.
-    pub replicated_lag: Duration,
-    /// Age of the oldest write that is not in the database.
-    pub persisted_lag: Duration,
-    /// Errors of the Kafka client: brokers away, and so on.
-    pub client_errors: u64,
-    /// Kafka clients that failed for good and were replaced.
-    pub client_failures: u64,
-    /// Looks at the sink group's offsets that failed.
-    pub watch_errors: u64,
-    /// Records in the log that were not read yet; only with [`follow`](crate::Builder::follow).
-    pub follow_lag_records: u64,
+/// What a journal shows; nothing without one.
+#[derive(Debug)]
+struct JournalMetrics {
+    bytes: IntGauge,
+    oldest: Gauge,
+    batches: IntCounter,
+    writing: Counter,
+    cut_bytes: IntGauge,
+    replayed: IntCounter,
+}
+
+impl JournalMetrics {
+    fn register(register: &Register<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            bytes: register.gauge("journal_bytes", "What the journal has of its disk.")?,
+            oldest: register.with(
+                "journal_oldest_seconds",
+                "Age of the journal's oldest write that Kafka may not have.",
+                Gauge::with_opts,
+            )?,
+            batches: register
+                .counter("journal_batches_total", "Batches written to the journal.")?,
+            writing: register.with(
+                "journal_writing_seconds_total",
+                "Time that these took, syncs included.",
+                Counter::with_opts,
+            )?,
+            cut_bytes: register.gauge("journal_cut_bytes", "Cut from the journal's end.")?,
+            replayed: register
+                .counter("replayed_total", "Writes that the journal held at the start.")?,
+        })
+    }
 }
 
 /// One in this many writes of a thread is timed.
@@ -199,6 +168,7 @@ impl Metrics {
             )?,
             watch_errors: counter("watch_errors_total", "Failed looks at the sink group.")?,
             follow_lag: gauge("follow_lag_records", "Records in the log that were not read.")?,
+            journal: JournalMetrics::register(register)?,
             counting: Mutex::default(),
         })
     }
@@ -245,6 +215,8 @@ impl Metrics {
     pub(crate) fn stats(&self, partitions: &Partitions, now: Instant) -> Stats {
         let held = partitions.stats(now);
         let limit = |which| partitions.limits.of(which).map(Limit::max);
+        let journal = partitions.journal.as_ref().map(|journal| journal.stats());
+        let journal = journal.unwrap_or_default();
         Stats {
             writes: held.accepted + held.coalesced,
             refused: self.refused.get(),
@@ -276,6 +248,12 @@ impl Metrics {
             client_failures: self.client_failures.get(),
             watch_errors: self.watch_errors.get(),
             follow_lag_records: self.follow_lag.get() as u64,
+            journal_bytes: journal.bytes,
+            journal_oldest: journal.oldest,
+            journal_batches: journal.batches,
+            journal_writing: journal.batch_time,
+            journal_cut_bytes: journal.cut_bytes,
+            replayed: journal.replayed,
         }
     }
 
@@ -290,6 +268,8 @@ impl Metrics {
             (&self.followed, stats.followed),
             (&self.dead_letters, stats.dead_letters),
             (&self.lost, stats.lost),
+            (&self.journal.batches, stats.journal_batches),
+            (&self.journal.replayed, stats.replayed),
         ] {
             counter.inc_by(now.saturating_sub(counter.get()));
         }
@@ -303,6 +283,12 @@ impl Metrics {
         ] {
             gauge.set(now as i64);
         }
+        let journal = &self.journal;
+        journal.bytes.set(stats.journal_bytes as i64);
+        journal.oldest.set(stats.journal_oldest.as_secs_f64());
+        journal.cut_bytes.set(stats.journal_cut_bytes as i64);
+        let writing = stats.journal_writing.as_secs_f64();
+        journal.writing.inc_by((writing - journal.writing.get()).max(0.0));
         let limits = [
             stats.max_pending_bytes,
             stats.max_pending_rows,

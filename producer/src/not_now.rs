@@ -44,6 +44,13 @@ impl BuildError {
             | Self::NotAuthorized(_)
             | Self::Loader(_)
             | Self::Thread(_) => true,
+            #[cfg(feature = "journal")]
+            Self::Journal(error) => {
+                use write_behind_journal::OpenError;
+                matches!(**error, OpenError::InUse { .. } | OpenError::Io(_))
+            }
+            #[cfg(feature = "journal")]
+            Self::JournalEntry(_) => false,
             Self::Settings(_)
             | Self::NoSinkGroup
             | Self::Limit(_)

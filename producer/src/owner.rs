@@ -12,6 +12,8 @@ use write_behind_shared::metrics::Registration;
 use crate::core::ledger::Sequence;
 use crate::core::lost_writes::Loss;
 use crate::error::{DeliveryError, Undelivered};
+#[cfg(feature = "journal")]
+use crate::journal::directory::JournalGuard;
 use crate::kafka::client::Kafka;
 use crate::kafka::committed::CommitPollerGuard;
 use crate::kafka::follow::Following;
@@ -37,6 +39,9 @@ pub(crate) struct Owner<K> {
 /// The threads that work for a handle.
 pub(crate) struct Threads {
     pub(crate) kafka: Kafka,
+    /// Dropping it closes the journal.
+    #[cfg(feature = "journal")]
+    pub(crate) journal: Option<JournalGuard>,
     /// Dropping it stops the thread that asks for committed offsets.
     pub(crate) _commit_poller: CommitPollerGuard,
     /// Dropping it stops the threads that follow the log.
@@ -48,6 +53,27 @@ pub(crate) struct Threads {
 /// The rest of a start, as a task that ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct OfflineGuard(pub(crate) JoinHandle<()>);
+
+impl Threads {
+    /// Ends them, and says how many writes that Kafka has not answered the journal has.
+    fn end(self, handle: &ClientHandle) -> usize {
+        // Before the client, whose last reports are no answers.
+        #[cfg(feature = "journal")]
+        let journaled = self.journal.map_or(0, JournalGuard::close);
+        #[cfg(not(feature = "journal"))]
+        let journaled = 0;
+        self.kafka.leave(handle);
+        journaled
+    }
+
+    /// Ends them without waiting for Kafka.
+    fn abandon(self, handle: &ClientHandle) {
+        handle.partitions.stop_intake();
+        #[cfg(feature = "journal")]
+        drop(self.journal);
+        self.kafka.abandon(handle);
+    }
+}
 
 impl Drop for OfflineGuard {
     fn drop(&mut self) {
@@ -116,13 +142,14 @@ impl<K> Owner<K> {
         let _ = sync::timeout(deadline, self.all_answered()).await;
         let lost = self.tell_untold_loss();
         let undelivered = self.partitions.keys_in_flight();
-        if let Some(Threads { kafka, .. }) = self.take_threads() {
+        let mut journaled = 0;
+        if let Some(threads) = self.take_threads() {
             let handle = Arc::clone(&self.handle);
-            leave(kafka, handle).await;
+            journaled = end(threads, handle).await.min(undelivered.len());
         }
         // What the client gave up when it ended is told by the keys.
         let _ = self.tell_untold_loss();
-        info!(topic = self.topic(), undelivered = undelivered.len(), "closed");
+        info!(topic = self.topic(), undelivered = undelivered.len(), journaled, "closed");
         if undelivered.is_empty() && lost.is_none() {
             return Ok(());
         }
@@ -130,7 +157,7 @@ impl<K> Owner<K> {
         let mut keys: Vec<String> = undelivered.iter().map(|key| text(key)).collect();
         keys.sort_unstable();
         keys.dedup();
-        Err(Undelivered { writes, keys, lost: lost.map(DeliveryError::from) })
+        Err(Undelivered { writes, journaled, keys, lost: lost.map(DeliveryError::from) })
     }
 
     /// Waits until Kafka has answered every write.
@@ -154,25 +181,27 @@ impl<K> Owner<K> {
     }
 }
 
-/// Lets the handle leave its client, on a thread, for that blocks; and a runtime may be none of tokio's,
-/// or at its end.
-async fn leave(kafka: Kafka, handle: Arc<ClientHandle>) {
-    let (done, left) = oneshot::channel();
+/// Ends a handle's threads, on a thread, for that blocks; and a runtime may be none of tokio's, or at
+/// its end. Says how many writes that Kafka has not answered the journal has.
+async fn end(threads: Threads, handle: Arc<ClientHandle>) -> usize {
+    let (done, ended) = oneshot::channel();
     let thread = Builder::new().name("write-behind-close".to_owned()).spawn(move || {
-        kafka.leave(&handle);
         // The task that closed it may have gone away.
-        let _ = done.send(());
+        let _ = done.send(threads.end(&handle));
     });
     if let Err(error) = thread {
         warn!(%error, "the polling thread is not waited for");
-    } else if left.await.is_err() {
-        warn!("the handle's end panicked");
+        return 0;
     }
+    ended.await.unwrap_or_else(|_| {
+        warn!("the handle's end panicked");
+        0
+    })
 }
 
 impl<K> Drop for Owner<K> {
     fn drop(&mut self) {
-        if let Some(Threads { kafka, .. }) = self.take_threads() {
+        if let Some(threads) = self.take_threads() {
             let undelivered = self.partitions.keys_in_flight().len();
             if undelivered > 0 {
                 warn!(
@@ -180,7 +209,7 @@ impl<K> Drop for Owner<K> {
                     undelivered, "dropped without close; call `close` to wait for these writes"
                 );
             }
-            kafka.abandon(&self.handle);
+            threads.abandon(&self.handle);
         }
     }
 }

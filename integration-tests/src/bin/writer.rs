@@ -3,6 +3,8 @@
 //! Its place is its one argument. It reads orders as lines, and prints what is replicated and what
 //! it reads.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use integration_tests::handle::Handle;
 use integration_tests::load::{Cache, Load, Operation, Plan};
@@ -10,15 +12,16 @@ use integration_tests::loader::SnapshotLoader;
 use integration_tests::writer::{Order, Said, Service};
 use sqlx::postgres::PgPool;
 use tokio::runtime::Runtime;
+use write_behind_producer::{Crash, Journal};
+
+const STARTS_WITHIN: Duration = Duration::from_millis(500);
 
 fn main() -> Result<()> {
     let argument = std::env::args().nth(1).context("what to do is missing")?;
-    let Service { bootstrap, database, name, partitions, plan } = serde_json::from_str(&argument)?;
+    let service: Service = serde_json::from_str(&argument)?;
     let runtime = Runtime::new()?;
-    let sql = runtime.block_on(PgPool::connect(&database))?;
-    let loader = SnapshotLoader { sql, name: name.clone(), partitions };
-    let builder = Handle::builder(&bootstrap, &name).loader(loader).follow(true);
-    let Handle { cache, .. } = runtime.block_on(Handle::new(builder))?;
+    let cache = runtime.block_on(cache(&service))?;
+    let plan = service.plan;
     say(&Said::Ready)?;
     for order in std::io::stdin().lines() {
         match serde_json::from_str(&order?)? {
@@ -26,10 +29,54 @@ fn main() -> Result<()> {
                 let writing = write(cache.clone(), plan.clone());
                 runtime.spawn(async { writing.await.inspect_err(|error| eprintln!("{error:#}")) });
             }
+            Order::Count => {
+                for task in plan.tasks.clone() {
+                    let counting = count(cache.clone(), format!("{}-{task}", plan.name));
+                    runtime.spawn(async {
+                        counting.await.inspect_err(|error| eprintln!("{error:#}"))
+                    });
+                }
+            }
+            Order::Replicate => {
+                runtime.block_on(cache.replicated_all())?;
+                say(&Said::AllReplicated)?;
+            }
             Order::Read => runtime.block_on(read(&cache, &plan))?,
         }
     }
     // The test that gave the orders is gone.
+    Ok(())
+}
+
+async fn cache(service: &Service) -> Result<Cache> {
+    let Service { bootstrap, database, name, partitions, .. } = service;
+    let builder = Handle::builder(bootstrap, name);
+    let builder = if let Some(directory) = &service.journal {
+        // Without Kafka it must start too.
+        let journal = Journal::at(directory).max_bytes(64 << 20).survives(Crash::Process);
+        builder.journal(journal).start_timeout(STARTS_WITHIN)
+    } else {
+        let sql = PgPool::connect(database).await?;
+        let loader = SnapshotLoader { sql, name: name.clone(), partitions: *partitions };
+        builder.loader(loader).follow(true)
+    };
+    loop {
+        match builder.clone().build().await {
+            // The first life needs Kafka, and a dead one may not have let go of the journal yet.
+            Err(error) if error.may_pass() && service.journal.is_some() => {
+                eprintln!("{error}, once more");
+            }
+            built => return Ok(built?),
+        }
+    }
+}
+
+async fn count(cache: Cache, name: String) -> Result<()> {
+    for n in 0_u64.. {
+        let name = format!("{name}-{n}");
+        cache.add(&name, "n", 1).await?.recorded().await?;
+        say(&Said::Recorded(name))?;
+    }
     Ok(())
 }
 

@@ -82,6 +82,7 @@ impl<K, V> Clone for Builder<K, V> {
             follow: self.follow,
             checks_columns: self.checks_columns,
             headers: self.headers.clone(),
+            journal: self.journal.clone(),
             row: self.row,
         }
     }

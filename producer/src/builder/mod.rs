@@ -5,6 +5,9 @@ mod preflight;
 mod start;
 mod away;
 mod offline;
+mod journal_setting;
+#[cfg(feature = "journal")]
+mod journal;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{Instrument as _, field, info_span};
 
+use self::journal_setting::JournalSetting;
 use crate::core::record_headers::RecordHeaders;
 use crate::error::BuildError;
 use crate::kafka::client::Kafka;
@@ -52,6 +56,7 @@ pub struct Builder<K, V> {
     follow: bool,
     checks_columns: bool,
     headers: Option<HeaderSource>,
+    journal: JournalSetting,
     row: PhantomData<fn(V) -> V>,
 }
 
@@ -85,6 +90,7 @@ where
             follow: false,
             checks_columns: true,
             headers: None,
+            journal: JournalSetting::default(),
             row: PhantomData,
         }
     }
@@ -238,6 +244,12 @@ where
     /// | `client_errors_total` | counter | errors of the Kafka client: brokers away, and so on |
     /// | `client_failures_total` | counter | Kafka clients that failed for good and were replaced |
     /// | `watch_errors_total` | counter | looks at the sink group's offsets that failed |
+    /// | `journal_bytes` | gauge | what the journal has of its disk; this and what follows with a journal |
+    /// | `journal_oldest_seconds` | gauge | age of the journal's oldest write that Kafka may not have |
+    /// | `journal_batches_total` | counter | batches that were written to the journal |
+    /// | `journal_writing_seconds_total` | counter | how long these took, syncs included |
+    /// | `journal_cut_bytes` | gauge | what was cut from the journal's end when it was opened |
+    /// | `replayed_total` | counter | writes of an earlier life of the process that the journal held |
     /// [`WriteBehind::stats`] gives the same numbers without a registry. The times of writes are
     /// of samples: their `_count` is not the number of writes.
     pub fn metrics(mut self, registry: &Registry) -> Self {

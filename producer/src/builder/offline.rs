@@ -29,6 +29,8 @@ pub(super) struct OfflineStart<K> {
     /// Lets the records leave; given how many replicas the topic has.
     pub(super) connect: Box<dyn FnOnce(Option<usize>) + Send>,
     pub(super) loader: Option<OfflineLoader<K>>,
+    /// The cluster that the journal's writes are for, if it says so.
+    pub(super) cluster: Option<String>,
 }
 
 /// A loader that waits for Kafka's answer.
@@ -52,8 +54,18 @@ impl<K: Send + Sync + 'static> OfflineStart<K> {
 
     async fn run(self) {
         let topic_name = self.topic.as_str();
-        let loads = self.loader.is_some();
-        let topic = wait_for_kafka(topic_name, &*self.group_offsets, self.attempt, loads).await;
+        let asks_cluster = self.loader.is_some() || self.cluster.is_some();
+        let ask = &*self.group_offsets;
+        let topic = wait_for_kafka(topic_name, ask, self.attempt, asks_cluster).await;
+        if let (Some(was), Some(now)) = (&self.cluster, &topic.cluster)
+            && was != now
+        {
+            // What the journal holds belongs elsewhere.
+            let (was, now) = (was.clone(), now.clone());
+            error!(topic = topic_name, was, now, "another cluster answers than the journal's");
+            self.partitions.halt(Halt::AnotherCluster { was, now });
+            return;
+        }
         let (was, now) = (self.partitions.count(), topic.partitions);
         if was != now {
             // No record has left: in this topic, each key would belong elsewhere.

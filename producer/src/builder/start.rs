@@ -16,6 +16,7 @@ use super::preflight::Topic;
 use super::{Builder, preflight};
 use crate::core::bounds::Bounds;
 use crate::core::columns::Columns;
+use crate::core::journal_label::JournalLabel;
 use crate::error::{BuildError, LoadError};
 use crate::kafka::committed::{CommitPoller, CommitPollerGuard, poll_on_a_thread};
 use crate::kafka::connection::Connection;
@@ -31,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::owner::{OfflineGuard, Owner, Threads};
 use crate::partitions::admission::Limits;
 use crate::partitions::cache::RowCache;
+use crate::partitions::journaling::Journaling;
 use crate::partitions::tail::Tail;
 use crate::partitions::{Partitions, Setup, sync};
 use crate::writes::accept::Acceptor;
@@ -62,7 +64,10 @@ where
         let deadline = Instant::now() + self.start_timeout;
         let kafka = std::mem::replace(&mut self.kafka, Err(BuildError::NoSinkGroup))?;
         let connection = kafka.connection();
-        let (group_offsets, topic) = self.meet_kafka(connection, group, deadline).await?;
+        let journal = self.open_journal(deadline).await?;
+        let known = journal.label();
+        let cluster = known.as_ref().and_then(|known| known.cluster.clone());
+        let (group_offsets, topic) = self.meet_kafka(connection, group, deadline, known).await?;
         let partition_count = topic.partitions;
         Span::current().record("partitions", partition_count);
         let table = Arc::new(self.prepare(&topic, group, deadline).await?);
@@ -72,21 +77,12 @@ where
         let registry = self.registry.take().unwrap_or_default();
         let (metrics, registration) = Metrics::new(&registry, &self.topic)?;
         let metrics = Arc::new(metrics);
-        let partitions = Arc::new(Partitions::new(self.setup(partition_count)));
+        let (partitions, journal) = self.partitions(journal, &topic)?;
         let late = self.late_loader(topic.is_online, &table);
         partitions.start_at(&topic.committed);
         let shared = (&partitions, &metrics);
         let commit_poller = self.poll_commits(group_offsets, &topic, group, shared)?;
-        // Both are held here while the log is read: a caller that goes away ends their threads.
-        let (tail, following) = if self.follow {
-            let (tail, following, caught_up) =
-                self.begin_to_follow(connection, group, partition_count, shared)?;
-            let ended = |_| BuildError::NoAnswer("the reading of the log ended".into());
-            caught_up.await.map_err(ended)??;
-            (Some(tail), Some(following))
-        } else {
-            (None, None)
-        };
+        let (tail, following) = self.read_the_log(connection, group, shared).await?;
         let record_bytes = Arc::new(AtomicUsize::new(record_bytes_max(&connection.settings)));
         let encoder = Encoder {
             partitions: partition_count,
@@ -109,18 +105,21 @@ where
             None
         } else {
             let connect = (kafka.connect_later(&member), question);
-            Some(self.go_on_later(connection, group, &partitions, (connect, late)))
+            Some(self.go_on_later(connection, group, &partitions, (connect, late), cluster))
         };
         let (loader, load_timeout) = (self.loader, self.load_timeout);
         let acceptor = Acceptor {
             partitions: Arc::clone(&partitions),
             write_timeout: self.write_timeout,
+            waits_recorded: self.journal.waits_recorded,
             metrics: Arc::clone(&metrics),
         };
         let runtime = Some(runtime);
         let reader = Reader { partitions, loader, load_timeout, metrics, tail, runtime };
         let threads = Threads {
             kafka,
+            #[cfg(feature = "journal")]
+            journal,
             _commit_poller: commit_poller,
             _following: following,
             _offline: offline,
@@ -135,14 +134,20 @@ where
         connection: &Connection,
         group: &str,
         deadline: Instant,
+        known: Option<JournalLabel>,
     ) -> Result<(GroupOffsets, Topic), BuildError> {
         let client = || GroupOffsets::new(connection, group, &self.topic);
-        let asked = preflight::ask(client()?, deadline, self.loader.is_some()).await;
+        let asked = preflight::ask(client()?, deadline, self.asks_cluster()).await;
         match (asked, self.offline_partitions) {
             (Ok((_, Topic { partitions: has, .. })), Some(said)) if has != said => {
                 Err(BuildError::Partitions { said, has })
             }
-            (Err(BuildError::NoAnswer(reason)), Some(partitions)) => {
+            (Err(BuildError::NoAnswer(reason)), said) => {
+                // With `follow` the log is read before anything else, so Kafka must be there.
+                let known = known.filter(|_| !self.follow).map(|known| known.partitions);
+                let Some(partitions) = said.or(known) else {
+                    return Err(BuildError::NoAnswer(reason));
+                };
                 warn!(%reason, "built while kafka is away; writes wait until it answers");
                 Ok((client()?, Topic::taken_for_granted(partitions)))
             }
@@ -204,6 +209,7 @@ where
             ),
             Option<OfflineLoader<K>>,
         ),
+        cluster: Option<String>,
     ) -> OfflineGuard {
         let connect = move |replicas| {
             connect();
@@ -221,6 +227,7 @@ where
             attempt: self.start_timeout,
             connect: Box::new(connect),
             loader,
+            cluster,
         };
         start.go_on()
     }
@@ -249,7 +256,7 @@ where
         }
     }
 
-    fn setup(&self, partition_count: i32) -> Setup {
+    pub(super) fn setup(&self, partition_count: i32, journal: Option<Arc<Journaling>>) -> Setup {
         Setup {
             partitions: partition_count as usize,
             loads: self.loader.is_some(),
@@ -265,8 +272,28 @@ where
             coalesce: self.coalesce,
             bounds: Bounds::STANDARD,
             writer: Uuid::new_v4(),
+            journal,
             clock: Instant::now,
         }
+    }
+
+    /// Reads the log, if the handle is to follow it.
+    async fn read_the_log(
+        &self,
+        connection: &Connection,
+        group: &str,
+        shared: (&Arc<Partitions>, &Arc<Metrics>),
+    ) -> Result<(Option<Arc<Tail>>, Option<Following>), BuildError> {
+        if !self.follow {
+            return Ok((None, None));
+        }
+        let partition_count = shared.0.count();
+        let (tail, following, caught_up) =
+            self.begin_to_follow(connection, group, partition_count, shared)?;
+        let ended = |_| BuildError::NoAnswer("the reading of the log ended".into());
+        // Both are held here meanwhile: a caller that goes away ends their threads.
+        caught_up.await.map_err(ended)??;
+        Ok((Some(tail), Some(following)))
     }
 
     fn begin_to_follow(
@@ -298,6 +325,11 @@ where
         group.ok_or(BuildError::NoSinkGroup)
     }
 
+    /// Whether Kafka is asked which cluster it is.
+    fn asks_cluster(&self) -> bool {
+        self.loader.is_some() || self.journal.is_set()
+    }
+
     fn check_limits(&self) -> Result<(), BuildError> {
         let wrong = if self.pending_bytes == 0 || self.pending_bytes > LIMIT_MAX {
             "`max_pending` must be between 1 byte and 4 GiB"
@@ -321,6 +353,8 @@ where
             "`start_offline` needs the topic's partition count, which is positive"
         } else if self.offline_partitions.is_some() && self.follow {
             "`follow` reads the log when the handle is built, so it can't `start_offline`"
+        } else if self.journal.waits_recorded && !self.journal.is_set() {
+            "`wait_recorded` needs a `journal`"
         } else if self.coalesce.is_some_and(|window| window > COALESCE_MAX) {
             "`coalesce` must be at most an hour"
         } else {

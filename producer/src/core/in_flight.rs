@@ -49,6 +49,18 @@ impl InFlight {
         Some(*sequence)
     }
 
+    /// The write that `join` would join it with.
+    pub(crate) fn would_join(
+        &self,
+        from: Sequence,
+        delta: &Delta,
+        bytes_max: usize,
+    ) -> Option<Sequence> {
+        let (sequence, last) =
+            self.writes.iter().next_back().filter(|(other, _)| *other >= from)?;
+        last.joined_with(delta, bytes_max).map(|_| *sequence)
+    }
+
     pub(crate) fn get(&self, sequence: Sequence) -> Option<&Delta> {
         let (_, (_, delta)) = self.writes.find_by_key(sequence, |(other, _)| *other)?;
         Some(delta)

@@ -221,6 +221,15 @@ impl Ledger {
         overtaken
     }
 
+    /// All writes so far are of an earlier life of the process: each may be in the log, as if a
+    /// client that is gone had been given it.
+    #[cfg(feature = "journal")]
+    pub(crate) fn are_replayed(&mut self) {
+        self.resent_below = self.next;
+        self.resent_from = NextOffset::ZERO;
+        self.unanswered.iter_mut().for_each(|(_, write)| write.mark_in_doubt());
+    }
+
     /// The writes Kafka has not answered.
     pub(crate) fn in_flight(&self) -> usize {
         self.unanswered.len()

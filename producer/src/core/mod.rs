@@ -6,6 +6,16 @@ pub(crate) mod entry;
 pub(crate) mod cache;
 pub(crate) mod age;
 pub(crate) mod ledger;
+pub(crate) mod write_ids;
+pub(crate) mod journaled;
+pub(crate) mod journal_entry;
+#[cfg_attr(
+    not(feature = "journal"),
+    expect(dead_code, reason = "no label is read without the feature")
+)]
+pub(crate) mod journal_label;
+#[cfg(feature = "journal")]
+pub(crate) mod replayed;
 pub(crate) mod unanswered;
 pub(crate) mod lost_writes;
 pub(crate) mod untold;
@@ -36,3 +46,5 @@ pub(crate) mod topic_config;
 pub(crate) mod record_headers;
 pub(crate) mod priority;
 pub(crate) mod reason;
+pub(crate) mod halt;
+pub(crate) mod stats;

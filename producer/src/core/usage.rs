@@ -18,10 +18,14 @@ pub enum Full {
     /// `max_in_flight_bytes`: writes that wait for Kafka's answer take this many bytes of memory.
     #[error("`max_in_flight_bytes` wait for Kafka's answer")]
     InFlightBytes,
+    /// The journal: it has its largest size, its disk gives no more, or is slower than the writers.
+    #[error("the journal has no room")]
+    Journal,
 }
 
 impl Full {
-    /// All limits, in the order of a [`Usage`].
+    /// All limits that are counted here, in the order of a [`Usage`]: the journal counts its room
+    /// itself.
     pub(crate) const ALL: [Full; 4] =
         [Full::PendingBytes, Full::PendingRows, Full::InFlight, Full::InFlightBytes];
 
@@ -37,6 +41,7 @@ impl Full {
             Full::PendingRows => "max_pending_rows",
             Full::InFlight => "max_in_flight",
             Full::InFlightBytes => "max_in_flight_bytes",
+            Full::Journal => "journal",
         }
     }
 }
@@ -60,6 +65,7 @@ impl Usage {
         Self(Full::ALL.map(|limit| match limit {
             Full::PendingBytes | Full::InFlightBytes => bytes,
             Full::PendingRows | Full::InFlight => 1,
+            Full::Journal => 0,
         }))
     }
 

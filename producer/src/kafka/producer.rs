@@ -217,7 +217,7 @@ impl Outlet for TopicOutlet {
         write_id: WriteId,
         content: Content<'_>,
     ) -> Result<(), NotTaken> {
-        let sequence = write_id.sequence as usize & LOW_BITS;
+        let sequence = content.sequence as usize & LOW_BITS;
         let write_id = write_id.encode();
         let add = content.add.map(|add| (ADD, add.as_bytes()));
         let is_high = content.priority == Priority::High;

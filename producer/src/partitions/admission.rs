@@ -46,7 +46,7 @@ impl Limits {
 
     /// The limit, if there is one.
     pub(crate) fn of(&self, which: Full) -> Option<&Limit> {
-        self.limits[which as usize].as_ref()
+        self.limits.get(which as usize)?.as_ref()
     }
 
     /// What held permits for `granted` now uses `usage`.

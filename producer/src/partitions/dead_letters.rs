@@ -21,7 +21,7 @@ impl Partitions {
     ) {
         for letter in letters {
             let Some(pending) = self.of(letter.partition) else { continue };
-            let own = letter.write_id.filter(|id| id.writer == self.writer).map(|id| id.sequence);
+            let own = letter.write_id.and_then(|id| pending.lock().ids.sequence_of(id));
             let refused = DeadLetterNotice {
                 offset: letter.offset,
                 key: Key::from(&*letter.key),

@@ -3,8 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use uuid::Uuid;
-use write_behind_shared::{NextOffset, Partition, WriteId};
+use write_behind_shared::{NextOffset, Partition};
 
 use crate::core::cache::Cache;
 use crate::core::delta::Delta;
@@ -35,11 +34,10 @@ pub(crate) struct HandedOver {
 impl Partitions {
     /// Gives the client what waits in a partition, as far as it is due.
     pub(crate) fn hand_over(&self, pending: &SharedPending, now: Instant) -> HandedOver {
-        let (partition, at_once) = (pending.partition, self.bounds.records_at_once);
+        let at_once = self.bounds.records_at_once;
         let mut lost = Vec::new();
         let handed = self.change(pending.lock(), |state, cache| {
-            let ids = (partition, self.writer);
-            let mut handed = state.hand_over(ids, at_once, now, &mut lost, cache);
+            let mut handed = state.hand_over(pending.partition, at_once, now, &mut lost, cache);
             handed.news = state.gate.take_news();
             pending.set_waiting(state.has_waiting());
             handed
@@ -51,7 +49,6 @@ impl Partitions {
     /// Gives the client a write that must not wait for its window, and all that is ahead of it. What
     /// does not go now waits for the polling thread, as always.
     pub(crate) fn hurry(&self, pending: &SharedPending, sequence: Sequence) {
-        let ids = (pending.partition, self.writer);
         loop {
             let (mut lost, now) = (Vec::new(), (self.clock)());
             let goes_on = self.change(pending.lock(), |state, cache| {
@@ -64,7 +61,7 @@ impl Partitions {
                     return false;
                 }
                 let at_once = self.bounds.records_at_once;
-                let handed = state.hand_over(ids, at_once, now, &mut lost, cache);
+                let handed = state.hand_over(pending.partition, at_once, now, &mut lost, cache);
                 pending.set_waiting(state.has_waiting());
                 handed.more && state.core.ledger().is_unsent(sequence)
             });
@@ -116,7 +113,7 @@ impl Partitions {
     }
 
     /// Tells of writes that were settled without an answer of Kafka.
-    fn tell_settled(&self, pending: &SharedPending, lost: Vec<(Key, Loss)>) {
+    pub(super) fn tell_settled(&self, pending: &SharedPending, lost: Vec<(Key, Loss)>) {
         if !lost.is_empty() {
             // Perhaps nothing else of this partition moves any more: without this, those who wait
             // for them would sleep for ever.
@@ -128,15 +125,15 @@ impl Partitions {
 
 impl State {
     /// Whether the polling thread must look at it.
-    fn has_waiting(&self) -> bool {
+    pub(super) fn has_waiting(&self) -> bool {
         !self.core.ledger().all_are_sent() || self.gate.is_held()
     }
 
     /// Hands over what waits, in order, as far as it is due and the client takes it; `at_once`
     /// records at most, so that the lock is not held for long. What can never be sent is `lost`.
-    fn hand_over(
+    pub(super) fn hand_over(
         &mut self,
-        (partition, writer): (Partition, Uuid),
+        partition: Partition,
         at_once: usize,
         now: Instant,
         lost: &mut Vec<(Key, Loss)>,
@@ -159,10 +156,11 @@ impl State {
             let follows = self.gate.is_open() || self.gate.follows_its_part(sequence);
             let passes = follows
                 || self.core.ledger().client_has_none() && self.gate.lets_try(now, self.closed);
-            if sequence >= due_below || !passes || !self.window_has_room() {
+            let is_due = sequence < due_below && self.is_recorded(sequence);
+            if !is_due || !passes || !self.window_has_room() {
                 return handed;
             }
-            let taken = self.give((partition, writer), sequence, key, delta);
+            let taken = self.give(partition, sequence, key, delta);
             if !follows {
                 self.gate.tried(sequence);
             }
@@ -189,13 +187,14 @@ impl State {
 
     /// Hands over a few writes that wait, as far as nothing speaks against it, so that a write which
     /// comes behind them soon finds none. Whatever else comes of it is left to the polling thread.
-    pub(crate) fn hand_over_some(&mut self, ids: (Partition, Uuid), most: usize) {
+    pub(crate) fn hand_over_some(&mut self, partition: Partition, most: usize) {
         if !self.gate.is_open() || self.outbox.coalesces() || self.core.ledger().has_given_back() {
             return;
         }
         for _ in 0..most {
             let Some((sequence, key, delta)) = self.core.next_unsent() else { return };
-            if !self.window_has_room() || self.give(ids, sequence, key, delta).is_err() {
+            let may_go = self.is_recorded(sequence) && self.window_has_room();
+            if !may_go || self.give(partition, sequence, key, delta).is_err() {
                 return;
             }
             self.core.mark_sent(sequence);
@@ -205,7 +204,7 @@ impl State {
     /// Gives the client a write.
     fn give(
         &self,
-        (partition, writer): (Partition, Uuid),
+        partition: Partition,
         sequence: Sequence,
         key: &[u8],
         delta: &Delta,
@@ -217,8 +216,8 @@ impl State {
         let headers = extras.and_then(|extras| extras.headers.as_deref());
         let priority = extras.map_or(Priority::Normal, |extras| extras.priority);
         let (value, add) = (value.as_deref(), add.as_deref());
-        let content = Content { key, value, add, headers, priority };
-        outlet.enqueue(partition, WriteId { writer, sequence }, content)
+        let content = Content { sequence, key, value, add, headers, priority };
+        outlet.enqueue(partition, self.ids.of(sequence), content)
     }
 
     /// Whether the client may have another write of this partition.

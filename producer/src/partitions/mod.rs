@@ -7,6 +7,15 @@ pub(crate) mod cache;
 pub(crate) mod outlet;
 pub(crate) mod commits;
 pub(crate) mod hand_over;
+#[cfg_attr(
+    not(any(feature = "journal", test)),
+    expect(dead_code, reason = "nothing makes one without the feature")
+)]
+pub(crate) mod journaling;
+#[cfg(any(feature = "journal", test))]
+pub(crate) mod recorded;
+#[cfg(feature = "journal")]
+pub(crate) mod replay;
 pub(crate) mod loads;
 pub(crate) mod losses;
 pub(crate) mod tail;
@@ -34,9 +43,10 @@ use crate::error::Halt;
 use crate::event::{Event, Events};
 use crate::partitions::admission::{Limit, Limits, WhenFull};
 use crate::partitions::cache::RowCache;
+use crate::partitions::journaling::Journaling;
 use crate::partitions::losses::Losses;
 use crate::partitions::outlet::Outlet;
-use crate::partitions::partition::{PartitionStats, SharedPending, State};
+use crate::partitions::partition::{PartitionStats, SharedPending, State, WholeHandle};
 use crate::partitions::sync::MutexGuard;
 use crate::partitions::wake::Wake;
 
@@ -49,8 +59,8 @@ pub(crate) struct Partitions {
     pub(crate) when_full: WhenFull,
     pub(crate) halt: Arc<OnceLock<Halt>>,
     pub(crate) events: Events,
-    /// Who writes here: what every `write-id` begins with.
-    pub(crate) writer: Uuid,
+    /// Where a write is recorded before any Kafka client is given it; without one, nowhere.
+    pub(crate) journal: Option<Arc<Journaling>>,
     pub(crate) bounds: Bounds,
     pub(crate) clock: fn() -> Instant,
     /// Wakes the thread that asks for committed offsets.
@@ -82,7 +92,9 @@ pub(crate) struct Setup {
     /// How long writes of one row are gathered into one record.
     pub(crate) coalesce: Option<Duration>,
     pub(crate) bounds: Bounds,
+    /// Who writes here: what every new `write-id` begins with.
     pub(crate) writer: Uuid,
+    pub(crate) journal: Option<Arc<Journaling>>,
     pub(crate) clock: fn() -> Instant,
 }
 
@@ -90,10 +102,16 @@ impl Partitions {
     /// As many as there are partitions.
     pub(crate) fn new(setup: Setup) -> Self {
         let rules = Rules { exact: setup.loads, tail: setup.follows.then_some(NextOffset::ZERO) };
-        let (bounds, now) = (setup.bounds, (setup.clock)());
+        let bounds = setup.bounds;
         let halt = Arc::<OnceLock<Halt>>::default();
+        let whole = WholeHandle {
+            now: (setup.clock)(),
+            halt: Arc::clone(&halt),
+            writer: setup.writer,
+            journal: setup.journal.clone(),
+        };
         let pending = |partition| {
-            let whole = (now, Arc::clone(&halt));
+            let whole = whole.clone();
             Arc::new(SharedPending::new(partition, rules, bounds, setup.coalesce, whole))
         };
         Self {
@@ -104,7 +122,7 @@ impl Partitions {
             halt,
             events: Events::default(),
             bounds: setup.bounds,
-            writer: setup.writer,
+            journal: setup.journal,
             clock: setup.clock,
             wake: Wake::default(),
             follows: setup.follows,
@@ -203,7 +221,7 @@ impl Partitions {
     pub(crate) fn log_read(&self, partition: Partition, records: Vec<LogRecord>, next: NextOffset) {
         let Some(pending) = self.of(partition) else { return };
         let (followed, lost) = self.change(pending.lock(), |state, cache| {
-            let followed = state.core.log_read(self.writer, records, next, cache);
+            let followed = state.core.log_read(&state.ids, records, next, cache);
             (followed, state.core.take_overtaken())
         });
         self.tell_lost(partition, lost);
@@ -372,3 +390,9 @@ mod outlets;
 #[cfg(test)]
 #[path = "tests/setup.rs"]
 pub(crate) mod setup;
+#[cfg(test)]
+#[path = "tests/crashes.rs"]
+mod crashes;
+#[cfg(test)]
+#[path = "tests/disk.rs"]
+mod disk;

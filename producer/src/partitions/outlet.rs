@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use write_behind_shared::{Partition, WriteId};
 
+use crate::core::ledger::Sequence;
 use crate::core::priority::Priority;
 use crate::core::reason::Reason;
 use crate::core::record_headers::RecordHeaders;
@@ -25,9 +26,12 @@ pub(crate) trait Outlet: Debug + Send + Sync {
     fn send_now(&self) {}
 }
 
-/// A record's content.
+/// A record's content, and the write that it is of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Content<'r> {
+    /// The write's place in its partition, by which its answer is told. One of an earlier life has
+    /// another in its `write-id`.
+    pub(crate) sequence: Sequence,
     pub(crate) key: &'r [u8],
     /// `None`: a tombstone.
     pub(crate) value: Option<&'r [u8]>,

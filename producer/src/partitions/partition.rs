@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
 use write_behind_shared::Partition;
 
 use crate::core::bounds::Bounds;
 use crate::core::gate::SendGate;
+use crate::core::journaled::Journaled;
 use crate::core::ledger::Sequence;
 use crate::core::logged::Rules;
 use crate::core::outbox::Outbox;
@@ -23,7 +25,9 @@ use crate::core::record_headers::RecordHeaders;
 use crate::core::row_filter::RowFilter;
 use crate::core::usage::{Full, Usage};
 use crate::core::window::Window;
+use crate::core::write_ids::WriteIds;
 use crate::error::{DeliveryError, Halt};
+use crate::partitions::journaling::Journaling;
 use crate::partitions::loads::Loads;
 use crate::partitions::outlet::Outlet;
 use crate::partitions::sync::{Mutex, MutexGuard};
@@ -43,6 +47,8 @@ pub(crate) struct SharedPending {
     persisted: Watermark,
     /// Whether a write was ever lost, without the lock.
     has_lost: Arc<AtomicBool>,
+    /// Of the whole handle, if it has one.
+    pub(crate) journal: Option<Arc<Journaling>>,
     /// Of the whole handle.
     halt: Arc<OnceLock<Halt>>,
 }
@@ -58,6 +64,12 @@ pub(crate) struct State {
     pub(crate) outlet: Option<Arc<dyn Outlet>>,
     /// Which writes wait to be given to it.
     pub(crate) outbox: Outbox,
+    /// Under which ids its writes are sent.
+    pub(crate) ids: WriteIds,
+    /// Where they stand in the journal.
+    pub(crate) journaled: Journaled,
+    /// Which must have recorded what is handed over.
+    journal: Option<Arc<Journaling>>,
     /// Whether they may be.
     pub(crate) gate: SendGate,
     /// How much of it the client may have.
@@ -80,6 +92,15 @@ pub(crate) struct Extras {
     /// Those that the service gave it.
     pub(crate) headers: Option<Arc<RecordHeaders>>,
     pub(crate) priority: Priority,
+}
+
+/// What all partitions of a handle have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct WholeHandle {
+    pub(crate) now: Instant,
+    pub(crate) halt: Arc<OnceLock<Halt>>,
+    pub(crate) writer: Uuid,
+    pub(crate) journal: Option<Arc<Journaling>>,
 }
 
 /// A stage that a write can be waited for at.
@@ -121,7 +142,7 @@ impl SharedPending {
         rules: Rules,
         bounds: Bounds,
         coalesce: Option<Duration>,
-        (now, halt): (Instant, Arc<OnceLock<Halt>>),
+        WholeHandle { now, halt, writer, journal }: WholeHandle,
     ) -> Self {
         let core = Pending::new(rules, bounds);
         let (filter, has_lost) = (core.filter(), core.ledger().lost.any());
@@ -131,6 +152,9 @@ impl SharedPending {
             loads: Loads::default(),
             outlet: None,
             outbox: Outbox::new(coalesce),
+            ids: WriteIds::new(writer),
+            journaled: Journaled::default(),
+            journal: journal.clone(),
             gate: SendGate::new(),
             window: Window::UNBOUNDED,
             closed: false,
@@ -148,6 +172,7 @@ impl SharedPending {
             replicated: Watermark::new(),
             persisted: Watermark::new(),
             has_lost,
+            journal,
             halt,
         }
     }
@@ -280,6 +305,13 @@ impl std::fmt::Debug for SharedPending {
 }
 
 impl State {
+    /// INV-17: whether the write is recorded, if the handle has a journal: only then may a Kafka
+    /// client be given it.
+    pub(crate) fn is_recorded(&self, sequence: Sequence) -> bool {
+        let journal = self.journal.as_ref();
+        journal.is_none_or(|journal| journal.has_recorded(self.journaled.end_of(sequence)))
+    }
+
     /// Times the replication of a write that was accepted at `start`, unless another is timed.
     pub(crate) fn time(&mut self, sequence: Sequence, start: Instant) {
         self.timed.get_or_insert((sequence, start));

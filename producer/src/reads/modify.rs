@@ -72,7 +72,11 @@ impl<K: Clone + Send + Sync + 'static> Reader<K> {
             let (told, write) = change(row.as_ref())?;
             let Some(mut write) = write else { return Ok((told, None)) };
             match acceptor.write_if(start, &mut write, &mut permits, row.as_ref()) {
-                Ok(Some(receipt)) => return Ok((told, Some(receipt))),
+                Ok(Some(receipt)) => {
+                    drop(pinned);
+                    acceptor.recorded(&receipt).await?;
+                    return Ok((told, Some(receipt)));
+                }
                 // Another write of the row came in between.
                 Ok(None) => {}
                 Err(WriteError::Overloaded(full)) if acceptor.waits_for_room() => {

@@ -15,9 +15,9 @@ use serde::de::DeserializeOwned;
 use tracing::{Instrument as _, info_span};
 
 use crate::core::priority::Priority;
+use crate::core::stats::Stats;
 use crate::error::{Halt, Undelivered};
 use crate::event::EventStream;
-use crate::metrics::Stats;
 use crate::owner::Owner;
 use crate::writes::encode::Prepared;
 

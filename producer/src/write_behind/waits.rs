@@ -35,6 +35,20 @@ where
         within(timeout, self.replicated_all()).await
     }
 
+    /// Waits until the journal has every write accepted before this call
+    /// ([`Builder::journal`](crate::Builder::journal)).
+    ///
+    /// # Errors
+    /// [`DeliveryError::NotRecorded`]: the journal ended before, the handle was closed, or it has
+    /// none.
+    #[cfg(feature = "journal")]
+    pub async fn recorded_all(&self) -> Result<(), DeliveryError> {
+        match &self.owner.partitions.journal {
+            Some(journal) => journal.wait(journal.next()).await,
+            None => Err(DeliveryError::NotRecorded("the handle has no journal".into())),
+        }
+    }
+
     /// Waits until every write accepted before this call is in the database, without a time limit.
     /// May be cancelled.
     ///

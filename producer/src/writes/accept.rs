@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use write_behind_shared::WriteId;
-
 use crate::core::delta::{Delta, Row};
 use crate::core::ledger::Sequence;
 use crate::core::priority::Priority;
@@ -23,8 +21,9 @@ use crate::partitions::outlet::{Content, NotTaken};
 use crate::partitions::partition::{Extras, SharedPending, State};
 use crate::partitions::sync::{self, MutexGuard};
 use crate::writes::encode::Prepared;
+use crate::writes::entry::record;
 use crate::writes::permits::Permits;
-use crate::writes::receipt::Receipt;
+use crate::writes::receipt::{Accepted, Receipt};
 
 /// How many writes that wait are handed over ahead of a new one. More than one, so that a backlog
 /// ends however busy the polling thread is.
@@ -36,6 +35,8 @@ pub(crate) struct Acceptor {
     pub(crate) partitions: Arc<Partitions>,
     /// How long a write may wait for room.
     pub(crate) write_timeout: Option<Duration>,
+    /// Whether a write returns only when it is recorded.
+    pub(crate) waits_recorded: bool,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -73,7 +74,22 @@ impl Acceptor {
             }
         };
         self.written(start, &result);
+        if let Ok(receipt) = &result {
+            self.recorded(receipt).await?;
+        }
         result
+    }
+
+    /// Waits until the write is recorded, if it must be before its call returns.
+    pub(crate) async fn recorded(&self, receipt: &Receipt) -> Result<(), WriteError> {
+        #[cfg(feature = "journal")]
+        if self.waits_recorded && receipt.recorded().await.is_err() {
+            self.check_open()?;
+            return Err(WriteError::Closed);
+        }
+        #[cfg(not(feature = "journal"))]
+        let _ = (receipt, self.waits_recorded);
+        Ok(())
     }
 
     fn written(&self, start: Option<Instant>, result: &Result<Receipt, WriteError>) {
@@ -118,6 +134,9 @@ impl Acceptor {
     ) {
         let limits = &self.partitions.limits;
         let _waiting = WaitingWrite::new(&limits.waiting);
+        if let (Full::Journal, Some(journal)) = (lacking, &self.partitions.journal) {
+            journal.wait_for_room().await;
+        }
         permits.take(limits, lacking, needed).await;
     }
 
@@ -164,22 +183,40 @@ impl Acceptor {
         if state.closed || !state.outbox.coalesces() {
             return None;
         }
-        let sequence = self.partitions.change(state, |state, _| {
-            let sequence = state.core.join_without_room(&write.key, &write.delta)?;
-            Self::joined(state, write, sequence);
-            Some(sequence)
+        let accepted = self.partitions.change(state, |state, _| {
+            let bytes_max = state.core.joined_without_room(&write.key)?;
+            self.join(write, state, bytes_max).ok()?
         })?;
-        self.hurry(write, pending, sequence);
-        Some(Receipt { pending: Arc::clone(pending), sequence })
+        self.hurry(write, pending, accepted.sequence);
+        Some(Receipt::new(pending, accepted))
     }
 
-    /// The write went with an earlier one.
-    fn joined(state: &mut State, write: &Prepared, sequence: Sequence) {
+    /// The write goes with an earlier one, if one record of at most `bytes_max` says both. None: it
+    /// does not.
+    fn join(
+        &self,
+        write: &Prepared,
+        state: &mut State,
+        bytes_max: usize,
+    ) -> Result<Option<Accepted>, WriteError> {
+        let position = match &self.partitions.journal {
+            None => None,
+            Some(journal) => {
+                let joins = state.core.would_join(&write.key, &write.delta, bytes_max);
+                let Some(sequence) = joins else { return Ok(None) };
+                let position = record(journal, write, state, Some(sequence))?;
+                state.journaled.join(sequence, position);
+                Some(position)
+            }
+        };
+        let joined = state.core.join(&write.key, &write.delta, bytes_max);
+        let Some(sequence) = joined else { return Ok(None) };
         state.outbox.coalesced += 1;
         if write.priority == Priority::High {
             state.extras.entry(sequence).or_default().priority = Priority::High;
             state.outbox.hurries(sequence);
         }
+        Ok(Some(Accepted { sequence, position }))
     }
 
     fn hurry(&self, write: &Prepared, pending: &SharedPending, sequence: Sequence) {
@@ -237,15 +274,15 @@ impl Acceptor {
         pending: &Arc<SharedPending>,
         state: MutexGuard<'_, State>,
     ) -> Result<Receipt, WriteError> {
-        let sequence = self.partitions.change(state, |state, cache| {
+        let accepted = self.partitions.change(state, |state, cache| {
             let accepted = self.accept_locked(write, pending, (state, cache));
             if accepted.is_ok() {
                 state.granted = state.granted + permits.use_up();
             }
             accepted
         })?;
-        self.hurry(write, pending, sequence);
-        Ok(Receipt { pending: Arc::clone(pending), sequence })
+        self.hurry(write, pending, accepted.sequence);
+        Ok(Receipt::new(pending, accepted))
     }
 
     /// Under the partition's lock: the write gets a sequence, a place in the client's queue and a
@@ -255,17 +292,24 @@ impl Acceptor {
         write: &mut Prepared,
         pending: &SharedPending,
         (state, cache): (&mut State, &RowCache),
-    ) -> Result<Sequence, WriteError> {
+    ) -> Result<Accepted, WriteError> {
         // The client has the record before the entry exists. Its answer cannot overtake the entry,
         // because it takes this lock; and a client that refuses leaves nothing to undo.
         let sent = self.enqueue(write, state)?;
         if state.outbox.coalesces()
-            && let Some(sequence) =
-                state.core.join(&write.key, &write.delta, write.joined_bytes_max)
+            && let Some(accepted) = self.join(write, state, write.joined_bytes_max)?
         {
-            Self::joined(state, write, sequence);
-            return Ok(sequence);
+            return Ok(accepted);
         }
+        // The last that may refuse it.
+        let position = match &self.partitions.journal {
+            None => None,
+            Some(journal) => {
+                let position = record(journal, write, state, None)?;
+                state.journaled.push(position);
+                Some(position)
+            }
+        };
         let delta = std::mem::replace(&mut write.delta, Delta::Delete);
         let sequence = state.core.accept(&write.key, delta, cache);
         if write.headers.is_some() || write.priority != Priority::Normal {
@@ -281,15 +325,18 @@ impl Acceptor {
             }
             pending.set_waiting(true);
         }
-        Ok(sequence)
+        Ok(Accepted { sequence, position })
     }
 
     /// Enqueues the write with the Kafka client, unless it has to wait for its turn. Says whether
     /// it did.
     fn enqueue(&self, write: &Prepared, state: &mut State) -> Result<bool, WriteError> {
-        let ids = (write.partition, self.partitions.writer);
         if !state.core.ledger().all_are_sent() {
-            state.hand_over_some(ids, WAITING_AT_ONCE);
+            state.hand_over_some(write.partition, WAITING_AT_ONCE);
+        }
+        // INV-17: the client gets it when it is recorded.
+        if self.partitions.journal.is_some() {
+            return Ok(false);
         }
         let Some(outlet) = &state.outlet else { return Ok(false) };
         let sequence = state.core.ledger().next();
@@ -302,10 +349,10 @@ impl Acceptor {
         {
             return Ok(false);
         }
-        let write_id = WriteId { writer: ids.1, sequence };
+        let write_id = state.ids.of(sequence);
         let (value, add) = (write.value(), write.add.as_deref());
         let (headers, priority) = (write.headers.as_deref(), write.priority);
-        let content = Content { key: &write.key, value, add, headers, priority };
+        let content = Content { sequence, key: &write.key, value, add, headers, priority };
         match outlet.enqueue(write.partition, write_id, content) {
             Ok(()) => Ok(true),
             Err(NotTaken::Yet) => Ok(false),

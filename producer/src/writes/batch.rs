@@ -1,7 +1,5 @@
 //! Many writes at once: admitted together, then accepted partition by partition.
 
-use std::sync::Arc;
-
 use write_behind_shared::Partition;
 
 use crate::core::priority::Priority;
@@ -64,11 +62,26 @@ impl Acceptor {
         for same in places.chunk_by(|one, next| one.0 == next.0) {
             // A few under each lock: others want it too.
             for some in same.chunks(self.partitions.bounds.rows_at_once) {
-                let some = (&mut *writes, some);
-                if let Err(error) = self.accept_some(some, &mut permits, &mut accepted) {
-                    return Err(ManyError { error, accepted });
+                let before = accepted.len();
+                loop {
+                    let left = some.get(accepted.len() - before..).unwrap_or_default();
+                    let left = (&mut *writes, left);
+                    match self.accept_some(left, &mut permits, &mut accepted) {
+                        Ok(()) => break,
+                        // The others have their permits, and wait for the journal where they are.
+                        Err(WriteError::Overloaded(Full::Journal)) if self.waits_for_room() => {
+                            let (lacking, needed) = (Full::Journal, Usage::default());
+                            self.wait_for_room(lacking, needed, &mut Permits::default()).await;
+                        }
+                        Err(error) => return Err(ManyError { error, accepted }),
+                    }
                 }
             }
+        }
+        // The last of them is the last in the journal.
+        if let Some((_, last)) = accepted.last() {
+            let recorded = self.recorded(last).await;
+            recorded.map_err(|error| ManyError { error, accepted: accepted.clone() })?;
         }
         accepted.sort_by_key(|(place, _)| *place);
         Ok(accepted.into_iter().map(|(_, receipt)| receipt).collect())
@@ -156,11 +169,10 @@ impl Acceptor {
         let result = self.partitions.change(state, |state, cache| {
             for (_, place) in places {
                 let write = &mut writes[*place];
-                let sequence = self.accept_locked(write, pending, (state, cache))?;
+                let one = self.accept_locked(write, pending, (state, cache))?;
                 state.granted = state.granted + permits.use_some(Usage::of_write(write.cost));
-                let receipt = Receipt { pending: Arc::clone(pending), sequence };
-                accepted.push((*place, receipt));
-                hurries = hurries.max((write.priority == Priority::High).then_some(sequence));
+                accepted.push((*place, Receipt::new(pending, one)));
+                hurries = hurries.max((write.priority == Priority::High).then_some(one.sequence));
             }
             Ok(())
         });

@@ -4,6 +4,7 @@ pub(crate) mod accept;
 pub(crate) mod permits;
 pub(crate) mod batch;
 pub(crate) mod encode;
+pub(crate) mod entry;
 pub(crate) mod table_check;
 pub(crate) mod receipt;
 

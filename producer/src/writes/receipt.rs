@@ -3,10 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::core::journaled::Position;
 use crate::core::ledger::Sequence;
 use crate::error::DeliveryError;
 use crate::partitions::partition::{SharedPending, Stage};
 use crate::partitions::sync;
+
+/// How a write was accepted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Accepted {
+    pub(crate) sequence: Sequence,
+    /// Where it stands in the journal, if the handle has one.
+    #[cfg_attr(not(feature = "journal"), expect(dead_code, reason = "there is no journal"))]
+    pub(crate) position: Option<Position>,
+}
 
 /// An accepted write: reads see it already.
 ///
@@ -16,9 +26,38 @@ use crate::partitions::sync;
 pub struct Receipt {
     pub(crate) pending: Arc<SharedPending>,
     pub(crate) sequence: Sequence,
+    /// Where it stands in the journal, if the handle has one.
+    #[cfg(feature = "journal")]
+    position: Option<Position>,
 }
 
 impl Receipt {
+    /// Of a write that was accepted so.
+    pub(crate) fn new(pending: &Arc<SharedPending>, accepted: Accepted) -> Self {
+        let pending = Arc::clone(pending);
+        Self {
+            pending,
+            sequence: accepted.sequence,
+            #[cfg(feature = "journal")]
+            position: accepted.position,
+        }
+    }
+
+    /// Waits until the journal has the write ([`Builder::journal`](crate::Builder::journal)): from
+    /// here on it survives what the journal [`survives`](crate::Journal::survives), and reaches Kafka
+    /// though this process ends.
+    ///
+    /// # Errors
+    /// [`DeliveryError::NotRecorded`]: the journal ended before, the handle was closed, or it has
+    /// none.
+    #[cfg(feature = "journal")]
+    pub async fn recorded(&self) -> Result<(), DeliveryError> {
+        match (&self.pending.journal, self.position) {
+            (Some(journal), Some(position)) => journal.wait(position + 1).await,
+            _ => Err(DeliveryError::NotRecorded("the handle has no journal".into())),
+        }
+    }
+
     /// Waits until all in-sync replicas of its partition have the write: from here on no crash
     /// of this process or of a broker loses it.
     ///
@@ -79,7 +118,10 @@ impl Receipt {
 impl std::fmt::Debug for Receipt {
     /// Where it stands and how far it is, without any row: a log line of it tells no data.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Receipt")
+        let mut shown = f.debug_struct("Receipt");
+        #[cfg(feature = "journal")]
+        shown.field("position", &self.position);
+        shown
             .field("partition", &self.pending.partition.0)
             .field("sequence", &self.sequence)
             .field("replicated", &self.pending.has_passed(Stage::Replicated, self.sequence))

@@ -7,6 +7,7 @@ mod embedded;
 mod raw_record;
 mod building;
 mod away;
+mod journal;
 mod durability;
 mod limits;
 mod forget;

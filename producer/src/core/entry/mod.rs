@@ -9,6 +9,7 @@
 
 mod age;
 mod loads;
+mod joining;
 
 use write_behind_shared::{NextOffset, Offset};
 
@@ -175,22 +176,6 @@ impl Entry {
             self.visible = RowState::Known(row);
             self.folded = self.in_flight.len();
         }
-    }
-
-    /// A write was accepted that can go with the latest one, if that is among those that no Kafka
-    /// client was given: the sequence of both.
-    pub(crate) fn join(
-        &mut self,
-        never_sent: Sequence,
-        delta: &Delta,
-        bytes_max: usize,
-    ) -> Option<Sequence> {
-        let is_visible = self.folded == self.in_flight.len();
-        let sequence = self.in_flight.join(never_sent, delta, bytes_max)?;
-        if let (true, RowState::Known(row)) = (is_visible, &mut self.visible) {
-            *row = delta.over(row.take());
-        }
-        Some(sequence)
     }
 
     /// A write that Kafka has not answered.

@@ -51,6 +51,9 @@ pub(crate) struct Pending {
     /// With `follow`: what is known of the writers of other records.
     pub(crate) foreign: ForeignWriters,
     pub(crate) forgotten: Forgotten,
+    /// Writes below are of an earlier life: the database may have each already, and then drops the
+    /// one that is in the log here.
+    replayed_below: Sequence,
     /// Writes that were lost because later ones have overtaken them, and not told yet.
     overtaken: Vec<(Key, Loss)>,
     /// How many writes have gone with an earlier one, by its sequence; of those that Kafka has answered,
@@ -87,6 +90,7 @@ impl Pending {
             rules,
             foreign: ForeignWriters::new(bounds.writers),
             forgotten: Forgotten::new(bounds.forgotten_slots),
+            replayed_below: 0,
             overtaken: Vec::new(),
             joined: BTreeMap::new(),
             lost_along: 0,
@@ -150,11 +154,30 @@ impl Pending {
         sequence
     }
 
-    /// The same without room, if both take no more than the earlier one alone, or very little.
-    pub(crate) fn join_without_room(&mut self, key: &[u8], delta: &Delta) -> Option<Sequence> {
+    /// The write that `join` would join it with.
+    pub(crate) fn would_join(
+        &self,
+        key: &[u8],
+        delta: &Delta,
+        bytes_max: usize,
+    ) -> Option<Sequence> {
+        self.entries.get(key)?.would_join(self.ledger.never_sent(), delta, bytes_max)
+    }
+
+    /// How large a write may become that another is joined with though there is no room: no larger
+    /// than it is, or very small.
+    pub(crate) fn joined_without_room(&self, key: &[u8]) -> Option<usize> {
         let entry = self.entries.get(key)?;
         let bytes = entry.in_flight(entry.sequences().next_back()?)?.bytes();
-        self.join(key, delta, bytes.max(JOINED_ANYWAY))
+        Some(bytes.max(JOINED_ANYWAY))
+    }
+
+    /// All writes so far are of an earlier life of the process: each may be in the log, and in the
+    /// database.
+    #[cfg(feature = "journal")]
+    pub(crate) fn are_replayed(&mut self) {
+        self.ledger.are_replayed();
+        self.replayed_below = self.ledger.next();
     }
 
     /// The write that the Kafka client gets next.
@@ -210,10 +233,11 @@ impl Pending {
         cache: &impl Cache,
     ) {
         let rules = self.rules;
-        let may_be_in_gap = self.foreign.is_from_before_a_gap(sequence);
+        let is_uncertain =
+            self.foreign.is_from_before_a_gap(sequence) || sequence < self.replayed_below;
         self.place(sequence, key, offset, cache, |entry| {
             entry.acked(sequence, offset, rules);
-            if may_be_in_gap {
+            if is_uncertain {
                 entry.mark_uncertain_below(offset.map_or(NextOffset::ZERO, Offset::next));
             }
         });

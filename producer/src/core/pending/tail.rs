@@ -3,7 +3,6 @@
 //! A row may be read from the log before Kafka has answered for an earlier write of ours, or after;
 //! either way it ends where the log has it.
 
-use uuid::Uuid;
 use write_behind_shared::{NextOffset, SequenceCheck};
 
 use crate::core::cache::Cache;
@@ -12,13 +11,14 @@ use crate::core::ledger::{Key, Sequence};
 use crate::core::lost_writes::Loss;
 use crate::core::pending::Pending;
 use crate::core::tail::LogRecord;
+use crate::core::write_ids::WriteIds;
 
 impl Pending {
-    /// Records of the log, in its order; afterwards every record below `next` was read. `own`: this
-    /// handle's writer. Gives how many were of others.
+    /// Records of the log, in its order; afterwards every record below `next` was read. `own`: the
+    /// ids of this handle's writes. Gives how many were of others.
     pub(crate) fn log_read(
         &mut self,
-        own: Uuid,
+        own: &WriteIds,
         records: Vec<LogRecord>,
         next: NextOffset,
         cache: &impl Cache,
@@ -28,11 +28,11 @@ impl Pending {
             self.read_up_to(record.offset.next());
             let is_refused = self.foreign.dead_letters.remove(&record.offset);
             let check = self.foreign.check(record.write_id, record.offset);
-            match record.write_id {
+            match record.write_id.and_then(|id| own.sequence_of(id)) {
                 _ if check == SequenceCheck::Duplicate => {}
-                Some(id) if id.writer == own => self.own_record(id.sequence, record, cache),
-                _ if is_refused => {}
-                _ => {
+                Some(sequence) => self.own_record(sequence, record, cache),
+                None if is_refused => {}
+                None => {
                     of_others += 1;
                     self.foreign_record(record, check == SequenceCheck::FirstSeen, cache);
                 }

@@ -12,7 +12,7 @@ use crate::error::{DeliveryError, Halt, Refusal};
 use crate::partitions::outlet::{Content, NotTaken, Outlet};
 use crate::partitions::partition::Stage;
 use crate::partitions::setup::setup;
-use crate::writes::receipt::Receipt;
+use crate::writes::receipt::{Accepted, Receipt};
 
 const PARTITION: Partition = Partition(0);
 
@@ -43,7 +43,7 @@ fn handle() -> (ClientHandle, Receipt) {
         lag: Lag::new(Duration::from_mins(1)),
         may_send: AtomicBool::new(true),
     };
-    (handle, Receipt { pending, sequence })
+    (handle, Receipt::new(&pending, Accepted { sequence, position: None }))
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ fn a_write_is_shown_without_any_row_and_without_its_partitions_lock() {
     let _locked = write.pending.lock();
     assert_eq!(
         format!("{write:?}"),
-        "Receipt { partition: 0, sequence: 0, replicated: false, persisted: false }"
+        "Receipt { position: None, partition: 0, sequence: 0, replicated: false, persisted: false }"
     );
 }
 

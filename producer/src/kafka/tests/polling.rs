@@ -353,7 +353,7 @@ fn a_write_that_a_later_one_has_overtaken_is_told_also_if_the_log_says_so() {
         offset: Offset(1),
         key: Key::from(*b"7"),
         delta: Delta::Delete,
-        write_id: Some(WriteId { writer: scene.partitions.writer, sequence: 2 }),
+        write_id: Some(scene.partitions.of(PARTITION).unwrap().lock().ids.of(2)),
     };
     scene.partitions.log_read(PARTITION, vec![record], NextOffset(2));
     let told = std::iter::from_fn(|| events.try_next());

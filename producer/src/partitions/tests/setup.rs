@@ -24,6 +24,7 @@ pub(crate) fn setup() -> Setup {
         coalesce: None,
         bounds: Bounds::STANDARD,
         writer: Uuid::from_u128(1),
+        journal: None,
         clock: Instant::now,
     }
 }

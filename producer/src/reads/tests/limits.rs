@@ -90,7 +90,8 @@ async fn a_modification_does_not_wait_for_writes_of_other_rows_to_be_persisted()
         runtime: None,
         tail: None,
     };
-    let acceptor = Acceptor { partitions, metrics, write_timeout: None };
+    let (write_timeout, waits_recorded) = (None, false);
+    let acceptor = Acceptor { partitions, write_timeout, waits_recorded, metrics };
     let key = Key::from(*b"7");
     let modified = reader.modify(&acceptor, (&7, &key), |row| Ok((row.cloned(), None)));
     let modified = tokio::time::timeout(Duration::from_secs(30), modified).await;

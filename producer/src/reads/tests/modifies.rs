@@ -106,6 +106,7 @@ impl Model {
             acceptor: Acceptor {
                 partitions: Arc::clone(&partitions),
                 write_timeout: None,
+                waits_recorded: false,
                 metrics: Arc::clone(&metrics),
             },
             reader: Reader {

@@ -187,6 +187,7 @@ impl Model {
         let acceptor = Acceptor {
             partitions: Arc::clone(&self.partitions),
             write_timeout: None,
+            waits_recorded: false,
             metrics: Arc::clone(&self.metrics),
         };
         for delta in &self.plan.writes {
@@ -254,8 +255,8 @@ impl Model {
                 thread::yield_now();
                 continue;
             };
-            let write_id =
-                sequence.map(|sequence| WriteId { writer: self.partitions.writer, sequence });
+            let pending = self.partitions.of(PARTITION).unwrap();
+            let write_id = sequence.map(|sequence| pending.lock().ids.of(sequence));
             let write_id =
                 write_id.or(Some(WriteId { writer: Uuid::nil(), sequence: next as u64 }));
             let offset = Offset(next as i64);

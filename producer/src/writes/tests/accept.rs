@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use prometheus::Registry;
-use write_behind_shared::Partition;
+use write_behind_shared::{Partition, WriteId};
 
 use super::*;
 use crate::partitions::outlet::Outlet;
@@ -52,7 +52,9 @@ fn writes_that_wait_go_ahead_of_a_new_one_which_soon_finds_none() {
     let outlet: Arc<dyn Outlet> = Arc::<Client>::clone(&client);
     partitions.set_outlet(Some(&outlet));
     let metrics = Arc::new(Metrics::new(&Registry::new(), "scores").unwrap().0);
-    let acceptor = Acceptor { partitions: Arc::clone(&partitions), write_timeout: None, metrics };
+    let (write_timeout, waits_recorded) = (None, false);
+    let acceptor =
+        Acceptor { partitions: Arc::clone(&partitions), write_timeout, waits_recorded, metrics };
     write(&acceptor);
     partitions.answered(PARTITION, std::iter::once((0, Ok(0))));
     client.is_full.store(true, Ordering::Release);

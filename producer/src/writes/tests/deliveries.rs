@@ -98,6 +98,7 @@ impl Model {
             acceptor: Acceptor {
                 partitions: Arc::clone(&partitions),
                 write_timeout: None,
+                waits_recorded: false,
                 metrics: Arc::clone(metrics),
             },
             encoder: Encoder::plain(1, PENDING_BYTES, PENDING_BYTES),

@@ -14,6 +14,7 @@ use crate::core::loaded::{Loaded, Reading, Validity};
 use crate::core::lost_writes::Loss;
 use crate::core::pending::dead_letters::DeadLetterNotice;
 use crate::core::tail::LogRecord;
+use crate::core::write_ids::WriteIds;
 
 #[derive(Default)]
 pub(super) struct Copies {
@@ -87,7 +88,8 @@ impl Scene {
     fn tail(&mut self, offset: i64, delta: Delta, write_id: Option<WriteId>) {
         let offset = Offset(offset);
         let record = LogRecord { offset, key: id(), delta, write_id };
-        self.pending.log_read(Uuid::nil(), vec![record], offset.next(), &self.copies);
+        let own = WriteIds::new(Uuid::nil());
+        self.pending.log_read(&own, vec![record], offset.next(), &self.copies);
         self.pending.release_at_once(&self.copies);
     }
 
@@ -145,11 +147,8 @@ fn the_commit_of_an_older_write_does_not_make_a_newer_one_clean() {
     scene.ack(first, 0);
     let second = scene.accept(Delta::Put(row(2)));
     scene.commit(1);
-    assert_eq!(
-        scene.pending.read(&id()),
-        Some(RowState::Known(Some(row(2)))),
-        "in flight, so pending"
-    );
+    let visible = Some(RowState::Known(Some(row(2))));
+    assert_eq!(scene.pending.read(&id()), visible, "in flight, so pending");
     scene.ack(second, 1);
     scene.commit(1);
     assert_eq!(

@@ -13,6 +13,7 @@ use crate::core::age::{KnownRow, KnownSince};
 use crate::core::delta::Row;
 use crate::core::loaded::{Loaded, Validity};
 use crate::core::pending::release::Leaving;
+use crate::core::write_ids::WriteIds;
 
 #[derive(Debug, Default)]
 pub(super) struct Copies {
@@ -168,7 +169,7 @@ impl World {
             Op::Tail(_) | Op::TailLost(_) | Op::Foreign(..) if !self.plan.follow => {}
             Op::Tail(count) => {
                 let (records, next) = self.log.read(self.tail, count);
-                self.pending.log_read(writer(OWN), records, next, &self.copies);
+                self.pending.log_read(&WriteIds::new(writer(OWN)), records, next, &self.copies);
                 self.pending.release_at_once(&self.copies);
                 self.tail = next.0;
             }
