@@ -39,9 +39,7 @@ pub(crate) struct Owner<K> {
 /// The threads that work for a handle.
 pub(crate) struct Threads {
     pub(crate) kafka: Kafka,
-    /// Dropping it closes the journal.
-    #[cfg(feature = "journal")]
-    pub(crate) journal: Option<JournalGuard>,
+    pub(crate) journal: JournalThread,
     /// Dropping it stops the thread that asks for committed offsets.
     pub(crate) _commit_poller: CommitPollerGuard,
     /// Dropping it stops the threads that follow the log.
@@ -54,14 +52,29 @@ pub(crate) struct Threads {
 #[derive(Debug)]
 pub(crate) struct OfflineGuard(pub(crate) JoinHandle<()>);
 
+/// The thread of a handle's journal, if it has one. Dropping it closes the journal.
+#[derive(Debug, Default)]
+pub(crate) struct JournalThread {
+    #[cfg(feature = "journal")]
+    pub(crate) guard: Option<JournalGuard>,
+}
+
+impl JournalThread {
+    /// Closes the journal, and says how many writes that Kafka has not answered it has.
+    fn close(self) -> usize {
+        #[cfg(feature = "journal")]
+        let journaled = self.guard.map_or(0, JournalGuard::close);
+        #[cfg(not(feature = "journal"))]
+        let journaled = 0;
+        journaled
+    }
+}
+
 impl Threads {
     /// Ends them, and says how many writes that Kafka has not answered the journal has.
     fn end(self, handle: &ClientHandle) -> usize {
         // Before the client, whose last reports are no answers.
-        #[cfg(feature = "journal")]
-        let journaled = self.journal.map_or(0, JournalGuard::close);
-        #[cfg(not(feature = "journal"))]
-        let journaled = 0;
+        let journaled = self.journal.close();
         self.kafka.leave(handle);
         journaled
     }
@@ -69,8 +82,7 @@ impl Threads {
     /// Ends them without waiting for Kafka.
     fn abandon(self, handle: &ClientHandle) {
         handle.partitions.stop_intake();
-        #[cfg(feature = "journal")]
-        drop(self.journal);
+        self.journal.close();
         self.kafka.abandon(handle);
     }
 }

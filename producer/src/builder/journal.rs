@@ -8,12 +8,13 @@ use serde::de::DeserializeOwned;
 use write_behind_journal::Journal;
 
 use super::Builder;
-use super::journal_setting::{FoundJournal, JournalThread};
+use super::journal_setting::FoundJournal;
 use super::preflight::Topic;
 use crate::core::journal_label::JournalLabel;
 use crate::error::BuildError;
 use crate::journal::directory::StartedJournal;
 use crate::journal::opening::OpenedDirectory;
+use crate::owner::JournalThread;
 use crate::partitions::Partitions;
 
 impl<K, V> Builder<K, V>
@@ -96,7 +97,8 @@ where
         topic: &Topic,
     ) -> Result<(Arc<Partitions>, JournalThread), BuildError> {
         let Some(mut opened) = journal.opened else {
-            return Ok((Arc::new(Partitions::new(self.setup(topic.partitions, None))), None));
+            let partitions = Partitions::new(self.setup(topic.partitions, None));
+            return Ok((Arc::new(partitions), JournalThread::default()));
         };
         opened.belongs_to(JournalLabel {
             topic: self.topic.clone(),
@@ -113,6 +115,6 @@ where
         }
         partitions.replayed();
         let guard = started.work_for(&partitions)?;
-        Ok((partitions, Some(guard)))
+        Ok((partitions, JournalThread { guard: Some(guard) }))
     }
 }

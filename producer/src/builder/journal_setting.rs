@@ -1,30 +1,11 @@
-//! The setting of a journal, which is nothing without the feature.
-
-#[cfg(not(feature = "journal"))]
-use std::sync::Arc;
-#[cfg(not(feature = "journal"))]
-use std::time::Instant;
+//! The setting of a journal, and one that was found; nothing without the feature.
 
 #[cfg(feature = "journal")]
 use write_behind_journal::Journal;
 
-#[cfg(not(feature = "journal"))]
-use super::{Builder, preflight::Topic};
 use crate::core::journal_label::JournalLabel;
-#[cfg(not(feature = "journal"))]
-use crate::error::BuildError;
-#[cfg(feature = "journal")]
-use crate::journal::directory::JournalGuard;
 #[cfg(feature = "journal")]
 use crate::journal::opening::OpenedDirectory;
-#[cfg(not(feature = "journal"))]
-use crate::partitions::Partitions;
-
-/// The thread of a handle's journal, if it has one.
-#[cfg(feature = "journal")]
-pub(super) type JournalThread = Option<JournalGuard>;
-#[cfg(not(feature = "journal"))]
-pub(super) type JournalThread = ();
 
 /// Whether and where writes are recorded.
 #[derive(Clone, Debug, Default)]
@@ -61,28 +42,5 @@ impl FoundJournal {
         #[cfg(not(feature = "journal"))]
         let label = None;
         label
-    }
-}
-
-#[cfg(not(feature = "journal"))]
-impl<K, V> Builder<K, V>
-where
-    K: serde::Serialize + Clone + Send + Sync + 'static,
-    V: serde::Serialize + serde::de::DeserializeOwned,
-{
-    /// No journal.
-    #[expect(clippy::unused_async, reason = "a journal is waited for")]
-    pub(super) async fn open_journal(&self, _: Instant) -> Result<FoundJournal, BuildError> {
-        Ok(FoundJournal::default())
-    }
-
-    /// Partitions without a journal.
-    #[expect(clippy::unnecessary_wraps, reason = "a journal may be refused")]
-    pub(super) fn partitions(
-        &self,
-        _: FoundJournal,
-        topic: &Topic,
-    ) -> Result<(Arc<Partitions>, JournalThread), BuildError> {
-        Ok((Arc::new(Partitions::new(self.setup(topic.partitions, None))), ()))
     }
 }

@@ -8,6 +8,8 @@ mod offline;
 mod journal_setting;
 #[cfg(feature = "journal")]
 mod journal;
+#[cfg(not(feature = "journal"))]
+mod no_journal;
 
 use std::marker::PhantomData;
 use std::sync::Arc;

@@ -118,7 +118,6 @@ where
         let reader = Reader { partitions, loader, load_timeout, metrics, tail, runtime };
         let threads = Threads {
             kafka,
-            #[cfg(feature = "journal")]
             journal,
             _commit_poller: commit_poller,
             _following: following,
