@@ -139,9 +139,8 @@ where
     /// any version does. Writes of one row are gathered by [`coalesce`](Self::coalesce) only where
     /// the later one sets all that the earlier one does.
     ///
-    /// Versions that are numbers are compared here. Others, as instants, only the database can
-    /// compare: such a write is seen as if it counted until it is in the database, and the row is
-    /// not cached then.
+    /// Versions that are numbers are compared here. Others, as instants, only the database compares:
+    /// such a write is seen as if it counted until it is there, and the row is not cached then.
     pub fn version(mut self, column: impl Into<Arc<str>>) -> Self {
         self.version = Some(column.into());
         self
@@ -344,8 +343,7 @@ where
         self
     }
 
-    /// Asks Kafka for the topic and starts the handle. Needs a tokio runtime with a clock, on which
-    /// loads will run.
+    /// Asks Kafka for the topic and starts the handle. Needs a tokio runtime, where loads will run.
     ///
     /// # Errors
     /// [`BuildError`]: a setting is wrong, Kafka does not answer, or the topic does not exist. No

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
 
 use prometheus::Registry;
 use proptest::prelude::*;
@@ -169,15 +168,7 @@ impl World {
     }
 
     fn write(&mut self, row: u8, kind: u8) {
-        let encoder = Encoder {
-            partitions: PARTITIONS,
-            key_columns: Arc::default(),
-            version: None,
-            record_bytes: Arc::new(AtomicUsize::new(PENDING_BYTES)),
-            pending_bytes: PENDING_BYTES,
-            headers: None,
-            table: Arc::default(),
-        };
+        let encoder = Encoder::plain(PARTITIONS, PENDING_BYTES, PENDING_BYTES);
         let acceptor = Acceptor {
             partitions: Arc::clone(&self.partitions),
             write_timeout: None,
