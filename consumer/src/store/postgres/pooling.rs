@@ -9,6 +9,9 @@ use crate::store::StoreError;
 use crate::store::classify::Failure;
 use crate::store::postgres::PostgresStore;
 
+/// The code with which `PgBouncer` refuses a transaction where it pools by statement.
+const NO_TRANSACTIONS: &str = "(08P01)";
+
 impl PostgresStore {
     /// Whether `self` and `other` are given sessions transaction by transaction.
     ///
@@ -20,7 +23,11 @@ impl PostgresStore {
         other: &mut Self,
     ) -> Result<bool, StoreError> {
         let before = self.session().await?;
-        other.run("BEGIN").await.map_err(Failure::of_no_row)?;
+        match other.run("BEGIN").await.map_err(Failure::of_no_row) {
+            // A server refuses no transaction in these words: a pooler by statement does.
+            Err(StoreError::Unavailable(why)) if why.contains(NO_TRANSACTIONS) => return Ok(true),
+            begun => begun?,
+        }
         let of_other = other.session().await?;
         let after = self.session().await?;
         other.run("ROLLBACK").await.map_err(Failure::of_no_row)?;
