@@ -96,6 +96,23 @@ impl SecureKafka {
 }
 
 impl SecureKafka {
+    /// Gives [`USER`] a password, and the rights that `docs/security.md` names for a producer that
+    /// does not follow.
+    pub async fn let_in_to_write(&self, password: &str, topic: &str, group: &str) -> Result<()> {
+        let script = r#"
+            set -e
+            PATH=/opt/kafka/bin:$PATH
+            to="--bootstrap-server localhost:9093"
+            acls="kafka-run-class.sh org.apache.kafka.tools.AclCommand $to --add --allow-principal"
+            kafka-configs.sh $to --alter --entity-type users --entity-name "$1" \
+                --add-config "SCRAM-SHA-512=[password=$2]"
+            $acls "User:$1" --operation Write --operation Describe --topic "$3"
+            $acls "User:$1" --operation Describe --group "$4"
+        "#;
+        let run = ["bash", "-c", script, "bash", USER, password, topic, group];
+        command(&self.container, ExecCommand::new(run)).await.map(drop)
+    }
+
     /// Gives [`USER`] the right to write to a topic, or takes it away.
     pub async fn may_write(&self, topic: &str, may: bool) -> Result<()> {
         let script = r#"

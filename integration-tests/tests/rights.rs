@@ -1,6 +1,9 @@
 //! A service whose right to write is taken away for a while, by a real authorizer: what it accepts
 //! meanwhile is kept, and goes into the log in order once it has the right again.
 
+use std::path::Path;
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use integration_tests::certificates::Certificates;
 use integration_tests::fold::fold;
@@ -15,6 +18,7 @@ const GROUP: &str = "rights-writer";
 const PASSWORD: &str = "swordfish";
 const PARTITIONS: i32 = 2;
 const KEYS: u32 = 10;
+const SOON: Duration = Duration::from_secs(5);
 
 #[derive(Serialize, Deserialize)]
 struct Row {
@@ -22,6 +26,19 @@ struct Row {
 }
 
 type Handle = WriteBehind<String, Row>;
+
+/// A client of [`USER`].
+fn properties(kafka: &SecureKafka, authority: &Path) -> [(&'static str, String); 7] {
+    [
+        ("bootstrap.servers", format!("localhost:{}", kafka.port())),
+        ("security.protocol", "sasl_ssl".to_owned()),
+        ("ssl.ca.location", authority.display().to_string()),
+        ("sasl.mechanism", "SCRAM-SHA-512".to_owned()),
+        ("sasl.username", USER.to_owned()),
+        ("sasl.password", PASSWORD.to_owned()),
+        ("broker.address.family", "v4".to_owned()),
+    ]
+}
 
 async fn write(handle: &Handle, numbers: std::ops::Range<u32>) -> Result<()> {
     for n in numbers {
@@ -41,15 +58,7 @@ async fn a_right_to_write_that_is_taken_away_for_a_while_costs_no_write_and_no_o
     let files = tempfile::tempdir()?;
     let authority = files.path().join("authority.pem");
     std::fs::write(&authority, &certificates.authority)?;
-    let properties = [
-        ("bootstrap.servers", format!("localhost:{}", kafka.port())),
-        ("security.protocol", "sasl_ssl".to_owned()),
-        ("ssl.ca.location", authority.display().to_string()),
-        ("sasl.mechanism", "SCRAM-SHA-512".to_owned()),
-        ("sasl.username", USER.to_owned()),
-        ("sasl.password", PASSWORD.to_owned()),
-        ("broker.address.family", "v4".to_owned()),
-    ];
+    let properties = properties(&kafka, &authority);
     let handle = Handle::builder(TOPIC, properties).sink_group(GROUP).build().await?;
     let mut events = handle.events();
     write(&handle, 0..500).await?;
@@ -71,5 +80,30 @@ async fn a_right_to_write_that_is_taken_away_for_a_while_costs_no_write_and_no_o
         let last = json!({"n": 2_000 - KEYS + key});
         assert_eq!(folded.rows.get(&format!("key-{key}")), Some(&last));
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_needs_no_more_than_the_documented_rights_and_read_only_to_follow() -> Result<()>
+{
+    let certificates = Certificates::new()?;
+    let kafka = SecureKafka::start(&certificates).await?;
+    let log = kafka.create_topic(TOPIC, PARTITIONS).await?;
+    kafka.let_in_to_write(PASSWORD, TOPIC, GROUP).await?;
+    let files = tempfile::tempdir()?;
+    let authority = files.path().join("authority.pem");
+    std::fs::write(&authority, &certificates.authority)?;
+    let builder = || Handle::builder(TOPIC, properties(&kafka, &authority)).sink_group(GROUP);
+    let handle = builder().build().await?;
+    write(&handle, 0..100).await?;
+    soon("the writes", handle.replicated_all()).await??;
+    let ends = log.ends(TOPIC, PARTITIONS).await?;
+    log.commit(GROUP, TOPIC, &ends).await?;
+    soon("the database", handle.persisted_all()).await??;
+    // To follow is to read what the database does not have.
+    write(&handle, 100..200).await?;
+    soon("more writes", handle.replicated_all()).await??;
+    let follows = builder().follow(true).start_timeout(SOON).build().await.map(drop);
+    ensure!(follows.is_err(), "it follows what it may not read");
     Ok(())
 }

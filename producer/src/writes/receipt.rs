@@ -70,6 +70,10 @@ impl Receipt {
     /// Waits until the database has the write, that is, until the consumer group has committed an
     /// offset past it.
     ///
+    /// The group's offset passes a write that the database refused, too. A loader that knows of dead
+    /// letters, as the table loaders do, tells them apart: [`DeliveryError::DeadLetter`]. Without such
+    /// a loader this returns `Ok` for a refused row, and reads here go on showing it.
+    ///
     /// # Errors
     /// [`DeliveryError`]: how it ended instead.
     pub async fn persisted(&self) -> Result<(), DeliveryError> {

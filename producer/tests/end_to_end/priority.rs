@@ -28,6 +28,14 @@ async fn an_urgent_write_does_not_wait_for_linger_and_takes_along_what_is_ahead_
 }
 
 #[tokio::test]
+async fn an_urgent_write_with_nothing_ahead_of_it_does_not_linger_either() {
+    let kafka = Kafka::start(1);
+    let scores: Handle = kafka.builder(&[("linger.ms", "600000")]).build().await.unwrap();
+    let urgent = scores.with_priority(Priority::High).put(&1, &score("now", 1)).await.unwrap();
+    soon("the urgent write", urgent.replicated()).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_urgent_write_ends_the_window_of_what_is_ahead_of_it_and_not_of_what_follows() {
     let kafka = Kafka::start(1);
     let scores: Handle =

@@ -90,6 +90,7 @@ mod tests {
 
     use prometheus::Registry;
     use rdkafka::mocking::MockCluster;
+    use write_behind_shared::NextOffset;
     use write_behind_shared::kafka::KafkaSettings;
 
     use super::*;
@@ -132,6 +133,20 @@ mod tests {
         drop(following);
         until_nobody_else_has(&tail);
         assert!(!tail.is_current());
+    }
+
+    /// It showed within seconds, by the end of the process, on a machine whose cores were all busy.
+    #[test]
+    fn a_log_that_is_read_again_and_again_does_not_end_the_process() {
+        let partitions = 16;
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("scores", partitions, 1).unwrap();
+        let servers = cluster.bootstrap_servers();
+        let settings = KafkaSettings::new([("bootstrap.servers", servers)], &[]).unwrap();
+        let client = TailClient::new(&settings.into(), "sink", "scores", partitions).unwrap();
+        for _ in 0..500 {
+            client.assign(&vec![NextOffset::ZERO; partitions as usize]).unwrap();
+        }
     }
 
     #[test]
