@@ -12,11 +12,6 @@ use serde_json::json;
 
 use crate::mutants::{Find, Mutant, root};
 
-/// What is built for the simulation: of the consumer no more than it needs.
-const BUILT: [&str; 2] = ["-p", "simulation"];
-/// What is built for tests: the crates that bugs are put into, and this one.
-const TESTED: [&str; 6] =
-    ["-p", "write-behind-shared", "-p", "write-behind-consumer", "-p", "simulation"];
 /// How long what is to end by itself may go on after its time.
 const GRACE: Duration = Duration::from_mins(1);
 /// How long a build may take.
@@ -118,8 +113,7 @@ impl Exam {
             }
             _ => vec!["build", "--quiet", "--bin", "simulation"],
         };
-        let packages: &[&str] = if kind[0] == "build" { &BUILT } else { &TESTED };
-        let arguments = self.arguments(packages, &kind);
+        let arguments = self.arguments(&kind);
         let (ended, said) = self.run(&self.tree, "cargo", &arguments, BUILD)?;
         let is_built = matches!(ended, Ended::Exited(status) if status.success());
         ensure!(is_built, "it does not build: {}", said.lines().last().unwrap_or_default());
@@ -145,7 +139,7 @@ impl Exam {
 
     fn test(&self, test: &[String]) -> anyhow::Result<Option<String>> {
         let words: Vec<&str> = test.iter().map(String::as_str).collect();
-        let arguments = self.arguments(&TESTED, &[&["test", "--quiet"], &words[..]].concat());
+        let arguments = self.arguments(&[&["test", "--quiet"], &words[..]].concat());
         let within = Duration::from_secs(self.seconds) + GRACE;
         let (ended, said) = self.run(&self.tree, "cargo", &arguments, within)?;
         let failed = |line: &&str| line.trim_end().ends_with("stdout ----");
@@ -158,11 +152,12 @@ impl Exam {
         })
     }
 
-    /// The arguments of a cargo command on these packages; those behind `--` stay last.
-    fn arguments<'a>(&self, packages: &[&'a str], command: &[&'a str]) -> Vec<&'a str> {
+    /// The arguments of a cargo command on the workspace, so that nothing is built in two ways; those
+    /// behind `--` stay last.
+    fn arguments<'a>(&self, command: &[&'a str]) -> Vec<&'a str> {
         let end = command.iter().position(|word| *word == "--").unwrap_or(command.len());
         let release: &[&str] = if self.is_release { &["--release"] } else { &[] };
-        [&command[..end], packages, release, &["--locked"], &command[end..]].concat()
+        [&command[..end], &["--workspace"], release, &["--locked"], &command[end..]].concat()
     }
 
     /// Runs a command in `tree` until it ends or its time is over; returns what it said.
@@ -299,8 +294,8 @@ mod tests {
     #[test]
     fn what_stands_behind_two_dashes_stays_last() {
         let exam = Exam { tree: "a".into(), target: "b".into(), seconds: 1, is_release: true };
-        let arguments = exam.arguments(&BUILT, &["test", "--lib", "--", "core::a"]);
-        assert_eq!(&arguments[4..], ["--release", "--locked", "--", "core::a"]);
+        let arguments = exam.arguments(&["test", "--lib", "--", "core::a"]);
+        assert_eq!(&arguments[3..], ["--release", "--locked", "--", "core::a"]);
     }
 
     #[test]
