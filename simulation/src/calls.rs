@@ -84,6 +84,7 @@ impl World {
                 _ => {
                     state.reach("a commit was answered late");
                     commit.not_before = now + Duration::from_secs(70);
+                    commit.generation = Some(state.group.generation);
                     state.group.commits.push(commit);
                 }
             }

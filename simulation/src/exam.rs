@@ -14,6 +14,8 @@ use crate::mutants::{Find, Mutant, root};
 
 /// How long what is to end by itself may go on after its time.
 const GRACE: Duration = Duration::from_mins(1);
+/// How many times as long as it takes of a core the simulation may take where others have that core, too.
+const SHARE: u32 = 20;
 /// How long a build may take.
 const BUILD: Duration = Duration::from_mins(20);
 
@@ -126,7 +128,8 @@ impl Exam {
         let for_seconds = seconds.to_string();
         let run =
             ["run", "--seconds", &for_seconds, "--shrink-seconds", "0", "--tape", "/dev/null"];
-        let within = Duration::from_secs(seconds) + GRACE;
+        // The simulation counts the time of its core, which may be shared.
+        let within = Duration::from_secs(seconds) * SHARE + GRACE;
         let (ended, said) = self.run(&self.tree, &binary.to_string_lossy(), &run, within)?;
         let line = |start: &str| said.lines().find(|line| line.contains(start)).map(str::to_owned);
         let told = || line("seed ").or_else(|| line("panicked at")).unwrap_or_default();
@@ -140,7 +143,7 @@ impl Exam {
     fn test(&self, test: &[String]) -> anyhow::Result<Option<String>> {
         let words: Vec<&str> = test.iter().map(String::as_str).collect();
         let arguments = self.arguments(&[&["test", "--quiet"], &words[..]].concat());
-        let within = Duration::from_secs(self.seconds) + GRACE;
+        let within = Duration::from_secs(self.seconds) * SHARE + GRACE;
         let (ended, said) = self.run(&self.tree, "cargo", &arguments, within)?;
         let failed = |line: &&str| line.trim_end().ends_with("stdout ----");
         let first = said.lines().find(failed).map(|line| line.trim_matches(['-', ' ']));

@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use write_behind_consumer::apply::history::RouteHistory;
 use write_behind_consumer::apply::{Connections, Target};
@@ -24,7 +23,6 @@ use write_behind_consumer::kafka::skip_looks::SkipQueue;
 use write_behind_consumer::kafka::source::{Ends, Source};
 use write_behind_consumer::kafka::watch::Watch;
 use write_behind_consumer::run::workers::Workers;
-use write_behind_consumer::run::{Consumer, RunOptions};
 use write_behind_consumer::status::Status;
 use write_behind_shared::NextOffset;
 
@@ -95,8 +93,8 @@ pub fn configuration(plan: &Plan) -> Config {
 /// The numbers of one process.
 #[must_use]
 pub fn status(config: &Config) -> Arc<Status> {
-    let options = RunOptions { registry: Registry::new(), ..RunOptions::default() };
-    Consumer::new(config.clone(), options).expect("a consumer").status()
+    // Not those of a `Consumer`: it makes a client of librdkafka, which takes real time.
+    Arc::new(Status::without_client(config).expect("each metric once"))
 }
 
 /// The routes' tables.

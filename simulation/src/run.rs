@@ -127,9 +127,9 @@ mod tests {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let first = now.as_nanos() as u64;
         println!("seeds from {first} on");
-        let (summary, failed) = run(first..u64::MAX, Some(Duration::from_secs(30)));
+        let (summary, failed) = run(first..u64::MAX, Some(Duration::from_secs(10)));
         must_hold(failed);
-        println!("{}", summary.line(Duration::from_secs(30)));
+        println!("{}", summary.line(Duration::from_secs(10)));
     }
 
     #[test]

@@ -125,6 +125,16 @@ pub struct StatusSnapshot {
 }
 
 impl Status {
+    /// The same of a consumer that has no client, and numbers of its own.
+    ///
+    /// # Errors
+    /// Two metrics have one name.
+    #[cfg(feature = "internals")]
+    #[doc(hidden)]
+    pub fn without_client(config: &Config) -> prometheus::Result<Self> {
+        Ok(Self::new(Metrics::new(&prometheus::Registry::new(), &config.name)?, config))
+    }
+
     /// A consumer that has not started yet.
     pub(crate) fn new(metrics: Metrics, config: &Config) -> Self {
         metrics.begin(config.routes.iter().map(|route| &*route.topic));

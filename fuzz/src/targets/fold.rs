@@ -138,8 +138,8 @@ fn run(input: &[u8]) -> u64 {
         && change.writes()
     {
         let again = record::decode(encoded.value.as_deref(), encoded.add.as_deref());
-        // A name with a comma can't be named in the header.
-        if !change.cells().any(|(name, _)| name.contains(',')) {
+        // An empty name, or one with a comma, can't be named in the header.
+        if !change.cells().any(|(name, _)| name.is_empty() || name.contains(',')) {
             let again = again.map(|again| as_model(&again));
             assert_eq!(again.as_ref(), Ok(&model), "{encoded:?}");
         }

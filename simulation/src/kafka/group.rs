@@ -49,6 +49,8 @@ pub struct OpenCommit {
     pub offsets: Vec<(RoutePartition, NextOffset)>,
     /// Not answered before.
     pub not_before: Duration,
+    /// Of one that comes late: what the group had decided last when it was made.
+    pub generation: Option<u64>,
 }
 
 /// The group.
@@ -63,6 +65,8 @@ pub struct GroupModel {
     pub committed: BTreeMap<RoutePartition, NextOffset>,
     pub commits: Vec<OpenCommit>,
     pub is_eager: bool,
+    /// How often it has decided.
+    pub generation: u64,
     /// Whether it may have something to tell since it last had nothing.
     pub is_stirred: bool,
     tps: Vec<RoutePartition>,
@@ -107,6 +111,7 @@ impl GroupModel {
             .map(|(member, _)| *member)
             .collect();
         self.is_stirred = true;
+        self.generation += 1;
         let mut targets = BTreeMap::new();
         if !alive.is_empty() {
             for (at, tp) in self.tps.iter().enumerate() {
@@ -238,7 +243,8 @@ impl GroupModel {
     pub fn takes(&self, commit: &OpenCommit) -> bool {
         let is_member = self.members.get(&commit.member).is_some_and(|state| !state.given_up);
         let is_owner = |tp| self.owners.get(tp) == Some(&commit.member);
-        is_member && commit.offsets.iter().all(|(tp, _)| is_owner(tp))
+        let is_of_now = commit.generation.is_none_or(|of| of == self.generation);
+        is_member && is_of_now && commit.offsets.iter().all(|(tp, _)| is_owner(tp))
     }
 
     /// Whether every living member has what it is to have.

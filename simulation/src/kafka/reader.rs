@@ -239,7 +239,13 @@ impl Reader for MemberReader {
             let said = offsets.iter().map(|(tp, next)| format!("{}={next}", name(*tp)));
             format!("commits {} to kafka as {id}", said.collect::<Vec<_>>().join(" "))
         });
-        state.group.commits.push(OpenCommit { member, id, offsets, not_before: Duration::ZERO });
+        state.group.commits.push(OpenCommit {
+            member,
+            id,
+            offsets,
+            not_before: Duration::ZERO,
+            generation: None,
+        });
         true
     }
 }
