@@ -3,6 +3,7 @@
 use std::str::FromStr as _;
 
 use bigdecimal::{BigDecimal, Zero as _};
+use serde_json::value::RawValue;
 use write_behind_consumer::core::table::calendar::{Calendar, Eras};
 use write_behind_consumer::core::table::identity::Identity;
 use write_behind_consumer::core::table::row::{Row, RowCell};
@@ -162,7 +163,7 @@ fn holds(kind: &ColumnKind, text: &str) -> bool {
         ColumnKind::Short(Length::Characters(most)) => text.trim_end().chars().count() <= *most,
         ColumnKind::Short(Length::Bytes(most)) => text.trim_end().len() <= *most,
         ColumnKind::Calendar(calendar) => calendar.reads(text),
-        ColumnKind::Json => serde_json::from_str::<serde_json::Value>(text).is_ok(),
+        ColumnKind::Json => serde_json::from_str::<&RawValue>(text).is_ok(),
         ColumnKind::Labels { labels, several: false } => labels.iter().any(|it| it == text),
         ColumnKind::Labels { labels, several: true } => {
             text.is_empty() || text.split(',').all(|it| labels.iter().any(|label| label == it))
