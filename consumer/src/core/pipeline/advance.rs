@@ -9,13 +9,12 @@ use std::time::Duration;
 use write_behind_shared::NextOffset;
 
 use crate::core::batch::RoutePartition;
-use crate::core::pipeline::Pipeline;
 use crate::core::pipeline::action::{Action, Closed, Notice};
 use crate::core::pipeline::buffer::Buffer;
-use crate::core::pipeline::in_flight::InFlight;
 use crate::core::pipeline::partition::{Fetching, PartitionState};
 use crate::core::pipeline::route::Fill;
 use crate::core::pipeline::schedule::TurnOwner;
+use crate::core::pipeline::{InFlight, Pipeline};
 
 impl Pipeline {
     /// Does whatever the last event made possible.
@@ -75,7 +74,7 @@ impl Pipeline {
             let Some(partition) = self.partitions.get(tp) else { return false };
             let Some(buffer) = &partition.buffer else { return false };
             let fill = self.routes[tp.route].fill(buffer, self.limits.max_bytes);
-            if fill < Fill::Full && partition.reading && !partition.is_read_again() {
+            if fill < Fill::Full && partition.reading {
                 return false;
             }
             bytes += buffer.bytes();
@@ -136,7 +135,6 @@ impl Pipeline {
         };
         let route_state = &self.routes[tp.route];
         !partition.reading
-            || partition.is_read_again()
             || route_state.fill(buffer, self.limits.max_bytes) >= Fill::Ripe
             || now.saturating_sub(buffer.opened()) >= self.limits.max_age
             || self.budget.is_over_limit(route_state.limits.priority)
@@ -320,7 +318,6 @@ impl Pipeline {
             });
             let stop = !partition.reading
                 || is_full
-                || partition.is_read_again()
                 || unproved.contains(tp)
                 || self.budget.is_over_limit(route_state.limits.priority);
             match partition.fetching {

@@ -43,13 +43,8 @@ impl Ahead {
     pub(super) fn look(&mut self, now: Duration, survey: &Survey) {
         let Some(standing) = survey.0.get(&self.tp) else { return };
         self.end = self.end.or(standing.end);
-        self.stands(now, standing.written);
-    }
-
-    /// The database stands here.
-    pub(super) fn stands(&mut self, now: Duration, written: Option<NextOffset>) {
-        if written > self.written {
-            self.written = written;
+        if standing.written > self.written {
+            self.written = standing.written;
             self.since = now;
         }
     }

@@ -9,18 +9,11 @@ use std::time::Duration;
 use crate::core::batch::{BatchId, RoutePartition};
 use crate::core::pipeline::Pipeline;
 use crate::core::pipeline::action::{Action, Notice};
-use crate::core::pipeline::in_flight::InFlight;
 
 impl Pipeline {
     /// A batch can't be written for now, for this reason.
     pub fn hold(&mut self, now: Duration, id: BatchId, why: &str) {
         let Some(flight) = self.in_flight.remove(&id) else { return };
-        self.hold_flight(now, id, &flight, why);
-        self.advance(now);
-    }
-
-    /// Drops a batch that is in flight no more, and holds its partitions.
-    pub(super) fn hold_flight(&mut self, now: Duration, id: BatchId, flight: &InFlight, why: &str) {
         self.budget.changed(self.routes[flight.route].limits.priority, flight.bytes, 0);
         let mut is_new = false;
         for (tp, _) in &flight.tps {
@@ -37,6 +30,7 @@ impl Pipeline {
         if is_new {
             self.actions.push_back(Action::Tell(Notice::Held(flight.route, why.to_owned())));
         }
+        self.advance(now);
     }
 
     /// Reads held partitions again whose wait is over.
@@ -53,7 +47,7 @@ impl Pipeline {
             return;
         }
         for tp in self.held.due(now) {
-            if self.is_revoked(tp) || !self.stopped.may_read(tp) || self.waits_given_back(now, tp) {
+            if self.is_revoked(tp) || !self.stopped.may_read(tp) {
                 continue;
             }
             self.held.reads(now, tp);

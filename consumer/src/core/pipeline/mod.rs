@@ -22,8 +22,8 @@ use crate::core::pipeline::budget::MemoryBudget;
 use crate::core::pipeline::buffer::{Buffer, Folded};
 use crate::core::pipeline::commit::{CommitId, Commits};
 use crate::core::pipeline::held::HeldPartitions;
-use crate::core::pipeline::in_flight::InFlight;
 use crate::core::pipeline::memory::PartitionMemory;
+use crate::core::pipeline::parked::ParkedBatch;
 use crate::core::pipeline::partition::{Fetching, PartitionState};
 use crate::core::pipeline::placement::Placement;
 use crate::core::pipeline::route::RouteState;
@@ -54,10 +54,8 @@ mod stop_routes;
 mod held;
 mod hold_partitions;
 mod parked;
-mod in_flight;
 pub mod ahead;
 mod park_batches;
-mod give_back;
 pub mod skips;
 mod look_at_skips;
 mod look_at_ends;
@@ -92,6 +90,23 @@ pub struct Pipeline {
     last_look: LookId,
     counts: Counts,
     actions: VecDeque<Action>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    route: usize,
+    bytes: usize,
+    rows: usize,
+    /// Its partitions, each with the timestamp of its oldest record.
+    tps: Vec<(RoutePartition, Option<i64>)>,
+    /// What the batch waits for, and the batch itself while no worker has it.
+    parked: Option<ParkedBatch>,
+}
+
+impl InFlight {
+    fn is_parked(&self) -> bool {
+        self.parked.as_ref().is_some_and(ParkedBatch::waits)
+    }
 }
 
 /// A revoke that is not answered until its partitions are written or its deadline passes.
@@ -205,8 +220,6 @@ impl Pipeline {
             }
             let (tp, next) = (located.tp, located.next);
             if let Some(written) = partition.written.filter(|written| *written != next) {
-                // What was ahead then is no longer all that is.
-                partition.given_back = None;
                 let notice = if next < written {
                     Notice::DatabaseWentBack(tp, written, next)
                 } else {
@@ -281,9 +294,7 @@ impl Pipeline {
             }
         }
         // Smaller changes wait for the next tick, which comes soon.
-        let is_fuller = route_state.fill(buffer, max_bytes) > fill;
-        if is_fuller
-            || partition.is_read_again()
+        if route_state.fill(buffer, max_bytes) > fill
             || self.budget.is_over_limit(priority) && !was_over_limit
         {
             self.advance(now);
@@ -316,7 +327,6 @@ impl Pipeline {
                         again.push(*tp);
                     }
                     partition.written = written.end_of(tp.partition).or(partition.written);
-                    partition.given_back.take_if(|it| Some(it.end) <= partition.written);
                     self.commits.written(*tp, written);
                 }
                 BatchResult::Fenced => again.push(*tp),

@@ -3,20 +3,18 @@
 //! A parked batch frees its worker, but keeps its place in its partitions and counts as memory in
 //! use. The missing row may be among what any other partition has read or still has in its log,
 //! also one that another process has, so a failed try counts only once everything that was ahead at
-//! the first one is in the database. One that waits for what there is no memory to read is given
-//! back (`give_back.rs`).
+//! the first one is in the database.
 
 use std::time::Duration;
 
 use write_behind_shared::NextOffset;
 
 use crate::core::batch::{Batch, BatchId, RoutePartition};
-use crate::core::pipeline::Pipeline;
 use crate::core::pipeline::action::{Action, Notice};
 use crate::core::pipeline::ahead::{Ahead, Survey, Surveyed};
-use crate::core::pipeline::in_flight::InFlight;
 use crate::core::pipeline::parked::ParkedBatch;
 use crate::core::pipeline::partition::{Fetching, PartitionState};
+use crate::core::pipeline::{InFlight, Pipeline};
 
 impl Pipeline {
     /// A batch was rolled back because one of its rows refers to a missing row. `survey`: where all
@@ -33,20 +31,16 @@ impl Pipeline {
                 parked.failed(now, survey, |ahead| self.still_comes(now, &flight, ahead));
                 parked
             } else {
-                let ahead = self.waits_for(now, &flight, &batch, survey);
+                let ahead = self.ahead_of(now, &flight, survey);
                 ParkedBatch::new(now, self.limits.bounds.parked, ahead)
             };
-            self.look_for_a_restore(now, &flight, &mut parked, survey);
-            if self.must_give_back(now, &flight, &parked) {
-                self.give_back(now, id, &flight, &parked, &batch);
-            } else {
-                for (tp, _) in &flight.tps {
-                    self.held.remove(*tp);
-                }
-                parked.batch = Some(batch);
-                flight.parked = Some(parked);
-                self.in_flight.insert(id, flight);
+            for (tp, _) in &flight.tps {
+                self.held.remove(*tp);
             }
+            self.look_for_a_restore(now, &flight, &mut parked, survey);
+            parked.batch = Some(batch);
+            flight.parked = Some(parked);
+            self.in_flight.insert(id, flight);
         } else {
             self.budget.changed(self.routes[flight.route].limits.priority, flight.bytes, 0);
         }
@@ -196,7 +190,7 @@ impl Pipeline {
 
     /// What the other partitions have read or have in their logs, and the database does not have
     /// yet.
-    pub(super) fn ahead_of(&self, now: Duration, flight: &InFlight, survey: &Survey) -> Vec<Ahead> {
+    fn ahead_of(&self, now: Duration, flight: &InFlight, survey: &Survey) -> Vec<Ahead> {
         let own = self.partitions.iter().map(|(tp, partition)| {
             let seen = Some(partition.end.map_or(partition.next, |end| partition.next.max(end)));
             // One that was asked about in vain may have more than was read of it.
@@ -215,14 +209,14 @@ impl Pipeline {
     }
 
     /// Whether a partition has come this far.
-    pub(super) fn has_come(&self, ahead: &Ahead) -> bool {
+    fn has_come(&self, ahead: &Ahead) -> bool {
         let Some(partition) = self.partitions.get(&ahead.tp) else { return ahead.has_passed() };
         ahead.end.is_some_and(|end| partition.written >= Some(end))
     }
 
     /// Whether something may still come out of a partition before the parked batch of `flight` is
     /// written.
-    pub(super) fn still_comes(&self, now: Duration, flight: &InFlight, ahead: &Ahead) -> bool {
+    fn still_comes(&self, now: Duration, flight: &InFlight, ahead: &Ahead) -> bool {
         let first = |flight: &InFlight| flight.tps.first().map(|(tp, _)| *tp);
         let Some((other, parked)) = self.parked_at(ahead.tp) else {
             return self.brings(now, ahead);
@@ -253,7 +247,9 @@ impl Pipeline {
         if partition.buffer.is_some() || partition.in_flight.is_some() || ahead.end.is_none() {
             return true;
         }
-        partition.fetching != Fetching::Yes || moves
+        // Without memory to read it, nothing comes until the parked batch is written.
+        let priority = self.routes[ahead.tp.route].limits.priority;
+        !self.budget.is_over_limit(priority) && (partition.fetching != Fetching::Yes || moves)
     }
 }
 

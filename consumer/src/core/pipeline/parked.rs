@@ -27,16 +27,6 @@ pub(super) struct ParkedBatch {
     pub(super) behind: Vec<(RoutePartition, NextOffset)>,
 }
 
-/// What the records of a batch wait for that was given back because memory was short.
-#[derive(Debug)]
-pub(super) struct GivenBack {
-    /// Where the batch ended. What the records before that refer to is among what was ahead then, so
-    /// they wait for nothing else when they are read again.
-    pub(super) end: NextOffset,
-    /// The other partitions that must come first.
-    pub(super) ahead: Vec<Ahead>,
-}
-
 impl ParkedBatch {
     /// Whether it waits, so that no worker has it.
     pub(super) fn waits(&self) -> bool {

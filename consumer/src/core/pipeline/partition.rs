@@ -5,7 +5,6 @@ use write_behind_shared::NextOffset;
 use crate::core::batch::{BatchId, Epoch};
 use crate::core::pipeline::buffer::Buffer;
 use crate::core::pipeline::memory::PartitionMemory;
-use crate::core::pipeline::parked::GivenBack;
 use crate::core::pipeline::skips::Skips;
 use crate::core::pipeline::stand_still::StandStill;
 
@@ -30,8 +29,6 @@ pub(super) struct PartitionState {
     pub(super) fetching: Fetching,
     /// The offsets that the client passed over.
     pub(super) skips: Skips,
-    /// What its records wait for, if they are read again because memory was short.
-    pub(super) given_back: Option<GivenBack>,
     /// Whether it stands still before its end.
     pub(super) still: StandStill,
 }
@@ -59,7 +56,6 @@ impl PartitionState {
             memory: PartitionMemory::default(),
             fetching: Fetching::NotYet,
             skips: Skips::default(),
-            given_back: None,
             still: StandStill::default(),
         }
     }
@@ -68,13 +64,6 @@ impl PartitionState {
     /// one could reach the database first and would be fenced.
     pub(super) fn is_open(&self) -> bool {
         self.buffer.is_some() && self.in_flight.is_none()
-    }
-
-    /// Whether its buffer holds all that was given back, so that it takes no more: records behind it
-    /// may wait for more.
-    pub(super) fn is_read_again(&self) -> bool {
-        let end = self.given_back.as_ref().map(|given_back| given_back.end);
-        self.is_open() && end.is_some_and(|end| self.next >= end)
     }
 
     /// Stops folding records, and ignores any answer about its position.

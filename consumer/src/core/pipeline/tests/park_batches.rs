@@ -81,6 +81,29 @@ fn with_nothing_ahead_anywhere_a_missing_row_costs_two_seconds_and_no_more() {
 }
 
 #[test]
+fn a_parents_batch_at_a_worker_is_waited_for_though_memory_is_short() {
+    let mut scene = Scene::with(1, 2);
+    scene.fold(at(0), tp(1, 2));
+    scene.record(at(0), tp(0, 0));
+    assert_eq!(scene.pipeline.at_workers(), 2);
+    let place = scene.batches.iter().position(|(_, batch)| batch.route == 0).unwrap();
+    let (child, batch) = scene.batches.remove(place);
+    let mut now = at(20);
+    scene.pipeline.park(now, child, batch, &Survey::default());
+    scene.act(now);
+    for _ in 0..20 {
+        while scene.batches.len() < 2 {
+            now += at(100);
+            scene.tick(now);
+        }
+        let (child, batch) = scene.batches.pop().unwrap();
+        assert!(!batch.refuse_missing_references, "at {now:?}");
+        scene.pipeline.park(now, child, batch, &Survey::default());
+        scene.act(now);
+    }
+}
+
+#[test]
 fn a_parked_batch_that_itself_waits_for_another_process_is_waited_for() {
     let mut scene = Scene::new();
     let mut now = at(20);
@@ -110,6 +133,17 @@ fn a_parked_batch_that_itself_waits_for_another_process_is_waited_for() {
     assert_eq!(until_refused(|now| 5 + now.as_secs() as i64 / 10, at(600_000)), None);
     let refused = until_refused(|_| 99, at(620_000)).expect("it has come");
     assert_eq!(refused.0, 0, "the first one alone");
+}
+
+#[test]
+fn what_is_ahead_is_remembered_while_memory_is_short() {
+    let (mut scene, mut now) = (Scene::with(1, 1), at(20));
+    scene.pipeline.ends([(tp(1, 2), NextOffset(1_000))]);
+    scene.record(at(0), tp(0, 0));
+    assert_eq!(fail(&mut scene, &mut now, 1, &Survey::default()), None);
+    let waits_for: Vec<_> =
+        scene.pipeline.in_flight.values().filter_map(|flight| flight.parked.as_ref()).collect();
+    assert_eq!(waits_for[0].ahead().len(), 1, "memory may be free at the next try");
 }
 
 #[test]

@@ -56,6 +56,15 @@ fn a_log_that_ends_without_a_record_is_not_waited_for_without_end() {
 }
 
 #[test]
+fn what_there_is_no_memory_to_read_is_not_waited_for() {
+    let mut scene = Scene::with(1, 1);
+    scene.pipeline.ends([(tp(1, 2), NextOffset(1_000))]);
+    scene.record(NOW, tp(0, 0));
+    assert!(scene.paused.contains(&tp(1, 2)), "the batch takes all the memory");
+    assert_eq!(scene.hold_until_refused(NOW).0, 6);
+}
+
+#[test]
 fn two_batches_that_wait_do_not_wait_for_each_other() {
     let mut scene = Scene::new();
     scene.record(NOW, tp(0, 0));

@@ -23,7 +23,7 @@ pub(in crate::core::pipeline) fn at(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-pub(in crate::core::pipeline) const fn tp(route: usize, partition: i32) -> RoutePartition {
+pub(in crate::core::pipeline) fn tp(route: usize, partition: i32) -> RoutePartition {
     RoutePartition { route, partition: Partition(partition) }
 }
 
