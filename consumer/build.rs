@@ -37,8 +37,9 @@ fn main() {
     if let Some(seconds) = epoch.filter(|_| is_stamped).and_then(|epoch| epoch.parse().ok()) {
         built_from.date = Some(date(seconds));
     }
-    println!("cargo::rustc-env=WRITE_BEHIND_COMMIT={}", built_from.commit.as_deref().unwrap_or(""));
-    println!("cargo::rustc-env=WRITE_BEHIND_VERSION={}", built_from.told(&version));
+    // Tests see these variables too, and the consumer refuses those of its own prefix that it does not know.
+    println!("cargo::rustc-env=BUILT_FROM_COMMIT={}", built_from.commit.as_deref().unwrap_or(""));
+    println!("cargo::rustc-env=BUILT_FROM_VERSION={}", built_from.told(&version));
 }
 
 /// What the binary is built from.
