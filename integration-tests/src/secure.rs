@@ -80,36 +80,36 @@ impl SecureKafka {
 
     /// Gives [`USER`] a password, and the rights that `docs/security.md` names on a topic and a group.
     pub async fn let_in(&self, password: &str, topic: &str, group: &str) -> Result<()> {
-        let script = r#"
-            set -e
-            PATH=/opt/kafka/bin:$PATH
-            to="--bootstrap-server localhost:9093"
-            acls="kafka-run-class.sh org.apache.kafka.tools.AclCommand $to --add --allow-principal"
-            kafka-configs.sh $to --alter --entity-type users --entity-name "$1" \
-                --add-config "SCRAM-SHA-512=[password=$2]"
+        let rights = r#"
             $acls "User:$1" --operation Read --topic "$3" --group "$4"
             $acls "User:$1" --operation DescribeConfigs --topic "$3"
         "#;
-        let run = ["bash", "-c", script, "bash", USER, password, topic, group];
-        command(&self.container, ExecCommand::new(run)).await.map(drop)
+        self.give(rights, [password, topic, group]).await
     }
-}
 
-impl SecureKafka {
     /// Gives [`USER`] a password, and the rights that `docs/security.md` names for a producer that
     /// does not follow.
     pub async fn let_in_to_write(&self, password: &str, topic: &str, group: &str) -> Result<()> {
-        let script = r#"
+        let rights = r#"
+            $acls "User:$1" --operation Write --operation Describe --topic "$3"
+            $acls "User:$1" --operation Describe --group "$4"
+        "#;
+        self.give(rights, [password, topic, group]).await
+    }
+
+    /// A password, and rights in the shell's words: `$acls` adds one, `$1` is the user, `$3` the topic,
+    /// `$4` the group.
+    async fn give(&self, rights: &str, [password, topic, group]: [&str; 3]) -> Result<()> {
+        let begin = r#"
             set -e
             PATH=/opt/kafka/bin:$PATH
             to="--bootstrap-server localhost:9093"
             acls="kafka-run-class.sh org.apache.kafka.tools.AclCommand $to --add --allow-principal"
             kafka-configs.sh $to --alter --entity-type users --entity-name "$1" \
                 --add-config "SCRAM-SHA-512=[password=$2]"
-            $acls "User:$1" --operation Write --operation Describe --topic "$3"
-            $acls "User:$1" --operation Describe --group "$4"
         "#;
-        let run = ["bash", "-c", script, "bash", USER, password, topic, group];
+        let script = format!("{begin}{rights}");
+        let run = ["bash", "-c", &script, "bash", USER, password, topic, group];
         command(&self.container, ExecCommand::new(run)).await.map(drop)
     }
 

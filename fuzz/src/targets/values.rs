@@ -5,10 +5,9 @@ use std::str::FromStr as _;
 use bigdecimal::{BigDecimal, Zero as _};
 use serde_json::value::RawValue;
 use write_behind_consumer::core::table::calendar::{Calendar, Eras};
-use write_behind_consumer::core::table::identity::Identity;
 use write_behind_consumer::core::table::row::{Row, RowCell};
 use write_behind_consumer::core::table::{Column, ColumnKind, Float, Length, Table};
-use write_behind_shared::key::{KeyColumn, KeyKind};
+use write_behind_shared::key::KeyKind;
 use write_behind_shared::record;
 
 use crate::outcome::told;
@@ -122,28 +121,8 @@ fn column(name: &str, kind: ColumnKind) -> Column {
 
 fn table(kind: ColumnKind) -> Table {
     let range = i64::MIN..=i64::MAX;
-    Table {
-        sql_name: "t".to_owned(),
-        columns: vec![column("k", ColumnKind::Integer(range.clone())), column("v", kind)],
-        key: vec![KeyColumn { name: "k".to_owned(), kind: KeyKind::Integer(range) }],
-        key_index: None,
-        update_before_insert: false,
-        sees_empty_inserts: false,
-        may_be_locked: false,
-        own_references: Vec::new(),
-        deletes_reach_others: false,
-        contested: None,
-        renamed: None,
-        version: None,
-        identity: Identity {
-            beside: String::new(),
-            mark: String::new(),
-            is_certain: true,
-            file: String::new(),
-            shape: String::new(),
-        },
-        warnings: Vec::new(),
-    }
+    let columns = vec![column("id", ColumnKind::Integer(range.clone())), column("v", kind)];
+    Table::plain("t", KeyKind::Integer(range), columns)
 }
 
 /// Whether a column of this kind can hold the text.

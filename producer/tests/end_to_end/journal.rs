@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use write_behind_producer::{
-    BuildError, Crash, DeliveryError, Full, Halt, Journal, JournalError, Receipt, WhenFull,
-    WriteBehind, WriteError, WriteId,
+    BuildError, Builder, Crash, DeliveryError, Full, Halt, Journal, JournalError, Receipt,
+    WhenFull, WriteBehind, WriteError, WriteId,
 };
 
 use crate::embedded::{DEADLINE, Kafka, Score, TOPIC, score, soon, until};
@@ -57,6 +57,17 @@ async fn write(scores: &Handle) -> Vec<Receipt> {
     receipts
 }
 
+/// The journal of those writes as it was before it was known that Kafka has them, which it then had.
+async fn recorded_and_sent(builder: &Builder<i64, Score>) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let first: Handle = builder.clone().journal(journal(directory.path())).build().await.unwrap();
+    write(&first).await;
+    first.recorded_all().await.unwrap();
+    let copy = as_it_is(directory.path());
+    first.close(DEADLINE).await.unwrap();
+    copy
+}
+
 #[tokio::test]
 async fn what_kafka_did_not_get_is_pending_again_and_sent_under_its_old_ids() {
     let kafka = Kafka::start(3);
@@ -98,13 +109,8 @@ async fn what_kafka_did_not_get_is_pending_again_and_sent_under_its_old_ids() {
 #[tokio::test]
 async fn a_journal_whose_writes_kafka_has_is_replayed_without_harm() {
     let kafka = Kafka::start(2);
-    let directory = tempfile::tempdir().unwrap();
-    let builder = kafka.builder(&[("linger.ms", "300")]);
-    let first: Handle = builder.clone().journal(journal(directory.path())).build().await.unwrap();
-    write(&first).await;
-    first.recorded_all().await.unwrap();
-    let copy = as_it_is(directory.path());
-    first.close(DEADLINE).await.unwrap();
+    let builder: Builder<i64, Score> = kafka.builder(&[("linger.ms", "300")]);
+    let copy = recorded_and_sent(&builder).await;
     assert_eq!(kafka.log().len(), 50);
 
     for life in 1..3 {
@@ -122,13 +128,8 @@ async fn a_journal_whose_writes_kafka_has_is_replayed_without_harm() {
 #[tokio::test]
 async fn a_handle_that_follows_does_not_send_again_what_it_finds_in_the_log() {
     let kafka = Kafka::start(2);
-    let directory = tempfile::tempdir().unwrap();
-    let builder = kafka.builder(&[("linger.ms", "300")]);
-    let first: Handle = builder.clone().journal(journal(directory.path())).build().await.unwrap();
-    write(&first).await;
-    first.recorded_all().await.unwrap();
-    let copy = as_it_is(directory.path());
-    first.close(DEADLINE).await.unwrap();
+    let builder: Builder<i64, Score> = kafka.builder(&[("linger.ms", "300")]);
+    let copy = recorded_and_sent(&builder).await;
 
     let builder = builder.journal(journal(copy.path())).follow(true);
     let second: Handle = builder.build().await.unwrap();

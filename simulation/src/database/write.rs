@@ -7,7 +7,7 @@ use write_behind_consumer::core::table::row::{Row, RowCell};
 use write_behind_consumer::core::table::{Column, ColumnKind, Table};
 use write_behind_consumer::core::writes::{WriteKind, WriteStatement};
 use write_behind_consumer::store::classify::{Failure, Rejection};
-use write_behind_shared::key::{KeyColumn, KeyKind};
+use write_behind_shared::key::KeyKind;
 
 use crate::database::session::{Served, deadlock};
 use crate::database::{DatabaseModel, Hindrance, LockKey, SessionId};
@@ -28,25 +28,15 @@ pub fn describe(database: &DatabaseModel, table: &str) -> Table {
         whole_digits: None,
     };
     let integer = || ColumnKind::Integer(i64::MIN..=i64::MAX);
+    let columns = vec![
+        column("id", integer(), true),
+        column("n", integer(), false),
+        column("v", integer(), false),
+        column("tag", ColumnKind::Text, false),
+        column("parent", integer(), false),
+    ];
     Table {
-        sql_name: table.to_owned(),
-        columns: vec![
-            column("id", integer(), true),
-            column("n", integer(), false),
-            column("v", integer(), false),
-            column("tag", ColumnKind::Text, false),
-            column("parent", integer(), false),
-        ],
-        key: vec![KeyColumn { name: "id".to_owned(), kind: KeyKind::Integer(i64::MIN..=i64::MAX) }],
-        key_index: None,
         update_before_insert: database.has_check,
-        sees_empty_inserts: false,
-        may_be_locked: false,
-        own_references: Vec::new(),
-        deletes_reach_others: false,
-        contested: None,
-        renamed: None,
-        version: None,
         identity: Identity {
             beside: "1".to_owned(),
             mark: table.to_owned(),
@@ -54,7 +44,7 @@ pub fn describe(database: &DatabaseModel, table: &str) -> Table {
             file: String::new(),
             shape: String::new(),
         },
-        warnings: Vec::new(),
+        ..Table::plain(table, KeyKind::Integer(i64::MIN..=i64::MAX), columns)
     }
 }
 

@@ -347,10 +347,12 @@ impl Column {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "internals"))]
 impl Table {
-    /// A table with these columns and the key `id`.
-    pub(crate) fn plain(
+    /// A table with these columns and the key `id`, for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn plain(
         sql_name: &str,
         id: write_behind_shared::key::KeyKind,
         columns: Vec<Column>,

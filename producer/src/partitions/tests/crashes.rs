@@ -29,19 +29,19 @@ const PARTITIONS: i32 = 2;
 enum Op {
     /// A row is put, deleted or added to.
     Write(u8, u8),
-    /// The disk has so many more entries.
+    /// The disk takes this many more entries.
     Record(usize),
     /// The disk has no room, or has some again.
     Fill(bool),
     HandOver,
-    /// Kafka appends so many records of a partition; whether it says so.
+    /// Kafka appends this many records of a partition, and answers or not.
     Append(i32, usize, bool),
     /// The client fails, and another takes over. What it had may get to Kafka yet.
     ClientFails,
     /// Kafka appends what a client had that is gone.
     AppendLate(i32, usize),
     Release,
-    /// The process ends. So many entries that were not recorded are on the disk all the same, and
+    /// The process ends. This many entries that were not recorded are on the disk all the same, and
     /// the last releases may not be.
     Crash(usize, bool),
 }
