@@ -6,6 +6,7 @@ use write_behind_producer::{Builder, WriteBehind};
 use write_behind_shared::metrics::render;
 
 use crate::load::{Cache, Row};
+use crate::wait::PATIENCE;
 
 /// A handle whose metrics can be looked at.
 #[derive(Debug)]
@@ -26,7 +27,9 @@ impl Handle {
             // What it holds comes on top of what is pending.
             ("queue.buffering.max.kbytes", "16384"),
         ];
-        WriteBehind::builder(topic, kafka).sink_group(topic)
+        let builder = WriteBehind::builder(topic, kafka).sink_group(topic);
+        // A busy machine is no failure of Kafka's or of the database's.
+        builder.start_timeout(PATIENCE).load_timeout(PATIENCE)
     }
 
     /// Builds it.

@@ -178,9 +178,12 @@ async fn children_wait_for_parents_of_another_topic_and_an_orphan_is_set_aside_i
     children.group.clone_from(&parents.group);
     let child =
         |id: i64, parent: i64| Raw::put(&id.to_string(), &json!({ "parent": parent }).to_string());
+    // The children have their turn long before all parents are written, however busy the machine.
+    parents.slow_down().await?;
     let mut settings = children.settings("worker");
     settings.routes.extend(parents.settings("worker").routes);
     settings.connections = 1;
+    settings.max_rows = 100;
     let of = |ids: std::ops::Range<i64>| ids.map(|id| child(id, id)).collect::<Vec<_>>();
     let ids = |ids: std::ops::Range<i64>| {
         ids.map(|id| Raw::put(&id.to_string(), "{}")).collect::<Vec<_>>()
