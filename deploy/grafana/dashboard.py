@@ -1,14 +1,25 @@
 #!/usr/bin/env python3
-"""Makes dashboard.json: `dashboard.py` writes it, `dashboard.py --check` says whether it is up to date."""
+"""Makes dashboard.json with Grafana's Foundation SDK: `dashboard.py` writes it, `dashboard.py --check` says whether it is up to date.
 
-import json
+Run it by the Python of deploy/tools, which has the SDK: "$(deploy/tools)/bin/python" deploy/grafana/dashboard.py
+"""
+
 import pathlib
 import sys
 
-HERE = pathlib.Path(__file__).resolve().parent
-FILE = HERE / "dashboard.json"
-SOURCE = {"type": "prometheus", "uid": "${source}"}
-WIDTH = 24
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat as stats, timeseries
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.common import LegendDisplayMode
+from grafana_foundation_sdk.models.dashboard import (
+    DataSourceRef,
+    Threshold,
+    ThresholdsMode,
+    VariableOption,
+    VariableRefresh,
+)
+
+FILE = pathlib.Path(__file__).resolve().parent / "dashboard.json"
+SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
 
 # What the variables of the dashboard choose.
 SINK = 'pipeline=~"$pipeline"'
@@ -32,41 +43,34 @@ def quantile(q, series):
     return f"histogram_quantile({q}, sum by (le) (rate({series}[$__rate_interval])))"
 
 
-def panel(kind, title, queries, unit="short", width=8, height=8, about="", **options):
+def panel(builder, title, queries, unit, about):
     """A panel; `queries`: pairs of an expression and a legend."""
-    defaults = {"unit": unit, "min": 0, **options.pop("defaults", {})}
-    return {
-        "type": kind,
-        "title": title,
-        "description": about,
-        "datasource": SOURCE,
-        "gridPos": {"w": width, "h": height},
-        "targets": [
-            {"refId": chr(ord("A") + place), "datasource": SOURCE, "expr": expr, "legendFormat": legend}
-            for place, (expr, legend) in enumerate(queries)
-        ],
-        "fieldConfig": {"defaults": defaults, "overrides": []},
-        "options": options,
-    }
+    builder.title(title).datasource(SOURCE).unit(unit).min(0)
+    if about:
+        builder.description(about)
+    for place, (expr, legend) in enumerate(queries):
+        query = prometheus.Dataquery().ref_id(chr(ord("A") + place)).datasource(SOURCE)
+        builder.with_target(query.expr(expr).legend_format(legend))
+    return builder
 
 
-def stat(title, expr, unit="short", bad=None, **more):
+def stat(title, expr, unit="short", bad=None, below=False, about=""):
     """One number; it turns red from `bad` on, or below it if `below`."""
-    below = more.pop("below", False)
     first, then = ("red", "green") if below else ("green", "red")
-    steps = [{"color": first, "value": None}]
+    steps = [Threshold(value=None, color=first)]
     if bad is not None:
-        steps.append({"color": then, "value": bad})
-    defaults = {"thresholds": {"mode": "absolute", "steps": steps}}
-    return panel("stat", title, [(expr, "")], unit, 4, 4, defaults=defaults, **more)
+        steps.append(Threshold(value=bad, color=then))
+    thresholds = dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
+    return panel(stats.Panel(), title, [(expr, "")], unit, about).thresholds(thresholds).span(4).height(4)
 
 
-def graph(title, queries, unit="short", **more):
-    return panel("timeseries", title, queries, unit, legend={"displayMode": "list"}, **more)
+def graph(title, queries, unit="short", about=""):
+    legend = common.VizLegendOptions().display_mode(LegendDisplayMode.LIST).show_legend(True)
+    return panel(timeseries.Panel(), title, queries, unit, about).legend(legend).span(8).height(8)
 
 
 def row(title):
-    return {"type": "row", "title": title, "collapsed": False, "gridPos": {"w": WIDTH, "h": 1}, "panels": []}
+    return dashboard.Row(title)
 
 
 PANELS = [
@@ -135,51 +139,29 @@ PANELS = [
 ]
 
 
-def place(panels):
-    """Gives each panel its number and its place: from left to right, then down."""
-    x = y = tallest = 0
-    for number, one in enumerate(panels, start=1):
-        size = one["gridPos"]
-        if x + size["w"] > WIDTH:
-            x, y, tallest = 0, y + tallest, 0
-        one["id"] = number
-        size.update(x=x, y=y)
-        x, tallest = x + size["w"], max(tallest, size["h"])
-    return panels
-
-
 def variable(name, query, label):
-    return {
-        "name": name, "label": label, "type": "query", "datasource": SOURCE, "query": query, "refresh": 2,
-        "multi": True, "includeAll": True, "allValue": ".*", "current": {"text": "All", "value": "$__all"},
-    }
+    all_of_them = VariableOption(text="All", value="$__all")
+    chosen = dashboard.QueryVariable(name).label(label).datasource(SOURCE).query(query).current(all_of_them)
+    return chosen.refresh(VariableRefresh.ON_TIME_RANGE_CHANGED).multi(True).include_all(True).all_value(".*")
 
 
-def dashboard():
-    source = {"name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
-    return {
-        "uid": "write-behind",
-        "title": "write-behind",
-        "tags": ["write-behind", "kafka"],
-        "schemaVersion": 39,
-        "editable": True,
-        "refresh": "10s",
-        "time": {"from": "now-30m", "to": "now"},
-        "templating": {"list": [
-            source,
-            variable("pipeline", "label_values(write_behind_consumer_build_info, pipeline)", "Pipeline"),
-            variable("topic", "label_values(write_behind_consumer_route_records_total, topic)", "Topic"),
-        ]},
-        "annotations": {"list": []},
-        "panels": place(PANELS),
-    }
+def board():
+    made = dashboard.Dashboard("write-behind").uid("write-behind").tags(["write-behind", "kafka"])
+    made.editable().refresh("10s").time("now-30m", "now")
+    made.with_variable(dashboard.DatasourceVariable("source").label("Prometheus").type("prometheus"))
+    made.with_variable(variable("pipeline", "label_values(write_behind_consumer_build_info, pipeline)", "Pipeline"))
+    made.with_variable(variable("topic", "label_values(write_behind_consumer_route_records_total, topic)", "Topic"))
+    for number, one in enumerate(PANELS, start=1):
+        one.id(number)
+        made.with_row(one) if isinstance(one, dashboard.Row) else made.with_panel(one)
+    return made.build()
 
 
 def main():
-    text = json.dumps(dashboard(), indent=1, ensure_ascii=False) + "\n"
+    text = JSONEncoder(sort_keys=True, indent=1, ensure_ascii=False).encode(board()) + "\n"
     if sys.argv[1:] == ["--check"]:
         if not FILE.exists() or FILE.read_text() != text:
-            sys.exit("dashboard.json is not what dashboard.py makes: run deploy/grafana/dashboard.py")
+            sys.exit("dashboard.json is not what dashboard.py makes: run it")
     elif sys.argv[1:]:
         sys.exit(__doc__)
     else:
