@@ -170,8 +170,8 @@ impl Cluster {
         let broker = &mut self.brokers[broker];
         match broker.state {
             State::Running => {}
-            State::Frozen => broker.container.unpause().await?,
-            State::Dead => broker.container.start().await?,
+            State::Frozen => containers::unpause(&broker.container).await?,
+            State::Dead => containers::restart(&broker.container).await?,
         }
         broker.state = State::Running;
         Ok(())

@@ -61,7 +61,23 @@ pub(crate) async fn start_once(request: ContainerRequest<GenericImage>) -> Resul
 /// within milliseconds.
 pub(crate) async fn kill(container: &Container) -> Result<()> {
     let engine = docker_client_instance().await?;
-    Ok(engine.kill_container(container.id(), None).await?)
+    until("the container to be killed", PATIENCE, async || {
+        let killed = answered(engine.kill_container(container.id(), None)).await;
+        Ok(match killed {
+            // What was not answered may have been done, and what is done is refused.
+            Err(_) if !container.is_running().await? => Seen::Done(()),
+            killed => seen(killed),
+        })
+    })
+    .await
+}
+
+/// Starts it where it was killed, with its data.
+pub(crate) async fn restart(container: &Container) -> Result<()> {
+    until("the container to start again", PATIENCE, async || {
+        Ok(seen(answered(container.start()).await))
+    })
+    .await
 }
 
 /// The CPU time of all processes in it so far, as far as they or their ended children are there.
@@ -84,10 +100,38 @@ pub(crate) fn cpu_of(stat: &str, children: bool) -> Duration {
 pub(crate) async fn pause(container: &Container) -> Result<()> {
     until("the container to be frozen", PATIENCE, async || {
         // A busy container is not always frozen at the first try: "unable to freeze".
-        let paused = container.pause().await;
-        Ok(paused.map_or_else(|error| Seen::NotYet(error.to_string()), Seen::Done))
+        let paused = answered(container.pause()).await;
+        Ok(match paused {
+            Err(error) if format!("{error:#}").contains("already paused") => Seen::Done(()),
+            paused => seen(paused),
+        })
     })
     .await
+}
+
+/// Lets every process in it go on.
+pub(crate) async fn unpause(container: &Container) -> Result<()> {
+    until("the container to go on", PATIENCE, async || {
+        let unpaused = answered(container.unpause()).await;
+        Ok(match unpaused {
+            Err(error) if format!("{error:#}").contains("not paused") => Seen::Done(()),
+            unpaused => seen(unpaused),
+        })
+    })
+    .await
+}
+
+/// What the engine answers within its time. A busy one sometimes never answers a call at all.
+async fn answered<E>(call: impl Future<Output = Result<(), E>>) -> Result<()>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let answer = tokio::time::timeout(Duration::from_secs(30), call).await;
+    Ok(answer.context("the engine does not answer")??)
+}
+
+fn seen(done: Result<()>) -> Seen<()> {
+    done.map_or_else(|error| Seen::NotYet(format!("{error:#}")), Seen::Done)
 }
 
 /// Whether somebody took a port between its choice and the start.

@@ -84,7 +84,7 @@ impl Postgres {
 
     /// Lets it go on where it was.
     pub async fn thaw(&self) -> Result<()> {
-        Ok(self.container.unpause().await?)
+        containers::unpause(&self.container).await
     }
 
     /// Makes it a standby: it answers, and takes no writes.
@@ -103,7 +103,7 @@ impl Postgres {
 
     /// Starts it again with its data, and waits until it answers.
     pub async fn restart(&self) -> Result<()> {
-        self.container.start().await?;
+        containers::restart(&self.container).await?;
         self.answers().await
     }
 
