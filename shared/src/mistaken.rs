@@ -42,6 +42,50 @@ pub(crate) fn of_value(document: &[u8]) -> Option<&'static str> {
     })
 }
 
+/// What a refused `key` of so many `columns` looks like, as far as it tells of another serializer.
+pub(crate) fn of_key(key: &[u8], columns: usize) -> Option<&'static str> {
+    let begins = |bytes: &[u8]| key.starts_with(bytes);
+    if begins(b"\xef\xbb\xbf") {
+        return Some("begins with a byte order mark; write UTF-8 without one");
+    }
+    if begins(&[0]) && key.len() >= 5 {
+        return Some(
+            "has a schema registry's framing (a zero byte and a schema's number), or is a number of \
+             eight bytes; write plain text, with the serializer of strings",
+        );
+    }
+    if begins(b"\xff\xfe") || begins(b"\xfe\xff") || key.get(1) == Some(&0) {
+        return Some("is UTF-16, or a number in binary; write plain UTF-8");
+    }
+    let connect = of_text_key(key);
+    if connect.is_some() {
+        return connect;
+    }
+    match key {
+        [b'"', .., b'"'] => Some(
+            "is a JSON text, in quotes; write it plain (Kafka Connect: key.converter is the \
+             StringConverter)",
+        ),
+        [b'{', .., b'}'] if columns == 1 => Some(
+            "is a JSON object; the key of one column is its plain text (Kafka Connect: the \
+             transformation ExtractField$Key)",
+        ),
+        _ => None,
+    }
+}
+
+/// What a key looks like that is no text which anybody means as one, although a text column could hold
+/// it: what Kafka Connect's JSON converter writes with schemas.
+pub(crate) fn of_text_key(key: &[u8]) -> Option<&'static str> {
+    let payload = b",\"payload\":";
+    let is_connect =
+        key.starts_with(b"{\"schema\":") && key.windows(payload.len()).any(|part| part == payload);
+    is_connect.then_some(
+        "looks like a Kafka Connect envelope (schema, payload): set key.converter.schemas.enable=false, \
+         or key.converter to the StringConverter",
+    )
+}
+
 /// What an object with these `names` looks like, when the table has no such columns.
 #[must_use]
 pub fn of_names(names: &[&str]) -> Option<&'static str> {
@@ -67,6 +111,7 @@ pub fn of_names(names: &[&str]) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::json::{JsonError, members};
+    use crate::key::{self, KeyColumn, KeyError, KeyKind};
 
     #[test]
     fn a_value_that_is_no_object_is_told_by_what_it_looks_like_and_without_its_content() {
@@ -98,6 +143,39 @@ mod tests {
             assert!(error.contains(told) && !error.contains("hush"), "{error}");
         }
         assert_eq!(members(b"{\"a\":\"\xff\"}").unwrap_err(), JsonError::NotUtf8);
+    }
+
+    #[test]
+    fn a_refused_key_is_told_by_what_it_looks_like_and_without_its_content() {
+        let connect = br#"{"schema":{"type":"string","optional":false},"payload":"hush"}"#;
+        let column = |name: &str, kind| KeyColumn { name: name.to_owned(), kind };
+        let number = [column("id", KeyKind::Integer(0..=99))];
+        let text = [column("id", KeyKind::Text)];
+        let both = [column("a", KeyKind::Text), column("b", KeyKind::Text)];
+        for (key, columns, told) in [
+            (&b"\"7\""[..], &number[..], "StringConverter"),
+            (b"\"hush\"", &both, "StringConverter"),
+            (b"{\"id\":7}", &number, "ExtractField$Key"),
+            (b"\xef\xbb\xbf7", &number, "byte order mark"),
+            (b"\0\0\0\x01\x07hush", &text, "schema registry"),
+            (b"\0\0\0\0\0\0\0\x07", &number, "eight bytes"),
+            (b"h\0u\0s\0h\0", &text, "UTF-16"),
+            (b"\xff\xfeh\0", &text, "UTF-16"),
+            (connect, &number, "key.converter.schemas.enable=false"),
+            (connect, &text, "key.converter.schemas.enable=false"),
+            (connect, &both, "key.converter.schemas.enable=false"),
+        ] {
+            let error = key::decode(key, columns).unwrap_err();
+            assert!(matches!(error, KeyError::Mistaken(_)), "{key:?}: {error:?}");
+            let written = std::str::from_utf8(key).map_or(Ok(Vec::new()), key::encode);
+            assert_eq!(written == Err(error.clone()), key == connect, "our writer: {written:?}");
+            let error = error.to_string();
+            assert!(error.starts_with("the key ") && error.contains(told), "{key:?}: {error}");
+            assert!(!error.contains("hush"), "{error}");
+        }
+        for plain in ["", "\"7\"", "{\"id\":7}", "\u{feff}7", "{\"schema\":1}"] {
+            assert_eq!(key::decode(plain.as_bytes(), &text), Ok(vec![plain.to_owned()]));
+        }
     }
 
     #[test]

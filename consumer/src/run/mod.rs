@@ -11,6 +11,7 @@ mod workers;
 mod polling;
 mod introduction;
 mod page;
+mod beside;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -293,12 +294,12 @@ impl Consumer {
                 Ok(())
             }
         };
-        let mut compaction = tokio::spawn(refuse_compaction(self.config.clone()));
+        let compaction = tokio::spawn(refuse_compaction(self.config.clone()));
         // Before a table is claimed. A broker that never answers this must not hold up the start.
-        let compaction = match tokio::time::timeout(SETTINGS_WITHIN, &mut compaction).await {
-            Ok(Ok(Some(why))) => return Err(RunError::Refused(why)),
-            Ok(_) => None,
-            Err(_) => Some(compaction),
+        let compaction = match beside::within(SETTINGS_WITHIN, compaction).await {
+            Ok(Some(why)) => return Err(RunError::Refused(why)),
+            Ok(None) => None,
+            Err(goes_on) => Some(goes_on),
         };
         let unclaimed = patiently(|| self.look_at(&targets), judge).await?;
         self.status.answered(Reporter::Start);

@@ -18,6 +18,9 @@ pub enum KeyError {
     /// No text column can hold a NUL character.
     #[error("the key holds a NUL character")]
     Nul,
+    /// What another client, serializer or tool writes, as far as its first bytes tell.
+    #[error("the key {0}")]
+    Mistaken(&'static str),
     /// Not the canonical text of the column's type.
     #[error("{text:?} is not the canonical text of {kind} (key column {column:?})")]
     NotCanonical {

@@ -13,6 +13,8 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::mistaken;
+
 mod error;
 mod canonical;
 mod scalar;
@@ -73,8 +75,16 @@ pub fn texts<'k>(key: &'k [u8], columns: &[KeyColumn]) -> Result<Vec<Cow<'k, str
     if key.len() > KEY_BYTES_MAX {
         return Err(KeyError::TooLong);
     }
+    texts_of(key, columns)
+        .map_err(|error| mistaken::of_key(key, columns.len()).map_or(error, KeyError::Mistaken))
+}
+
+fn texts_of<'k>(key: &'k [u8], columns: &[KeyColumn]) -> Result<Vec<Cow<'k, str>>, KeyError> {
     let text = std::str::from_utf8(key).map_err(|_| KeyError::NotUtf8)?;
     if let [column] = columns {
+        if let Some(told) = mistaken::of_text_key(key) {
+            return Err(KeyError::Mistaken(told));
+        }
         return Ok(vec![column.check(Cow::Borrowed(text))?]);
     }
     let not_canonical = |why: &str| KeyError::NotCanonicalObject(why.to_owned());

@@ -12,6 +12,7 @@ use super::composite;
 use super::error::{KEY_BYTES_MAX, KeyError};
 use super::scalar::{self, NotScalar};
 use crate::json;
+use crate::mistaken;
 
 /// Writes keys one after the other, and keeps its memory from one to the next.
 #[derive(Debug, Default)]
@@ -87,7 +88,12 @@ impl KeyWriter {
             }
             Err(NotScalar::Refused(why)) => return Err(why),
         }
-        if self.text.len() > KEY_BYTES_MAX { Err(KeyError::TooLong) } else { Ok(&self.text) }
+        if self.text.len() > KEY_BYTES_MAX {
+            return Err(KeyError::TooLong);
+        }
+        // A composite key never looks so: its names are sorted.
+        mistaken::of_text_key(&self.text)
+            .map_or(Ok(&self.text), |told| Err(KeyError::Mistaken(told)))
     }
 
     /// Writes the columns of a struct, a map or a tuple.
