@@ -18,7 +18,7 @@ pub(super) async fn within<T>(
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_mins(1);
 
     #[tokio::test]
     async fn a_question_that_is_never_answered_holds_up_nothing_and_goes_on() {

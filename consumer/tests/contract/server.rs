@@ -78,6 +78,11 @@ pub async fn nothing_changes_around_a_table_while_a_batch_is_written<L: ServerLa
     let add = Change::new().add("n", 1);
     let one = [("1", add.clone())];
     assert!(bench.run(&one, |transaction| transaction.last_records = LAST).await.is_ok());
+    // However long the look at what waits takes on a busy machine, the batch waits longer.
+    let patience = Duration::from_mins(2);
+    let patient =
+        Timeouts { statement: patience, lock: patience, answer: patience, ..Timeouts::STANDARD };
+    bench.store = bench.lab.database().connect(&patient).await.unwrap();
     // It waits behind the comparison of the table, and before its rows.
     let held = bench.lab.hold("UPDATE write_behind_last_records SET record_offset = 7").await;
     let rows = [bench.row("1", &add)];
