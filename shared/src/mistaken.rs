@@ -10,7 +10,8 @@ pub(crate) fn of_value(document: &[u8]) -> Option<&'static str> {
     if begins(b"\xef\xbb\xbf") {
         return Some("it begins with a byte order mark; write UTF-8 without one");
     }
-    if begins(b"\xff\xfe") || begins(b"\xfe\xff") {
+    let without_mark = begins(b"{\0") || begins(b"\0{\0");
+    if without_mark || begins(b"\xff\xfe") || begins(b"\xfe\xff") {
         return Some("it is UTF-16; write UTF-8");
     }
     if begins(b"\x1f\x8b") {
@@ -42,7 +43,8 @@ pub(crate) fn of_value(document: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// What a refused `key` of so many `columns` looks like, as far as it tells of another serializer.
+/// What a refused `key` looks like, as far as it tells of another serializer. `columns`: how many the
+/// table's key has.
 pub(crate) fn of_key(key: &[u8], columns: usize) -> Option<&'static str> {
     let begins = |bytes: &[u8]| key.starts_with(bytes);
     if begins(b"\xef\xbb\xbf") {
@@ -121,6 +123,8 @@ mod tests {
             (b"null", "a delete has no value at all"),
             (b"\xef\xbb\xbf{\"a\":1}", "byte order mark"),
             (b"\xff\xfe{\0}\0", "UTF-16"),
+            (b"{\0\"\0h\0", "UTF-16"),
+            (b"\0{\0\"\0h", "UTF-16"),
             (b"\x1f\x8b\x08hush", "compression.type"),
             (b"\0\0\0\0\x07{\"hush\":1}", "schema registry"),
             (b"\0\0\0\0\x07\xc3\x28hush", "schema registry"),
