@@ -21,6 +21,7 @@ pub(crate) struct Journaled {
 }
 
 /// An empty queue with room for more than this gives its memory back.
+#[cfg(any(feature = "journal", test))]
 const FEW: usize = 1_024;
 
 impl Journaled {
@@ -42,6 +43,7 @@ impl Journaled {
     }
 
     /// Every write below was answered: gives the first entry that is still needed, if any.
+    #[cfg(any(feature = "journal", test))]
     pub(crate) fn answered_below(&mut self, replicated: Sequence) -> Option<Position> {
         let answered = replicated.saturating_sub(self.first).min(self.entries.len() as u64);
         self.entries.drain(..answered as usize);
@@ -56,6 +58,7 @@ impl Journaled {
     }
 
     /// How many of the writes have all their entries below.
+    #[cfg(any(feature = "journal", test))]
     pub(crate) fn recorded(&self, below: Position) -> usize {
         let writes = self.first..self.first + self.entries.len() as u64;
         writes.filter(|sequence| self.end_of(*sequence) <= below).count()

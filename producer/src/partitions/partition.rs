@@ -48,6 +48,7 @@ pub(crate) struct SharedPending {
     /// Whether a write was ever lost, without the lock.
     has_lost: Arc<AtomicBool>,
     /// Of the whole handle, if it has one.
+    #[cfg_attr(not(feature = "journal"), expect(dead_code, reason = "there is no journal"))]
     pub(crate) journal: Option<Arc<Journaling>>,
     /// Of the whole handle.
     halt: Arc<OnceLock<Halt>>,

@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::partitions::journaling::Recording as _;
 use crate::partitions::outlet::{Content, NotTaken};
 use crate::writes::accept::Acceptor;
-use crate::writes::encode::Encoder;
+use crate::writes::encode::{Encoder, Prepared};
 
 const PARTITIONS: i32 = 2;
 
@@ -167,24 +167,33 @@ impl World {
         }
     }
 
-    fn write(&mut self, row: u8, kind: u8) {
+    /// A row is put, deleted or added to.
+    fn prepared(&self, row: u8, kind: u8) -> Prepared {
         let encoder = Encoder::plain(PARTITIONS, PENDING_BYTES, PENDING_BYTES);
+        let prepared = match kind {
+            0 => encoder.put(&row, &json!({"n": self.written.len()})),
+            1 => encoder.delete(&row),
+            _ => encoder.change(&row, Change::new().add("n", i64::from(kind))),
+        };
+        prepared.expect("it can be written")
+    }
+
+    fn try_write(&self, prepared: Prepared) -> Result<(), WriteError> {
         let acceptor = Acceptor {
             partitions: Arc::clone(&self.partitions),
             write_timeout: None,
             waits_recorded: false,
             metrics: Arc::clone(&self.metrics),
         };
-        let prepared = match kind {
-            0 => encoder.put(&row, &json!({"n": self.written.len()})),
-            1 => encoder.delete(&row),
-            _ => encoder.change(&row, Change::new().add("n", i64::from(kind))),
-        };
-        let prepared = prepared.expect("it can be written");
+        acceptor.try_write(None, Ok(prepared)).map(drop)
+    }
+
+    fn write(&mut self, row: u8, kind: u8) {
+        let prepared = self.prepared(row, kind);
         let change = record::decode(prepared.value(), prepared.add.as_deref()).expect("a record");
         let (position, key) = (self.disk.next(), prepared.key.to_vec());
-        match acceptor.try_write(None, Ok(prepared)) {
-            Ok(_) => self.written.push(Written { position, key, change }),
+        match self.try_write(prepared) {
+            Ok(()) => self.written.push(Written { position, key, change }),
             Err(WriteError::Overloaded(Limited::Journal)) => {
                 assert!(self.disk.0.lock().unwrap().is_full);
                 assert_eq!(self.disk.next(), position, "nothing changed");
@@ -364,4 +373,28 @@ fn no_client_is_given_a_write_before_it_is_recorded() {
     // A new write helps those that wait along, and no further than this.
     world.write(1, 2);
     assert!(world.client.0.lock().unwrap().iter().all(VecDeque::is_empty));
+}
+
+#[tokio::test]
+async fn after_an_error_of_the_disk_only_what_was_recorded_is_sent_and_nothing_is_taken() {
+    let mut world = World::new(false);
+    (0..3).for_each(|_| world.write(1, 2));
+    world.record(2);
+    let journal = world.partitions.journal.clone().expect("a journal");
+    journal.end("the disk failed");
+    world.partitions.halt_if_the_journal_ended();
+
+    let refused = world.try_write(world.prepared(2, 0));
+    assert!(matches!(refused, Err(WriteError::Halted(Halt::Journal(_)))), "{refused:?}");
+    assert!(journal.wait(2).await.is_ok());
+    let lost = journal.wait(3).await.expect_err("it was not recorded").to_string();
+    assert!(lost.contains("the disk failed"), "{lost}");
+    for _ in 0..4 {
+        world.partitions.hand_over_recorded();
+        (0..PARTITIONS).for_each(|partition| world.append(partition, 9, true));
+    }
+    assert_eq!(world.log.iter().map(Vec::len).sum::<usize>(), 2);
+    assert_eq!(world.partitions.keys_in_flight().len(), 1, "the third is named by `close`");
+    world.crash(0, true);
+    world.finish();
 }
