@@ -1,7 +1,7 @@
 //! The pipeline's hot loops beside raw loops that do the least possible, in one run.
 //!
-//! `cargo run --release -p bench -- put | get | fold | apply | latency | catch-up | all`. `put` and
-//! `get` need nothing; `fold` starts a broker and `apply` a database in a container, unless told where
+//! `cargo run --release -p bench -- put | get | fold | apply | latency | catch-up | journal | all`. `put`,
+//! `get` and `journal` need nothing; `fold` starts a broker and `apply` a database in a container, unless told where
 //! one is; `latency` and `catch-up` start both.
 
 mod rounds;
@@ -12,6 +12,9 @@ mod fold;
 mod apply;
 mod latency;
 mod catch_up;
+mod journal;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -35,6 +38,9 @@ struct Arguments {
     /// How many records the backlogs of `catch-up` have.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     records: u64,
+    /// Where `journal` has its files: on the disk that it measures.
+    #[arg(long, value_name = "PATH", default_value = ".")]
+    directory: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,13 +57,15 @@ enum What {
     Latency,
     /// How fast a consumer catches up with a backlog, and how busy it keeps its connections.
     CatchUp,
+    /// The producer's `put` with a journal beside the same without.
+    Journal,
     /// All of them.
     All,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Arguments { what, rounds, kafka, database, records } = Arguments::parse();
+    let Arguments { what, rounds, kafka, database, records, directory } = Arguments::parse();
     let wants = |one: What| what == one || what == What::All;
     if wants(What::Put) {
         put::run(rounds, kafka.clone()).await?;
@@ -76,6 +84,9 @@ async fn main() -> Result<()> {
     }
     if wants(What::CatchUp) {
         catch_up::run(rounds, records).await?;
+    }
+    if wants(What::Journal) {
+        journal::run(rounds, &directory).await?;
     }
     Ok(())
 }

@@ -1,0 +1,121 @@
+//! `put` with a journal beside `put` without: the call, how long until a write is recorded, and how
+//! fast the next process has again, and sends, what Kafka did not get.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use hdrhistogram::Histogram;
+use tokio::task::JoinSet;
+use write_behind_producer::{Builder, Crash, Journal, WhenFull, WriteBehind};
+
+use crate::players::{KEYS, Player, TOPIC, embedded_broker, player, properties};
+
+const PER_SECOND: u64 = 50_000;
+const PACED: u64 = 5 * PER_SECOND;
+const TICK: Duration = Duration::from_millis(1);
+/// One write of this many is waited for.
+const SAMPLE: u64 = 500;
+const REPLAYED: u64 = 300_000;
+const BROKER: i32 = 1;
+
+/// Runs `rounds` of writes without a journal, and with either kind in `directory`; then a replay.
+pub(crate) async fn run(rounds: u32, directory: &Path) -> Result<()> {
+    println!("journal: put at {PER_SECOND}/s, {PACED} rows a round, {KEYS} keys");
+    for round in 1..=rounds {
+        for survives in [None, Some(Crash::Process), Some(Crash::Host)] {
+            let kind = survives.map_or("none".to_owned(), |crash| format!("{crash:?}"));
+            let told = paced(directory, survives).await?;
+            println!("  round {round}, {kind}: {told}");
+        }
+    }
+    replay(directory).await
+}
+
+fn builder(bootstrap: &str) -> Builder<u64, Player> {
+    let builder = WriteBehind::builder(TOPIC, properties(bootstrap)).sink_group(TOPIC);
+    builder.max_pending(2 << 30, WhenFull::Wait)
+}
+
+fn journal(directory: &Path) -> Journal {
+    Journal::at(directory).max_bytes(1 << 30)
+}
+
+fn quantiles(of: &str, times: &Histogram<u64>) -> String {
+    let at = |quantile| Duration::from_nanos(times.value_at_quantile(quantile));
+    format!("{of} p50 {:?}, p99 {:?}", at(0.5), at(0.99))
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Writes at a steady pace, and says how long the calls took and until writes were recorded.
+async fn paced(directory: &Path, survives: Option<Crash>) -> Result<String> {
+    let broker = embedded_broker()?;
+    let directory = tempfile::tempdir_in(directory)?;
+    let mut builder = builder(&broker.bootstrap_servers());
+    if let Some(crash) = survives {
+        builder = builder.journal(journal(directory.path()).survives(crash));
+    }
+    let rows: WriteBehind<u64, Player> = builder.build().await?;
+    let (mut calls, mut recorded) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
+    let (mut waits, start) = (JoinSet::new(), Instant::now());
+    for n in 0..PACED {
+        let tick = n * 1_000 / PER_SECOND;
+        let due = start + TICK * u32::try_from(tick)?;
+        if due > Instant::now() {
+            tokio::time::sleep_until(due.into()).await;
+        }
+        let row = player(n);
+        let before = Instant::now();
+        let receipt = rows.put(&(n % KEYS), &row).await.context("a put was not accepted")?;
+        calls.record(nanos(before.elapsed()))?;
+        if survives.is_some() && n % SAMPLE == 0 {
+            waits.spawn(async move { receipt.recorded().await.map(|()| before.elapsed()) });
+        }
+    }
+    let took = start.elapsed();
+    while let Some(waited) = waits.join_next().await {
+        recorded.record(nanos(waited??))?;
+    }
+    rows.replicated_all().await?;
+    rows.close(Duration::from_secs(10)).await?;
+    let per_second = PACED as f64 / took.as_secs_f64();
+    let mut told = format!("{per_second:.0}/s; {}", quantiles("a call", &calls));
+    if survives.is_some() {
+        told = format!("{told}; {}", quantiles("recorded after", &recorded));
+    }
+    Ok(told)
+}
+
+/// What is recorded while Kafka is away is pending again in the next process, which sends it.
+async fn replay(directory: &Path) -> Result<()> {
+    let broker = embedded_broker()?;
+    let directory = tempfile::tempdir_in(directory)?;
+    let builder = builder(&broker.bootstrap_servers()).journal(journal(directory.path()));
+    let first: WriteBehind<u64, Player> = builder.clone().build().await?;
+    broker.broker_down(BROKER)?;
+    for n in 0..REPLAYED {
+        first.put(&n, &player(n)).await?;
+    }
+    first.recorded_all().await?;
+    // Kafka is away, so that it closes without an answer.
+    let undelivered = first.close(Duration::from_millis(1)).await.err();
+    broker.broker_up(BROKER)?;
+    let left = undelivered.map_or(0, |undelivered| undelivered.journaled as u64);
+    let start = Instant::now();
+    let second: WriteBehind<u64, Player> = builder.build().await?;
+    let built = start.elapsed();
+    ensure!(second.stats().replayed == left, "{left} were left");
+    second.replicated_all().await?;
+    let sent = start.elapsed();
+    second.close(Duration::from_secs(10)).await?;
+    let rate = |time: Duration| left as f64 / time.as_secs_f64();
+    println!(
+        "replay: {left} writes pending again at {:.0}/s, in Kafka at {:.0}/s, the start included",
+        rate(built),
+        rate(sent)
+    );
+    Ok(())
+}
