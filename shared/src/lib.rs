@@ -62,7 +62,6 @@ pub mod table_name;
 pub mod sqlite_type;
 pub mod mysql_type;
 pub mod kafka;
-pub mod expected_panic;
 pub mod metrics;
 
 pub use change::{Cell, Change};

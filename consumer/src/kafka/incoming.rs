@@ -1,10 +1,11 @@
 //! librdkafka's message as a record of ours.
 
 use rdkafka::message::{BorrowedMessage, Message as _};
+use write_behind_librdkafka::headers;
+use write_behind_shared::record::UNREADABLE;
 use write_behind_shared::{Offset, Partition};
 
 use crate::core::record::Incoming;
-use crate::kafka::headers::headers;
 
 /// Calls `take` with the record that `message` is. The record borrows everything from the message.
 pub(super) fn incoming<T>(
@@ -17,6 +18,6 @@ pub(super) fn incoming<T>(
         timestamp: message.timestamp().to_millis(),
         key: message.key(),
         value: message.payload(),
-        headers: &headers(message),
+        headers: &headers(message, UNREADABLE),
     })
 }

@@ -7,7 +7,6 @@ mod failures;
 pub mod client;
 pub mod questions;
 pub(crate) mod broker;
-mod headers;
 mod incoming;
 pub(crate) mod log_reader;
 mod record_timestamps;

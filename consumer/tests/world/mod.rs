@@ -242,9 +242,10 @@ impl World {
         (0..PARTITIONS).map(of).collect()
     }
 
-    /// Whether the tables are there yet.
+    /// Whether all tables of the bookkeeping are there: this one is created last.
     pub(crate) fn is_initialised(&self) -> bool {
-        self.number("SELECT count(*) FROM sqlite_master WHERE name = 'write_behind_offsets'") == 1
+        let last = "write_behind_dead_letter_copies";
+        self.number(&format!("SELECT count(*) FROM sqlite_master WHERE name = '{last}'")) == 1
     }
 }
 

@@ -15,5 +15,4 @@ pub(crate) mod dead_letters;
 pub(crate) mod settings;
 pub(crate) mod topic_config;
 pub(crate) mod batch_limit;
-pub(crate) mod headers;
 pub(crate) mod follow;

@@ -9,11 +9,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset as Position, TopicPartitionList};
 use serde_json::Value;
+use write_behind_librdkafka::headers;
+use write_behind_shared::record::UNREADABLE;
 use write_behind_shared::{Headers, NextOffset, Offset, Partition, RecordError, WriteId};
 
 use super::broker::{Broker, TestContext, refused};
 use super::error::TestingError;
-use crate::kafka::headers::headers;
 
 /// One record of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +100,7 @@ impl Record {
             offset: Offset(message.offset()),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
-            headers: headers(message).into_iter().map(owned).collect(),
+            headers: headers(message, UNREADABLE).into_iter().map(owned).collect(),
         }
     }
 }

@@ -9,12 +9,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
+use write_behind_librdkafka::headers;
+use write_behind_shared::record::UNREADABLE;
 use write_behind_shared::{NextOffset, Partition};
 
 use crate::error::BuildError;
 use crate::kafka::connection::Connection;
 use crate::kafka::follow::source::{Lost, TailEvent, TailRecord, TailSource};
-use crate::kafka::headers::headers;
 use crate::kafka::offsets::NoAnswer;
 use crate::kafka::settings::{QuietContext, client_refused, consumer_config, serve, serve_login};
 
@@ -102,7 +103,7 @@ impl TailSource for TailClient {
         match self.consumer.poll(wait) {
             None => return false,
             Some(Ok(message)) => {
-                let headers = headers(&message);
+                let headers = headers(&message, UNREADABLE);
                 hear(TailEvent::Record(TailRecord {
                     partition: Partition(message.partition()),
                     offset: write_behind_shared::Offset(message.offset()),
