@@ -352,6 +352,8 @@ where
             "`start_offline` needs the topic's partition count, which is positive"
         } else if self.offline_partitions.is_some() && self.follow {
             "`follow` reads the log when the handle is built, so it can't `start_offline`"
+        } else if self.sink_group.as_ref().is_some_and(|group| group.contains('\0')) {
+            "`sink_group` has a NUL character, which no group's name can have"
         } else if self.journal.waits_recorded && !self.journal.is_set() {
             "`wait_recorded` needs a `journal`"
         } else if self.coalesce.is_some_and(|window| window > COALESCE_MAX) {

@@ -92,8 +92,10 @@ async fn names_that_kafka_can_not_have_and_times_of_nothing_are_refused_and_say_
         let error = named(TOPIC).sink_group(group).build().await.map(drop).unwrap_err();
         assert!(matches!(error, BuildError::NoSinkGroup), "{error}");
     }
-    let error = named(TOPIC).start_timeout(Duration::ZERO).build().await.map(drop).unwrap_err();
-    assert!(matches!(error, BuildError::Limit(_)) && !error.may_pass(), "{error}");
+    for wrong in [named(TOPIC).sink_group("a\0b"), named(TOPIC).start_timeout(Duration::ZERO)] {
+        let error = wrong.build().await.map(drop).unwrap_err();
+        assert!(matches!(error, BuildError::Limit(_)) && !error.may_pass(), "{error}");
+    }
 }
 
 #[tokio::test]
