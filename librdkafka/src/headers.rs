@@ -37,8 +37,8 @@ pub fn headers<'m>(message: &'m BorrowedMessage<'_>, unreadable: &'m str) -> Vec
         // SAFETY: the name is a C string, and the value, if there is one, has this length. Both stay
         // where they are, and as they are, for as long as the message lives.
         headers.push(unsafe {
-            let value = (!value.is_null())
-                .then(|| std::slice::from_raw_parts(value.cast::<u8>(), length));
+            let value =
+                (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), length));
             (CStr::from_ptr(name).to_str().unwrap_or(unreadable), value)
         });
     }
