@@ -107,7 +107,8 @@ async fn replay(directory: &Path) -> Result<()> {
     let start = Instant::now();
     let second: WriteBehind<u64, Player> = builder.build().await?;
     let built = start.elapsed();
-    ensure!(second.stats().replayed == left, "{left} were left");
+    let replayed = second.stats().replayed;
+    ensure!((left, replayed) == (REPLAYED, REPLAYED), "{left} were left, {replayed} replayed");
     second.replicated_all().await?;
     let sent = start.elapsed();
     second.close(Duration::from_secs(10)).await?;

@@ -1,8 +1,8 @@
 //! The thread of a journal: it alone writes, and takes all that was appended meanwhile at once.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::core::bytes::{BootId, JournalId};
@@ -50,9 +50,17 @@ impl<D: Disk> Appender<D> {
         Self { shared, disk, identity, layout, gathers, retry_at, on_progress, _lock: lock }
     }
 
-    /// Writes until the journal is closed, or an error ends it.
+    /// Writes until the journal is closed, or an error or a panic ends it.
     pub(crate) fn run(mut self) {
-        let _end = EndGuard(Arc::clone(&self.shared));
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work())) {
+            let mut state = self.shared.lock();
+            state.ended.get_or_insert(Ended::Panicked);
+            self.tell(state);
+            resume_unwind(panic);
+        }
+    }
+
+    fn work(&mut self) {
         while let Some(work) = self.next() {
             let start = Instant::now();
             let step = step_name(&work);
@@ -155,14 +163,3 @@ fn step_name(work: &Work) -> &'static str {
     }
 }
 
-/// Ends the journal for those who wait, if its thread panics.
-struct EndGuard(Arc<Shared>);
-
-impl Drop for EndGuard {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.lock().ended.get_or_insert(Ended::Panicked);
-            self.0.progress.notify_all();
-        }
-    }
-}

@@ -269,14 +269,17 @@ fn an_error_of_the_disk_ends_the_journal_for_good() {
 fn a_listener_that_panics_ends_the_journal_and_nobody_waits_for_ever() {
     let directory = tempdir().expect("a directory");
     let (_, opened) = open(journal(directory.path()));
-    let recorder = opened.start(|progress| {
-        assert_eq!(progress.recorded, 0, "it is told of a recorded entry, and panics");
+    let (tell, told) = std::sync::mpsc::channel();
+    let recorder = opened.start(move |progress| match &progress.ended {
+        None => assert_eq!(progress.recorded, 0, "it is told of a recorded entry, and panics"),
+        Some(ended) => tell.send(ended.clone()).expect("the test waits for it"),
     });
     let recorder = recorder.expect("a thread");
     append(&recorder, b"an entry");
     assert_eq!(recorder.wait_recorded(2), Err(Ended::Panicked));
     assert!(matches!(recorder.append(b"more"), Err(AppendError::Ended(Ended::Panicked))));
     assert_eq!(recorder.close(), Err(Ended::Panicked));
+    assert_eq!(told.recv(), Ok(Ended::Panicked), "the listener hears of the end, too");
     // What was recorded before is there, and the lock is free.
     assert_eq!(open(journal(directory.path())).0.len(), 1);
 }

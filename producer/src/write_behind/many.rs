@@ -69,6 +69,25 @@ where
 
     /// [`update`](Self::update)s many rows, as [`put_many`](Self::put_many) puts them.
     ///
+    #[cfg_attr(feature = "testing", doc = "```")]
+    #[cfg_attr(not(feature = "testing"), doc = "```ignore")]
+    /// # use write_behind_producer::{WriteBehind, testing};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Seen { at: i64, visits: i64 }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let kafka = testing::Broker::start()?.topic("seen", 1)?;
+    /// # let seen = WriteBehind::<String, Seen>::builder("seen", kafka.properties())
+    /// #     .sink_group("seen-writer").build().await?;
+    /// seen.put("ada", &Seen { at: 1, visits: 3 }).await?;
+    /// let at = std::collections::HashMap::from([("at", 2)]);
+    /// seen.update_many([("ada", &at)]).await?;               // `visits` stays
+    /// let ada = seen.get("ada").await?.map(|ada| (ada.at, ada.visits));
+    /// assert_eq!(ada, Some((2, 3)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As of [`put_many`](Self::put_many).
     pub fn update_many<'r, Q, F>(

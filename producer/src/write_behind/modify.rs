@@ -122,6 +122,23 @@ where
     /// Puts the row if there is none. `None`: there is one, and nothing was written. In other
     /// respects as [`modify`](Self::modify).
     ///
+    #[cfg_attr(feature = "testing", doc = "```")]
+    #[cfg_attr(not(feature = "testing"), doc = "```ignore")]
+    /// # use write_behind_producer::{WriteBehind, testing};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Lease { holder: i64 }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let kafka = testing::Broker::start()?.topic("leases", 1)?;
+    /// # let database = kafka.sink("leases", "leases-writer")?;
+    /// # let leases = WriteBehind::<String, Lease>::builder("leases", kafka.properties())
+    /// #     .sink_group("leases-writer").loader(database.loader()).build().await?;
+    /// assert!(leases.put_if_absent("job-7", &Lease { holder: 1 }).await?.is_some());
+    /// assert!(leases.put_if_absent("job-7", &Lease { holder: 2 }).await?.is_none());   // it is the first one's
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ModifyError`]: whether there is a row can't be told, or this one can't be written.
     pub async fn put_if_absent<Q>(&self, key: &Q, row: &V) -> Result<Option<Receipt>, ModifyError>
@@ -144,6 +161,25 @@ where
 
     /// The row; if there is none, the one that `make` returns, which is put. `make` may be called
     /// more than once. In other respects as [`modify`](Self::modify).
+    ///
+    #[cfg_attr(feature = "testing", doc = "```")]
+    #[cfg_attr(not(feature = "testing"), doc = "```ignore")]
+    /// # use write_behind_producer::{WriteBehind, testing};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Player { level: i64 }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let kafka = testing::Broker::start()?.topic("players", 1)?;
+    /// # let database = kafka.sink("players", "players-writer")?;
+    /// # let players = WriteBehind::<String, Player>::builder("players", kafka.properties())
+    /// #     .sink_group("players-writer").loader(database.loader()).build().await?;
+    /// let (ada, receipt) = players.get_or_put_with("ada", || Player { level: 1 }).await?;
+    /// assert!(ada.level == 1 && receipt.is_some());
+    /// let (ada, receipt) = players.get_or_put_with("ada", || Player { level: 9 }).await?;
+    /// assert!(ada.level == 1 && receipt.is_none());          // she was there
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ModifyError`]: the row can't be read, or the new one can't be written.

@@ -83,6 +83,26 @@ where
 
     /// Whether there is such a row, as [`get`](Self::get) would find it.
     ///
+    #[cfg_attr(feature = "testing", doc = "```")]
+    #[cfg_attr(not(feature = "testing"), doc = "```ignore")]
+    /// # use write_behind_producer::{WriteBehind, testing};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Session { since: i64 }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let kafka = testing::Broker::start()?.topic("sessions", 1)?;
+    /// # let database = kafka.sink("sessions", "sessions-writer")?;
+    /// # let sessions = WriteBehind::<String, Session>::builder("sessions", kafka.properties())
+    /// #     .sink_group("sessions-writer").loader(database.loader()).build().await?;
+    /// assert!(sessions.peek("ada")?.is_none());              // not known here: `get` would ask the loader
+    /// assert!(!sessions.contains("ada").await?);             // the loader was asked, and there is none
+    /// sessions.put("ada", &Session { since: 1_700_000_000 }).await?;
+    /// assert!(sessions.contains("ada").await?);
+    /// assert!(sessions.peek("ada")?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As of [`get`](Self::get), but for what its columns are.
     pub async fn contains<Q>(&self, key: &Q) -> Result<bool, ReadError>

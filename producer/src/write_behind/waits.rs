@@ -77,6 +77,25 @@ where
 
     /// Another name of [`persisted_all_within`](Self::persisted_all_within).
     ///
+    #[cfg_attr(feature = "testing", doc = "```")]
+    #[cfg_attr(not(feature = "testing"), doc = "```ignore")]
+    /// # use write_behind_producer::{WriteBehind, testing};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Score { points: i64 }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let kafka = testing::Broker::start()?.topic("scores", 1)?;
+    /// # let database = kafka.sink("scores", "scores-writer")?;
+    /// # let scores = WriteBehind::<String, Score>::builder("scores", kafka.properties())
+    /// #     .sink_group("scores-writer").loader(database.loader()).build().await?;
+    /// scores.put("ada", &Score { points: 1 }).await?;
+    /// scores.flush_within(std::time::Duration::from_secs(60)).await?;   // the database has it
+    /// let stats = scores.stats();
+    /// assert!(stats.writes == 1 && stats.pending_rows == 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As of [`replicated_all_within`](Self::replicated_all_within).
     pub async fn flush_within(&self, timeout: Duration) -> Result<(), DeliveryError> {

@@ -46,6 +46,23 @@ async fn updates_of_many_tasks_over_a_row_that_is_loaded_are_all_counted() {
 }
 
 #[tokio::test]
+async fn a_closure_that_panics_has_written_nothing_and_the_handle_goes_on() {
+    let kafka = Kafka::start(1);
+    let scores: Handle = kafka.builder(&[]).loader(stored).build().await.unwrap();
+    for row in [1, 2] {
+        let of_it = scores.clone();
+        let panicked = tokio::spawn(async move {
+            of_it.modify(&row, |_| panic!("the closure panics, as the test wants")).await.map(drop)
+        });
+        assert!(soon("the task", panicked).await.unwrap_err().is_panic());
+    }
+    assert_eq!(scores.get(&1).await.unwrap(), Some(score("stored", 100)));
+    let modified = soon("a modify", scores.modify(&1, |row| Some(plus(row, 1)))).await.unwrap();
+    modified.receipt.unwrap().replicated().await.unwrap();
+    assert_eq!(kafka.fold().into_keys().collect::<Vec<_>>(), ["1"]);
+}
+
+#[tokio::test]
 async fn a_write_that_comes_in_between_is_seen_by_the_closure_when_it_runs_again() {
     let kafka = Kafka::start(1);
     let scores: Handle = kafka.builder(&[]).build().await.unwrap();
