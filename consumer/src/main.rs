@@ -190,8 +190,8 @@ fn configuration(cli: &Cli) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// What Kafka's client does not take is known before anything is done. Who only asks the database or
-/// a consumer may have no login for Kafka.
+/// Rejects bad Kafka properties before anything starts. Commands that only ask the database or a
+/// consumer need no login for Kafka.
 fn judge(command: &Command, config: &Config) -> Result<(), ConfigError> {
     check_properties(&config.kafka)?;
     if matches!(command, Command::Init(_) | Command::Status(_)) {

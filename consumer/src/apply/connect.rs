@@ -1,4 +1,4 @@
-//! How a worker comes to its connection.
+//! Opens a worker's connection.
 
 use crate::store::{AnyStore, Database, Store, StoreError, Timeouts};
 

@@ -231,7 +231,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         Ok(self.ended(batch, slot, outcome, later, (started, took))?)
     }
 
-    /// What an attempt comes to whose transaction ended so. `later`: see [`Self::write`].
+    /// Turns the transaction's outcome into the attempt's result. `later`: see [`Self::write`].
     fn ended<'b>(
         &mut self,
         batch: &'b Batch,
@@ -285,7 +285,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
                 plan.folds_records = row_by_row::may_fold(&plan.table, batch);
                 Ok(Attempt::Again)
             }
-            // Told as an error already.
+            // Already reported as an error.
             Outcome::Unread => Ok(Attempt::Again),
             Outcome::Bad(letters) => {
                 target.history.flooded();
@@ -307,7 +307,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         }
     }
 
-    /// Runs the transaction. Says also how many records it read again itself: good ones, and bad.
+    /// Runs the transaction. Also returns how many records it read again, good and bad.
     async fn write(
         &mut self,
         batch: &Batch,

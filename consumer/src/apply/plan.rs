@@ -1,4 +1,4 @@
-//! How a plan changes with what the database says of its rows, and what is told of it.
+//! Changes to a plan after the database's answer, and the events they report.
 
 use std::time::Duration;
 

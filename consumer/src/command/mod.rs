@@ -5,7 +5,7 @@ use std::io::{BufRead as _, ErrorKind, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
 
-/// Prints a line to stdout, as `println!` does. Nobody reads any more: ends the process quietly.
+/// Prints a line to stdout, as `println!` does. Ends the process quietly if stdout is closed.
 macro_rules! outln {
     ($($line:tt)*) => {
         $crate::command::print_line(format_args!($($line)*))

@@ -37,7 +37,7 @@ pub(crate) struct PlanArgs {
     json: bool,
 }
 
-/// What the plan is made for once more, to show where it ends.
+/// A second load to plan for, to show the limits.
 const MANY_WRITES: f64 = 1_000_000.0;
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::config::error::{ConfigError, refuse};
 
-/// What is told of records whose requests are traced.
+/// Settings for the spans of traced records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceSettings {
     /// Where spans are sent: the URL of a collector that takes OTLP over HTTP.

@@ -95,7 +95,7 @@ impl Failing {
     }
 }
 
-/// The reason for a batch of which nothing can be written, and no code tells why.
+/// The reason shown when no row of a batch can be written and the code does not explain it.
 #[must_use]
 pub fn doubtful(code: &str) -> String {
     format!(

@@ -11,7 +11,7 @@ pub struct Bell {
 }
 
 impl Bell {
-    /// Wakes who waits, or the next who does.
+    /// Wakes the waiting thread, or the next one to wait.
     pub fn ring(&self) {
         *self.is_rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.rung.notify_one();

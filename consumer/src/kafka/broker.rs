@@ -314,7 +314,7 @@ impl Clients {
         &self.consumer.context().failures
     }
 
-    /// Hears what has gathered in the client's queue, which nobody else polls.
+    /// Drains the client's event queue, which nothing else polls.
     fn hear_events(&self) {
         // `None` may also mean that an event was dealt with, so it does not end the loop.
         for _ in 0..EVENTS_MAX {

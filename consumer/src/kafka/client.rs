@@ -32,7 +32,7 @@ pub enum BrokerError {
     /// A partition has no leader at the moment.
     #[error("partition {1} of {0} has no leader; a broker that has a copy of it must come back")]
     NoLeader(String, Partition),
-    /// Nobody tells whether the group has members.
+    /// It is unknown whether the group has members.
     #[error(
         "the group {0} was assigned by the broker (group.protocol=consumer) and has committed nothing, \
          so it can't be found out whether it has members: end its consumers, and try again once \

@@ -1,4 +1,4 @@
-//! Why a client's connections fail: each broker's address, and the cause in a person's words.
+//! Why a client's connections fail: each broker's address, and the cause in plain words.
 //!
 //! librdkafka tells a cause once, in an event beside the question that is waiting, and holds equal
 //! ones back for half a minute. So the last cause of each address is kept until Kafka answers.

@@ -220,7 +220,7 @@ fn read_assigned<E: From<ReadError>>(
     }
 }
 
-/// Stops fetching partitions of which all is read.
+/// Stops fetching partitions that are fully read.
 fn pause(consumer: &BaseConsumer<Quiet>, topic: &str, partitions: &[Partition]) -> KafkaResult<()> {
     if partitions.is_empty() {
         return Ok(());

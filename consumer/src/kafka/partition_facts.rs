@@ -23,8 +23,8 @@ pub(crate) enum FactsError {
 /// A partition's facts; or why Kafka does not tell them.
 pub(crate) type FactsAnswer = Result<PartitionFacts, BrokerError>;
 
-/// The facts of each of `partitions`, in their order. One of which Kafka tells nothing does not
-/// hold up the others. The log is asked for a partition's record in `anchors`; without one, for the
+/// The facts of each of `partitions`, in their order. A partition without an answer does
+/// not delay the others. The log is asked for a partition's record in `anchors`; without one, for the
 /// last record that the database holds.
 ///
 /// # Errors

@@ -64,7 +64,7 @@ async fn answers(
 }
 
 /// A client, and a broker that is up. Every broker answers. Without a name, librdkafka asks the
-/// controller, and where a cluster tells of none, waits for one until the time is over. Blocks.
+/// controller, and if the cluster has none, waits for one until the timeout. Blocks.
 fn some_broker(
     config: &ClientConfig,
     topic: Option<&str>,

@@ -1,7 +1,7 @@
 //! The looks at skipped offsets: a second client reads what the first one passed over.
 //!
 //! It asks the partitions' leaders and knows nothing of the group's client. What it finds is judged
-//! by [`SkipLook`]; a question that nobody answers is told as that, and never as an empty span.
+//! by [`SkipLook`]; an unanswered question is reported as unanswered, never as an empty span.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

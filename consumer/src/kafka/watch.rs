@@ -25,8 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How long a look may take.
 const LOOK_WITHIN: Duration = Duration::from_millis(2_300);
-/// How many looks in a row may be in vain before a person is told. With the times above, Kafka's
-/// silence is told within ten seconds.
+/// How many checks may fail in a row before an operator is warned. With the times above, silence
+/// from Kafka is reported within ten seconds.
 const IN_VAIN_MAX: u32 = 2;
 
 /// Watches the partitions from outside the poll thread.

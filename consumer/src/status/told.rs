@@ -1,4 +1,4 @@
-//! What the log is told: outages, and records that were set aside.
+//! Log lines about outages and dead letters.
 
 use crate::apply::retry::WriteError;
 use crate::core::dead_letters::{DeadLetterState, Tally};

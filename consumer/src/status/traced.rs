@@ -1,4 +1,4 @@
-//! What becomes of traced records, told to who makes their spans.
+//! Reports the outcome of traced records to the span exporter.
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -130,7 +130,7 @@ impl SendGate {
         let is_over = |held: &OnHold| held.tried.is_some_and(|tried| tried < replicated);
         if self.held.as_ref().is_some_and(is_over) {
             self.held = None;
-            // Nobody need hear of a trouble that is over before it was told.
+            // A hold that ended before it was reported needs no report.
             let untold = matches!(self.news, Some(GateNews::OnHold(_)));
             self.news = if untold { None } else { Some(GateNews::Open) };
         }

@@ -1,4 +1,4 @@
-//! An offset that may not be known, in the room of one: pending rows are many.
+//! An optional offset in 8 bytes, because there are many pending rows.
 
 use write_behind_shared::NextOffset;
 

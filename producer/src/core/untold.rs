@@ -9,8 +9,8 @@ type Sequence = u64;
 #[derive(Debug)]
 pub(crate) struct Untold {
     ranges: Vec<Range<Sequence>>,
-    /// Ranges that are kept. Beyond, the last two become one: rather a loss that is told twice than
-    /// one that is not told.
+    /// Ranges that are kept. Beyond, the last two become one: reporting a loss twice is better
+    /// than not at all.
     ranges_max: usize,
 }
 

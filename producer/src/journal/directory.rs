@@ -35,7 +35,7 @@ pub(crate) struct Inherited {
     pub(crate) cut_bytes: u64,
 }
 
-/// Those who are told how far the journal is. They are made after it.
+/// Listeners for the journal's progress; they are created after it.
 #[derive(Debug, Default)]
 struct Told {
     journaling: OnceLock<Arc<Journaling>>,

@@ -21,7 +21,7 @@ pub(crate) struct GroupOffsets {
     topic: String,
 }
 
-/// Ours, always: it commits nothing, and creates no topic.
+/// Fixed: it commits nothing, and creates no topic.
 const FIXED: &[(&str, &str)] = &[
     // The end of the log must lie past our own records, even while another's transaction is open.
     ("isolation.level", "read_uncommitted"),

@@ -107,7 +107,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     // How long a client that heard of no such topic takes it for gone after it is there again.
     ("topic.metadata.propagation.max.ms", "1000"),
 ];
-/// Ours, always; `RESERVED_BY_PRODUCER` says why.
+/// Fixed; `RESERVED_BY_PRODUCER` says why.
 const FIXED: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
     // A client that sends on behind a batch that a broker refused would put later writes into the

@@ -29,7 +29,7 @@ pub enum TestingError {
     NoTopic {
         /// What was asked for.
         topic: String,
-        /// What there is.
+        /// The topics that exist.
         known: Vec<String>,
     },
     /// The Kafka that was pointed at has no such topic.
@@ -57,7 +57,7 @@ pub enum TestingError {
     TooFew {
         /// What was asked for.
         wanted: usize,
-        /// What there is.
+        /// How many records there are.
         found: usize,
     },
     /// The broker threw records away before they were applied.

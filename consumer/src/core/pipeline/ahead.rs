@@ -90,7 +90,7 @@ mod tests {
             ((None, Some(5)), (None, Some(5)), 600, false, false),
             ((None, Some(5)), (Some(7), Some(5)), 1, false, false),
             ((None, Some(5)), (Some(5), Some(5)), 1, true, false),
-            // Nobody answers any more: what was known counts.
+            // No further answers: the last known state counts.
             ((Some(9), Some(5)), (None, None), 1, false, false),
         ] {
             let mut ahead = Ahead::new(Duration::ZERO, tp, standing(first.0, first.1));

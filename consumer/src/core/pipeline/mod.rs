@@ -163,8 +163,8 @@ impl Pipeline {
         self
     }
 
-    /// Sets how long the group takes to give a dead process's partitions to another one. For twice
-    /// that time a row is waited for that they may bring.
+    /// Sets how long the group takes to give a dead process's partitions to another one. A
+    /// missing row that they may bring is awaited for twice that time.
     #[must_use]
     pub fn with_session(mut self, session_timeout: Duration) -> Self {
         self.stalled_after = STALLED_AFTER.max(session_timeout * 2);

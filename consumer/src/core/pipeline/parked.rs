@@ -22,8 +22,8 @@ pub(super) struct ParkedBatch {
     pub(super) tries: u32,
     /// The other partitions that must come first.
     ahead: Vec<Ahead>,
-    /// The partitions of which the database held less, at the last look, than was written to it; and
-    /// how much that was.
+    /// Partitions whose database offset was behind what was written when last checked, and that
+    /// offset.
     pub(super) behind: Vec<(RoutePartition, NextOffset)>,
 }
 

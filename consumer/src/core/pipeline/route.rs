@@ -17,7 +17,7 @@ pub(super) struct RouteState {
     pub(super) version: Option<Arc<str>>,
     /// Where its keys belong, if that is looked at.
     pub(super) placement: Option<Placement>,
-    /// Whether a person was told of a record that lies elsewhere.
+    /// Whether a misplaced record was already reported.
     pub(super) told_misplaced: bool,
     pub(super) size: BatchSize,
     pub(super) throttle: Throttle,

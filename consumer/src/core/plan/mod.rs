@@ -1,4 +1,4 @@
-//! What a pipeline will need, from what it is to carry and from measured costs.
+//! What a pipeline will need, from its expected load and from measured costs.
 //!
 //! The model: writes fall on the rows in use at random. While the log brings more writes than the
 //! database takes rows, buffers fold them, and a row is written once a *round*: the time in which
@@ -16,7 +16,7 @@ use crate::core::plan::spread::Spread;
 pub mod costs;
 mod spread;
 
-/// What a pipeline is to carry.
+/// The expected load of a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PlannedLoad {
     /// Writes a second, over all services.

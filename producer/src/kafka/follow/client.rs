@@ -37,7 +37,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     // Kafka answers at once when there is a record; this is how soon it says that there is none.
     ("fetch.wait.max.ms", "100"),
 ];
-/// Ours, always: it commits nothing, skips nothing, and hears of the log's end.
+/// Fixed: it commits nothing, skips nothing, and hears of the log's end.
 const FIXED: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
