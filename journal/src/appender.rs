@@ -162,4 +162,3 @@ fn step_name(work: &Work) -> &'static str {
         Work::Head { .. } => "the head, or a segment's removal",
     }
 }
-

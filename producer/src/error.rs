@@ -247,7 +247,9 @@ pub enum BuildError {
     #[error("Kafka did not answer: {0}")]
     NoAnswer(Reason),
     /// This client may not see the topic.
-    #[error("the topic {0:?} is not for this client: give it the rights Describe and Write there")]
+    #[error(
+        "the topic {0:?} is not authorized for this client: grant it Describe and Write on the topic"
+    )]
     NotAuthorized(String),
     /// The topic does not exist, and is not created.
     #[error("the topic {0:?} does not exist; create it first, with its final partition count")]

@@ -166,7 +166,10 @@ impl Metrics {
                 "client_failures_total",
                 "Kafka clients that failed for good and were replaced.",
             )?,
-            watch_errors: counter("watch_errors_total", "Failed looks at the sink group.")?,
+            watch_errors: counter(
+                "watch_errors_total",
+                "Failed queries of the sink group's offsets.",
+            )?,
             follow_lag: gauge("follow_lag_records", "Records in the log that were not read.")?,
             journal: JournalMetrics::register(register)?,
             counting: Mutex::default(),

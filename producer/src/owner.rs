@@ -73,7 +73,8 @@ impl JournalThread {
 impl Threads {
     /// Ends them, and says how many writes that Kafka has not answered the journal has.
     fn end(self, handle: &ClientHandle) -> usize {
-        // Before the client, whose last reports are no answers.
+        // Close the journal before the client: the client's last delivery reports are not answers
+        // from Kafka.
         let journaled = self.journal.close();
         self.kafka.leave(handle);
         journaled

@@ -1,4 +1,4 @@
-//! What a value looks like that is no object of columns: of another client, serializer or tool. Says
+//! Guesses which client, serializer or tool wrote a value that is not an object of columns. Says
 //! what to do, and nothing of the content.
 
 use serde::de::IgnoredAny;

@@ -233,7 +233,7 @@ from_integer!(i8, i16, i32, i64, i128, u8, u16, u32, u64);
 
 impl From<usize> for Number {
     fn from(integer: usize) -> Self {
-        // No machine has wider ones.
+        // No platform has wider ones.
         Number::Integer(integer as i128)
     }
 }

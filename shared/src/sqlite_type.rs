@@ -59,8 +59,8 @@ impl SqliteType {
         has(&["INT"]) || !(declared.is_empty() || has(&["CHAR", "CLOB", "TEXT", "BLOB"]))
     }
 
-    /// What a key column of the type holds. None: it cannot be one, for it takes different texts
-    /// for equal.
+    /// What a key column of the type holds. `None` if the column cannot be a key, because it treats
+    /// different texts as equal.
     #[must_use]
     pub fn key_kind(self) -> Option<KeyKind> {
         match self {

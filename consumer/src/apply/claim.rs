@@ -1,5 +1,5 @@
-//! The claim on a table: it makes a table the route's own, unless another topic's records go there
-//! or the topic's offsets speak of another table.
+//! Claims a table for a route, unless another topic already writes it or the topic's offsets belong
+//! to another table.
 
 use crate::apply::Target;
 use crate::core::claim::{ClaimFacts, ClaimVerdict, judge_claim};
@@ -15,7 +15,7 @@ pub async fn claim<S: Store>(store: &mut S, target: &Target) -> Result<Table, St
     claimed(store, target, false).await
 }
 
-/// Claims it for a route that is at work: only what is certain stops that one.
+/// Claims it for a running route, which only certain evidence may stop.
 ///
 /// # Errors
 /// As [`claim`].

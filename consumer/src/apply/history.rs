@@ -1,5 +1,4 @@
-//! What the workers of a route remember together: its table's columns, and what it recently set
-//! aside.
+//! Shared memory of a route's workers: its table's columns, and the records it recently set aside.
 //!
 //! A record with a column that the table lacks is bad. But if the table had that column when it was
 //! last written to, the table has changed, and a person must know before every record is set aside.

@@ -86,7 +86,7 @@ struct Plan<'b> {
     /// Whether the catalogue was read for this batch. No record counts as bad by an older reading.
     fresh: bool,
     fallback: Places,
-    /// Whether the rows that may be in each other's way are all among them.
+    /// Whether all rows that may conflict with each other are among them.
     in_log_order: bool,
     judged: JudgedRows<'b>,
     /// The records of `fallback`, if they have been read again.
@@ -174,7 +174,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             if let Some(why) = self.fails_alone(batch, table, failures, &error).await {
                 return Applied::Held(why);
             }
-            // Others may have more luck meanwhile.
+            // Let other batches try in the meantime.
             self.give_connection_back();
             tokio::select! {
                 biased;
@@ -280,8 +280,8 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
             }
             Outcome::OutOfTurn => {
                 plan.take_in_log_order(batch, row_by_row::contested(&plan.table, batch));
-                // A record is where the log has it only for some: the rows that want one value. Hot
-                // rows need not cost a statement for each of their records.
+                // Only rows that compete for a unique value keep log order; a hot row must not cost
+                // a statement per record.
                 plan.folds_records = row_by_row::may_fold(&plan.table, batch);
                 Ok(Attempt::Again)
             }
@@ -370,7 +370,7 @@ impl<C: Connect, L: Log, T: Clock> Worker<C, L, T> {
         Ok(lent.store.insert(store))
     }
 
-    /// Its connection is in doubt: the next call makes another one.
+    /// Drops its connection, whose state is unknown; the next call opens another.
     fn drop_connection(&mut self) {
         if let Some(lent) = &mut self.lent {
             lent.store = None;

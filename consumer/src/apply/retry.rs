@@ -75,7 +75,7 @@ impl Retry {
         }
     }
 
-    /// The most rows per statement, given how it went so far.
+    /// Maximum rows per statement after the failures so far.
     pub fn rows_per_statement(&self) -> usize {
         self.rows_per_statement
     }

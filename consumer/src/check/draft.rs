@@ -19,7 +19,7 @@ pub struct Draft {
     pub servers: String,
     /// The table, as a route names it.
     pub table: String,
-    /// The topic; without it, one that is called like the table.
+    /// The topic. Defaults to the table's name.
     pub topic: Option<String>,
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn agreed(question: &str, yes: bool) -> anyhow::Result<bool> {
     }
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        eprintln!("{question} There is no terminal to ask: add --yes, or --dry-run to look first");
+        eprintln!("{question} There is no terminal to ask on: add --yes, or --dry-run to preview");
         return Ok(false);
     }
     eprint!("{question} [y/N] ");

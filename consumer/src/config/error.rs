@@ -1,5 +1,5 @@
-//! Why a configuration is refused: always with the setting's name and the mend, and never with a value
-//! that may be a secret.
+//! Why a configuration is refused. A message names the setting and the fix, and never a value that
+//! may be secret.
 
 use write_behind_shared::kafka::SettingsError;
 

@@ -1,4 +1,5 @@
-//! The configuration, from a TOML file and the environment. A refusal names the setting and the mend.
+//! The configuration, from a TOML file and the environment. A refusal names the setting and the
+//! fix.
 //!
 //! `${NAME}` in any text is replaced by the environment variable `NAME`. Every key has a variable
 //! of its own, which wins over the file: `WRITE_BEHIND_` and the key's path in capitals with

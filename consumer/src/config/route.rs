@@ -69,8 +69,8 @@ fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Stri
     Ok(BTreeMap::deserialize(deserializer)?.into_iter().collect())
 }
 
-/// Gives each route of `config` that names no table the table that is called like its topic. A text
-/// where a list of columns belongs is that list, separated by commas as in a variable.
+/// Sets the table of each route of `config` that names none to its topic's name. A text where a
+/// list of columns belongs is that list, separated by commas as in a variable.
 pub(super) fn complete(config: &mut Table) -> Result<(), ConfigError> {
     if config.get("route").is_some_and(Value::is_table) {
         let why = "is one section; write [[route]] with two brackets, for there may be several";
@@ -97,7 +97,7 @@ pub(super) fn list_of(text: &str) -> Value {
     Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect())
 }
 
-/// Why a name can't be meant as it is written.
+/// Why a name is certainly a mistake.
 pub(super) fn unfit_name(name: &str) -> Option<&'static str> {
     if name.trim().is_empty() {
         return Some("is empty; it is a name");

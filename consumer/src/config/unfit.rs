@@ -42,7 +42,7 @@ fn unknown_field(setting: &str, message: &str) -> String {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("there are {}", there_are.join(", ")),
     };
-    // A variable's name is in capitals, and the key that it stands for is told.
+    // A variable's name is upper case; the message names its key.
     let named = if setting.ends_with(name) { String::new() } else { format!(" `{name}`") };
     format!("is no setting{named}; {hint}")
 }

@@ -1,6 +1,6 @@
 //! The verdict on a route's table: whether it is the one that the offsets speak of.
 //!
-//! A topic's offsets are worth nothing beside another table: it lacks what was written before them.
+//! A topic's offsets are meaningless for another table, which lacks the rows written before them.
 //! So the claim that a topic has on a table names the table's identity, and a route that finds
 //! another table is refused. A person decides which of the two is right.
 

@@ -1,4 +1,4 @@
-//! The settings of batches and memory unless somebody sets them. A plan reckons with the same.
+//! Default settings of batches and memory. `plan` uses the same values.
 
 use std::time::Duration;
 

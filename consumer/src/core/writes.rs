@@ -85,8 +85,8 @@ impl<'a> Writes<'a> {
 
     /// The statements, each of at most `rows_max` rows.
     ///
-    /// `updates_all`: rows that exist are updated whatever the table is. So no row is refused by
-    /// something that judges only inserts, and that the catalogue did not tell of.
+    /// `updates_all`: rows that exist are updated whatever the table is. So a check on inserts that
+    /// the catalogue does not show cannot refuse a row.
     pub(crate) fn statements(
         &self,
         table: &Table,

@@ -1,5 +1,5 @@
-//! What people with the token may do about dead letters on the page: look at them, replay and discard
-//! them. Without `http.actions` none of it is there.
+//! The page's actions on dead letters, for holders of the token: show, replay, discard. Absent
+//! without `http.actions`.
 //!
 //! The token stands in the header `authorization`. No browser sends that on its own, and none lets a page
 //! of another origin send it without asking here first, which is never answered: so nobody's visit to

@@ -1,5 +1,5 @@
-//! The care of dead letters while the consumer runs: they are counted, copied to their topic, and
-//! deleted when their retention is over. It has a connection of its own, so it holds nothing up.
+//! Background maintenance of dead letters: counts them, copies them to their topic and deletes them
+//! after their retention. It uses its own connection, so it never delays a batch.
 //!
 //! Copies are made from the table, after the transaction that wrote the letters. The table
 //! remembers how far they were made, once the brokers have them. So the consumer that reads the

@@ -182,7 +182,7 @@ impl Planning<'_> {
         partitions.into_iter().zip(facts).map(|(at, facts)| Ok((at, facts?))).collect()
     }
 
-    /// Where the database stands in a topic, with the end of each log; `None`: it is gone.
+    /// The database's offsets in a topic, with the end of each log. `None` if the topic is gone.
     async fn with_ends(&self, topic: &str, known: &[Known]) -> Result<Vec<Stand>, HandOverError> {
         let partitions: Vec<Partition> = known.iter().map(|known| known.partition).collect();
         let ends = match self.broker.logs(topic, &partitions).await {

@@ -39,7 +39,7 @@ pub trait Reader {
     /// The group's next decision or answer.
     fn next_event(&mut self) -> Option<GroupEvent<Vec<RoutePartition>>>;
 
-    /// What was learnt of the logs since this was last asked; mostly nothing.
+    /// News about the logs since the last call; usually none.
     fn fetched(&mut self) -> Vec<(RoutePartition, Fetched)>;
 
     /// Why the client can't go on, if it can't.

@@ -54,7 +54,7 @@ impl RereadLimits {
     pub const STANDARD: Self =
         Self { bytes: 256 << 20, memory: MemoryLimits(256 << 20), silence: PATIENCE };
 
-    /// For a running consumer, whose memory `connections` share.
+    /// For a running consumer, whose memory is shared by `connections` rereads.
     #[must_use]
     pub fn of(memory: MemoryLimits, connections: usize) -> Self {
         Self { bytes: memory.read_again(connections), memory, ..Self::STANDARD }

@@ -1,4 +1,4 @@
-//! The looks at skipped offsets: a second client reads what the first one passed over.
+//! Checks skipped offsets: a second client reads what the first one passed over.
 //!
 //! It asks the partitions' leaders and knows nothing of the group's client. What it finds is judged
 //! by [`SkipLook`]; an unanswered question is reported as unanswered, never as an empty span.
@@ -134,7 +134,7 @@ impl<Q: Questions, T: Clock> SkipLooks<Q, T> {
         found
     }
 
-    /// Whether each route's topic is compacted. Where nobody says so, it is not known to be.
+    /// Whether each route's topic is compacted, as far as known.
     async fn compacted(&self) -> Vec<bool> {
         let topics: Vec<&str> = self.config.routes.iter().map(|route| &*route.topic).collect();
         let configurations =

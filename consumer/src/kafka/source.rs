@@ -55,7 +55,7 @@ pub struct Ends {
     pub inbox: mpsc::Receiver<PollMessage>,
     /// The locator's queue: partitions whose positions are asked for.
     pub wanted: Arc<LocateQueue>,
-    /// The queue of who looks at skipped offsets.
+    /// The queue of skipped offsets to check.
     pub skips: Arc<SkipQueue>,
     /// Where the keys of each route's topic belong.
     pub placements: Vec<Placement>,

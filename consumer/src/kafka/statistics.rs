@@ -1,5 +1,6 @@
-//! What librdkafka's statistics say of the partitions that a client reads: where their logs end, and
-//! how far the client has passed records on. It costs no request: each fetch brings it along.
+//! What librdkafka's statistics say of the partitions that a client reads: where their logs end,
+//! and how far the client has passed records on. They cost no request: each fetch response carries
+//! them.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! The watch over the partitions: every few seconds it asks where the logs end, reports how far
-//! behind the partitions are, and has one read again that silently stands still.
+//! The partition monitor: every few seconds it asks for the ends of the logs, reports the lag, and
+//! restarts reading of a partition that has silently stalled.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::kafka::questions::Questions;
 use crate::status::Status;
 use crate::status::outage::{Reporter, Subject};
 
-/// The time between two looks at the ends of the logs.
+/// The time between two queries of the ends of the logs.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The same after a look that nobody answered.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);

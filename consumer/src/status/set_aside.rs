@@ -1,5 +1,5 @@
-//! When to tell that records of a route were set aside: the first at once, then at most once a minute
-//! all since. Pure: the caller has the clock.
+//! Rate limit of the log line about records set aside: the first at once, then at most one line a
+//! minute per route. Pure: the caller has the clock.
 
 use std::time::Duration;
 

@@ -71,7 +71,7 @@ impl Status {
         }
     }
 
-    /// No more will be told: what was not told yet, and the outages that are not over.
+    /// Logs what was not logged yet, and the outages that still last. The last call.
     pub(super) fn tell_the_end(&self) {
         self.tell_set_aside(SetAsideLog::rest);
         let (now, state) = (self.started.elapsed(), self.lock());

@@ -75,7 +75,7 @@ async fn insert<S: Statements>(
     store.perform(insert).await.map(|_| ())
 }
 
-/// Makes the table `to`'s alone, whosever it was, and ends the claims of `from`.
+/// Gives the table to `to` alone, whoever owned it, and drops the claims of `from`.
 pub(super) async fn replace<S: Statements>(
     store: &mut S,
     table: &Table,

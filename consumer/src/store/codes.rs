@@ -207,8 +207,8 @@ pub fn postgres(told: Told<'_>) -> Class {
     if told.code == "0A000" && told.message.contains("cached plan") {
         return Class::Unavailable;
     }
-    // A row without a partition has the code of a CHECK. An operator has forgotten the partition:
-    // as bad data, every row of the day would be set aside.
+    // A row without a partition fails with the code of a CHECK, but the operator forgot a
+    // partition. As bad data, every row of that day would be set aside.
     if told.code == "23514" && told.routine == NO_PARTITION && !told.names_constraint {
         return Class::Stop;
     }

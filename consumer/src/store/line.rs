@@ -20,7 +20,7 @@ pub(super) async fn select<S: Statements, T>(
 ) -> Result<Vec<T>, StoreError> {
     let lines = store.select(statement).await?.into_iter();
     let read: Option<_> = lines.map(|line| read(&mut Line(line.into_iter()))).collect();
-    let unreadable = || StoreError::Stop(format!("{table} holds what no consumer has written"));
+    let unreadable = || StoreError::Stop(format!("{table} holds a value that no consumer wrote"));
     read.ok_or_else(unreadable)
 }
 

@@ -76,8 +76,8 @@ pub(super) async fn known<S: Statements>(
     select(store, statement, OFFSETS, known).await
 }
 
-/// Where a pipeline stands in a topic, whose cluster nobody can name now; `None`: it has stood in
-/// topics of this name in several clusters.
+/// A pipeline's positions in a topic whose cluster is unknown. `None` if it has positions in topics
+/// of this name in several clusters.
 pub(crate) async fn positions_in_any_cluster(
     store: &mut AnyStore,
     pipeline: &str,

@@ -90,7 +90,7 @@ impl Statement {
         Self { text, values, columns, numbered: dialect.numbered }
     }
 
-    /// Adds a text, in which each `?` stands for the next of `values`.
+    /// Appends SQL text; each `?` is the next of `values`.
     pub(crate) fn add<const N: usize>(mut self, text: &str, values: [Value; N]) -> Self {
         for part in text.split_inclusive('?') {
             match part.strip_suffix('?') {

@@ -91,8 +91,8 @@ impl<S: Session> Open<'_, S> {
         if open.doubt.is_none() {
             open.doubt = doubt.map(|(_, refusal)| refusal.rejection.clone());
         }
-        // Were it set aside, so would be every record of the day. One that wants what another row has is
-        // refused for that, and may be of a row that exists.
+        // If it were set aside, every record of that day would be. A record that takes another
+        // row's unique value is refused for that, and its row may exist.
         let lacks = |(place, refusal): &(usize, Refusal)| {
             let is_taken = codes::is_taken(refusal.rejection.code());
             if is_taken { None } else { rows[*place].lacks(tx.newly_required) }

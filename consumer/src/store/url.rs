@@ -1,5 +1,5 @@
-//! A database URL, looked at before the driver reads it: what a driver would misread, ignore or take
-//! for something else is named, with the mend.
+//! Checks a database URL before the driver parses it, and names whatever the driver would misread
+//! or ignore, with the fix.
 //!
 //! Pure. No message repeats a part of the URL that may be a piece of a password.
 
@@ -71,7 +71,7 @@ pub(super) fn servers(url: &str, is_mysql: bool) -> Result<Vec<String>, UrlError
         malformed(format!("write it like {scheme}://user:password@host/database"))
     })?;
     if rest.contains('#') {
-        return Err(malformed(format!("a # stands in it, which begins nothing; {ENCODE}")));
+        return Err(malformed(format!("it contains a #, which has no meaning there; {ENCODE}")));
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, behind) = rest.split_at(end);

@@ -113,7 +113,7 @@ impl Range {
     }
 }
 
-/// The hash of a key: the same in every run, so that a sample is, too.
+/// The hash of a key, stable across runs so that samples are too.
 fn hash(key: &[String]) -> u64 {
     RandomState::with_seeds(1, 2, 3, 4).hash_one(key)
 }

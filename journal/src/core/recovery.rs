@@ -85,7 +85,7 @@ pub(crate) struct Kept {
     pub(crate) length: u64,
 }
 
-/// What is to do with the files.
+/// What to do with the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// Segments with entries, oldest first.

@@ -1,4 +1,4 @@
-//! What to do where Kafka is away when a handle is built: the same again, or a start without it.
+//! Policy when Kafka is unavailable at build time: retry, or start without it.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

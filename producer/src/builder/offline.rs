@@ -1,5 +1,5 @@
-//! The rest of the start of a handle that was built while Kafka was away: once Kafka answers, what
-//! the start takes for granted is looked at, and only then does the first record leave.
+//! The rest of the start of a handle that was built while Kafka was away: once Kafka answers, the
+//! start's assumptions are checked before the first record is sent.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};

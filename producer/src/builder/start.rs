@@ -290,7 +290,7 @@ where
         let (tail, following, caught_up) =
             self.begin_to_follow(connection, group, partition_count, shared)?;
         let ended = |_| BuildError::NoAnswer("the reading of the log ended".into());
-        // Both are held here meanwhile: a caller that goes away ends their threads.
+        // Both are owned here meanwhile, so a cancelled caller ends their threads.
         caught_up.await.map_err(ended)??;
         Ok((Some(tail), Some(following)))
     }

@@ -1,4 +1,4 @@
-//! Age of what is known of a row: when it was last read from the database, or written whole.
+//! Age of a known row: the time since it was last loaded, or written whole.
 
 use std::num::NonZeroU64;
 

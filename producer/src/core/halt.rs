@@ -21,7 +21,7 @@ pub enum Halt {
     /// and created again, or the log was cut off. What was acknowledged may be gone.
     #[error(
         "partition {partition} ends at {end}, and Kafka had acknowledged a write at {acked}: the \
-         topic was created again, or its log was cut off; look what the database has, then build a \
+         topic was created again, or its log was cut off; check what the database has, then build a \
          new handle"
     )]
     LogReplaced {

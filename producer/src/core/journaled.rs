@@ -1,5 +1,5 @@
-//! Where one partition's writes stand in the journal: what must be recorded before a write may
-//! leave, and what is needed no more once Kafka has answered.
+//! Where one partition's writes stand in the journal: what must be recorded before a write is sent,
+//! and what can be released once Kafka has answered.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! The writes of one partition that were lost, and whether anybody was told.
+//! The lost writes of one partition, and which of them no caller has seen yet.
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Why Kafka does not have something: in words, and as a cause that a service can match.
+//! Why Kafka does not have a record: as text, and as a cause that a service can match on.
 
 use std::fmt;
 use std::sync::Arc;

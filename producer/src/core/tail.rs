@@ -59,7 +59,7 @@ impl ForeignWriters {
         }
     }
 
-    /// Whether the write may lie where the log was lost before it was read.
+    /// Whether the write may be in the part of the log that was deleted before it was read.
     pub(crate) fn is_from_before_a_gap(&self, sequence: Sequence) -> bool {
         sequence < self.lost_below
     }

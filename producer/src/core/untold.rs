@@ -1,4 +1,4 @@
-//! Lost writes that nobody was told of, as ranges of sequences.
+//! Lost writes that no caller has been told about, as ranges of sequences.
 
 use std::ops::Range;
 

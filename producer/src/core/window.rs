@@ -1,4 +1,4 @@
-//! Window of one partition: how much of it the Kafka client may have that Kafka has not answered.
+//! Window of one partition: how many unacknowledged writes the Kafka client may hold.
 //!
 //! All partitions share the client's queue, those of other handles too. Without a window one whose
 //! writes Kafka does not answer would take one place after another, until all others wait behind it.

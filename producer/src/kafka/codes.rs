@@ -1,5 +1,5 @@
-//! What librdkafka's error codes say: of a record, whether it may go later or never; and to a
-//! service, which cause it is.
+//! Classifies librdkafka's error codes: whether a record may be sent later, and which cause a
+//! service sees.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 

@@ -32,7 +32,7 @@ type Ask = Box<dyn Fn(Vec<LogRange>) -> Result<Vec<DeadLetter>, LoadError> + Sen
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Letters {
-    /// None, if the loader does not know of dead letters. Must be called on a tokio runtime.
+    /// `None` if the loader cannot read dead letters. Must be called on a tokio runtime.
     pub(crate) fn of<K: Send + Sync + 'static>(loader: &Arc<dyn AnyLoader<K>>) -> Option<Self> {
         if !loader.knows_dead_letters() {
             return None;

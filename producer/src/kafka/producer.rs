@@ -200,7 +200,7 @@ impl ProducerClient for KafkaProducer {
     }
 
     fn end(&self, replaced: bool) {
-        // Before the purge, whose reports must not tell of a loss what another client sends again.
+        // Before the purge: its reports must not count as lost what another client sends again.
         self.client.context().is_closing.store(!replaced, Ordering::Release);
         self.client.purge(PurgeConfig::default().queue().inflight());
         if let Err(error) = self.client.flush(PURGE_TIMEOUT) {

@@ -1,4 +1,4 @@
-//! What the clients of this crate have in common: their log lines, and a consumer's properties.
+//! Common to all Kafka clients of this crate: their log lines, and a consumer's properties.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};

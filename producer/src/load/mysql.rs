@@ -176,7 +176,7 @@ async fn catalog(
     let (schema, table, engine) = of_table(&found).map_err(LoadError::new)?;
     if engine != "InnoDB" {
         return Err(LoadError::new(format!(
-            "{schema}.{table} is kept by the engine {engine}, which has no snapshots: run ALTER \
+            "{schema}.{table} uses the engine {engine}, which has no snapshots: run ALTER \
              TABLE … ENGINE = InnoDB"
         )));
     }

@@ -243,7 +243,7 @@ impl SharedPending {
         self.waiting.store(waiting, Ordering::Release);
     }
 
-    /// Nothing will move any more: those who still wait learn it.
+    /// No watermark will move again: wakes everyone who still waits.
     pub(crate) fn close(&self) {
         self.notify_waiters();
         self.close_stage(Stage::Replicated);

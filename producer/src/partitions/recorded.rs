@@ -1,4 +1,4 @@
-//! What is recorded goes to the Kafka client, and what Kafka has answered leaves the journal.
+//! Sends recorded writes to the Kafka client, and releases acknowledged ones from the journal.
 
 use tracing::error;
 
@@ -20,7 +20,7 @@ impl Partitions {
         loop {
             let (mut lost, now) = (Vec::new(), (self.clock)());
             let more = self.change(pending.lock(), |state, cache| {
-                // Whatever else there is to do is the polling thread's, which tells of it.
+                // The polling thread does the rest, and reports it.
                 if state.gate.is_held() || state.core.ledger().has_given_back() {
                     return false;
                 }

@@ -71,7 +71,7 @@ mod scheduled {
         }
     }
 
-    /// What `task` gives; `None`: it took longer, which nothing does on the scheduler.
+    /// The output of `task`; `None` if it took longer, which never happens on the scheduler.
     pub(crate) async fn timeout<T>(time: Duration, task: impl Future<Output = T>) -> Option<T> {
         if SCHEDULED.get() { Some(task.await) } else { timer::timeout(time, task).await }
     }

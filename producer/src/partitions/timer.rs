@@ -27,7 +27,7 @@ struct Alarm {
     place: Option<Place>,
 }
 
-/// What `task` gives; `None`: it took longer.
+/// The output of `task`; `None` if it took longer.
 pub(crate) async fn timeout<T>(time: Duration, task: impl Future<Output = T>) -> Option<T> {
     if Handle::try_current().is_ok() {
         return tokio::time::timeout(time, task).await.ok();
@@ -64,7 +64,7 @@ impl Future for Alarm {
         if Instant::now() >= at {
             return Poll::Ready(());
         }
-        // Without its thread nobody would wake it: rather too early than never.
+        // Without the thread nothing would wake it; too early is better than never.
         let Some(alarms) = Alarms::of_the_process() else { return Poll::Ready(()) };
         let place = *self.place.get_or_insert_with(|| (at, next_number()));
         alarms.set(place, context.waker());

@@ -17,7 +17,7 @@ use crate::partitions::sync::{Mutex, MutexGuard};
 pub(crate) struct Watermark {
     /// Every write below has passed the stage.
     below: AtomicU64,
-    /// It moves no more.
+    /// It will not move again.
     closed: AtomicBool,
     waiting: Mutex<Waiting>,
 }

@@ -196,7 +196,7 @@ impl LogReader {
                         read.records.push_back(record);
                     }
                 }
-                // The client mends most errors by itself, so only the deadline ends it.
+                // The client recovers from most errors itself, so only the deadline ends the wait.
                 Some(Err(error)) => last_error = error,
                 None => {}
             }

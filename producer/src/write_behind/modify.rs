@@ -1,4 +1,4 @@
-//! The calls that write what a row becomes, depending on what it is.
+//! The read-modify-write calls.
 
 use std::borrow::Borrow;
 

@@ -99,7 +99,7 @@ impl Acceptor {
         }
     }
 
-    /// Takes the write if its pinned row is still `seen`. None: it is another.
+    /// Accepts the write if its pinned row is still `seen`; otherwise returns `None`.
     pub(crate) fn write_if<'g>(
         &'g self,
         start: Option<Instant>,
@@ -140,7 +140,7 @@ impl Acceptor {
         permits.take(limits, lacking, needed).await;
     }
 
-    /// What comes of waiting for room, for no longer than a write may.
+    /// Waits for room, at most as long as a write may.
     pub(crate) async fn in_time<T>(
         &self,
         waiting: impl Future<Output = Result<T, WriteError>>,
@@ -153,7 +153,7 @@ impl Acceptor {
         }
     }
 
-    /// Why no write is taken any more, if so.
+    /// Why no more writes are accepted, if so.
     pub(crate) fn check_open(&self) -> Result<(), WriteError> {
         if let Some(halt) = self.partitions.halt.get() {
             return Err(WriteError::Halted(halt.clone()));
@@ -301,7 +301,7 @@ impl Acceptor {
         {
             return Ok(accepted);
         }
-        // The last that may refuse it.
+        // The last step that may refuse the write.
         let position = match &self.partitions.journal {
             None => None,
             Some(journal) => {

@@ -13,7 +13,7 @@ use crate::partitions::sync;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accepted {
     pub(crate) sequence: Sequence,
-    /// Where it stands in the journal, if the handle has one.
+    /// Its position in the journal, if the handle has one.
     #[cfg_attr(not(feature = "journal"), expect(dead_code, reason = "there is no journal"))]
     pub(crate) position: Option<Position>,
 }

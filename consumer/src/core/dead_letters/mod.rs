@@ -16,7 +16,7 @@ use crate::core::record::DeadLetter;
 /// The state of a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DeadLetterState {
-    /// Not dealt with yet.
+    /// Not resolved yet.
     Open,
     /// Applied to its row, except where later records had overwritten it.
     Replayed,

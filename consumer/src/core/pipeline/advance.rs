@@ -65,9 +65,9 @@ impl Pipeline {
     /// Whether the batch of these partitions, which is the next in turn, may be closed although it
     /// can't be written yet.
     ///
-    /// Only full buffers are: all others go on folding until a connection is free. And only while all
-    /// batches that are prepared or written fit the memory of those that are written. What is not
-    /// prepared waits at the front of the queue, or it would never come to its turn.
+    /// Only full buffers qualify; the others keep folding until a connection is free. Prepared and
+    /// written batches together must fit the memory budget of written ones. A batch that is not
+    /// prepared stays at the front of the queue, or it would never get its turn.
     fn may_prepare(&self, now: Duration, tps: &[RoutePartition]) -> bool {
         let mut bytes: usize = 0;
         for tp in tps {
@@ -108,8 +108,8 @@ impl Pipeline {
         self.ceiling.is_free(now, self.schedule.priority(first)).then_some(first)
     }
 
-    /// In whose turn a partition's buffer goes: an urgent record takes its buffer into another turn,
-    /// and so everything that is ahead of it in its partition.
+    /// Returns the turn that a partition's buffer takes. An urgent record moves its buffer, with
+    /// everything ahead of it in the partition, to another turn.
     fn turn_owner(tp: RoutePartition, partition: &PartitionState) -> TurnOwner {
         let is_urgent = partition.buffer.as_ref().is_some_and(Buffer::is_urgent);
         TurnOwner { route: tp.route, is_urgent }
@@ -224,9 +224,9 @@ impl Pipeline {
         Some(buffer)
     }
 
-    /// The database was found elsewhere than at these offsets, where this consumer had left it. A
-    /// partition with a batch in flight, or with one written since, is left alone: the fence in the
-    /// transaction decides.
+    /// The database is no longer at these offsets, where this consumer left it. A partition with a
+    /// batch in flight, or with one written since, is left alone: the fence in the transaction
+    /// decides.
     pub fn doubt(&mut self, now: Duration, found: &[(RoutePartition, NextOffset)]) {
         let is_idle = |(tp, left): &&(RoutePartition, NextOffset)| {
             let partition = self.partitions.get(tp);

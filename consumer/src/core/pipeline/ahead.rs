@@ -1,4 +1,4 @@
-//! What a missing row may still come from: every partition of every route, whichever process has it.
+//! The partitions that may still bring a missing row: those of every route, in any process.
 //!
 //! Pure. A row counts as missing only once the database has passed, in each of them, the end that
 //! the log had when its reference was found to be missing.
@@ -27,7 +27,7 @@ pub struct Surveyed {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ahead {
     pub(super) tp: RoutePartition,
-    /// Where its log ended when that was known first.
+    /// The end of its log when it was first known.
     pub(super) end: Option<NextOffset>,
     written: Option<NextOffset>,
     /// Since when the database stands there.

@@ -51,7 +51,7 @@ impl Pipeline {
                 continue;
             }
             self.held.reads(now, tp);
-            // A route that was stopped and runs again has had all its partitions read.
+            // When a stopped route runs again, all its partitions are read.
             if self.partitions.get(&tp).is_some_and(|partition| !partition.reading) {
                 self.locate_again(&[tp]);
             }

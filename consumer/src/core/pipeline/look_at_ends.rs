@@ -1,4 +1,4 @@
-//! How an offset comes to the end of a log whose last offsets have no record: markers of transactions,
+//! Moves the offset past the end of a log whose last offsets have no record: transaction markers,
 //! or aborted records.
 //!
 //! Only a record makes a batch, so an offset would stay before them. Retention removes them as it removes

@@ -1,4 +1,4 @@
-//! How the pipeline has skipped offsets looked at by another client, and what it does by the answer.
+//! Has a second client check skipped offsets, and acts on its answer.
 //!
 //! A buffer waits for the answer, and reading goes on meanwhile. Whatever is not proof that no
 //! record was passed over drops the buffer, and the partition is located and read again: the checks

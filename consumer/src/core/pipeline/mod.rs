@@ -63,7 +63,7 @@ mod stand_still;
 mod advance;
 mod progress;
 
-/// How long at least a partition that stands still before its end is waited for.
+/// The minimum wait for a partition that makes no progress before its end.
 const STALLED_AFTER: Duration = Duration::from_mins(2);
 
 /// The state of every route and partition of this consumer.

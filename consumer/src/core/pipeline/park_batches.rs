@@ -221,8 +221,8 @@ impl Pipeline {
         let Some((other, parked)) = self.parked_at(ahead.tp) else {
             return self.brings(now, ahead);
         };
-        // Of parked batches that wait only for each other the first one is retried. If all were, a
-        // row might be refused that stands behind one of the others.
+        // If parked batches wait only for each other, only the first is retried. If all were, a row
+        // that needs one of the others might be refused.
         let is_ours = |tp| flight.tps.iter().any(|(own, _)| *own == tp);
         first(other) < first(flight)
             || parked.ahead().iter().any(|ahead| {

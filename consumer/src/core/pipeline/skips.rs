@@ -1,4 +1,4 @@
-//! The offsets of a partition that its client passed over, until another client has looked at them.
+//! The offsets of a partition that its client skipped, until a second client has checked them.
 //!
 //! A log has offsets without a record: markers of transactions, aborted records, and records that a
 //! compaction removed. A client that loses a record looks the same from here. So a buffer with such

@@ -1,4 +1,5 @@
-//! A partition that stands still before its end: since when, and whether that is looked into.
+//! A partition that makes no progress before its end: since when, and whether that is being
+//! checked.
 
 use std::time::Duration;
 

@@ -81,7 +81,7 @@ pub struct Sizing {
 pub struct WritesLimit {
     /// What ends.
     pub what: &'static str,
-    /// The writes a second that it bears.
+    /// The writes per second that it can take.
     pub writes_per_second: f64,
     /// What to do about it.
     pub mend: &'static str,
@@ -247,8 +247,8 @@ impl Held {
         Self { max_rows, max_bytes, target_time, buffers, full }
     }
 
-    /// Writes a second that the database bears with full buffers: a buffer's rows stand for the most
-    /// writes then.
+    /// Writes per second that the database can take when buffers are full, which is when each row
+    /// folds the most writes.
     fn sustains(&self, spread: Spread, rows_per_second: f64, partitions: u32) -> f64 {
         let rows = self.full * f64::from(partitions);
         rows_per_second * spread.writes_for(rows) / rows

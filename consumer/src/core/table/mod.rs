@@ -181,7 +181,7 @@ pub enum ColumnKind {
     },
     /// A base64 string, of exactly this many bytes if there is a number.
     Bytes(Option<usize>),
-    /// What fits this kind, in a column that makes a number of a text that looks like one.
+    /// A value of this kind, in a column that converts numeric-looking text to a number.
     Affine(Box<ColumnKind>),
     /// A JSON array of elements of this kind, and what separates them in Postgres' notation.
     Array(Box<ColumnKind>, char),

@@ -1,5 +1,5 @@
-//! Values in Postgres' own notation, taken apart as far as their parts must be judged: a range's
-//! bounds, a composite value's fields, an array's elements.
+//! A parser of Postgres' text notation, as far as the parts must be checked: bounds of ranges,
+//! fields of composite values, elements of arrays.
 //!
 //! A part is judged as a value of its own would be, since what the database silently does to a part
 //! is the same: `now` in a range means another instant at each attempt, and a decimal in a composite

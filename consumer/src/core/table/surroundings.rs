@@ -1,4 +1,4 @@
-//! What stands around a table and changes what is written to it: triggers, rules, references,
+//! Everything around a table that may change what is written to it: triggers, rules, foreign keys,
 //! partitions. Each is harmless, a warning or a refusal, in every database alike.
 
 /// Something around a table. Its name is the database's.
@@ -22,7 +22,7 @@ pub enum Surrounding {
     ForeignPartition,
     /// It is published with its updates or deletes, but has nothing to name a row by.
     NoReplicaIdentity,
-    /// It is published in part, and what names a row there is not in that part.
+    /// Only some of its columns are published, and the replica identity is not among them.
     HalfPublished,
     /// A reference to this table, by which other rows change when a row here is deleted.
     ChangesOthers,

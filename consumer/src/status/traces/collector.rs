@@ -1,5 +1,5 @@
-//! The way to the collector. The exporter works on a thread of its own, and its requests need the tokio
-//! runtime; and nobody else would hear that the collector does not take spans.
+//! The way to the collector. The exporter runs on its own thread but needs the tokio runtime for
+//! requests, and only this file reports that the collector rejects spans.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

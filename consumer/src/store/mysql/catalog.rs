@@ -193,7 +193,7 @@ fn unfit(name: &str, found: &MySqlRow) -> Result<Option<String>, sqlx::Error> {
     let engine = engine.unwrap_or_default();
     Ok((engine != "InnoDB").then(|| {
         format!(
-            "{name} is kept by the engine {engine}, which can't roll back: a failed batch would \
+            "{name} uses the engine {engine}, which can't roll back: a failed batch would \
              leave rows behind; run ALTER TABLE … ENGINE = InnoDB"
         )
     }))

@@ -44,7 +44,7 @@ fn texts<'a>(table: &Table, row: &'a Row<'_>, with_cells: bool) -> Vec<Option<Co
     row.key.iter().map(|text| Some(Cow::Borrowed(&**text))).chain(cells).collect()
 }
 
-/// An instant in RFC 3339, as a session in UTC writes it. One that no calendar has stays as it is,
+/// An instant in RFC 3339, as a session in UTC writes it. An impossible date is passed on as it is,
 /// and the database refuses it.
 fn in_utc(text: &str) -> Cow<'_, str> {
     match text.parse::<jiff::Timestamp>() {

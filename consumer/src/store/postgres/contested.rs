@@ -1,5 +1,5 @@
-//! Which columns of a Postgres table decide whether two of its rows can be in each other's way: those of
-//! unique keys beside the route's key, and of exclusion constraints.
+//! The columns by which two rows of a Postgres table can conflict: those of unique keys other than
+//! the route's key, and of exclusion constraints.
 
 use std::collections::BTreeMap;
 

@@ -242,8 +242,8 @@ fn not_a_key(table: &str, column: &str, why: &str) -> String {
     )
 }
 
-/// Asks whether the column takes different texts for equal. The catalogue does not tell with which
-/// collation it was declared, and statements compare by that one, not by its index's.
+/// Asks whether the column's collation makes different texts equal. The catalogue does not show the
+/// declared collation, and statements compare by that one, not by the index's.
 fn loose(table: &str, column: &str) -> String {
     format!(
         "SELECT count(*) > 0 FROM (SELECT {} AS text FROM {} WHERE false UNION ALL SELECT 'a ') \

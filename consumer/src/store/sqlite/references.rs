@@ -1,5 +1,5 @@
 //! The foreign keys of an SQLite table to itself, and what a delete does to its other rows. SQLite
-//! takes names of tables for equal whatever their case.
+//! compares table names case-insensitively.
 
 use sqlx::{Row as _, SqliteConnection};
 

@@ -10,7 +10,8 @@ use crate::core::cache::Cache;
 use crate::core::maybe_next::MaybeNext;
 
 impl Entry {
-    /// Gives up a base that is too old, if all below `passed` is in the database and was read here.
+    /// Drops a base that is too old, if the database has everything below `passed` and it was read
+    /// here.
     ///
     /// Changes that were folded together over it can't be told apart any more, so they must all be
     /// in the database: whatever a load finds from then on holds them. Those that come meanwhile

@@ -43,7 +43,7 @@ pub(crate) struct Entry {
     base: RowState,
     /// The base came from the database as of this offset: earlier changes are in it.
     as_of: MaybeNext,
-    /// Since when the base is known; none: it is not, or nobody asked since it is.
+    /// When the base became known. `None` if it is unknown, or was not read since it became known.
     since: Option<KnownSince>,
     /// Past zero: the base is too old. Changes from this offset on are kept apart, so that it can be
     /// given up.

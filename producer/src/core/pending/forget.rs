@@ -14,7 +14,7 @@ const IN_VAIN_MAX: usize = 256;
 impl Pending {
     /// Forgets rows, the oldest first, until `enough` bytes are free: those that came only from the
     /// log, and if `own_too`, those that Kafka has of ours. The rest can't be read again from
-    /// anywhere and stays. Gives how many rows were forgotten.
+    /// anywhere and stays. Returns how many rows were forgotten.
     pub(crate) fn forget_some(&mut self, enough: usize, own_too: bool, cache: &impl Cache) -> u64 {
         let goal = self.bytes().saturating_sub(enough);
         let (mut forgotten, mut in_vain) = (0, 0);

@@ -297,7 +297,7 @@ impl Pending {
         self.ledger.give_back_memory(|capacity, len| is_a_peak(capacity, len).then_some(FEW));
     }
 
-    /// Whether committed offsets are of interest.
+    /// Whether committed offsets are needed.
     pub(crate) fn wants_commits(&self) -> bool {
         self.ledger.is_behind() || !self.entries.is_empty()
     }
