@@ -14,8 +14,6 @@ pub enum Surrounding {
     Drops,
     /// A rule, which replaces a statement by another one.
     Rule,
-    /// It is made of partitions, and there is none.
-    NoPartition,
     /// A partition that a crash empties.
     UnloggedPartition,
     /// A partition on another server.
@@ -68,10 +66,6 @@ fn told(kind: Surrounding, names: &str) -> Result<Option<String>, String> {
             "has rules ({names}), which replace what is written by something else: use triggers \
              instead, or write to a table without rules"
         )),
-        Surrounding::NoPartition => Err(
-            "has no partition, so there is no place for a row: create one, or a DEFAULT partition"
-                .to_owned(),
-        ),
         Surrounding::UnloggedPartition => Err(format!(
             "has UNLOGGED partitions ({names}): a crash empties them, while the offsets say that \
              their rows are there; run ALTER TABLE … SET LOGGED on each"

@@ -37,8 +37,6 @@ const SURROUNDINGS: &str = "WITH tree AS (
         WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype & 3 = 3
     UNION SELECT 'rule', r.rulename::text FROM pg_rewrite r
         WHERE r.ev_class = $1 AND r.ev_type IN ('2', '3', '4') AND r.ev_enabled IN ('O', 'A')
-    UNION SELECT 'bare', c.relname::text FROM pg_class c
-        WHERE c.oid = $1 AND NOT EXISTS (SELECT FROM leaves)
     UNION SELECT 'unlogged', name FROM leaves WHERE persistence = 'u'
     UNION SELECT 'foreign', name FROM leaves WHERE kind = 'f'
     UNION SELECT 'unidentified', name FROM leaves
@@ -89,7 +87,6 @@ pub(super) async fn read(
         let kind = match &*what {
             "before" => Surrounding::TriggerBefore,
             "rule" => Surrounding::Rule,
-            "bare" => Surrounding::NoPartition,
             "unlogged" => Surrounding::UnloggedPartition,
             "foreign" => Surrounding::ForeignPartition,
             "unidentified" => Surrounding::NoReplicaIdentity,
