@@ -1,6 +1,6 @@
 //! Urgent writes against a database that takes a thousand rows a second and is four seconds behind,
 //! while as much is written as it takes. Each probe is a pair of writes, the normal one first, and
-//! what is claimed is which of the two is in the database first; how long each took is printed.
+//! what is claimed is that the urgent ones take far less long; how long is printed.
 
 use std::time::{Duration, Instant};
 
@@ -82,8 +82,10 @@ async fn urgent_writes_are_in_a_database_that_is_behind_before_normal_ones_writt
         percentiles(&highs),
         percentiles(&normals),
     ));
-    // Both of a pair may lie in one partition: then the order is that of the log.
-    ensure!(high_first * 4 > PROBES * 3, "urgent first in {high_first} of {PROBES}");
+    // Not each of a pair: both may lie in one partition, and then the order is that of the log. Without
+    // priorities the two medians are about the same.
+    let (normal, high) = (normals.value_at_quantile(0.5), highs.value_at_quantile(0.5));
+    ensure!(high * 3 < normal * 2, "the medians: urgent {high} ms, normal {normal} ms");
     let expected = BACKLOG + PROBES * (BESIDE + 2);
     pipeline.drained(&[&worker], PATIENCE).await?;
     ensure!(pipeline.number("count(*)").await? == expected, "all rows are there");
