@@ -89,6 +89,8 @@ where
     /// # let scores = WriteBehind::<String, Score>::builder("scores", kafka.properties())
     /// #     .sink_group("scores-writer").loader(database.loader()).build().await?;
     /// scores.put("ada", &Score { points: 1 }).await?;
+    /// # scores.replicated_all().await?;
+    /// # database.apply_all()?;
     /// scores.flush_within(std::time::Duration::from_secs(60)).await?;   // the database has it
     /// let stats = scores.stats();
     /// assert!(stats.writes == 1 && stats.pending_rows == 0);
