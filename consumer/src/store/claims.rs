@@ -75,7 +75,7 @@ async fn insert<S: Statements>(
     store.perform(insert).await.map(|_| ())
 }
 
-/// Gives the table to `to` alone, whoever owned it, and drops the claims of `from`.
+/// Gives the table to `to` alone, whatever owner it had, and drops the claims of `from`.
 pub(super) async fn replace<S: Statements>(
     store: &mut S,
     table: &Table,
