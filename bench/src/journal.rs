@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use hdrhistogram::Histogram;
+use integration_tests::figures::{Latencies, Pace};
 use tokio::task::JoinSet;
 use write_behind_producer::{Builder, Crash, Journal, WhenFull, WriteBehind};
 
@@ -13,7 +13,6 @@ use crate::players::{KEYS, Player, TOPIC, embedded_broker, player, properties};
 
 const PER_SECOND: u64 = 50_000;
 const PACED: u64 = 5 * PER_SECOND;
-const TICK: Duration = Duration::from_millis(1);
 /// One write of this many is waited for.
 const SAMPLE: u64 = 500;
 const REPLAYED: u64 = 300_000;
@@ -41,15 +40,6 @@ fn journal(directory: &Path) -> Journal {
     Journal::at(directory).max_bytes(1 << 30)
 }
 
-fn quantiles(of: &str, times: &Histogram<u64>) -> String {
-    let at = |quantile| Duration::from_nanos(times.value_at_quantile(quantile));
-    format!("{of} p50 {:?}, p99 {:?}", at(0.5), at(0.99))
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// Writes at a steady pace, and says how long the calls took and until writes were recorded.
 async fn paced(directory: &Path, survives: Option<Crash>) -> Result<String> {
     let broker = embedded_broker()?;
@@ -59,32 +49,28 @@ async fn paced(directory: &Path, survives: Option<Crash>) -> Result<String> {
         builder = builder.journal(journal(directory.path()).survives(crash));
     }
     let rows: WriteBehind<u64, Player> = builder.build().await?;
-    let (mut calls, mut recorded) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
-    let (mut waits, start) = (JoinSet::new(), Instant::now());
+    let (mut calls, mut recorded) = (Latencies::new()?, Latencies::new()?);
+    let (mut waits, pace) = (JoinSet::new(), Pace::of(PER_SECOND));
     for n in 0..PACED {
-        let tick = n * 1_000 / PER_SECOND;
-        let due = start + TICK * u32::try_from(tick)?;
-        if due > Instant::now() {
-            tokio::time::sleep_until(due.into()).await;
-        }
+        pace.keep(n).await;
         let row = player(n);
         let before = Instant::now();
         let receipt = rows.put(&(n % KEYS), &row).await.context("a put was not accepted")?;
-        calls.record(nanos(before.elapsed()))?;
+        calls.add(before.elapsed());
         if survives.is_some() && n % SAMPLE == 0 {
             waits.spawn(async move { receipt.recorded().await.map(|()| before.elapsed()) });
         }
     }
-    let took = start.elapsed();
+    let took = pace.elapsed();
     while let Some(waited) = waits.join_next().await {
-        recorded.record(nanos(waited??))?;
+        recorded.add(waited??);
     }
     rows.replicated_all().await?;
     rows.close(Duration::from_secs(10)).await?;
     let per_second = PACED as f64 / took.as_secs_f64();
-    let mut told = format!("{per_second:.0}/s; {}", quantiles("a call", &calls));
+    let mut told = format!("{per_second:.0}/s; a call: {}", calls.summary());
     if survives.is_some() {
-        told = format!("{told}; {}", quantiles("recorded after", &recorded));
+        told = format!("{told}; recorded after: {}", recorded.summary());
     }
     Ok(told)
 }

@@ -17,6 +17,9 @@ use tokio::runtime::Runtime;
 use crate::reaper::remove_at_our_end;
 use crate::wait::{PATIENCE, Seen, until};
 
+/// How long one call to the engine may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
 /// A started container of any image.
 pub(crate) type Container = ContainerAsync<GenericImage>;
 
@@ -61,23 +64,14 @@ pub(crate) async fn start_once(request: ContainerRequest<GenericImage>) -> Resul
 /// within milliseconds.
 pub(crate) async fn kill(container: &Container) -> Result<()> {
     let engine = docker_client_instance().await?;
-    until("the container to be killed", PATIENCE, async || {
-        let killed = answered(engine.kill_container(container.id(), None)).await;
-        Ok(match killed {
-            // What was not answered may have been done, and what is done is refused.
-            Err(_) if !container.is_running().await? => Seen::Done(()),
-            killed => seen(killed),
-        })
-    })
-    .await
+    let kill = async || engine.kill_container(container.id(), None).await;
+    done("the container to be killed", "is not running", kill).await
 }
 
 /// Starts it where it was killed, with its data.
 pub(crate) async fn restart(container: &Container) -> Result<()> {
-    until("the container to start again", PATIENCE, async || {
-        Ok(seen(answered(container.start()).await))
-    })
-    .await
+    // To start what runs is no error.
+    done("the container to start again", "already started", async || container.start().await).await
 }
 
 /// The CPU time of all processes in it so far, as far as they or their ended children are there.
@@ -98,40 +92,32 @@ pub(crate) fn cpu_of(stat: &str, children: bool) -> Duration {
 
 /// Freezes every process in it.
 pub(crate) async fn pause(container: &Container) -> Result<()> {
-    until("the container to be frozen", PATIENCE, async || {
-        // A busy container is not always frozen at the first try: "unable to freeze".
-        let paused = answered(container.pause()).await;
-        Ok(match paused {
-            Err(error) if format!("{error:#}").contains("already paused") => Seen::Done(()),
-            paused => seen(paused),
-        })
-    })
-    .await
+    // A busy container is not always frozen at the first try: "unable to freeze".
+    done("the container to be frozen", "already paused", async || container.pause().await).await
 }
 
 /// Lets every process in it go on.
 pub(crate) async fn unpause(container: &Container) -> Result<()> {
-    until("the container to go on", PATIENCE, async || {
-        let unpaused = answered(container.unpause()).await;
-        Ok(match unpaused {
-            Err(error) if format!("{error:#}").contains("not paused") => Seen::Done(()),
-            unpaused => seen(unpaused),
-        })
+    done("the container to go on", "not paused", async || container.unpause().await).await
+}
+
+/// Calls the engine until it has done something. A busy one sometimes never answers a call, and may
+/// have carried it out all the same; it refuses the next one then, and says `already`.
+async fn done<E: Into<anyhow::Error>>(
+    what: &str,
+    already: &str,
+    mut call: impl AsyncFnMut() -> Result<(), E>,
+) -> Result<()> {
+    until(what, PATIENCE, async || {
+        let answer = tokio::time::timeout(ANSWER_WITHIN, call()).await;
+        let refusal = match answer {
+            Ok(Ok(())) => return Ok(Seen::Done(())),
+            Ok(Err(error)) => format!("{:#}", error.into()),
+            Err(_) => "the engine does not answer".to_owned(),
+        };
+        Ok(Seen::when(refusal.contains(already), || refusal.clone()))
     })
     .await
-}
-
-/// What the engine answers within its time. A busy one sometimes never answers a call at all.
-async fn answered<E>(call: impl Future<Output = Result<(), E>>) -> Result<()>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    let answer = tokio::time::timeout(Duration::from_secs(30), call).await;
-    Ok(answer.context("the engine does not answer")??)
-}
-
-fn seen(done: Result<()>) -> Seen<()> {
-    done.map_or_else(|error| Seen::NotYet(format!("{error:#}")), Seen::Done)
 }
 
 /// Whether somebody took a port between its choice and the start.

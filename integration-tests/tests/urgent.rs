@@ -86,6 +86,7 @@ async fn urgent_writes_are_in_a_database_that_is_behind_before_normal_ones_writt
     // priorities the two medians are about the same.
     let (normal, high) = (normals.value_at_quantile(0.5), highs.value_at_quantile(0.5));
     ensure!(high * 3 < normal * 2, "the medians: urgent {high} ms, normal {normal} ms");
+    ensure!(high_first * 2 > PROBES, "urgent first in {high_first} of {PROBES}");
     let expected = BACKLOG + PROBES * (BESIDE + 2);
     pipeline.drained(&[&worker], PATIENCE).await?;
     ensure!(pipeline.number("count(*)").await? == expected, "all rows are there");

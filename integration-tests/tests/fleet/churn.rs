@@ -28,8 +28,8 @@ async fn churn(pipeline: &Pipeline, shape: impl Fn(Settings, usize) -> Settings)
                 older.thaw()?;
                 match pipeline.shared_out(&[&older, &newer]).await {
                     // To a group of the new protocol, Kafka's client may say that it leaves and that it
-                    // is there at once, which brokers refuse. It can't go on then, its worker ends, and
-                    // is started again by whoever watches over it.
+                    // is there at once, which brokers refuse. The client can't go on, so the worker ends and its
+                    // supervisor starts another one.
                     Err(_) if older.log().contains("ConsumerGroupHeartbeat fatal error") => {
                         older = start(0).await?;
                         pipeline.shared_out(&[&older, &newer]).await?;
